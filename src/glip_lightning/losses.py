@@ -1,0 +1,118 @@
+"""The training loss: token focal loss, GIoU and centerness over ATSS assignments.
+
+Source: microsoft/GLIP modeling/rpn/loss.py:517-1199, layers/sigmoid_focal_loss.py:130-171.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import boxes as box_ops
+from .assign import assign
+
+BOX_WEIGHT = 2.0  # MODEL.DYHEAD.FUSE_CONFIG / RPN REG_LOSS_WEIGHT of the released configs
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
+MAX_TOKENS = 256
+NO_OBJECT_TOKEN = 255  # official target of negatives; it is padding unless the caption fills all 256 tokens
+
+
+class Losses(NamedTuple):
+    """Weighted scalars; ``total`` is their sum."""
+
+    token: Tensor
+    box: Tensor
+    centerness: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        return self.token + self.box + self.centerness
+
+
+class Targets(NamedTuple):
+    """What the anchors of a batch are trained for; P positives over all images."""
+
+    matched: Tensor  # int64 [B, N]: box of the image, -1 for negatives
+    tokens: Tensor  # bool [B, N, T]
+    boxes: Tensor  # [P, 4] inclusive, of the positive anchors in row-major order of `matched`
+
+
+def build_targets(
+    anchors: Tensor,
+    level_counts: Sequence[int],
+    boxes: Sequence[Tensor],
+    positive_maps: Sequence[Tensor],
+    tokens: int,
+) -> Targets:
+    """Assign the boxes [G, 4] of each image and spread their token rows [G, T'] (T' <= ``tokens``)."""
+    matched = torch.stack([assign(anchors, level_counts, b) for b in boxes])
+    targets = torch.zeros(*matched.shape, tokens, dtype=torch.bool, device=anchors.device)
+    if tokens == MAX_TOKENS:
+        targets[..., NO_OBJECT_TOKEN] = matched < 0
+    positive_boxes = []
+    for i, (image_boxes, rows) in enumerate(zip(boxes, positive_maps, strict=True)):
+        positive = matched[i] >= 0
+        index = matched[i][positive]
+        targets[i, positive, : rows.shape[1]] = rows[index].bool()
+        positive_boxes.append(image_boxes[index])
+    return Targets(matched, targets, torch.cat(positive_boxes))
+
+
+def detection_losses(
+    logits: Tensor, deltas: Tensor, centerness: Tensor, anchors: Tensor, text_mask: Tensor, targets: Targets
+) -> Losses:
+    """Losses of a batch in fp32: logits [B, N, T], deltas [B, N, 4], centerness [B, N], text_mask [B, T].
+
+    Sums are divided by the number of positives (or of centerness mass) *per process*, averaged over
+    processes, so that DDP's mean of gradients equals one process with the whole batch (loss.py:1145-1195).
+    """
+    positive = targets.matched >= 0
+    positives = world_mean(positive.sum().float()).clamp(min=1.0)
+    token = token_focal_loss(logits.float(), targets.tokens, text_mask) / positives
+    if not positive.any():  # zero, yet part of the graph: DDP waits for every gradient
+        nothing = (deltas.sum() + centerness.sum()) * 0.0
+        world_mean(token.new_zeros(()))  # keep the ranks in step
+        return Losses(token, nothing, nothing)
+    matched_anchors = anchors.expand(len(deltas), -1, -1)[positive]
+    target_centerness = centerness_targets(matched_anchors, targets.boxes)
+    mass = world_mean(target_centerness.sum())
+    predicted = box_ops.decode(deltas.float()[positive], matched_anchors)
+    # official targets pass through the coder as well, which costs them their last digits
+    target = box_ops.decode(box_ops.encode(targets.boxes, matched_anchors), matched_anchors)
+    box = ((1 - box_ops.giou(predicted, target)) * target_centerness).sum() / mass
+    center = F.binary_cross_entropy_with_logits(centerness.float()[positive], target_centerness, reduction="sum")
+    return Losses(token, BOX_WEIGHT * box, center / positives)
+
+
+def token_focal_loss(logits: Tensor, targets: Tensor, text_mask: Tensor) -> Tensor:
+    """Sum of the focal loss over unmasked tokens: logits and targets [B, N, T], text_mask [B, T].
+
+    [CLS], [SEP] and separators are unmasked, hence negatives of every anchor.
+    """
+    targets = targets.to(logits.dtype)
+    probability = logits.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    p_target = probability * targets + (1 - probability) * (1 - targets)
+    alpha = FOCAL_ALPHA * targets + (1 - FOCAL_ALPHA) * (1 - targets)
+    loss = alpha * entropy * (1 - p_target) ** FOCAL_GAMMA
+    return (loss * text_mask[:, None].to(loss.dtype)).sum()
+
+
+def centerness_targets(anchors: Tensor, boxes: Tensor) -> Tensor:
+    """sqrt(min/max of left-right times min/max of top-bottom) [P] of anchor centres in boxes [P, 4]."""
+    center = box_ops.centers(anchors)
+    near, far = center - boxes[:, :2], boxes[:, 2:] - center
+    ratio = torch.minimum(near, far) / torch.maximum(near, far)
+    return ratio.prod(-1).sqrt()
+
+
+def world_mean(value: Tensor) -> Tensor:
+    """Mean of a detached scalar over the processes of a distributed run."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    value = value.detach().clone()
+    dist.all_reduce(value)
+    return value / dist.get_world_size()

@@ -1,0 +1,95 @@
+"""Modulated deformable 3x3 convolution, by the fastest exact route of each device.
+
+The three routes agree to the rounding of fp32 (tests/test_deform_conv.py), ratios are in
+benchmarks/model.py:
+
+* CPU: bilinear sampling is a weighted sum of four rows of the channels-last map, which is what
+  ``embedding_bag`` does with contiguous reads; one matrix product follows. torchvision's CPU kernel needs
+  ten times longer in the backward pass.
+* CUDA, and any device while exporting: ``torchvision.ops.deform_conv2d``.
+* elsewhere (MPS): the same weighted sum with plain indexing, which every backend has.
+
+Source: microsoft/GLIP layers/deform_conv.py, csrc/cuda/deform_conv_kernel_cuda.cu:615-633.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
+
+TAPS = 9
+
+
+class DeformConv(nn.Module):
+    """Weights of a modulated deformable 3x3 convolution (padding 1, one group).
+
+    Offsets and mask are arguments, since the dynamic head shares them among three convolutions.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+        self.weight = nn.Parameter(torch.empty(channels_out, channels_in, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(channels_out))
+        bound = 1 / math.sqrt(channels_in * TAPS)  # layers/deform_conv.py reset_parameters
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+        """x [B, C, H, W], offset [B, 18, h, w] in pixels, mask [B, 9, h, w] -> [B, C', h, w] in fp32."""
+        # fp32 also under autocast: half-precision offsets would move samples by whole pixels, and the
+        # bf16 kernel does not exist on CPU (as official, layers/deform_conv.py:378-382)
+        with torch.autocast(x.device.type, enabled=False):
+            arguments = (x.float(), offset.float(), mask.float(), self.weight.float(), self.bias.float())
+            return deform_conv2d(*arguments, stride=self.stride)
+
+
+def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    """Dispatch on the device; shapes as in :meth:`DeformConv.forward`, weight [C', C, 3, 3]."""
+    if x.device.type == "cuda" or torch.compiler.is_exporting():
+        return torchvision_deform_conv2d(x, offset, weight, bias, stride, padding=1, mask=mask)
+    return sampled_deform_conv2d(x, offset, mask, weight, bias, stride)
+
+
+def sampled_deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    """Sample all taps into columns [B * h * w, 9 * C], then one matrix product."""
+    batch, channels, height, width = x.shape
+    index, share = bilinear_taps(offset, mask, height, width, stride)
+    rows = x.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
+    if x.device.type == "cpu":
+        columns = F.embedding_bag(index, rows, per_sample_weights=share, mode="sum")
+    else:
+        columns = sum(share[:, k, None] * rows[index[:, k]] for k in range(4))
+    matrix = weight.permute(2, 3, 1, 0).reshape(TAPS * channels, -1)
+    out = torch.addmm(bias, columns.view(-1, TAPS * channels), matrix)
+    return out.view(batch, *offset.shape[-2:], -1).permute(0, 3, 1, 2)
+
+
+def bilinear_taps(offset: Tensor, mask: Tensor, height: int, width: int, stride: int) -> tuple[Tensor, Tensor]:
+    """The four rows that each sample reads from the flattened maps [B * H * W, C], and their shares.
+
+    Returns indices (int64) and shares, both [B * h * w * 9, 4]. A share is bilinear weight times
+    modulation; corners outside the map get share 0 (and any valid index), as zero padding would.
+    Offset channel 2k moves tap k = 3i + j down, channel 2k + 1 moves it right.
+    """
+    batch, _, h, w = offset.shape
+    tap = torch.arange(3, device=offset.device) - 1
+    start_y = (torch.arange(h, device=offset.device) * stride).view(h, 1, 1) + tap.repeat_interleave(3)
+    start_x = (torch.arange(w, device=offset.device) * stride).view(1, w, 1) + tap.repeat(3)
+    shift_y, shift_x = offset.view(batch, TAPS, 2, h, w).permute(2, 0, 3, 4, 1)
+    ys, share_y = _corners(start_y + shift_y, height)
+    xs, share_x = _corners(start_x + shift_x, width)
+    first_row = (torch.arange(batch, device=offset.device) * (height * width)).view(batch, 1, 1, 1, 1, 1)
+    index = first_row + ys[..., :, None] * width + xs[..., None, :]
+    share = (share_y * mask.permute(0, 2, 3, 1)[..., None])[..., :, None] * share_x[..., None, :]
+    return index.reshape(-1, 4), share.reshape(-1, 4)
+
+
+def _corners(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Both neighbours [..., 2] of each position along one axis, and their linear shares."""
+    low = position.floor()
+    share = torch.stack([low + 1 - position, position - low], dim=-1)
+    corner = torch.stack([low, low + 1], dim=-1).long()
+    inside = (corner >= 0) & (corner < size)
+    return corner.clamp(0, size - 1), share * inside

@@ -1,0 +1,132 @@
+"""The tower of the detector: rounds of fusion, text layer and dynamic convolution.
+
+Source: microsoft/GLIP modeling/rpn/vldyhead.py (DyConv, VLDyHead), layers/dyrelu.py.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import GLIPConfig
+from .deform_conv import TAPS, DeformConv
+from .fusion import Fusion, TextLayer
+from .language import TextFeatures
+
+OFFSETS = 2 * TAPS
+
+
+class DyReLU(nn.Module):
+    """max(a1 x + b1, a2 x + b2) per channel, with slopes and shifts from the pooled map (dyrelu.py:39-120)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, channels // 4)
+        self.fc2 = nn.Linear(channels // 4, 4 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        theta = F.hardsigmoid(self.fc2(F.relu(self.fc1(x.mean((2, 3)))))) - 0.5
+        a1, b1, a2, b2 = theta[..., None, None].chunk(4, dim=1)
+        return torch.maximum(x * (2 * a1 + 1) + b1, x * (2 * a2) + b2)
+
+
+class DyConv(nn.Module):
+    """Scale, spatial and task attention over the pyramid (vldyhead.py:141-233).
+
+    Every level collects up to three terms: itself, the finer level (stride 2) and the coarser level
+    (upsampled). All three sample where this level's offsets say.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        strides = (1, 1, 2)  # from the coarser level, from this level, from the finer level
+        self.convs = nn.ModuleList(DeformConv(channels, channels, stride) for stride in strides)
+        self.norms = nn.ModuleList(nn.GroupNorm(16, channels) for _ in strides)
+        self.offset = nn.Conv2d(channels, OFFSETS + TAPS, 3, padding=1)
+        self.scale_attention = nn.Conv2d(channels, 1, 1)
+        self.relu = DyReLU(channels)
+        nn.init.normal_(self.scale_attention.weight, std=0.01)
+        nn.init.zeros_(self.scale_attention.bias)
+
+    def forward(self, levels: list[Tensor]) -> list[Tensor]:
+        """P3..P7, each [B, C, H, W] -> the same shapes; all levels read the inputs, none the outputs."""
+        return [self.relu(self._mix(levels, i)) for i in range(len(levels))]
+
+    def _mix(self, levels: list[Tensor], i: int) -> Tensor:
+        x = levels[i]
+        offset, mask = self.offset(x).float().split([OFFSETS, TAPS], dim=1)
+        mask = mask.sigmoid()
+        terms = [self._term(1, x, offset, mask)]
+        if i > 0:
+            terms.append(self._term(2, levels[i - 1], offset, mask))
+        if i + 1 < len(levels):
+            coarser = levels[i + 1]
+            size = coarser.shape[-2:]
+            term = self._term(0, coarser, flat_prefix(offset, size), flat_prefix(mask, size))
+            terms.append(F.interpolate(term, size=x.shape[-2:], mode="bilinear", align_corners=True))
+        # the scale attention is at least 0.5: a ReLU stands before the hard sigmoid
+        weighted = [t * F.hardsigmoid(F.relu(self.scale_attention(t.mean((2, 3), keepdim=True)))) for t in terms]
+        return sum(weighted[1:], weighted[0]) / len(weighted)
+
+    def _term(self, k: int, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+        return self.norms[k](self.convs[k](x, offset, mask))
+
+
+def flat_prefix(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The first C * h * w numbers of each image's [C, H, W] block, read as [C, h, w].
+
+    The official CUDA kernel addresses the finer level's offsets with the coarser level's strides
+    (csrc/cuda/deform_conv_kernel_cuda.cu:615-617); released weights were trained with that.
+    """
+    channels = x.shape[1]
+    return x.flatten(1)[:, : channels * size[0] * size[1]].unflatten(1, (channels, *size))
+
+
+class Round(nn.Module):
+    """One round of the tower; without fusion (variant A) the dynamic convolution alone."""
+
+    def __init__(self, config: GLIPConfig) -> None:
+        super().__init__()
+        self.fusion = self.text = None
+        if config.fusion:
+            self.fusion = Fusion(
+                config.channels,
+                config.text.hidden_size,
+                config.fusion_dim,
+                config.fusion_heads,
+                config.fusion_dropout,
+                gate=1 / config.rounds,
+            )
+            self.text = TextLayer(config.text)
+        self.vision = DyConv(config.channels)
+
+    def forward(self, levels: list[Tensor], text: TextFeatures) -> tuple[list[Tensor], TextFeatures]:
+        if self.fusion is not None and self.text is not None:
+            sizes = [x.shape[-2:] for x in levels]
+            vision, hidden = self.fusion(flatten_levels(levels), *text)
+            levels = split_levels(vision, sizes)
+            text = TextFeatures(self.text(hidden, text.mask), text.mask)
+        return self.vision(levels), text
+
+
+class DyHead(nn.Module):
+    """Pyramid P3..P7 and text -> both after all rounds. Nothing is shared between the rounds."""
+
+    def __init__(self, config: GLIPConfig) -> None:
+        super().__init__()
+        self.rounds = nn.ModuleList(Round(config) for _ in range(config.rounds))
+
+    def forward(self, levels: list[Tensor], text: TextFeatures) -> tuple[list[Tensor], TextFeatures]:
+        for tower_round in self.rounds:
+            levels, text = tower_round(levels, text)
+        return levels, text
+
+
+def flatten_levels(levels: list[Tensor]) -> Tensor:
+    """Maps [B, C, H, W] -> positions [B, N, C], row-major, finest level first."""
+    return torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2) for x in levels], dim=1)
+
+
+def split_levels(tokens: Tensor, sizes: list[torch.Size]) -> list[Tensor]:
+    """Inverse of :func:`flatten_levels`; the maps are channels-last views."""
+    parts = tokens.split([h * w for h, w in sizes], dim=1)
+    return [part.unflatten(1, tuple(size)).permute(0, 3, 1, 2) for part, size in zip(parts, sizes, strict=True)]

@@ -1,0 +1,85 @@
+"""GLIP as one module: images and text in, logits, boxes and centerness out.
+
+Source: microsoft/GLIP modeling/detector/generalized_vl_rcnn.py. No tokenizer, no targets and no state
+between calls: ``encode_text`` once per distinct caption, ``forward`` per batch.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from ..anchors import grid_anchors
+from .config import SIZE_DIVISOR, STRIDES, GLIPConfig
+from .dyhead import DyHead
+from .fpn import FPN
+from .grounding_head import GroundingHead
+from .language import Language, TextFeatures
+from .swin import Swin
+
+
+class Outputs(NamedTuple):
+    """Raw predictions at N positions: levels P3..P7 one after the other, each row-major."""
+
+    logits: Tensor  # [B, N, T], before the sigmoid
+    deltas: Tensor  # [B, N, 4], for boxes.decode with the anchors
+    centerness: Tensor  # [B, N], before the sigmoid
+    anchors: Tensor  # [N, 4], inclusive, pixels of the padded input
+    level_sizes: tuple[tuple[int, int], ...]  # (height, width) of the five levels
+
+
+class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=["object-detection", "glip"]):
+    """The detector. ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` come from the Hub mixin."""
+
+    def __init__(self, config: GLIPConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Swin(config)
+        self.fpn = FPN(self.backbone.channels, config.channels, config.drop_block)
+        self.language = Language(config.text)
+        self.dyhead = DyHead(config)
+        self.grounding = GroundingHead(config)
+
+    def preprocess(self, images: Sequence[Tensor]) -> Tensor:
+        """RGB images, uint8 [3, h, w] of any sizes -> one normalised batch [B, 3, H, W].
+
+        Channels become BGR, then mean and deviation, then zeros to the right and below up to the largest
+        sides, rounded up to multiples of 32 (data/transforms/transforms.py:151-175, image_list.py:29-68).
+        """
+        device = self.grounding.log_scale.device
+        height, width = (_round_up(max(x.shape[axis] for x in images)) for axis in (1, 2))
+        mean = torch.tensor(self.config.pixel_mean, device=device).view(3, 1, 1)
+        std = torch.tensor(self.config.pixel_std, device=device).view(3, 1, 1)
+        batch = torch.zeros(len(images), 3, height, width, device=device)
+        for row, image in zip(batch, images, strict=True):
+            bgr = image.to(device, non_blocking=True).flip(0).float()
+            row[:, : image.shape[1], : image.shape[2]] = (bgr - mean) / std
+        return batch
+
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        """Token ids and mask [U, T] of the distinct captions -> their features [U, T, D]."""
+        return self.language(input_ids, attention_mask)
+
+    def encode_images(self, images: Tensor) -> list[Tensor]:
+        """Preprocessed images [B, 3, H, W] -> P3..P7; no text is involved yet."""
+        return self.fpn(self.backbone(images))
+
+    def detect(self, levels: list[Tensor], text: TextFeatures) -> Outputs:
+        """Pyramid P3..P7 and text features of the same batch -> predictions."""
+        sizes = tuple((x.shape[-2], x.shape[-1]) for x in levels)
+        levels, text = self.dyhead(levels, text)
+        # variant A reads BERT's output with padding zeroed, the others the fused text as it is
+        hidden = text.hidden if self.config.fusion else text.hidden * text.mask[..., None]
+        logits, deltas, centerness = self.grounding(levels, hidden)
+        anchors = grid_anchors(sizes, STRIDES, logits.device)
+        return Outputs(logits, deltas, centerness, anchors, sizes)
+
+    def forward(self, images: Tensor, text: TextFeatures) -> Outputs:
+        """Preprocessed images [B, 3, H, W] and the text features [B, T, D] of each -> predictions."""
+        return self.detect(self.encode_images(images), text)
+
+
+def _round_up(size: int) -> int:
+    return size + -size % SIZE_DIVISOR

@@ -1,0 +1,46 @@
+"""Text encoder: BERT without its pooler.
+
+Source: microsoft/GLIP modeling/language_backbone/bert_model.py.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from .config import TextConfig
+
+
+class TextFeatures(NamedTuple):
+    """Encoded captions. A row of ``mask`` is True at [CLS], words, separators and [SEP]."""
+
+    hidden: Tensor  # [B, T, D]; rows of padding hold numbers without meaning
+    mask: Tensor  # bool [B, T]
+
+    def select(self, rows: Tensor) -> "TextFeatures":
+        """The features of some captions, in the given order (int64 [B]): one caption may serve many images."""
+        return TextFeatures(self.hidden[rows], self.mask[rows])
+
+
+class Language(nn.Module):
+    """Token ids [U, T] and attention mask [U, T] -> text features [U, T, D]."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        sizes = BertConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads,
+            intermediate_size=config.intermediate_size,
+            max_position_embeddings=config.max_position_embeddings,
+            layer_norm_eps=config.layer_norm_eps,
+            hidden_dropout_prob=config.dropout,
+            attention_probs_dropout_prob=config.dropout,
+        )
+        self.bert = BertModel(sizes, add_pooling_layer=False)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return TextFeatures(hidden, attention_mask.to(torch.bool))

@@ -1,0 +1,155 @@
+"""Captions to token ids: one class around BERT's uncased WordPiece, and the vocabulary of the nano models.
+
+    python -m glip_lightning.text    # trains assets/nano_vocab.txt anew from assets/nano_words.txt
+
+The vocabulary belongs to the model: an exchange folder holds it as ``vocab.txt``, the official models use
+that of bert-base-uncased, the nano models the small one shipped here.
+"""
+
+import string
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glip_lightning.prompts import MAX_TOKENS, Span
+
+VOCAB_NAME = "vocab.txt"
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PLACEHOLDERS = tuple(f"[unused{i}]" for i in range(16))
+"""Tokens without meaning of their own that a caption may hold where prompt tuning learns the embedding."""
+
+ASSETS = Path(__file__).parent / "assets"
+NANO_WORDS = ASSETS / "nano_words.txt"
+NANO_VOCAB = ASSETS / "nano_vocab.txt"
+NANO_SIZE = 2800  # whole words for nearly all of the list, at 128 numbers each a third of a million
+
+
+class Tokenizer:
+    """Lower-cases, strips accents, splits into word pieces: transformers' BertTokenizer with its limits set.
+
+    A literal ``[SEP]``, ``[MASK]``, ... in a caption becomes that special token, as it does with the
+    tokenizer on the Hub; other than there, ``[unused0]`` to ``[unused15]`` are one token each, too.
+    """
+
+    def __init__(self, vocab_file: str | Path) -> None:
+        from tokenizers import AddedToken
+        from transformers import BertTokenizer
+
+        self._vocab = _read_vocab(Path(vocab_file))
+        # vocab_file= is silently ignored by transformers 5; a mapping cannot be misread
+        self._bert = BertTokenizer(vocab=self._vocab)
+        known = [AddedToken(p, normalized=False, special=True) for p in PLACEHOLDERS if p in self._vocab]
+        self._bert.add_tokens(known, special_tokens=True)
+        if len(self._bert) != len(self._vocab):
+            raise ValueError(
+                f"{vocab_file}: {len(self._vocab)} lines became {len(self._bert)} tokens; "
+                "install the transformers version in constraints.txt"
+            )
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> "Tokenizer":
+        """The tokenizer of an exchange folder (``vocab.txt``)."""
+        return cls(Path(folder) / VOCAB_NAME)
+
+    @classmethod
+    def nano(cls) -> "Tokenizer":
+        """The shipped vocabulary of the nano models."""
+        return cls(NANO_VOCAB)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``vocab.txt`` into an existing ``folder``."""
+        _write_vocab(self._vocab, Path(folder) / VOCAB_NAME)
+
+    def __len__(self) -> int:
+        return len(self._vocab)
+
+    def encode(self, captions: Sequence[str], length: int | None = None) -> tuple[Tensor, Tensor]:
+        """Ids and attention mask, int64 [U, T], of U captions, each cut to at most 256 tokens.
+
+        T is the longest caption's length, or ``length``: the official code pads to 256 always.
+        """
+        if length is not None and not 3 <= length <= MAX_TOKENS:
+            raise ValueError(f"length={length}: captions take 3 to {MAX_TOKENS} tokens; leave length out")
+        rows = [self._ids(caption, length or MAX_TOKENS) for caption in captions]
+        width = length or max(map(len, rows), default=0)
+        input_ids = torch.full((len(rows), width), self._vocab["[PAD]"], dtype=torch.int64)
+        mask = torch.zeros_like(input_ids)
+        for i, row in enumerate(rows):
+            input_ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = 1
+        return input_ids, mask
+
+    def _ids(self, caption: str, most: int) -> list[int]:
+        ids = self._bert(caption)["input_ids"]
+        return ids if len(ids) <= most else [*ids[: most - 1], ids[-1]]  # [SEP] stays the last
+
+    def offsets(self, caption: str) -> list[Span]:
+        """Characters ``(start, end)`` of every token, nothing cut; ``(0, 0)`` for [CLS] and [SEP]."""
+        return self._bert(caption, return_offsets_mapping=True)["offset_mapping"]
+
+    def count(self, caption: str) -> int:
+        """Tokens of the whole caption, [CLS] and [SEP] included."""
+        return len(self._bert(caption)["input_ids"])
+
+    def tokens(self, caption: str) -> list[str]:
+        """The word pieces themselves, for people to read."""
+        return self._bert.convert_ids_to_tokens(self._bert(caption)["input_ids"])
+
+
+def _read_vocab(path: Path) -> dict[str, int]:
+    """Token -> line number; anything but a WordPiece vocabulary is an error that says why."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such vocabulary; a model's folder holds it as {VOCAB_NAME}")
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file, so no vocabulary ({error}); use {VOCAB_NAME}") from error
+    vocab: dict[str, int] = {}
+    for number, token in enumerate(lines):
+        if vocab.setdefault(token, number) != number:
+            raise ValueError(f"{path}: line {number + 1} repeats {token!r} of line {vocab[token] + 1}")
+    if missing := [token for token in SPECIAL if token not in vocab]:
+        raise ValueError(
+            f"{path}: no WordPiece vocabulary, {missing[0]} is missing; "
+            f"expected one token per line, {', '.join(SPECIAL)} among them"
+        )
+    return vocab
+
+
+def _write_vocab(tokens: Iterable[str], path: Path) -> None:
+    path.write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8", newline="\n")
+
+
+def read_words(path: Path = NANO_WORDS) -> list[str]:
+    """Names and words of a word list: one per line, ``#`` starts a comment line."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def train_vocabulary(words: Iterable[str], size: int = NANO_SIZE) -> list[str]:
+    """A WordPiece vocabulary of ``size`` tokens; the same words give the same tokens.
+
+    Special tokens, placeholders, and every ASCII letter, digit and mark come first, letters and digits
+    also as continuation (``##a``), so that no ASCII text ever yields [UNK]; then the pieces learned from
+    ``words``, frequent ones first.
+    """
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models, normalizers, pre_tokenizers, trainers
+
+    letters = string.ascii_lowercase + string.digits
+    fixed = [*SPECIAL, *PLACEHOLDERS, *string.punctuation, *letters, *(f"##{c}" for c in letters)]
+    backend = Backend(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=size, show_progress=False)
+    backend.train_from_iterator(words, trainer)
+    vocab = backend.get_vocab()
+    learned = sorted(vocab.keys() - set(fixed), key=vocab.__getitem__)
+    return (fixed + learned)[:size]
+
+
+if __name__ == "__main__":
+    _write_vocab(train_vocabulary(read_words()), NANO_VOCAB)
+    print(f"{NANO_VOCAB}: {len(Tokenizer.nano())} tokens")

@@ -1,0 +1,42 @@
+"""Where the reference tensors and the real photos are, and what happens without them."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+SHARED = TESTS.parent.parent / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden",
+        metavar="DIR",
+        help="folder of reference tensors (default: ../shared/golden where it exists, else tests/golden)",
+    )
+
+
+def golden_dir(config: pytest.Config) -> Path:
+    """The folder of reference tensors that this run compares with."""
+    given = config.getoption("--golden")
+    if given:
+        folder = Path(given).resolve()
+        if not folder.is_dir():
+            raise pytest.UsageError(f"--golden {given}: no such folder")
+        return folder
+    shared = SHARED / "golden"
+    return shared if shared.is_dir() else TESTS / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden(pytestconfig: pytest.Config) -> Path:
+    return golden_dir(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real photos in the ODinW layout."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("the real photos are not beside this checkout (../shared/data)")
+    return folder
