@@ -77,13 +77,16 @@ class PostProcess:
         return Detections(boxes, ranks[position, label].sqrt(), label)
 
     def select(self, candidates: Detections) -> Detections:
-        """Class-wise NMS, then the best ``max_detections`` (ties at the last place all stay)."""
+        """Class-wise NMS, then the best ``max_detections``."""
         keep = box_ops.class_nms(*candidates, threshold=self.nms_threshold)
-        boxes, scores, labels = (x[keep] for x in candidates)
-        if len(scores) > self.max_detections:
-            keep = scores >= scores.topk(self.max_detections).values[-1]
-            boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
-        return Detections(boxes, scores, labels)
+        return self.best(Detections(*(x[keep] for x in candidates)))
+
+    def best(self, found: Detections) -> Detections:
+        """The ``max_detections`` highest scores, ties at the last place included."""
+        if len(found.scores) <= self.max_detections:
+            return found
+        keep = found.scores >= found.scores.topk(self.max_detections).values[-1]
+        return Detections(*(x[keep] for x in found))
 
 
 def class_scores(probabilities: Tensor, class_tokens: Sequence[Sequence[int]], aggregation: Aggregation) -> Tensor:

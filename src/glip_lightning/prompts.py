@@ -11,7 +11,7 @@ Source: microsoft/GLIP data/datasets/od_to_grounding.py, data/datasets/modulated
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -230,10 +230,10 @@ def read_phrases_file(path: str | Path) -> list[Phrase]:
     """
     path = Path(path)
     readers = {".txt": _read_lines, ".json": _read_json, ".yaml": _read_yaml, ".yml": _read_yaml}
-    if path.suffix not in readers:
+    if path.suffix.lower() not in readers:
         raise ValueError(f"{path}: phrases are read from {', '.join(readers)}, not from {path.suffix!r}")
     try:
-        entries = readers[path.suffix](path.read_text(encoding="utf-8"))
+        entries = readers[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, broken YAML
         raise ValueError(f"{path}: not a readable {path.suffix} file in UTF-8 ({error})") from error
     if not isinstance(entries, list):
@@ -296,14 +296,17 @@ def sample_phrases(
     draw if the cleaned names begin, as there, with "__background__". Hence the two generators, the unused
     draws, and sets of small integers whose order CPython fixes.
     """
-    costs = [_token_count(f"{name}{SEPARATOR}", tokenizer) for name in names]
-    kept, used = _fit_positives(positives, costs, rng, budget)
+
+    def cost(label: int) -> int:
+        return _token_count(f"{names[label]}{SEPARATOR}", tokenizer)
+
+    kept, used = _fit_positives(positives, cost, rng, budget)
     most = min(negatives, len(names))
     count = most if rng.random() < 0.5 else _draw_count(most, rng, numpy_rng)
     drawn = numpy_rng.choice(len(names), size=count, replace=False).tolist()
     present = _shuffled({label for label in positives if label in kept}, rng)
     absent = _shuffled({label for label in drawn if label not in kept}, rng)
-    return _shuffled(_fit_negatives(absent, costs, budget - used) + present, rng)
+    return _shuffled(_fit_negatives(absent, cost, budget - used) + present, rng)
 
 
 def _shuffled(items: Iterable[int], rng: "Random") -> list[int]:
@@ -313,23 +316,23 @@ def _shuffled(items: Iterable[int], rng: "Random") -> list[int]:
 
 
 def _fit_positives(
-    positives: Iterable[int], costs: Sequence[int], rng: "Random", budget: int
+    positives: Iterable[int], cost: Callable[[int], int], rng: "Random", budget: int
 ) -> tuple[list[int], int]:
     """Classes that fit, and the tokens they take; as official, with the class that no longer fitted."""
     kept, used = [], 0
     for label in _shuffled(set(positives), rng):
-        used += costs[label]
+        used += cost(label)
         if used > budget:
             break
         kept.append(label)
     return kept, used
 
 
-def _fit_negatives(absent: Iterable[int], costs: Sequence[int], room: int) -> list[int]:
+def _fit_negatives(absent: Iterable[int], cost: Callable[[int], int], room: int) -> list[int]:
     """The first classes that leave at least one token of ``room``."""
     kept = []
     for label in absent:
-        room -= costs[label]
+        room -= cost(label)
         if room <= 0:
             break
         kept.append(label)
@@ -341,4 +344,4 @@ def _draw_count(most: int, rng: "Random", numpy_rng: "np.random.RandomState | np
     rng.random()
     count = int(numpy_rng.choice(max(1, most))) + 1
     rng.random()
-    return count
+    return min(count, most)

@@ -7,13 +7,18 @@ that of bert-base-uncased, the nano models the small one shipped here.
 """
 
 import string
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from glip_lightning.prompts import MAX_TOKENS, Span
+
+if TYPE_CHECKING:
+    import tokenizers
 
 VOCAB_NAME = "vocab.txt"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -23,7 +28,7 @@ PLACEHOLDERS = tuple(f"[unused{i}]" for i in range(16))
 ASSETS = Path(__file__).parent / "assets"
 NANO_WORDS = ASSETS / "nano_words.txt"
 NANO_VOCAB = ASSETS / "nano_vocab.txt"
-NANO_SIZE = 2800  # whole words for nearly all of the list, at 128 numbers each a third of a million
+NANO_SIZE = 2800  # every word of the list whole and about 600 pieces
 
 
 class Tokenizer:
@@ -39,14 +44,15 @@ class Tokenizer:
 
         self._vocab = _read_vocab(Path(vocab_file))
         # vocab_file= is silently ignored by transformers 5; a mapping cannot be misread
-        self._bert = BertTokenizer(vocab=self._vocab)
+        bert = BertTokenizer(vocab=self._vocab)
         known = [AddedToken(p, normalized=False, special=True) for p in PLACEHOLDERS if p in self._vocab]
-        self._bert.add_tokens(known, special_tokens=True)
-        if len(self._bert) != len(self._vocab):
+        bert.add_tokens(known, special_tokens=True)
+        if len(bert) != len(self._vocab):
             raise ValueError(
-                f"{vocab_file}: {len(self._vocab)} lines became {len(self._bert)} tokens; "
+                f"{vocab_file}: {len(self._vocab)} lines became {len(bert)} tokens; "
                 "install the transformers version in constraints.txt"
             )
+        self._backend = bert.backend_tokenizer  # its encodings are never cut, padded or warned about
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Tokenizer":
@@ -82,20 +88,20 @@ class Tokenizer:
         return input_ids, mask
 
     def _ids(self, caption: str, most: int) -> list[int]:
-        ids = self._bert(caption)["input_ids"]
+        ids = self._backend.encode(caption).ids
         return ids if len(ids) <= most else [*ids[: most - 1], ids[-1]]  # [SEP] stays the last
 
     def offsets(self, caption: str) -> list[Span]:
         """Characters ``(start, end)`` of every token, nothing cut; ``(0, 0)`` for [CLS] and [SEP]."""
-        return self._bert(caption, return_offsets_mapping=True)["offset_mapping"]
+        return self._backend.encode(caption).offsets
 
     def count(self, caption: str) -> int:
         """Tokens of the whole caption, [CLS] and [SEP] included."""
-        return len(self._bert(caption)["input_ids"])
+        return len(self._backend.encode(caption))
 
     def tokens(self, caption: str) -> list[str]:
         """The word pieces themselves, for people to read."""
-        return self._bert.convert_ids_to_tokens(self._bert(caption)["input_ids"])
+        return self._backend.encode(caption).tokens
 
 
 def _read_vocab(path: Path) -> dict[str, int]:
@@ -129,25 +135,34 @@ def read_words(path: Path = NANO_WORDS) -> list[str]:
 
 
 def train_vocabulary(words: Iterable[str], size: int = NANO_SIZE) -> list[str]:
-    """A WordPiece vocabulary of ``size`` tokens; the same words give the same tokens.
+    """A WordPiece vocabulary of at most ``size`` tokens; the same words give the same tokens.
 
-    Special tokens, placeholders, and every ASCII letter, digit and mark come first, letters and digits
-    also as continuation (``##a``), so that no ASCII text ever yields [UNK]; then the pieces learned from
-    ``words``, frequent ones first.
+    In order: special tokens, placeholders, every ASCII mark, every ASCII letter and digit (and any other
+    of ``words``), these also as continuation (``##a``), so that ASCII words of up to 100 letters never
+    yield [UNK]; the words themselves, frequent ones first; pieces learned from them for words unseen.
     """
-    from tokenizers import Tokenizer as Backend
+    import tokenizers
     from tokenizers import models, normalizers, pre_tokenizers, trainers
 
-    letters = string.ascii_lowercase + string.digits
-    fixed = [*SPECIAL, *PLACEHOLDERS, *string.punctuation, *letters, *(f"##{c}" for c in letters)]
-    backend = Backend(models.WordPiece(unk_token="[UNK]"))
+    backend = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=size, show_progress=False)
-    backend.train_from_iterator(words, trainer)
+    counts = Counter(word for text in words for word in _split(text, backend))
+    whole = sorted(counts, key=lambda word: (-counts[word], word))
+    letters = sorted(set(string.ascii_lowercase + string.digits).union(*counts) - set(string.punctuation))
+    fixed = [*SPECIAL, *PLACEHOLDERS, *string.punctuation, *letters, *(f"##{c}" for c in letters)]
+    # the trainer numbers letters that it is not given in random order, and breaks ties by number
+    trainer = trainers.WordPieceTrainer(vocab_size=size, show_progress=False, special_tokens=fixed)
+    backend.train_from_iterator(sorted(counts.elements()), trainer)
     vocab = backend.get_vocab()
-    learned = sorted(vocab.keys() - set(fixed), key=vocab.__getitem__)
-    return (fixed + learned)[:size]
+    learned = sorted(vocab, key=vocab.__getitem__)
+    return list(dict.fromkeys(fixed + whole + learned))[:size]
+
+
+def _split(text: str, backend: "tokenizers.Tokenizer") -> list[str]:
+    """Words and marks of ``text`` as the tokenizer sees them before it looks for pieces."""
+    words = backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(text))
+    return [word for word, _ in words]
 
 
 if __name__ == "__main__":
