@@ -13,13 +13,15 @@ Source: microsoft/GLIP layers/deform_conv.py, csrc/cuda/deform_conv_kernel_cuda.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
+from torchvision.ops import deform_conv2d
 
 TAPS = 9
+PIECE = 512  # positions sampled at a time without autograd: 4.7 MB of columns at 256 channels
 
 
 class DeformConv(nn.Module):
@@ -36,34 +38,44 @@ class DeformConv(nn.Module):
         bound = 1 / math.sqrt(channels_in * TAPS)  # layers/deform_conv.py reset_parameters
         nn.init.uniform_(self.weight, -bound, bound)
 
-    def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
-        """x [B, C, H, W], offset [B, 18, h, w] in pixels, mask [B, 9, h, w] -> [B, C', h, w] in fp32."""
+    def forward(self, maps: Sequence[Tensor], offsets: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+        """The same convolution over several maps, in fp32.
+
+        maps [B, C, H, W], offsets [B, 18, h, w] in pixels, masks [B, 9, h, w] -> maps [B, C', h, w].
+        """
         # fp32 also under autocast: half-precision offsets would move samples by whole pixels, and the
         # bf16 kernel does not exist on CPU (as official, layers/deform_conv.py:378-382)
-        with torch.autocast(x.device.type, enabled=False):
-            arguments = (x.float(), offset.float(), mask.float(), self.weight.float(), self.bias.float())
-            return deform_conv2d(*arguments, stride=self.stride)
+        with torch.autocast(maps[0].device.type, enabled=False):
+            inputs = [[x.float() for x in group] for group in zip(maps, offsets, masks, strict=True)]
+            return self._run(inputs, self.weight.float(), self.bias.float())
+
+    def _run(self, inputs: list[list[Tensor]], weight: Tensor, bias: Tensor) -> list[Tensor]:
+        if weight.device.type == "cuda" or torch.compiler.is_exporting():
+            return [deform_conv2d(x, o, weight, bias, self.stride, padding=1, mask=m) for x, o, m in inputs]
+        matrix = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
+        return [sampled_deform_conv2d(x, o, m, matrix, bias, self.stride) for x, o, m in inputs]
 
 
-def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-    """Dispatch on the device; shapes as in :meth:`DeformConv.forward`, weight [C', C, 3, 3]."""
-    if x.device.type == "cuda" or torch.compiler.is_exporting():
-        return torchvision_deform_conv2d(x, offset, weight, bias, stride, padding=1, mask=mask)
-    return sampled_deform_conv2d(x, offset, mask, weight, bias, stride)
-
-
-def sampled_deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-    """Sample all taps into columns [B * h * w, 9 * C], then one matrix product."""
+def sampled_deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, matrix: Tensor, bias: Tensor, stride: int) -> Tensor:
+    """Sample all taps into columns [B * h * w, 9 * C], then one product with ``matrix`` [9 * C, C']."""
     batch, channels, height, width = x.shape
     index, share = bilinear_taps(offset, mask, height, width, stride)
     rows = x.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
-    if x.device.type == "cpu":
+    if torch.is_grad_enabled():
+        out = torch.addmm(bias, sample(rows, index, share), matrix)
+    else:  # piece by piece, so that the columns stay in the processor's cache
+        pieces = zip(index.split(PIECE * TAPS), share.split(PIECE * TAPS), strict=True)
+        out = torch.cat([torch.addmm(bias, sample(rows, i, s), matrix) for i, s in pieces])
+    return out.view(batch, *offset.shape[-2:], -1).permute(0, 3, 1, 2)
+
+
+def sample(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
+    """Weighted sums of four rows [H * W, C] per tap -> columns [positions, 9 * C]."""
+    if rows.device.type == "cpu":
         columns = F.embedding_bag(index, rows, per_sample_weights=share, mode="sum")
     else:
         columns = sum(share[:, k, None] * rows[index[:, k]] for k in range(4))
-    matrix = weight.permute(2, 3, 1, 0).reshape(TAPS * channels, -1)
-    out = torch.addmm(bias, columns.view(-1, TAPS * channels), matrix)
-    return out.view(batch, *offset.shape[-2:], -1).permute(0, 3, 1, 2)
+    return columns.view(-1, TAPS * rows.shape[1])
 
 
 def bilinear_taps(offset: Tensor, mask: Tensor, height: int, width: int, stride: int) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ class DyReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         theta = F.hardsigmoid(self.fc2(F.relu(self.fc1(x.mean((2, 3)))))) - 0.5
         a1, b1, a2, b2 = theta[..., None, None].chunk(4, dim=1)
-        return torch.maximum(x * (2 * a1 + 1) + b1, x * (2 * a2) + b2)
+        return torch.maximum(torch.addcmul(b1, x, 2 * a1 + 1), torch.addcmul(b2, x, 2 * a2))
 
 
 class DyConv(nn.Module):
@@ -49,26 +49,37 @@ class DyConv(nn.Module):
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
         """P3..P7, each [B, C, H, W] -> the same shapes; all levels read the inputs, none the outputs."""
-        return [self.relu(self._mix(levels, i)) for i in range(len(levels))]
+        offsets, masks = zip(*(self._offset_and_mask(x) for x in levels), strict=True)
+        sizes = [x.shape[-2:] for x in levels]
+        below = self.convs[0](
+            levels[1:],
+            [flat_prefix(x, size) for x, size in zip(offsets, sizes[1:], strict=False)],
+            [flat_prefix(x, size) for x, size in zip(masks, sizes[1:], strict=False)],
+        )
+        here = self.convs[1](levels, offsets, masks)
+        above = self.convs[2](levels[:-1], offsets[1:], masks[1:])
+        mixed = []
+        for i, size in enumerate(sizes):
+            terms = [self.norms[1](here[i])]
+            if i > 0:
+                terms.append(self.norms[2](above[i - 1]))
+            if i + 1 < len(sizes):
+                coarser = self.norms[0](below[i])
+                terms.append(F.interpolate(coarser, size=size, mode="bilinear", align_corners=True))
+            mixed.append(self.relu(self._mean(terms)))
+        return mixed
 
-    def _mix(self, levels: list[Tensor], i: int) -> Tensor:
-        x = levels[i]
+    def _offset_and_mask(self, x: Tensor) -> tuple[Tensor, Tensor]:
         offset, mask = self.offset(x).float().split([OFFSETS, TAPS], dim=1)
-        mask = mask.sigmoid()
-        terms = [self._term(1, x, offset, mask)]
-        if i > 0:
-            terms.append(self._term(2, levels[i - 1], offset, mask))
-        if i + 1 < len(levels):
-            coarser = levels[i + 1]
-            size = coarser.shape[-2:]
-            term = self._term(0, coarser, flat_prefix(offset, size), flat_prefix(mask, size))
-            terms.append(F.interpolate(term, size=x.shape[-2:], mode="bilinear", align_corners=True))
-        # the scale attention is at least 0.5: a ReLU stands before the hard sigmoid
-        weighted = [t * F.hardsigmoid(F.relu(self.scale_attention(t.mean((2, 3), keepdim=True)))) for t in terms]
-        return sum(weighted[1:], weighted[0]) / len(weighted)
+        return offset, mask.sigmoid()
 
-    def _term(self, k: int, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
-        return self.norms[k](self.convs[k](x, offset, mask))
+    def _mean(self, terms: list[Tensor]) -> Tensor:
+        """Mean of the terms, each scaled by its attention (at least 0.5: a ReLU precedes the hard sigmoid)."""
+        total = torch.zeros((), device=terms[0].device, dtype=terms[0].dtype)
+        for term in terms:
+            attention = F.hardsigmoid(F.relu(self.scale_attention(term.mean((2, 3), keepdim=True))))
+            total = torch.addcmul(total, term, attention / len(terms))
+        return total
 
 
 def flat_prefix(x: Tensor, size: tuple[int, int]) -> Tensor:

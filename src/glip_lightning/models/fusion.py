@@ -52,7 +52,7 @@ class Fusion(nn.Module):
         the image; the softmax over image positions is not masked at all (fuse_helper.py:250-273).
         """
         vision, text = self.norm_vision(vision), self.norm_text(text)
-        scores = self._scores(vision, text)  # [B, N, h * T]
+        scores = self._scores(vision, text)  # [B, h, T, N]: both softmaxes then run along rows of N positions
         vision_update = self._read_text(scores, text, mask)
         text_update = self._read_image(scores, vision)
         return vision + self.gate_vision * vision_update, text + self.gate_text * text_update
@@ -68,27 +68,24 @@ class Fusion(nn.Module):
     def _scores(self, vision: Tensor, text: Tensor) -> Tensor:
         key = self._split(self.key(text)) * self.scale  # [B, h, T, d]
         weight = (key @ self._per_head(self.query.weight)).flatten(1, 2)  # [B, h * T, C]
-        bias = (key @ self._per_head(self.query.bias).unsqueeze(-1)).flatten(1)  # [B, h * T]
-        scores = torch.baddbmm(bias[:, None].to(vision.dtype), vision, weight.transpose(1, 2).to(vision.dtype))
-        return scores.clamp(-CLAMP, CLAMP)
+        bias = (key @ self._per_head(self.query.bias).unsqueeze(-1)).flatten(1, 2)  # [B, h * T, 1]
+        scores = torch.baddbmm(bias.to(weight.dtype), weight, vision.transpose(1, 2).to(weight.dtype))
+        return scores.clamp(-CLAMP, CLAMP).unflatten(1, (self.heads, -1))
 
     def _read_text(self, scores: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        tokens = text.shape[1]
-        scores = scores.unflatten(-1, (self.heads, tokens))
-        share = scores.masked_fill(~mask[:, None, None], float("-inf")).softmax(-1).flatten(-2)  # [B, N, h * T]
+        share = scores.masked_fill(~mask[:, None, :, None], float("-inf")).softmax(2)  # over tokens
         value = self._split(self.value_text(text))  # [B, h, T, d]
         out = self._per_head(self.out_vision.weight.T)  # [h, d, C]
         value = (value @ out).flatten(1, 2)  # [B, h * T, C]
-        share = self.dropout(share).to(value.dtype)
-        return share @ value + self.out_vision.bias
+        share = self.dropout(share).to(value.dtype).flatten(1, 2)  # [B, h * T, N]
+        return share.transpose(1, 2) @ value + self.out_vision.bias
 
     def _read_image(self, scores: Tensor, vision: Tensor) -> Tensor:
-        share = self.dropout(scores.transpose(1, 2).softmax(-1))  # [B, h * T, N]
-        pooled = (share.to(vision.dtype) @ vision).unflatten(1, (self.heads, -1))  # [B, h, T, C]
+        share = self.dropout(scores.softmax(3))  # over positions
+        pooled = (share.flatten(1, 2).to(vision.dtype) @ vision).unflatten(1, (self.heads, -1))  # [B, h, T, C]
         weight = self._per_head(self.value_vision.weight).transpose(1, 2)  # [h, C, d]
-        mass = share.sum(-1).unflatten(1, (self.heads, -1))  # [B, h, T]
         bias = self._per_head(self.value_vision.bias)[:, None]  # [h, 1, d]
-        value = pooled @ weight + mass[..., None] * bias  # [B, h, T, d]
+        value = pooled @ weight + share.sum(3)[..., None] * bias  # [B, h, T, d]
         return self.out_text(value.transpose(1, 2).flatten(2))
 
 

@@ -32,6 +32,7 @@ class SwinBlock(SwinTransformerBlock):
             always_partition=True,
             drop_path=drop_path,
         )
+        self.attn.fused_attn = True  # torch's fused attention: faster, and keeps no score matrix for the backward
         self.attn_mask = None  # depends on the size of the map: an argument of forward
 
     def forward(self, x: Tensor, shift_mask: Tensor | None) -> Tensor:

@@ -1,0 +1,67 @@
+"""Which image comes when, and the randomness that belongs to it: functions of (seed, epoch, index) only.
+
+Nothing depends on worker processes, on their number or on what was drawn before, so a run that is resumed
+in the middle of an epoch sees, bit for bit, what the uninterrupted run would have seen.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from torch.utils.data import Sampler
+
+Key = tuple[int, int]
+"""Epoch and index: what a sampler yields and a data set takes, so that workers need not be told the epoch."""
+
+STREAMS = {"order": 1, "view": 2, "caption": 3}  # not 0: numpy takes [seed, epoch, 0] for [seed, epoch]
+
+
+def random_stream(
+    stream: Literal["order", "view", "caption"], seed: int, epoch: int, index: int = 0
+) -> np.random.Generator:
+    """A generator of its own for each purpose, seed, epoch and image."""
+    return np.random.default_rng([STREAMS[stream], seed, epoch, index])
+
+
+class EpochSampler(Sampler[Key]):
+    """Yields ``(epoch, index)``, in an order that (seed, epoch) decides; ``shuffle=False`` keeps the file's.
+
+    Each of ``world`` processes gets every ``world``-th key from its ``rank`` on; the first keys come again
+    where the size is no multiple of ``world``, since DDP needs equal numbers of steps. Evaluation counts an
+    image once however often it was seen.
+    """
+
+    def __init__(
+        self, dataset_size: int, seed: int = 0, shuffle: bool = True, rank: int = 0, world: int = 1
+    ) -> None:
+        if dataset_size < 1:
+            raise ValueError(f"dataset_size={dataset_size}: there are no images to draw from")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank={rank}, world={world}: ranks run from 0 to world - 1")
+        self.dataset_size, self.seed, self.shuffle = dataset_size, seed, shuffle
+        self.rank, self.world = rank, world
+        self.epoch = 0
+        self._skip = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch of the next iteration; Lightning calls this before each."""
+        self.epoch = epoch
+
+    def skip(self, count: int) -> None:
+        """Leave out the first ``count`` keys of the next iteration, the ones seen before an interruption."""
+        if not 0 <= count <= len(self):
+            raise ValueError(f"cannot skip {count} of the {len(self)} images of an epoch")
+        self._skip = count
+
+    def __len__(self) -> int:
+        """Keys of a whole epoch on this rank."""
+        return -(-self.dataset_size // self.world)
+
+    def __iter__(self) -> Iterator[Key]:
+        order = np.arange(self.dataset_size)
+        if self.shuffle:
+            order = random_stream("order", self.seed, self.epoch).permutation(self.dataset_size)
+        order = np.resize(order, len(self) * self.world)[self.rank :: self.world]  # resize repeats from the start
+        skip, self._skip = self._skip, 0
+        epoch = self.epoch
+        yield from ((epoch, int(index)) for index in order[skip:])

@@ -1,0 +1,81 @@
+"""The official image pipeline: resize to a shorter side, perhaps mirror; the boxes follow.
+
+Normalisation and padding are the model's (``GLIP.preprocess``), on its device.
+
+Source: microsoft/GLIP data/transforms/transforms.py:84-175, structures/bounding_box.py:110-184.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from glip_lightning import boxes as box_ops
+
+from .sampler import random_stream
+
+TEST_SIZE = 800  # INPUT.MIN_SIZE_TEST
+TRAIN_SIZES = (480, 560, 640, 720, 800)  # AUGMENT.MULT_MIN_SIZE_TRAIN, which fine-tuning keeps
+MAX_SIZE = 1333  # INPUT.MAX_SIZE_TRAIN, MAX_SIZE_TEST
+
+
+def resize_size(height: int, width: int, min_side: int, max_side: int) -> tuple[int, int]:
+    """Height and width after resizing: the shorter side ``min_side`` unless the longer passed ``max_side``.
+
+    As official, down to its roundings: the shorter side is rounded, the longer one cut, and so the longer
+    may end a little off ``max_side``. No side gets shorter than one pixel.
+    """
+    short, long = min(height, width), max(height, width)
+    if long / short * min_side > max_side:
+        min_side = max(1, round(max_side * short / long))
+    if short == min_side:
+        return height, width
+    longer = int(min_side * long / short)
+    return (longer, min_side) if width < height else (min_side, longer)
+
+
+def resize_image(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """PIL RGB -> uint8 [3, h, w] of ``size`` (h, w), antialiased bilinear by PIL as official (bit-equal)."""
+    height, width = size
+    if (image.width, image.height) != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+class Transform:
+    """Resize to one of ``min_sizes``, mirror with probability ``flip``.
+
+    What is drawn depends on (seed, epoch, index) only. The defaults are those of the official evaluation;
+    official training uses ``Transform(TRAIN_SIZES, flip=0.5)``.
+    """
+
+    def __init__(
+        self,
+        min_sizes: Sequence[int] = (TEST_SIZE,),
+        max_size: int = MAX_SIZE,
+        flip: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        if not min_sizes or min(min_sizes) < 1 or max_size < max(min_sizes):
+            raise ValueError(
+                f"min_sizes={tuple(min_sizes)}, max_size={max_size}: give at least one shorter side in pixels, "
+                "none above max_size"
+            )
+        if not 0 <= flip <= 1:
+            raise ValueError(f"flip={flip}: it is a probability, from 0 to 1")
+        self.min_sizes, self.max_size = tuple(min_sizes), max_size
+        self.flip, self.seed = flip, seed
+
+    def __call__(self, image: Image.Image, boxes: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        """PIL RGB and inclusive boxes [G, 4] in its frame -> uint8 [3, h, w] and boxes in the input frame."""
+        rng = random_stream("view", self.seed, epoch, index)
+        min_side = self.min_sizes[rng.integers(len(self.min_sizes))]
+        mirrored = rng.random() < self.flip
+        height, width = resize_size(image.height, image.width, min_side, self.max_size)
+        resized = resize_image(image, (height, width))
+        boxes = box_ops.rescale(boxes, width / image.width, height / image.height)
+        if mirrored:
+            return resized.flip(-1), box_ops.hflip(boxes, width)
+        return resized, boxes
