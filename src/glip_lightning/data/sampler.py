@@ -10,8 +10,18 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Sampler
 
+from .types import Sample
+
 Key = tuple[int, int]
 """Epoch and index: what a sampler yields and a data set takes, so that workers need not be told the epoch."""
+
+
+class KeyedSample(Sample):
+    """A sample that knows its key, from which the collation draws its caption."""
+
+    epoch: int
+    index: int
+
 
 STREAMS = {"order": 1, "view": 2, "caption": 3}  # not 0: numpy takes [seed, epoch, 0] for [seed, epoch]
 
@@ -31,9 +41,7 @@ class EpochSampler(Sampler[Key]):
     image once however often it was seen.
     """
 
-    def __init__(
-        self, dataset_size: int, seed: int = 0, shuffle: bool = True, rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, dataset_size: int, seed: int = 0, shuffle: bool = True, rank: int = 0, world: int = 1) -> None:
         if dataset_size < 1:
             raise ValueError(f"dataset_size={dataset_size}: there are no images to draw from")
         if not 0 <= rank < world:

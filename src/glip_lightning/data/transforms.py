@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glip_lightning import boxes as box_ops
-
+from .. import boxes as box_ops
 from .sampler import random_stream
 
 TEST_SIZE = 800  # INPUT.MIN_SIZE_TEST

@@ -264,7 +264,8 @@ def _why_unreadable(path: Path, error: Exception) -> str:
             f"refused, and nothing in it was run: it asks for {', '.join(names)}, which no file of weights needs. "
             "If you trust whoever made it, save the tensors alone there: torch.save({'model': model.state_dict()}, ...)"
         )
-    return f"no readable checkpoint ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+    reason = str(error).strip().partition("\n")[0]  # torch goes on with advice to run the file's code
+    return f"no readable checkpoint ({type(error).__name__}: {reason})"
 
 
 def _forbidden_globals(path: Path, error: Exception) -> list[str]:

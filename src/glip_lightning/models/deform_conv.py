@@ -14,6 +14,7 @@ Source: microsoft/GLIP layers/deform_conv.py, csrc/cuda/deform_conv_kernel_cuda.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,8 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 TAPS = 9
-PIECE = 512  # positions sampled at a time without autograd: 4.7 MB of columns at 256 channels
+PIECE = 512  # positions sampled at a time: 4.7 MB of columns at 256 channels
+BACKWARD_PIECE = 1600  # larger, since every piece adds to the gradient of the whole map
 
 
 class DeformConv(nn.Module):
@@ -61,16 +63,43 @@ def sampled_deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, matrix: Tenso
     batch, channels, height, width = x.shape
     index, share = bilinear_taps(offset, mask, height, width, stride)
     rows = x.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
-    if torch.is_grad_enabled():
-        out = torch.addmm(bias, sample(rows, index, share), matrix)
-    else:  # piece by piece, so that the columns stay in the processor's cache
-        pieces = zip(index.split(PIECE * TAPS), share.split(PIECE * TAPS), strict=True)
-        out = torch.cat([torch.addmm(bias, sample(rows, i, s), matrix) for i, s in pieces])
+    out = SampledProduct.apply(rows, index, share, matrix, bias)
     return out.view(batch, *offset.shape[-2:], -1).permute(0, 3, 1, 2)
 
 
+class SampledProduct(torch.autograd.Function):
+    """``sample(rows, index, share) @ matrix + bias``, piece by piece.
+
+    The columns of a whole map are nine times the map. In pieces they stay in the processor's cache and in
+    memory that is already mapped, and sampling them again in the backward pass is cheaper than keeping them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor, share: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, index, share, matrix)
+        pieces = zip(index.split(PIECE * TAPS), share.split(PIECE * TAPS), strict=True)
+        return torch.cat([torch.addmm(bias, sample(rows, i, s), matrix) for i, s in pieces])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor, Tensor]:
+        rows, index, share, matrix = ctx.saved_tensors
+        rows = rows.detach().requires_grad_()
+        grad_rows, grad_matrix, grad_shares = torch.zeros_like(rows), torch.zeros_like(matrix), []
+        taps = BACKWARD_PIECE * TAPS
+        for i, s, g in zip(index.split(taps), share.split(taps), grad.split(BACKWARD_PIECE), strict=True):
+            s = s.detach().requires_grad_()
+            with torch.enable_grad():
+                columns = sample(rows, i, s)
+            grad_matrix = torch.addmm(grad_matrix, columns.detach().T, g)
+            grad_rows_piece, grad_share = torch.autograd.grad(columns, (rows, s), g @ matrix.T)
+            grad_rows += grad_rows_piece
+            grad_shares.append(grad_share)
+        return grad_rows, None, torch.cat(grad_shares), grad_matrix, grad.sum(0)
+
+
 def sample(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
-    """Weighted sums of four rows [H * W, C] per tap -> columns [positions, 9 * C]."""
+    """Weighted sums of four rows [B * H * W, C] per tap -> columns [positions, 9 * C]."""
     if rows.device.type == "cpu":
         columns = F.embedding_bag(index, rows, per_sample_weights=share, mode="sum")
     else:

@@ -78,7 +78,7 @@ class Fusion(nn.Module):
         out = self._per_head(self.out_vision.weight.T)  # [h, d, C]
         value = (value @ out).flatten(1, 2)  # [B, h * T, C]
         share = self.dropout(share).to(value.dtype).flatten(1, 2)  # [B, h * T, N]
-        return share.transpose(1, 2) @ value + self.out_vision.bias
+        return torch.baddbmm(self.out_vision.bias.to(value.dtype), share.transpose(1, 2), value)
 
     def _read_image(self, scores: Tensor, vision: Tensor) -> Tensor:
         share = self.dropout(scores.softmax(3))  # over positions

@@ -1,0 +1,315 @@
+"""A name, file, folder or Hub repository -> detector and tokenizer, and back.
+
+An exchange folder holds ``config.json``, ``model.safetensors`` and ``vocab.txt``; ``task.json`` beside them
+says what a fine-tuned detector was trained to find. Official weights come from the Hub, into its cache.
+"""
+
+import difflib
+import json
+import logging
+import re
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import RemoteEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .models.checkpoint import (
+    CheckpointError,
+    check,
+    expected_shapes,
+    from_official,
+    infer_config,
+    read_official,
+    to_official,
+)
+from .models.config import VARIANTS, GLIPConfig, variant
+from .models.glip import GLIP
+from .prompts import Phrase
+from .text import VOCAB_NAME, Tokenizer
+
+logger = logging.getLogger(__name__)
+
+CONFIG_NAME, WEIGHTS_NAME, TASK_NAME = "config.json", "model.safetensors", "task.json"
+EXCHANGE = (CONFIG_NAME, WEIGHTS_NAME, VOCAB_NAME)
+MAY_REPLACE = {*EXCHANGE, TASK_NAME, "README.md"}  # the Hub mixin writes a model card
+RUN_DETECTOR = "detector"  # where a finished run keeps its exchange folder
+
+
+class HubFile(NamedTuple):
+    """One file on the Hub; ``licence`` is shown before it is downloaded."""
+
+    repo: str
+    name: str
+    licence: str = "licence: see the repository"
+
+
+_MIT = "MIT licence, as stated by microsoft/GLIP"
+OFFICIAL = {
+    "glip-tiny-a": HubFile("GLIPModel/GLIP", "glip_a_tiny_o365.pth", _MIT),
+    "glip-tiny-b": HubFile("GLIPModel/GLIP", "glip_tiny_model_o365.pth", _MIT),
+    "glip-tiny-c": HubFile("GLIPModel/GLIP", "glip_tiny_model_o365_goldg.pth", _MIT),
+    "glip-tiny": HubFile("GLIPModel/GLIP", "glip_tiny_model_o365_goldg_cc_sbu.pth", _MIT),
+    "glip-large": HubFile("GLIPModel/GLIP", "glip_large_model.pth", _MIT),
+}
+OFFICIAL_VOCAB = HubFile("google-bert/bert-base-uncased", VOCAB_NAME, "Apache-2.0 licence")
+
+
+class Task(NamedTuple):
+    """What a fine-tuned detector looks for, and the input size (short side, longest side) it was trained at."""
+
+    phrases: tuple[Phrase, ...]
+    input_size: tuple[int, int] = (800, 1333)
+
+
+class Loaded(NamedTuple):
+    """A detector in eval mode, its tokenizer, and where both come from."""
+
+    model: GLIP
+    tokenizer: Tokenizer
+    name: str  # as asked for
+    weights: Literal["random", "official", "folder"]
+    task: Task | None = None
+
+
+class DownloadError(OSError):
+    """A file that is neither in the Hub cache nor to be had from the Hub."""
+
+
+class NotInRepository(DownloadError):
+    """The repository exists, the file in it does not."""
+
+
+def load(detector: str, weights: Literal["pretrained", "random"] = "pretrained") -> Loaded:
+    """Build the detector that ``detector`` means.
+
+    A name (``glip-tiny``, ``glip-nano-a``, ...), a folder (exchange folder or finished run), an official
+    ``.pth`` file, or a Hub repository (``user/name``) with the files of an exchange folder.
+    ``weights="random"`` starts a named detector from its initialisation.
+    """
+    if weights not in ("pretrained", "random"):
+        raise ValueError(f"weights={weights!r}: expected 'pretrained' or 'random'")
+    if detector in VARIANTS:
+        return _load_name(detector, weights)
+    if weights == "random":
+        variant(detector)  # an unknown name is its error
+    path = Path(detector).expanduser()
+    if path.is_dir():
+        return _load_folder(path)
+    if path.is_file():
+        return _load_official(detector, path)
+    if _is_repository(detector):
+        return _load_repository(detector)
+    raise ValueError(_unknown(detector))
+
+
+def _is_repository(detector: str) -> bool:
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", detector) is not None and Path(detector).suffix != ".pth"
+
+
+def _unknown(detector: str) -> str:
+    close = difflib.get_close_matches(detector, VARIANTS, n=3) or list(VARIANTS)
+    return (
+        f"detector={detector!r}: no such name, file or folder. Names: {', '.join(close)}; "
+        "or give an exchange folder, a finished run's folder, an official .pth file or a Hub repository (user/name)"
+    )
+
+
+def _load_name(name: str, weights: str) -> Loaded:
+    config = variant(name)
+    official = OFFICIAL.get(name)
+    if weights == "pretrained" and official is not None:
+        return _load_official(name, hub_file(official), config)
+    if weights == "pretrained":
+        logger.warning("%s: no weights are shipped yet, it starts from random initialisation", name)
+    if config.text.vocab_size == 0:  # nano
+        tokenizer = Tokenizer.nano()
+        config = replace(config, text=replace(config.text, vocab_size=len(tokenizer)))
+    else:
+        tokenizer = Tokenizer(hub_file(OFFICIAL_VOCAB))
+    return _loaded(GLIP(config), tokenizer, name, "random")
+
+
+def _load_official(name: str, path: Path, config: GLIPConfig | None = None, vocab: str | Path | None = None) -> Loaded:
+    state = read_official(path)
+    try:
+        config = config or infer_config(state)
+        model = _build(config, from_official(state, config))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return _loaded(model, Tokenizer(vocab or _official_vocab(path)), name, "official")
+
+
+def _official_vocab(checkpoint: Path) -> Path:
+    """``vocab.txt`` beside an official file, else that of bert-base-uncased."""
+    beside = checkpoint.with_name(VOCAB_NAME)
+    return beside if beside.is_file() else hub_file(OFFICIAL_VOCAB)
+
+
+def _load_folder(folder: Path, name: str | None = None) -> Loaded:
+    name = name or str(folder)
+    folder = folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
+    if missing := [file for file in EXCHANGE if not (folder / file).is_file()]:
+        raise FileNotFoundError(
+            f"{folder}: no exchange folder, {' and '.join(missing)} missing; it holds {', '.join(EXCHANGE)}. "
+            f"A run has one in {RUN_DETECTOR}/ when it is finished; `glip convert` makes one of an official file"
+        )
+    config = _read_config(folder / CONFIG_NAME)
+    try:
+        state = load_file(folder / WEIGHTS_NAME)
+        check(state, expected_shapes(config))
+    except (CheckpointError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS_NAME}: {error}") from error
+    tokenizer = Tokenizer.from_folder(folder)
+    return _loaded(_build(config, state), tokenizer, name, "folder", _read_task(folder / TASK_NAME))
+
+
+def _load_repository(repo: str) -> Loaded:
+    try:
+        files = [hub_file(HubFile(repo, name)) for name in EXCHANGE]
+        with suppress(NotInRepository):
+            hub_file(HubFile(repo, TASK_NAME))
+    except DownloadError as error:
+        raise type(error)(f"detector={repo!r} is no folder here, so it was looked for on the Hub: {error}") from error
+    return _load_folder(files[0].parent, repo)
+
+
+def _build(config: GLIPConfig, state: dict[str, Tensor]) -> GLIP:
+    model = GLIP(config)
+    model.load_state_dict(state)
+    return model
+
+
+def _loaded(
+    model: GLIP,
+    tokenizer: Tokenizer,
+    name: str,
+    weights: Literal["random", "official", "folder"],
+    task: Task | None = None,
+) -> Loaded:
+    _check_vocabulary(model, tokenizer, name)
+    return Loaded(model.eval(), tokenizer, name, weights, task)
+
+
+def _check_vocabulary(model: GLIP, tokenizer: Tokenizer, name: str) -> None:
+    expected = model.config.text.vocab_size
+    if len(tokenizer) != expected:
+        raise ValueError(
+            f"{name}: the vocabulary has {len(tokenizer)} tokens, the text encoder {expected}; "
+            f"use the {VOCAB_NAME} that belongs to these weights"
+        )
+
+
+def _read_config(path: Path) -> GLIPConfig:
+    try:
+        return GLIPConfig(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not the configuration of a GLIP detector ({error})") from error
+
+
+def _read_task(path: Path) -> Task | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        phrases = tuple(Phrase(**phrase) for phrase in content["phrases"])
+        short, longest = content["input_size"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected phrases (name, prefix, suffix) and input_size ({error!r})") from error
+    return Task(phrases, (short, longest))
+
+
+def hub_file(file: HubFile) -> Path:
+    """Path of ``file`` in the Hub cache. A cached file costs no request; a download is announced first."""
+    cached = try_to_load_from_cache(file.repo, file.name)
+    if isinstance(cached, str):
+        return Path(cached)
+    try:
+        found = hf_hub_download(file.repo, file.name, dry_run=True)
+        size = f"{found.file_size / 1e6:.1f} MB" if found.file_size else "size unknown"
+        print(f"downloading {file.name} from {file.repo} ({size}; {file.licence})", file=sys.stderr)
+        return Path(hf_hub_download(file.repo, file.name))
+    except Exception as error:  # the Hub client lets the errors of its transport through, a class of their own
+        # anything but a path or None: the cache knows that the repository has no such file
+        absent = cached is not None or isinstance(error, RemoteEntryNotFoundError)
+        raise (NotInRepository if absent else DownloadError)(_cannot_have(file, error)) from error
+
+
+def _cannot_have(file: HubFile, error: Exception) -> str:
+    reason = "offline mode is on (HF_HUB_OFFLINE)" if constants.is_offline_mode() else " ".join(str(error).split())
+    place = (
+        "beside the official .pth file or into the exchange folder that you load"
+        if file.name == VOCAB_NAME
+        else "anywhere and give its path as the detector, which works the same"
+    )
+    return (
+        f"{file.name} of {file.repo} is not in the Hub cache ({constants.HF_HUB_CACHE}) and was not downloaded: "
+        f"{reason}. Get {hf_hub_url(file.repo, file.name)} another way, put it {place}"
+    )
+
+
+def save(model: GLIP, tokenizer: Tokenizer, folder: str | Path, task: Task | None = None) -> Path:
+    """Write an exchange folder at once or not at all; another exchange folder in its place is replaced."""
+    folder = Path(folder)
+    _check_vocabulary(model, tokenizer, str(folder))
+    if folder.is_file():
+        raise FileExistsError(f"{folder}: is a file; give a folder to write to")
+    if folder.exists() and (foreign := sorted({path.name for path in folder.iterdir()} - MAY_REPLACE)):
+        raise FileExistsError(
+            f"{folder}: holds {foreign[0]}, which is no part of an exchange folder; choose another folder or remove it"
+        )
+    with _replacing(folder) as fresh:
+        fresh.mkdir()
+        model.save_pretrained(fresh)
+        tokenizer.save(fresh)
+        if task is not None:
+            content = {"phrases": [phrase._asdict() for phrase in task.phrases], "input_size": task.input_size}
+            (fresh / TASK_NAME).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+    return folder
+
+
+def convert(source: str | Path, target: str | Path, vocab: str | Path | None = None) -> Path:
+    """Official ``.pth`` file -> exchange folder, or exchange folder -> official ``.pth`` file.
+
+    ``vocab`` is the vocabulary of an official file, by default ``vocab.txt`` beside it or bert-base-uncased.
+    """
+    source, target = Path(source), Path(target)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise FileExistsError(f"{target}: exists already; remove it or choose another target")
+    if not source.is_dir():
+        loaded = _load_official(str(source), source, vocab=vocab)
+        return save(loaded.model, loaded.tokenizer, target)
+    if vocab is not None:
+        raise ValueError(f"vocab={str(vocab)!r}: {source} is a folder with a vocabulary of its own; leave vocab out")
+    model = _load_folder(source).model
+    with _replacing(target) as fresh:
+        torch.save({"model": to_official(model.state_dict(), model.config)}, fresh)
+    return target
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A new path beside ``target``; what stands there at the end takes its place, after an error nothing does."""
+    target = target.resolve()  # of a link, what it points to
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh, old = (target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}") for _ in range(2))
+    try:
+        yield fresh
+        if target.is_dir():
+            target.rename(old)
+        fresh.rename(target)
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        for path in (fresh, old):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
