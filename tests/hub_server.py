@@ -49,6 +49,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self._answer(send_body=True)
 
         def _answer(self, send_body: bool) -> None:
+            if "/resolve/" not in self.path:  # the client reports and asks other things, too
+                return self._send(404, b"", {}, send_body)
             hub.requests.append(Request(self.command, self.path, self.headers["Range"]))
             if hub.web_page:
                 return self._send(200, b"<!DOCTYPE html><html>please log in</html>", {}, send_body)
@@ -86,7 +88,7 @@ def running_hub() -> Iterator[Hub]:
     hub = Hub(url="")
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield hub

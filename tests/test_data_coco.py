@@ -68,9 +68,7 @@ def test_an_image_without_boxes_stays(tmp_path: Path) -> None:
     assert sample["labels"].dtype == torch.int64
 
 
-def test_boxes_are_clipped_and_what_is_left_out_is_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_boxes_are_clipped_and_what_is_left_out_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     boxes = [-5, -5, 20, 20], [50, 30, 99, 99], [70, 0, 5, 5], [1, 1, 0, 5], [1, 1, 9, -2], [4, 4, 1, 9]
     data = write(tmp_path, with_boxes(*boxes))
     assert data[0]["boxes"].tolist() == [[0, 0, 14, 14], [50, 30, 59, 39]]

@@ -247,14 +247,12 @@ def hub_file(file: HubFile) -> Path:
 
 def _cannot_have(file: HubFile, error: Exception) -> str:
     reason = "offline mode is on (HF_HUB_OFFLINE)" if constants.is_offline_mode() else " ".join(str(error).split())
-    place = (
-        "beside the official .pth file or into the exchange folder that you load"
-        if file.name == VOCAB_NAME
-        else "anywhere and give its path as the detector, which works the same"
-    )
+    url = hf_hub_url(file.repo, file.name)
     return (
         f"{file.name} of {file.repo} is not in the Hub cache ({constants.HF_HUB_CACHE}) and was not downloaded: "
-        f"{reason}. Get {hf_hub_url(file.repo, file.name)} another way, put it {place}"
+        f"{reason.rstrip('.')}. A local copy works the same: get {url} another way, put it beside the other files "
+        f"of the detector ({VOCAB_NAME} next to an official .pth file, or an exchange folder) and give the path of "
+        "that .pth file or folder as the detector"
     )
 
 

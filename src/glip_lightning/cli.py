@@ -1,0 +1,103 @@
+"""The command ``glip``. Heavy imports wait inside the verbs: ``glip --help`` needs neither torch nor Lightning."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from . import __version__
+
+TRAINING = {
+    "fit": "train by a recipe, test the best weights, keep the detector",
+    "validate": "evaluate on the validation split by a recipe",
+    "test": "evaluate on the test split by a recipe",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; 0 is success, 1 a failure that was explained, 2 a wrong command line."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in TRAINING:
+        from .recipe import run
+
+        run(arguments)
+        return 0
+    parsed = build_parser().parse_args(arguments)
+    try:
+        return parsed.verb(parsed)
+    except (OSError, ValueError) as error:
+        print(f"glip: {error}", file=sys.stderr)
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="glip", description="Fine-tune GLIP, the detector that understands words, on your own images."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name, text in TRAINING.items():
+        verbs.add_parser(name, help=f"{text} (glip {name} --help)", add_help=False)
+    _add_predict(verbs)
+    _add_convert(verbs)
+    env = verbs.add_parser("env", help="versions, devices, reach of the Hub: the first thing of a bug report")
+    env.set_defaults(verb=_env)
+    return parser
+
+
+def _add_predict(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    predict = verbs.add_parser("predict", help="find what phrases name in photos")
+    predict.add_argument("photos", nargs="+", metavar="PHOTO", help="image files, folders or glob patterns")
+    what = predict.add_mutually_exclusive_group()
+    what.add_argument("--phrases", help='what to look for, e.g. "raccoon. dog"')
+    what.add_argument(
+        "--phrases-file",
+        metavar="FILE",
+        help="one phrase per line, or YAML/JSON with prefix, name and suffix per class",
+    )
+    predict.add_argument(
+        "--detector", default="glip-tiny", help="name, folder, finished run or Hub repository (default: %(default)s)"
+    )
+    predict.add_argument("--threshold", type=float, default=0.5, help="least score (default: %(default)s)")
+    predict.add_argument("--out", default="predictions", metavar="DIR", help="default: %(default)s")
+    predict.add_argument("--device", default="auto", help="cpu, cuda, mps (default: the best there is)")
+    predict.set_defaults(verb=_predict)
+
+
+def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    convert = verbs.add_parser("convert", help="official .pth file to an exchange folder, or back")
+    convert.add_argument("source", help="a .pth file of microsoft/GLIP, or an exchange folder")
+    convert.add_argument("target", help="the folder or .pth file to write")
+    convert.add_argument("--vocab", metavar="FILE", help="vocab.txt of the text encoder (default: bert-base-uncased's)")
+    convert.set_defaults(verb=_convert)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from .predict import predict_photos
+
+    return predict_photos(
+        arguments.photos,
+        detector=arguments.detector,
+        phrases=arguments.phrases,
+        phrases_file=arguments.phrases_file,
+        threshold=arguments.threshold,
+        out=arguments.out,
+        device=arguments.device,
+    )
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from .pretrained import convert
+
+    print(convert(arguments.source, arguments.target, arguments.vocab))
+    return 0
+
+
+def _env(_: argparse.Namespace) -> int:
+    from .environment import describe
+
+    print(describe())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

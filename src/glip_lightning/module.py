@@ -1,0 +1,118 @@
+"""GLIPModule, the single LightningModule."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from .data.coco import CocoDetection
+from .data.types import Batch
+from .datamodules import DetectionData
+from .evaluation.coco import CocoEvaluator
+from .losses import build_targets, detection_losses
+from .postprocess import PostProcess
+from .predictor import Query, detect_images, encode_query, to_original
+from .pretrained import load
+
+Metrics = dict[str, Any]
+
+
+class GLIPModule(LightningModule):
+    """Trains and evaluates a GLIP detector of any variant.
+
+    Logs ``train/loss`` and its parts, ``val/AP``, ``val/AP50``, ..., ``val/AP_class/<name>``, the same for test.
+    """
+
+    def __init__(
+        self,
+        detector: str = "glip-tiny",
+        weights: Literal["pretrained", "random"] = "pretrained",
+        lr: float = 1e-4,
+        weight_decay: float = 0.05,
+        warmup_steps: int = 0,
+    ) -> None:
+        """``detector``: a name, a Hub repository, a folder or a finished run; ``lr`` rises linearly over
+        ``warmup_steps`` optimizer steps and then stays."""
+        super().__init__()
+        self.save_hyperparameters()
+        loaded = load(detector, weights)
+        self.detector, self.origin = loaded.name, loaded.weights
+        self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
+        self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
+        self.post = PostProcess()
+        self.results: dict[str, Metrics] = {}
+        """Metrics of the last evaluation of each split, by "val" and "test"."""
+        self._query: Query | None = None
+        self._evaluator: CocoEvaluator | None = None
+
+    @property
+    def data(self) -> DetectionData:
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if not isinstance(datamodule, DetectionData):
+            raise TypeError("GLIPModule needs a DetectionData datamodule: trainer.fit(module, datamodule=...)")
+        return datamodule
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        rise = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (self.warmup_steps + 1)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rise, "interval": "step"}}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        text = self.model.encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
+        outputs = self.model(self.model.preprocess(batch["images"]), text)
+        counts = [h * w for h, w in outputs.level_sizes]
+        tokens = text.mask.shape[1]
+        targets = build_targets(outputs.anchors, counts, batch["boxes"], batch["positive_maps"], tokens)
+        losses = detection_losses(*outputs[:4], text.mask, targets)
+        images = len(batch["images"])
+        self.log("train/loss", losses.total, prog_bar=True, batch_size=images)
+        self.log_dict({f"train/loss_{name}": x for name, x in losses._asdict().items()}, batch_size=images)
+        return losses.total
+
+    def on_validation_epoch_start(self) -> None:
+        self._start_evaluation(self.data.datasets["valid"])
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> list[Mapping[str, Tensor]]:
+        return self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val")
+
+    def on_test_epoch_start(self) -> None:
+        self._start_evaluation(self.data.datasets["test"])
+
+    def test_step(self, batch: Batch, batch_idx: int) -> list[Mapping[str, Tensor]]:
+        return self._evaluate(batch)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test")
+
+    def _start_evaluation(self, dataset: CocoDetection) -> None:
+        self._evaluator = CocoEvaluator(dataset.ground_truth(), dataset.class_names)
+        self._query = encode_query(self.model, self.tokenizer, self.data.phrases())
+
+    def _evaluate(self, batch: Batch) -> list[Mapping[str, Tensor]]:
+        """Detections in original frames, added to the evaluator."""
+        assert self._query is not None
+        assert self._evaluator is not None
+        found = detect_images(self.model, batch["images"], self._query, self.post)
+        sizes = [(x.shape[1], x.shape[2]) for x in batch["images"]]
+        rows = [
+            to_original(detections, size, original)._asdict()
+            for detections, size, original in zip(found, sizes, batch["original_sizes"], strict=True)
+        ]
+        self._evaluator.update(batch["image_ids"], rows)
+        return rows
+
+    def _log_metrics(self, stage: Literal["val", "test"]) -> None:
+        assert self._evaluator is not None
+        metrics = self._evaluator.compute()
+        self.results[stage] = metrics
+        for name, value in metrics.items():
+            if isinstance(value, float):
+                self.log(f"{stage}/{name}", value, prog_bar=name in ("AP", "AP50"), rank_zero_only=False)
+        for name, value in metrics["AP_class"].items():
+            self.log(f"{stage}/AP_class/{name}", value)
+        self._query = self._evaluator = None

@@ -1,0 +1,129 @@
+"""``glip predict``: photos to pictures with labelled boxes and one JSON file."""
+
+import glob
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.progress import track
+
+from .data.images import read_image
+from .drawing import draw_boxes
+from .files import write_text
+from .predictor import GLIPPredictor, Prediction, as_phrases
+from .prompts import Phrase, read_phrases_file
+
+RESULT_NAME = "predictions.json"
+
+
+def predict_photos(
+    photos: Sequence[str],
+    *,
+    detector: str,
+    phrases: str | None,
+    phrases_file: str | None,
+    threshold: float,
+    out: str,
+    device: str,
+) -> int:
+    """Detect in every photo; 1 if some photo failed, the others being done all the same."""
+    wanted = _phrases(phrases, phrases_file)
+    paths = find_photos(photos)
+    predictor = GLIPPredictor(detector, device=device, threshold=threshold)
+    query = predictor.query(wanted)
+    if predictor.loaded.weights == "random":
+        print(f"glip: the weights of {detector} are random: the boxes mean nothing", file=sys.stderr)
+    print(f"caption: {' | '.join(prompt.caption for prompt in query.prompts)}")
+    names = [phrase.name for phrase in query.phrases]
+    entries: list[dict[str, Any]] = []
+    try:
+        for path, picture in zip(track(paths, description="photos", transient=True), picture_names(paths), strict=True):
+            entries.append(_predict(predictor, path, Path(out) / picture, wanted, names))
+    finally:  # what is done is kept, also after Ctrl-C
+        content = {
+            "detector": detector,
+            "weights": predictor.loaded.weights,
+            "threshold": threshold,
+            "classes": names,
+            "caption": [prompt.caption for prompt in query.prompts],
+            "photos": entries,
+        }
+        write_text(Path(out) / RESULT_NAME, json.dumps(content, indent=2, ensure_ascii=False))
+    failed = [entry for entry in entries if "error" in entry]
+    for entry in failed:
+        print(f"glip: {entry['error']}", file=sys.stderr)
+    boxes = sum(len(entry.get("detections", ())) for entry in entries)
+    print(f"{boxes} boxes in {len(entries) - len(failed)} photos: {Path(out) / RESULT_NAME}")
+    return 1 if failed else 0
+
+
+def _phrases(phrases: str | None, file: str | None) -> list[Phrase] | None:
+    if file is not None:
+        return read_phrases_file(file)
+    return None if phrases is None else as_phrases(phrases)
+
+
+def _predict(
+    predictor: GLIPPredictor, path: Path, picture: Path, wanted: list[Phrase] | None, names: list[str]
+) -> dict[str, Any]:
+    """The JSON entry of one photo; one that cannot be read gives its error instead."""
+    try:
+        image = read_image(path, upright=True)
+    except (OSError, ValueError) as error:
+        return {"photo": str(path), "error": str(error)}
+    found = predictor(image, wanted)
+    draw(image, found, names, picture)
+    height, width = found.size
+    return {
+        "photo": str(path),
+        "width": width,
+        "height": height,
+        "picture": str(picture),
+        "detections": found.rows(),
+    }
+
+
+def draw(image: Image.Image, found: Prediction, names: list[str], picture: Path) -> None:
+    """Save ``image`` with its boxes as ``picture``."""
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    drawn = draw_boxes(image, found.boxes.tolist(), found.names, found.scores.tolist(), classes=names)
+    drawn.save(picture, quality=92)
+
+
+def find_photos(given: Iterable[str]) -> list[Path]:
+    """Files as they are, the images of folders, and what glob patterns match, each once, in order.
+
+    A file that does not exist stays in the list: it fails by itself and stops no other.
+    """
+    endings = Image.registered_extensions()
+    paths: list[Path] = []
+    for name in given:
+        if Path(name).is_dir():
+            found = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in endings)
+            if not found:
+                raise ValueError(f"{name}: the folder holds no images")
+            paths += found
+        elif glob.has_magic(name) and not Path(name).exists():
+            found = sorted(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 - Path.glob has no absolute patterns
+            if not found:
+                raise ValueError(f"{name}: no file matches this pattern")
+            paths += found
+        else:
+            paths.append(Path(name))
+    return list(dict.fromkeys(paths))
+
+
+def picture_names(paths: Sequence[Path]) -> list[str]:
+    """One file name per photo; equal stems of different photos get numbers."""
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        name, number = f"{path.stem}.jpg", 2
+        while name in taken:
+            name, number = f"{path.stem}_{number}.jpg", number + 1
+        taken.add(name)
+        names.append(name)
+    return names
