@@ -1,6 +1,7 @@
 """COCO files: classes, images, boxes, and what is said about a faulty file."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def write(folder: Path, coco: object, size: tuple[int, int] = (60, 40)) -> CocoD
     return CocoDetection(folder / "coco.json", folder, RAW)
 
 
-def with_boxes(*boxes: list[float], **fields: object) -> dict[str, Any]:
+def with_boxes(*boxes: Sequence[float], **fields: object) -> dict[str, Any]:
     coco = content()
     coco["annotations"] = [
         {"id": i, "image_id": 3, "category_id": 2, "bbox": box, **fields} for i, box in enumerate(boxes)
@@ -115,6 +116,12 @@ def test_category_0_is_left_out_if_it_is_only_a_group(
     if boxed:
         coco["annotations"].append({"id": 1, "image_id": 3, "category_id": 0, "bbox": [0, 0, 9, 9]})
     assert write(tmp_path, coco).class_names == classes
+
+
+def test_an_empty_split_loads(tmp_path: Path) -> None:
+    data = write(tmp_path, {**content(), "images": [], "annotations": []})
+    assert len(data) == 0
+    assert data.ground_truth()["annotations"] == []
 
 
 def test_sizes_may_be_left_out(tmp_path: Path) -> None:

@@ -52,8 +52,9 @@ _Row = tuple[int, int, bool, float, list[float]]  # image index, label, crowd, a
 class CocoDetection(Dataset[KeyedSample]):
     """Samples of a COCO file, images in ascending id; images without boxes stay and train as negatives.
 
-    Boxes refer to the stored pixels, so a photo is not turned by its EXIF orientation. Whatever is wrong
-    with the file is an error here, before training starts, that names the file, the id and the fix.
+    Boxes refer to the stored pixels, so a photo is not turned by its EXIF orientation. What is wrong with
+    the annotation file, and every missing image, is an error at once; an image that cannot be read, or has
+    another size than the file says, when its turn comes. Errors name the file, the id and the fix.
 
     Attributes:
         class_names: all categories in ascending id; ``labels`` index them. A category 0 that no box uses

@@ -1,0 +1,79 @@
+"""The routes of the deformable convolution agree, in values and in gradients."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision.ops import deform_conv2d
+
+from glip_lightning.models import deform_conv as ours
+from glip_lightning.models.deform_conv import TAPS, DeformConv, bilinear_taps, sample, sampled_deform_conv2d
+
+
+def inputs(batch: int, channels: int, height: int, width: int, stride: int, spread: float) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    out = (-(-height // stride), -(-width // stride))
+    x = torch.randn(batch, channels, height, width, generator=generator)
+    offset = spread * torch.randn(batch, 2 * TAPS, *out, generator=generator)
+    mask = torch.rand(batch, TAPS, *out, generator=generator)
+    weight = torch.randn(6, channels, 3, 3, generator=generator)
+    bias = torch.randn(6, generator=generator)
+    return [t.requires_grad_() for t in (x, offset, mask, weight, bias)]
+
+
+def theirs(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    return deform_conv2d(x, offset, weight, bias, stride, padding=1, mask=mask)
+
+
+def sampled(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    matrix = weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
+    return sampled_deform_conv2d(x, offset, mask, matrix, bias, stride)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    stride=st.sampled_from([1, 2]),
+    spread=st.sampled_from([0.0, 0.7, 30.0]),
+)
+def test_equals_torchvision(batch: int, height: int, width: int, stride: int, spread: float) -> None:
+    """Offsets far outside the map included."""
+    tensors = inputs(batch, 4, height, width, stride, spread)
+    torch.testing.assert_close(sampled(*tensors, stride), theirs(*tensors, stride), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_equal_torchvision(stride: int) -> None:
+    """More positions than one piece holds, so that pieces of both passes are joined."""
+    tensors = inputs(2, 4, 45, 43, stride, 1.5)
+    assert 45 * 43 * 2 > ours.BACKWARD_PIECE
+    out, expected = sampled(*tensors, stride), theirs(*tensors, stride)
+    upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+    for mine, other in zip(
+        torch.autograd.grad(out, tensors, upstream), torch.autograd.grad(expected, tensors, upstream), strict=True
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
+
+
+def test_indexing_route_equals_embedding_bag() -> None:
+    """What runs on a device without embedding_bag; the meta of the CPU route is the reference."""
+    x, offset, mask, *_ = inputs(1, 4, 7, 5, 1, 1.5)
+    index, share = bilinear_taps(offset, mask, 7, 5, 1)
+    rows = x.permute(0, 2, 3, 1).reshape(-1, 4)
+    plain = sum(share[:, k, None] * rows[index[:, k]] for k in range(4))
+    assert isinstance(plain, Tensor)
+    torch.testing.assert_close(plain.view(-1, TAPS * 4), sample(rows, index, share), rtol=1e-5, atol=1e-6)
+
+
+def test_stays_in_fp32_under_autocast() -> None:
+    layer = DeformConv(4, 6)
+    x, offset, mask, *_ = inputs(1, 4, 8, 8, 1, 1.0)
+    exact = layer([x], [offset], [mask])[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer([x.bfloat16().float()], [offset], [mask])[0]
+        assert layer([x.bfloat16()], [offset], [mask])[0].dtype == torch.float32
+    assert out.dtype == torch.float32
+    assert (out - exact).abs().max() < 0.1

@@ -1,0 +1,87 @@
+"""The direction of imports: each floor of the package may know the floors below it, and nobody above."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "src" / "glip_lightning"
+FLOORS = (
+    # ground: pure functions and value types
+    ("boxes", "anchors", "prompts", "files"),
+    # first floor: rooms that do not know each other
+    ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
+    # second floor: what we do with a model
+    ("pretrained", "predictor"),
+    # third floor: Lightning
+    ("module", "datamodules", "callbacks"),
+    # roof: programs
+    ("recipe", "predict", "environment", "cli"),
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+SAME_FLOOR = {  # who may know whom on one floor
+    "losses": {"assign"},
+    "predictor": {"pretrained"},
+    "module": {"datamodules"},
+    "callbacks": {"module"},
+    "cli": {"recipe", "predict", "environment"},
+}
+ONLY_IN = {"lightning": {"module", "datamodules", "callbacks", "recipe", "cli"}, "wandb": {"loggers"}}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> tuple[set[str], set[str]]:
+    """Rooms of ours and packages of others that a file imports, also inside functions."""
+    ours, others = set(), set()
+    depth = len(path.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            others |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = (node.module or "").split(".")
+            if node.level == 0 and module[0] != "glip_lightning":
+                others.add(module[0])
+            elif node.level == 0 or node.level == depth:  # from the top of the package
+                below = module[1:] if node.level == 0 else module
+                ours |= {below[0]} if below and below[0] else {alias.name for alias in node.names}
+    return ours & FLOOR_OF.keys(), others
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_only(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":
+        return
+    ours, others = imports(path)
+    for other in ours - {room}:
+        allowed = FLOOR_OF[other] < FLOOR_OF[room] or other in SAME_FLOOR.get(room, set())
+        assert allowed, f"{room} imports {other}"
+    for package, rooms in ONLY_IN.items():
+        assert package not in others or room in rooms, f"{room} imports {package}"
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room_of(path) for path in FILES} - {"__init__"} == FLOOR_OF.keys()
+
+
+def test_files_stay_short() -> None:
+    assert {path.name: n for path in FILES if (n := len(path.read_text().splitlines())) > 350} == {}
+
+
+@pytest.mark.parametrize("module", ["glip_lightning", "glip_lightning.cli"])
+def test_help_needs_neither_torch_nor_lightning(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in ('torch', 'lightning', 'transformers') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_no_lightning_below_the_third_floor() -> None:
+    code = "import sys, glip_lightning.predictor; print('lightning' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
