@@ -100,9 +100,8 @@ class Bench:
     def loss(self) -> Tensor:
         with self.where.context():
             outputs = self.model(self.image, self.model.encode_text(self.ids, self.mask))
-        counts = [h * w for h, w in outputs.level_sizes]
-        targets = build_targets(outputs.anchors, counts, self.boxes, [self.positive], self.ids.shape[1])
-        return detection_losses(*outputs[:4], self.mask, targets).total
+        targets = build_targets(outputs, self.boxes, [self.positive])
+        return detection_losses(outputs, self.mask, targets).total
 
     def step(self) -> None:
         self.model.train()

@@ -40,7 +40,7 @@ class TorchvisionDeformConv(DeformConv):
 
     def forward(self, maps: Sequence[Tensor], offsets: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
         return [
-            deform_conv2d(x, offset, self.weight, self.bias, self.stride, padding=1, mask=mask)
+            deform_conv2d(x, offset, self.weight, self.bias, (self.stride, self.stride), (1, 1), mask=mask)
             for x, offset, mask in zip(maps, offsets, masks, strict=True)
         ]
 

@@ -6,15 +6,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from glip_lightning.models.checkpoint import from_official
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glip_lightning.losses import Targets, build_targets, detection_losses
 from glip_lightning.models import dyhead
+from glip_lightning.models.checkpoint import from_official
 from glip_lightning.models.config import GLIPConfig, TextConfig
 from glip_lightning.models.fpn import DropBlock
-from glip_lightning.models.glip import GLIP, Outputs
+from glip_lightning.models.glip import GLIP
+from glip_lightning.outputs import Outputs
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 
@@ -168,8 +169,7 @@ class Reference:
             stages = Stages(model)
             with torch.no_grad():
                 outputs = model(self.inputs["images"], model.encode_text(*self.text("eval")))
-            counts = [h * w for h, w in outputs.level_sizes]
-            stages.tensors |= Stages._levels("anchors", list(outputs.anchors.split(counts)))
+            stages.tensors |= Stages._levels("anchors", list(outputs.anchors.split(outputs.level_counts)))
             self._evaluated = stages.tensors, outputs
         return self._evaluated
 
@@ -180,8 +180,7 @@ class Reference:
             stages = Stages(model)
             text = model.encode_text(*self.text("train"))
             outputs = model(self.inputs["images"], text)
-            targets = self.targets(outputs, text.mask.shape[1])
-            losses = detection_losses(*outputs[:4], text.mask, targets)
+            losses = detection_losses(outputs, text.mask, self.targets(outputs))
             losses.total.backward()
             self._trained = SimpleNamespace(stages=stages.tensors, outputs=outputs, losses=losses, model=model)
         return self._trained
@@ -189,8 +188,13 @@ class Reference:
     def boxes(self) -> list[Tensor]:
         return [self.inputs[f"boxes_{i}"] for i in range(len(self.facts["train"]))]
 
-    def targets(self, outputs: Outputs, tokens: int) -> Targets:
+    def targets(self, outputs: Outputs) -> Targets:
         boxes = self.boxes()
-        rows = self.inputs["positive_map"][:, :tokens].split([len(b) for b in boxes])
-        counts = [h * w for h, w in outputs.level_sizes]
-        return build_targets(outputs.anchors, counts, boxes, rows, tokens)
+        rows = self.inputs["positive_map"][:, : outputs.logits.shape[2]].split([len(b) for b in boxes])
+        return build_targets(outputs, boxes, rows)
+
+    def padded_targets(self) -> Targets:
+        """The targets of a text padded to 256 tokens, as the reference has it."""
+        outputs = self.train().outputs
+        images, positions, _ = outputs.logits.shape
+        return self.targets(outputs._replace(logits=torch.zeros(images, positions, 256)))

@@ -11,6 +11,7 @@ from torch import Tensor
 from glip_lightning.anchors import grid_anchors
 from glip_lightning.losses import Losses, build_targets, detection_losses
 from glip_lightning.models.config import STRIDES
+from glip_lightning.outputs import Outputs
 
 SIZES = [(8, 8), (4, 4), (2, 2), (1, 1), (1, 1)]
 COUNTS = [h * w for h, w in SIZES]
@@ -25,14 +26,17 @@ def outputs(images: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return logits, deltas, centerness
 
 
+def outputs_of(predicted: tuple[Tensor, Tensor, Tensor]) -> Outputs:
+    return Outputs(*predicted, grid_anchors(SIZES, STRIDES), tuple(SIZES))
+
+
 def losses_of(predicted: tuple[Tensor, Tensor, Tensor], boxes: list[Tensor]) -> Losses:
-    anchors = grid_anchors(SIZES, STRIDES)
     rows = [torch.zeros(len(b), TOKENS, dtype=torch.bool) for b in boxes]
     for row in rows:
         row[:, 2] = True
-    targets = build_targets(anchors, COUNTS, boxes, rows, TOKENS)
+    raw = outputs_of(predicted)
     mask = torch.ones(len(boxes), TOKENS, dtype=torch.bool)
-    return detection_losses(*predicted, anchors, mask, targets)
+    return detection_losses(raw, mask, build_targets(raw, boxes, rows))
 
 
 def boxes_of(*images: list[list[float]]) -> list[Tensor]:
@@ -63,13 +67,11 @@ def test_an_image_without_boxes_beside_one_with_boxes() -> None:
 
 
 def test_masked_tokens_do_not_count() -> None:
-    anchors = grid_anchors(SIZES, STRIDES)
-    boxes = boxes_of([[5.0, 5, 40, 40]])
-    rows = torch.zeros(1, TOKENS, dtype=torch.bool)
-    targets = build_targets(anchors, COUNTS, boxes, [rows], TOKENS)
-    logits, deltas, centerness = outputs(1)
+    raw = outputs_of(outputs(1))
+    logits = raw.logits
+    targets = build_targets(raw, boxes_of([[5.0, 5, 40, 40]]), [torch.zeros(1, TOKENS, dtype=torch.bool)])
     mask = torch.tensor([[True, True, True, False, False, False]])
-    detection_losses(logits, deltas, centerness, anchors, mask, targets).token.backward()
+    detection_losses(raw, mask, targets).token.backward()
     assert logits.grad is not None
     assert logits.grad[..., :3].all()
     assert not logits.grad[..., 3:].any()
@@ -77,9 +79,8 @@ def test_masked_tokens_do_not_count() -> None:
 
 def test_full_caption_trains_the_last_token_as_no_object() -> None:
     """The official quirk of captions with all 256 tokens (loss.py:783-786)."""
-    anchors = grid_anchors(SIZES, STRIDES)
-    boxes = boxes_of([[5.0, 5, 40, 40]])
-    targets = build_targets(anchors, COUNTS, boxes, [torch.ones(1, 256, dtype=torch.bool)], 256)
+    raw = outputs_of(outputs(1))._replace(logits=torch.zeros(1, sum(COUNTS), 256))
+    targets = build_targets(raw, boxes_of([[5.0, 5, 40, 40]]), [torch.ones(1, 256, dtype=torch.bool)])
     assert targets.tokens[0, :, 255].all()
     assert targets.tokens[0, :, :255].any(-1).equal(targets.matched[0] >= 0)
 

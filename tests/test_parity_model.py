@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from glip_lightning.models.checkpoint import to_official
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from conftest import golden_dir
 from glip_lightning import boxes as box_ops
-from glip_lightning.postprocess import Detections, PostProcess, class_scores
+from glip_lightning.models.checkpoint import to_official
+from glip_lightning.postprocess import Detections, PostProcess
 from parity import LEVELS, NOT_BUILT, Reference, read_json
 
 pytestmark = pytest.mark.parity
@@ -135,7 +135,7 @@ def assert_target(ref: Reference, tensor: str, theirs: Tensor) -> None:
     _, kind, image = tensor.split(".")
     i = int(image.removeprefix("im"))
     outputs = ref.train().outputs
-    targets = ref.targets(outputs, tokens=256)
+    targets = ref.padded_targets()
     matched = targets.matched[i]
     if kind == "cls_labels":
         ours = torch.where(matched >= 0, ref.inputs[f"labels_{i}"][matched.clamp(min=0)], 0)
@@ -165,7 +165,7 @@ def test_total_loss_and_positives(golden: Path, model: str) -> None:
     ref = reference(golden / model)
     trained = ref.train()
     assert trained.losses.total.item() == pytest.approx(theirs["total"], rel=5e-6)
-    positives = (ref.targets(trained.outputs, 256).matched >= 0).sum(1).tolist()
+    positives = (ref.padded_targets().matched >= 0).sum(1).tolist()
     assert positives == theirs["num_pos_per_image"]
 
 
@@ -221,9 +221,7 @@ def our_detections(ref: Reference, mode: str) -> list[Detections]:
     outputs = ref.evaluate()[1]
     if mode.startswith("SINGLE_IMAGE0"):
         outputs, sizes = single_image(ref), sizes[:1]
-    counts = [h * w for h, w in outputs.level_sizes]
-    post = PostProcess(aggregation=AGGREGATION[mode])
-    return post(*outputs[:4], counts, class_tokens(ref), sizes)
+    return PostProcess(aggregation=AGGREGATION[mode])(outputs, class_tokens(ref), sizes)
 
 
 def single_image(ref: Reference):
@@ -248,13 +246,8 @@ def test_detections(golden: Path, model: str, tensor: str) -> None:
 
 def test_candidates_before_nms(golden: Path, model: str) -> None:
     ref = reference(golden / model)
-    outputs = ref.evaluate()[1]
-    counts = [h * w for h, w in outputs.level_sizes]
     for i, (height, width) in enumerate(ref.facts["image_sizes_hw"]):
-        scores = class_scores(outputs.logits[i].sigmoid(), class_tokens(ref), "MEAN")
-        center = outputs.centerness[i].sigmoid()
-        ours = PostProcess().candidates(scores, center, outputs.deltas[i], outputs.anchors, counts)
-        ours = ours._replace(boxes=box_ops.clip(ours.boxes, height, width))
+        ours = PostProcess().candidates(ref.evaluate()[1], i, class_tokens(ref), (height, width))
         theirs = detections_of(golden / model / "pre_nms_candidates_MEAN.safetensors", f"im{i}")
         assert_same_detections(ours, theirs)
 

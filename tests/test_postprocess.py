@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from glip_lightning.outputs import Outputs
 from glip_lightning.postprocess import Detections, PostProcess, class_scores
 
 
@@ -23,12 +24,14 @@ def test_no_class_has_tokens() -> None:
 
 
 def test_unknown_aggregation_is_an_error_that_lists_the_choices() -> None:
-    with pytest.raises(ValueError, match="'SUM'.*MEAN, MAX or POWER"):
+    with pytest.raises(ValueError, match=r"'SUM'.*MEAN, MAX or POWER"):
         class_scores(torch.rand(7, 5), [(1,)], "SUM")  # pyrefly: ignore
 
 
 def test_nothing_above_the_threshold() -> None:
     post = PostProcess()
-    arguments = torch.full((1, 4, 3), -9.0), torch.zeros(1, 4, 4), torch.zeros(1, 4), torch.zeros(4, 4)
-    found = post(*arguments, [2, 1, 1, 0, 0], [(1,)], [(32, 32)])
+    outputs = Outputs(
+        torch.full((1, 4, 3), -9.0), torch.zeros(1, 4, 4), torch.zeros(1, 4), torch.zeros(4, 4), ((2, 2),)
+    )
+    found = post(outputs, [(1,)], [(32, 32)])
     assert [len(x) for x in found[0]] == [0, 0, 0]

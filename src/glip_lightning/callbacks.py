@@ -50,7 +50,7 @@ class RunFolder(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if trainer.is_global_zero and isinstance(pl_module, GLIPModule):
-            for i, found in enumerate(outputs):
+            for i, found in enumerate(outputs["detections"]):
                 if self._drawn < self.pictures:
                     self._draw(batch, i, found, pl_module.data.class_names)
 

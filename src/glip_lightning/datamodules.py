@@ -4,18 +4,17 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from .data.coco import CocoDetection
-from .data.collate import Collate
+from .data.collate import Collate, Encoder
 from .data.odinw import SplitFiles, get_task, split_files
 from .data.sampler import EpochSampler
 from .data.shapes import write_shapes
 from .data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
-from .data.types import Batch
 from .prompts import Phrase, clean_name
 
 log = logging.getLogger(__name__)
@@ -82,16 +81,16 @@ class DetectionData(LightningDataModule, ABC):
                     f"{first}, {self.class_names}; give all splits the same categories"
                 )
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         return self._loader("train", self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         return self._loader("valid", 1, shuffle=False)  # one by one: padding must not depend on neighbours
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Any]:
         return self._loader("test", 1, shuffle=False)
 
-    def _loader(self, split: Split, batch_size: int, shuffle: bool) -> DataLoader[Batch]:
+    def _loader(self, split: Split, batch_size: int, shuffle: bool) -> DataLoader[Any]:
         assert self.trainer is not None
         dataset = self.datasets[split]
         rank, world = self.trainer.global_rank, self.trainer.world_size
@@ -99,11 +98,16 @@ class DetectionData(LightningDataModule, ABC):
             dataset,
             batch_size=batch_size,
             sampler=EpochSampler(len(dataset), self.seed, shuffle, rank, world),
-            collate_fn=Collate(self.trainer.lightning_module.tokenizer, self.phrases(), self.seed),
+            collate_fn=Collate(self._tokenizer(), self.phrases(), self.seed),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
+
+    def _tokenizer(self) -> Encoder:
+        """The detector's: captions are tokenised for whatever model the trainer has."""
+        assert self.trainer is not None
+        return cast(Encoder, self.trainer.lightning_module.tokenizer)
 
 
 class ODinW(DetectionData):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import boxes as box_ops
 from .assign import assign
+from .outputs import Outputs
 
 BOX_WEIGHT = 2.0  # MODEL.DYHEAD.FUSE_CONFIG / RPN REG_LOSS_WEIGHT of the released configs
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
@@ -40,35 +41,28 @@ class Targets(NamedTuple):
     boxes: Tensor  # [P, 4] inclusive, of the positive anchors in row-major order of `matched`
 
 
-def build_targets(
-    anchors: Tensor,
-    level_counts: Sequence[int],
-    boxes: Sequence[Tensor],
-    positive_maps: Sequence[Tensor],
-    tokens: int,
-) -> Targets:
-    """Assign the boxes [G, 4] of each image and spread their token rows [G, T'] (T' <= ``tokens``)."""
-    matched = torch.stack([assign(anchors, level_counts, b) for b in boxes])
-    targets = torch.zeros(*matched.shape, tokens, dtype=torch.bool, device=anchors.device)
-    if tokens == MAX_TOKENS:
+def build_targets(outputs: Outputs, boxes: Sequence[Tensor], positive_maps: Sequence[Tensor]) -> Targets:
+    """Assign the inclusive boxes [G, 4] of each image and spread their token rows [G, T]."""
+    matched = torch.stack([assign(outputs.anchors, outputs.level_counts, b) for b in boxes])
+    targets = torch.zeros_like(outputs.logits, dtype=torch.bool)
+    if targets.shape[-1] == MAX_TOKENS:
         targets[..., NO_OBJECT_TOKEN] = matched < 0
     positive_boxes = []
     for i, (image_boxes, rows) in enumerate(zip(boxes, positive_maps, strict=True)):
         positive = matched[i] >= 0
         index = matched[i][positive]
-        targets[i, positive, : rows.shape[1]] = rows[index].bool()
+        targets[i, positive] = rows[index].bool()
         positive_boxes.append(image_boxes[index])
     return Targets(matched, targets, torch.cat(positive_boxes))
 
 
-def detection_losses(
-    logits: Tensor, deltas: Tensor, centerness: Tensor, anchors: Tensor, text_mask: Tensor, targets: Targets
-) -> Losses:
-    """Losses of a batch in fp32: logits [B, N, T], deltas [B, N, 4], centerness [B, N], text_mask [B, T].
+def detection_losses(outputs: Outputs, text_mask: Tensor, targets: Targets) -> Losses:
+    """Losses of a batch in fp32; ``text_mask`` [B, T] is False at padding.
 
     Sums are divided by the number of positives (or of centerness mass) *per process*, averaged over
     processes, so that DDP's mean of gradients equals one process with the whole batch (loss.py:1145-1195).
     """
+    logits, deltas, centerness, anchors, _ = outputs
     positive = targets.matched >= 0
     positives = world_mean(positive.sum().float()).clamp(min=1.0)
     token = token_focal_loss(logits.float(), targets.tokens, text_mask) / positives

@@ -1,6 +1,5 @@
 """GLIPModule, the single LightningModule."""
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -59,13 +58,11 @@ class GLIPModule(LightningModule):
         rise = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (self.warmup_steps + 1)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rise, "interval": "step"}}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self.model.encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
         outputs = self.model(self.model.preprocess(batch["images"]), text)
-        counts = [h * w for h, w in outputs.level_sizes]
-        tokens = text.mask.shape[1]
-        targets = build_targets(outputs.anchors, counts, batch["boxes"], batch["positive_maps"], tokens)
-        losses = detection_losses(*outputs[:4], text.mask, targets)
+        targets = build_targets(outputs, batch["boxes"], batch["positive_maps"])
+        losses = detection_losses(outputs, text.mask, targets)
         images = len(batch["images"])
         self.log("train/loss", losses.total, prog_bar=True, batch_size=images)
         self.log_dict({f"train/loss_{name}": x for name, x in losses._asdict().items()}, batch_size=images)
@@ -74,7 +71,7 @@ class GLIPModule(LightningModule):
     def on_validation_epoch_start(self) -> None:
         self._start_evaluation(self.data.datasets["valid"])
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> list[Mapping[str, Tensor]]:
+    def validation_step(self, batch: Batch, *_: Any) -> dict[str, Any]:
         return self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -83,7 +80,7 @@ class GLIPModule(LightningModule):
     def on_test_epoch_start(self) -> None:
         self._start_evaluation(self.data.datasets["test"])
 
-    def test_step(self, batch: Batch, batch_idx: int) -> list[Mapping[str, Tensor]]:
+    def test_step(self, batch: Batch, *_: Any) -> dict[str, Any]:
         return self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
@@ -93,7 +90,7 @@ class GLIPModule(LightningModule):
         self._evaluator = CocoEvaluator(dataset.ground_truth(), dataset.class_names)
         self._query = encode_query(self.model, self.tokenizer, self.data.phrases())
 
-    def _evaluate(self, batch: Batch) -> list[Mapping[str, Tensor]]:
+    def _evaluate(self, batch: Batch) -> dict[str, Any]:
         """Detections in original frames, added to the evaluator."""
         assert self._query is not None
         assert self._evaluator is not None
@@ -104,7 +101,7 @@ class GLIPModule(LightningModule):
             for detections, size, original in zip(found, sizes, batch["original_sizes"], strict=True)
         ]
         self._evaluator.update(batch["image_ids"], rows)
-        return rows
+        return {"detections": rows}
 
     def _log_metrics(self, stage: Literal["val", "test"]) -> None:
         assert self._evaluator is not None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from . import boxes as box_ops
+from .outputs import Outputs
 
 Aggregation = Literal["MEAN", "MAX", "POWER"]
 
@@ -34,37 +35,23 @@ class PostProcess:
     max_detections: int = 100
 
     def __call__(
-        self,
-        logits: Tensor,
-        deltas: Tensor,
-        centerness: Tensor,
-        anchors: Tensor,
-        level_counts: Sequence[int],
-        class_tokens: Sequence[Sequence[int]],
-        image_sizes: Sequence[tuple[int, int]],
+        self, outputs: Outputs, class_tokens: Sequence[Sequence[int]], image_sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
         """Detections of each image.
 
-        logits [B, N, T], deltas [B, N, 4], centerness [B, N], anchors [N, 4]; ``class_tokens`` the tokens of
-        each class (a class without tokens is never predicted); ``image_sizes`` (height, width) of the resized
-        images before padding, to which boxes are clipped.
+        ``class_tokens`` are the tokens of each class (a class without tokens is never predicted),
+        ``image_sizes`` (height, width) of the resized images before padding, to which boxes are clipped.
         """
-        found = []
-        for i, (height, width) in enumerate(image_sizes):
-            scores = class_scores(logits[i].float().sigmoid(), class_tokens, self.aggregation)
-            center = centerness[i].float().sigmoid()
-            candidates = self.candidates(scores, center, deltas[i].float(), anchors, level_counts)
-            candidates = candidates._replace(boxes=box_ops.clip(candidates.boxes, height, width))
-            found.append(self.select(candidates))
-        return found
+        return [self.select(self.candidates(outputs, i, class_tokens, size)) for i, size in enumerate(image_sizes)]
 
     def candidates(
-        self, scores: Tensor, centerness: Tensor, deltas: Tensor, anchors: Tensor, level_counts: Sequence[int]
+        self, outputs: Outputs, image: int, class_tokens: Sequence[Sequence[int]], size: tuple[int, int]
     ) -> Detections:
-        """The best (position, class) pairs of every level: scores [N, K], centerness [N], deltas [N, 4]."""
+        """The best (position, class) pairs of every level of one image, before suppression."""
+        scores = class_scores(outputs.logits[image].float().sigmoid(), class_tokens, self.aggregation)
+        ranks = scores * outputs.centerness[image].float().sigmoid()[:, None]
         positions, labels, start = [], [], 0
-        ranks = scores * centerness[:, None]
-        for count in level_counts:
+        for count in outputs.level_counts:
             level = slice(start, start + count)
             position, label = (scores[level] > self.score_threshold).nonzero(as_tuple=True)
             rank = ranks[level][position, label]
@@ -73,8 +60,8 @@ class PostProcess:
             labels.append(label[best])
             start += count
         position, label = torch.cat(positions), torch.cat(labels)
-        boxes = box_ops.decode(deltas[position], anchors[position])
-        return Detections(boxes, ranks[position, label].sqrt(), label)
+        boxes = box_ops.decode(outputs.deltas[image].float()[position], outputs.anchors[position])
+        return Detections(box_ops.clip(boxes, *size), ranks[position, label].sqrt(), label)
 
     def select(self, candidates: Detections) -> Detections:
         """Class-wise NMS, then the best ``max_detections``."""

@@ -64,8 +64,7 @@ def detect_images(model: GLIP, images: Sequence[Tensor], query: Query, post: Pos
     for k, text in enumerate(query.texts):
         rows = torch.zeros(len(images), dtype=torch.int64, device=text.hidden.device)
         outputs = model.detect(levels, text.select(rows))
-        counts = [h * w for h, w in outputs.level_sizes]
-        found = post(*outputs[:4], counts, query.class_tokens(k), sizes)
+        found = post(outputs, query.class_tokens(k), sizes)
         for part, detections in zip(parts, found, strict=True):
             part.append(detections)
     return [post.best(Detections(*map(torch.cat, zip(*part, strict=True)))) for part in parts]

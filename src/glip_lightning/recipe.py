@@ -34,7 +34,7 @@ class GLIPCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
         self.folder = self._folder()
         recipe = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
-        given = self._get(self.config_init, "trainer").get("callbacks") or []
+        given = self.config_init[f"{self.subcommand}.trainer.callbacks"] or []  # pyrefly: ignore
         own: list[Callback] = [RunFolder(self.folder, recipe)]
         if self.subcommand == "fit":
             checkpoints = self.folder / "checkpoints"

@@ -53,7 +53,8 @@ class DeformConv(nn.Module):
 
     def _run(self, inputs: list[list[Tensor]], weight: Tensor, bias: Tensor) -> list[Tensor]:
         if weight.device.type == "cuda" or torch.compiler.is_exporting():
-            return [deform_conv2d(x, o, weight, bias, self.stride, padding=1, mask=m) for x, o, m in inputs]
+            stride = (self.stride, self.stride)
+            return [deform_conv2d(x, o, weight, bias, stride, (1, 1), mask=m) for x, o, m in inputs]
         matrix = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
         return [sampled_deform_conv2d(x, o, m, matrix, bias, self.stride) for x, o, m in inputs]
 
@@ -82,7 +83,8 @@ class SampledProduct(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
+        (grad,) = grad_outputs
         rows, index, share, matrix = ctx.saved_tensors
         rows = rows.detach().requires_grad_()
         grad_rows, grad_matrix, grad_shares = torch.zeros_like(rows), torch.zeros_like(matrix), []
@@ -103,7 +105,7 @@ def sample(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
     if rows.device.type == "cpu":
         columns = F.embedding_bag(index, rows, per_sample_weights=share, mode="sum")
     else:
-        columns = sum(share[:, k, None] * rows[index[:, k]] for k in range(4))
+        columns = (share[..., None] * rows[index]).sum(1)
     return columns.view(-1, TAPS * rows.shape[1])
 
 

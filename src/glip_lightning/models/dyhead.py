@@ -45,12 +45,12 @@ class DyConv(nn.Module):
         self.scale_attention = nn.Conv2d(channels, 1, 1)
         self.relu = DyReLU(channels)
         nn.init.normal_(self.scale_attention.weight, std=0.01)
-        nn.init.zeros_(self.scale_attention.bias)
+        nn.init.zeros_(self.scale_attention.bias)  # pyrefly: ignore
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
         """P3..P7, each [B, C, H, W] -> the same shapes; all levels read the inputs, none the outputs."""
         offsets, masks = zip(*(self._offset_and_mask(x) for x in levels), strict=True)
-        sizes = [x.shape[-2:] for x in levels]
+        sizes = [(x.shape[-2], x.shape[-1]) for x in levels]
         below = self.convs[0](
             levels[1:],
             [flat_prefix(x, size) for x, size in zip(offsets, sizes[1:], strict=False)],

@@ -5,29 +5,19 @@ between calls: ``encode_text`` once per distinct caption, ``forward`` per batch.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from ..anchors import grid_anchors
+from ..outputs import Outputs
 from .config import SIZE_DIVISOR, STRIDES, GLIPConfig
 from .dyhead import DyHead
 from .fpn import FPN
 from .grounding_head import GroundingHead
 from .language import Language, TextFeatures
 from .swin import Swin
-
-
-class Outputs(NamedTuple):
-    """Raw predictions at N positions: levels P3..P7 one after the other, each row-major."""
-
-    logits: Tensor  # [B, N, T], before the sigmoid
-    deltas: Tensor  # [B, N, 4], for boxes.decode with the anchors
-    centerness: Tensor  # [B, N], before the sigmoid
-    anchors: Tensor  # [N, 4], inclusive, pixels of the padded input
-    level_sizes: tuple[tuple[int, int], ...]  # (height, width) of the five levels
 
 
 class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=["object-detection", "glip"]):

@@ -32,7 +32,7 @@ class GroundingHead(nn.Module):
         self.box_scales = nn.ParameterList(torch.ones(1) for _ in STRIDES)
         for layer in (self.box, self.centerness):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.bias)  # pyrefly: ignore
 
     def forward(self, levels: list[Tensor], text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Maps [B, C, H, W] of five levels and text [B, T, D] -> logits [B, N, T], deltas [B, N, 4],

@@ -7,51 +7,44 @@ end of a stage. Source: microsoft/GLIP modeling/backbone/swint.py.
 
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import (
-    PatchEmbed,
-    PatchMerging,
-    SwinTransformerBlock,
-    window_partition,
-    window_reverse,
-)
+from timm.layers import DropPath, Mlp, PatchEmbed
+from timm.models.swin_transformer import PatchMerging, WindowAttention, window_partition, window_reverse
 from torch import Tensor, nn
 
 from .config import GLIPConfig
 
 
-class SwinBlock(SwinTransformerBlock):
-    """timm's block; maps are padded to whole windows before they are shifted (swint.py:201-236)."""
+class SwinBlock(nn.Module):
+    """Window attention and MLP; maps are padded to whole windows before they are shifted (swint.py:201-236)."""
 
     def __init__(self, dim: int, heads: int, window: int, shifted: bool, drop_path: float) -> None:
-        super().__init__(
-            dim,
-            input_resolution=(window, window),  # unused: windows are never shrunk
-            num_heads=heads,
-            window_size=window,
-            shift_size=window // 2 if shifted else 0,
-            always_partition=True,
-            drop_path=drop_path,
-        )
-        self.attn.fused_attn = True  # torch's fused attention: faster, and keeps no score matrix for the backward
-        self.attn_mask = None  # depends on the size of the map: an argument of forward
+        super().__init__()
+        self.window = (window, window)
+        self.shift = window // 2 if shifted else 0
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = WindowAttention(dim, heads, window_size=window)
+        # torch's fused attention: faster, and keeps no score matrix for the backward pass
+        self.attn.fused_attn = True  # pyrefly: ignore
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, 4 * dim)
+        self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, shift_mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, shift_mask: Tensor) -> Tensor:
         """x [B, H, W, C], shift_mask [windows, area, area] (0 or -100) -> [B, H, W, C]."""
-        x = x + self.drop_path1(self._window_attention(self.norm1(x), shift_mask))
-        return x + self.drop_path2(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self._window_attention(self.norm1(x), shift_mask))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
-    def _window_attention(self, x: Tensor, shift_mask: Tensor | None) -> Tensor:
+    def _window_attention(self, x: Tensor, shift_mask: Tensor) -> Tensor:
         _, height, width, channels = x.shape
-        shift, window = self.shift_size[0], self.window_size[0]
+        window, shift = self.window[0], self.shift
         # padded positions are real keys: they hold the bias of qkv and are not masked
         x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
         padded_height, padded_width = x.shape[1:3]
         if shift:
             x = torch.roll(x, shifts=(-shift, -shift), dims=(1, 2))
-        windows = window_partition(x, self.window_size).view(-1, self.window_area, channels)
+        windows = window_partition(x, self.window).view(-1, window * window, channels)
         windows = self.attn(windows, mask=shift_mask if shift else None)
-        windows = windows.view(-1, window, window, channels)
-        x = window_reverse(windows, self.window_size, padded_height, padded_width)
+        x = window_reverse(windows.view(-1, *self.window, channels), self.window, padded_height, padded_width)
         if shift:
             x = torch.roll(x, shifts=(shift, shift), dims=(1, 2))
         return x[:, :height, :width]
@@ -66,7 +59,7 @@ class SwinStage(nn.Module):
         self.blocks = nn.ModuleList(
             SwinBlock(dim, heads, window, shifted=j % 2 == 1, drop_path=rate) for j, rate in enumerate(drop_paths)
         )
-        self.downsample = PatchMerging(dim) if downsample else None
+        self.downsample: PatchMerging | None = PatchMerging(dim) if downsample else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, H, W, C] -> the same, before patch merging."""
@@ -74,6 +67,10 @@ class SwinStage(nn.Module):
         for block in self.blocks:
             x = block(x, mask)
         return x
+
+    def merge(self, x: Tensor) -> Tensor:
+        """[B, H, W, C] -> [B, H/2, W/2, 2 C]; the last stage keeps its map."""
+        return x if self.downsample is None else self.downsample(x)
 
 
 class Swin(nn.Module):
@@ -107,12 +104,12 @@ class Swin(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         x = self.patch_embed(images)
         outputs = []
-        for i, stage in enumerate(self.stages):
+        for norm, stage in zip([None, *self.norms], self.stages, strict=True):
+            assert isinstance(stage, SwinStage)
             x = stage(x)
-            if i > 0:
-                outputs.append(self.norms[i - 1](x).permute(0, 3, 1, 2))
-            if stage.downsample is not None:
-                x = stage.downsample(x)  # the un-normed map goes on
+            if norm is not None:  # the map of the first stage (stride 4) is not used
+                outputs.append(norm(x).permute(0, 3, 1, 2))
+            x = stage.merge(x)  # the un-normed map goes on
         return outputs
 
 

@@ -1,0 +1,20 @@
+"""What the detector says about a batch: the value that model, losses and post-processing share."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Outputs(NamedTuple):
+    """Raw predictions at N positions: levels P3..P7 one after the other, each row-major."""
+
+    logits: Tensor  # [B, N, T], before the sigmoid
+    deltas: Tensor  # [B, N, 4], for boxes.decode with the anchors
+    centerness: Tensor  # [B, N], before the sigmoid
+    anchors: Tensor  # [N, 4], inclusive, pixels of the padded input
+    level_sizes: tuple[tuple[int, int], ...]  # (height, width) of the five levels
+
+    @property
+    def level_counts(self) -> list[int]:
+        """Positions per level; they sum to N."""
+        return [height * width for height, width in self.level_sizes]
