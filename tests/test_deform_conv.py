@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.ops import deform_conv2d
 
 from glip_lightning.models import deform_conv as ours
-from glip_lightning.models.deform_conv import TAPS, DeformConv, bilinear_taps, sample, sampled_deform_conv2d
+from glip_lightning.models.deform_conv import TAPS, DeformConv, bilinear_taps, sample, sampled_deform_conv
 
 
 def inputs(batch: int, channels: int, height: int, width: int, stride: int, spread: float) -> list[Tensor]:
@@ -27,8 +27,7 @@ def theirs(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor
 
 
 def sampled(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-    matrix = weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
-    return sampled_deform_conv2d(x, offset, mask, matrix, bias, stride)
+    return sampled_deform_conv([[x, offset, mask]], weight, bias, stride)[0]
 
 
 @settings(max_examples=40, deadline=None)
@@ -77,3 +76,11 @@ def test_stays_in_fp32_under_autocast() -> None:
         assert layer([x.bfloat16()], [offset], [mask])[0].dtype == torch.float32
     assert out.dtype == torch.float32
     assert (out - exact).abs().max() < 0.1
+
+
+def test_several_maps_at_once_equal_one_by_one() -> None:
+    maps = [inputs(2, 4, height, width, 2, 1.0) for height, width in ((9, 7), (4, 4), (1, 2))]
+    _, _, _, weight, bias = maps[0]
+    together = sampled_deform_conv([row[:3] for row in maps], weight, bias, 2)
+    for out, (x, offset, mask, *_) in zip(together, maps, strict=True):
+        torch.testing.assert_close(out, theirs(x, offset, mask, weight, bias, 2), rtol=1e-5, atol=1e-5)

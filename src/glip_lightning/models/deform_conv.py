@@ -55,17 +55,25 @@ class DeformConv(nn.Module):
         if weight.device.type == "cuda" or torch.compiler.is_exporting():
             stride = (self.stride, self.stride)
             return [deform_conv2d(x, o, weight, bias, stride, (1, 1), mask=m) for x, o, m in inputs]
-        matrix = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
-        return [sampled_deform_conv2d(x, o, m, matrix, bias, self.stride) for x, o, m in inputs]
+        return sampled_deform_conv(inputs, weight, bias, self.stride)
 
 
-def sampled_deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, matrix: Tensor, bias: Tensor, stride: int) -> Tensor:
-    """Sample all taps into columns [B * h * w, 9 * C], then one product with ``matrix`` [9 * C, C']."""
-    batch, channels, height, width = x.shape
-    index, share = bilinear_taps(offset, mask, height, width, stride)
-    rows = x.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
-    out = SampledProduct.apply(rows, index, share, matrix, bias)
-    return out.view(batch, *offset.shape[-2:], -1).permute(0, 3, 1, 2)
+def sampled_deform_conv(inputs: list[list[Tensor]], weight: Tensor, bias: Tensor, stride: int) -> list[Tensor]:
+    """Rows of all (map, offset, mask), all taps sampled, then one matrix product for all maps."""
+    rows = [x.permute(0, 2, 3, 1).flatten(0, 2) for x, _, _ in inputs]
+    indices, shares, start = [], [], 0
+    for x, offset, mask in inputs:
+        index, share = bilinear_taps(offset, mask, x.shape[2], x.shape[3], stride)
+        indices.append(index + start)
+        shares.append(share)
+        start += x.shape[0] * x.shape[2] * x.shape[3]
+    matrix = weight.permute(2, 3, 1, 0).flatten(0, 2)  # [9 * C, C']
+    out = SampledProduct.apply(torch.cat(rows), torch.cat(indices), torch.cat(shares), matrix, bias)
+    parts = out.split([len(index) // TAPS for index in indices])
+    return [
+        part.view(len(mask), *mask.shape[2:], -1).permute(0, 3, 1, 2)
+        for part, (_, _, mask) in zip(parts, inputs, strict=True)
+    ]
 
 
 class SampledProduct(torch.autograd.Function):
@@ -83,7 +91,7 @@ class SampledProduct(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
         (grad,) = grad_outputs
         rows, index, share, matrix = ctx.saved_tensors
         rows = rows.detach().requires_grad_()
