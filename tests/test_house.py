@@ -16,7 +16,7 @@ FLOORS = (
     # second floor: what we do with a model
     ("pretrained", "predictor"),
     # third floor: Lightning
-    ("module", "datamodules", "callbacks"),
+    ("module", "datamodules", "callbacks", "schedules"),
     # roof: programs
     ("recipe", "predict", "environment", "cli"),
 )
@@ -24,7 +24,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "losses": {"assign"},
     "predictor": {"pretrained"},
-    "module": {"datamodules"},
+    "module": {"datamodules", "schedules"},
     "callbacks": {"module"},
     "cli": {"recipe", "predict", "environment"},
 }

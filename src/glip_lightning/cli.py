@@ -16,14 +16,11 @@ TRAINING = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; 0 is success, 1 a failure that was explained, 2 a wrong command line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in TRAINING:
-        from .recipe import run
-
-        run(arguments)
-        return 0
-    parsed = build_parser().parse_args(arguments)
+    parsed = None
+    if not arguments or arguments[0] not in TRAINING:
+        parsed = build_parser().parse_args(arguments)
     try:
-        return parsed.verb(parsed)
+        return _train(arguments) if parsed is None else parsed.verb(parsed)
     except (OSError, ValueError) as error:
         print(f"glip: {error}", file=sys.stderr)
         return 1
@@ -69,6 +66,13 @@ def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     convert.add_argument("target", help="the folder or .pth file to write")
     convert.add_argument("--vocab", metavar="FILE", help="vocab.txt of the text encoder (default: bert-base-uncased's)")
     convert.set_defaults(verb=_convert)
+
+
+def _train(arguments: Sequence[str]) -> int:
+    from .recipe import run
+
+    run(arguments)
+    return 0
 
 
 def _predict(arguments: argparse.Namespace) -> int:

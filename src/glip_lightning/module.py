@@ -14,6 +14,7 @@ from .losses import build_targets, detection_losses
 from .postprocess import PostProcess
 from .predictor import Query, detect_images, encode_query, to_original
 from .pretrained import load
+from .schedules import Schedule, factor
 
 Metrics = dict[str, Any]
 
@@ -30,16 +31,19 @@ class GLIPModule(LightningModule):
         weights: Literal["pretrained", "random"] = "pretrained",
         lr: float = 1e-4,
         weight_decay: float = 0.05,
+        schedule: Schedule = "constant",
         warmup_steps: int = 0,
     ) -> None:
         """``detector``: a name, a Hub repository, a folder or a finished run; ``lr`` rises linearly over
-        ``warmup_steps`` optimizer steps and then stays."""
+        ``warmup_steps`` optimizer steps, then stays or falls as a cosine to zero at the last step."""
         super().__init__()
         self.save_hyperparameters()
         loaded = load(detector, weights)
         self.detector, self.origin = loaded.name, loaded.weights
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
-        self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
+        self.lr, self.weight_decay = lr, weight_decay
+        self.schedule: Schedule = schedule
+        self.warmup_steps = warmup_steps
         self.post = PostProcess()
         self.results: dict[str, Metrics] = {}
         """Metrics of the last evaluation of each split, by "val" and "test"."""
@@ -55,8 +59,11 @@ class GLIPModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        rise = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (self.warmup_steps + 1)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rise, "interval": "step"}}
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: factor(self.schedule, step, self.warmup_steps, total)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self.model.encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])

@@ -1,0 +1,197 @@
+"""``glip predict`` and ``GLIPPredictor``, through the real command line on real files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from glip_lightning.cli import main
+from glip_lightning.data.shapes import render
+from glip_lightning.postprocess import PostProcess
+from glip_lightning.predict import find_photos, picture_names
+from glip_lightning.predictor import GLIPPredictor, detect_images, encode_query
+from glip_lightning.pretrained import RUN_DETECTOR, Task, load, save
+from glip_lightning.prompts import Phrase
+
+CAPTION = "red circle. blue square"
+
+
+@pytest.fixture(scope="session")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run's folder whose random detector is sure of itself, so that there are boxes."""
+    run = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
+    loaded = load("glip-nano", "random")
+    with torch.no_grad():
+        loaded.model.grounding.token_bias.fill_(1.0)
+    save(loaded.model, loaded.tokenizer, run / RUN_DETECTOR, Task((Phrase("raccoon"), Phrase("dog")), (128, 256)))
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(2):
+        render(0, i, 128).image.save(folder / f"{i}.jpg")
+    Image.fromarray(np.full((60, 80), 40000, np.uint16)).save(folder / "grey16.png")
+    return folder
+
+
+def entries(out: Path) -> dict:
+    return json.loads((out / "predictions.json").read_text())
+
+
+def test_every_photo_gets_an_entry_and_a_picture(detector: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["predict", str(photos), "--detector", str(detector), "--phrases", CAPTION, "--threshold", "0.1"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    result = entries(out)
+    assert result["classes"] == ["red circle", "blue square"]
+    assert result["caption"] == [CAPTION]
+    assert [Path(entry["photo"]).name for entry in result["photos"]] == ["0.jpg", "1.jpg", "grey16.png"]
+    for entry in result["photos"]:
+        with Image.open(entry["picture"]) as picture:
+            assert picture.size == (entry["width"], entry["height"])
+        assert entry["detections"]
+        for row in entry["detections"]:
+            x1, y1, x2, y2 = row["box"]
+            assert 0 <= x1 < x2 <= entry["width"]
+            assert 0 <= y1 < y2 <= entry["height"]
+            assert row["name"] == result["classes"][row["class_id"]]
+            assert 0.1 <= row["score"] <= 1
+        scores = [row["score"] for row in entry["detections"]]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_a_run_knows_its_classes(detector: Path, photos: Path, tmp_path: Path) -> None:
+    assert main(["predict", str(photos / "0.jpg"), "--detector", str(detector), "--out", str(tmp_path)]) == 0
+    assert entries(tmp_path)["caption"] == ["raccoon. dog"]
+
+
+@pytest.mark.parametrize("given", ["red circle . blue square.", "red circle; blue square", "red circle\nblue square"])
+def test_the_caption_is_the_trained_one_however_phrases_are_given(
+    detector: Path, photos: Path, tmp_path: Path, given: str
+) -> None:
+    arguments = ["--detector", str(detector), "--phrases", given, "--out", str(tmp_path)]
+    assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
+    assert entries(tmp_path)["caption"] == [CAPTION]
+
+
+def test_phrases_file_with_prefix_and_suffix(detector: Path, photos: Path, tmp_path: Path) -> None:
+    file = tmp_path / "phrases.yaml"
+    file.write_text("- {name: holes, prefix: 'there are some ', suffix: ' on the road'}\n- cat\n")
+    arguments = ["--detector", str(detector), "--phrases-file", str(file), "--out", str(tmp_path)]
+    assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
+    assert entries(tmp_path)["caption"] == ["there are some holes on the road. cat"]
+    assert entries(tmp_path)["classes"] == ["holes", "cat"]
+
+
+def test_bad_photos_do_not_stop_the_others(
+    detector: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.jpg").write_bytes((photos / "0.jpg").read_bytes()[:500])
+    (photos / "text.png").write_text("no image")
+    given = [str(photos), str(tmp_path / "missing.jpg")]
+    assert main(["predict", *given, "--detector", str(detector), "--out", str(tmp_path / "out")]) == 1
+    result = entries(tmp_path / "out")["photos"]
+    failed = {Path(entry["photo"]).name for entry in result if "error" in entry}
+    assert failed == {"broken.jpg", "text.png", "missing.jpg"}
+    assert len(result) == 6
+    errors = capsys.readouterr().err
+    assert all(name in errors for name in failed)
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--phrases", "raccoon. . dog"], "phrase"),
+        (["--phrases", ""], "phrase"),
+        (["--phrases-file", "nowhere.txt"], "nowhere.txt"),
+        (["--phrases", "dog", "--threshold", "2"], "threshold"),
+        (["--phrases", "dog", "--detector", "glip-tinny"], "glip-tiny"),
+    ],
+)
+def test_wrong_input_is_explained(
+    detector: Path,
+    photos: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = arguments if "--detector" in arguments else ["--detector", str(detector), *arguments]
+    assert main(["predict", str(photos), *named, "--out", str(tmp_path / "out")]) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_random_weights_say_so(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--detector", "glip-nano", "--phrases", "dog", "--out", str(tmp_path)]
+    assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
+    assert "the boxes mean nothing" in capsys.readouterr().err
+    assert entries(tmp_path)["weights"] == "random"
+
+
+def test_demo_photos(shared_data: Path, tmp_path: Path) -> None:
+    """Real photos, one of them grey, with randomly initialised nano weights."""
+    arguments = ["--phrases", "cat. coin. rocket", "--detector", "glip-nano", "--out", str(tmp_path)]
+    assert main(["predict", str(shared_data / "_demos"), *arguments]) == 0
+    assert len(entries(tmp_path)["photos"]) == 8
+
+
+def test_find_photos(photos: Path) -> None:
+    found = find_photos([str(photos / "*.jpg"), str(photos / "0.jpg"), str(photos)])
+    assert [path.name for path in found] == ["0.jpg", "1.jpg", "grey16.png"]
+    with pytest.raises(ValueError, match="no file matches"):
+        find_photos([str(photos / "*.tiff")])
+    with pytest.raises(ValueError, match="no images"):
+        find_photos([str(photos.parent)])
+
+
+def test_equal_stems_get_pictures_of_their_own() -> None:
+    assert picture_names([Path("a/x.jpg"), Path("b/x.png"), Path("c/x.jpg")]) == ["x.jpg", "x_2.jpg", "x_3.jpg"]
+
+
+def test_python_takes_files_images_and_arrays(detector: Path, photos: Path) -> None:
+    predictor = GLIPPredictor(str(detector), device="cpu", threshold=0.1)
+    path = photos / "0.jpg"
+    with Image.open(path) as file:
+        image = file.convert("RGB")
+    by_file, by_image = predictor(path, CAPTION), predictor(image, ["red circle", "blue square"])
+    by_array = predictor(np.asarray(image), [Phrase("red circle"), Phrase("blue square")])
+    assert len(by_file.boxes) > 0
+    for other in (by_image, by_array):
+        assert torch.equal(by_file.boxes, other.boxes)
+        assert by_file.names == other.names
+    with pytest.raises(ValueError, match="uint8"):
+        predictor(np.zeros((4, 4, 3)), CAPTION)
+
+
+def test_long_class_lists_are_chunked(detector: Path, photos: Path) -> None:
+    """300 classes take several captions; all labels are reachable, boxes stay under the limit."""
+    predictor = GLIPPredictor(str(detector), device="cpu", threshold=0.0)
+    names = [f"thing number {i}" for i in range(300)]
+    query = predictor.query(names)
+    assert len(query.prompts) > 1
+    assert sorted(k for prompt in query.prompts for k in prompt.classes) == list(range(300))
+    found = predictor(photos / "0.jpg", names)
+    assert len(found.boxes) >= 100
+    assert set(found.names) <= set(names)
+
+
+def test_an_image_is_detected_alone_as_in_a_batch(detector: Path) -> None:
+    """Two images of one size give the same detections one by one and together."""
+    loaded = load(str(detector))
+    images = [torch.from_numpy(np.array(render(0, i, 128).image)).permute(2, 0, 1) for i in range(2)]
+    with torch.inference_mode():
+        query = encode_query(loaded.model, loaded.tokenizer, [Phrase("red circle"), Phrase("blue square")])
+        together = detect_images(loaded.model, images, query, PostProcess())
+        alone = [detect_images(loaded.model, [image], query, PostProcess())[0] for image in images]
+    for one, other in zip(alone, together, strict=True):
+        assert len(one.boxes) > 0
+        order, other_order = one.scores.argsort(), other.scores.argsort()
+        torch.testing.assert_close(one.scores[order], other.scores[other_order], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one.boxes[order], other.boxes[other_order], rtol=1e-4, atol=1e-2)
