@@ -38,6 +38,11 @@ def to_outside(boxes: Tensor, scale_w: float, scale_h: float) -> Tensor:
     return boxes + boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
 
 
+def clip_outside(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Clip outside boxes [N, 4] to a ``height x width`` image; the official scaling can pass its border by 1."""
+    return torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
+
+
 def rescale(boxes: Tensor, scale_w: float, scale_h: float) -> Tensor:
     """Multiply corners [G, 4] by the side ratios, without any +1 (bounding_box.py:110-146)."""
     return boxes * boxes.new_tensor([scale_w, scale_h, scale_w, scale_h])

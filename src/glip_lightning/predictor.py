@@ -133,9 +133,9 @@ class GLIPPredictor:
         found = to_original(found, (resized.shape[1], resized.shape[2]), original)
         keep = (found.scores >= self.threshold).nonzero().flatten()
         keep = keep[found.scores[keep].argsort(descending=True)]
-        labels = found.labels[keep]
+        boxes, labels = box_ops.clip_outside(found.boxes[keep], *original), found.labels[keep]
         names = [query.phrases[k].name for k in labels.tolist()]
-        return Prediction(found.boxes[keep], found.scores[keep], labels, names, original)
+        return Prediction(boxes, found.scores[keep], labels, names, original)
 
     def query(self, phrases: str | Sequence[str | Phrase] | None) -> Query:
         """The encoded class list; the last one is remembered."""

@@ -1,5 +1,6 @@
 """A recipe file -> checked configuration -> a run in a folder of its own."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def next_folder(parent: Path, label: str) -> Path:
 
 def run(arguments: Sequence[str]) -> GLIPCLI:
     """Run ``fit``, ``validate`` or ``test`` with the arguments of the command line."""
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # we pass what we were given
     return GLIPCLI(
         GLIPModule,
         DetectionData,

@@ -45,6 +45,7 @@ class GLIPConfig:
     fusion_heads: int = 8
     fusion_dropout: float = 0.1
     text: TextConfig = field(default_factory=TextConfig)
+    log_scale: float = 0.0  # initial value; logits are divided by its exponential (MODEL.DYHEAD.LOG_SCALE)
     # BGR, 0..255, subtracted and divided before padding (INPUT.PIXEL_MEAN / PIXEL_STD)
     pixel_mean: tuple[float, float, float] = (103.53, 116.28, 123.675)
     pixel_std: tuple[float, float, float] = (57.375, 57.12, 58.395)
@@ -67,17 +68,20 @@ _LARGE = GLIPConfig(
     rounds=8,
 )
 # Small enough that a training step on a CPU takes a fraction of a second, same structure otherwise.
-# Little drop-path and DropBlock: so few channels underfit long before they overfit.
+# No dropout of any kind: so few channels underfit long before they overfit.
 _NANO = GLIPConfig(
     swin_dim=32,
     swin_depths=(2, 2, 2, 2),
     swin_heads=(1, 2, 4, 8),
-    drop_path=0.05,
-    drop_block=0.1,
+    drop_path=0.0,
+    drop_block=0.0,
     channels=64,
     rounds=2,
     fusion_dim=256,
     fusion_heads=4,
+    fusion_dropout=0.0,
+    # eight times the logits: from random weights the official start leaves them too small to learn from
+    log_scale=-2.08,
     text=TextConfig(
         vocab_size=0,  # the shipped vocabulary sets it (pretrained.py)
         hidden_size=128,
@@ -85,6 +89,7 @@ _NANO = GLIPConfig(
         num_attention_heads=4,
         intermediate_size=512,
         max_position_embeddings=256,
+        dropout=0.0,
     ),
 )
 

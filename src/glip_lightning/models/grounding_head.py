@@ -24,7 +24,7 @@ class GroundingHead(nn.Module):
         super().__init__()
         channels, text_dim = config.channels, config.text.hidden_size
         self.text_projection = nn.Linear(text_dim, channels)
-        self.log_scale = nn.Parameter(torch.zeros(1))
+        self.log_scale = nn.Parameter(torch.full((1,), config.log_scale))
         self.token_bias_weight = nn.Parameter(torch.zeros(text_dim))
         self.token_bias = nn.Parameter(torch.full((1,), -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)))
         self.box = nn.Conv2d(channels, 4, 1)
