@@ -98,7 +98,7 @@ def test_official_names_can_start_at_random_with_the_official_vocabulary(hub, mo
 
 
 def test_every_official_name_is_a_variant():
-    assert {name for name, config in VARIANTS.items() if config.text.vocab_size} == set(pretrained.OFFICIAL)
+    assert {name for name in VARIANTS if "nano" not in name} == set(pretrained.OFFICIAL)
 
 
 @pytest.mark.parametrize("detector", ["glip-tinny", "./nowhere", "nowhere.pth", "a/nowhere.pth"])

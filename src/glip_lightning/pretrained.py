@@ -13,7 +13,6 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -132,11 +131,7 @@ def _load_name(name: str, weights: str) -> Loaded:
         return _load_official(name, hub_file(official), config)
     if weights == "pretrained":
         logger.warning("%s: no weights are shipped yet, it starts from random initialisation", name)
-    if config.text.vocab_size == 0:  # nano
-        tokenizer = Tokenizer.nano()
-        config = replace(config, text=replace(config.text, vocab_size=len(tokenizer)))
-    else:
-        tokenizer = Tokenizer(hub_file(OFFICIAL_VOCAB))
+    tokenizer = Tokenizer.nano() if official is None else Tokenizer(hub_file(OFFICIAL_VOCAB))
     return _loaded(GLIP(config), tokenizer, name, "random")
 
 

@@ -288,8 +288,7 @@ def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> 
         raise CheckpointError(f"no GLIP detector: {error.args[0]} is missing") from None
     if same := [name for name, config in VARIANTS.items() if _like(config, found) == found]:
         logger.info("the sizes are those of %s", ", ".join(same))
-        config = VARIANTS[same[0]]
-        return replace(config, text=replace(config.text, vocab_size=found.text.vocab_size))
+        return VARIANTS[same[0]]
     width = found.text.hidden_size
     if text_heads is None and width % BERT_HEAD_DIM:
         raise CheckpointError(f"a text encoder of width {width} does not show its number of heads; give text_heads")
@@ -299,9 +298,7 @@ def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> 
 def _like(config: GLIPConfig, found: GLIPConfig) -> GLIPConfig:
     """``config`` with everything that shapes do not show taken from ``found``."""
     hidden = NOT_IN_SHAPES if config.fusion else (*NOT_IN_SHAPES, "fusion_dim")
-    # a variant without a vocabulary size of its own fits any
-    text_hidden = NOT_IN_TEXT_SHAPES if config.text.vocab_size else (*NOT_IN_TEXT_SHAPES, "vocab_size")
-    text = replace(config.text, **{name: getattr(found.text, name) for name in text_hidden})
+    text = replace(config.text, **{name: getattr(found.text, name) for name in NOT_IN_TEXT_SHAPES})
     return replace(config, text=text, **{name: getattr(found, name) for name in hidden})
 
 

@@ -83,7 +83,7 @@ _NANO = GLIPConfig(
     # eight times the logits: from random weights the official start leaves them too small to learn from
     log_scale=-2.08,
     text=TextConfig(
-        vocab_size=0,  # the shipped vocabulary sets it (pretrained.py)
+        vocab_size=2800,  # assets/nano_vocab.txt
         hidden_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
