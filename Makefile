@@ -18,6 +18,7 @@ lint: $(READY)
 	$(BIN)/pyrefly check
 
 demo: $(READY)
+	rm -rf runs/demo
 	$(BIN)/glip fit --config recipes/demo.yaml --run runs/demo
 	$(BIN)/glip predict runs/.shapes/test --detector runs/demo --threshold 0.3 --out runs/demo/photos
 

@@ -70,6 +70,28 @@ def load_reference_model(folder: Path) -> GLIP:
     return without_randomness(model)
 
 
+def assert_stage(ours: Tensor, theirs: Tensor, noise: float, mask: Tensor, name: str) -> None:
+    """Equal within 10 times the recorded noise, at least 5e-6 of the largest value; padded tokens excepted."""
+    ours, theirs = real_tokens(ours, theirs, mask, name)
+    assert ours.shape == theirs.shape
+    tolerance = max(10 * noise, 5e-6 * theirs.abs().max().item())
+    assert (ours - theirs).abs().max().item() <= tolerance
+
+
+def real_tokens(ours: Tensor, theirs: Tensor, mask: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Drop what belongs to padded tokens: rows of text features, columns of the logits."""
+    length = int(mask.sum(1).max())
+    keep = mask[:, :length].bool()
+    if name == "lang.masks":
+        return ours[:, :length].float(), theirs[:, :length].float()
+    if name.startswith(("bert.", "lang.hidden", "lang.embedded")) or name.endswith(".hidden"):
+        return ours[:, :length][keep], theirs[:, :length][keep]
+    if name.startswith("head.dot_product_logits"):
+        columns = keep[:, None].expand(-1, theirs.shape[1], -1)
+        return ours[..., :length][columns], theirs[..., :length][columns]
+    return ours, theirs
+
+
 class Stages:
     """Records the output of every stage of a model under the reference's names, in its layouts."""
 

@@ -11,9 +11,12 @@ from glip_lightning.cli import main
 
 
 def test_help_is_quick_and_names_every_verb() -> None:
-    start = time.perf_counter()
-    result = subprocess.run([sys.executable, "-m", "glip_lightning.cli", "--help"], capture_output=True, text=True)
-    assert time.perf_counter() - start < 2  # 0.1 s on an idle machine; imports of torch alone take longer
+    needed = []
+    for _ in range(3):
+        start = time.perf_counter()
+        result = subprocess.run([sys.executable, "-m", "glip_lightning.cli", "--help"], capture_output=True, text=True)
+        needed.append(time.perf_counter() - start)
+    assert min(needed) < 0.5  # another program may disturb one, not three
     assert result.returncode == 0
     for verb in ("fit", "validate", "test", "predict", "convert", "env"):
         assert verb in result.stdout
@@ -43,6 +46,14 @@ def test_env_prints_versions_devices_and_the_hub(
     assert __version__ in printed
     for word in ("Python", "torch", "CUDA", "MPS", "Hub", "offline"):
         assert word in printed
+
+
+def test_env_says_that_the_hub_cannot_be_reached(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    assert main(["env"]) == 0
+    assert "cannot be reached" in capsys.readouterr().out
 
 
 def test_convert_explains_a_missing_file(capsys: pytest.CaptureFixture[str]) -> None:

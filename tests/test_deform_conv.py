@@ -8,7 +8,14 @@ from torch import Tensor
 from torchvision.ops import deform_conv2d
 
 from glip_lightning.models import deform_conv as ours
-from glip_lightning.models.deform_conv import TAPS, DeformConv, bilinear_taps, sample, sampled_deform_conv
+from glip_lightning.models.deform_conv import (
+    TAPS,
+    DeformConv,
+    bilinear_taps,
+    sample_by_bags,
+    sample_by_index,
+    sampled_deform_conv,
+)
 
 
 def inputs(batch: int, channels: int, height: int, width: int, stride: int, spread: float) -> list[Tensor]:
@@ -57,14 +64,20 @@ def test_gradients_equal_torchvision(stride: int) -> None:
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
 
 
-def test_indexing_route_equals_embedding_bag() -> None:
-    """What runs on a device without embedding_bag; the meta of the CPU route is the reference."""
+def test_indexing_route_equals_bags() -> None:
+    """What runs on MPS, in values and gradients."""
     x, offset, mask, *_ = inputs(1, 4, 7, 5, 1, 1.5)
     index, share = bilinear_taps(offset, mask, 7, 5, 1)
     rows = x.permute(0, 2, 3, 1).reshape(-1, 4)
-    plain = sum(share[:, k, None] * rows[index[:, k]] for k in range(4))
-    assert isinstance(plain, Tensor)
-    torch.testing.assert_close(plain.view(-1, TAPS * 4), sample(rows, index, share), rtol=1e-5, atol=1e-6)
+    by_bags, by_index = sample_by_bags(rows, index, share), sample_by_index(rows, index, share)
+    torch.testing.assert_close(by_index, by_bags, rtol=1e-5, atol=1e-6)
+    upstream = torch.randn(by_bags.shape, generator=torch.Generator().manual_seed(1))
+    for mine, other in zip(
+        torch.autograd.grad(by_index, (x, offset, mask), upstream, retain_graph=True),
+        torch.autograd.grad(by_bags, (x, offset, mask), upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
 
 
 def test_stays_in_fp32_under_autocast() -> None:

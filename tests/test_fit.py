@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,8 +43,9 @@ def check_run(run: Path) -> dict:
     assert {"AP", "AP50"} <= result["metrics"]["test"].keys() & result["metrics"]["val"].keys()
     assert result["recipe"]["model"]["detector"] == result["detector"] == "glip-nano"
     assert result["image_ids"]
-    assert result["versions"]["torch"] == torch.__version__.split("+")[0] or result["versions"]["torch"]
-    assert (run / "checkpoints" / "best.ckpt").is_file()
+    assert result["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert {file.name for file in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert result["best_epoch"] is not None
     assert (run / "logs" / "metrics.csv").is_file()
     pictures = list((run / "predictions").glob("*.jpg"))
     assert pictures
@@ -94,6 +97,7 @@ def test_validate_and_test_verbs(tmp_path: Path, shapes: Path) -> None:
     for verb in ("validate", "test"):
         assert main([verb, *config, "--run", str(tmp_path / verb)]) == 0
     assert json.loads((tmp_path / "test" / "result.json").read_text())["metrics"]["test"]["images"] == 2
+    assert not (tmp_path / "test" / "detector").exists()  # nothing was trained
 
 
 def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +105,20 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.Captur
     config = ["--config", str(RECIPES / "demo.yaml"), "--run", str(tmp_path), f"--data.root={tmp_path / 'shapes'}"]
     assert main(["fit", *config]) == 1
     assert "finished run" in capsys.readouterr().err
+
+
+def test_two_processes_share_one_run(tmp_path: Path, shapes: Path) -> None:
+    """DDP on the CPU in bf16: both ranks write into one folder, every image is counted once."""
+    root = task_folder(tmp_path / "root", shapes)
+    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={root}", "--data.task=Raccoon", *SMALL, *SHORT]
+    ddp = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    command = [sys.executable, "-m", "glip_lightning.cli", "fit", *config, *ddp, "--trainer.precision=bf16-mixed"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    runs = list((tmp_path / "runs").iterdir())
+    assert [run.name for run in runs] == ["raccoon-001"]
+    assert check_run(runs[0])["metrics"]["test"]["images"] == 2
+    assert done.stdout.count("test images") == 1
 
 
 @pytest.mark.slow

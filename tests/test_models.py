@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glip_lightning.losses import build_targets, detection_losses
@@ -55,6 +56,23 @@ def test_save_and_load_through_the_hub_mixin(tmp_path: Path, fusion: bool) -> No
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         assert torch.equal(run(model, image).logits, run(again.eval(), image).logits)
+
+
+def test_a_folder_with_a_tensor_missing_is_refused(tmp_path: Path) -> None:
+    nano().save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["grounding.log_scale"]
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(RuntimeError, match=r"grounding\.log_scale"):
+        GLIP.from_pretrained(tmp_path)
+
+
+def test_a_model_in_bf16_runs() -> None:
+    model = nano().eval().bfloat16()
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        outputs = model(torch.randn(1, 3, 64, 64).bfloat16(), model.encode_text(ids, torch.ones_like(ids)))
+    assert torch.isfinite(outputs.logits).all()
 
 
 def test_config_from_plain_json_values() -> None:

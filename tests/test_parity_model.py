@@ -11,9 +11,9 @@ from torch import Tensor
 
 from conftest import golden_dir
 from glip_lightning import boxes as box_ops
-from glip_lightning.models.checkpoint import to_official
+from glip_lightning.models.checkpoint import official_names, to_official
 from glip_lightning.postprocess import Detections, PostProcess
-from parity import LEVELS, NOT_BUILT, Reference, read_json
+from parity import LEVELS, NOT_BUILT, Reference, assert_stage, read_json
 
 pytestmark = pytest.mark.parity
 
@@ -84,28 +84,6 @@ def skip_if_not_built(tensor: str) -> None:
     for name, reason in NOT_BUILT.items():
         if tensor.startswith(name):
             pytest.skip(f"{name}: {reason}")
-
-
-def assert_stage(ours: Tensor, theirs: Tensor, noise: float, mask: Tensor, name: str) -> None:
-    """Equal within 10 times the recorded noise, at least 5e-6 of the largest value; padded tokens excepted."""
-    ours, theirs = real_tokens(ours, theirs, mask, name)
-    assert ours.shape == theirs.shape
-    tolerance = max(10 * noise, 5e-6 * theirs.abs().max().item())
-    assert (ours - theirs).abs().max().item() <= tolerance
-
-
-def real_tokens(ours: Tensor, theirs: Tensor, mask: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Drop what belongs to padded tokens: rows of text features, columns of the logits."""
-    length = int(mask.sum(1).max())
-    keep = mask[:, :length].bool()
-    if name == "lang.masks":
-        return ours.float(), theirs[:, :length].float()
-    if name.startswith(("bert.", "lang.hidden", "lang.embedded")) or name.endswith(".hidden"):
-        return ours[keep], theirs[:, :length][keep]
-    if name.startswith("head.dot_product_logits"):
-        columns = keep[:, None].expand(-1, theirs.shape[1], -1)
-        return ours[columns], theirs[..., :length][columns]
-    return ours, theirs
 
 
 @pytest.mark.source("eval_stages.safetensors")
@@ -196,10 +174,16 @@ def test_gradient_norm(golden: Path, model: str, tensor: str) -> None:
     assert_gradient(golden / model, tensor, ours.norm()[None], torch.tensor([theirs]))
 
 
-def test_no_gradient(golden: Path, model: str) -> None:
-    """What got no gradient officially is frozen there or not built here."""
-    frozen = read_json(golden / model / "losses.json")["requires_grad_false"]
-    assert set(read_json(golden / model / "grad_norms.json")["grad_none"]) <= set(frozen)
+def test_no_other_gradients(golden: Path, model: str) -> None:
+    """Ours has gradients for the official parameters, frozen ones included, and for nothing else."""
+    theirs = read_json(golden / model / "grad_norms.json")
+    not_built = {f"rpn.head.cls_logits.{kind}" for kind in ("weight", "bias")}
+    ref = reference(golden / model)
+    names = official_names(ref.train().model.config)
+    assert {names[name] for name, _ in ref.train().model.named_parameters()} == (
+        {*theirs["grad_l2_norm"], *theirs["grad_none"]} - not_built
+    )
+    assert [name for name, p in ref.train().model.named_parameters() if p.grad is None] == []
 
 
 def assert_gradient(folder: Path, name: str, ours: Tensor, theirs: Tensor) -> None:
@@ -271,18 +255,36 @@ def assert_same_detections(ours: Detections, theirs: Detections) -> None:
         partner[best] = i
 
 
-@pytest.mark.parametrize("length", [None, 256])
-def test_text_length_does_not_matter(golden: Path, model: str, length: int | None) -> None:
-    """The caption padded to 256 and to its own length: equal logits of real tokens, boxes and centerness."""
+@pytest.mark.parametrize("more", [0, 7])
+def test_text_length_does_not_matter(golden: Path, model: str, more: int) -> None:
+    """The caption padded to 256 and to (nearly) its own length: equal logits of real tokens, boxes and centerness."""
     ref = reference(golden / model)
     model_ = ref.train().model.eval()
+    real = int(ref.inputs["eval.attention_mask"].sum(1).max())
     with torch.no_grad():
         padded = model_(ref.inputs["images"], model_.encode_text(*ref.text("eval", 256)))
-        own = model_(ref.inputs["images"], model_.encode_text(*ref.text("eval", length)))
-    real = int(ref.inputs["eval.attention_mask"].sum(1).max())
+        own = model_(ref.inputs["images"], model_.encode_text(*ref.text("eval", real + more)))
     torch.testing.assert_close(own.logits[..., :real], padded.logits[..., :real], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(own.deltas, padded.deltas, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(own.centerness, padded.centerness, rtol=1e-5, atol=1e-5)
+
+
+def test_an_image_alone_and_in_a_batch(golden: Path, model: str) -> None:
+    """Two images of one size, padded alike: the same raw predictions and detections together and one by one."""
+    ref = reference(golden / model)
+    model_ = ref.train().model.eval()
+    images = ref.inputs["images"]
+    images = torch.stack([images[0], images[0].flip(-1)])
+    ids, mask = ref.text("eval")
+    size = (images.shape[2], images.shape[3])
+    with torch.no_grad():
+        text = model_.encode_text(ids, mask)
+        together = model_(images, text)
+        alone = [model_(image[None], text.select(torch.tensor([0]))) for image in images]
+    for i, one in enumerate(alone):
+        torch.testing.assert_close(together.logits[i], one.logits[0], rtol=1e-5, atol=2e-5)
+        both = PostProcess()(together, class_tokens(ref), [size, size])[i]
+        assert_same_detections(PostProcess()(one, class_tokens(ref), [size])[0], both)
 
 
 def test_levels_are_the_reference_levels(golden: Path, model: str) -> None:

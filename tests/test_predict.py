@@ -10,8 +10,9 @@ from PIL import Image
 
 from glip_lightning.cli import main
 from glip_lightning.data.shapes import render
+from glip_lightning.files import picture_names
 from glip_lightning.postprocess import PostProcess
-from glip_lightning.predict import find_photos, picture_names
+from glip_lightning.predict import find_photos
 from glip_lightning.predictor import GLIPPredictor, detect_images, encode_query
 from glip_lightning.pretrained import RUN_DETECTOR, Task, load, save
 from glip_lightning.prompts import Phrase
@@ -112,6 +113,7 @@ def test_bad_photos_do_not_stop_the_others(
         (["--phrases", ""], "phrase"),
         (["--phrases-file", "nowhere.txt"], "nowhere.txt"),
         (["--phrases", "dog", "--threshold", "2"], "threshold"),
+        (["--phrases", "dog", "--device", "tpu"], "this machine has"),
         (["--phrases", "dog", "--detector", "glip-tinny"], "glip-tiny"),
     ],
 )
@@ -152,7 +154,26 @@ def test_find_photos(photos: Path) -> None:
 
 
 def test_equal_stems_get_pictures_of_their_own() -> None:
-    assert picture_names([Path("a/x.jpg"), Path("b/x.png"), Path("c/x.jpg")]) == ["x.jpg", "x_2.jpg", "x_3.jpg"]
+    names = picture_names([Path("a/x.jpg"), Path("b/x.png"), Path("c/X.jpg")])
+    assert list(names) == ["x.jpg", "x_2.jpg", "X_3.jpg"]
+
+
+def test_photos_are_not_overwritten(detector: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (photos / "0.jpg").read_bytes()
+    arguments = ["predict", str(photos / "0.jpg"), "--detector", str(detector), "--out", str(photos)]
+    assert main(arguments) == 1
+    assert "would overwrite" in capsys.readouterr().err
+    assert (photos / "0.jpg").read_bytes() == before
+
+
+def test_a_run_whose_data_had_a_blank_class_predicts(detector: Path, photos: Path, tmp_path: Path) -> None:
+    """ChessPieces of ODinW-35 has a class of two blanks: never found, and no reason to stop."""
+    loaded = load(str(detector))
+    save(loaded.model, loaded.tokenizer, tmp_path / RUN_DETECTOR, Task((Phrase("  "), Phrase("dog")), (128, 256)))
+    arguments = ["--detector", str(tmp_path), "--threshold", "0.1", "--out", str(tmp_path / "out")]
+    assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
+    rows = entries(tmp_path / "out")["photos"][0]["detections"]
+    assert {row["name"] for row in rows} == {"dog"}
 
 
 def test_python_takes_files_images_and_arrays(detector: Path, photos: Path) -> None:

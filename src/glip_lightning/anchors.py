@@ -12,11 +12,10 @@ from torch import Tensor
 SIZE_PER_STRIDE = 8
 
 
-def cell_anchor(stride: int) -> Tensor:
-    """Inclusive box [4] of the anchor at location (0, 0), in pixels of the padded input."""
-    near = -(SIZE_PER_STRIDE - 1) * stride / 2
-    far = (SIZE_PER_STRIDE + 1) * stride / 2 - 1
-    return torch.tensor([near, near, far, far])
+def cell_anchor(stride: int) -> tuple[float, float, float, float]:
+    """Inclusive box of the anchor at location (0, 0), in pixels of the padded input."""
+    near, far = -(SIZE_PER_STRIDE - 1) * stride / 2, (SIZE_PER_STRIDE + 1) * stride / 2 - 1
+    return near, near, far, far
 
 
 def level_anchors(height: int, width: int, stride: int, device: torch.device | None = None) -> Tensor:
@@ -24,8 +23,8 @@ def level_anchors(height: int, width: int, stride: int, device: torch.device | N
     x = torch.arange(width, device=device, dtype=torch.float32) * stride
     y = torch.arange(height, device=device, dtype=torch.float32) * stride
     yy, xx = torch.meshgrid(y, x, indexing="ij")
-    shift = torch.stack([xx, yy, xx, yy], dim=-1).view(-1, 4)
-    return shift + cell_anchor(stride).to(device)
+    x1, y1, x2, y2 = cell_anchor(stride)
+    return torch.stack([xx + x1, yy + y1, xx + x2, yy + y2], dim=-1).view(-1, 4)
 
 
 def grid_anchors(

@@ -1,10 +1,10 @@
 """What a run leaves behind: pictures of predictions, the detector, and one result file."""
 
 import json
+import math
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +15,31 @@ from . import boxes as box_ops
 from .data.images import read_image
 from .data.types import Batch
 from .drawing import draw_boxes
-from .files import write_text
+from .files import picture_names, replacing, write_text
 from .module import GLIPModule
 from .pretrained import RUN_DETECTOR, Task, save
+from .versions import versions
 
-PACKAGES = ("glip-lightning", "torch", "torchvision", "lightning", "transformers", "timm")
 RESULT_NAME = "result.json"
 
 
 class RunFolder(Callback):
-    """Keeps a finished fit in its folder: ``detector/`` (usable by ``glip predict``) and, after the test,
-    ``predictions/`` and ``result.json``."""
+    """Keeps a run in its folder: after the test ``predictions/`` and ``result.json``, and if the run was a fit
+    ``detector/``, which ``glip predict`` uses."""
 
     def __init__(self, folder: Path, recipe: Mapping[str, Any], pictures: int = 8, threshold: float = 0.3) -> None:
         """``recipe`` is the checked configuration; pictures show detections from ``threshold`` on."""
         self.folder, self.recipe = folder, recipe
         self.pictures, self.threshold = pictures, threshold
-        self._drawn = 0
+        self._fitted = False
+        self._drawn: list[Path] = []
         self._started = time.monotonic()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started = time.monotonic()
+        self._fitted = True
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._drawn = 0
+        self._drawn = []
 
     def on_test_batch_end(
         self,
@@ -51,16 +52,18 @@ class RunFolder(Callback):
     ) -> None:
         if trainer.is_global_zero and isinstance(pl_module, GLIPModule):
             for i, found in enumerate(outputs["detections"]):
-                if self._drawn < self.pictures:
+                if len(self._drawn) < self.pictures:
                     self._draw(batch, i, found, pl_module.data.class_names)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or not isinstance(pl_module, GLIPModule):
             return
-        data = pl_module.data
-        task = Task(tuple(data.phrases()), (data.test_size, data.max_size))
-        save(pl_module.model, pl_module.tokenizer, self.folder / RUN_DETECTOR, task)
-        write_text(self.folder / RESULT_NAME, json.dumps(self._result(trainer, pl_module), indent=2))
+        if self._fitted:
+            data = pl_module.data
+            task = Task(tuple(data.phrases()), (data.test_size, data.max_size))
+            save(pl_module.model, pl_module.tokenizer, self.folder / RUN_DETECTOR, task)
+        result = _without_nan(self._result(trainer, pl_module))
+        write_text(self.folder / RESULT_NAME, json.dumps(result, indent=2, allow_nan=False))
 
     def _draw(self, batch: Batch, i: int, found: Mapping[str, Tensor], names: Sequence[str]) -> None:
         path = Path(batch["paths"][i])
@@ -76,10 +79,10 @@ class RunFolder(Callback):
             truth=box_ops.to_outside(batch["boxes"][i].cpu(), scale_w, scale_h).tolist(),
             classes=names,
         )
-        folder = self.folder / "predictions"
-        folder.mkdir(parents=True, exist_ok=True)
-        picture.save(folder / f"{path.stem}.jpg", quality=92)
-        self._drawn += 1
+        self._drawn.append(path)
+        *_, name = picture_names(self._drawn)
+        with replacing(self.folder / "predictions" / name) as fresh:
+            picture.save(fresh, quality=92)
 
     def _result(self, trainer: Trainer, module: GLIPModule) -> dict[str, Any]:
         """Everything that is needed to repeat the run, and what it reached."""
@@ -101,20 +104,31 @@ class RunFolder(Callback):
             "seconds": round(time.monotonic() - self._started, 1),
             "device": str(trainer.strategy.root_device),
             "metrics": module.results,
-            "versions": {name: version(name) for name in PACKAGES},
+            "best_epoch": module.best_epoch,
+            "versions": versions(),
             "git": git_commit(),
         }
 
 
 def git_commit() -> str | None:
     """Commit of the checkout that the package runs from, with ``+`` if it was changed; None elsewhere."""
-    here = Path(__file__).parent
     try:
-        run = ["git", "-C", str(here)]
-        commit = subprocess.run([*run, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            [*run, "status", "--porcelain", "."], capture_output=True, text=True, check=True
-        ).stdout
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # not an environment inside a foreign checkout
+        commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", ".")
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{commit}+" if changed else commit
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _without_nan(value: Any) -> Any:
+    """What no box defines is null in JSON: most readers refuse a bare NaN."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,8 +1,11 @@
 """The command ``glip``. Heavy imports wait inside the verbs: ``glip --help`` needs neither torch nor Lightning."""
 
 import argparse
+import logging
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from . import __version__
 
@@ -16,14 +19,26 @@ TRAINING = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; 0 is success, 1 a failure that was explained, 2 a wrong command line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(format="glip: %(message)s")
+    logging.getLogger(__package__).setLevel(logging.INFO)
     parsed = None
     if not arguments or arguments[0] not in TRAINING:
         parsed = build_parser().parse_args(arguments)
     try:
         return _train(arguments) if parsed is None else parsed.verb(parsed)
     except (OSError, ValueError) as error:
+        if not _explained(error):
+            raise
         print(f"glip: {error}", file=sys.stderr)
         return 1
+
+
+def _explained(error: BaseException) -> bool:
+    """Whether the message says all: it names a file, or the error is one of ours. Others keep their traceback."""
+    if isinstance(error, OSError) and error.filename:
+        return True
+    frames = traceback.extract_tb(error.__traceback__)
+    return Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -54,7 +69,12 @@ def _add_predict(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     predict.add_argument(
         "--detector", default="glip-tiny", help="name, folder, finished run or Hub repository (default: %(default)s)"
     )
-    predict.add_argument("--threshold", type=float, default=0.5, help="least score (default: %(default)s)")
+    predict.add_argument(
+        "--threshold",
+        type=float,
+        default=0.5,
+        help="least score (default: %(default)s); class scores below 0.05 are never kept",
+    )
     predict.add_argument("--out", default="predictions", metavar="DIR", help="default: %(default)s")
     predict.add_argument("--device", default="auto", help="cpu, cuda, mps (default: the best there is)")
     predict.set_defaults(verb=_predict)

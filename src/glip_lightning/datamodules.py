@@ -15,7 +15,7 @@ from .data.odinw import SplitFiles, get_task, split_files
 from .data.sampler import EpochSampler
 from .data.shapes import write_shapes
 from .data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
-from .prompts import Phrase, clean_name
+from .prompts import Phrase, build_prompts, classes_without_tokens, clean_name
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +66,13 @@ class DetectionData(LightningDataModule, ABC):
         for split in splits[stage]:
             if split in self.datasets:
                 continue
-            image_dir, annotation_file = self.files(split)[0], self.files(split)[1]
+            image_dir, annotation_file = self.files(split)
             transform = self.train_transform if split == "train" else self.test_transform
             self.datasets[split] = CocoDetection(annotation_file, image_dir, transform)
         self._check_classes()
+        prompts = build_prompts(self.phrases(), self._tokenizer())
+        if silent := classes_without_tokens(prompts, self.class_names):
+            log.warning("no token names %s: never trained, never found", ", ".join(map(repr, silent)))
 
     def _check_classes(self) -> None:
         """The splits must agree: a label is an index into one list of names."""

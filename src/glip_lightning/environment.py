@@ -3,25 +3,10 @@
 import os
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 from huggingface_hub import HfApi, constants
 
-PACKAGES = (
-    "glip-lightning",
-    "torch",
-    "torchvision",
-    "lightning",
-    "transformers",
-    "timm",
-    "torchmetrics",
-    "faster-coco-eval",
-    "datasets",
-    "wandb",
-    "huggingface-hub",
-    "numpy",
-    "pillow",
-)
+from .versions import versions
 
 
 def describe() -> str:
@@ -29,20 +14,13 @@ def describe() -> str:
     rows = [
         ("Python", f"{platform.python_version()} ({sys.implementation.name})"),
         ("platform", platform.platform()),
-        *((name, _version(name)) for name in PACKAGES),
+        *versions().items(),
         *_devices(),
         ("Hub", _hub()),
         ("Hub cache", constants.HF_HUB_CACHE),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _devices() -> list[tuple[str, str]]:

@@ -67,7 +67,7 @@ def detection_losses(outputs: Outputs, text_mask: Tensor, targets: Targets) -> L
     positives = world_mean(positive.sum().float()).clamp(min=1.0)
     token = token_focal_loss(logits.float(), targets.tokens, text_mask) / positives
     if not positive.any():  # zero, yet part of the graph: DDP waits for every gradient
-        nothing = (deltas.sum() + centerness.sum()) * 0.0
+        nothing = (deltas[:, :0].sum() + centerness[:, :0].sum()).float()
         world_mean(token.new_zeros(()))  # keep the ranks in step
         return Losses(token, nothing, nothing)
     matched_anchors = anchors.expand(len(deltas), -1, -1)[positive]

@@ -1,5 +1,6 @@
 """GLIPModule, the single LightningModule."""
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -47,6 +48,7 @@ class GLIPModule(LightningModule):
         self.post = PostProcess()
         self.results: dict[str, Metrics] = {}
         """Metrics of the last evaluation of each split, by "val" and "test"."""
+        self.best_epoch: int | None = None  # set by the program that chose the best weights
         self._query: Query | None = None
         self._evaluator: CocoEvaluator | None = None
 
@@ -59,7 +61,10 @@ class GLIPModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        total = int(self.trainer.estimated_stepping_batches)
+        steps = self.trainer.estimated_stepping_batches
+        if self.schedule == "cosine" and math.isinf(steps):
+            raise ValueError("schedule=cosine needs an end: give trainer.max_epochs or trainer.max_steps")
+        total = 0 if math.isinf(steps) else int(steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: factor(self.schedule, step, self.warmup_steps, total)
         )
@@ -113,10 +118,11 @@ class GLIPModule(LightningModule):
     def _log_metrics(self, stage: Literal["val", "test"]) -> None:
         assert self._evaluator is not None
         metrics = self._evaluator.compute()
-        self.results[stage] = metrics
-        for name, value in metrics.items():
-            if isinstance(value, float):
-                self.log(f"{stage}/{name}", value, prog_bar=name in ("AP", "AP50"), rank_zero_only=False)
-        for name, value in metrics["AP_class"].items():
-            self.log(f"{stage}/AP_class/{name}", value)
         self._query = self._evaluator = None
+        if self.trainer.sanity_checking:
+            return
+        self.results[stage] = metrics
+        named = {f"{stage}/{name}": value for name, value in metrics.items() if isinstance(value, float)}
+        named |= {f"{stage}/AP_class/{name}": value for name, value in metrics["AP_class"].items()}
+        for name, value in named.items():  # equal on all ranks already; sync_dist only tells Lightning so
+            self.log(name, value, prog_bar=name in (f"{stage}/AP", f"{stage}/AP50"), sync_dist=True)

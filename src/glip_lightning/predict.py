@@ -12,7 +12,7 @@ from rich.progress import track
 
 from .data.images import read_image
 from .drawing import draw_boxes
-from .files import write_text
+from .files import picture_names, replacing, write_text
 from .predictor import GLIPPredictor, Prediction, as_phrases
 from .prompts import Phrase, read_phrases_file
 
@@ -32,6 +32,9 @@ def predict_photos(
     """Detect in every photo; 1 if some photo failed, the others being done all the same."""
     wanted = _phrases(phrases, phrases_file)
     paths = find_photos(photos)
+    pictures = [Path(out) / name for name in picture_names(paths)]
+    if clash := {path.resolve() for path in paths} & {picture.resolve() for picture in pictures}:
+        raise ValueError(f"--out {out}: would overwrite the photo {min(clash)}; choose another folder")
     predictor = GLIPPredictor(detector, device=device, threshold=threshold)
     query = predictor.query(wanted)
     if predictor.loaded.weights == "random":
@@ -40,8 +43,8 @@ def predict_photos(
     names = [phrase.name for phrase in query.phrases]
     entries: list[dict[str, Any]] = []
     try:
-        for path, picture in zip(track(paths, description="photos", transient=True), picture_names(paths), strict=True):
-            entries.append(_predict(predictor, path, Path(out) / picture, wanted, names))
+        for path, picture in zip(track(paths, description="photos", transient=True), pictures, strict=True):
+            entries.append(_predict(predictor, path, picture, wanted, names))
     finally:  # what is done is kept, also after Ctrl-C
         content = {
             "detector": detector,
@@ -72,10 +75,10 @@ def _predict(
     """The JSON entry of one photo; one that cannot be read gives its error instead."""
     try:
         image = read_image(path, upright=True)
+        found = predictor(image, wanted)
+        draw(image, found, names, picture)
     except (OSError, ValueError) as error:
         return {"photo": str(path), "error": str(error)}
-    found = predictor(image, wanted)
-    draw(image, found, names, picture)
     height, width = found.size
     return {
         "photo": str(path),
@@ -88,9 +91,9 @@ def _predict(
 
 def draw(image: Image.Image, found: Prediction, names: list[str], picture: Path) -> None:
     """Save ``image`` with its boxes as ``picture``."""
-    picture.parent.mkdir(parents=True, exist_ok=True)
     drawn = draw_boxes(image, found.boxes.tolist(), found.names, found.scores.tolist(), classes=names)
-    drawn.save(picture, quality=92)
+    with replacing(picture) as fresh:
+        drawn.save(fresh, quality=92)
 
 
 def find_photos(given: Iterable[str]) -> list[Path]:
@@ -98,11 +101,13 @@ def find_photos(given: Iterable[str]) -> list[Path]:
 
     A file that does not exist stays in the list: it fails by itself and stops no other.
     """
-    endings = Image.registered_extensions()
+    readable = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     paths: list[Path] = []
     for name in given:
         if Path(name).is_dir():
-            found = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in endings)
+            found = sorted(
+                p for p in Path(name).iterdir() if p.suffix.lower() in readable and not p.name.startswith(".")
+            )
             if not found:
                 raise ValueError(f"{name}: the folder holds no images")
             paths += found
@@ -114,16 +119,3 @@ def find_photos(given: Iterable[str]) -> list[Path]:
         else:
             paths.append(Path(name))
     return list(dict.fromkeys(paths))
-
-
-def picture_names(paths: Sequence[Path]) -> list[str]:
-    """One file name per photo; equal stems of different photos get numbers."""
-    taken: set[str] = set()
-    names = []
-    for path in paths:
-        name, number = f"{path.stem}.jpg", 2
-        while name in taken:
-            name, number = f"{path.stem}_{number}.jpg", number + 1
-        taken.add(name)
-        names.append(name)
-    return names

@@ -3,6 +3,7 @@
 ``detect_images`` is the one inference path: the predictor, validation and test all go through it.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from . import boxes as box_ops
-from .data.images import read_image
+from .data.images import read_image, to_rgb
 from .data.transforms import resize_image, resize_size
 from .models.glip import GLIP
 from .models.language import TextFeatures
@@ -22,6 +23,8 @@ from .postprocess import Detections, PostProcess
 from .pretrained import Loaded, load
 from .prompts import Phrase, Prompt, build_prompts, check_phrases, classes_without_tokens, read_phrases
 from .text import Tokenizer
+
+log = logging.getLogger(__name__)
 
 Photo = str | Path | Image.Image | np.ndarray
 
@@ -112,7 +115,7 @@ class GLIPPredictor:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold={threshold}: scores lie between 0 and 1")
         self.loaded: Loaded = load(detector)
-        self.device = torch.device(best_device() if device == "auto" else device)
+        self.device = torch.device(choose_device(device))
         self.model = self.loaded.model.to(self.device).eval()
         self.threshold = threshold
         self.post = PostProcess()
@@ -120,7 +123,7 @@ class GLIPPredictor:
 
     @torch.inference_mode()
     def __call__(self, photo: Photo, phrases: str | Sequence[str | Phrase] | None = None) -> Prediction:
-        """Detect in a file, a PIL image or an RGB array uint8 [h, w, 3].
+        """Detect in a file, a PIL image (as it is stored, not turned by EXIF) or an RGB array uint8 [h, w, 3].
 
         ``phrases`` is "raccoon. dog", a list of names, or a list of :class:`Phrase`; left out, the classes
         that a fine-tuned detector was trained on.
@@ -139,16 +142,21 @@ class GLIPPredictor:
 
     def query(self, phrases: str | Sequence[str | Phrase] | None) -> Query:
         """The encoded class list; the last one is remembered."""
-        wanted = tuple(as_phrases(phrases) if phrases is not None else self._own_phrases())
-        if self._query is None or self._query.phrases != wanted:
+        own = phrases is None
+        wanted = tuple(self._own_phrases() if own else as_phrases(phrases))
+        if self._query is not None and self._query.phrases == wanted:
+            return self._query
+        if not own:
             check_phrases(wanted)
-            with torch.inference_mode():
-                query = encode_query(self.model, self.loaded.tokenizer, wanted)
-            silent = classes_without_tokens(query.prompts, [phrase.name for phrase in wanted])
-            if silent:
-                raise ValueError(f"the detector's vocabulary has no token for {', '.join(map(repr, silent))}")
-            self._query = query
-        return self._query
+        with torch.inference_mode():
+            query = encode_query(self.model, self.loaded.tokenizer, wanted)
+        if silent := classes_without_tokens(query.prompts, [phrase.name for phrase in wanted]):
+            message = f"the detector's vocabulary has no token for {', '.join(map(repr, silent))}"
+            if not own:
+                raise ValueError(f"{message}; name it with other words")
+            log.warning("%s: never found", message)  # the data set was like that
+        self._query = query
+        return query
 
     def _own_phrases(self) -> Sequence[Phrase]:
         if self.loaded.task is None:
@@ -166,11 +174,14 @@ def as_phrases(phrases: str | Sequence[str | Phrase]) -> list[Phrase]:
     return [phrase if isinstance(phrase, Phrase) else Phrase(phrase) for phrase in phrases]
 
 
-def best_device() -> str:
-    """CUDA, else MPS, else the CPU."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def choose_device(device: str) -> str:
+    """``auto`` is CUDA, else MPS, else the CPU; what this machine lacks is an error that says what it has."""
+    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, there in usable.items() if there)
+    if not usable.get(device.split(":")[0]):
+        raise ValueError(f"device={device!r}: this machine has {', '.join(n for n, there in usable.items() if there)}")
+    return device
 
 
 def _as_image(photo: Photo) -> Image.Image:
@@ -180,4 +191,4 @@ def _as_image(photo: Photo) -> Image.Image:
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
             raise ValueError(f"array {photo.dtype} {photo.shape}: give RGB, uint8 [height, width, 3]")
         return Image.fromarray(photo)
-    return photo.convert("RGB")
+    return to_rgb(photo)

@@ -101,7 +101,10 @@ def load(detector: str, weights: Literal["pretrained", "random"] = "pretrained")
     if detector in VARIANTS:
         return _load_name(detector, weights)
     if weights == "random":
-        variant(detector)  # an unknown name is its error
+        raise ValueError(
+            f"weights='random' starts a named detector ({', '.join(VARIANTS)}), and {detector!r} is none; "
+            "weights='pretrained' loads folders, runs, files and repositories"
+        )
     path = Path(detector).expanduser()
     if path.is_dir():
         return _load_folder(path)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from glip_lightning.prompts import MAX_TOKENS, Span
+from .prompts import MAX_TOKENS, Span
 
 if TYPE_CHECKING:
     import tokenizers

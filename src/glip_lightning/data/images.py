@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 
 def read_image(path: str | Path, *, upright: bool) -> Image.Image:
@@ -19,12 +19,13 @@ def read_image(path: str | Path, *, upright: bool) -> Image.Image:
     try:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file) if upright else file
-            return _to_rgb(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # SyntaxError: broken PNG
+            return to_rgb(image)
+    except Exception as error:  # the decoders of PIL let all kinds of errors through
         raise ValueError(f"{path}: not a readable image ({error}); replace the file or remove it") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to 8-bit RGB; levels of 16 bits are scaled, not clipped."""
     if image.mode.startswith("I"):  # 16 bits and more: convert("RGB") would clip nearly all to white
         return Image.fromarray(_high_byte(np.asarray(image))).convert("RGB")
     if image.mode == "F":

@@ -219,7 +219,7 @@ def _unused_tensors(config: GLIPConfig) -> StateDict:
     blocks = [(i, j) for i, depth in enumerate(config.swin_depths) for j in range(depth)]
     return {
         **{f"backbone.body.layers.{i}.blocks.{j}.attn.relative_position_index": index.clone() for i, j in blocks},
-        **{f"rpn.anchor_generator.cell_anchors.{i}": cell_anchor(s)[None] for i, s in enumerate(STRIDES)},
+        **{f"rpn.anchor_generator.cell_anchors.{i}": torch.tensor([cell_anchor(s)]) for i, s in enumerate(STRIDES)},
         "language_backbone.body.model.embeddings.position_ids": torch.arange(config.text.max_position_embeddings)[None],
         "rpn.head.cls_logits.weight": torch.zeros(CLASSES, config.channels, 1, 1),
         "rpn.head.cls_logits.bias": torch.full((CLASSES,), -log((1 - PRIOR) / PRIOR)),

@@ -41,7 +41,7 @@ class DeformConv(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, maps: Sequence[Tensor], offsets: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
-        """The same convolution over several maps, in fp32.
+        """The same convolution over several maps, computed in fp32.
 
         maps [B, C, H, W], offsets [B, 18, h, w] in pixels, masks [B, 9, h, w] -> maps [B, C', h, w].
         """
@@ -49,7 +49,8 @@ class DeformConv(nn.Module):
         # bf16 kernel does not exist on CPU (as official, layers/deform_conv.py:378-382)
         with torch.autocast(maps[0].device.type, enabled=False):
             inputs = [[x.float() for x in group] for group in zip(maps, offsets, masks, strict=True)]
-            return self._run(inputs, self.weight.float(), self.bias.float())
+            outputs = self._run(inputs, self.weight.float(), self.bias.float())
+        return [x.to(self.weight.dtype) for x in outputs]
 
     def _run(self, inputs: list[list[Tensor]], weight: Tensor, bias: Tensor) -> list[Tensor]:
         if weight.device.type == "cuda" or torch.compiler.is_exporting():
@@ -95,26 +96,33 @@ class SampledProduct(torch.autograd.Function):
         (grad,) = grad_outputs
         rows, index, share, matrix = ctx.saved_tensors
         rows = rows.detach().requires_grad_()
+        wants_matrix = ctx.needs_input_grad[3]  # not where the convolution is frozen
         grad_rows, grad_matrix, grad_shares = torch.zeros_like(rows), torch.zeros_like(matrix), []
         taps = BACKWARD_PIECE * TAPS
         for i, s, g in zip(index.split(taps), share.split(taps), grad.split(BACKWARD_PIECE), strict=True):
             s = s.detach().requires_grad_()
             with torch.enable_grad():
                 columns = sample(rows, i, s)
-            grad_matrix = torch.addmm(grad_matrix, columns.detach().T, g)
+            if wants_matrix:
+                grad_matrix = torch.addmm(grad_matrix, columns.detach().T, g)
             grad_rows_piece, grad_share = torch.autograd.grad(columns, (rows, s), g @ matrix.T)
             grad_rows += grad_rows_piece
             grad_shares.append(grad_share)
-        return grad_rows, None, torch.cat(grad_shares), grad_matrix, grad.sum(0)
+        return grad_rows, None, torch.cat(grad_shares), grad_matrix if wants_matrix else None, grad.sum(0)
 
 
 def sample(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
     """Weighted sums of four rows [B * H * W, C] per tap -> columns [positions, 9 * C]."""
-    if rows.device.type == "cpu":
-        columns = F.embedding_bag(index, rows, per_sample_weights=share, mode="sum")
-    else:
-        columns = (share[..., None] * rows[index]).sum(1)
+    columns = sample_by_bags(rows, index, share) if rows.device.type == "cpu" else sample_by_index(rows, index, share)
     return columns.view(-1, TAPS * rows.shape[1])
+
+
+def sample_by_bags(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
+    return F.embedding_bag(index, rows, per_sample_weights=share, mode="sum")
+
+
+def sample_by_index(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
+    return (share[..., None] * rows[index]).sum(1)
 
 
 def bilinear_taps(offset: Tensor, mask: Tensor, height: int, width: int, stride: int) -> tuple[Tensor, Tensor]:

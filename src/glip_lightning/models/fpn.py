@@ -23,7 +23,7 @@ class DropBlock(nn.Module):
         batch, _, height, width = x.shape
         seeds = torch.rand(batch, 1, height, width, device=x.device) < self.drop_prob / self.block**2
         keep = 1 - F.max_pool2d(seeds.float(), self.block, stride=1, padding=self.block // 2)
-        return x * (keep * (keep.numel() / keep.sum())).to(x.dtype)
+        return x * (keep * (keep.numel() / keep.sum().clamp(min=1))).to(x.dtype)
 
 
 class FPN(nn.Module):

@@ -5,6 +5,7 @@ between calls: ``encode_text`` once per distinct caption, ``forward`` per batch.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -31,6 +32,11 @@ class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=
         self.language = Language(config.text)
         self.dyhead = DyHead(config)
         self.grounding = GroundingHead(config)
+
+    @classmethod
+    def _from_pretrained(cls, *, strict: bool = True, **kwargs: Any) -> "GLIP":
+        """The mixin's, but strict: a missing tensor must not keep its initial value unnoticed."""
+        return super()._from_pretrained(strict=strict, **kwargs)
 
     def preprocess(self, images: Sequence[Tensor]) -> Tensor:
         """RGB images, uint8 [3, h, w] of any sizes -> one normalised batch [B, 3, H, W].
