@@ -1,6 +1,7 @@
 """The direction of imports: each floor of the package may know the floors below it, and nobody above."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,18 @@ def test_no_lightning_below_the_third_floor() -> None:
     code = f"import sys, glip_lightning.{rooms}; print('lightning' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_no_registry_and_no_lock_file_in_the_repository() -> None:
+    """Whoever installs chooses where from; constraints are plain ``name==version`` lines."""
+    root = PACKAGE.parent.parent
+    listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    hosts = ["py" + "pi.org", "python" + "hosted.org", "registry." + "npmjs", "download.py" + "torch.org"]
+    for name in listed.stdout.split("\0")[:-1]:
+        content = (root / name).read_bytes()
+        assert not any(host.encode() in content for host in hosts), name
+        assert not name.endswith((".lock", "pylock.toml")), name
+    lines = (root / "constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+]+( ; .+)?", line) for line in lines)

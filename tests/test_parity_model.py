@@ -189,7 +189,8 @@ def test_no_other_gradients(golden: Path, model: str) -> None:
 def assert_gradient(folder: Path, name: str, ours: Tensor, theirs: Tensor) -> None:
     """Relative L2 error within 10 times the recorded noise, at least 1e-5."""
     if any(name.endswith(end) for end in ZERO_GRADIENTS):
-        assert ours.norm() <= 1e-5  # see ZERO_GRADIENTS
+        query = official_gradients(folder)[name.replace(".key.", ".query.")]
+        assert ours.norm() <= 1e-4 * query.norm()
         return
     noise = reference(folder).noise["grad_relative_l2_error_fp32_vs_fp64"].get(name, 0.0)
     assert (ours - theirs).norm().item() <= max(10 * noise, 1e-5) * theirs.norm().item()
@@ -261,9 +262,10 @@ def test_text_length_does_not_matter(golden: Path, model: str, more: int) -> Non
     ref = reference(golden / model)
     model_ = ref.train().model.eval()
     real = int(ref.inputs["eval.attention_mask"].sum(1).max())
+    length = min(256, real + more)
     with torch.no_grad():
         padded = model_(ref.inputs["images"], model_.encode_text(*ref.text("eval", 256)))
-        own = model_(ref.inputs["images"], model_.encode_text(*ref.text("eval", real + more)))
+        own = model_(ref.inputs["images"], model_.encode_text(*ref.text("eval", length)))
     torch.testing.assert_close(own.logits[..., :real], padded.logits[..., :real], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(own.deltas, padded.deltas, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(own.centerness, padded.centerness, rtol=1e-5, atol=1e-5)

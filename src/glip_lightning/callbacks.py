@@ -27,7 +27,7 @@ class RunFolder(Callback):
     """Keeps a run in its folder: after the test ``predictions/`` and ``result.json``, and if the run was a fit
     ``detector/``, which ``glip predict`` uses."""
 
-    def __init__(self, folder: Path, recipe: Mapping[str, Any], pictures: int = 8, threshold: float = 0.3) -> None:
+    def __init__(self, folder: Path, recipe: Mapping[str, Any], pictures: int = 8, threshold: float = 0.5) -> None:
         """``recipe`` is the checked configuration; pictures show detections from ``threshold`` on."""
         self.folder, self.recipe = folder, recipe
         self.pictures, self.threshold = pictures, threshold
