@@ -1,13 +1,21 @@
 """The command line itself: help at once, verbs that explain themselves."""
 
+import re
+import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import torch
 
 from glip_lightning import __version__
-from glip_lightning.cli import main
+from glip_lightning.cli import TRAINING, build_parser, main
+from glip_lightning.pretrained import load, save
+from glip_lightning.text import NANO_VOCAB
+
+REPOSITORY = Path(__file__).parent.parent
 
 
 def test_help_is_quick_and_names_every_verb() -> None:
@@ -59,3 +67,32 @@ def test_env_says_that_the_hub_cannot_be_reached(
 def test_convert_explains_a_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", "nowhere.pth", "out"]) == 1
     assert "nowhere.pth" in capsys.readouterr().err
+
+
+def test_convert_there_and_back(tmp_path: Path) -> None:
+    loaded = load("glip-nano", "random")
+    save(loaded.model, loaded.tokenizer, tmp_path / "ours")
+    assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "official.pth")]) == 0
+    vocab = ["--vocab", str(NANO_VOCAB)]
+    assert main(["convert", str(tmp_path / "official.pth"), str(tmp_path / "again"), *vocab]) == 0
+    again = load(str(tmp_path / "again")).model
+    assert again.config == loaded.model.config
+    for name, tensor in loaded.model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith(("glip ", "make "))]
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_commands_of_the_readme_exist(command: str) -> None:
+    program, verb, *rest = shlex.split(command)
+    if program == "make":
+        assert re.search(rf"^{verb}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    elif verb in TRAINING:
+        assert (REPOSITORY / rest[rest.index("--config") + 1]).is_file()
+    else:
+        assert callable(build_parser().parse_args([verb, *rest]).verb)

@@ -100,6 +100,16 @@ def test_validate_and_test_verbs(tmp_path: Path, shapes: Path) -> None:
     assert not (tmp_path / "test" / "detector").exists()  # nothing was trained
 
 
+def test_classes_without_tokens_are_reported_by_name(
+    tmp_path: Path, shared_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Class 1 of ChessPieces is officially called by two blanks."""
+    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={shared_data}", "--data.task=ChessPieces", *SMALL]
+    with caplog.at_level("WARNING", logger="glip_lightning"):
+        assert main(["validate", *config, "--run", str(tmp_path / "run"), "--trainer.limit_val_batches=1"]) == 0
+    assert "no token names 'bishop'" in caplog.text
+
+
 def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "result.json").write_text("{}")
     config = ["--config", str(RECIPES / "demo.yaml"), "--run", str(tmp_path), f"--data.root={tmp_path / 'shapes'}"]

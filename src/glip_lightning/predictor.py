@@ -5,7 +5,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +88,7 @@ class Prediction:
     scores: Tensor  # [n]
     labels: Tensor  # int64 [n], 0-based class index
     names: list[str]  # the phrase of each detection
-    size: tuple[int, int] = field(default=(0, 0))  # height, width of the photo
+    size: tuple[int, int]  # height, width of the photo
 
     def rows(self) -> list[dict[str, object]]:
         """Plain rows for JSON: class id, name, score, box as x1, y1, x2, y2."""
