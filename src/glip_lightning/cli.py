@@ -19,8 +19,7 @@ TRAINING = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; 0 is success, 1 a failure that was explained, 2 a wrong command line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(format="glip: %(message)s")
-    logging.getLogger(__package__).setLevel(logging.INFO)
+    _show_log()
     parsed = None
     if not arguments or arguments[0] not in TRAINING:
         parsed = build_parser().parse_args(arguments)
@@ -31,6 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"glip: {error}", file=sys.stderr)
         return 1
+
+
+def _show_log() -> None:
+    """What the package has to say goes to stderr; other packages' loggers stay as they are."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("glip: %(message)s"))
+    log = logging.getLogger(__package__)
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
 
 
 def _explained(error: BaseException) -> bool:

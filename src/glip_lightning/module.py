@@ -1,5 +1,6 @@
 """GLIPModule, the single LightningModule."""
 
+import logging
 import math
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ from .postprocess import PostProcess
 from .predictor import Query, detect_images, encode_query, to_original
 from .pretrained import load
 from .schedules import Schedule, factor
+
+log = logging.getLogger(__name__)
 
 Metrics = dict[str, Any]
 
@@ -59,8 +62,22 @@ class GLIPModule(LightningModule):
             raise TypeError("GLIPModule needs a DetectionData datamodule: trainer.fit(module, datamodule=...)")
         return datamodule
 
+    def on_fit_start(self) -> None:
+        trainable, total = (sum(p.numel() for p in group) for group in (self._trainable(), self.model.parameters()))
+        log.info(
+            "%s (%s weights): %.1f of %.1f million parameters trainable, on %s",
+            self.detector,
+            self.origin,
+            trainable / 1e6,
+            total / 1e6,
+            self.device,
+        )
+
+    def _trainable(self) -> list[torch.nn.Parameter]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(self._trainable(), lr=self.lr, weight_decay=self.weight_decay)
         steps = self.trainer.estimated_stepping_batches
         if self.schedule == "cosine" and math.isinf(steps):
             raise ValueError("schedule=cosine needs an end: give trainer.max_epochs or trainer.max_steps")

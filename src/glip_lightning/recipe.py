@@ -1,6 +1,7 @@
 """A recipe file -> checked configuration -> a run in a folder of its own."""
 
 import itertools
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -98,6 +99,8 @@ def _rank() -> int:
 def run(arguments: Sequence[str]) -> GLIPCLI:
     """Run ``fit``, ``validate`` or ``test`` with the arguments of the command line."""
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # we pass what we were given
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # raised inside lightning 2.6 on every fit
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements among the news
     return GLIPCLI(
         GLIPModule,
         DetectionData,
@@ -105,6 +108,6 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
         args=list(arguments),
         auto_configure_optimizers=False,
         save_config_callback=None,
-        trainer_defaults={"use_distributed_sampler": False},
+        trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
         seed_everything_default=0,
     )
