@@ -87,8 +87,11 @@ class SampledProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, index: Tensor, share: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(rows, index, share, matrix)
-        pieces = zip(index.split(PIECE * TAPS), share.split(PIECE * TAPS), strict=True)
-        return torch.cat([torch.addmm(bias, sample(rows, i, s), matrix) for i, s in pieces])
+        out = rows.new_empty(len(index) // TAPS, matrix.shape[1])
+        pieces = zip(index.split(PIECE * TAPS), share.split(PIECE * TAPS), out.split(PIECE), strict=True)
+        for i, s, piece in pieces:
+            torch.addmm(bias, sample(rows, i, s), matrix, out=piece)
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
