@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from glip_lightning.cli import main
 from glip_lightning.data.shapes import write_shapes
@@ -46,6 +47,10 @@ def check_run(run: Path) -> dict:
     assert result["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert {file.name for file in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert result["best_epoch"] is not None
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert result["best_epoch"] == best["epoch"]
+    for name, tensor in load_file(run / "detector" / "model.safetensors").items():
+        assert torch.equal(tensor, best["state_dict"][f"model.{name}"]), name
     assert (run / "logs" / "metrics.csv").is_file()
     pictures = list((run / "predictions").glob("*.jpg"))
     assert pictures

@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,15 +9,24 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A new path beside ``path`` to write to; renamed at the end, so that no reader ever finds a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+def replacing(target: Path) -> Iterator[Path]:
+    """A new path beside ``target`` for a file or a folder; at the end it takes the target's place.
+
+    No reader ever finds a part, and after an error everything is as it was.
+    """
+    target = target.resolve()  # of a link, what it points to
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh, old = (target.with_name(f".{uuid.uuid4().hex[:8]}.{target.name}") for _ in range(2))
     try:
         yield fresh
-        fresh.replace(path)
+        if target.is_dir():
+            target.rename(old)
+        fresh.replace(target)
     finally:
-        fresh.unlink(missing_ok=True)
+        if old.exists() and not target.exists():
+            old.rename(target)
+        for path in (fresh, old):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,11 +14,11 @@ from torch import Tensor
 from . import boxes as box_ops
 from .assign import assign
 from .outputs import Outputs
+from .prompts import MAX_TOKENS
 
 BOX_WEIGHT = 2.0  # MODEL.DYHEAD.FUSE_CONFIG / RPN REG_LOSS_WEIGHT of the released configs
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
-MAX_TOKENS = 256
-NO_OBJECT_TOKEN = 255  # official target of negatives; it is padding unless the caption fills all 256 tokens
+NO_OBJECT_TOKEN = MAX_TOKENS - 1  # official target of negatives; it is padding unless the caption fills all 256 tokens
 
 
 class Losses(NamedTuple):

@@ -51,7 +51,7 @@ class GLIPModule(LightningModule):
         self.post = PostProcess()
         self.results: dict[str, Metrics] = {}
         """Metrics of the last evaluation of each split, by "val" and "test"."""
-        self.best_epoch: int | None = None  # set by the program that chose the best weights
+        self.best_epoch: int | None = None  # epoch of the weights that were loaded from a checkpoint
         self._query: Query | None = None
         self._evaluator: CocoEvaluator | None = None
 
@@ -61,6 +61,9 @@ class GLIPModule(LightningModule):
         if not isinstance(datamodule, DetectionData):
             raise TypeError("GLIPModule needs a DetectionData datamodule: trainer.fit(module, datamodule=...)")
         return datamodule
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.best_epoch = checkpoint["epoch"]
 
     def on_fit_start(self) -> None:
         trainable, total = (sum(p.numel() for p in group) for group in (self._trainable(), self.model.parameters()))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import boxes as box_ops
 from .data.images import read_image, to_rgb
-from .data.transforms import resize_image, resize_size
+from .data.transforms import MAX_SIZE, TEST_SIZE, resize_image, resize_size
 from .models.glip import GLIP
 from .models.language import TextFeatures
 from .postprocess import Detections, PostProcess
@@ -164,7 +164,7 @@ class GLIPPredictor:
         return self.loaded.task.phrases
 
     def _input_size(self) -> tuple[int, int]:
-        return self.loaded.task.input_size if self.loaded.task else (800, 1333)
+        return self.loaded.task.input_size if self.loaded.task else (TEST_SIZE, MAX_SIZE)
 
 
 def as_phrases(phrases: str | Sequence[str | Phrase]) -> list[Phrase]:

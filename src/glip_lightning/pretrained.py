@@ -8,11 +8,8 @@ import difflib
 import json
 import logging
 import re
-import shutil
 import sys
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -23,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .data.transforms import MAX_SIZE, TEST_SIZE
+from .files import replacing
 from .models.checkpoint import (
     CheckpointError,
     check,
@@ -68,7 +67,7 @@ class Task(NamedTuple):
     """What a fine-tuned detector looks for, and the input size (short side, longest side) it was trained at."""
 
     phrases: tuple[Phrase, ...]
-    input_size: tuple[int, int] = (800, 1333)
+    input_size: tuple[int, int] = (TEST_SIZE, MAX_SIZE)
 
 
 class Loaded(NamedTuple):
@@ -264,7 +263,7 @@ def save(model: GLIP, tokenizer: Tokenizer, folder: str | Path, task: Task | Non
         raise FileExistsError(
             f"{folder}: holds {foreign[0]}, which is no part of an exchange folder; choose another folder or remove it"
         )
-    with _replacing(folder) as fresh:
+    with replacing(folder) as fresh:
         fresh.mkdir()
         model.save_pretrained(fresh)
         tokenizer.save(fresh)
@@ -288,24 +287,6 @@ def convert(source: str | Path, target: str | Path, vocab: str | Path | None = N
     if vocab is not None:
         raise ValueError(f"vocab={str(vocab)!r}: {source} is a folder with a vocabulary of its own; leave vocab out")
     model = _load_folder(source).model
-    with _replacing(target) as fresh:
+    with replacing(target) as fresh:
         torch.save({"model": to_official(model.state_dict(), model.config)}, fresh)
     return target
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A new path beside ``target``; what stands there at the end takes its place, after an error nothing does."""
-    target = target.resolve()  # of a link, what it points to
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh, old = (target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}") for _ in range(2))
-    try:
-        yield fresh
-        if target.is_dir():
-            target.rename(old)
-        fresh.rename(target)
-    finally:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        for path in (fresh, old):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

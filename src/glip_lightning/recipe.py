@@ -67,12 +67,10 @@ class GLIPCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Validate and test the weights of the best ``val/AP``; the last ones where nothing was validated."""
+        self.model.best_epoch = None
         best = self.best.best_model_path or None
-        if best is not None:
-            checkpoint = self.trainer.strategy.load_checkpoint(best, weights_only=True)
-            self.model.best_epoch = checkpoint["epoch"]
         self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best)
+        self.trainer.test(self.model, datamodule=self.datamodule)  # the weights that validate has loaded
         metrics = self.model.results["test"]
         if self.trainer.is_global_zero:
             print(
