@@ -26,7 +26,7 @@ def sample(labels: list[int], index: int = 0, epoch: int = 0, width: int = 20) -
         labels=torch.tensor(labels, dtype=torch.int64),
         image_id=100 + index,
         original_size=(20, 2 * width),
-        path=f"{index}.jpg",
+        name=f"{index}.jpg",
         epoch=epoch,
         index=index,
     )
@@ -50,7 +50,7 @@ def test_one_caption_for_all_images(tokenizer: Tokenizer) -> None:
     assert [boxes.shape for boxes in batch["boxes"]] == [(2, 4), (0, 4), (3, 4)]
     assert batch["image_ids"] == [100, 101, 102]
     assert batch["original_sizes"] == [(20, 40), (20, 60), (20, 40)]
-    assert batch["paths"] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert batch["names"] == ["0.jpg", "1.jpg", "2.jpg"]
     tokens = batch["input_ids"].shape[1]
     assert [rows.shape for rows in batch["positive_maps"]] == [(2, tokens), (0, tokens), (3, tokens)]
     assert named(tokenizer, caption, batch["positive_maps"][0][0]) == "traffic light"

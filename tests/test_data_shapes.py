@@ -58,7 +58,7 @@ def test_data_set_is_read_back(tmp_path: Path) -> None:
         data = CocoDetection(folder / split / ANNOTATIONS, folder / split)
         assert data.class_names == list(CLASS_NAMES)
         assert len(data) == count
-        assert not data.dropped
+        assert not data.index.dropped()
         picture = render(3, number * 1_000_000, 96)
         assert data.target(0)[1].tolist() == picture.labels
         x, y, width, height = picture.boxes[0]

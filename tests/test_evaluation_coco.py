@@ -173,10 +173,10 @@ def test_own_boxes_are_perfect_with_annotation_id_0(shared_data: Path, split: st
 
 
 def check_own_boxes(data: CocoDetection) -> None:
-    truth = data.ground_truth()
+    truth = data.index.ground_truth()
     evaluator = CocoEvaluator(truth, data.class_names)
-    for entry in data.images:
-        evaluator.update([entry.id], [perfect(truth_of(truth, entry.id))])
+    for image_id in data.image_ids:
+        evaluator.update([image_id], [perfect(truth_of(truth, image_id))])
     result = evaluator.compute()
     assert result["AP"] == pytest.approx(1.0, abs=1e-9)
     assert result["images"] == len(data)

@@ -4,7 +4,7 @@ import json
 import math
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from . import boxes as box_ops
-from .data.images import read_image
 from .data.types import Batch
+from .datamodules import DetectionData
 from .drawing import draw_boxes
 from .files import picture_names, replacing, write_text
 from .module import GLIPModule
@@ -53,7 +53,7 @@ class RunFolder(Callback):
         if trainer.is_global_zero and isinstance(pl_module, GLIPModule):
             for i, found in enumerate(outputs["detections"]):
                 if len(self._drawn) < self.pictures:
-                    self._draw(batch, i, found, pl_module.data.class_names)
+                    self._draw(batch, i, found, pl_module.data)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or not isinstance(pl_module, GLIPModule):
@@ -65,21 +65,22 @@ class RunFolder(Callback):
         result = _without_nan(self._result(trainer, pl_module))
         write_text(self.folder / RESULT_NAME, json.dumps(result, indent=2, allow_nan=False))
 
-    def _draw(self, batch: Batch, i: int, found: Mapping[str, Tensor], names: Sequence[str]) -> None:
-        path = Path(batch["paths"][i])
+    def _draw(self, batch: Batch, i: int, found: Mapping[str, Tensor], data: DetectionData) -> None:
+        dataset = data.datasets["test"]
+        names = data.class_names
         keep = found["scores"] >= self.threshold
         labels = [names[k] for k in found["labels"][keep].tolist()]
         height, width = batch["original_sizes"][i]
         scale_h, scale_w = height / batch["images"][i].shape[1], width / batch["images"][i].shape[2]
         picture = draw_boxes(
-            read_image(path, upright=False),
+            dataset.picture(dataset.index.find(batch["image_ids"][i])),
             found["boxes"][keep].tolist(),
             labels,
             found["scores"][keep].tolist(),
             truth=box_ops.to_outside(batch["boxes"][i].cpu(), scale_w, scale_h).tolist(),
             classes=names,
         )
-        self._drawn.append(path)
+        self._drawn.append(Path(batch["names"][i]))
         *_, name = picture_names(self._drawn)
         with replacing(self.folder / "predictions" / name) as fresh:
             picture.save(fresh, quality=92)
@@ -95,8 +96,10 @@ class RunFolder(Callback):
             "data": data.label,
             "classes": data.class_names,
             "phrases": [phrase._asdict() for phrase in data.phrases()],
-            "image_ids": [entry.id for entry in train.images] if train else None,
-            "boxes_left_out": dict(train.dropped) if train else None,
+            "image_ids": train.image_ids if train else None,
+            "boxes_left_out": {reason: int(mask.sum()) for reason, mask in train.index.dropped().items()}
+            if train
+            else None,
             "seed": {"data": data.seed, "training": self.recipe.get("seed_everything")},
             "steps": trainer.global_step,
             "parameters": sum(p.numel() for p in module.model.parameters()),

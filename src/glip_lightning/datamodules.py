@@ -3,27 +3,31 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from .data.coco import CocoDetection
+from .data.checks import check_splits
+from .data.coco import read_coco
 from .data.collate import Collate, Encoder
-from .data.odinw import SplitFiles, get_task, split_files
+from .data.dataset import DetectionDataset
+from .data.findings import DataError, Findings
+from .data.index import Index
+from .data.odinw import ANNOTATIONS, Yaml, find_task, get_task, split_files
 from .data.sampler import EpochSampler
 from .data.shapes import write_shapes
 from .data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
+from .data.types import SPLITS, Split
 from .prompts import Phrase, build_prompts, classes_without_tokens, clean_name
 
 log = logging.getLogger(__name__)
 
-Split = Literal["train", "valid", "test"]
-
 
 class DetectionData(LightningDataModule, ABC):
-    """Three splits in COCO format; a subclass says where they are and may say how classes are named.
+    """Splits of one data set; a subclass says how they are read and may say how classes are named.
 
     The tokenizer is the detector's, so batches can only be made while attached to a trainer.
     """
@@ -37,21 +41,24 @@ class DetectionData(LightningDataModule, ABC):
         max_size: int = MAX_SIZE,
         test_size: int = TEST_SIZE,
         flip: float = 0.5,
+        negatives: bool = True,
         seed: int = 0,
         workers: int = 0,
     ) -> None:
         """Images are resized so that the shorter side is one of ``min_sizes`` (``test_size`` in evaluation) and
-        the longer at most ``max_size``. ``seed`` decides order and views; ``workers`` processes read images."""
+        the longer at most ``max_size``. Images without boxes are trained on if ``negatives``. ``seed`` decides
+        order and views; ``workers`` processes read images."""
         super().__init__()
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.test_size, self.max_size = test_size, max_size
+        self.test_size, self.max_size, self.negatives = test_size, max_size, negatives
         self.train_transform = Transform(min_sizes, max_size, flip, seed)
         self.test_transform = Transform((test_size,), max_size)
-        self.datasets: dict[str, CocoDetection] = {}
+        self.datasets: dict[Split, DetectionDataset] = {}
+        self.findings = Findings()
 
     @abstractmethod
-    def files(self, split: Split) -> SplitFiles:
-        """Images and annotation file of a split."""
+    def read(self, findings: Findings) -> dict[Split, Index]:
+        """The splits that there are; faults go to ``findings``."""
 
     def phrases(self) -> list[Phrase]:
         """How each class stands in the caption, in the order of the labels."""
@@ -62,36 +69,43 @@ class DetectionData(LightningDataModule, ABC):
         return next(iter(self.datasets.values())).class_names
 
     def setup(self, stage: str) -> None:
-        splits: dict[str, tuple[Split, ...]] = {"fit": ("train", "valid"), "validate": ("valid",), "test": ("test",)}
-        for split in splits[stage]:
-            if split in self.datasets:
-                continue
-            image_dir, annotation_file = self.files(split)
-            transform = self.train_transform if split == "train" else self.test_transform
-            self.datasets[split] = CocoDetection(annotation_file, image_dir, transform)
-        self._check_classes()
+        """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""
+        if self.datasets:
+            return
+        splits = check_splits(self.read(self.findings), self.findings)
+        self.findings.log_to(log)
+        self.findings.raise_errors()
+        if not splits:
+            raise DataError("there is no split at all; check the path")
+        for split, index in splits.items():
+            if split == "train":
+                self.datasets[split] = DetectionDataset(self._chosen(index), self.train_transform)
+            else:
+                self.datasets[split] = DetectionDataset(index, self.test_transform)
         prompts = build_prompts(self.phrases(), self._tokenizer())
         if silent := classes_without_tokens(prompts, self.class_names):
             log.warning("no token names %s: never trained, never found", ", ".join(map(repr, silent)))
 
-    def _check_classes(self) -> None:
-        """The splits must agree: a label is an index into one list of names."""
-        for split, dataset in self.datasets.items():
-            if dataset.class_names != self.class_names:
-                first = next(iter(self.datasets))
-                raise ValueError(
-                    f"{dataset.annotation_file}: the {split} classes {dataset.class_names} differ from those of "
-                    f"{first}, {self.class_names}; give all splits the same categories"
-                )
+    def _chosen(self, index: Index) -> Index:
+        """The images to train on."""
+        if self.negatives:
+            return index
+        return index.select([image for image in range(len(index)) if len(index.target(image)[1])])
 
     def train_dataloader(self) -> DataLoader[Any]:
+        if "train" not in self.datasets:
+            raise DataError(f"{self.label}: there is no train split to train on")
         return self._loader("train", self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader("valid", 1, shuffle=False)  # one by one: padding must not depend on neighbours
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        return self._evaluated("valid")
 
-    def test_dataloader(self) -> DataLoader[Any]:
-        return self._loader("test", 1, shuffle=False)
+    def test_dataloader(self) -> DataLoader[Any] | list[Any]:
+        return self._evaluated("test")
+
+    def _evaluated(self, split: Split) -> DataLoader[Any] | list[Any]:
+        """One by one: padding must not depend on neighbours. Nothing where there is no such split."""
+        return self._loader(split, 1, shuffle=False) if len(self.datasets.get(split, ())) else []
 
     def _loader(self, split: Split, batch_size: int, shuffle: bool) -> DataLoader[Any]:
         assert self.trainer is not None
@@ -116,27 +130,21 @@ class DetectionData(LightningDataModule, ABC):
 class ODinW(DetectionData):
     """A task of the ODinW benchmark, in the official layout or as ``ROOT/<Task>/{train,valid,test}``."""
 
-    def __init__(
-        self,
-        root: str,
-        task: str,
-        prompts: Literal["odinw_13", "odinw_35"] = "odinw_13",
-        batch_size: int = 4,
-        min_sizes: Sequence[int] = TRAIN_SIZES,
-        max_size: int = MAX_SIZE,
-        test_size: int = TEST_SIZE,
-        flip: float = 0.5,
-        seed: int = 0,
-        workers: int = 0,
-    ) -> None:
+    def __init__(self, root: str, task: str, prompts: Yaml = "odinw_13", **kwargs: Any) -> None:
         """``task`` is a short (``Raccoon``) or official name; ``prompts`` the official caption set: that of
         ODinW-13 has plain class names, that of ODinW-35 manual prompts for some tasks."""
-        super().__init__(batch_size, min_sizes, max_size, test_size, flip, seed, workers)
+        super().__init__(**kwargs)
         self.root, self.task, self.prompts = root, get_task(task), prompts
         self.label = self.task.short.lower()
 
-    def files(self, split: Split) -> SplitFiles:
-        return split_files(self.root, self.task.name, split)
+    def read(self, findings: Findings) -> dict[Split, Index]:
+        found: dict[Split, Index] = {}
+        find_task(self.root, self.task.name)  # a task that is nowhere is an error, a missing split is not
+        for split in SPLITS:
+            with suppress(FileNotFoundError):
+                image_dir, annotation_file = split_files(self.root, self.task.name, split)
+                found[split] = read_coco(annotation_file, image_dir, findings)
+        return found
 
     def phrases(self) -> list[Phrase]:
         official = self.task.phrases(self.prompts if self.task.in_odinw13 else "odinw_35")
@@ -156,20 +164,17 @@ class Shapes(DetectionData):
     def __init__(
         self,
         root: str = "runs/.shapes",
-        batch_size: int = 4,
         min_sizes: Sequence[int] = (256,),
         max_size: int = 256,
         test_size: int = 256,
-        flip: float = 0.5,
-        seed: int = 0,
-        workers: int = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(batch_size, min_sizes, max_size, test_size, flip, seed, workers)
+        super().__init__(min_sizes=min_sizes, max_size=max_size, test_size=test_size, **kwargs)
         self.root = root
 
     def prepare_data(self) -> None:
         write_shapes(self.root)
 
-    def files(self, split: Split) -> SplitFiles:
-        folder = Path(self.root) / split
-        return SplitFiles(folder, folder / "annotations_without_background.json")
+    def read(self, findings: Findings) -> dict[Split, Index]:
+        folders = {split: Path(self.root) / split for split in SPLITS}
+        return {split: read_coco(folder / ANNOTATIONS, folder, findings) for split, folder in folders.items()}

@@ -8,7 +8,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from .data.coco import CocoDetection
+from .data.dataset import DetectionDataset
 from .data.types import Batch
 from .datamodules import DetectionData
 from .evaluation.coco import CocoEvaluator
@@ -118,8 +118,8 @@ class GLIPModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test")
 
-    def _start_evaluation(self, dataset: CocoDetection) -> None:
-        self._evaluator = CocoEvaluator(dataset.ground_truth(), dataset.class_names)
+    def _start_evaluation(self, dataset: DetectionDataset) -> None:
+        self._evaluator = CocoEvaluator(dataset.index.ground_truth(), dataset.class_names)
         self._query = encode_query(self.model, self.tokenizer, self.data.phrases())
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:

@@ -1,282 +1,266 @@
-"""A COCO annotation file and its folder of images as samples, and as ground truth for the evaluator.
-
-Two rules about boxes, both official: training clips them to the image and leaves out what is then one pixel
-thin or less (in the inclusive convention) and crowds; evaluation takes the file's boxes as they are. Boxes
-without any pixel of the image count for neither.
-"""
+"""COCO annotation files: checked, with every fault named, and read into an :class:`Index`."""
 
 import json
-import logging
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeGuard
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-from torch.utils.data import Dataset
-
-from .. import boxes as box_ops
-from .images import read_image
-from .sampler import Key, KeyedSample
+from .dataset import DetectionDataset
+from .findings import DataError, Findings, listing
+from .images import ImageFiles
+from .index import Index, RawBox, RawImage, build_index
 from .transforms import Transform
 
-log = logging.getLogger(__name__)
 
-
-class ImageEntry(NamedTuple):
-    id: int
-    path: Path
-    size: tuple[int, int]  # height, width of the stored pixels
-
-
-class Boxes(NamedTuple):
-    """Annotations of M objects, those of one image side by side, images in the data set's order."""
-
-    xywh: np.ndarray  # float64 [M, 4], as in the file
-    area: np.ndarray  # float64 [M]: the file's, which may be that of a mask, else width x height
-    labels: np.ndarray  # int64 [M], 0-based class index
-    crowd: np.ndarray  # bool [M]
-    images: np.ndarray  # int64 [M], index of the image
-
-    def select(self, chosen: np.ndarray | slice) -> "Boxes":
-        return Boxes(*(column[chosen] for column in self))
-
-
-_Row = tuple[int, int, bool, float, list[float]]  # image index, label, crowd, area, xywh
-
-
-class CocoDetection(Dataset[KeyedSample]):
-    """Samples of a COCO file, images in ascending id; images without boxes stay and train as negatives.
-
-    Boxes refer to the stored pixels, so a photo is not turned by its EXIF orientation. What is wrong with
-    the annotation file, and every missing image, is an error at once; an image that cannot be read, or has
-    another size than the file says, when its turn comes. Errors name the file, the id and the fix.
-
-    Attributes:
-        class_names: all categories in ascending id; ``labels`` index them. A category 0 that no box uses
-            and that others name as their supercategory is Roboflow's name of the data set, and left out.
-        category_ids: the file's id of each class.
-        images: id, path and size of each image.
-        dropped: reason -> number of boxes that training does without.
-    """
+class CocoDetection(DetectionDataset):
+    """Samples of a COCO file whose images lie in ``image_dir``; see :func:`read_coco`."""
 
     def __init__(self, annotation_file: str | Path, image_dir: str | Path, transform: Transform | None = None) -> None:
-        self.annotation_file = Path(annotation_file)
-        self.transform = transform or Transform()
-        content = _read(self.annotation_file)
-        categories = _categories(content, self.annotation_file)
-        self.category_ids, self.class_names = list(categories), list(categories.values())
-        self.images = _images(content, self.annotation_file, Path(image_dir))
-        found = _boxes(content, self.annotation_file, self.images, self.category_ids)
-        self._boxes, self.dropped = _inside(found, self.images)
-        self._starts = np.searchsorted(self._boxes.images, np.arange(len(self.images) + 1))
-        self._count_dropped()
+        findings = Findings()
+        index = read_coco(annotation_file, image_dir, findings)
+        findings.raise_errors()
+        super().__init__(index, transform)
 
-    def __len__(self) -> int:
-        return len(self.images)
 
-    def __getitem__(self, index: Key | int) -> KeyedSample:
-        """The sample of ``(epoch, index)``; an index alone means epoch 0."""
-        epoch, index = (0, index) if isinstance(index, int) else index
-        entry = self.images[index]
-        image = read_image(entry.path, upright=False)
-        if (image.height, image.width) != entry.size:
-            raise ValueError(_wrong_size(self.annotation_file, entry, image))
-        boxes, labels = self.target(index)
-        resized, boxes = self.transform(image, boxes, epoch, index)
-        return KeyedSample(
-            image=resized,
-            boxes=boxes,
-            labels=labels,
-            image_id=entry.id,
-            original_size=entry.size,
-            path=str(entry.path),
-            epoch=epoch,
-            index=index,
-        )
+def read_coco(annotation_file: str | Path, image_dir: str | Path, findings: Findings) -> Index:
+    """The images and boxes of a COCO file.
 
-    def target(self, index: int) -> tuple[Tensor, Tensor]:
-        """What image ``index`` trains on: inclusive boxes [G, 4] in the original frame, labels [G]."""
-        found = self._boxes.select(slice(*self._starts[index : index + 2]))
-        found = found.select(~found.crowd)
-        boxes = box_ops.from_xywh(torch.from_numpy(found.xywh).float())
-        boxes = box_ops.clip(boxes, *self.images[index].size)
-        keep = box_ops.nonempty(boxes)
-        return boxes[keep], torch.from_numpy(found.labels)[keep]
+    Classes are all categories in ascending id; a category 0 that no box uses and that others name as their
+    supercategory is Roboflow's name of the data set, and left out. Faults go to ``findings``; those that leave
+    nothing to go on with raise :class:`DataError`.
+    """
+    file = Path(annotation_file)
+    content = _read(file)
+    numbers = _Numbers()
+    categories = _categories(content, file, numbers, findings)
+    images, names = _images(content, file, Path(image_dir), numbers, findings)
+    boxes = _boxes(content, file, images, categories, numbers, findings)
+    numbers.report(file, findings)
+    return build_index(file, categories, images, boxes, ImageFiles(Path(image_dir), names), findings)
 
-    def ground_truth(self) -> dict[str, list[dict[str, Any]]]:
-        """The COCO dictionary that ``CocoEvaluator`` takes: 1-based classes, annotations numbered from 1.
 
-        Numbered anew, because COCO's evaluation takes a match with annotation 0 for no match.
-        """
-        sizes = [(entry.id, *entry.size) for entry in self.images]
-        rows = zip(*(column.tolist() for column in self._boxes), strict=True)
-        return {
-            "images": [{"id": i, "height": h, "width": w} for i, h, w in sizes],
-            "categories": [{"id": k, "name": name} for k, name in enumerate(self.class_names, start=1)],
-            "annotations": [
-                {
-                    "id": number,
-                    "image_id": sizes[image][0],
-                    "category_id": label + 1,
-                    "bbox": xywh,
-                    "area": area,
-                    "iscrowd": int(crowd),
-                }
-                for number, (xywh, area, label, crowd, image) in enumerate(rows, start=1)
-            ],
-        }
+class _Numbers:
+    """Reads ids; whole numbers in quotes or with a point are taken for what they mean, and counted."""
 
-    def _count_dropped(self) -> None:
-        kept = sum(len(self.target(index)[1]) for index in range(len(self)))
-        crowds = int(self._boxes.crowd.sum())
-        self.dropped += Counter({"crowd": crowds, "one pixel thin": len(self._boxes.crowd) - crowds - kept})
-        if self.dropped:
-            counts = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
-            log.warning("%s: %d boxes to train on, left out: %s", self.annotation_file, kept, counts)
+    def __init__(self) -> None:
+        self.converted = 0
+
+    def read(self, entry: object, key: str) -> int | None:
+        """None if there is no such number."""
+        value = entry.get(key) if isinstance(entry, dict) else None
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        try:
+            number = float(value) if isinstance(value, str | float) else math.nan
+        except ValueError:
+            return None
+        if not number.is_integer():
+            return None
+        self.converted += 1
+        return int(number)
+
+    def report(self, file: Path, findings: Findings) -> None:
+        if self.converted:
+            text = f"{self.converted} ids are no plain whole numbers (in quotes or with a point); read as numbers"
+            findings.warn("text-id", file, text, self.converted)
 
 
 def _read(file: Path) -> Mapping[str, Any]:
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such annotation file; check the path")
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
-        raise ValueError(f"{file}: not readable JSON ({error}); export or download it again") from error
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such annotation file; check the path") from None
+    except RecursionError:
+        raise DataError(f"{file}: not readable JSON (nested too deep); export or download it again") from None
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, a number of thousands of digits
+        raise DataError(f"{file}: not readable JSON ({error}); export or download it again") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise ValueError(
-                f"{file}: no list {key!r} at its top level; expected a COCO file, "
+            raise DataError(
+                f"{file}: no list {key!r} at its top level; expected a COCO file, an object "
                 '{"images": [...], "annotations": [...], "categories": [...]}'
             )
     return content
 
 
-def _get(entry: Mapping[str, Any], key: str, kind: type, place: str) -> Any:
-    """``entry[key]``, of type ``kind``."""
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, kind) or isinstance(value, bool):
-        wanted = {int: "a whole number without quotes", str: "a text", list: "a list"}[kind]
-        raise ValueError(f"{place}: {key} is {value!r}; it has to be {wanted}")
-    return value
-
-
-def _by_id(entries: Sequence[Any], what: str, file: Path) -> dict[int, Any]:
-    """``entries`` by their ids, ascending; an id that comes twice is an error."""
+def _by_id(
+    entries: Sequence[Any], what: str, file: Path, numbers: _Numbers, findings: Findings
+) -> dict[int, dict[str, Any]]:
+    """``entries`` by their ids; those without a usable one, or with one that came before, are errors."""
     found: dict[int, Any] = {}
+    without, twice = [], []
     for place, entry in enumerate(entries, start=1):
-        number = _get(entry, "id", int, f"{file}: {what} number {place}")
-        if number in found:
-            raise ValueError(f"{file}: {what} id {number} occurs twice; give every {what} an id of its own")
-        found[number] = entry
-    return dict(sorted(found.items()))
+        number = numbers.read(entry, "id")
+        if number is None or abs(number) >= 2**63:
+            without.append(f"number {place} ({_short(entry)})")
+        elif number in found:
+            twice.append(number)
+        else:
+            found[number] = entry
+    if without:
+        text = f"{what} entries without an id that is a whole number: {listing(without)}; number them"
+        findings.error(f"no-{what}-id", file, text, len(without))
+    if twice:
+        text = f"{what} ids that occur twice: {listing(twice)}; give every {what} an id of its own"
+        findings.error(f"duplicate-{what}-id", file, text, len(twice))
+    return found
 
 
-def _categories(content: Mapping[str, Any], file: Path) -> dict[int, str]:
-    """Category id -> name, ascending."""
-    entries = _by_id(content["categories"], "category", file)
-    names = {number: _get(e, "name", str, f"{file}: category {number}") for number, e in entries.items()}
-    parents = {entry.get("supercategory") for number, entry in entries.items() if number != 0}
-    used = any(isinstance(a, dict) and a.get("category_id") == 0 for a in content["annotations"])
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _categories(content: Mapping[str, Any], file: Path, numbers: _Numbers, findings: Findings) -> dict[int, str]:
+    """Category id -> name."""
+    entries = _by_id(content["categories"], "category", file, numbers, findings)
+    names: dict[int, str] = {}
+    for number, entry in entries.items():
+        name = entry.get("name")
+        names[number] = name if isinstance(name, str) else ""
+        if not isinstance(name, str):
+            findings.error("no-category-name", file, f"category {number}: name is {_short(name)}; write a text")
+    parents = [entry.get("supercategory") for number, entry in entries.items() if number != 0]
+    used = any(numbers.read(annotation, "category_id") == 0 for annotation in content["annotations"])
     if 0 in names and names[0] in parents and not used:
-        log.info("%s: category 0 (%r) is the group of the others, no class", file, names.pop(0))
+        text = f"category 0 ({names.pop(0)!r}) has no box and is the group of the others: it is no class"
+        findings.warn("background-category", file, text)
     if not names:
-        raise ValueError(f"{file}: its list of categories is empty; name at least one class")
+        findings.error("no-categories", file, "its list of categories is empty; name at least one class")
     return names
 
 
-def _images(content: Mapping[str, Any], file: Path, folder: Path) -> list[ImageEntry]:
-    entries, missing = [], []
-    for number, entry in _by_id(content["images"], "image", file).items():
-        name = _get(entry, "file_name", str, f"{file}: image {number}")
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ValueError(f"{file}: image {number}: {name!r} leads out of {folder}; write a path inside it")
-        path = folder / name
-        if path.is_file():
-            entries.append(ImageEntry(number, path, _size(entry, path)))
-        else:
+def _images(
+    content: Mapping[str, Any], file: Path, folder: Path, numbers: _Numbers, findings: Findings
+) -> tuple[list[RawImage], list[str]]:
+    """The images that are there, and their file names."""
+    images, names, missing, leaving = [], [], [], []
+    for number, entry in _by_id(content["images"], "image", file, numbers, findings).items():
+        name = entry.get("file_name")
+        if not isinstance(name, str) or not name:
+            text = f"image {number}: file_name is {_short(name)}; write the name of its file"
+            findings.error("no-file-name", file, text)
+        elif not _is_below(name):
+            leaving.append(f"{name!r} (image {number})")
+        elif not _is_file(folder / name):
             missing.append(f"{name!r} (image {number})")
+        else:
+            images.append(RawImage(number, _size(entry, numbers)))
+            names.append(name)
+    if leaving:
+        text = f"file names that lead out of {folder}: {listing(leaving)}; write paths inside it"
+        findings.error("outside-folder", file, text, len(leaving))
     if missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise FileNotFoundError(
-            f"{file}: {len(missing)} of {len(missing) + len(entries)} images are not in {folder}: "
-            f"{', '.join(missing[:5])}{more}; add the files or take their entries out"
+        text = (
+            f"{len(missing)} of {len(content['images'])} images are not in {folder}: {listing(missing)}; "
+            "add the files or take their entries out"
         )
-    return entries
+        findings.error("missing-image", file, text, len(missing))
+    return images, names
 
 
-def _size(entry: Mapping[str, Any], path: Path) -> tuple[int, int]:
-    """Height and width: the file's where it says so (checked when the image is read), else the image's."""
-    height, width = entry.get("height"), entry.get("width")
-    if isinstance(height, int) and isinstance(width, int):
-        return height, width
-    with Image.open(path) as image:
-        return image.height, image.width
+def _is_below(name: str) -> bool:
+    """Whether ``name`` is a path that stays in its folder, also for Windows."""
+    parts = name.replace("\\", "/").split("/")
+    return ".." not in parts and not name.startswith(("/", "\\")) and ":" not in parts[0][:2]
 
 
-def _boxes(content: Mapping[str, Any], file: Path, images: list[ImageEntry], category_ids: list[int]) -> Boxes:
-    """All annotations, checked, those of an image in the file's order."""
-    image_index = {entry.id: index for index, entry in enumerate(images)}
-    label_of = {number: label for label, number in enumerate(category_ids)}
-    rows: list[_Row] = []
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, a null byte
+        return False
+
+
+def _size(entry: Mapping[str, Any], numbers: _Numbers) -> tuple[int, int] | None:
+    """Height and width, if the file says both."""
+    height, width = numbers.read(entry, "height"), numbers.read(entry, "width")
+    return None if height is None or width is None else (height, width)
+
+
+def _boxes(
+    content: Mapping[str, Any],
+    file: Path,
+    images: Sequence[RawImage],
+    categories: Mapping[int, str],
+    numbers: _Numbers,
+    findings: Findings,
+) -> list[RawBox]:
+    """All annotations that can be used; the others are errors that name their ids."""
+    listed = {numbers.read(entry, "id") for entry in content["images"]}
+    there = {image.id for image in images}
+    found: list[RawBox] = []
     seen: set[object] = set()
+    twice: list[object] = []
+    stray: list[str] = []
+    unknown: list[str] = []
+    bad: list[str] = []
+    unfilled = 0
     for place, entry in enumerate(content["annotations"], start=1):
         number = entry.get("id") if isinstance(entry, dict) else None
-        where = f"{file}: annotation {f'number {place}' if number is None else f'id {number}'}"
-        if number is not None and number in seen:
-            raise ValueError(f"{where} occurs twice; give every annotation an id of its own")
-        seen.add(number)
-        rows.append(_row(entry, where, image_index, label_of))
-    rows.sort(key=lambda row: row[0])
-    index, labels, crowd, area, xywh = zip(*rows, strict=True) if rows else ((), (), (), (), ())
-    return Boxes(
-        xywh=np.array(xywh, dtype=np.float64).reshape(-1, 4),
-        area=np.array(area, dtype=np.float64),
-        labels=np.array(labels, dtype=np.int64),
-        crowd=np.array(crowd, dtype=bool),
-        images=np.array(index, dtype=np.int64),
-    )
+        name = f"number {place}" if number is None else _short(number)
+        if isinstance(number, int | str | float):
+            twice += [number] if number in seen else []
+            seen.add(number)
+        image, category = numbers.read(entry, "image_id"), numbers.read(entry, "category_id")
+        xywh = _xywh(entry)
+        if image not in listed or image is None:
+            stray.append(f"{name} (image {_short(_get(entry, 'image_id'))})")
+        elif category not in categories or category is None:
+            unknown.append(f"{name} (category {_short(_get(entry, 'category_id'))})")
+        elif xywh is None:
+            bad.append(f"{name} ({_short(_get(entry, 'bbox'))})")
+        elif image in there:
+            unfilled += "area" not in entry or "iscrowd" not in entry
+            found.append(RawBox(image, category, xywh, _area(entry), bool(entry.get("iscrowd"))))
+    _report(file, findings, twice, stray, unknown, bad, categories)
+    if 0 in seen:
+        text = "annotation 0 exists, which COCO's evaluation takes for no match; annotations are numbered anew"
+        findings.warn("annotation-id-zero", file, text)
+    if unfilled:
+        text = f"{unfilled} annotations lack area or iscrowd; width x height and 0 are used"
+        findings.warn("missing-keys", file, text, unfilled)
+    return found
 
 
-def _row(entry: Mapping[str, Any], where: str, image_index: dict[int, int], label_of: dict[int, int]) -> _Row:
-    image, category = (_get(entry, key, int, where) for key in ("image_id", "category_id"))
-    if image not in image_index:
-        raise ValueError(f"{where} belongs to image {image}, which is not in the file; add it or take it out")
-    if category not in label_of:
-        known = ", ".join(map(str, label_of))
-        raise ValueError(f"{where} has category {category}; the file's categories are {known}")
-    xywh, area = _xywh(entry, where), entry.get("area")
-    if not isinstance(area, int | float) or area <= 0:
-        area = xywh[2] * xywh[3]
-    return image_index[image], label_of[category], bool(entry.get("iscrowd")), float(area), xywh
+def _report(
+    file: Path,
+    findings: Findings,
+    twice: Sequence[object],
+    stray: Sequence[str],
+    unknown: Sequence[str],
+    bad: Sequence[str],
+    categories: Mapping[int, str],
+) -> None:
+    known = ", ".join(map(str, sorted(categories)))
+    faults = {
+        "duplicate-annotation-id": (twice, "annotation ids that occur twice", "give every annotation an id of its own"),
+        "unknown-image": (stray, "annotations of images that are not in the file", "add the images or take them out"),
+        "unknown-category": (unknown, "annotations of unknown categories", f"the file's categories are {known}"),
+        "bad-box": (bad, "annotations whose bbox is not x, y, width, height in pixels", "correct or remove them"),
+    }
+    for code, (items, what, cure) in faults.items():
+        if items:
+            findings.error(code, file, f"{what}: {listing(items)}; {cure}", len(items))
 
 
-def _xywh(entry: Mapping[str, Any], where: str) -> list[float]:
-    box = _get(entry, "bbox", list, where)
-    numbers = [x for x in box if isinstance(x, int | float) and math.isfinite(x)]
-    if len(box) != 4 or len(numbers) != 4:
-        raise ValueError(f"{where}: bbox is {box}; it has to be x, y, width, height in pixels")
-    return numbers
+def _get(entry: object, key: str) -> object:
+    return entry.get(key) if isinstance(entry, dict) else entry
 
 
-def _inside(found: Boxes, images: list[ImageEntry]) -> tuple[Boxes, Counter[str]]:
-    """The boxes that hold some part of their image, and why the others do not."""
-    heights, widths = np.array([entry.size for entry in images]).reshape(-1, 2)[found.images].T
-    x, y, w, h = found.xywh.T
-    flat = (w <= 0) | (h <= 0)
-    outside = ~flat & ((x >= widths) | (y >= heights) | (x + w <= 0) | (y + h <= 0))
-    dropped = Counter({"without area": int(flat.sum()), "outside the image": int(outside.sum())})
-    return found.select(~flat & ~outside), +dropped
+def _xywh(entry: object) -> list[float] | None:
+    box = _get(entry, "bbox")
+    if not isinstance(box, list) or len(box) != 4:
+        return None
+    return [float(x) for x in box] if all(_is_number(x) for x in box) else None
 
 
-def _wrong_size(file: Path, entry: ImageEntry, image: Image.Image) -> str:
-    height, width = entry.size
-    return (
-        f"{file}: image {entry.id} ({entry.path.name}) is {width} x {height} there, but the stored pixels are "
-        f"{image.width} x {image.height}; correct width and height and check the boxes (a photo that its EXIF "
-        "orientation turns has to be saved upright if its boxes were drawn upright)"
-    )
+def _is_number(value: object) -> TypeGuard[float]:
+    """A finite number that still is one in float32 arithmetic."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e9 < value < 1e9
+
+
+def _area(entry: Mapping[str, Any]) -> float | None:
+    area = entry.get("area")
+    return float(area) if _is_number(area) and area > 0 else None

@@ -48,7 +48,7 @@ class Collate:
             positive_maps=[],
             image_ids=[sample["image_id"] for sample in samples],
             original_sizes=[sample["original_size"] for sample in samples],
-            paths=[sample["path"] for sample in samples],
+            names=[sample["name"] for sample in samples],
         )
         for sample, prompt in zip(samples, prompts, strict=True):
             named = torch.isin(sample["labels"], torch.tensor(prompt.classes))

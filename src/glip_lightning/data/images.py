@@ -1,27 +1,73 @@
 """Image files to 8-bit RGB, whatever they hold."""
 
 from pathlib import Path
+from typing import IO, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
+ORIENTATION = 0x0112  # EXIF tag
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+"""File name endings, in lower case, that are taken for pictures."""
 
-def read_image(path: str | Path, *, upright: bool) -> Image.Image:
-    """The image file ``path`` as PIL RGB; grey, palette, CMYK, 16-bit and transparent ones included.
+Source = str | Path | IO[bytes]
 
-    ``upright=True`` turns the photo as its EXIF orientation says, as a viewer does: right for a photo that
-    a user looks at. ``upright=False`` keeps the stored pixels, to which the boxes of a COCO file refer.
-    Alpha is dropped, as in the official ``Image.open(path).convert("RGB")``. A file that is missing,
-    truncated or no image is an error that names it.
+
+class Header(NamedTuple):
+    """What a file says of itself before its pixels are decoded."""
+
+    stored: tuple[int, int]  # height, width of the stored pixels
+    upright: tuple[int, int]  # the same after the turn that EXIF asks for
+
+
+class ImageSource(Protocol):
+    """Where the images of a data set are: files, or rows of a table. Errors name the image."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str: ...
+
+    def header(self, index: int) -> Header: ...
+
+    def read(self, index: int, *, upright: bool) -> Image.Image: ...
+
+
+def read_image(source: Source, *, upright: bool, name: str | None = None) -> Image.Image:
+    """An image file as PIL RGB; grey, palette, CMYK, 16-bit and transparent ones included.
+
+    ``upright=True`` turns the photo as its EXIF orientation says, as a viewer does. ``upright=False`` keeps
+    the stored pixels. Alpha is dropped, as in the official ``Image.open(path).convert("RGB")``. A file that
+    is missing, truncated or no image is an error that names it (by ``name`` where it is no path).
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such image file; check the path")
+    _check_there(source)
     try:
-        with Image.open(path) as file:
+        with Image.open(source) as file:
             image = ImageOps.exif_transpose(file) if upright else file
             return to_rgb(image)
     except Exception as error:  # the decoders of PIL let all kinds of errors through
-        raise ValueError(f"{path}: not a readable image ({error}); replace the file or remove it") from error
+        raise ValueError(_unreadable(name or source, error)) from error
+
+
+def read_header(source: Source, name: str | None = None) -> Header:
+    """Sizes of an image file; what is no image is an error that names it."""
+    _check_there(source)
+    try:
+        with Image.open(source) as file:
+            turned = file.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+            height, width = file.height, file.width
+    except Exception as error:
+        raise ValueError(_unreadable(name or source, error)) from error
+    return Header((height, width), (width, height) if turned else (height, width))
+
+
+def _check_there(source: Source) -> None:
+    if isinstance(source, str | Path) and not Path(source).is_file():
+        raise FileNotFoundError(f"{source}: no such image file; check the path")
+
+
+def _unreadable(name: object, error: Exception) -> str:
+    return f"{name}: not a readable image ({error}); replace the file or remove it"
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -40,3 +86,42 @@ def _high_byte(values: np.ndarray) -> np.ndarray:
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(f"grey levels {values.min()}..{values.max()} exceed 16 bits; save it with 8 or 16")
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+class Names:
+    """Many texts in two tensors: a list of them would be copied into every worker process, touch by touch."""
+
+    def __init__(self, texts: list[str]) -> None:
+        encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
+        # tensors: DataLoader moves them to shared memory where workers are not forked
+        self._bytes = torch.from_numpy(np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8))
+        self._ends = torch.tensor([len(text) for text in encoded], dtype=torch.int64).cumsum(0)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> str:
+        start = self._ends[index - 1] if index else 0
+        return self._bytes[start : self._ends[index]].numpy().tobytes().decode("utf-8", "surrogateescape")
+
+
+class ImageFiles:
+    """Image files below a folder."""
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self.folder, self._names = folder, Names(names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, index: int) -> str:
+        return self._names[index]
+
+    def path(self, index: int) -> Path:
+        return self.folder / self._names[index]
+
+    def header(self, index: int) -> Header:
+        return read_header(self.path(index))
+
+    def read(self, index: int, *, upright: bool) -> Image.Image:
+        return read_image(self.path(index), upright=upright)

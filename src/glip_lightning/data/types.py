@@ -1,8 +1,11 @@
 """What travels from the data to the model: one sample, one batch."""
 
-from typing import TypedDict
+from typing import Literal, TypedDict, get_args
 
 from torch import Tensor
+
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class Sample(TypedDict):
@@ -13,7 +16,7 @@ class Sample(TypedDict):
     labels: Tensor  # int64 [G], 0-based class index
     image_id: int
     original_size: tuple[int, int]  # height, width of the file
-    path: str
+    name: str  # of the file, or what else tells the image from others
 
 
 class Batch(TypedDict):
@@ -28,4 +31,4 @@ class Batch(TypedDict):
     positive_maps: list[Tensor]  # B times bool [G, T]: the tokens that name each box
     image_ids: list[int]
     original_sizes: list[tuple[int, int]]  # height, width of the file
-    paths: list[str]
+    names: list[str]

@@ -1,0 +1,68 @@
+"""An index of images and boxes as training samples."""
+
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .index import Index
+from .sampler import Key, KeyedSample
+from .transforms import Transform
+
+
+class DetectionDataset(Dataset[KeyedSample]):
+    """Samples of an index; images without boxes train as negatives.
+
+    With ``copies`` every image comes that many times in an epoch, in views of its own (the official
+    DATASETS.GENERAL_COPY): item i shows image ``i % N``.
+    """
+
+    def __init__(self, index: Index, transform: Transform | None = None, copies: int = 1) -> None:
+        if copies < 1:
+            raise ValueError(f"copies={copies}: every image has to come at least once an epoch")
+        self.index, self.copies = index, copies
+        self.transform = transform or Transform()
+
+    def __len__(self) -> int:
+        return len(self.index) * self.copies
+
+    @property
+    def class_names(self) -> list[str]:
+        return list(self.index.class_names)
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Each image once, whatever the copies."""
+        return self.index.ids.tolist()
+
+    def __getitem__(self, index: Key | int) -> KeyedSample:
+        """The sample of ``(epoch, item)``; an item alone means epoch 0."""
+        epoch, item = (0, index) if isinstance(index, int) else index
+        image = item % len(self.index)
+        picture = self.picture(image)
+        boxes, labels = self.index.target(image)
+        resized, boxes = self.transform(picture, boxes, epoch, item)
+        return KeyedSample(
+            image=resized,
+            boxes=boxes,
+            labels=labels,
+            image_id=int(self.index.ids[image]),
+            original_size=self.index.size(image),
+            name=self.index.name(image),
+            epoch=epoch,
+            index=item,
+        )
+
+    def picture(self, image: int) -> Image.Image:
+        """Image ``image`` in the view that its boxes refer to."""
+        row, upright = int(self.index.rows[image]), bool(self.index.upright[image])
+        picture = self.index.source.read(row, upright=upright)
+        if (picture.height, picture.width) != self.index.size(image):
+            raise ValueError(
+                f"{self.index.where}: {self.index.name(image)} is {picture.width} x {picture.height} now and was "
+                f"{self.index.size(image)[::-1]} when the data were read; leave files alone while they are in use"
+            )
+        return picture
+
+    def target(self, image: int) -> tuple[Tensor, Tensor]:
+        """Inclusive boxes [G, 4] in the original frame and labels [G] of image ``image``."""
+        return self.index.target(image)

@@ -1,0 +1,285 @@
+"""One data set as columns: what every annotation format is read into.
+
+Two rules about boxes, both official: training clips them to the image and leaves out what is then one pixel
+thin or less (in the inclusive convention) and crowds; evaluation takes them as the file has them. Boxes that
+hold no part of their image count for neither.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import boxes as box_ops
+from .findings import Findings, listing
+from .images import Header, ImageSource
+
+CLIPPED = 1.0  # pixels that a box has to leave its image by before that is mentioned
+
+
+class RawImage(NamedTuple):
+    """An image as an annotation file lists it."""
+
+    id: int
+    size: tuple[int, int] | None  # height, width that its boxes refer to; None: those of the stored pixels
+
+
+class RawBox(NamedTuple):
+    """A box as an annotation file has it; the ids are known to exist."""
+
+    image: int
+    category: int
+    xywh: Sequence[float]
+    area: float | None = None  # of a mask, if it differs from the box's
+    crowd: bool = False
+
+
+class Boxes(NamedTuple):
+    """M boxes, those of one image side by side, images in the index's order."""
+
+    xywh: Tensor  # float64 [M, 4], as in the file
+    area: Tensor  # float64 [M]
+    labels: Tensor  # int64 [M], 0-based class index
+    crowd: Tensor  # bool [M]
+    inside: Tensor  # bool [M]: some part of the image is in it
+    images: Tensor  # int64 [M], index of the image
+
+    def select(self, chosen: Tensor | slice) -> "Boxes":
+        return Boxes(*(column[chosen] for column in self))
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """N images in ascending id with their boxes; columns are tensors, so that workers share them."""
+
+    where: str  # the file or folder that it was read from
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]  # the file's id of each class, ascending
+    source: ImageSource
+    rows: Tensor  # int64 [N]: where the source has each image
+    ids: Tensor  # int64 [N]
+    sizes: Tensor  # int64 [N, 2]: height, width of the view that the boxes refer to
+    upright: Tensor  # bool [N]: that view is the one that EXIF asks for, not the stored pixels
+    boxes: Boxes
+    starts: Tensor  # int64 [N + 1]: where the boxes of each image begin
+
+    def __len__(self) -> int:
+        return self.ids.numel()
+
+    def name(self, image: int) -> str:
+        return self.source.name(int(self.rows[image]))
+
+    def size(self, image: int) -> tuple[int, int]:
+        height, width = self.sizes[image].tolist()
+        return height, width
+
+    def boxes_of(self, image: int) -> Boxes:
+        return self.boxes.select(slice(int(self.starts[image]), int(self.starts[image + 1])))
+
+    def select(self, images: Sequence[int]) -> "Index":
+        """The index of some of the images (positions, in the order in which they are given)."""
+        chosen = torch.as_tensor(images, dtype=torch.int64)
+        lengths = (self.starts[1:] - self.starts[:-1])[chosen]
+        within = [torch.arange(int(self.starts[i]), int(self.starts[i + 1])) for i in chosen.tolist()]
+        boxes = self.boxes.select(torch.cat([torch.empty(0, dtype=torch.int64), *within]))
+        boxes = boxes._replace(images=torch.repeat_interleave(torch.arange(len(chosen)), lengths))
+        return replace(
+            self,
+            rows=self.rows[chosen],
+            ids=self.ids[chosen],
+            sizes=self.sizes[chosen],
+            upright=self.upright[chosen],
+            boxes=boxes,
+            starts=_starts(boxes.images, len(chosen)),
+        )
+
+    def find(self, image_id: int) -> int:
+        """Position of an image."""
+        return int((self.ids == image_id).nonzero()[0, 0])
+
+    def target(self, image: int) -> tuple[Tensor, Tensor]:
+        """What an image trains on: inclusive float32 boxes [G, 4] in the original frame, labels [G]."""
+        found = self.boxes_of(image)
+        found = found.select(found.inside & ~found.crowd)
+        boxes = box_ops.clip(box_ops.from_xywh(found.xywh.float()), *self.size(image))
+        keep = box_ops.nonempty(boxes)
+        return boxes[keep], found.labels[keep]
+
+    def trains(self) -> Tensor:
+        """Mask [M] of the boxes that :meth:`target` gives."""
+        return self.boxes.inside & ~self.boxes.crowd & ~self._thin()
+
+    def _thin(self) -> Tensor:
+        """Mask [M]: one pixel wide or high, or less, once clipped."""
+        height, width = self.sizes[self.boxes.images].float().unbind(-1)
+        x1, y1, x2, y2 = box_ops.from_xywh(self.boxes.xywh.float()).unbind(-1)
+        x1, x2 = (x.clamp(min=0).minimum(width - 1) for x in (x1, x2))
+        y1, y2 = (y.clamp(min=0).minimum(height - 1) for y in (y1, y2))
+        return (x2 <= x1) | (y2 <= y1)
+
+    def dropped(self) -> dict[str, Tensor]:
+        """Reason -> mask [M] of the boxes that training does without for it; reasons without a box left out."""
+        flat = (self.boxes.xywh[:, 2:] <= 0).any(-1)
+        usable = self.boxes.inside & ~self.boxes.crowd
+        reasons = {
+            "without area": flat,
+            "outside the image": ~self.boxes.inside & ~flat,
+            "crowd": self.boxes.inside & self.boxes.crowd,
+            "one pixel thin": usable & self._thin(),
+        }
+        return {reason: mask for reason, mask in reasons.items() if mask.any()}
+
+    def clipped(self) -> Tensor:
+        """Mask [M] of the boxes that train and leave their image by more than a pixel."""
+        height, width = self.sizes[self.boxes.images].double().unbind(-1)
+        x, y, w, h = self.boxes.xywh.unbind(-1)
+        over = torch.stack([-x, -y, x + w - width, y + h - height]).amax(0) if len(x) else x
+        return self.trains() & (over > CLIPPED)
+
+    def ground_truth(self) -> dict[str, list[dict[str, Any]]]:
+        """The COCO dictionary that ``CocoEvaluator`` takes: 1-based classes, annotations numbered from 1.
+
+        Numbered anew, because COCO's evaluation takes a match with annotation 0 for no match.
+        """
+        ids, sizes = self.ids.tolist(), self.sizes.tolist()
+        found = self.boxes.select(self.boxes.inside)
+        columns = (found.xywh, found.area, found.labels, found.crowd, found.images)
+        return {
+            "images": [{"id": i, "height": h, "width": w} for i, (h, w) in zip(ids, sizes, strict=True)],
+            "categories": [{"id": k, "name": name} for k, name in enumerate(self.class_names, start=1)],
+            "annotations": [
+                {
+                    "id": number,
+                    "image_id": ids[image],
+                    "category_id": label + 1,
+                    "bbox": xywh,
+                    "area": area,
+                    "iscrowd": int(crowd),
+                }
+                for number, (xywh, area, label, crowd, image) in enumerate(
+                    zip(*(column.tolist() for column in columns), strict=True), start=1
+                )
+            ],
+        }
+
+
+def build_index(
+    where: object,
+    categories: Mapping[int, str],
+    images: Sequence[RawImage],
+    boxes: Sequence[RawBox],
+    source: ImageSource,
+    findings: Findings,
+) -> Index:
+    """Columns of what a reader found; ``images[i]`` is image i of ``source``.
+
+    The header of every image is read: files that are no images and sizes that differ from the annotated ones
+    are errors, EXIF turns are decided (by which view has the annotated size), all by name.
+    """
+    order = sorted(range(len(images)), key=lambda row: images[row].id)
+    views = _views(str(where), images, source, findings)
+    sizes, upright = [views[row][0] for row in order], [views[row][1] for row in order]
+    position = {images[row].id: i for i, row in enumerate(order)}
+    ids = sorted(categories)
+    columns = _columns(boxes, position, {number: label for label, number in enumerate(ids)}, sizes)
+    return Index(
+        where=str(where),
+        class_names=_distinct_names({number: categories[number] for number in ids}, str(where), findings),
+        category_ids=tuple(ids),
+        source=source,
+        rows=torch.tensor(order, dtype=torch.int64),
+        ids=torch.tensor([images[row].id for row in order], dtype=torch.int64),
+        sizes=torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2),
+        upright=torch.tensor(upright, dtype=torch.bool),
+        boxes=columns,
+        starts=_starts(columns.images, len(order)),
+    )
+
+
+def _starts(images: Tensor, count: int) -> Tensor:
+    return torch.searchsorted(images, torch.arange(count + 1))
+
+
+def _columns(
+    boxes: Sequence[RawBox], position: dict[int, int], label_of: dict[int, int], sizes: list[tuple[int, int]]
+) -> Boxes:
+    boxes = sorted(boxes, key=lambda box: position[box.image])  # stable: an image's boxes stay in the file's order
+    xywh = torch.tensor([list(box.xywh) for box in boxes], dtype=torch.float64).reshape(-1, 4)
+    area = [box.xywh[2] * box.xywh[3] if box.area is None else box.area for box in boxes]
+    images = torch.tensor([position[box.image] for box in boxes], dtype=torch.int64)
+    height, width = torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)[images].unbind(-1)
+    x, y, w, h = xywh.unbind(-1)
+    return Boxes(
+        xywh=xywh,
+        area=torch.tensor(area, dtype=torch.float64),
+        labels=torch.tensor([label_of[box.category] for box in boxes], dtype=torch.int64),
+        crowd=torch.tensor([box.crowd for box in boxes], dtype=torch.bool),
+        inside=(w > 0) & (h > 0) & (x < width) & (y < height) & (x + w > 0) & (y + h > 0),
+        images=images,
+    )
+
+
+def _views(
+    where: str, images: Sequence[RawImage], source: ImageSource, findings: Findings
+) -> list[tuple[tuple[int, int], bool]]:
+    """Per image the size of the view that its boxes refer to, and whether that is the upright one."""
+    views, broken, wrong, turned, kept = [], [], [], [], []
+    for row, image in enumerate(images):
+        view = image.size or (1, 1)
+        try:
+            header = source.header(row)
+        except (ValueError, OSError) as error:
+            broken.append(str(error))
+            views.append((view, False))
+            continue
+        view = image.size or header.stored
+        upright = view != header.stored and view == header.upright
+        if view not in header:
+            wrong.append(_sizes(source.name(row), image, header))
+        elif upright:
+            turned.append(source.name(row))
+        elif header.stored != header.upright:
+            kept.append(source.name(row))
+        views.append((view, upright))
+    if broken:
+        findings.error(
+            "unreadable-image", where, f"{len(broken)} images cannot be read: {'; '.join(broken)}", len(broken)
+        )
+    if wrong:
+        text = f"sizes differ from those of the files: {listing(wrong)}; correct width and height and check the boxes"
+        findings.error("wrong-size", where, text, len(wrong))
+    if turned:
+        text = f"annotated as EXIF turns them, and turned so for training: {listing(turned)}"
+        findings.warn("exif-turned", where, text, len(turned))
+    if kept:
+        text = f"EXIF asks for a turn, but sizes and boxes are those of the stored pixels, which stay: {listing(kept)}"
+        findings.warn("exif-kept", where, text, len(kept))
+    return views
+
+
+def _sizes(name: str, image: RawImage, header: Header) -> str:
+    assert image.size is not None
+    (height, width), (real_height, real_width) = image.size, header.stored
+    return f"{name} (image {image.id}) is {width} x {height} there, {real_width} x {real_height} in truth"
+
+
+def _distinct_names(categories: Mapping[int, str], where: str, findings: Findings) -> tuple[str, ...]:
+    """A name for each class that is not blank and no other's; the captions are made of them."""
+    names: dict[int, str] = {}
+    for number, raw in categories.items():
+        name = " ".join(raw.split()) or f"category {number}"
+        if not raw.strip():
+            findings.warn("blank-name", where, f"category {number} has no name; it is called {name!r}, name it")
+        if name in names.values():
+            both = f"{number} and {_key(names, name)}"
+            text = f"categories {both} are both called {name!r}, no words tell them apart; rename one"
+            findings.warn("duplicate-name", where, text)
+            name = f"{name} ({number})"
+        names[number] = name
+    return tuple(names.values())
+
+
+def _key(names: Mapping[int, str], name: str) -> int:
+    return next(number for number, known in names.items() if known == name)
