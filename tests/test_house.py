@@ -26,7 +26,7 @@ SAME_FLOOR = {  # who may know whom on one floor
     "losses": {"assign"},
     "predictor": {"pretrained"},
     "module": {"datamodules", "schedules"},
-    "callbacks": {"module"},
+    "callbacks": {"module", "datamodules"},
     "cli": {"recipe", "predict", "environment"},
 }
 ONLY_IN = {"lightning": {"module", "datamodules", "callbacks", "recipe", "cli"}, "wandb": {"loggers"}}
