@@ -109,3 +109,10 @@ def _compare(file: Path, lists: Mapping[Split, Sequence[str]], names: Sequence[s
     if gone := sorted(set(listed) - set(names)):
         text = f"{len(gone)} names in its lists are no image (any more): {listing(gone)}; take them out"
         findings.warn("split-gone", file, text, len(gone))
+
+
+def complete_splits(
+    splits: dict[Split, Index], folder: Path | None, findings: Findings, seed: int = 0, write: bool = False
+) -> dict[Split, Index]:
+    """:func:`split_index` of data that have a train split only; others stay as they are."""
+    return split_index(splits["train"], folder, findings, seed, write) if set(splits) == {"train"} else splits
