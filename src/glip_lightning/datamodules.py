@@ -16,10 +16,13 @@ from .data.collate import Collate, Encoder
 from .data.dataset import DetectionDataset
 from .data.fewshot import few_shot
 from .data.findings import DataError, Findings
+from .data.hub import read_hub
 from .data.index import Index
+from .data.layouts import read_folder
 from .data.odinw import ANNOTATIONS, Yaml, find_task, get_task, split_files
 from .data.sampler import EpochSampler
 from .data.shapes import write_shapes
+from .data.splits import complete_splits
 from .data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
 from .data.types import SPLITS, Split
 from .prompts import Phrase, build_prompts, classes_without_tokens, clean_name
@@ -203,3 +206,30 @@ class Shapes(DetectionData):
     def read(self, findings: Findings) -> dict[Split, Index]:
         folders = {split: Path(self.root) / split for split in SPLITS}
         return {split: read_coco(folder / ANNOTATIONS, folder, findings) for split, folder in folders.items()}
+
+
+class CustomData(DetectionData):
+    """A folder of your own photos: COCO, ODinW, Roboflow, YOLO, Pascal VOC or saved by ``datasets``."""
+
+    def __init__(self, root: str, split_seed: int = 0, **kwargs: Any) -> None:
+        """Where ``root`` has no splits, ``split_seed`` makes them once; they are kept in its ``splits.json``."""
+        super().__init__(**kwargs)
+        self.root, self.split_seed = root, split_seed
+        self.label = Path(root).resolve().name.lower() or self.label
+
+    def read(self, findings: Findings) -> dict[Split, Index]:
+        return read_folder(self.root, findings, self.split_seed, write=True).splits
+
+
+class HubData(DetectionData):
+    """A detection set of the Hugging Face Hub."""
+
+    def __init__(self, name: str, subset: str | None = None, split_seed: int = 0, **kwargs: Any) -> None:
+        """``name`` is OWNER/NAME, ``subset`` its configuration if it has several. Where it has a train split
+        only, ``split_seed`` divides it."""
+        super().__init__(**kwargs)
+        self.repository, self.subset, self.split_seed = name, subset, split_seed  # Lightning has a "name"
+        self.label = name.split("/")[-1].lower()
+
+    def read(self, findings: Findings) -> dict[Split, Index]:
+        return complete_splits(read_hub(self.repository, findings, self.subset), None, findings, self.split_seed)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from .dataset import DetectionDataset
-from .findings import DataError, Findings, listing
-from .images import ImageFiles
+from .findings import DataError, Findings, listing, short
+from .images import ImageFiles, is_below, is_file
 from .index import Index, RawBox, RawImage, build_index
 from .transforms import Transform
 
@@ -31,7 +31,11 @@ def read_coco(annotation_file: str | Path, image_dir: str | Path, findings: Find
     nothing to go on with raise :class:`DataError`.
     """
     file = Path(annotation_file)
-    content = _read(file)
+    return index_coco(read_json(file), file, image_dir, findings)
+
+
+def index_coco(content: Mapping[str, Any], file: Path, image_dir: str | Path, findings: Findings) -> Index:
+    """:func:`read_coco` of a content that :func:`read_json` gave."""
     numbers = _Numbers()
     categories = _categories(content, file, numbers, findings)
     images, names = _images(content, file, Path(image_dir), numbers, findings)
@@ -66,7 +70,8 @@ class _Numbers:
             findings.warn("text-id", file, text, self.converted)
 
 
-def _read(file: Path) -> Mapping[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """What a COCO file holds; its three lists are there, nothing else is checked."""
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -93,7 +98,7 @@ def _by_id(
     for place, entry in enumerate(entries, start=1):
         number = numbers.read(entry, "id")
         if number is None or abs(number) >= 2**63:
-            without.append(f"number {place} ({_short(entry)})")
+            without.append(f"number {place} ({short(entry)})")
         elif number in found:
             twice.append(number)
         else:
@@ -107,11 +112,6 @@ def _by_id(
     return found
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _categories(content: Mapping[str, Any], file: Path, numbers: _Numbers, findings: Findings) -> dict[int, str]:
     """Category id -> name."""
     entries = _by_id(content["categories"], "category", file, numbers, findings)
@@ -120,7 +120,7 @@ def _categories(content: Mapping[str, Any], file: Path, numbers: _Numbers, findi
         name = entry.get("name")
         names[number] = name if isinstance(name, str) else ""
         if not isinstance(name, str):
-            findings.error("no-category-name", file, f"category {number}: name is {_short(name)}; write a text")
+            findings.error("no-category-name", file, f"category {number}: name is {short(name)}; write a text")
     parents = [entry.get("supercategory") for number, entry in entries.items() if number != 0]
     used = any(numbers.read(annotation, "category_id") == 0 for annotation in content["annotations"])
     if 0 in names and names[0] in parents and not used:
@@ -139,11 +139,11 @@ def _images(
     for number, entry in _by_id(content["images"], "image", file, numbers, findings).items():
         name = entry.get("file_name")
         if not isinstance(name, str) or not name:
-            text = f"image {number}: file_name is {_short(name)}; write the name of its file"
+            text = f"image {number}: file_name is {short(name)}; write the name of its file"
             findings.error("no-file-name", file, text)
-        elif not _is_below(name):
+        elif not is_below(name):
             leaving.append(f"{name!r} (image {number})")
-        elif not _is_file(folder / name):
+        elif not is_file(folder / name):
             missing.append(f"{name!r} (image {number})")
         else:
             images.append(RawImage(number, _size(entry, numbers)))
@@ -158,19 +158,6 @@ def _images(
         )
         findings.error("missing-image", file, text, len(missing))
     return images, names
-
-
-def _is_below(name: str) -> bool:
-    """Whether ``name`` is a path that stays in its folder, also for Windows."""
-    parts = name.replace("\\", "/").split("/")
-    return ".." not in parts and not name.startswith(("/", "\\")) and ":" not in parts[0][:2]
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, a null byte
-        return False
 
 
 def _size(entry: Mapping[str, Any], numbers: _Numbers) -> tuple[int, int] | None:
@@ -199,18 +186,18 @@ def _boxes(
     unfilled = 0
     for place, entry in enumerate(content["annotations"], start=1):
         number = entry.get("id") if isinstance(entry, dict) else None
-        name = f"number {place}" if number is None else _short(number)
+        name = f"number {place}" if number is None else short(number)
         if isinstance(number, int | str | float):
             twice += [number] if number in seen else []
             seen.add(number)
         image, category = numbers.read(entry, "image_id"), numbers.read(entry, "category_id")
         xywh = _xywh(entry)
         if image not in listed or image is None:
-            stray.append(f"{name} (image {_short(_get(entry, 'image_id'))})")
+            stray.append(f"{name} (image {short(_get(entry, 'image_id'))})")
         elif category not in categories or category is None:
-            unknown.append(f"{name} (category {_short(_get(entry, 'category_id'))})")
+            unknown.append(f"{name} (category {short(_get(entry, 'category_id'))})")
         elif xywh is None:
-            bad.append(f"{name} ({_short(_get(entry, 'bbox'))})")
+            bad.append(f"{name} ({short(_get(entry, 'bbox'))})")
         elif image in there:
             unfilled += "area" not in entry or "iscrowd" not in entry
             found.append(RawBox(image, category, xywh, _area(entry), bool(entry.get("iscrowd"))))

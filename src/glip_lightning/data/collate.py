@@ -1,13 +1,28 @@
-"""Samples to a batch: captions to tokens, and the tokens that name each box."""
+"""Samples to a batch: captions to tokens, and the tokens that name each box.
+
+Detection samples, whose caption is made of class names, and grounding samples, which bring their own, give
+the same batch and may stand in one.
+"""
 
 from collections.abc import Sequence
 from random import Random
-from typing import Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
 
-from ..prompts import Phrase, Prompt, Span, build_prompt, build_prompts, positive_map, sample_phrases
+from ..prompts import (
+    MAX_TOKENS,
+    Phrase,
+    Prompt,
+    Span,
+    build_prompt,
+    build_prompts,
+    positive_map,
+    sample_phrases,
+    token_indices,
+)
+from .grounding import GroundingSample
 from .sampler import KeyedSample, random_stream
 from .types import Batch
 
@@ -20,8 +35,16 @@ class Encoder(Protocol):
     def offsets(self, caption: str) -> Sequence[Span]: ...
 
 
+class _Text(NamedTuple):
+    """What a sample reads."""
+
+    caption: str
+    kept: Tensor  # bool [G]: boxes that stay
+    tokens: list[tuple[int, ...]]  # of each box that stays
+
+
 class Collate:
-    """Collate function: ``phrases[k]`` is how class k stands in the caption.
+    """Collate function: ``phrases[k]`` is how class k stands in the caption; none for grounding data alone.
 
     A class list that fits into one caption gives all images that caption, in that order (the official
     DISABLE_SHUFFLE). A longer one gives each image a caption of its own: the classes of its boxes and random
@@ -31,33 +54,39 @@ class Collate:
 
     def __init__(self, tokenizer: Encoder, phrases: Sequence[Phrase], seed: int = 0) -> None:
         self.tokenizer, self.phrases, self.seed = tokenizer, tuple(phrases), seed
-        prompts = build_prompts(self.phrases, tokenizer)
+        prompts = build_prompts(self.phrases, tokenizer) if self.phrases else []
         self._common = prompts[0] if len(prompts) == 1 else None
 
-    def __call__(self, samples: Sequence[KeyedSample]) -> Batch:
-        prompts = [self._common or self._sampled(sample) for sample in samples]
-        captions = list(dict.fromkeys(prompt.caption for prompt in prompts))
+    def __call__(self, samples: Sequence[KeyedSample | GroundingSample]) -> Batch:
+        texts = [self._text(sample) for sample in samples]
+        captions = list(dict.fromkeys(text.caption for text in texts))
         input_ids, mask = self.tokenizer.encode(captions)
-        batch = Batch(
+        return Batch(
             images=[sample["image"] for sample in samples],
             input_ids=input_ids,
             attention_mask=mask,
-            caption_index=torch.tensor([captions.index(prompt.caption) for prompt in prompts]),
-            boxes=[],
-            labels=[],
-            positive_maps=[],
+            caption_index=torch.tensor([captions.index(text.caption) for text in texts]),
+            boxes=[sample["boxes"][text.kept] for sample, text in zip(samples, texts, strict=True)],
+            labels=[sample["labels"][text.kept] for sample, text in zip(samples, texts, strict=True)],
+            positive_maps=[positive_map(text.tokens, input_ids.shape[1]) for text in texts],
             image_ids=[sample["image_id"] for sample in samples],
             original_sizes=[sample["original_size"] for sample in samples],
             names=[sample["name"] for sample in samples],
         )
-        for sample, prompt in zip(samples, prompts, strict=True):
-            named = torch.isin(sample["labels"], torch.tensor(prompt.classes))
-            labels = sample["labels"][named]
-            tokens = dict(zip(prompt.classes, prompt.tokens, strict=True))
-            batch["boxes"].append(sample["boxes"][named])
-            batch["labels"].append(labels)
-            batch["positive_maps"].append(positive_map([tokens[k] for k in labels.tolist()], input_ids.shape[1]))
-        return batch
+
+    def _text(self, sample: KeyedSample | GroundingSample) -> _Text:
+        if "caption" in sample:
+            return self._sentence(cast(GroundingSample, sample))
+        prompt = self._common or self._sampled(sample)
+        kept = torch.isin(sample["labels"], torch.tensor(prompt.classes))
+        tokens = dict(zip(prompt.classes, prompt.tokens, strict=True))
+        return _Text(prompt.caption, kept, [tokens[label] for label in sample["labels"][kept].tolist()])
+
+    def _sentence(self, sample: GroundingSample) -> _Text:
+        """The sample's own caption; a box whose phrase has no token stays, as official, with an empty row."""
+        offsets = self.tokenizer.offsets(sample["caption"])[: MAX_TOKENS - 1]  # [SEP] is the last
+        tokens = [token_indices(spans, offsets) for spans in sample["spans"]]
+        return _Text(sample["caption"], torch.ones(len(tokens), dtype=torch.bool), tokens)
 
     def _sampled(self, sample: KeyedSample) -> Prompt:
         """The caption of one image where the whole class list is too long for one."""

@@ -72,3 +72,9 @@ def listing(items: Iterable[object]) -> str:
     named = [str(item) for item in items]
     more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
     return ", ".join(named[:LISTED]) + more
+
+
+def short(value: object) -> str:
+    """A value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

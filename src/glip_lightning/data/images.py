@@ -14,6 +14,26 @@ PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
 Source = str | Path | IO[bytes]
 
 
+def is_below(name: str) -> bool:
+    """Whether ``name`` is a path that stays in its folder, also for Windows."""
+    parts = name.replace("\\", "/").split("/")
+    return ".." not in parts and not name.startswith(("/", "\\")) and ":" not in parts[0][:2]
+
+
+def is_file(path: Path) -> bool:
+    """``path.is_file()`` for names that no file can have, too."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, a null byte
+        return False
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Pictures below ``folder`` by name, hidden ones left out."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
 class Header(NamedTuple):
     """What a file says of itself before its pixels are decoded."""
 

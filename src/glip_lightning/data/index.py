@@ -36,6 +36,15 @@ class RawBox(NamedTuple):
     crowd: bool = False
 
 
+def coordinate(text: str | None) -> float | None:
+    """A number of a text file, finite and usable in float32 arithmetic; None for anything else."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if -1e9 < value < 1e9 else None
+
+
 class Boxes(NamedTuple):
     """M boxes, those of one image side by side, images in the index's order."""
 
@@ -231,7 +240,7 @@ def _views(
     """Per image the size of the view that its boxes refer to, and whether that is the upright one."""
     views, broken, wrong, turned, kept = [], [], [], [], []
     for row, image in enumerate(images):
-        view = image.size or (1, 1)
+        view = image.size if image.size and max(map(abs, image.size)) < 2**31 else (1, 1)
         try:
             header = source.header(row)
         except (ValueError, OSError) as error:
@@ -242,6 +251,7 @@ def _views(
         upright = view != header.stored and view == header.upright
         if view not in header:
             wrong.append(_sizes(source.name(row), image, header))
+            view = header.stored
         elif upright:
             turned.append(source.name(row))
         elif header.stored != header.upright:
@@ -271,19 +281,15 @@ def _sizes(name: str, image: RawImage, header: Header) -> str:
 
 def _distinct_names(categories: Mapping[int, str], where: str, findings: Findings) -> tuple[str, ...]:
     """A name for each class that is not blank and no other's; the captions are made of them."""
-    names: dict[int, str] = {}
+    names: dict[str, int] = {}
     for number, raw in categories.items():
         name = " ".join(raw.split()) or f"category {number}"
         if not raw.strip():
             findings.warn("blank-name", where, f"category {number} has no name; it is called {name!r}, name it")
-        if name in names.values():
-            both = f"{number} and {_key(names, name)}"
-            text = f"categories {both} are both called {name!r}, no words tell them apart; rename one"
-            findings.warn("duplicate-name", where, text)
-            name = f"{name} ({number})"
-        names[number] = name
-    return tuple(names.values())
-
-
-def _key(names: Mapping[int, str], name: str) -> int:
-    return next(number for number, known in names.items() if known == name)
+        if name in names:
+            text = f"categories {number} and {names[name]} are both called {name!r}, no words tell them apart"
+            findings.warn("duplicate-name", where, f"{text}; rename one")
+            while name in names:
+                name = f"{name} ({number})"
+        names[name] = number
+    return tuple(names)

@@ -1,0 +1,129 @@
+"""Grounding data: photos with a sentence each, and boxes for phrases of the sentence (MDETR's annotation files).
+
+An image entry has a ``caption``, an annotation ``tokens_positive``: the characters ``[start, end]`` of the
+phrase that its box shows, perhaps several pieces. The same photo comes once for each of its sentences.
+
+Source: microsoft/GLIP data/datasets/modulated_coco.py:238-330.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..prompts import HasOffsets, Span, token_indices
+from .coco import index_coco, read_json
+from .dataset import DetectionDataset
+from .findings import Findings, listing, short
+from .images import Names
+from .sampler import Key, KeyedSample
+from .transforms import Transform
+
+Spans = tuple[Span, ...]
+
+
+class GroundingSample(KeyedSample):
+    """A sample with a caption of its own; its labels are all 0, its spans tell the boxes apart."""
+
+    caption: str
+    spans: list[Spans]  # G times: the characters of the caption that name the box
+
+
+class GroundingDataset(DetectionDataset):
+    """One sample per image-caption pair of a file whose images lie in ``image_dir``.
+
+    Faults are a :class:`DataError`; ``findings`` takes what is only worth knowing.
+    """
+
+    def __init__(
+        self,
+        annotation_file: str | Path,
+        image_dir: str | Path,
+        transform: Transform | None = None,
+        findings: Findings | None = None,
+    ) -> None:
+        findings = Findings() if findings is None else findings
+        file = Path(annotation_file)
+        content = read_json(file)
+        captions = _captions(content, file, findings)
+        self.phrases = _number_phrases(content, file, findings)
+        # one class per distinct span, so that every rule about boxes also holds for what they show
+        index = index_coco(content, file, image_dir, findings)
+        findings.raise_errors()
+        self.captions = Names([captions[number] for number in index.ids.tolist()])
+        super().__init__(index, transform)
+
+    def __getitem__(self, index: Key | int) -> GroundingSample:
+        sample = super().__getitem__(index)
+        spans = [self.phrases[label] for label in sample["labels"].tolist()]
+        caption = self.captions[sample["index"] % len(self.index)]
+        sample["labels"] = torch.zeros_like(sample["labels"])
+        return GroundingSample(**sample, caption=caption, spans=spans)
+
+    def unnamed(self, tokenizer: HasOffsets) -> int:
+        """Number of boxes to train on whose spans name no token: nothing but background is taught on them."""
+        return sum(self._unnamed(image, tokenizer) for image in range(len(self.index)))
+
+    def _unnamed(self, image: int, tokenizer: HasOffsets) -> int:
+        offsets = tokenizer.offsets(self.captions[image])
+        labels = self.index.target(image)[1].tolist()
+        return sum(not token_indices(self.phrases[label], offsets) for label in labels)
+
+
+def _captions(content: Mapping[str, Any], file: Path, findings: Findings) -> dict[Any, str]:
+    """Image id -> caption."""
+    found: dict[Any, str] = {}
+    without = []
+    for place, entry in enumerate(content["images"], start=1):
+        caption = entry.get("caption") if isinstance(entry, dict) else None
+        number = entry.get("id") if isinstance(entry, dict) else None
+        if isinstance(caption, str) and caption.strip() and isinstance(number, int) and _is_text(caption):
+            found[number] = caption
+        else:
+            without.append(f"number {place} (id {short(number)}, caption {short(caption)})")
+    if without:
+        text = f"image entries without a caption or without a number as id: {listing(without)}; complete them"
+        findings.error("no-caption", file, text, len(without))
+    return found
+
+
+def _is_text(caption: str) -> bool:
+    try:
+        return bool(caption.encode("utf-8"))
+    except UnicodeEncodeError:  # half a character, which JSON can hold
+        return False
+
+
+def _number_phrases(content: dict[str, Any], file: Path, findings: Findings) -> list[Spans]:
+    """The distinct spans; each annotation's category becomes the number of its own."""
+    numbers: dict[Spans, int] = {}
+    bad = []
+    annotations = []
+    for place, entry in enumerate(content["annotations"], start=1):
+        spans = _spans(entry.get("tokens_positive")) if isinstance(entry, dict) else None
+        if spans is None:
+            number = entry.get("id", f"number {place}") if isinstance(entry, dict) else f"number {place}"
+            bad.append(short(number))
+        else:
+            annotations.append({**entry, "category_id": numbers.setdefault(spans, len(numbers) + 1)})
+    if bad:
+        text = f"annotations whose tokens_positive is no list of [start, end]: {listing(bad)}; correct or remove them"
+        findings.error("bad-span", file, text, len(bad))
+    content["annotations"] = annotations
+    names = (", ".join(f"{start}-{end}" for start, end in spans) for spans in numbers)
+    content["categories"] = [{"id": k, "name": f"characters {name}"} for k, name in enumerate(names, start=1)]
+    if not numbers:
+        content["categories"] = [{"id": 1, "name": "characters"}]
+    return list(numbers)
+
+
+def _spans(value: object) -> Spans | None:
+    """Pairs of characters; they may reach beyond the caption (official files have such) and then name less."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        return None
+    pairs = [tuple(pair) for pair in value if isinstance(pair, Sequence) and len(pair) == 2]
+    whole = all(type(x) is int and abs(x) < 2**31 for pair in pairs for x in pair)
+    if len(pairs) < len(value) or not whole or any(not 0 <= start < end for start, end in pairs):
+        return None
+    return tuple((int(start), int(end)) for start, end in pairs)

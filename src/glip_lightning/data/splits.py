@@ -1,0 +1,118 @@
+"""Data that come without splits: a seeded rule divides them, and what it decided is written down."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..files import write_text
+from .findings import DataError, Findings, listing
+from .index import Index
+from .types import SPLITS, Split
+
+SPLIT_FILE = "splits.json"
+SPLIT_WORDS: Mapping[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+    "testing": "test",
+}
+"""What data sets call their splits, in lower case."""
+
+RULE = (
+    'file names ordered by sha256 of "{seed}/{file name}"; the first 70 % train, then 15 % valid, 15 % test; '
+    "one image each for valid and test from three images on"
+)
+
+
+def split_names(names: Sequence[str], seed: int) -> dict[Split, list[str]]:
+    """Divide distinct file names as :data:`RULE` says; a name's place does not depend on the order given."""
+
+    def place(name: str) -> bytes:
+        return hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogateescape")).digest()
+
+    ordered = sorted(names, key=place)
+    held_out = min(max(2, (3 * len(ordered) + 5) // 10), len(ordered) - 1) if ordered else 0
+    train, valid = len(ordered) - held_out, (held_out + 1) // 2
+    return {"train": ordered[:train], "valid": ordered[train : train + valid], "test": ordered[train + valid :]}
+
+
+def split_index(
+    index: Index, folder: Path | None, findings: Findings, seed: int = 0, write: bool = False
+) -> dict[Split, Index]:
+    """The splits of an index: those of ``folder/splits.json``, else by the rule; empty ones are left out.
+
+    With ``write`` the rule's result is written to that file (not while there are errors: an image that is
+    missing today would be missing in the list). No ``folder``: nothing is looked for or written.
+    """
+    names = list(dict.fromkeys(index.name(image) for image in range(len(index))))
+    file = folder / SPLIT_FILE if folder else None
+    if file is not None and file.exists():
+        lists = _read(file)
+        _compare(file, lists, names, findings)
+    else:
+        lists = split_names(names, seed)
+        counts = ", ".join(f"{len(lists[split])} {split}" for split in SPLITS)
+        text = f"there is one set of {len(names)} images and no splits: {counts} (seed {seed}; {RULE})"
+        findings.warn("split-by-rule", index.where, text, len(names))
+        if file is not None and write and names and not findings.errors:
+            _write(file, lists, seed, findings)
+    of = {name: split for split in SPLITS for name in lists[split]}
+    members: dict[Split, list[int]] = {split: [] for split in SPLITS}
+    for image in range(len(index)):
+        if index.name(image) in of:
+            members[of[index.name(image)]].append(image)
+    splits = {split: index.select(images) for split, images in members.items() if images}
+    return splits or {"train": index.select([])}
+
+
+def _write(file: Path, lists: Mapping[Split, Sequence[str]], seed: int, findings: Findings) -> None:
+    try:
+        write_text(file, json.dumps({"rule": RULE, "seed": seed, **lists}, indent=1) + "\n")
+    except OSError as error:
+        text = f"the splits cannot be written there ({error.strerror}); the rule gives the same ones again"
+        findings.warn("split-not-written", file, text)
+
+
+def _read(file: Path) -> dict[Split, list[str]]:
+    """The lists of a split file; anything else is an error."""
+    cure = f"correct it, or delete it to split by the rule: {RULE}"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise DataError(f"{file}: not readable JSON ({error}); {cure}") from None
+    lists: dict[Split, list[str]] = {}
+    for split in SPLITS:
+        lists[split] = content.get(split, []) if isinstance(content, dict) else None  # pyrefly: ignore
+        if not isinstance(lists[split], list) or not all(isinstance(name, str) for name in lists[split]):
+            raise DataError(f"{file}: no list of file names {split!r}; {cure}")
+    if not any(lists.values()):
+        raise DataError(f"{file}: all its lists are empty; {cure}")
+    return lists
+
+
+def _compare(file: Path, lists: Mapping[Split, Sequence[str]], names: Sequence[str], findings: Findings) -> None:
+    """Say what the split file decides, and where it and the images disagree."""
+    listed = [name for split in SPLITS for name in dict.fromkeys(lists[split])]
+    counts = ", ".join(f"{len(lists[split])} {split}" for split in SPLITS)
+    findings.note("split-file", file, f"the splits are those of this file: {counts}")
+    if twice := sorted({name for name in listed if listed.count(name) > 1} if len(set(listed)) < len(listed) else ()):
+        text = f"images in two of its lists: {listing(twice)}; keep each in one"
+        findings.error("split-twice", file, text, len(twice))
+    if unused := sorted(set(names) - set(listed)):
+        text = f"{len(unused)} images are in none of its lists and not used: {listing(unused)}; add them to a list"
+        findings.warn("split-unlisted", file, text, len(unused))
+    if gone := sorted(set(listed) - set(names)):
+        text = f"{len(gone)} names in its lists are no image (any more): {listing(gone)}; take them out"
+        findings.warn("split-gone", file, text, len(gone))
+
+
+def complete_splits(
+    splits: dict[Split, Index], folder: Path | None, findings: Findings, seed: int = 0, write: bool = False
+) -> dict[Split, Index]:
+    """:func:`split_index` of data that have a train split only; others stay as they are."""
+    return split_index(splits["train"], folder, findings, seed, write) if set(splits) == {"train"} else splits
