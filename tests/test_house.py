@@ -15,9 +15,9 @@ FLOORS = (
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
     # second floor: what we do with a model
-    ("pretrained", "predictor"),
+    ("pretrained", "predictor", "tuning"),
     # third floor: Lightning
-    ("module", "datamodules", "callbacks", "schedules"),
+    ("module", "datamodules", "callbacks", "schedules", "selection", "divergence", "ema"),
     # roof: programs
     ("recipe", "predict", "environment", "cli"),
 )
@@ -29,7 +29,10 @@ SAME_FLOOR = {  # who may know whom on one floor
     "callbacks": {"module"},
     "cli": {"recipe", "predict", "environment"},
 }
-ONLY_IN = {"lightning": {"module", "datamodules", "callbacks", "recipe", "cli"}, "wandb": {"loggers"}}
+ONLY_IN = {
+    "lightning": {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "recipe", "cli"},
+    "wandb": {"loggers"},
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
