@@ -15,11 +15,11 @@ FLOORS = (
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
     # second floor: what we do with a model
-    ("pretrained", "predictor"),
+    ("pretrained", "predictor", "tuning"),
     # third floor: Lightning
-    ("module", "datamodules", "callbacks", "schedules"),
+    ("module", "datamodules", "callbacks", "schedules", "selection", "divergence", "ema"),
     # roof: programs
-    ("recipe", "predict", "environment", "cli"),
+    ("recipe", "predict", "doctor", "environment", "cli"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
@@ -27,9 +27,12 @@ SAME_FLOOR = {  # who may know whom on one floor
     "predictor": {"pretrained"},
     "module": {"datamodules", "schedules"},
     "callbacks": {"module", "datamodules"},
-    "cli": {"recipe", "predict", "environment"},
+    "cli": {"recipe", "predict", "doctor", "environment"},
 }
-ONLY_IN = {"lightning": {"module", "datamodules", "callbacks", "recipe", "cli"}, "wandb": {"loggers"}}
+ONLY_IN = {
+    "lightning": {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "recipe", "cli"},
+    "wandb": {"loggers"},
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

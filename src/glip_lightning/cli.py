@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         verbs.add_parser(name, help=f"{text} (glip {name} --help)", add_help=False)
     _add_predict(verbs)
     _add_convert(verbs)
+    _add_doctor(verbs)
     env = verbs.add_parser("env", help="versions, devices, reach of the Hub: the first thing of a bug report")
     env.set_defaults(verb=_env)
     return parser
@@ -96,6 +97,14 @@ def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     convert.set_defaults(verb=_convert)
 
 
+def _add_doctor(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    doctor = verbs.add_parser("doctor", help="check a folder of labelled images before training on it")
+    doctor.add_argument("folder", help="COCO, ODinW, YOLO or Pascal VOC layout, or a saved Hub data set")
+    doctor.add_argument("--detector", help="whose vocabulary counts the tokens of the class names")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.set_defaults(verb=_doctor)
+
+
 def _train(arguments: Sequence[str]) -> int:
     from .recipe import run
 
@@ -122,6 +131,12 @@ def _convert(arguments: argparse.Namespace) -> int:
 
     print(convert(arguments.source, arguments.target, arguments.vocab))
     return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from .doctor import doctor
+
+    return doctor(arguments.folder, arguments.detector, arguments.json)
 
 
 def _env(_: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -14,6 +14,7 @@ from .data.checks import check_splits
 from .data.coco import read_coco
 from .data.collate import Collate, Encoder
 from .data.dataset import DetectionDataset
+from .data.fewshot import few_shot
 from .data.findings import DataError, Findings
 from .data.hub import read_hub
 from .data.index import Index
@@ -25,6 +26,8 @@ from .data.splits import complete_splits
 from .data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
 from .data.types import SPLITS, Split
 from .prompts import Phrase, build_prompts, classes_without_tokens, clean_name
+
+Shots = int | Literal["all"]
 
 log = logging.getLogger(__name__)
 
@@ -40,21 +43,40 @@ class DetectionData(LightningDataModule, ABC):
     def __init__(
         self,
         batch_size: int = 4,
+        images_per_device: int | None = None,
+        shots: Shots = "all",
+        copies: int | dict[int, int] = 1,
+        seed: int | None = 0,
+        negatives: bool = True,
         min_sizes: Sequence[int] = TRAIN_SIZES,
         max_size: int = MAX_SIZE,
         test_size: int = TEST_SIZE,
         flip: float = 0.5,
-        negatives: bool = True,
-        seed: int = 0,
         workers: int = 0,
     ) -> None:
-        """Images are resized so that the shorter side is one of ``min_sizes`` (``test_size`` in evaluation) and
-        the longer at most ``max_size``. Images without boxes are trained on if ``negatives``. ``seed`` decides
-        order and views; ``workers`` processes read images."""
+        """
+        Args:
+            batch_size: images per optimizer step, over all devices.
+            images_per_device: at most so many in one device at once; the batch is kept by accumulation.
+            shots: images are chosen so that each class comes in this many, if it does; 0 trains nothing.
+            copies: how often an image comes in an epoch, or a mapping from shots to that (1 for others).
+            seed: chooses the images of few shots, their order and views; null takes the first images of the file.
+            negatives: train on images without boxes, too.
+            min_sizes: the shorter side in training is one of these, in pixels; the longer at most ``max_size``.
+            max_size: the longest side, in pixels.
+            test_size: the shorter side in evaluation.
+            flip: probability of mirroring a training image.
+            workers: processes that read images.
+        """
         super().__init__()
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.test_size, self.max_size, self.negatives = test_size, max_size, negatives
-        self.train_transform = Transform(min_sizes, max_size, flip, seed)
+        if shots != "all" and shots < 0:
+            raise ValueError(f"shots={shots}: expected 0 or more images per class, or all")
+        self.batch_size, self.images_per_device, self.workers = batch_size, images_per_device, workers
+        self.shots: Shots = shots
+        self.copies = copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1
+        self.seed, self.negatives = seed, negatives
+        self.test_size, self.max_size = test_size, max_size
+        self.train_transform = Transform(min_sizes, max_size, flip, seed or 0)
         self.test_transform = Transform((test_size,), max_size)
         self.datasets: dict[Split, DetectionDataset] = {}
         self.findings = Findings()
@@ -82,18 +104,21 @@ class DetectionData(LightningDataModule, ABC):
             raise DataError("there is no split at all; check the path")
         for split, index in splits.items():
             if split == "train":
-                self.datasets[split] = DetectionDataset(self._chosen(index), self.train_transform)
+                self.datasets[split] = DetectionDataset(self.choose(index), self.train_transform, self.copies)
             else:
                 self.datasets[split] = DetectionDataset(index, self.test_transform)
         prompts = build_prompts(self.phrases(), self._tokenizer())
         if silent := classes_without_tokens(prompts, self.class_names):
             log.warning("no token names %s: never trained, never found", ", ".join(map(repr, silent)))
 
-    def _chosen(self, index: Index) -> Index:
-        """The images to train on."""
-        if self.negatives:
-            return index
-        return index.select([image for image in range(len(index)) if len(index.target(image)[1])])
+    def choose(self, index: Index) -> Index:
+        """The images to train on: those of few shots, or all but, if so wished, the ones without boxes."""
+        if self.shots == "all" or self.shots == 0:
+            return index if self.negatives else index.select(index.with_boxes())
+        chosen = few_shot(index, self.shots, self.seed)
+        if rare := [name for name, n in zip(index.class_names, chosen.counts, strict=True) if n < self.shots]:
+            log.warning("%s: fewer than %d images show %s", index.where, self.shots, ", ".join(rare))
+        return index.select(chosen.images)
 
     def train_dataloader(self) -> DataLoader[Any]:
         if "train" not in self.datasets:
@@ -117,8 +142,8 @@ class DetectionData(LightningDataModule, ABC):
         return DataLoader(
             dataset,
             batch_size=batch_size,
-            sampler=EpochSampler(len(dataset), self.seed, shuffle, rank, world),
-            collate_fn=Collate(self._tokenizer(), self.phrases(), self.seed),
+            sampler=EpochSampler(len(dataset), self.seed or 0, shuffle, rank, world),
+            collate_fn=Collate(self._tokenizer(), self.phrases(), self.seed or 0),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",

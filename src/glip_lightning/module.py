@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from .data.dataset import DetectionDataset
@@ -13,10 +14,13 @@ from .data.types import Batch
 from .datamodules import DetectionData
 from .evaluation.coco import CocoEvaluator
 from .losses import build_targets, detection_losses
+from .models.language import TextFeatures
 from .postprocess import PostProcess
 from .predictor import Query, detect_images, encode_query, to_original
 from .pretrained import load
-from .schedules import Schedule, factor
+from .prompts import build_prompts
+from .schedules import Constant, PlateauLR, Schedule
+from .tuning import FullTuning, ParameterGroup, Tuning, eval_where_frozen
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +37,20 @@ class GLIPModule(LightningModule):
         self,
         detector: str = "glip-tiny",
         weights: Literal["pretrained", "random"] = "pretrained",
-        lr: float = 1e-4,
-        weight_decay: float = 0.05,
-        schedule: Schedule = "constant",
-        warmup_steps: int = 0,
+        tuning: Tuning | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
-        """``detector``: a name, a Hub repository, a folder or a finished run; ``lr`` rises linearly over
-        ``warmup_steps`` optimizer steps, then stays or falls as a cosine to zero at the last step."""
+        """``detector``: a name, a Hub repository, a folder or a finished run. ``tuning`` says what is trained and
+        how fast (default FullTuning), ``schedule`` how the rates change in the course of the run (Constant)."""
         super().__init__()
-        self.save_hyperparameters()
         loaded = load(detector, weights)
         self.detector, self.origin = loaded.name, loaded.weights
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
-        self.lr, self.weight_decay = lr, weight_decay
-        self.schedule: Schedule = schedule
-        self.warmup_steps = warmup_steps
+        self.tuning = tuning or FullTuning()
+        self.schedule = schedule or Constant()
+        self.lr_factor = 1.0
+        """Multiplies every learning rate: for a batch that is larger than the one they were chosen for."""
+        self._groups: list[ParameterGroup] | None = None
         self.post = PostProcess()
         self.results: dict[str, Metrics] = {}
         """Metrics of the last evaluation of each split, by "val" and "test"."""
@@ -65,33 +68,54 @@ class GLIPModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.best_epoch = checkpoint["epoch"]
 
+    def configure_model(self) -> None:
+        """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read."""
+        if self._groups is None:
+            prompts = build_prompts(self.data.phrases(), self.tokenizer)
+            self._groups = self.tuning.setup(self.model, prompts[0] if len(prompts) == 1 else None)
+            self.train(self.training)
+
+    def train(self, mode: bool = True) -> "GLIPModule":
+        """Train mode for what is trained; the frozen parts stay in eval mode."""
+        super().train(mode)
+        if mode and self._groups is not None:
+            eval_where_frozen(self.model)
+        return self
+
     def on_fit_start(self) -> None:
-        trainable, total = (sum(p.numel() for p in group) for group in (self._trainable(), self.model.parameters()))
+        self.train()
+        trainable, total = (sum(p.numel() for p in group) for group in (self._trainable(), self.parameters()))
         log.info(
-            "%s (%s weights): %.1f of %.1f million parameters trainable, on %s",
+            "%s (%s weights): %.1f of %.1f million parameters trainable, on %s; %s",
             self.detector,
             self.origin,
             trainable / 1e6,
             total / 1e6,
             self.device,
+            "; ".join(self._describe(group) for group in self._groups or ()),
         )
+
+    def _describe(self, group: ParameterGroup) -> str:
+        rate, decay = group["lr"] * self.lr_factor, group["weight_decay"]
+        return f"{group['name']}: {len(group['params'])} tensors, learning rate {rate:g}, weight decay {decay:g}"
 
     def _trainable(self) -> list[torch.nn.Parameter]:
-        return [p for p in self.model.parameters() if p.requires_grad]
+        return [p for p in self.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self._trainable(), lr=self.lr, weight_decay=self.weight_decay)
+        assert self._groups is not None
+        groups = [{**group, "lr": group["lr"] * self.lr_factor} for group in self._groups]
+        optimizer = torch.optim.AdamW(groups)
         steps = self.trainer.estimated_stepping_batches
-        if self.schedule == "cosine" and math.isinf(steps):
-            raise ValueError("schedule=cosine needs an end: give trainer.max_epochs or trainer.max_steps")
-        total = 0 if math.isinf(steps) else int(steps)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: factor(self.schedule, step, self.warmup_steps, total)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        scheduler = self.schedule.build(optimizer, None if math.isinf(steps) else int(steps))
+        # the plateau is told of every validation below; Lightning would tell it of every epoch
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "reduce_on_plateau": False},
+        }
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
-        text = self.model.encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
+        text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
         outputs = self.model(self.model.preprocess(batch["images"]), text)
         targets = build_targets(outputs, batch["boxes"], batch["positive_maps"])
         losses = detection_losses(outputs, text.mask, targets)
@@ -99,6 +123,9 @@ class GLIPModule(LightningModule):
         self.log("train/loss", losses.total, prog_bar=True, batch_size=images)
         self.log_dict({f"train/loss_{name}": x for name, x in losses._asdict().items()}, batch_size=images)
         return losses.total
+
+    def _encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        return self.tuning.encode_text(self.model, input_ids, attention_mask)
 
     def on_validation_epoch_start(self) -> None:
         self._start_evaluation(self.data.datasets["valid"])
@@ -108,6 +135,10 @@ class GLIPModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val")
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            scheduler = self.lr_schedulers()
+            if isinstance(scheduler, PlateauLR):
+                scheduler.step(self.results["val"]["AP"])
 
     def on_test_epoch_start(self) -> None:
         self._start_evaluation(self.data.datasets["test"])
@@ -120,7 +151,7 @@ class GLIPModule(LightningModule):
 
     def _start_evaluation(self, dataset: DetectionDataset) -> None:
         self._evaluator = CocoEvaluator(dataset.index.ground_truth(), dataset.class_names)
-        self._query = encode_query(self.model, self.tokenizer, self.data.phrases())
+        self._query = encode_query(self.model, self.tokenizer, self.data.phrases(), self._encode_text)
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         """Detections in original frames, added to the evaluator."""

@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -44,14 +44,20 @@ class Query(NamedTuple):
         return tokens
 
 
-def encode_query(model: GLIP, tokenizer: Tokenizer, phrases: Sequence[Phrase]) -> Query:
-    """Tokenise and encode a class list once, for any number of images."""
+def encode_query(
+    model: GLIP,
+    tokenizer: Tokenizer,
+    phrases: Sequence[Phrase],
+    encode_text: Callable[[Tensor, Tensor], TextFeatures] | None = None,
+) -> Query:
+    """Tokenise and encode a class list once, for any number of images; ``encode_text`` is a tuning's."""
+    encode_text = encode_text or model.encode_text
     prompts = build_prompts(phrases, tokenizer)
     device = next(model.parameters()).device
     texts = []
     for prompt in prompts:
         ids, mask = tokenizer.encode([prompt.caption])
-        texts.append(model.encode_text(ids.to(device), mask.to(device)))
+        texts.append(encode_text(ids.to(device), mask.to(device)))
     return Query(tuple(phrases), tuple(prompts), tuple(texts))
 
 

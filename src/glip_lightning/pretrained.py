@@ -114,6 +114,20 @@ def load(detector: str, weights: Literal["pretrained", "random"] = "pretrained")
     raise ValueError(_unknown(detector))
 
 
+def load_tokenizer(detector: str) -> Tokenizer:
+    """The vocabulary of ``detector`` alone, named as in :func:`load`; weights are neither read nor downloaded."""
+    path = Path(detector).expanduser()
+    if detector in VARIANTS:
+        return Tokenizer(hub_file(OFFICIAL_VOCAB)) if detector in OFFICIAL else Tokenizer.nano()
+    if path.is_dir():
+        return Tokenizer.from_folder(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
+    if path.is_file():
+        return Tokenizer(_official_vocab(path))
+    if _is_repository(detector):
+        return Tokenizer(hub_file(HubFile(detector, VOCAB_NAME)))
+    raise ValueError(_unknown(detector))
+
+
 def _is_repository(detector: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", detector) is not None and Path(detector).suffix != ".pth"
 

@@ -1,9 +1,10 @@
 """What is wrong with a data set: collected while it is read, so that one look names every fault."""
 
 import logging
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple, TypeVar
 
+T = TypeVar("T")
 Level = Literal["error", "warning", "info"]
 LISTED = 200  # ids and names that one message spells out
 
@@ -37,6 +38,14 @@ class Findings(list[Finding]):
     def note(self, code: str, where: object, message: str, count: int = 1) -> None:
         """Good to know; nothing has to be done."""
         self.append(Finding("info", code, message, str(where), count))
+
+    def attempt(self, where: object, read: Callable[[], T]) -> T | None:
+        """What ``read`` returns; a :class:`DataError` becomes one finding of ``where``, and None."""
+        try:
+            return read()
+        except DataError as error:
+            self.error("unreadable-data", where, str(error).removeprefix(f"{where}: "))
+            return None
 
     @property
     def errors(self) -> list[Finding]:

@@ -116,6 +116,10 @@ class Index:
         keep = box_ops.nonempty(boxes)
         return boxes[keep], found.labels[keep]
 
+    def with_boxes(self) -> list[int]:
+        """The images that have a box to train on, ascending."""
+        return self.boxes.images[self.trains()].unique().tolist()
+
     def trains(self) -> Tensor:
         """Mask [M] of the boxes that :meth:`target` gives."""
         return self.boxes.inside & ~self.boxes.crowd & ~self._thin()

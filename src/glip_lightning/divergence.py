@@ -1,0 +1,151 @@
+"""What to do when training diverges: stop, or fall back to the last good weights with half the learning rate."""
+
+import logging
+import math
+from collections import deque
+from statistics import median
+from typing import Any, Literal
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+log = logging.getLogger(__name__)
+
+
+class DivergenceGuard(Callback):
+    """Looks at loss and gradients before every optimizer step; a bad step is not taken, so no weight becomes NaN.
+
+    Bad is a loss or gradient that is not finite, and an exploding loss: the median of the last ``WINDOW`` losses
+    is more than ``EXPLODED`` times the median of the first ``WINDOW`` of the run. A healthy run hardly ever ends
+    above where it started, and a median forgives single bad batches; a loss that only climbs back to its start is
+    no explosion, and is left to val/AP. All ranks see the mean loss and the averaged gradients, hence agree.
+    """
+
+    WINDOW = 20
+    EXPLODED = 4.0
+    KEEP_EVERY = 100  # optimizer steps between copies of the weights
+    LR_FACTOR = 0.5
+
+    def __init__(self, action: Literal["stop", "restore"] = "stop", most: int = 3) -> None:
+        """``restore`` does so at most ``most`` times, then stops. It keeps two copies of the trained weights in
+        host memory: the older one has proved good for at least ``KEEP_EVERY`` steps."""
+        if action not in ("stop", "restore"):
+            raise ValueError(f"action={action!r}: expected 'stop' or 'restore'")
+        self.action, self.most = action, most
+        self.ended: str | None = None
+        """Why the run was stopped, for its result."""
+        self.restored: list[dict[str, Any]] = []
+        """Step, loss and reason of every fall back, for the run's result."""
+        self._fitting = False
+        self._loss: Tensor | None = None
+        self._first: list[float] = []
+        self._last: deque[float] = deque(maxlen=self.WINDOW)
+        self._copies: deque[list[Tensor]] = deque(maxlen=2)  # older first
+        self._copied_at = -1
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._fitting = stage == "fit"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.ended, self._loss = None, None
+        self._copies.clear()
+        self._copy(trainer, pl_module)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Sum the parts of an accumulated batch, each already divided by their number."""
+        scaler = _scaler(trainer)
+        part = loss.detach() if scaler is None else loss.detach() / scaler.get_scale()
+        self._loss = part if self._loss is None else self._loss + part
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        assert self._loss is not None
+        loss, self._loss = float(trainer.strategy.reduce(self._loss, reduce_op="mean")), None
+        why = self._why_bad(loss, optimizer, scaled=_scaler(trainer) is not None)
+        if why is None:
+            return
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None  # the optimizer passes over what has no gradient
+        if self.action == "restore" and len(self.restored) < self.most:
+            self._restore(trainer, pl_module, optimizer, loss, why)
+        else:
+            self.ended = f"diverged at step {trainer.global_step}: {why}"
+            log.warning("training ends, it %s; the weights are those before this step", self.ended)
+            trainer.should_stop = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.KEEP_EVERY == 0 and trainer.global_step != self._copied_at:
+            self._copy(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._copies.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"restored": self.restored, "first": self._first, "last": list(self._last)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self._fitting:  # an evaluation of an earlier checkpoint leaves what is known of the run
+            self.restored, self._first = list(state_dict["restored"]), list(state_dict["first"])
+            self._last = deque(state_dict["last"], maxlen=self.WINDOW)
+
+    def _why_bad(self, loss: float, optimizer: Optimizer, scaled: bool) -> str | None:
+        if not math.isfinite(loss):
+            return f"the loss is {loss}"
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        # a scaler (fp16) meets infinite gradients in every run and passes over the step by itself
+        if not scaled and not math.isfinite(float(torch.nn.utils.get_total_norm(gradients))):
+            return f"a gradient is not finite (loss {loss:.4g})"
+        if len(self._first) < self.WINDOW:
+            self._first.append(loss)
+        self._last.append(loss)
+        if len(self._last) == self.WINDOW and median(self._last) > self.EXPLODED * median(self._first):
+            return (
+                f"the median of the last {self.WINDOW} losses is {median(self._last):.4g}, more than "
+                f"{self.EXPLODED:g} times that of the first, {median(self._first):.4g}"
+            )
+        return None
+
+    def _copy(self, trainer: Trainer, module: LightningModule) -> None:
+        self._copied_at = trainer.global_step
+        if self.action == "restore":
+            self._copies.append([p.detach().to("cpu", copy=True) for p in _trained(module)])
+
+    def _restore(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, loss: float, why: str) -> None:
+        """The older copy, half the rates, and an optimizer that has forgotten the gradients that led here."""
+        good = self._copies[0]
+        with torch.no_grad():
+            for parameter, copy in zip(_trained(module), good, strict=True):
+                parameter.copy_(copy)
+        self._copies = deque([good], maxlen=2)
+        optimizer.state.clear()
+        _scale_rates(trainer, optimizer, self.LR_FACTOR)
+        self._last.clear()
+        self.restored.append({"step": trainer.global_step, "loss": loss, "why": why})
+        log.warning(
+            "training diverged at step %d, loss %.4g: %s; back to the last good weights with %g times the learning "
+            "rate (%d of at most %d times)",
+            *(trainer.global_step, loss, why, self.LR_FACTOR, len(self.restored), self.most),
+        )
+
+
+def _trained(module: LightningModule) -> list[torch.nn.Parameter]:
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def _scaler(trainer: Trainer) -> Any:
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def _scale_rates(trainer: Trainer, optimizer: Optimizer, factor: float) -> None:
+    """Also what the schedules compute their rates from."""
+    for group in optimizer.param_groups:
+        group["lr"] *= factor
+        if "initial_lr" in group:
+            group["initial_lr"] *= factor
+    for config in trainer.lr_scheduler_configs:
+        if hasattr(config.scheduler, "base_lrs"):
+            config.scheduler.base_lrs = [rate * factor for rate in config.scheduler.base_lrs]
