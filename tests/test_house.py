@@ -17,7 +17,7 @@ FLOORS = (
     # second floor: what we do with a model
     ("pretrained", "predictor"),
     # third floor: Lightning
-    ("module", "datamodules", "callbacks", "schedules"),
+    ("module", "datamodules", "callbacks", "schedules", "batching", "resume", "estimate"),
     # roof: programs
     ("recipe", "predict", "environment", "cli"),
 )
@@ -25,11 +25,16 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "losses": {"assign"},
     "predictor": {"pretrained"},
+    "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
+    "estimate": {"datamodules", "module"},
     "callbacks": {"module"},
     "cli": {"recipe", "predict", "environment"},
 }
-ONLY_IN = {"lightning": {"module", "datamodules", "callbacks", "recipe", "cli"}, "wandb": {"loggers"}}
+ONLY_IN = {
+    "lightning": {"module", "datamodules", "callbacks", "batching", "resume", "estimate", "recipe", "cli"},
+    "wandb": {"loggers"},
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -1,6 +1,7 @@
 """Data sets as Lightning takes them: where the splits are, what their classes are called, how they are batched."""
 
 import logging
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal, cast
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from .batching import BatchPlan, check_applied, plan
 from .data.coco import CocoDetection
 from .data.collate import Collate, Encoder
 from .data.odinw import SplitFiles, get_task, split_files
@@ -29,6 +31,7 @@ class DetectionData(LightningDataModule, ABC):
     """
 
     label = "data"  # names the run's folder
+    images_per_device: int | None = None  # how many images of a batch are in one device at once; None: all its share
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class DetectionData(LightningDataModule, ABC):
         self.train_transform = Transform(min_sizes, max_size, flip, seed)
         self.test_transform = Transform((test_size,), max_size)
         self.datasets: dict[str, CocoDetection] = {}
+        self._position: dict[str, int] = {}  # where the next training data starts, if a checkpoint said so
 
     @abstractmethod
     def files(self, split: Split) -> SplitFiles:
@@ -84,8 +88,48 @@ class DetectionData(LightningDataModule, ABC):
                     f"{first}, {self.class_names}; give all splits the same categories"
                 )
 
+    def batch_plan(self) -> BatchPlan:
+        """How ``batch_size``, the global batch, is spread over the devices of the trainer."""
+        assert self.trainer is not None
+        return plan(self.batch_size, self.trainer.world_size, self.images_per_device)
+
     def train_dataloader(self) -> DataLoader[Any]:
-        return self._loader("train", self.batch_size, shuffle=True)
+        assert self.trainer is not None
+        batches = self.batch_plan()
+        check_applied(batches, self.trainer)
+        loader = self._loader("train", batches.per_device, shuffle=True)
+        sampler = cast(EpochSampler, loader.sampler)
+        position, self._position = self._position, {}
+        sampler.set_epoch(position.get("epoch", 0))  # before workers ask for the first images
+        sampler.skip(min(position.get("batches", 0) * batches.per_device, len(sampler)))
+        return loader
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch that a resumed run begins in, and the batches of it that it need not see again."""
+        assert self.trainer is not None
+        loop = self.trainer.fit_loop
+        epochs, plan_now = loop.epoch_progress.current, self.batch_plan()
+        begun = epochs.started > epochs.processed
+        return {
+            "epoch": epochs.processed,
+            "batches": loop.epoch_loop.batch_progress.current.ready if begun else 0,
+            "per_device": plan_now.per_device,
+            "devices": plan_now.devices,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        assert self.trainer is not None
+        if self.trainer.state.fn != "fit":  # the same checkpoint may be read for its weights only
+            return
+        now = self.batch_plan()
+        then = state_dict["devices"], state_dict["per_device"]
+        if state_dict["batches"] and then != (now.devices, now.per_device):
+            raise ValueError(
+                f"the checkpoint lies within epoch {state_dict['epoch']}, {then[0]} devices x {then[1]} images; "
+                f"this run has {now.devices} x {now.per_device}: resume with the same devices, data.batch_size and "
+                "data.images_per_device, or from a checkpoint between two epochs"
+            )
+        self._position = state_dict
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self._loader("valid", 1, shuffle=False)  # one by one: padding must not depend on neighbours
@@ -104,6 +148,7 @@ class DetectionData(LightningDataModule, ABC):
             collate_fn=Collate(self._tokenizer(), self.phrases(), self.seed),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            worker_init_fn=_ignore_interrupt,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
@@ -111,6 +156,11 @@ class DetectionData(LightningDataModule, ABC):
         """The detector's: captions are tokenised for whatever model the trainer has."""
         assert self.trainer is not None
         return cast(Encoder, self.trainer.lightning_module.tokenizer)
+
+
+def _ignore_interrupt(_: int) -> None:
+    """Ctrl-C reaches every process of the terminal, but the step that is to be finished still needs its images."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class ODinW(DetectionData):

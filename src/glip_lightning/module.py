@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from .data.coco import CocoDetection
+from .data.sampler import step_seed
 from .data.types import Batch
 from .datamodules import DetectionData
 from .evaluation.coco import CocoEvaluator
@@ -48,6 +50,7 @@ class GLIPModule(LightningModule):
         self.lr, self.weight_decay = lr, weight_decay
         self.schedule: Schedule = schedule
         self.warmup_steps = warmup_steps
+        self.lr_factor = 1.0  # of batching.GlobalBatch, where the devices do not divide the batch
         self.post = PostProcess()
         self.results: dict[str, Metrics] = {}
         """Metrics of the last evaluation of each split, by "val" and "test"."""
@@ -89,6 +92,11 @@ class GLIPModule(LightningModule):
             optimizer, lambda step: factor(self.schedule, step, self.warmup_steps, total)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Makes dropout a function of (seed, epoch, batch, rank): a resumed run draws what it would have drawn."""
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # of seed_everything
+        torch.manual_seed(step_seed(seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self.model.encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
