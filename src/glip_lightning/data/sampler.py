@@ -58,6 +58,8 @@ class EpochSampler(Sampler[Key]):
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next iteration; Lightning calls this before each."""
+        if epoch != self.epoch:
+            self._skip = 0  # an epoch whose keys were all seen may never have been iterated
         self.epoch = epoch
 
     def skip(self, count: int) -> None:
