@@ -17,7 +17,18 @@ FLOORS = (
     # second floor: what we do with a model
     ("pretrained", "predictor", "tuning"),
     # third floor: Lightning
-    ("module", "datamodules", "callbacks", "schedules", "selection", "divergence", "ema"),
+    [
+        "module",
+        "datamodules",
+        "schedules",
+        "batching",
+        "callbacks",
+        "selection",
+        "divergence",
+        "ema",
+        "resume",
+        "estimate",
+    ],
     # roof: programs
     ("recipe", "predict", "doctor", "environment", "cli"),
 )
@@ -25,14 +36,14 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "losses": {"assign"},
     "predictor": {"pretrained"},
+    "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
+    "estimate": {"datamodules", "module"},
     "callbacks": {"module", "datamodules"},
     "cli": {"recipe", "predict", "doctor", "environment"},
 }
-ONLY_IN = {
-    "lightning": {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "recipe", "cli"},
-    "wandb": {"loggers"},
-}
+THIRD_FLOOR = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
+ONLY_IN = {"lightning": {*THIRD_FLOOR, "recipe", "cli"}, "wandb": {"loggers"}}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
