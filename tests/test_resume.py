@@ -12,15 +12,18 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from lightning import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from glip_lightning import resume
 from glip_lightning.batching import GlobalBatch
 from glip_lightning.data.shapes import write_shapes
 from glip_lightning.datamodules import Shapes
+from glip_lightning.ema import EMA
 from glip_lightning.module import GLIPModule
 from glip_lightning.resume import LAST, Resumable
+from glip_lightning.schedules import Plateau
+from glip_lightning.selection import BestCheckpoint
+from glip_lightning.tuning import FullTuning
 
 EPOCHS = 3  # of 5 images / (1 image x 2 accumulated) = 3 steps, the last of one image only
 COUNTS = {"train": 5, "valid": 2, "test": 2}
@@ -39,19 +42,6 @@ class Run(NamedTuple):
     minutes: float = 0
     trainer: dict[str, Any] = {}  # noqa: RUF012
     ready: Connection | None = None
-
-
-class Plateau(GLIPModule):
-    """A learning rate that follows the metric: it changes after the last hook of an epoch."""
-
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
-        every = self.trainer.check_val_every_n_epoch or 1
-        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=0)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "monitor": "val/AP", "frequency": every},
-        }
 
 
 class Signals(Callback):
@@ -89,16 +79,16 @@ def die_while_writing(count: int) -> None:
     resume.os = type("os", (), {"fsync": staticmethod(fsync)})  # type: ignore[assignment]
 
 
-def train(run: Run) -> Plateau:
+def train(run: Run) -> GLIPModule:
     """Start the run, or go on from its last checkpoint."""
     torch.set_num_threads(1)
     seed_everything(0, verbose=False)
     data = Shapes(str(run.data), batch_size=2, min_sizes=(64, 96), max_size=128, test_size=64, workers=run.workers)
     data.prepare_data = lambda: None  # type: ignore[method-assign]
     data.images_per_device = 1
-    module = stochastic(Plateau("glip-nano", "random"))
-    best = ModelCheckpoint(run.folder, filename="best", monitor="val/AP", mode="max")
-    callbacks: list[Callback] = [EMAWeightAveraging(decay=0.9), GlobalBatch(), best]
+    schedule = Plateau(patience=0, factor=0.5)  # moves after the last hook of an epoch's training
+    module = stochastic(GLIPModule("glip-nano", "random", FullTuning(lr=1e-3, freeze_at=-1), schedule))
+    callbacks: list[Callback] = [EMA(decay=0.9), GlobalBatch(), BestCheckpoint(run.folder)]
     callbacks.append(Resumable(run.folder, run.minutes))
     if run.kill and run.kill[0] == "write":
         die_while_writing(run.kill[1])
