@@ -17,20 +17,45 @@ FLOORS = (
     # second floor: what we do with a model
     ("pretrained", "predictor", "tuning"),
     # third floor: Lightning
-    ("module", "datamodules", "callbacks", "schedules", "selection", "divergence", "ema"),
+    (
+        "module",
+        "datamodules",
+        "callbacks",
+        "schedules",
+        "selection",
+        "divergence",
+        "ema",
+        "pictures",
+        "loggers",
+        "result",
+    ),
     # roof: programs
-    ("recipe", "predict", "doctor", "environment", "cli"),
+    ("messages", "recipe", "predict", "doctor", "environment", "cli"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "losses": {"assign"},
     "predictor": {"pretrained"},
     "module": {"datamodules", "schedules"},
-    "callbacks": {"module", "datamodules"},
-    "cli": {"recipe", "predict", "doctor", "environment"},
+    "loggers": {"module", "pictures"},
+    "result": {"module", "datamodules"},
+    "callbacks": {"module", "loggers", "pictures", "result"},
+    "recipe": {"messages"},
+    "cli": {"messages", "recipe", "predict", "doctor", "environment"},
 }
 ONLY_IN = {
-    "lightning": {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "recipe", "cli"},
+    "lightning": {
+        "module",
+        "datamodules",
+        "callbacks",
+        "loggers",
+        "result",
+        "selection",
+        "divergence",
+        "ema",
+        "recipe",
+        "cli",
+    },
     "wandb": {"loggers"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
