@@ -80,7 +80,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="glip", description="Fine-tune GLIP, the detector that understands words, on your own images.")
+    parser: argparse.ArgumentParser = Parser(
+        prog="glip", description="Fine-tune GLIP, the detector that understands words, on your own images."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name, text in TRAINING.items():

@@ -57,6 +57,7 @@ class CarefulWandb(WandbLogger):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(log_model=False, **kwargs)
+        self._wandb_init.pop("anonymous", None)  # Lightning passes it always, W&B 0.31 warns of it always
         self.failed = False
 
     @contextmanager
@@ -154,7 +155,13 @@ class SamplePictures(Callback):
             self._validations += 1
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero or not isinstance(pl_module, GLIPModule):
             return

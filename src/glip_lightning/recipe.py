@@ -85,7 +85,7 @@ class GLIPCLI(LightningCLI):
             raise ValueError(f"trainer: {error}") from error
 
     def _run_folder(self, named: list[Logger], wandb: bool) -> RunFolder:
-        config = self.config[self.subcommand]
+        config = self.config[str(self.subcommand)]
         folder = Path(config.run) if config.run else None
         checkpoint = config.get("ckpt_path")
         recipe = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
@@ -165,6 +165,7 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
     """Run ``fit``, ``validate`` or ``test`` with the arguments of the command line."""
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # we pass what we were given
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # raised inside lightning 2.6 on every fit
+    warnings.filterwarnings("ignore", message="The number of training batches")  # few shots are few batches
     warnings.filterwarnings("ignore", message="Experiment logs directory")  # ours continues what is there
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements among the news
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

@@ -91,13 +91,13 @@ def _memory(trainer: Trainer) -> dict[str, int | None]:
 def print_summary(result: Mapping[str, Any], folder: Path, pictures: Sequence[Path], logs: Sequence[str]) -> None:
     """AP and AP50, by class where they are few, and where everything lies."""
     console = Console(highlight=False, soft_wrap=True)
-    split, metrics = next(((s, m) for s in ("test", "val") if (m := result["metrics"][s])), (None, None))
-    if metrics is None:
+    found = result["metrics"]
+    name, metrics = ("test", found["test"]) if found["test"] else ("validation", found["val"])
+    if not metrics:
         console.print("nothing was evaluated: there is neither a valid nor a test split")
     else:
         if len(result["classes"]) <= LISTED:
             console.print(_class_table(metrics, result["classes"]))
-        name = {"val": "validation", "test": "test"}[split]
         print(f"AP {_number(metrics['AP'])}, AP50 {_number(metrics['AP50'])} on {metrics['images']} {name} images")
     print(f"run      {folder}")
     if pictures:
