@@ -25,7 +25,7 @@ from .data.shapes import write_shapes
 from .data.splits import complete_splits
 from .data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
 from .data.types import SPLITS, Split
-from .prompts import Phrase, build_prompts, classes_without_tokens, clean_name
+from .prompts import Phrase, build_prompts, classes_without_tokens, clean_name, read_phrases_file
 
 Shots = int | Literal["all"]
 
@@ -211,14 +211,31 @@ class Shapes(DetectionData):
 class CustomData(DetectionData):
     """A folder of your own photos: COCO, ODinW, Roboflow, YOLO, Pascal VOC or saved by ``datasets``."""
 
-    def __init__(self, root: str, split_seed: int = 0, **kwargs: Any) -> None:
-        """Where ``root`` has no splits, ``split_seed`` makes them once; they are kept in its ``splits.json``."""
+    def __init__(self, root: str, phrases_file: str | None = None, split_seed: int = 0, **kwargs: Any) -> None:
+        """
+        Args:
+            root: the folder.
+            phrases_file: how each class stands in the caption, in the order of the categories: one phrase a
+                line, or YAML or JSON with prefix, name and suffix. Default: the names of the classes.
+            split_seed: where ``root`` has no splits, this makes them once; they are kept in its ``splits.json``.
+        """
         super().__init__(**kwargs)
-        self.root, self.split_seed = root, split_seed
+        self.root, self.phrases_file, self.split_seed = root, phrases_file, split_seed
         self.label = Path(root).resolve().name.lower() or self.label
 
     def read(self, findings: Findings) -> dict[Split, Index]:
         return read_folder(self.root, findings, self.split_seed, write=True).splits
+
+    def phrases(self) -> list[Phrase]:
+        if self.phrases_file is None:
+            return super().phrases()
+        phrases = read_phrases_file(self.phrases_file)
+        if len(phrases) != len(self.class_names):
+            raise DataError(
+                f"{self.phrases_file}: {len(phrases)} phrases for {len(self.class_names)} classes; write one for "
+                f"each of {', '.join(self.class_names)}, in this order"
+            )
+        return phrases
 
 
 class HubData(DetectionData):

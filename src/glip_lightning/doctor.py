@@ -12,7 +12,7 @@ from .data.doctor import Diagnosis, diagnose
 from .data.findings import Findings
 from .data.layouts import read_folder
 from .data.types import SPLITS
-from .pretrained import DownloadError, load_tokenizer
+from .pretrained import OFFICIAL_VOCAB, is_cached, load_tokenizer
 from .text import Tokenizer
 
 DEFAULT = "glip-tiny"
@@ -38,14 +38,12 @@ def doctor(folder: str, detector: str | None = None, as_json: bool = False) -> i
 
 
 def _vocabulary(detector: str | None) -> tuple[Tokenizer, str]:
-    """The tokenizer and what it is called; without a network the shipped one serves."""
-    try:
-        name = detector or DEFAULT
-        return load_tokenizer(name), name
-    except DownloadError:
-        if detector:
-            raise
-        return Tokenizer.nano(), f"glip-nano (that of {DEFAULT} cannot be downloaded now)"
+    """The tokenizer and what it is called; nothing is downloaded that was not asked for."""
+    if detector:
+        return load_tokenizer(detector), detector
+    if is_cached(OFFICIAL_VOCAB):
+        return load_tokenizer(DEFAULT), DEFAULT
+    return Tokenizer.nano(), f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
 
 
 def _progress(steps: Iterator[None], total: int, console: Console) -> Iterator[None]:

@@ -240,6 +240,11 @@ def _read_task(path: Path) -> Task | None:
     return Task(phrases, (short, longest))
 
 
+def is_cached(file: HubFile) -> bool:
+    """Whether ``file`` is on this machine already."""
+    return isinstance(try_to_load_from_cache(file.repo, file.name), str)
+
+
 def hub_file(file: HubFile) -> Path:
     """Path of ``file`` in the Hub cache. A cached file costs no request; a download is announced first."""
     cached = try_to_load_from_cache(file.repo, file.name)

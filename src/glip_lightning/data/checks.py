@@ -24,6 +24,7 @@ CURES = {
 
 def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Split, Index]:
     """Check each split and all together; the result numbers the classes alike in all of them."""
+    splits = {split: splits[split] for split in SPLITS if split in splits}
     for split in SPLITS:
         if split not in splits:
             _report_missing(split, splits, findings)
@@ -124,36 +125,36 @@ def _images(index: Index, mask: Tensor, most: int = 10) -> str:
 
 
 def align_classes(splits: Mapping[Split, Index], findings: Findings) -> dict[Split, Index]:
-    """Number the classes of all splits as those of the first one (train, if there is one), by their names.
+    """Number the classes alike in all splits, by their names, those of the first split (train) first.
 
-    A split may have fewer classes; one that the first split does not know is an error.
+    A split may have fewer classes, or others besides, which an open vocabulary can be tested on. One that has
+    others and numbers the common ones differently was made with another list in mind: an error.
     """
-    if not splits:
-        return {}
-    first, *others = sorted(splits, key=SPLITS.index)
-    names = splits[first].class_names
-    aligned = {first: splits[first]}
-    for split in others:
-        index = splits[split]
-        aligned[split] = index
-        if index.class_names == names:
-            continue
-        unknown = [name for name in index.class_names if name not in names]
-        if unknown:
+    names: dict[str, int] = {}
+    first: dict[str, int] = {}
+    for split, index in splits.items():
+        numbered = dict(zip(index.class_names, index.category_ids, strict=True))
+        first = first or numbered
+        unknown = [name for name in numbered if name not in first]
+        other = [name for name, number in numbered.items() if first.get(name, number) != number]
+        if unknown and other:
             text = (
-                f"the {split} split has classes that {first} lacks: {listing(map(repr, unknown))} ({first} has "
-                f"{listing(map(repr, names))}); give all splits the same categories"
+                f"the {split} split has classes that {next(iter(splits))} lacks, {listing(map(repr, unknown))}, and "
+                f"numbers {listing(map(repr, other))} differently; give all splits the same categories"
             )
             findings.error("classes-differ", index.where, text, len(unknown))
-            continue
-        text = (
-            f"the {split} split lists {len(index.class_names)} of the {len(names)} classes of {first}; matched by name"
-        )
-        findings.warn("fewer-classes", index.where, text)
-        table = torch.tensor([names.index(name) for name in index.class_names])
-        boxes = index.boxes._replace(labels=table[index.boxes.labels])
-        aligned[split] = replace(index, class_names=names, category_ids=splits[first].category_ids, boxes=boxes)
-    return aligned
+        elif numbered != first:
+            lists = f"lists {listing(map(repr, numbered))}, {next(iter(splits))} {listing(map(repr, first))}"
+            findings.warn("classes-differ", index.where, f"the {split} split {lists}; matched by name")
+        names = names | {name: number for name, number in numbered.items() if name not in names}
+    return {split: _renumbered(index, names) for split, index in splits.items()}
+
+
+def _renumbered(index: Index, names: Mapping[str, int]) -> Index:
+    label_of = {name: label for label, name in enumerate(names)}
+    table = torch.tensor([label_of[name] for name in index.class_names], dtype=torch.int64)
+    boxes = index.boxes._replace(labels=table[index.boxes.labels])
+    return replace(index, class_names=tuple(names), category_ids=tuple(names.values()), boxes=boxes)
 
 
 def _report_leaks(splits: Mapping[Split, Index], findings: Findings) -> None:

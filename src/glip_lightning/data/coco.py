@@ -122,7 +122,7 @@ def _categories(content: Mapping[str, Any], file: Path, numbers: _Numbers, findi
         if not isinstance(name, str):
             findings.error("no-category-name", file, f"category {number}: name is {short(name)}; write a text")
     parents = [entry.get("supercategory") for number, entry in entries.items() if number != 0]
-    used = any(numbers.read(annotation, "category_id") == 0 for annotation in content["annotations"])
+    used = any(_Numbers().read(annotation, "category_id") == 0 for annotation in content["annotations"])
     if 0 in names and names[0] in parents and not used:
         text = f"category 0 ({names.pop(0)!r}) has no box and is the group of the others: it is no class"
         findings.warn("background-category", file, text)
@@ -175,7 +175,7 @@ def _boxes(
     findings: Findings,
 ) -> list[RawBox]:
     """All annotations that can be used; the others are errors that name their ids."""
-    listed = {numbers.read(entry, "id") for entry in content["images"]}
+    listed = {_Numbers().read(entry, "id") for entry in content["images"]}  # counted before
     there = {image.id for image in images}
     found: list[RawBox] = []
     seen: set[object] = set()

@@ -220,7 +220,8 @@ def _size(table: Mapping[str, list[Any]], row: int, source: ImageSource) -> tupl
 
 def to_hub(splits: Mapping[Split, Index]) -> "datasets.DatasetDict":
     """The splits with typed columns, for ``save_to_disk`` or ``push_to_hub``; both embed the images' files as
-    they are, not encoded again. All splits need the same classes (``check_splits`` sees to that)."""
+    they are, not encoded again. All splits need the same classes (``check_splits`` sees to that); empty ones are
+    left out, since `datasets` cannot read back what it saves of them."""
     import datasets
 
     names = {index.class_names for index in splits.values()}
@@ -242,7 +243,7 @@ def to_hub(splits: Mapping[Split, Index]) -> "datasets.DatasetDict":
         }
     )
     found = datasets.DatasetDict()
-    for split in (split for split in SPLITS if split in splits):
+    for split in (split for split in SPLITS if len(splits.get(split, ()))):
         found[EXPORTED[split]] = datasets.Dataset.from_dict(_export(splits[split]), features)
     return found
 

@@ -74,7 +74,8 @@ def read_header(source: Source, name: str | None = None) -> Header:
     _check_there(source)
     try:
         with Image.open(source) as file:
-            turned = file.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+            exif = Image.Image.getexif(file)  # that of PNG files would decode them
+            turned = exif.get(ORIENTATION, 1) in (5, 6, 7, 8)
             height, width = file.height, file.width
     except Exception as error:
         raise ValueError(_unreadable(name or source, error)) from error

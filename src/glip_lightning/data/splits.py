@@ -114,5 +114,7 @@ def _compare(file: Path, lists: Mapping[Split, Sequence[str]], names: Sequence[s
 def complete_splits(
     splits: dict[Split, Index], folder: Path | None, findings: Findings, seed: int = 0, write: bool = False
 ) -> dict[Split, Index]:
-    """:func:`split_index` of data that have a train split only; others stay as they are."""
-    return split_index(splits["train"], folder, findings, seed, write) if set(splits) == {"train"} else splits
+    """:func:`split_index` of data that have a train split only; the splits of others in their usual order."""
+    if set(splits) == {"train"}:
+        return split_index(splits["train"], folder, findings, seed, write)
+    return {split: splits[split] for split in SPLITS if split in splits}

@@ -151,7 +151,7 @@ def _parse(file: Path, folder: Path, faults: _Faults) -> Annotation | None:
         return None
     picture = _picture(filename, file, folder)
     if picture is None:
-        faults["missing-image"].append(f"{filename or file.stem!r} ({file.name})")
+        faults["missing-image"].append(f"{filename or file.stem} ({file.name})")
         return None
     objects = [_object(entry, f"{file.name}, object {n}", faults) for n, entry in enumerate(root.findall("object"), 1)]
     return Annotation(file.stem, *picture, _size(root), [found for found in objects if found])
