@@ -11,7 +11,7 @@ import sys
 import textwrap
 import typing
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ WORDS = {
     "Iterable": "a list",
     "Sequence": "a list",
 }
-LISTED = 8  # at most so many classes are listed; of more, only the close ones
+LISTED = 6  # at most so many classes are listed; of more, only the close ones
 
 
 class WrongUsage(Exception):
@@ -67,7 +67,8 @@ def check_recipes(arguments: Sequence[str]) -> None:
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise WrongUsage(f"{file}: not a YAML text: {' '.join(str(error).split())}") from None
         if not isinstance(content, dict):
-            raise WrongUsage(f"{file}: expected keys like model, data and trainer, found {_short(content)}")
+            found = "nothing" if content is None else _short(content)
+            raise WrongUsage(f"{file}: expected keys like model, data and trainer, found {found}")
 
 
 def recipes(arguments: Sequence[str]) -> list[str]:
@@ -113,13 +114,14 @@ def _take_apart(text: str, verb: str) -> Fault:
 
 def _alternative(text: str) -> str:
     """Of the ways in which a value could have been right, the one that was meant; else all of them."""
-    inner = re.split(r"^ *Given value type:", text.split("Errors:\n", 1)[1], flags=re.MULTILINE)
-    nested = re.split(r"^- ", textwrap.dedent("Given value type:".join(inner[:-1])), flags=re.MULTILINE)[1:]
-    deep = [part for part in nested if not re.match(r"Expected a|Not a valid subclass", part)]
-    if deep:
-        first, *rest = deep[0].splitlines()
-        return "\n".join([first, textwrap.dedent("\n".join(rest))])
-    return "\n".join(dict.fromkeys(part.splitlines()[0] for part in nested))
+    inner = text.split("Errors:\n", 1)[1]
+    inner = inner[: inner.rindex("Given value type:")].rstrip(" ")
+    ways = re.split(r"^- ", textwrap.dedent(inner), flags=re.MULTILINE)[1:]
+    for way in ways:
+        if not re.match(r"Expected a|Not a valid subclass", way):
+            first, *rest = way.splitlines()
+            return "\n".join([first, textwrap.dedent("\n".join(rest))])
+    return "\n".join(dict.fromkeys(way.splitlines()[0] for way in ways))
 
 
 def _unknown(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) -> str | None:
@@ -137,10 +139,21 @@ def _unknown(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) 
         return None
     known = [option.key for option in options] + _taken_by(fault.key, fault.owner)
     known += [name for owner, path in _named_classes(arguments) for name in _taken_by(owner, path)]
-    same = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]  # --lr for --model.tuning.lr
-    dash = "--" if _on_command_line(key, arguments) else ""
-    place = f"--{key}" if dash else _place(Fault(key, ""), arguments)
-    return f"{place}: no such option{meant(key, known, same, dash)}"
+    place, dash = _place(Fault(key, ""), arguments), ""
+    if _given(key, arguments) == key:
+        place, dash = f"--{key}", "--"
+    return f"{place}: no such option{_suggest(_close_options(key, known), dash)}"
+
+
+def _close_options(key: str, known: Sequence[str]) -> list[str]:
+    """Options whose last part is like that of ``key``, the likest first: ``model.tuning.lr`` for ``lr``."""
+
+    def likeness(name: str) -> float:
+        last = SequenceMatcher(None, name.split(".")[-1], key.split(".")[-1]).ratio()
+        return last + SequenceMatcher(None, name, key).ratio() if last > 0.75 else 0
+
+    ranked = sorted({name for name in known if not name.endswith(".help")}, key=likeness, reverse=True)
+    return [name for name in ranked if likeness(name) > max(1, likeness(ranked[0]) - 0.1)][:2]
 
 
 def _taken_by(key: str, path: str | None) -> list[str]:
@@ -179,9 +192,10 @@ def _missing(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) 
     if fault.key:
         names = [f"{fault.key}.{name}" for name in names]
         files = recipes(arguments)
-        place = f" or write it into {files[-1]}" if files else ""
+        place = f", or write it into {files[-1]}" if files else ""
+        verb = "have" if len(names) > 1 else "has"
         flags = " ".join(f"--{name} VALUE" for name in names)
-        return f"{' and '.join(names)} has no value and {_short_name(fault.owner)} needs one: give {flags}{place}"
+        return f"{' and '.join(names)} {verb} no value, and {_short_name(fault.owner)} needs it: give {flags}{place}"
     names = [name.split(".", 1)[-1] for name in names]
     classes = [f"--{name} {' | '.join(c)}" for name in names if (c := _classes(name, options))]
     return f"{' and '.join(names)} is missing: give a recipe, --config FILE, or {' and '.join(classes) or 'a value'}"
@@ -230,8 +244,13 @@ def _wrong_value(fault: Fault, arguments: Sequence[str], options: Sequence[Optio
     value = given[1] if given else fault.value
     choices = [choice for kind in wanted for choice in _choices(kind)]
     words = [word for kind in wanted if not _choices(kind) for word in [_word(kind)] if word]
-    accept = ", ".join(dict.fromkeys([*words, *choices]))
+    accept = _either([*words, *choices])
     return f"{_place(fault, arguments, value)}: expected {accept}{meant(str(value), choices)}"
+
+
+def _either(words: Iterable[str]) -> str:
+    *others, last = dict.fromkeys(words)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _choices(kind: str) -> list[str]:
@@ -247,16 +266,22 @@ def _word(kind: str) -> str:
 
 def _place(fault: Fault, arguments: Sequence[str], value: str | None = None) -> str:
     """``--key value`` where the command line has it, ``FILE, line N: key: value`` where a recipe has it."""
-    if _on_command_line(fault.key, arguments):
-        return f"--{fault.key}{'' if value is None else f' {_short(value)}'}"
-    where = "".join(f"{file}, line {line}: " for file in recipes(arguments)[-1:] if (line := _line(file, fault.key)))
-    return f"{where}{fault.key}{'' if value is None else f': {_short(value)}'}"
+    given = _given(fault.key, arguments)
+    what = "" if value is None else _short(value)
+    if given == fault.key:
+        return f"--{given} {what}".rstrip()
+    where = [f"{file}, line {line}: " for file in recipes(arguments)[-1:] if (line := _line(file, fault.key))]
+    if given and not where:
+        where = [f"--{given}: "]
+    return f"{''.join(where)}{fault.key}{f': {what}' if what else ''}"
 
 
-def _on_command_line(key: str, arguments: Sequence[str]) -> bool:
-    given = {word.split("=")[0].rstrip("+").lstrip("-").replace(".init_args", "") for word in arguments
-             if word.startswith("--")}  # fmt: skip
-    return key in given
+def _given(key: str, arguments: Sequence[str]) -> str | None:
+    """The option of the command line that sets ``key``, or what it is a part of."""
+    words = [word.split("=")[0] for word in arguments if word.startswith("--")]
+    flags = {word.rstrip("+").lstrip("-").replace(".init_args", "") for word in words}
+    parts = key.split(".")
+    return next((part for n in range(len(parts), 0, -1) if (part := ".".join(parts[:n])) in flags), None)
 
 
 def _line(file: str, key: str) -> int | None:
@@ -271,23 +296,23 @@ def _search(node: yaml.Node | None, keys: Sequence[str], line: int | None) -> in
     if not keys:
         return line
     if isinstance(node, yaml.SequenceNode):
-        return next((found for item in node.value if (found := _search(item, keys, None))), line)
+        return next((found for item in node.value if (found := _search(item, keys, None))), None)
     if not isinstance(node, yaml.MappingNode):
-        return line
+        return None
     children = {name.value: (name.start_mark.line + 1, child) for name, child in node.value}
     if keys[0] in children:
         at, child = children[keys[0]]
         return _search(child, keys[1:], at)
-    if "init_args" in children:
-        return _search(children["init_args"][1], keys, line)
-    return children["class_path"][0] if "class_path" in children else line
+    return _search(children["init_args"][1], keys, line) if "init_args" in children else None
 
 
-def meant(name: str, known: Sequence[str], first: Sequence[str] = (), dash: str = "") -> str:
+def meant(name: str, known: Sequence[str]) -> str:
     """The end of a message that names what is close to ``name``."""
     lower = {option.lower(): option for option in known}
-    close = [lower[match] for match in get_close_matches(name.lower(), lower, n=3, cutoff=0.7)]
-    close = list(dict.fromkeys([*first, *close]))[:3]
+    return _suggest([lower[match] for match in get_close_matches(name.lower(), lower, n=2, cutoff=0.7)])
+
+
+def _suggest(close: Sequence[str], dash: str = "") -> str:
     return f"; did you mean {' or '.join(dash + match for match in close)}?" if close else ""
 
 

@@ -82,7 +82,7 @@ class GLIPCLI(LightningCLI):
         try:
             return super().instantiate_trainer(callbacks=callbacks, logger=named or False, **root, **kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
-            raise ValueError(f"trainer: {error}") from error
+            raise ValueError(f"trainer: {error}") from None
 
     def _run_folder(self, named: list[Logger], wandb: bool) -> RunFolder:
         config = self.config[str(self.subcommand)]
@@ -129,7 +129,7 @@ def _listed(given: Any, kind: type) -> list[Any]:
 
 def _first_cause(error: BaseException) -> BaseException:
     """What jsonargparse has wrapped into its paragraph about the ways in which a value could have been right."""
-    while (cause := error.__cause__ or error.__context__) is not None and not error.__suppress_context__:
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = cause
     if isinstance(error, ModuleNotFoundError) and "tensorboard" in str(error):
         return ValueError("trainer.logger: TensorBoard is not installed: pip install 'glip-lightning[tensorboard]'")
