@@ -17,18 +17,10 @@ FLOORS = (
     # second floor: what we do with a model
     ("pretrained", "predictor", "tuning"),
     # third floor: Lightning
-    (
-        "module",
-        "datamodules",
-        "callbacks",
-        "schedules",
-        "selection",
-        "divergence",
-        "ema",
-        "pictures",
-        "loggers",
-        "result",
-    ),
+    [
+        *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
+        *("resume", "estimate", "pictures", "loggers", "result"),
+    ],
     # roof: programs
     ("messages", "recipe", "predict", "doctor", "environment", "cli"),
 )
@@ -36,28 +28,17 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "losses": {"assign"},
     "predictor": {"pretrained"},
+    "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
+    "estimate": {"datamodules", "module"},
     "loggers": {"module", "pictures"},
     "result": {"module", "datamodules"},
-    "callbacks": {"module", "loggers", "pictures", "result"},
+    "callbacks": {"module", "loggers", "pictures", "result", "resume"},
     "recipe": {"messages"},
     "cli": {"messages", "recipe", "predict", "doctor", "environment"},
 }
-ONLY_IN = {
-    "lightning": {
-        "module",
-        "datamodules",
-        "callbacks",
-        "loggers",
-        "result",
-        "selection",
-        "divergence",
-        "ema",
-        "recipe",
-        "cli",
-    },
-    "wandb": {"loggers"},
-}
+LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
+ONLY_IN = {"lightning": {*LIGHTNING, "loggers", "result", "recipe", "cli"}, "wandb": {"loggers"}}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

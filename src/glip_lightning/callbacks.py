@@ -22,6 +22,7 @@ from .module import GLIPModule
 from .pictures import show
 from .pretrained import RUN_DETECTOR, Task, save
 from .result import groups_of, print_summary, result_of, without_nan
+from .resume import LAST, Resumable
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ RUNS = Path("runs")
 RESULT_NAME = "result.json"
 RECIPE_NAME = "recipe.yaml"
 CHECKPOINTS = "checkpoints"
-LAST_NAME = "last.ckpt"  # to go on from
 
 
 class RunFolder(Callback):
@@ -88,6 +88,8 @@ class RunFolder(Callback):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(folder / CHECKPOINTS)
+            elif isinstance(callback, Resumable):
+                callback.path = folder / CHECKPOINTS / LAST
         trainer.loggers = make_loggers(folder, label, self._named, self._wandb and trainer.is_global_zero)
         if not trainer.is_global_zero:
             return
@@ -168,8 +170,8 @@ class RunFolder(Callback):
         close(trainer.loggers, status=1)
         if self._folder is None or not trainer.is_global_zero:
             return
-        exception.add_note(f"what there is lies in {self.folder}")
-        if (self.folder / CHECKPOINTS / LAST_NAME).is_file():
+        exception.add_note(f"what there is so far lies in {self.folder}")
+        if (self.folder / CHECKPOINTS / LAST).is_file():
             exception.add_note(f"go on with: glip fit --resume {self.folder}")
 
 

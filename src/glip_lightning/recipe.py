@@ -12,16 +12,19 @@ from typing import Any
 import yaml
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from . import divergence, ema  # noqa: F401 - a recipe may name their classes without the path
-from .callbacks import CHECKPOINTS, LAST_NAME, RECIPE_NAME, RESULT_NAME, Lines, Progress, RunFolder
+from .batching import GlobalBatch
+from .callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME, Lines, Progress, RunFolder
 from .datamodules import DetectionData
+from .estimate import Estimate
 from .loggers import SamplePictures
 from .messages import Option, WrongUsage, explain
 from .module import GLIPModule
+from .resume import LAST, Resumable
 from .selection import BestCheckpoint
 
 log = logging.getLogger(__name__)
@@ -75,9 +78,9 @@ class GLIPCLI(LightningCLI):
             callbacks.append(Progress() if sys.stdout.isatty() else Lines())
             kwargs["enable_progress_bar"] = sys.stdout.isatty()
         if self.subcommand == "fit":
-            callbacks += [LearningRateMonitor(), SamplePictures()]
             self.best = BestCheckpoint()
-            callbacks += [self.best, ModelCheckpoint(filename="last", enable_version_counter=False)]
+            callbacks += [GlobalBatch(), Estimate(), LearningRateMonitor(), SamplePictures()]
+            callbacks += [self.best, Resumable(CHECKPOINTS)]  # in the folder that RunFolder finds
         root = {"default_root_dir": str(given.default_root_dir or Path.cwd())}
         try:
             return super().instantiate_trainer(callbacks=callbacks, logger=named or False, **root, **kwargs)
@@ -150,7 +153,7 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     if taken := [a for a in others if a.split("=")[0] in ("--run", "--config", "-c", "--ckpt_path")]:
         raise WrongUsage(f"{taken[0]}: not together with --resume, which takes it from the run")
     run = Path(joined[place + 1])
-    recipe, last = run / RECIPE_NAME, run / CHECKPOINTS / LAST_NAME
+    recipe, last = run / RECIPE_NAME, run / CHECKPOINTS / LAST
     if not recipe.is_file():
         raise FileNotFoundError(f"--resume {run}: no {RECIPE_NAME} in it, this is not the folder of a run")
     again = f"glip fit --config {recipe}"
@@ -166,6 +169,7 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # we pass what we were given
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # raised inside lightning 2.6 on every fit
     warnings.filterwarnings("ignore", message="The number of training batches")  # few shots are few batches
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # there is a check of our own
     warnings.filterwarnings("ignore", message="Experiment logs directory")  # ours continues what is there
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements among the news
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

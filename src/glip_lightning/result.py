@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning import Trainer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .datamodules import DetectionData
@@ -114,7 +115,8 @@ def _class_table(metrics: Mapping[str, Any], names: Sequence[str]) -> Table:
     table.add_column("class")
     table.add_column("AP", justify="right")
     for name in names:
-        table.add_row(name.replace("[", r"\["), _number(metrics["AP_class"].get(name, math.nan)))
+        ap = metrics["AP_class"].get(name)
+        table.add_row(escape(name), "no box" if ap is None else f"{ap:.3f}")
     return table
 
 
