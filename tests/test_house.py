@@ -18,19 +18,11 @@ FLOORS = (
     ("pretrained", "predictor", "tuning"),
     # third floor: Lightning
     [
-        "module",
-        "datamodules",
-        "schedules",
-        "batching",
-        "callbacks",
-        "selection",
-        "divergence",
-        "ema",
-        "resume",
-        "estimate",
+        *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
+        *("resume", "estimate", "pictures", "loggers", "result"),
     ],
     # roof: programs
-    ("recipe", "predict", "doctor", "environment", "cli"),
+    ("messages", "recipe", "predict", "doctor", "environment", "cli"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
@@ -39,11 +31,14 @@ SAME_FLOOR = {  # who may know whom on one floor
     "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
     "estimate": {"datamodules", "module"},
-    "callbacks": {"module", "datamodules"},
-    "cli": {"recipe", "predict", "doctor", "environment"},
+    "loggers": {"module", "pictures"},
+    "result": {"module", "datamodules"},
+    "callbacks": {"module", "loggers", "pictures", "result", "resume"},
+    "recipe": {"messages"},
+    "cli": {"messages", "recipe", "predict", "doctor", "environment"},
 }
-THIRD_FLOOR = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
-ONLY_IN = {"lightning": {*THIRD_FLOOR, "recipe", "cli"}, "wandb": {"loggers"}}
+LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
+ONLY_IN = {"lightning": {*LIGHTNING, "loggers", "result", "recipe", "cli"}, "wandb": {"loggers"}}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

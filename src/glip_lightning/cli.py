@@ -2,12 +2,16 @@
 
 import argparse
 import logging
+import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from . import __version__
+from .messages import WrongUsage, check_recipes, meant, translate
 
 TRAINING = {
     "fit": "train by a recipe, test the best weights, keep the detector",
@@ -17,7 +21,7 @@ TRAINING = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 is success, 1 a failure that was explained, 2 a wrong command line."""
+    """Run one verb; 0 is success, 1 a failure that was explained, 2 a wrong command line, 130 an interruption."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _show_log()
     parsed = None
@@ -25,11 +29,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed = build_parser().parse_args(arguments)
     try:
         return _train(arguments) if parsed is None else parsed.verb(parsed)
-    except (OSError, ValueError) as error:
-        if not _explained(error):
+    except WrongUsage as error:
+        _say(f"{error}\n  glip {arguments[0]} --help lists the options")
+        return 2
+    except KeyboardInterrupt as stop:
+        _say("interrupted", stop)
+        return 130
+    except Exception as error:
+        message = translate(error) or (str(error) if _explained(error) else None)
+        if message is None:
             raise
-        print(f"glip: {error}", file=sys.stderr)
+        _say(message, error)
         return 1
+
+
+def _say(message: str, error: BaseException | None = None) -> None:
+    """The message and the notes of the error on stderr, once for all processes of a run."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        for line in (f"glip: {message}", *(f"  {note}" for note in getattr(error, "__notes__", ()))):
+            print(line, file=sys.stderr)
 
 
 def _show_log() -> None:
@@ -43,14 +61,26 @@ def _show_log() -> None:
 
 def _explained(error: BaseException) -> bool:
     """Whether the message says all: it names a file, or the error is one of ours. Others keep their traceback."""
+    if not isinstance(error, OSError | ValueError):
+        return False
     if isinstance(error, OSError) and error.filename:
         return True
     frames = traceback.extract_tb(error.__traceback__)
     return Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in a line what is wrong, not all that could be right."""
+
+    def error(self, message: str) -> NoReturn:
+        if found := re.match(r"argument VERB: invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            verbs = found[2].replace("'", "").split(", ")
+            message = f"{found[1]}: no such verb{meant(found[1], verbs)}"
+        self.exit(2, f"glip: {message}\n  {self.prog} --help lists what there is\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="glip", description="Fine-tune GLIP, the detector that understands words, on your own images."
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -106,6 +136,7 @@ def _add_doctor(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _train(arguments: Sequence[str]) -> int:
+    check_recipes(arguments)
     from .recipe import run
 
     run(arguments)
