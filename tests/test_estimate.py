@@ -36,7 +36,9 @@ class Watch(Callback):
         self.random = torch.get_rng_state()
 
 
-def fit(shapes: Path, *callbacks: Callback, steps: int = 20, sizes: tuple[int, ...] = (64,), **given: Any) -> GLIPModule:
+def fit(
+    shapes: Path, *callbacks: Callback, steps: int = 20, sizes: tuple[int, ...] = (64,), **given: Any
+) -> GLIPModule:
     torch.set_num_threads(1)
     seed_everything(0, verbose=False)
     data = Shapes(str(shapes), 2, min_sizes=sizes, max_size=128, test_size=64)

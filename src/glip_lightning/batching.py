@@ -27,7 +27,9 @@ class BatchPlan(NamedTuple):
 
     def describe(self, images: int, copies: int = 1, epochs: int | None = None) -> str:
         """The arithmetic in one line; ``epochs`` is None where something else ends the run."""
-        spread = f"{_count(self.devices, 'device')} x {_count(self.per_device, 'image')} x {self.accumulate} accumulated"
+        spread = (
+            f"{_count(self.devices, 'device')} x {_count(self.per_device, 'image')} x {self.accumulate} accumulated"
+        )
         line = f"global batch {self.total} = {spread}"
         if self.lr_factor != 1:
             asked = round(self.total / self.lr_factor)
@@ -46,7 +48,11 @@ def plan(batch_size: int, world: int, images_per_device: int | None = None) -> B
     Each part is normalised by its own positives, and Lightning divides by ``accumulate`` always. So the last step
     of an epoch, should it hold only m parts, moves by m / accumulate: no image counts more for being there.
     """
-    for name, value in (("data.batch_size", batch_size), ("devices", world), ("data.images_per_device", images_per_device)):
+    for name, value in (
+        ("data.batch_size", batch_size),
+        ("devices", world),
+        ("data.images_per_device", images_per_device),
+    ):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value}: it has to be 1 or more")
     share = -(-batch_size // world)

@@ -80,9 +80,7 @@ class Estimate(Callback):
             available / 1e9,
         )
         if self.memory > available:
-            log.warning(
-                "this needs %.1f GB, but there are %.1f GB: %s", self.memory / 1e9, available / 1e9, FIX
-            )
+            log.warning("this needs %.1f GB, but there are %.1f GB: %s", self.memory / 1e9, available / 1e9, FIX)
 
 
 def seconds(trial: Trial, work: Work) -> float:
