@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +141,8 @@ def resumed(pictures: Path, folder: Path) -> bool:
     """Whether a run that one rank's SIGTERM has ended goes on to the weights of the run that none has."""
     ddp: dict[str, Any] = {"strategy": "ddp", "devices": 2, "lr": 1e-3, "enable_checkpointing": True}
     fit(pictures, 1, EMAWeightAveraging(), Resumable(folder / "whole"), **ddp)
-    try:
+    with suppress(SystemExit):  # Lightning's way to end after an interruption
         fit(pictures, 1, Terminate(), EMAWeightAveraging(), Resumable(folder / "parts"), **ddp)
-    except SystemExit as stopped:  # Lightning's way to end after an interruption
-        assert stopped.code == 1
-    else:
         return False
     path = folder / "parts" / LAST
     place = torch.load(path, weights_only=True)["Shapes"]

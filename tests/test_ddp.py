@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from ddp_job import VARIANTS, Record, average_precision, fit
 
+from ddp_job import VARIANTS, Record, average_precision, fit
 from glip_lightning.data.shapes import write_shapes
 
 JOB = Path(__file__).with_name("ddp_job.py")
