@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         verbs.add_parser(name, help=f"{text} (glip {name} --help)", add_help=False)
     _add_predict(verbs)
     _add_convert(verbs)
+    _add_download(verbs)
     env = verbs.add_parser("env", help="versions, devices, reach of the Hub: the first thing of a bug report")
     env.set_defaults(verb=_env)
     return parser
@@ -96,6 +97,18 @@ def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     convert.set_defaults(verb=_convert)
 
 
+def _add_download(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    download = verbs.add_parser("download", help="get tasks of ODinW; goes on where an interrupted download stopped")
+    download.add_argument("tasks", nargs="+", metavar="TASK", help="e.g. Raccoon, or odinw13, odinw35 for all of them")
+    download.add_argument(
+        "--root", default="data", metavar="DIR", help="what --data.root will be (default: %(default)s)"
+    )
+    download.add_argument(
+        "--mirror", metavar="URL", help="folder with the zip files (default: $GLIP_ODINW_MIRROR, else the official one)"
+    )
+    download.set_defaults(verb=_download)
+
+
 def _train(arguments: Sequence[str]) -> int:
     from .recipe import run
 
@@ -121,6 +134,13 @@ def _convert(arguments: argparse.Namespace) -> int:
     from .pretrained import convert
 
     print(convert(arguments.source, arguments.target, arguments.vocab))
+    return 0
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from .data.download import download
+
+    print(*download(arguments.tasks, arguments.root, arguments.mirror), sep="\n")
     return 0
 
 
