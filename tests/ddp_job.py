@@ -22,6 +22,7 @@ from glip_lightning.estimate import Estimate
 from glip_lightning.evaluation.coco import CocoEvaluator
 from glip_lightning.module import GLIPModule
 from glip_lightning.resume import LAST, Resumable
+from glip_lightning.tuning import FullTuning
 
 VARIANTS = ("glip-nano-a", "glip-nano-b", "glip-nano-c", "glip-nano")
 Gradients = dict[str, Tensor]
@@ -55,10 +56,10 @@ def fit(
     """Two epochs of 6 images, 4 to a batch; with ``lr=0`` the weights stay what they were."""
     torch.set_num_threads(1)
     seed_everything(0, verbose=False)
-    data = Shapes(str(pictures), 4, min_sizes=(64,), max_size=64, test_size=64)
+    data = Shapes(str(pictures), batch_size=4, min_sizes=(64,), max_size=64, test_size=64)
     data.prepare_data = lambda: None  # type: ignore[method-assign]
     data.images_per_device = images_per_device
-    module = GLIPModule("glip-nano", "random", lr=lr)
+    module = GLIPModule("glip-nano", "random", FullTuning(lr=lr, text_lr=lr, freeze_at=-1))
     for parameter in (*module.model.backbone.patch_embed.parameters(),) if freeze else ():
         parameter.requires_grad_(False)
     ckpt_path = given.pop("ckpt_path", None)

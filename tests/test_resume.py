@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from glip_lightning import resume
