@@ -12,6 +12,7 @@ from glip_lightning.batching import GlobalBatch, plan
 from glip_lightning.data.shapes import write_shapes
 from glip_lightning.datamodules import Shapes
 from glip_lightning.module import GLIPModule
+from glip_lightning.schedules import Cosine
 
 sizes = st.integers(1, 96)
 
@@ -70,7 +71,7 @@ def fit(shapes: Path, batch_size: int, images_per_device: int | None, **trainer:
     data = Shapes(str(shapes), batch_size=batch_size, min_sizes=(64,), max_size=64, test_size=64)
     data.prepare_data = lambda: None  # type: ignore[method-assign]
     data.images_per_device = images_per_device
-    module = GLIPModule("glip-nano", "random", schedule="cosine")
+    module = GLIPModule("glip-nano", "random", schedule=Cosine())
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     made = Trainer(**{"max_epochs": 1, "limit_val_batches": 0, **quiet, **trainer})  # type: ignore[arg-type]
     made.fit(module, datamodule=data)

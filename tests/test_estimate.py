@@ -71,16 +71,16 @@ def test_the_run_is_bit_for_bit_the_same(shapes: Path, caplog: pytest.LogCapture
     assert "for 20 steps" in lines[0]
 
 
-def test_the_largest_size_is_tried(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried, largest_batch = [], estimate.largest_batch
+def test_largest_and_smallest_size_are_tried(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried, first_images = [], estimate.first_images
 
     def remember(*arguments: Any) -> Any:
-        tried.append(largest_batch(*arguments))
+        tried.append(first_images(*arguments))
         return tried[-1]
 
-    monkeypatch.setattr(estimate, "largest_batch", remember)
+    monkeypatch.setattr(estimate, "first_images", remember)
     fit(shapes, Estimate(), sizes=(48, 64, 80), limit_val_batches=0)
-    assert [tuple(image.shape) for image in tried[0]["images"]] == [(3, 80, 80)] * 2
+    assert [[image.shape[-1] for image in batch["images"]] for batch in tried] == [[80, 80], [48, 48], [64]]
 
 
 def test_short_runs_and_resumed_ones_are_left_alone(shapes: Path, tmp_path: Path) -> None:
@@ -113,11 +113,11 @@ def test_too_little_memory_is_a_warning_that_says_what_to_change(
 
 
 def test_arithmetic() -> None:
-    trial = Trial(step=2.0, load=1.0, detect=0.5)
-    work = Work(batches=10, evaluated=4, train_scale=0.5, test_scale=1.0, workers=0)
-    assert seconds(trial, work) == 10 * 1.5 + 2
-    assert seconds(trial, work._replace(workers=2)) == 10 * 1.0 + 2
-    assert seconds(trial._replace(load=8.0), work._replace(workers=2)) == 10 * 2.0 + 2
+    trial = Trial(step=3.0, small_step=1.0, load=1.0, detect=0.5)
+    work = Work(batches=10, evaluated=4, share=0.5, workers=0)
+    assert seconds(trial, work) == 10 * (2 + 1) + 2
+    assert seconds(trial, work._replace(workers=2)) == 10 * 2 + 2
+    assert seconds(trial._replace(load=8.0), work._replace(workers=2)) == 10 * 4 + 2
 
 
 @pytest.mark.slow

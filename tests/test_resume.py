@@ -12,17 +12,26 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from lightning import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from glip_lightning import resume
 from glip_lightning.batching import GlobalBatch
 from glip_lightning.data.shapes import write_shapes
 from glip_lightning.datamodules import Shapes
+from glip_lightning.ema import EMA
 from glip_lightning.module import GLIPModule
 from glip_lightning.resume import LAST, Resumable
+from glip_lightning.schedules import Plateau
+from glip_lightning.selection import BestCheckpoint
+from glip_lightning.tuning import FullTuning
 
 EPOCHS = 3  # of 5 images / (1 image x 2 accumulated) = 3 steps, the last of one image only
+TRAINERS = (
+    {"max_steps": 8, "max_epochs": -1},
+    {"limit_train_batches": 4, "check_val_every_n_epoch": 2},
+    {"val_check_interval": 2},
+)
 COUNTS = {"train": 5, "valid": 2, "test": 2}
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["test_resume"])  # the imports once, not once per kill
@@ -39,19 +48,6 @@ class Run(NamedTuple):
     minutes: float = 0
     trainer: dict[str, Any] = {}  # noqa: RUF012
     ready: Connection | None = None
-
-
-class Plateau(GLIPModule):
-    """A learning rate that follows the metric: it changes after the last hook of an epoch."""
-
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
-        every = self.trainer.check_val_every_n_epoch or 1
-        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=0)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "monitor": "val/AP", "frequency": every},
-        }
 
 
 class Signals(Callback):
@@ -89,16 +85,16 @@ def die_while_writing(count: int) -> None:
     resume.os = type("os", (), {"fsync": staticmethod(fsync)})  # type: ignore[assignment]
 
 
-def train(run: Run) -> Plateau:
+def train(run: Run) -> GLIPModule:
     """Start the run, or go on from its last checkpoint."""
     torch.set_num_threads(1)
     seed_everything(0, verbose=False)
     data = Shapes(str(run.data), batch_size=2, min_sizes=(64, 96), max_size=128, test_size=64, workers=run.workers)
     data.prepare_data = lambda: None  # type: ignore[method-assign]
     data.images_per_device = 1
-    module = stochastic(Plateau("glip-nano", "random"))
-    best = ModelCheckpoint(run.folder, filename="best", monitor="val/AP", mode="max")
-    callbacks: list[Callback] = [EMAWeightAveraging(decay=0.9), GlobalBatch(), best]
+    schedule = Plateau(patience=0, factor=0.5)  # moves after the last hook of an epoch's training
+    module = stochastic(GLIPModule("glip-nano", "random", FullTuning(lr=1e-3, freeze_at=-1), schedule))
+    callbacks: list[Callback] = [EMA(decay=0.9), GlobalBatch(), BestCheckpoint(run.folder)]
     callbacks.append(Resumable(run.folder, run.minutes))
     if run.kill and run.kill[0] == "write":
         die_while_writing(run.kill[1])
@@ -197,6 +193,64 @@ def test_killed_runs_end_in_the_same_bits(tmp_path: Path, data: Path, whole: Pat
         assert live(Run(tmp_path, data, workers, kill)) == -signal.SIGKILL
     assert live(Run(tmp_path, data, workers)) == 0
     assert_same_end(whole, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_the_step(tmp_path: Path, data: Path, whole: Path, number: signal.Signals) -> None:
+    """Sent in the first of two accumulated batches; nothing was saved before."""
+    assert live(Run(tmp_path, data, send=("on_train_batch_start", 3, number), minutes=60)) == 1
+    stopped = last(tmp_path)
+    assert stopped["global_step"] == 2
+    assert (stopped["Shapes"]["epoch"], stopped["Shapes"]["batches"]) == (0, 4)
+    assert live(Run(tmp_path, data)) == 0
+    assert_same_end(whole, tmp_path)
+
+
+def test_a_signal_in_a_validation_ends_it_with_the_checkpoint_that_is_there(
+    tmp_path: Path, data: Path, whole: Path
+) -> None:
+    """Averaged weights stand in the model then, and must not be saved as the trained ones."""
+    send = ("on_validation_batch_start", 3, signal.SIGINT)
+    assert live(Run(tmp_path, data, send=send, minutes=60)) == 1
+    assert last(tmp_path)["global_step"] == 3  # of the end of the first epoch
+    assert live(Run(tmp_path, data)) == 0
+    assert_same_end(whole, tmp_path)
+
+
+def test_the_second_signal_ends_at_once_and_handlers_come_back(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in resume.SIGNALS]
+    callback = Resumable(tmp_path)
+    callback._listen()
+    os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    callback._unlisten()
+    assert [signal.getsignal(number) for number in resume.SIGNALS] == before
+
+
+def test_best_checkpoints_of_the_future_are_forgotten(tmp_path: Path) -> None:
+    """What was written after the point that the run goes on from, is unknown to it, or was cut off."""
+    best = ModelCheckpoint(tmp_path, filename="best", monitor="val/AP")
+    steps = {"best.ckpt": 3, "best-v1.ckpt": 9, "best-v2.ckpt": 2, "last.ckpt": 9, "other.ckpt": 9}
+    for name, step in steps.items():
+        torch.save({"global_step": step}, tmp_path / name)
+    (tmp_path / "best-v3.ckpt").write_bytes((tmp_path / "best.ckpt").read_bytes()[:100])
+    known = ("best.ckpt", "best-v1.ckpt", "best-v3.ckpt")
+    best.best_k_models = {str(tmp_path / name): torch.tensor(0.5) for name in known}
+    stale = [Path(path).name for path in resume._stale(best, step=5)]
+    assert sorted(stale) == ["best-v1.ckpt", "best-v2.ckpt", "best-v3.ckpt"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", TRAINERS, ids=str)
+def test_killed_runs_of_other_lengths(tmp_path: Path, data: Path, trainer: dict[str, Any]) -> None:
+    """Where Lightning's own counters go wrong: max_steps, fewer batches, other intervals of validation."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert live(Run(one, data, trainer=trainer)) == 0
+    for kill in (("on_train_batch_start", 4), ("on_validation_batch_start", 2), ("on_train_batch_start", 4)):
+        assert live(Run(two, data, kill=kill, trainer=trainer)) == -signal.SIGKILL
+    assert live(Run(two, data, trainer=trainer)) == 0
+    assert_same_end(one, two)
 
 
 @pytest.mark.slow

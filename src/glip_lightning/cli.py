@@ -90,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(verbs)
     _add_convert(verbs)
     _add_doctor(verbs)
+    _add_download(verbs)
     env = verbs.add_parser("env", help="versions, devices, reach of the Hub: the first thing of a bug report")
     env.set_defaults(verb=_env)
     return parser
@@ -135,6 +136,18 @@ def _add_doctor(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     doctor.set_defaults(verb=_doctor)
 
 
+def _add_download(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    download = verbs.add_parser("download", help="get tasks of ODinW; goes on where an interrupted download stopped")
+    download.add_argument("tasks", nargs="+", metavar="TASK", help="e.g. Raccoon, or odinw13, odinw35 for all of them")
+    download.add_argument(
+        "--root", default="data", metavar="DIR", help="what --data.root will be (default: %(default)s)"
+    )
+    download.add_argument(
+        "--mirror", metavar="URL", help="folder with the zip files (default: $GLIP_ODINW_MIRROR, else the official one)"
+    )
+    download.set_defaults(verb=_download)
+
+
 def _train(arguments: Sequence[str]) -> int:
     check_recipes(arguments)
     from .recipe import run
@@ -168,6 +181,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from .doctor import doctor
 
     return doctor(arguments.folder, arguments.detector, arguments.json)
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from .data.download import download
+
+    print(*download(arguments.tasks, arguments.root, arguments.mirror), sep="\n")
+    return 0
 
 
 def _env(_: argparse.Namespace) -> int:

@@ -145,14 +145,14 @@ class DetectionData(LightningDataModule, ABC):
     def state_dict(self) -> dict[str, int]:
         """The epoch that a resumed run begins in, and the batches of it that it need not see again."""
         assert self.trainer is not None
-        loop = self.trainer.fit_loop
-        epochs, plan_now = loop.epoch_progress.current, self.batch_plan()
+        loop, now = self.trainer.fit_loop, self.batch_plan()
+        epochs: Any = loop.epoch_progress.current  # Lightning's annotation is a base class without these counters
         begun = epochs.started > epochs.processed
         return {
             "epoch": epochs.processed,
             "batches": loop.epoch_loop.batch_progress.current.ready if begun else 0,
-            "per_device": plan_now.per_device,
-            "devices": plan_now.devices,
+            "per_device": now.per_device,
+            "devices": now.devices,
         }
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:

@@ -28,9 +28,10 @@ FIX = "lower data.images_per_device (the batch stays as it is) or data.min_sizes
 
 
 class Trial(NamedTuple):
-    """What was measured, in seconds, at the largest size; one device's part of a batch."""
+    """What was measured, in seconds, with one device's part of a batch."""
 
-    step: float  # forward and backward
+    step: float  # forward and backward at the largest size
+    small_step: float  # at the smallest size of the multi-scale set
     load: float  # reading the images
     detect: float  # evaluating one image
 
@@ -40,13 +41,12 @@ class Work(NamedTuple):
 
     batches: int
     evaluated: int  # images, over all validations
-    train_scale: float  # mean area of the multi-scale set over the largest
-    test_scale: float
+    share: float  # where the mean area of the multi-scale set lies: 0 smallest, 1 largest
     workers: int
 
 
 class Estimate(Callback):
-    """Two trial steps on a real batch of the largest size; no optimizer step, nothing logged or left behind.
+    """Two trial steps on a real batch of the largest size, one of the smallest; no optimizer step, nothing left.
 
     Skipped for runs of fewer than 20 steps and on resume. Other ranks take part without talking to each other
     but in the loss, so that none has to wait.
@@ -85,35 +85,36 @@ class Estimate(Callback):
 
 def seconds(trial: Trial, work: Work) -> float:
     """Length of a run. Without workers reading and computing alternate, with workers they overlap."""
-    step, load = trial.step * work.train_scale, trial.load * work.train_scale
-    batch = max(step, load / work.workers) if work.workers else step + load
-    return work.batches * batch + work.evaluated * trial.detect * work.test_scale
+    step = trial.small_step + work.share * (trial.step - trial.small_step)
+    batch = max(step, trial.load / work.workers) if work.workers else step + trial.load
+    return work.batches * batch + work.evaluated * trial.detect
 
 
 def _trial(trainer: Trainer, module: GLIPModule) -> Trial:
     loader = trainer.train_dataloader
     assert isinstance(loader, DataLoader)
+    sizes = module.data.train_transform.min_sizes
+
+    def read(size: int, count: int) -> Batch:
+        batch = first_images(loader, count, Transform((size,), module.data.max_size))
+        return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+
+    count = loader.batch_size or 1
     began = time.perf_counter()
-    batch = trainer.strategy.batch_to_device(largest_batch(loader, module.data), dataloader_idx=0)
+    batch = read(max(sizes), count)
     load = time.perf_counter() - began
     _reset_peak(module.device)
     step = [_timed_step(trainer, module, batch) for _ in range(2)][-1]  # the first one also warms up
-    query = encode_query(module.model, module.tokenizer, module.data.phrases())
-    began = time.perf_counter()
-    with torch.no_grad(), trainer.precision_plugin.val_step_context():
-        detect_images(module.model, batch["images"][:1], query, module.post)
-    _wait(module.device)
-    return Trial(step, load, time.perf_counter() - began)
+    small = _timed_step(trainer, module, read(min(sizes), count)) if min(sizes) < max(sizes) else step
+    return Trial(step, small, load, _timed_detection(trainer, module, read(module.data.test_size, 1)))
 
 
-def largest_batch(loader: DataLoader[Any], data: DetectionData) -> Batch:
-    """The first batch of the run, with every image at the largest training size."""
+def first_images(loader: DataLoader[Any], count: int, transform: Transform) -> Batch:
+    """A batch of the first ``count`` images of the run."""
     dataset: Any = copy.copy(loader.dataset)
-    transform = data.train_transform
-    dataset.transform = Transform((max(transform.min_sizes),), transform.max_size)
-    keys = itertools.islice(loader.sampler, loader.batch_size)
+    dataset.transform = transform
     collate: Any = loader.collate_fn
-    return collate([dataset[key] for key in keys])
+    return collate([dataset[key] for key in itertools.islice(loader.sampler, count)])
 
 
 def _timed_step(trainer: Trainer, module: GLIPModule, batch: Batch) -> float:
@@ -124,6 +125,16 @@ def _timed_step(trainer: Trainer, module: GLIPModule, batch: Batch) -> float:
     loss.backward()  # past DDP's wrapper: gradients are not exchanged
     _wait(module.device)
     module.zero_grad(set_to_none=True)
+    return time.perf_counter() - began
+
+
+def _timed_detection(trainer: Trainer, module: GLIPModule, batch: Batch) -> float:
+    query = encode_query(module.model, module.tokenizer, module.data.phrases())
+    _wait(module.device)
+    began = time.perf_counter()
+    with torch.no_grad(), trainer.precision_plugin.val_step_context():
+        detect_images(module.model, batch["images"], query, module.post)
+    _wait(module.device)
     return time.perf_counter() - began
 
 
@@ -157,10 +168,10 @@ def _work(trainer: Trainer, data: DetectionData, steps: float) -> Work | None:
     images = len(data.datasets.get("valid", ()))
     limit = trainer.limit_val_batches
     images = min(-(-images // trainer.world_size), limit) if isinstance(limit, int) else images * limit
-    sizes = data.train_transform.min_sizes
-    scale = sum(size**2 for size in sizes) / len(sizes) / max(sizes) ** 2
-    test_scale = (data.test_size / max(sizes)) ** 2
-    return Work(batches, int(validations * images), scale, test_scale, data.workers)
+    areas = [size**2 for size in data.train_transform.min_sizes]
+    span = max(areas) - min(areas)
+    share = (sum(areas) / len(areas) - min(areas)) / span if span else 1.0
+    return Work(batches, int(validations * images), share, data.workers)
 
 
 def _optimizer_bytes(module: GLIPModule, device: torch.device, trainer: Trainer) -> int:

@@ -53,6 +53,8 @@ class Resumable(Checkpoint):
         self._resumed = state_dict
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.ckpt_path:
+            self._resumed = {}  # of a checkpoint that an evaluation before this fit had read
         if self._resumed.get("done"):  # early stopping had ended the run
             trainer.should_stop = True
         if trainer.is_global_zero:
@@ -84,7 +86,15 @@ class Resumable(Checkpoint):
         if stop:
             self._stop(trainer)
 
-    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking and self._agree(trainer)[0]:
             self._stop(trainer)  # not saved: during validation an average may stand in the place of the weights
 
@@ -127,9 +137,8 @@ class Resumable(Checkpoint):
 
     def _is_last(self, trainer: Trainer) -> bool:
         """Whether the epoch that ends now is the last; ``FitLoop.done`` would change the counters."""
-        loop = trainer.fit_loop
-        epochs, steps = loop.epoch_progress.current.processed, trainer.global_step
-        limits = ((epochs, loop.max_epochs), (steps, trainer.max_steps))
+        epochs: Any = trainer.fit_loop.epoch_progress.current
+        limits = ((epochs.processed, trainer.max_epochs), (trainer.global_step, trainer.max_steps))
         return trainer.should_stop or any(limit not in (None, -1) and now >= limit for now, limit in limits)
 
     def _agree(self, trainer: Trainer) -> tuple[bool, bool]:
@@ -175,7 +184,7 @@ def between_epochs(trainer: Trainer) -> None:
     Left alone, a trainer with ``max_steps`` takes the epoch for unfinished and counts it twice.
     """
     loop = trainer.fit_loop
-    for progress in (loop.epoch_progress.total, loop.epoch_progress.current):
+    for progress in _counters(loop.epoch_progress):
         progress.ready = progress.started = progress.completed = progress.processed
     loop._restarting = loop.epoch_loop._restarting = loop.epoch_loop.val_loop._restarting = False
     loop._restart_stage = fit_loop.RestartStage.NONE
@@ -188,15 +197,20 @@ def within_epoch(trainer: Trainer) -> None:
     Left alone, they would skip that validation and, at the end of the epoch, the schedules that follow a metric.
     """
     loop, steps = trainer.fit_loop, trainer.fit_loop.epoch_loop
-    for progress in (loop.epoch_progress.total, loop.epoch_progress.current):
+    for progress in _counters(loop.epoch_progress):
         progress.processed = progress.completed = progress.started - 1
-    for progress in (steps.batch_progress.total, steps.batch_progress.current):
+    for progress in _counters(steps.batch_progress):
         progress.completed = progress.processed
     steps._batches_that_stepped += 1  # counts after the hook that saved
     loop._restarting = steps.val_loop._restarting = False
     loop._restart_stage = fit_loop.RestartStage.RESTARTED_MID_EPOCH
     steps._restart_stage = training_epoch_loop.RestartStage.RESTARTED_ON_LAST
     steps.val_loop._restart_stage = evaluation_loop.RestartStage.RESTARTED_MID_EVALUATION
+
+
+def _counters(progress: Any) -> tuple[Any, Any]:
+    """Lightning annotates them with a base class that lacks two of their four numbers."""
+    return progress.total, progress.current
 
 
 def forget_the_future(trainer: Trainer) -> None:
@@ -207,7 +221,8 @@ def forget_the_future(trainer: Trainer) -> None:
     for callback in trainer.checkpoint_callbacks:
         if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None:
             continue
-        stale = trainer.strategy.broadcast(_stale(callback, trainer.global_step) if trainer.is_global_zero else None)
+        stale = _stale(callback, trainer.global_step) if trainer.is_global_zero else []
+        stale = trainer.strategy.broadcast(stale)
         if trainer.is_global_zero:
             for path in stale:
                 Path(path).unlink()

@@ -216,7 +216,8 @@ def _indexes(folder: Path, groups: Mapping[Split, Sequence[Annotation]], finding
             for number, item in enumerate(group)
             for found in item.objects
         ]
-        indexes[split] = build_index(place, categories, images, boxes, source, findings)
+        where = place if place != folder else folder / "*.xml"
+        indexes[split] = build_index(where, categories, images, boxes, source, findings)
     return indexes
 
 

@@ -21,6 +21,7 @@ from .types import SPLITS, Split
 
 YAML_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASS_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "train/classes.txt", "train/labels/classes.txt")
+DEEPEST = 10  # levels of data.yaml
 OVERSHOOT = 0.01  # of the picture's side: coordinates beyond 0..1 by no more are rounding errors, and clipped
 FAULTS = {
     "label-numbers": ("lines that are neither 'class cx cy w h' nor 'class x y x y x y ...'", "correct or remove them"),
@@ -95,8 +96,7 @@ def _load(file: Path) -> dict[str, Any]:
 
     try:
         text = file.read_text(encoding="utf-8-sig")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ValueError("it has aliases (*name), which can grow without end")
+        _refuse_bombs(text)
         content = yaml.safe_load(text)
     except Exception as error:  # the constructors of PyYAML let all kinds of errors through
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -104,6 +104,17 @@ def _load(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{file}: holds {short(content)}; expected keys names, train, val, test")
     return content
+
+
+def _refuse_bombs(text: str) -> None:
+    """Raise ValueError for what takes PyYAML without end, and no description needs."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
+            raise ValueError("aliases (*name) and deep nesting are not read")
 
 
 def _names(config: Config, findings: Findings) -> dict[int, str]:
@@ -229,7 +240,8 @@ def _read_split(files: list[Path], labels: "_Labels", findings: Findings) -> Ind
         for label, (x1, y1, x2, y2) in labels.read(source.path(number)):
             box = (x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height)
             boxes.append(RawBox(number, label, box))
-    index = build_index(base, labels.categories, images, boxes, source, findings)
+    where = base if base != labels.folder else base / "*.txt"
+    index = build_index(where, labels.categories, images, boxes, source, findings)
     return replace(index, upright=torch.ones(len(index), dtype=torch.bool))  # also half turns and square photos
 
 
