@@ -27,11 +27,12 @@ def without(shapes: Path, target: Path, split: str) -> list[str]:
     """Options for a copy of the pictures that lacks a split."""
     shutil.copytree(shapes, target, ignore=shutil.ignore_patterns("*.txt", "*.pbtxt"))
     shutil.rmtree(target / split)
-    return ["--data", "CustomData", f"--data.root={target}", *SMALL]
+    return [f"--data.root={target}"]
 
 
 def options(shapes: Path, run: Path) -> list[str]:
-    return ["--config", str(DEMO), f"--data.root={shapes}", "--run", str(run), *SMALL, *SHORT]
+    data = ["--data", "CustomData", f"--data.root={shapes}"]
+    return ["--config", str(DEMO), *data, "--run", str(run), *SMALL, *SHORT]
 
 
 def go(verb: str, shapes: Path, run: Path, *more: str) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def test_no_shots_train_nothing(shapes: Path, tmp_path: Path, finished: Path) ->
 
 
 def test_torchrun_finds_the_folder_that_its_first_process_made(shapes: Path, tmp_path: Path) -> None:
-    config = ["--config", str(DEMO), f"--data.root={shapes}", *SMALL, *SHORT, "--trainer.max_epochs=1"]
+    config = ["--config", str(DEMO), "--data=CustomData", f"--data.root={shapes}", *SMALL, *SHORT]
     ddp = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "glip_lightning.cli"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

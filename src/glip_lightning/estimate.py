@@ -165,7 +165,7 @@ def _work(trainer: Trainer, data: DetectionData, steps: float) -> Work | None:
     if steps % (steps_per_epoch := -(-per_epoch // trainer.accumulate_grad_batches)) == 0:
         batches = int(steps / steps_per_epoch * per_epoch)  # the last step of an epoch may be a short one
     validations = batches // per_epoch // (trainer.check_val_every_n_epoch or 1)
-    images = len(data.datasets["valid"])
+    images = len(data.datasets.get("valid", ()))
     limit = trainer.limit_val_batches
     images = min(-(-images // trainer.world_size), limit) if isinstance(limit, int) else images * limit
     areas = [size**2 for size in data.train_transform.min_sizes]

@@ -245,7 +245,9 @@ def _wrong_value(fault: Fault, arguments: Sequence[str], options: Sequence[Optio
     choices = [choice for kind in wanted for choice in _choices(kind)]
     words = [word for kind in wanted if not _choices(kind) for word in [_word(kind)] if word]
     accept = _either([*words, *choices])
-    return f"{_place(fault, arguments, value)}: expected {accept}{meant(str(value), choices)}"
+    return (
+        f"{_place(fault, arguments, value)}: expected {accept}{meant(str(value), choices if len(choices) > 3 else ())}"
+    )
 
 
 def _either(words: Iterable[str]) -> str:
