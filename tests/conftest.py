@@ -40,3 +40,9 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real photos are not beside this checkout (../shared/data)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B takes a second per run; the tests of the loggers turn it on."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")

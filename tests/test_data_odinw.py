@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from glip_lightning.data.coco import CocoDetection
-from glip_lightning.data.odinw import ANNOTATIONS, find_task, get_task, split_files, tasks
+from glip_lightning.data.odinw import (
+    ANNOTATIONS,
+    FEWSHOT_SEEDS,
+    FEWSHOT_SHOTS,
+    fewshot_file,
+    find_task,
+    get_task,
+    split_files,
+    task_names,
+    tasks,
+)
 from glip_lightning.prompts import Phrase
 
 
@@ -18,6 +28,20 @@ def test_table() -> None:
         assert len(task.caption_prompt) in (0, len(task.categories))
         assert (task.odinw13_yaml is not None) == task.in_odinw13
         assert len(task.phrases()) == len(task.categories)
+        assert task.official_eval_split == ("minival" if "minival" in task.splits else "valid")
+        assert task.zip == task.dir.split("/")[0] + ".zip"
+
+
+def test_benchmarks() -> None:
+    assert task_names("odinw35") == list(tasks())
+    thirteen = [get_task(name) for name in task_names("odinw13")]
+    assert len(thirteen) == 13
+    assert all(get_task(task.short) == task for task in thirteen)  # each may be called by its short name
+    assert [task.short for task in thirteen if task.official_eval_split == "minival"] == [
+        "EgoHands",
+        "VehiclesOpenImages",
+    ]
+    assert len({get_task(name).zip for name in task_names("odinw35")}) == 32
 
 
 @pytest.mark.parametrize(
@@ -100,6 +124,27 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         split_files(tmp_path, "Raccoon", "test")
     with pytest.raises(ValueError, match="no split 'minival'; it has train, valid, test"):
         split_files(tmp_path, "Raccoon", "minival")
+
+
+@pytest.mark.parametrize("split, name", [("train", "train"), ("valid", "val")])
+def test_prepared_few_shot_lists(tmp_path: Path, split: str, name: str) -> None:
+    folder = place(tmp_path, f"odinw/Raccoon/Raccoon.v2-raw.coco/{split}/{ANNOTATIONS}").parent
+    with pytest.raises(FileNotFoundError, match=r"beside it: none\. .* shots 1, 3, 5, 10 and seeds 3, 30, 300"):
+        fewshot_file(tmp_path, "Raccoon", split, shots=1, seed=3)
+    for shots in FEWSHOT_SHOTS:
+        for seed in FEWSHOT_SEEDS:
+            file = place(folder, f"fewshot_{name}_shot{shots}_seed{seed}.json")
+            assert fewshot_file(tmp_path, "Raccoon", split, shots, seed) == (folder, file)
+    with pytest.raises(
+        FileNotFoundError, match=rf"fewshot_{name}_shot2_seed3\.json.*fewshot_{name}_shot10_seed30\.json"
+    ):
+        fewshot_file(tmp_path, "Raccoon", split, shots=2, seed=3)
+
+
+def test_prepared_lists_of_a_flat_task(tmp_path: Path) -> None:
+    folder = place(tmp_path, f"odinw/pistols/export/train_{ANNOTATIONS}").parent
+    file = place(folder, "fewshot_train_shot5_seed300.json")
+    assert fewshot_file(tmp_path, "pistols", "train", 5, 300) == (folder, file)
 
 
 @pytest.mark.parametrize("task", ["Raccoon", "Packages", "pothole", "BCCD", "ChessPieces"])

@@ -97,6 +97,10 @@ def test_sampler_resumes_within_an_epoch() -> None:
     assert len(resumed) == 10
     assert list(resumed) == list(whole)[4:]
     assert list(resumed) == list(whole)  # the next epoch is whole again
+    resumed.skip(10)
+    for sampler in (whole, resumed):
+        sampler.set_epoch(6)
+    assert list(resumed) == list(whole)  # also if nothing was left of the one before
     with pytest.raises(ValueError, match="cannot skip 11 of the 10"):
         resumed.skip(11)
 

@@ -17,22 +17,28 @@ FLOORS = (
     # second floor: what we do with a model
     ("pretrained", "predictor", "tuning"),
     # third floor: Lightning
-    ("module", "datamodules", "callbacks", "schedules", "selection", "divergence", "ema"),
+    [
+        *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
+        *("resume", "estimate", "pictures", "loggers", "result"),
+    ],
     # roof: programs
-    ("recipe", "predict", "doctor", "environment", "cli"),
+    ("messages", "recipe", "predict", "doctor", "environment", "cli"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "losses": {"assign"},
     "predictor": {"pretrained"},
+    "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
-    "callbacks": {"module", "datamodules"},
-    "cli": {"recipe", "predict", "doctor", "environment"},
+    "estimate": {"datamodules", "module"},
+    "loggers": {"module", "pictures"},
+    "result": {"module", "datamodules"},
+    "callbacks": {"module", "loggers", "pictures", "result", "resume"},
+    "recipe": {"messages"},
+    "cli": {"messages", "recipe", "predict", "doctor", "environment"},
 }
-ONLY_IN = {
-    "lightning": {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "recipe", "cli"},
-    "wandb": {"loggers"},
-}
+LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
+ONLY_IN = {"lightning": {*LIGHTNING, "loggers", "result", "recipe", "cli"}, "wandb": {"loggers"}}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

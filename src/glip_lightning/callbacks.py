@@ -1,45 +1,108 @@
-"""What a run leaves behind: pictures of predictions, the detector, and one result file."""
+"""What a run leaves behind, and what it shows while it works."""
 
+import itertools
 import json
-import math
-import subprocess
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.trainer.states import TrainerFn
 
-from . import boxes as box_ops
-from .data.types import Batch
-from .datamodules import DetectionData
-from .drawing import draw_boxes
+from .data.types import Batch, Split
 from .files import picture_names, replacing, write_text
+from .loggers import CarefulWandb, ContinuedCSV, close, describe, make_loggers
 from .module import GLIPModule
+from .pictures import show
 from .pretrained import RUN_DETECTOR, Task, save
-from .versions import versions
+from .result import groups_of, print_summary, result_of, without_nan
+from .resume import LAST, Resumable
 
+log = logging.getLogger(__name__)
+
+RUNS = Path("runs")
 RESULT_NAME = "result.json"
+RECIPE_NAME = "recipe.yaml"
+CHECKPOINTS = "checkpoints"
 
 
 class RunFolder(Callback):
-    """Keeps a run in its folder: after the test ``predictions/`` and ``result.json``, and if the run was a fit
-    ``detector/``, which ``glip predict`` uses."""
+    """Keeps a run in a folder of its own: ``recipe.yaml`` and loggers from the start, checkpoints, ``predictions/``,
+    and at the end ``result.json`` and, if something was trained, ``detector/``, which ``glip predict`` uses.
 
-    def __init__(self, folder: Path, recipe: Mapping[str, Any], pictures: int = 8, threshold: float = 0.5) -> None:
-        """``recipe`` is the checked configuration; pictures show detections from ``threshold`` on."""
-        self.folder, self.recipe = folder, recipe
+    The first process makes the folder once the data have been read, and tells it to the others.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        verb: str,
+        recipe: Mapping[str, Any],
+        command: str = "",
+        resuming: bool = False,
+        loggers: Sequence[Logger] = (),
+        wandb: bool = True,
+        pictures: int = 8,
+        threshold: float = 0.5,
+    ) -> None:
+        """
+        Args:
+            folder: None for ``runs/<data>-<number>``.
+            verb: ``fit``, ``validate`` or ``test``.
+            recipe: the checked configuration, complete; ``command`` the command line. Both are for the result.
+            resuming: whether the folder may hold an unfinished run.
+            loggers: those named in the recipe; ``wandb`` is for runs without any.
+            pictures: so many evaluated images are drawn, with detections from score ``threshold`` on.
+        """
+        if folder is not None:
+            check_free(folder, resuming)
+        self._given, self.verb, self.recipe, self.command = folder, verb, recipe, command
+        self._named, self._wandb = loggers, wandb
         self.pictures, self.threshold = pictures, threshold
+        self._folder: Path | None = None
         self._fitted = False
+        self._groups: list[dict[str, Any]] = []
         self._drawn: list[Path] = []
         self._started = time.monotonic()
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._fitted = True
+    @property
+    def folder(self) -> Path:
+        assert self._folder is not None, "the folder is there once the trainer is set up"
+        return self._folder
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._drawn = []
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._folder is not None or not isinstance(pl_module, GLIPModule):
+            return
+        label = pl_module.data.label
+        folder = (self._given or claim_folder(RUNS, label)) if trainer.is_global_zero else None
+        self._folder = folder = trainer.strategy.broadcast(folder)
+        assert folder is not None
+        if trainer.is_global_zero:
+            write_text(folder / RECIPE_NAME, yaml.safe_dump(dict(self.recipe), sort_keys=False, allow_unicode=True))
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(folder / CHECKPOINTS)
+            elif isinstance(callback, Resumable):
+                callback.path = folder / CHECKPOINTS / LAST
+        trainer.loggers = make_loggers(folder, label, self._named, self._wandb and trainer.is_global_zero)
+        if not trainer.is_global_zero:
+            return
+        train = pl_module.data.datasets.get("train")
+        chosen = train.image_ids if train else []
+        describe(trainer.loggers, {"recipe": self.recipe, "image_ids": chosen, "classes": pl_module.data.class_names})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._fitted = True
+        self._groups = groups_of(trainer)
+        for logger in trainer.loggers:
+            if isinstance(logger, ContinuedCSV) and trainer.is_global_zero:
+                logger.forget_from(trainer.global_step)
 
     def on_test_batch_end(
         self,
@@ -50,88 +113,110 @@ class RunFolder(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if trainer.is_global_zero and isinstance(pl_module, GLIPModule):
-            for i, found in enumerate(outputs["detections"]):
-                if len(self._drawn) < self.pictures:
-                    self._draw(batch, i, found, pl_module.data)
+        self._draw(trainer, pl_module, outputs, batch, "test")
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero or not isinstance(pl_module, GLIPModule):
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """What is drawn where there is no test split."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._draw(trainer, pl_module, outputs, batch, "valid")
+
+    def _draw(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, split: Split) -> None:
+        if not trainer.is_global_zero or not isinstance(module, GLIPModule):
+            return
+        if split == "valid" and self.verb == "fit" and len(module.data.datasets.get("test", ())):
+            return
+        for i, found in enumerate(outputs["detections"][: self.pictures - len(self._drawn)]):
+            shown = show(batch, i, found, module.data.datasets[split], self.threshold)
+            self._drawn.append(Path(shown.name))
+            *_, name = picture_names(self._drawn)
+            with replacing(self.folder / "predictions" / name) as fresh:
+                shown.drawn().save(fresh, format="JPEG", quality=92)
+
+    def finish(self, trainer: Trainer, module: GLIPModule) -> None:
+        """After the last evaluation: the detector if it was trained, the result and its summary."""
+        if not trainer.is_global_zero:
             return
         if self._fitted:
-            data = pl_module.data
+            data = module.data
             task = Task(tuple(data.phrases()), (data.test_size, data.max_size))
-            save(pl_module.model, pl_module.tokenizer, self.folder / RUN_DETECTOR, task)
-        result = _without_nan(self._result(trainer, pl_module))
-        write_text(self.folder / RESULT_NAME, json.dumps(result, indent=2, allow_nan=False))
-
-    def _draw(self, batch: Batch, i: int, found: Mapping[str, Tensor], data: DetectionData) -> None:
-        dataset = data.datasets["test"]
-        names = data.class_names
-        keep = found["scores"] >= self.threshold
-        labels = [names[k] for k in found["labels"][keep].tolist()]
-        height, width = batch["original_sizes"][i]
-        scale_h, scale_w = height / batch["images"][i].shape[1], width / batch["images"][i].shape[2]
-        picture = draw_boxes(
-            dataset.picture(dataset.index.find(batch["image_ids"][i])),
-            found["boxes"][keep].tolist(),
-            labels,
-            found["scores"][keep].tolist(),
-            truth=box_ops.to_outside(batch["boxes"][i].cpu(), scale_w, scale_h).tolist(),
-            classes=names,
-        )
-        self._drawn.append(Path(batch["names"][i]))
-        *_, name = picture_names(self._drawn)
-        with replacing(self.folder / "predictions" / name) as fresh:
-            picture.save(fresh, quality=92)
-
-    def _result(self, trainer: Trainer, module: GLIPModule) -> dict[str, Any]:
-        """Everything that is needed to repeat the run, and what it reached."""
-        data = module.data
-        train = data.datasets.get("train")
-        return {
+            save(module.model, module.tokenizer, self.folder / RUN_DETECTOR, task)
+        result = {
+            "command": self.command,
+            "verb": self.verb,
+            "fitted": self._fitted,
             "recipe": self.recipe,
-            "detector": module.detector,
-            "weights": module.origin,
-            "data": data.label,
-            "classes": data.class_names,
-            "phrases": [phrase._asdict() for phrase in data.phrases()],
-            "image_ids": train.image_ids if train else None,
-            "boxes_left_out": {reason: int(mask.sum()) for reason, mask in train.index.dropped().items()}
-            if train
-            else None,
-            "seed": {"data": data.seed, "training": self.recipe.get("seed_everything")},
-            "steps": trainer.global_step,
-            "parameters": sum(p.numel() for p in module.model.parameters()),
-            "trainable": sum(p.numel() for p in module.model.parameters() if p.requires_grad),
+            "seed": {"data": module.data.seed, "training": self.recipe.get("seed_everything")},
+            "groups": self._groups,
             "seconds": round(time.monotonic() - self._started, 1),
-            "device": str(trainer.strategy.root_device),
-            "metrics": module.results,
-            "best_epoch": module.best_epoch,
-            "versions": versions(),
-            "git": git_commit(),
+            **result_of(trainer, module),
         }
+        pictures = sorted((self.folder / "predictions").glob("*.jpg"))
+        logs = [str(self.folder / "logs" / "metrics.csv")]
+        logs += [f"{self.folder / 'wandb'} (W&B)" for x in trainer.loggers if isinstance(x, CarefulWandb)]
+        close(trainer.loggers)
+        write_text(self.folder / RESULT_NAME, json.dumps(without_nan(result), indent=2, allow_nan=False))
+        print_summary(result, self.folder, pictures, logs)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Say with the error where things lie and how to go on."""
+        close(trainer.loggers, status=1)
+        if self._folder is None or not trainer.is_global_zero:
+            return
+        exception.add_note(f"what there is so far lies in {self.folder}")
+        if (self.folder / CHECKPOINTS / LAST).is_file():
+            exception.add_note(f"go on with: glip fit --resume {self.folder}")
 
 
-def git_commit() -> str | None:
-    """Commit of the checkout that the package runs from, with ``+`` if it was changed; None elsewhere."""
-    try:
-        _git("ls-files", "--error-unmatch", Path(__file__).name)  # not an environment inside a foreign checkout
-        commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", ".")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{commit}+" if changed else commit
+def claim_folder(parent: Path, label: str) -> Path:
+    """Make ``parent/label-001`` or the first number after it that nobody has."""
+    for number in itertools.count(1):
+        folder = parent / f"{label}-{number:03}"
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError("counting ends")
 
 
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+def check_free(folder: Path, resuming: bool) -> None:
+    """An error if ``folder`` holds a run already, unless that is unfinished and gone on with."""
+    if (folder / RESULT_NAME).exists():
+        raise FileExistsError(f"--run {folder}: holds a finished run; choose another folder or remove it")
+    if (folder / RECIPE_NAME).exists() and not resuming:
+        raise FileExistsError(
+            f"--run {folder}: holds an unfinished run; go on with it (glip fit --resume {folder}), "
+            "choose another folder or remove it"
+        )
 
 
-def _without_nan(value: Any) -> Any:
-    """What no box defines is null in JSON: most readers refuse a bare NaN."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(x) for key, x in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(x) for x in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+class Progress(RichProgressBar):
+    """Lightning's bar without the logger's version number."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class Lines(Callback):
+    """One line per validation where no terminal shows a bar; per epoch where nothing is validated."""
+
+    def __init__(self) -> None:
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = not trainer.sanity_checking
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and (self._validated or not trainer.val_dataloaders):
+            metrics = {name: float(x) for name, x in trainer.progress_bar_metrics.items()}
+            shown = ", ".join(f"{name} {x:.3f}" for name, x in metrics.items())
+            log.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs or "?", shown)
+        self._validated = False

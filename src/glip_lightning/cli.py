@@ -2,12 +2,16 @@
 
 import argparse
 import logging
+import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from . import __version__
+from .messages import WrongUsage, check_recipes, meant, translate
 
 TRAINING = {
     "fit": "train by a recipe, test the best weights, keep the detector",
@@ -17,7 +21,7 @@ TRAINING = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 is success, 1 a failure that was explained, 2 a wrong command line."""
+    """Run one verb; 0 is success, 1 a failure that was explained, 2 a wrong command line, 130 an interruption."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _show_log()
     parsed = None
@@ -25,11 +29,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed = build_parser().parse_args(arguments)
     try:
         return _train(arguments) if parsed is None else parsed.verb(parsed)
-    except (OSError, ValueError) as error:
-        if not _explained(error):
+    except WrongUsage as error:
+        _say(f"{error}\n  glip {arguments[0]} --help lists the options")
+        return 2
+    except KeyboardInterrupt as stop:
+        _say("interrupted", stop)
+        return 130
+    except Exception as error:
+        message = translate(error) or (str(error) if _explained(error) else None)
+        if message is None:
             raise
-        print(f"glip: {error}", file=sys.stderr)
+        _say(message, error)
         return 1
+
+
+def _say(message: str, error: BaseException | None = None) -> None:
+    """The message and the notes of the error on stderr, once for all processes of a run."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        for line in (f"glip: {message}", *(f"  {note}" for note in getattr(error, "__notes__", ()))):
+            print(line, file=sys.stderr)
 
 
 def _show_log() -> None:
@@ -43,14 +61,26 @@ def _show_log() -> None:
 
 def _explained(error: BaseException) -> bool:
     """Whether the message says all: it names a file, or the error is one of ours. Others keep their traceback."""
+    if not isinstance(error, OSError | ValueError):
+        return False
     if isinstance(error, OSError) and error.filename:
         return True
     frames = traceback.extract_tb(error.__traceback__)
     return Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in a line what is wrong, not all that could be right."""
+
+    def error(self, message: str) -> NoReturn:
+        if found := re.match(r"argument VERB: invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            verbs = found[2].replace("'", "").split(", ")
+            message = f"{found[1]}: no such verb{meant(found[1], verbs)}"
+        self.exit(2, f"glip: {message}\n  {self.prog} --help lists what there is\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="glip", description="Fine-tune GLIP, the detector that understands words, on your own images."
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -60,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(verbs)
     _add_convert(verbs)
     _add_doctor(verbs)
+    _add_download(verbs)
     env = verbs.add_parser("env", help="versions, devices, reach of the Hub: the first thing of a bug report")
     env.set_defaults(verb=_env)
     return parser
@@ -105,7 +136,20 @@ def _add_doctor(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     doctor.set_defaults(verb=_doctor)
 
 
+def _add_download(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    download = verbs.add_parser("download", help="get tasks of ODinW; goes on where an interrupted download stopped")
+    download.add_argument("tasks", nargs="+", metavar="TASK", help="e.g. Raccoon, or odinw13, odinw35 for all of them")
+    download.add_argument(
+        "--root", default="data", metavar="DIR", help="what --data.root will be (default: %(default)s)"
+    )
+    download.add_argument(
+        "--mirror", metavar="URL", help="folder with the zip files (default: $GLIP_ODINW_MIRROR, else the official one)"
+    )
+    download.set_defaults(verb=_download)
+
+
 def _train(arguments: Sequence[str]) -> int:
+    check_recipes(arguments)
     from .recipe import run
 
     run(arguments)
@@ -137,6 +181,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from .doctor import doctor
 
     return doctor(arguments.folder, arguments.detector, arguments.json)
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from .data.download import download
+
+    print(*download(arguments.tasks, arguments.root, arguments.mirror), sep="\n")
+    return 0
 
 
 def _env(_: argparse.Namespace) -> int:

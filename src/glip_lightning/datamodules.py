@@ -1,6 +1,7 @@
 """Data sets as Lightning takes them: where the splits are, what their classes are called, how they are batched."""
 
 import logging
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Any, Literal, cast
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from .batching import BatchPlan, check_applied, plan
 from .data.checks import check_splits
 from .data.coco import read_coco
 from .data.collate import Collate, Encoder
@@ -39,6 +41,7 @@ class DetectionData(LightningDataModule, ABC):
     """
 
     label = "data"  # names the run's folder
+    images_per_device: int | None = None  # how many images of a batch are in one device at once; None: all its share
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class DetectionData(LightningDataModule, ABC):
         self.test_transform = Transform((test_size,), max_size)
         self.datasets: dict[Split, DetectionDataset] = {}
         self.findings = Findings()
+        self._position: dict[str, int] = {}  # where the next training data starts, if a checkpoint said so
 
     @abstractmethod
     def read(self, findings: Findings) -> dict[Split, Index]:
@@ -120,10 +124,50 @@ class DetectionData(LightningDataModule, ABC):
             log.warning("%s: fewer than %d images show %s", index.where, self.shots, ", ".join(rare))
         return index.select(chosen.images)
 
+    def batch_plan(self) -> BatchPlan:
+        """How ``batch_size``, the global batch, is spread over the devices of the trainer."""
+        assert self.trainer is not None
+        return plan(self.batch_size, self.trainer.world_size, self.images_per_device)
+
     def train_dataloader(self) -> DataLoader[Any]:
+        assert self.trainer is not None
         if "train" not in self.datasets:
             raise DataError(f"{self.label}: there is no train split to train on")
-        return self._loader("train", self.batch_size, shuffle=True)
+        batches = self.batch_plan()
+        check_applied(batches, self.trainer)
+        loader = self._loader("train", batches.per_device, shuffle=True)
+        sampler = cast(EpochSampler, loader.sampler)
+        position, self._position = self._position, {}
+        sampler.set_epoch(position.get("epoch", 0))  # before workers ask for the first images
+        sampler.skip(min(position.get("batches", 0) * batches.per_device, len(sampler)))
+        return loader
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch that a resumed run begins in, and the batches of it that it need not see again."""
+        assert self.trainer is not None
+        loop, now = self.trainer.fit_loop, self.batch_plan()
+        epochs: Any = loop.epoch_progress.current  # Lightning's annotation is a base class without these counters
+        begun = epochs.started > epochs.processed
+        return {
+            "epoch": epochs.processed,
+            "batches": loop.epoch_loop.batch_progress.current.ready if begun else 0,
+            "per_device": now.per_device,
+            "devices": now.devices,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        assert self.trainer is not None
+        if self.trainer.state.fn != "fit":  # the same checkpoint may be read for its weights only
+            return
+        now = self.batch_plan()
+        then = state_dict["devices"], state_dict["per_device"]
+        if state_dict["batches"] and then != (now.devices, now.per_device):
+            raise ValueError(
+                f"the checkpoint lies within epoch {state_dict['epoch']}, {then[0]} devices x {then[1]} images; "
+                f"this run has {now.devices} x {now.per_device}: resume with the same devices, data.batch_size and "
+                "data.images_per_device, or from a checkpoint between two epochs"
+            )
+        self._position = state_dict
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         return self._evaluated("valid")
@@ -146,6 +190,7 @@ class DetectionData(LightningDataModule, ABC):
             collate_fn=Collate(self._tokenizer(), self.phrases(), self.seed or 0),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            worker_init_fn=_ignore_interrupt,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
@@ -153,6 +198,11 @@ class DetectionData(LightningDataModule, ABC):
         """The detector's: captions are tokenised for whatever model the trainer has."""
         assert self.trainer is not None
         return cast(Encoder, self.trainer.lightning_module.tokenizer)
+
+
+def _ignore_interrupt(_: int) -> None:
+    """Ctrl-C reaches every process of the terminal, but the step that is to be finished still needs its images."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class ODinW(DetectionData):

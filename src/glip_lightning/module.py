@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from .data.dataset import DetectionDataset
+from .data.sampler import step_seed
 from .data.types import Batch
 from .datamodules import DetectionData
 from .evaluation.coco import CocoEvaluator
@@ -113,6 +115,11 @@ class GLIPModule(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "reduce_on_plateau": False},
         }
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Makes dropout a function of (seed, epoch, batch, rank): a resumed run draws what it would have drawn."""
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # of seed_everything
+        torch.manual_seed(step_seed(seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])

@@ -1,27 +1,36 @@
 """A recipe file -> checked configuration -> a run in a folder of its own."""
 
-import itertools
 import logging
-import os
+import shlex
+import sys
 import warnings
+from argparse import ArgumentError
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.loggers import Logger
 
-from .callbacks import RESULT_NAME, RunFolder
+from . import divergence, ema  # noqa: F401 - a recipe may name their classes without the path
+from .batching import GlobalBatch
+from .callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME, Lines, Progress, RunFolder
 from .datamodules import DetectionData
+from .estimate import Estimate
+from .loggers import SamplePictures
+from .messages import Option, WrongUsage, explain
 from .module import GLIPModule
+from .resume import LAST, Resumable
+from .selection import BestCheckpoint
 
-RUNS = Path("runs")
-FOLDER_VARIABLE = "GLIP_RUN_FOLDER"
+log = logging.getLogger(__name__)
+
+NOT_KEPT = ("config", "run", "resume", "ckpt_path")  # belong to one start, not to the recipe
+VERBS = ("fit", "validate", "test")
 
 
 class GLIPCLI(LightningCLI):
@@ -32,80 +41,152 @@ class GLIPCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        return {verb: names for verb, names in LightningCLI.subcommands().items() if verb != "predict"}
+        ours = {verb: names for verb, names in LightningCLI.subcommands().items() if verb != "predict"}
+        return {verb: names | {"verbose"} for verb, names in ours.items()}  # the summary is ours
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
             "--run", type=str, default=None, help="folder for all that the run leaves (default: runs/<data>-<number>)"
         )
+        parser.add_argument(
+            "--resume", type=str, default=None, metavar="RUN", help="fit only: go on with the interrupted run in RUN"
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.arguments: list[str] = list(args)
+        verb = self.arguments[0]
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            actions = self._parser(verb)._actions
+            options = [Option(action.dest, getattr(action, "_typehint", None)) for action in actions]
+            raise WrongUsage(explain(str(error), self.arguments, options, verb)) from None
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError) as error:
+            raise _first_cause(error) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        self.folder = self._folder()
         given = self.config_init[f"{self.subcommand}.trainer"]
-        callbacks = [given.callbacks] if isinstance(given.callbacks, Callback) else list(given.callbacks or [])
-        recipe = yaml.safe_load(self.parser.dump(self.config))[self.subcommand]
-        callbacks.append(RunFolder(self.folder, recipe))
+        named = _listed(given.logger, Logger)
+        callbacks = _listed(given.callbacks, Callback)
+        self.run_folder = self._run_folder(named, wandb=given.logger is not False)
+        callbacks.append(self.run_folder)
+        if given.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.append(Progress() if sys.stdout.isatty() else Lines())
+            kwargs["enable_progress_bar"] = sys.stdout.isatty()
         if self.subcommand == "fit":
-            folder = self.folder / "checkpoints"
-            self.best = ModelCheckpoint(folder, filename="best", monitor="val/AP", mode="max")
-            last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True)  # to resume from
-            callbacks += [self.best, last]
-        if given.logger in (None, True):
-            kwargs["logger"] = CSVLogger(self.folder, name="", version="logs")
-        return super().instantiate_trainer(default_root_dir=str(self.folder), callbacks=callbacks, **kwargs)
+            self.best = BestCheckpoint()
+            callbacks += [GlobalBatch(), Estimate(), LearningRateMonitor(), SamplePictures()]
+            callbacks += [self.best, Resumable(CHECKPOINTS)]  # in the folder that RunFolder finds
+        root = {"default_root_dir": str(given.default_root_dir or Path.cwd())}
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, logger=named or False, **root, **kwargs)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise ValueError(f"trainer: {error}") from None
 
-    def _folder(self) -> Path:
-        """The folder of the run. Processes that this one starts take it from the environment."""
-        given = self.config[f"{self.subcommand}.run"] or (os.environ.get(FOLDER_VARIABLE) if _rank() else None)
-        if given is None and _rank():
-            raise ValueError("--run: give the run's folder where processes are started from outside (torchrun, SLURM)")
-        folder = claim_folder(RUNS, self.datamodule.label) if given is None else Path(given)
-        if (folder / RESULT_NAME).exists():
-            raise FileExistsError(f"--run {folder}: holds a finished run; choose another folder or remove it")
-        os.environ[FOLDER_VARIABLE] = str(folder)
-        return folder
+    def _run_folder(self, named: list[Logger], wandb: bool) -> RunFolder:
+        config = self.config[str(self.subcommand)]
+        folder = Path(config.run) if config.run else None
+        checkpoint = config.get("ckpt_path")
+        recipe = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
+        return RunFolder(
+            folder,
+            str(self.subcommand),
+            {key: value for key, value in recipe.items() if key not in NOT_KEPT},
+            shlex.join(["glip", *self.arguments]),
+            resuming=bool(folder and checkpoint and Path(checkpoint).resolve().is_relative_to(folder.resolve())),
+            loggers=named,
+            wandb=wandb,
+        )
+
+    def fit(self, **kwargs: Any) -> None:
+        if self.datamodule.shots == 0:
+            log.info("data.shots 0: nothing is trained, the starting weights are evaluated")
+        else:
+            self.trainer.fit(**kwargs)
 
     def after_fit(self) -> None:
         """Validate and test the weights of the best ``val/AP``; the last ones where nothing was validated."""
         self.model.best_epoch = None
         best = self.best.best_model_path or None
         self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
-        self.trainer.test(self.model, datamodule=self.datamodule)  # the weights that validate has loaded
-        metrics = self.model.results["test"]
-        if self.trainer.is_global_zero:
-            print(
-                f"AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {metrics['images']} test images\n"
-                f"run      {self.folder}\npictures {self.folder / 'predictions'}\n"
-                f"next     glip predict PHOTO --detector {self.folder}"
-            )
+        self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)  # what validate has loaded
+        self.run_folder.finish(self.trainer, self.model)
+
+    def validate(self, **kwargs: Any) -> None:
+        self.trainer.validate(**kwargs, verbose=False)
+        self.run_folder.finish(self.trainer, self.model)
+
+    def test(self, **kwargs: Any) -> None:
+        self.trainer.test(**kwargs, verbose=False)
+        self.run_folder.finish(self.trainer, self.model)
 
 
-def claim_folder(parent: Path, label: str) -> Path:
-    """Make ``parent/label-001`` or the first number after it that nobody has."""
-    for number in itertools.count(1):
-        folder = parent / f"{label}-{number:03}"
-        with suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            return folder
-    raise AssertionError("counting ends")
+def _listed(given: Any, kind: type) -> list[Any]:
+    """One, several or none (also true and false) as a list."""
+    return [given] if isinstance(given, kind) else list(given) if isinstance(given, list | tuple) else []
 
 
-def _rank() -> int:
-    return getattr(rank_zero_only, "rank", None) or 0
+def _first_cause(error: BaseException) -> BaseException:
+    """What jsonargparse has wrapped into its paragraph about the ways in which a value could have been right."""
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = cause
+    if isinstance(error, ModuleNotFoundError) and "tensorboard" in str(error):
+        return ValueError("trainer.logger: TensorBoard is not installed: pip install 'glip-lightning[tensorboard]'")
+    return error
+
+
+def resumed(arguments: Sequence[str]) -> list[str]:
+    """``fit --resume RUN`` as what it stands for: the run's recipe, its folder and its last checkpoint."""
+    joined = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--resume=") else [a])]
+    if "--resume" not in joined:
+        return list(arguments)
+    place = joined.index("--resume")
+    others = [*joined[1:place], *joined[place + 2 :]]
+    if joined[0] != "fit":
+        raise WrongUsage("--resume: goes on with a training, glip fit --resume RUN")
+    if len(joined) < place + 2:
+        raise WrongUsage("--resume: a value is missing, the folder of the interrupted run")
+    if taken := [a for a in others if a.split("=")[0] in ("--run", "--config", "-c", "--ckpt_path")]:
+        raise WrongUsage(f"{taken[0]}: not together with --resume, which takes it from the run")
+    run = Path(joined[place + 1])
+    recipe, last = run / RECIPE_NAME, run / CHECKPOINTS / LAST
+    if not recipe.is_file():
+        raise FileNotFoundError(f"--resume {run}: no {RECIPE_NAME} in it, this is not the folder of a run")
+    again = f"glip fit --config {recipe}"
+    if (run / RESULT_NAME).exists():
+        raise FileExistsError(f"--resume {run}: this run is finished; {again} starts another one like it")
+    if not last.is_file():
+        raise FileNotFoundError(f"--resume {run}: there is no {last}, nothing was saved yet; {again} starts anew")
+    return ["fit", "--config", str(recipe), "--run", str(run), "--ckpt_path", str(last), *others]
 
 
 def run(arguments: Sequence[str]) -> GLIPCLI:
     """Run ``fit``, ``validate`` or ``test`` with the arguments of the command line."""
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # we pass what we were given
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # raised inside lightning 2.6 on every fit
+    warnings.filterwarnings("ignore", message="The number of training batches")  # few shots are few batches
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # there is a check of our own
+    warnings.filterwarnings("ignore", message="Experiment logs directory")  # ours continues what is there
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements among the news
-    return GLIPCLI(
-        GLIPModule,
-        DetectionData,
-        subclass_mode_data=True,
-        args=list(arguments),
-        auto_configure_optimizers=False,
-        save_config_callback=None,
-        trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
-        seed_everything_default=0,
-    )
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    strict = {"exit_on_error": False, "allow_abbrev": False}
+    try:
+        return GLIPCLI(
+            GLIPModule,
+            DetectionData,
+            subclass_mode_data=True,
+            args=resumed(arguments),
+            auto_configure_optimizers=False,
+            save_config_callback=None,
+            trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
+            seed_everything_default=0,
+            parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
+        )
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise stop.__context__ from None
+        raise

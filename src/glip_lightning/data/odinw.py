@@ -1,7 +1,8 @@
 """The 35 tasks of ODinW: their names, classes and prompts, and where a download keeps their files.
 
 ``assets/odinw35.json`` holds the facts of the official configurations (microsoft/GLIP configs/odinw_35 and,
-where the 13-task benchmark differs, configs/odinw_13); annotation files are relative to a task's folder.
+where the 13-task benchmark differs, configs/odinw_13); annotation files are relative to a task's folder, and
+in that same folder as their images.
 """
 
 import difflib
@@ -17,7 +18,11 @@ TABLE = Path(__file__).parent.parent / "assets" / "odinw35.json"
 ANNOTATIONS = "annotations_without_background.json"
 """The annotation file of every split folder; a few flat tasks put ``train_`` etc. before it."""
 
+FEWSHOT_SHOTS, FEWSHOT_SEEDS = (1, 3, 5, 10), (3, 30, 300)
+"""What the official prepared lists of images exist for, at every task and every split but test."""
+
 Yaml = Literal["odinw_13", "odinw_35"]
+Benchmark = Literal["odinw13", "odinw35"]
 
 
 class SplitFiles(NamedTuple):
@@ -30,7 +35,9 @@ class ODinWTask(NamedTuple):
 
     name: str  # official, e.g. "Raccoon_Raccoon.v2-raw.coco"
     dir: str  # below the folder "odinw" of a download
+    zip: str  # official file; the variants of a task share one, which holds the first folder of ``dir``
     splits: Mapping[str, str]  # train, valid, test and sometimes minival -> annotation file in dir
+    official_eval_split: str  # what the official runs select models on: minival where there is one, else valid
     categories: list[str]
     caption_prompt: list[Mapping[str, str]]  # prefix, name, suffix of each class; empty: the plain names
     in_odinw13: bool
@@ -56,6 +63,11 @@ def tasks() -> dict[str, ODinWTask]:
     """All tasks by their official names."""
     rows = json.loads(TABLE.read_text(encoding="utf-8"))
     return {row["name"]: ODinWTask(**row) for row in rows}
+
+
+def task_names(benchmark: Benchmark) -> list[str]:
+    """The official names of the 13 or 35 tasks of a benchmark, in the order of the table."""
+    return [task.name for task in tasks().values() if task.in_odinw13 or benchmark == "odinw35"]
 
 
 def get_task(name: str) -> ODinWTask:
@@ -118,3 +130,21 @@ def split_files(root: str | Path, task: str, split: str) -> SplitFiles:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: the {split} annotations of ODinW task {task!r} are not there")
     return SplitFiles(file.parent, file)
+
+
+def fewshot_file(root: str | Path, task: str, split: str, shots: int, seed: int) -> SplitFiles:
+    """The official prepared list: a COCO file of the chosen images of ``split``, beside the split's own file."""
+    image_dir, annotation_file = split_files(root, task, split)
+    file = annotation_file.with_name(f"fewshot_{split.replace('valid', 'val')}_shot{shots}_seed{seed}.json")
+    if not file.is_file():
+        there = sorted(path.name for path in annotation_file.parent.glob("fewshot_*.json"))
+        raise FileNotFoundError(
+            f"{file}: no such prepared list of ODinW task {task!r}; beside it: {', '.join(there) or 'none'}. Official "
+            f"ones are for shots {_listed(FEWSHOT_SHOTS)} and seeds {_listed(FEWSHOT_SEEDS)} of every split but test; "
+            "use one of them, or choose images without the prepared lists"
+        )
+    return SplitFiles(image_dir, file)
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers))

@@ -23,7 +23,7 @@ class KeyedSample(Sample):
     index: int
 
 
-STREAMS = {"order": 1, "view": 2, "caption": 3}  # not 0: numpy takes [seed, epoch, 0] for [seed, epoch]
+STREAMS = {"order": 1, "view": 2, "caption": 3, "step": 4}  # not 0: numpy takes [seed, epoch, 0] for [seed, epoch]
 
 
 def random_stream(
@@ -31,6 +31,11 @@ def random_stream(
 ) -> np.random.Generator:
     """A generator of its own for each purpose, seed, epoch and image."""
     return np.random.default_rng([STREAMS[stream], seed, epoch, index])
+
+
+def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
+    """What torch is seeded with before a training batch, so that dropout needs no state in a checkpoint."""
+    return int(np.random.default_rng([STREAMS["step"], seed, epoch, batch, rank]).integers(2**63))
 
 
 class EpochSampler(Sampler[Key]):
@@ -53,6 +58,8 @@ class EpochSampler(Sampler[Key]):
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next iteration; Lightning calls this before each."""
+        if epoch != self.epoch:
+            self._skip = 0  # an epoch whose keys were all seen may never have been iterated
         self.epoch = epoch
 
     def skip(self, count: int) -> None:

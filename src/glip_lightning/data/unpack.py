@@ -1,0 +1,116 @@
+"""Zip files from elsewhere: unpacked without leaving their folder, and to no more than they declare."""
+
+import lzma
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
+
+CHUNK = 1 << 20
+MAX_RATIO = 100  # unpacked to packed bytes: pictures give 1 to 2, annotation files up to 20
+
+BROKEN = (
+    zipfile.BadZipFile,
+    *(zlib.error, lzma.LZMAError, EOFError, NotImplementedError, struct.error, UnicodeDecodeError),
+    *(FileExistsError, NotADirectoryError),  # a file where another member has a folder
+)
+"""What zipfile lets through when an archive is damaged."""
+
+
+class Entry(NamedTuple):
+    size: int  # bytes
+    crc: int  # CRC-32
+
+
+def unpack(archive: Path, top: str, target: Path) -> dict[str, Entry]:
+    """Unpack what ``archive`` holds below the folder ``top`` to the new folder ``target``; paths in it -> files.
+
+    Everything is checked before the first file is written, the checksums while they are.
+
+    Raises:
+        ValueError: a broken archive; a member that leads out of the folder, is no plain file, or comes twice;
+            an archive that would swell more than :data:`MAX_RATIO` times.
+        OSError: not enough room.
+    """
+    try:
+        with zipfile.ZipFile(archive) as content:
+            members = _members(archive, content, top)
+            _check_size(archive, members, target)
+            return {name: _extract(content, info, target / name) for name, info in members.items()}
+    except BROKEN as error:
+        raise ValueError(f"{archive.name}: a broken zip file ({error})") from error
+
+
+def crc_of(file: Path) -> int:
+    crc = 0
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            crc = zlib.crc32(chunk, crc)
+    return crc
+
+
+def _members(archive: Path, content: zipfile.ZipFile, top: str) -> Mapping[str, zipfile.ZipInfo]:
+    """The files below ``top`` by their path in it."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    tops = set()
+    for info in content.infolist():
+        path = _safe_path(archive, info)
+        tops.add(path.parts[0] if path.parts else "")
+        if info.is_dir() or path.parts[:1] != (top,):
+            continue
+        name = str(PurePosixPath(*path.parts[1:]))
+        if name in found:
+            raise ValueError(f"{archive.name}: {info.filename!r} occurs twice in it; not unpacked")
+        found[name] = info
+    if not found:
+        there = ", ".join(map(repr, sorted(tops))) or "nothing"
+        raise ValueError(f"{archive.name}: no files in a folder {top!r}; it holds {there}")
+    return found
+
+
+def _safe_path(archive: Path, info: zipfile.ZipInfo) -> PurePosixPath:
+    name = info.orig_filename  # as it stands in the archive, before zipfile mends it
+    path = PurePosixPath(name)
+    leads_out = path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive or set(name) & set("\\\0")
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if leads_out or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        what = "leads out of its folder" if leads_out else "is a link or a device"
+        raise ValueError(f"{archive.name}: {name!r} {what}; nothing of this archive is unpacked")
+    if info.flag_bits & 1:
+        raise ValueError(f"{archive.name}: {name!r} is encrypted; nothing of this archive is unpacked")
+    return path
+
+
+def _check_size(archive: Path, members: Mapping[str, zipfile.ZipInfo], target: Path) -> None:
+    packed, total = archive.stat().st_size, sum(info.file_size for info in members.values())
+    if total > MAX_RATIO * packed:
+        raise ValueError(
+            f"{archive.name}: {packed} bytes would swell to {total}, more than {MAX_RATIO} times as many; not unpacked"
+        )
+    free = shutil.disk_usage(target.parent).free
+    if total > free:
+        raise OSError(
+            f"{archive.name}: unpacking needs {total / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free in "
+            f"{target.parent}; make room and run the same command again"
+        )
+
+
+def _extract(content: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path) -> Entry:
+    """zipfile never gives more than the declared size, and compares the checksum at its end."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    size = 0
+    with content.open(info) as source, file.open("xb") as sink:
+        for chunk in _chunks(source):
+            size += sink.write(chunk)
+    if size != info.file_size:
+        raise zipfile.BadZipFile(f"{info.filename!r} has {size} bytes and not {info.file_size}")
+    return Entry(size, info.CRC)
+
+
+def _chunks(source: zipfile.ZipExtFile) -> Iterator[bytes]:
+    while chunk := source.read(CHUNK):
+        yield chunk

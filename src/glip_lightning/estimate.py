@@ -1,0 +1,218 @@
+"""What a run will take, told before its first step from two trial steps: time and memory."""
+
+import copy
+import itertools
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader
+
+from .data.transforms import Transform
+from .data.types import Batch
+from .datamodules import DetectionData
+from .module import GLIPModule
+from .predictor import detect_images, encode_query
+
+log = logging.getLogger(__name__)
+
+MIN_STEPS = 20  # shorter runs are over before an estimate helps
+ADAMW_BYTES = 8  # two fp32 moments per trainable parameter, made by the first optimizer step
+FIX = "lower data.images_per_device (the batch stays as it is) or data.min_sizes, or use trainer.precision=bf16-mixed"
+
+
+class Trial(NamedTuple):
+    """What was measured, in seconds, with one device's part of a batch."""
+
+    step: float  # forward and backward at the largest size
+    small_step: float  # at the smallest size of the multi-scale set
+    load: float  # reading the images
+    detect: float  # evaluating one image
+
+
+class Work(NamedTuple):
+    """What the run consists of, for one device."""
+
+    batches: int
+    evaluated: int  # images, over all validations
+    share: float  # where the mean area of the multi-scale set lies: 0 smallest, 1 largest
+    workers: int
+
+
+class Estimate(Callback):
+    """Two trial steps on a real batch of the largest size, one of the smallest; no optimizer step, nothing left.
+
+    Skipped for runs of fewer than 20 steps and on resume. Other ranks take part without talking to each other
+    but in the loss, so that none has to wait.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+        self.memory: int | None = None  # bytes on one device; on the CPU, of all processes of this machine
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        steps = trainer.estimated_stepping_batches
+        if trainer.ckpt_path or trainer.global_step or steps < MIN_STEPS or not isinstance(pl_module, GLIPModule):
+            return
+        device = trainer.strategy.root_device
+        with _undisturbed(pl_module, device):
+            trial = _trial(trainer, pl_module)
+        self.memory = _peak(device, trainer) + _optimizer_bytes(pl_module, device, trainer)
+        work = _work(trainer, pl_module.data, steps)
+        self.seconds = seconds(trial, work) if work else None
+        if trainer.is_global_zero:
+            self._tell(steps, trial, _available(device))
+
+    def _tell(self, steps: float, trial: Trial, available: int) -> None:
+        length = f"{_clock(self.seconds)} for {steps} steps" if self.seconds is not None else "no end is set"
+        assert self.memory is not None
+        log.info(
+            "estimate: %s (a batch takes %.2g s), %.1f of %.1f GB of memory",
+            length,
+            trial.step,
+            self.memory / 1e9,
+            available / 1e9,
+        )
+        if self.memory > available:
+            log.warning("this needs %.1f GB, but there are %.1f GB: %s", self.memory / 1e9, available / 1e9, FIX)
+
+
+def seconds(trial: Trial, work: Work) -> float:
+    """Length of a run. Without workers reading and computing alternate, with workers they overlap."""
+    step = trial.small_step + work.share * (trial.step - trial.small_step)
+    batch = max(step, trial.load / work.workers) if work.workers else step + trial.load
+    return work.batches * batch + work.evaluated * trial.detect
+
+
+def _trial(trainer: Trainer, module: GLIPModule) -> Trial:
+    loader = trainer.train_dataloader
+    assert isinstance(loader, DataLoader)
+    sizes = module.data.train_transform.min_sizes
+
+    def read(size: int, count: int) -> Batch:
+        batch = first_images(loader, count, Transform((size,), module.data.max_size))
+        return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+
+    count = loader.batch_size or 1
+    began = time.perf_counter()
+    batch = read(max(sizes), count)
+    load = time.perf_counter() - began
+    _reset_peak(module.device)
+    step = [_timed_step(trainer, module, batch) for _ in range(2)][-1]  # the first one also warms up
+    small = _timed_step(trainer, module, read(min(sizes), count)) if min(sizes) < max(sizes) else step
+    return Trial(step, small, load, _timed_detection(trainer, module, read(module.data.test_size, 1)))
+
+
+def first_images(loader: DataLoader[Any], count: int, transform: Transform) -> Batch:
+    """A batch of the first ``count`` images of the run."""
+    dataset: Any = copy.copy(loader.dataset)
+    dataset.transform = transform
+    collate: Any = loader.collate_fn
+    return collate([dataset[key] for key in itertools.islice(loader.sampler, count)])
+
+
+def _timed_step(trainer: Trainer, module: GLIPModule, batch: Batch) -> float:
+    _wait(module.device)
+    began = time.perf_counter()
+    with trainer.precision_plugin.train_step_context():
+        loss = module.training_step(batch, 0)
+    loss.backward()  # past DDP's wrapper: gradients are not exchanged
+    _wait(module.device)
+    module.zero_grad(set_to_none=True)
+    return time.perf_counter() - began
+
+
+def _timed_detection(trainer: Trainer, module: GLIPModule, batch: Batch) -> float:
+    query = encode_query(module.model, module.tokenizer, module.data.phrases())
+    _wait(module.device)
+    began = time.perf_counter()
+    with torch.no_grad(), trainer.precision_plugin.val_step_context():
+        detect_images(module.model, batch["images"], query, module.post)
+    _wait(module.device)
+    return time.perf_counter() - began
+
+
+@contextmanager
+def _undisturbed(module: GLIPModule, device: torch.device) -> Iterator[None]:
+    """Nothing logged, no gradient and no drawn random number left."""
+
+    def silent(*_: Any, **__: Any) -> None: ...
+
+    names = ("log", "log_dict")
+    for name in names:
+        setattr(module, name, silent)
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        for name in names:
+            delattr(module, name)
+        module.zero_grad(set_to_none=True)
+
+
+def _work(trainer: Trainer, data: DetectionData, steps: float) -> Work | None:
+    """None where neither max_epochs nor max_steps ends the run."""
+    if steps == float("inf"):
+        return None
+    batches = int(steps) * trainer.accumulate_grad_batches
+    per_epoch = trainer.num_training_batches
+    if steps % (steps_per_epoch := -(-per_epoch // trainer.accumulate_grad_batches)) == 0:
+        batches = int(steps / steps_per_epoch * per_epoch)  # the last step of an epoch may be a short one
+    validations = batches // per_epoch // (trainer.check_val_every_n_epoch or 1)
+    images = len(data.datasets["valid"])
+    limit = trainer.limit_val_batches
+    images = min(-(-images // trainer.world_size), limit) if isinstance(limit, int) else images * limit
+    areas = [size**2 for size in data.train_transform.min_sizes]
+    span = max(areas) - min(areas)
+    share = (sum(areas) / len(areas) - min(areas)) / span if span else 1.0
+    return Work(batches, int(validations * images), share, data.workers)
+
+
+def _optimizer_bytes(module: GLIPModule, device: torch.device, trainer: Trainer) -> int:
+    processes = trainer.num_devices if device.type == "cpu" else 1
+    return processes * ADAMW_BYTES * sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # forget the peak of the imports, where the kernel lets us
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak(device: torch.device, trainer: Trainer) -> int:
+    """Bytes: what tensors took of a GPU; on the CPU resident memory, times the processes that share it."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0  # not Linux: only what the optimizer adds is known
+    kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return 1024 * int(kilobytes) * trainer.num_devices
+
+
+def _available(device: torch.device) -> int:
+    """Bytes of the GPU, or of this machine or container."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else []
+    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found, default=2**63)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _clock(length: float) -> str:
+    if length < 90:
+        return f"about {length:.0f} s"
+    return f"about {length / 60:.0f} min" if length < 5400 else f"about {length / 3600:.1f} h"

@@ -1,0 +1,71 @@
+"""Small runs through the real command line, on generated pictures of 96 pixels."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from glip_lightning.cli import main
+from glip_lightning.data.shapes import write_shapes
+
+DEMO = Path(__file__).parent.parent / "recipes" / "demo.yaml"
+SMALL = ["--data.min_sizes=[96]", "--data.test_size=96", "--data.max_size=128", "--data.batch_size=2"]
+SHORT = ["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1", "--trainer.log_every_n_steps=1"]
+COUNTS = {"train": 4, "valid": 2, "test": 2}  # two steps per epoch
+
+
+def make_shapes(folder: Path) -> Path:
+    return write_shapes(folder / "shapes", counts=COUNTS)
+
+
+def without(shapes: Path, target: Path, split: str) -> list[str]:
+    """Options for a copy of the pictures that lacks a split."""
+    shutil.copytree(shapes, target, ignore=shutil.ignore_patterns("*.txt", "*.pbtxt"))
+    shutil.rmtree(target / split)
+    return ["--data", "CustomData", f"--data.root={target}", *SMALL]
+
+
+def options(shapes: Path, run: Path) -> list[str]:
+    return ["--config", str(DEMO), f"--data.root={shapes}", "--run", str(run), *SMALL, *SHORT]
+
+
+def go(verb: str, shapes: Path, run: Path, *more: str) -> dict[str, Any]:
+    """The result of a run that has to succeed."""
+    assert main([verb, *options(shapes, run), *more]) == 0
+    return result(run)
+
+
+def result(run: Path) -> dict[str, Any]:
+    return json.loads((run / "result.json").read_text(encoding="utf-8"))
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "logs" / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+class Trouble(Callback):
+    """Something happens before an optimizer step; recipes of the tests name it by its class path."""
+
+    def __init__(self, at: int, what: str) -> None:
+        self.at, self.what = at, what
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self.at:
+            if self.what == "ctrl-c":
+                os.kill(os.getpid(), signal.SIGINT)
+            elif self.what == "memory":
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes.")
+            elif self.what == "disk":
+                raise OSError(28, "No space left on device")
+            else:
+                raise KeyError(self.what)
+
+
+def trouble(at: int, what: str) -> list[str]:
+    return ["--trainer.callbacks", "runs.Trouble", f"--trainer.callbacks.at={at}", f"--trainer.callbacks.what={what}"]
