@@ -11,13 +11,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from glip_lightning.batching import GlobalBatch
 from glip_lightning.data.types import Batch
 from glip_lightning.datamodules import Shapes
+from glip_lightning.ema import EMA
 from glip_lightning.estimate import Estimate
 from glip_lightning.evaluation.coco import CocoEvaluator
 from glip_lightning.module import GLIPModule
@@ -59,9 +59,7 @@ def fit(
     data = Shapes(str(pictures), batch_size=4, min_sizes=(64,), max_size=64, test_size=64)
     data.prepare_data = lambda: None  # type: ignore[method-assign]
     data.images_per_device = images_per_device
-    module = GLIPModule("glip-nano", "random", FullTuning(lr=lr, text_lr=lr, freeze_at=-1))
-    for parameter in (*module.model.backbone.patch_embed.parameters(),) if freeze else ():
-        parameter.requires_grad_(False)
+    module = GLIPModule("glip-nano", "random", FullTuning(lr, text_lr=lr, freeze_at=2 if freeze else -1))
     ckpt_path = given.pop("ckpt_path", None)
     settings = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(
@@ -119,7 +117,7 @@ def batch_of(module: GLIPModule, boxes: bool) -> Batch:
         positive_maps=[row],
         image_ids=[0],
         original_sizes=[(64, 64)],
-        paths=[""],
+        names=[""],
     )
 
 
@@ -127,7 +125,7 @@ def without_gradient(variant: str, boxes: bool) -> list[str]:
     """Trainable parameters without a gradient in two DDP steps, with part of the network frozen."""
     seed_everything(0, verbose=False)
     module = GLIPModule(variant, "random")
-    module.model.backbone.patch_embed.requires_grad_(False)
+    module.tuning.setup(module.model, None)
     step = DistributedDataParallel(Step(module))
     for _ in range(2):  # DDP notices in the second step what had no gradient in the first
         module.zero_grad()
@@ -141,14 +139,14 @@ def without_gradient(variant: str, boxes: bool) -> list[str]:
 def resumed(pictures: Path, folder: Path) -> bool:
     """Whether a run that one rank's SIGTERM has ended goes on to the weights of the run that none has."""
     ddp: dict[str, Any] = {"strategy": "ddp", "devices": 2, "lr": 1e-3, "enable_checkpointing": True}
-    fit(pictures, 1, EMAWeightAveraging(), Resumable(folder / "whole"), **ddp)
+    fit(pictures, 1, EMA(), Resumable(folder / "whole"), **ddp)
     with suppress(SystemExit):  # Lightning's way to end after an interruption
-        fit(pictures, 1, Terminate(), EMAWeightAveraging(), Resumable(folder / "parts"), **ddp)
+        fit(pictures, 1, Terminate(), EMA(), Resumable(folder / "parts"), **ddp)
         return False
     path = folder / "parts" / LAST
     place = torch.load(path, weights_only=True)["Shapes"]
     assert (place["epoch"], place["batches"]) == (1, 2), place
-    fit(pictures, 1, EMAWeightAveraging(), Resumable(folder / "parts"), ckpt_path=path, **ddp)
+    fit(pictures, 1, EMA(), Resumable(folder / "parts"), ckpt_path=path, **ddp)
     one, two = (torch.load(folder / name / LAST, weights_only=True) for name in ("whole", "parts"))
     return all(
         torch.equal(tensor, two[part][name])
