@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from runs import go, make_shapes, rows
 
 from glip_lightning.loggers import LONGEST, ContinuedCSV, _earlier_id, _smaller
 from glip_lightning.pictures import Shown
+from small_runs import go, make_shapes, rows
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import yaml
 from glip_lightning.cli import main
 from glip_lightning.messages import WrongUsage
 from glip_lightning.recipe import resumed
-from runs import DEMO, SHORT, SMALL, go, make_shapes, options, result, rows, trouble, without
+from small_runs import DEMO, SHORT, SMALL, go, make_shapes, options, result, rows, trouble, without
 
 
 @pytest.fixture(scope="module")

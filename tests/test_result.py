@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import go, make_shapes
 
 from glip_lightning.result import print_summary, without_nan
+from small_runs import go, make_shapes
 
 
 def summary(result: dict[str, Any], capsys: pytest.CaptureFixture[str], **more: Any) -> list[str]:
