@@ -265,3 +265,13 @@ def test_workers_get_no_images(tmp_path: Path) -> None:
     assert len(content) < 5000
     assert png() not in content
     assert pickle.loads(content).read(0, upright=False).size == (WIDTH, HEIGHT)
+
+
+def test_the_data_module_divides_a_lone_split(tmp_path: Path) -> None:
+    from glip_lightning.datamodules import HubData
+
+    data = HubData(str(saved(tmp_path / "OWNER-set", columns())))
+    findings = Findings()
+    assert {split: len(index) for split, index in data.read(findings).items()} == {"train": 1, "valid": 1}
+    assert data.label == "owner-set"
+    assert [finding.code for finding in findings] == ["split-by-rule"]

@@ -133,6 +133,7 @@ class Resumable(Checkpoint):
                 trainer.save_checkpoint(self.path)  # takes part, writes nothing
         finally:
             self._writing = None
+        trainer.strategy.barrier("Resumable")  # the one within save_checkpoint comes before the file has its name
         self._saved = time.monotonic()
 
     def _is_last(self, trainer: Trainer) -> bool:

@@ -1,0 +1,79 @@
+"""What a predictor reaches that never looks: the least that a trained detector has to beat.
+
+    python benchmarks/mean_box.py FOLDER [FOLDER ...]
+
+Learned from the train split: per class the mean box relative to the image, its share of the boxes and how many
+of it an image holds. Predicted for every test image: that box once per class, with the share as its score; and,
+harder to beat, boxes of the mean size on a grid of the most likely places, as many as an image holds.
+"""
+
+import sys
+
+import torch
+from torch import Tensor
+
+from glip_lightning.data.checks import check_splits
+from glip_lightning.data.findings import Findings
+from glip_lightning.data.index import Index
+from glip_lightning.data.layouts import read_folder
+from glip_lightning.evaluation.coco import CocoEvaluator
+
+GRID = 12  # places along each side
+
+
+def relative(index: Index) -> tuple[Tensor, Tensor]:
+    """Centre and size [M, 4] of the boxes that train, in fractions of their image, and their labels [M]."""
+    boxes = index.boxes.select(index.trains())
+    height, width = index.sizes[boxes.images].double().unbind(-1)
+    x, y, w, h = boxes.xywh.unbind(-1)
+    return torch.stack([(x + w / 2) / width, (y + h / 2) / height, w / width, h / height], -1), boxes.labels
+
+
+def mean_boxes(train: Index) -> tuple[Tensor, Tensor, Tensor]:
+    """One box per class: boxes [K, 4], scores [K], labels [K]."""
+    boxes, labels = relative(train)
+    classes = labels.unique()
+    means = torch.stack([boxes[labels == k].mean(0) for k in classes])
+    return means, torch.stack([(labels == k).double().mean() for k in classes]), classes
+
+
+def grid_boxes(train: Index) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes of each class's mean size at the places where its centres are most frequent."""
+    boxes, labels = relative(train)
+    means, shares, classes = mean_boxes(train)
+    found, scores, names = [], [], []
+    for mean, share, k in zip(means, shares, classes, strict=True):
+        cells = (boxes[labels == k][:, :2].clamp(0, 0.999) * GRID).long()
+        counts = torch.bincount(cells[:, 1] * GRID + cells[:, 0], minlength=GRID * GRID)
+        number = max(1, round(int((labels == k).sum()) / len(train)))
+        best = counts.argsort(descending=True, stable=True)[:number]
+        centres = torch.stack([best % GRID, best // GRID], -1).double().add(0.5) / GRID
+        found.append(torch.cat([centres, mean[2:].expand(number, 2)], 1))
+        scores.append(share * counts[best] / counts[best[0]])
+        names.append(k.expand(number))
+    return torch.cat(found), torch.cat(scores), torch.cat(names)
+
+
+def evaluate(test: Index, predicted: tuple[Tensor, Tensor, Tensor]) -> dict:
+    evaluator = CocoEvaluator(test.ground_truth(), test.class_names)
+    (cx, cy, w, h), scores, labels = predicted[0].unbind(-1), *predicted[1:]
+    for image in range(len(test)):
+        height, width = test.size(image)
+        boxes = torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], -1)
+        boxes = boxes * torch.tensor([width, height, width, height])
+        evaluator.update([int(test.ids[image])], [{"boxes": boxes, "scores": scores, "labels": labels}])
+    return evaluator.compute()
+
+
+def main(folders: list[str]) -> None:
+    for folder in folders:
+        findings = Findings()
+        splits = check_splits(read_folder(folder, findings).splits, findings)
+        findings.raise_errors()
+        for name, predict in (("mean box", mean_boxes), ("mean size on a grid", grid_boxes)):
+            metrics = evaluate(splits["test"], predict(splits["train"]))
+            print(f"{folder}: {name}: AP {metrics['AP']:.4f}, AP50 {metrics['AP50']:.4f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
