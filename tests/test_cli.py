@@ -45,6 +45,22 @@ def test_a_wrong_command_line_exits_with_2(arguments: list[str]) -> None:
     assert stop.value.code == 2
 
 
+def test_an_unknown_verb_is_met_with_a_close_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fitt", "--config", "recipes/demo.yaml"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["glip: fitt: no such verb; did you mean fit?", "  glip --help lists what there is"]
+
+
+def test_other_processes_of_a_run_do_not_repeat_what_the_first_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert main(["fit", "--config", "nowhere.yaml"]) == 2
+    assert capsys.readouterr().err == ""
+
+
 def test_env_prints_versions_devices_and_the_hub(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
