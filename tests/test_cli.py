@@ -117,7 +117,7 @@ def test_commands_of_the_readme_exist(command: str) -> None:
 def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:
     """torch hands them on as a text with their traceback."""
     ours = str(Path(cli.__file__).parent / "data" / "images.py")
-    frame = 'Original Traceback:\n  File "/elsewhere/worker.py", line 1, in f\n    x()\n  File "{}", line 9, in g\n    raise\n'
+    frame = 'Original Traceback:\n  File "/elsewhere/worker.py", line 1, in f\n    x()\n  File "{}", line 9, in g\n'
     caught = "Caught DataError in DataLoader worker process 0.\n" + frame
     kind = "glip_lightning.data.findings.DataError"
     assert cli._explanation(ValueError(f"{caught.format(ours)}{kind}: a.jpg: cut off; replace it\n")) == (
