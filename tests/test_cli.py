@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glip_lightning import __version__
+from glip_lightning import __version__, cli
 from glip_lightning.cli import TRAINING, build_parser, main
 from glip_lightning.pretrained import load, save
 from glip_lightning.text import NANO_VOCAB
@@ -43,6 +43,22 @@ def test_a_wrong_command_line_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
+
+
+def test_an_unknown_verb_is_met_with_a_close_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fitt", "--config", "recipes/demo.yaml"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["glip: fitt: no such verb; did you mean fit?", "  glip --help lists what there is"]
+
+
+def test_other_processes_of_a_run_do_not_repeat_what_the_first_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert main(["fit", "--config", "nowhere.yaml"]) == 2
+    assert capsys.readouterr().err == ""
 
 
 def test_env_prints_versions_devices_and_the_hub(
@@ -96,3 +112,15 @@ def test_commands_of_the_readme_exist(command: str) -> None:
         assert (REPOSITORY / rest[rest.index("--config") + 1]).is_file()
     else:
         assert callable(build_parser().parse_args([verb, *rest]).verb)
+
+
+def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:
+    """torch hands them on as a text with their traceback."""
+    ours = str(Path(cli.__file__).parent / "data" / "images.py")
+    frame = 'Original Traceback:\n  File "/elsewhere/worker.py", line 1, in f\n    x()\n  File "{}", line 9, in g\n'
+    caught = "Caught DataError in DataLoader worker process 0.\n" + frame
+    kind = "glip_lightning.data.findings.DataError"
+    assert cli._explanation(ValueError(f"{caught.format(ours)}{kind}: a.jpg: cut off; replace it\n")) == (
+        "a.jpg: cut off; replace it"
+    )
+    assert cli._explanation(ValueError(f"{caught.format('/elsewhere/numpy.py')}ValueError: bad shape\n")) is None

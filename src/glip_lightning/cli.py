@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say("interrupted", stop)
         return 130
     except Exception as error:
-        message = translate(error) or (str(error) if _explained(error) else None)
+        message = translate(error) or _explanation(error)
         if message is None:
             raise
         _say(message, error)
@@ -59,14 +59,21 @@ def _show_log() -> None:
     log.setLevel(logging.INFO)
 
 
-def _explained(error: BaseException) -> bool:
-    """Whether the message says all: it names a file, or the error is one of ours. Others keep their traceback."""
+def _explanation(error: BaseException) -> str | None:
+    """The message if it says all: it names a file, or the error is one of ours. Others keep their traceback."""
     if not isinstance(error, OSError | ValueError):
-        return False
+        return None
     if isinstance(error, OSError) and error.filename:
-        return True
-    frames = traceback.extract_tb(error.__traceback__)
-    return Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
+        return str(error)
+    if worker := re.match(r"Caught \w+ in DataLoader worker process", str(error)):
+        *frames, last = re.split(r'^ +File "', worker.string, flags=re.MULTILINE)  # a traceback as text
+        said = re.search(r"^(?:[\w.]+\.)?\w*Error: (.*)", last, re.MULTILINE | re.DOTALL)
+        return said[1].strip() if frames and said and _is_ours(last.split('"')[0]) else None
+    return str(error) if _is_ours(traceback.extract_tb(error.__traceback__)[-1].filename) else None
+
+
+def _is_ours(file: str) -> bool:
+    return Path(file).is_relative_to(Path(__file__).parent)
 
 
 class Parser(argparse.ArgumentParser):

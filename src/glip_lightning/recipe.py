@@ -169,6 +169,7 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # we pass what we were given
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # raised inside lightning 2.6 on every fit
     warnings.filterwarnings("ignore", message="The number of training batches")  # few shots are few batches
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # what the tuning freezes
     warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")  # no such split
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")  # ours can
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # there is a check of our own

@@ -69,4 +69,9 @@ class Trouble(Callback):
 
 
 def trouble(at: int, what: str) -> list[str]:
-    return ["--trainer.callbacks", "runs.Trouble", f"--trainer.callbacks.at={at}", f"--trainer.callbacks.what={what}"]
+    return [
+        "--trainer.callbacks",
+        "small_runs.Trouble",
+        f"--trainer.callbacks.at={at}",
+        f"--trainer.callbacks.what={what}",
+    ]
