@@ -87,6 +87,8 @@ def die_while_writing(count: int) -> None:
 
 def train(run: Run) -> GLIPModule:
     """Start the run, or go on from its last checkpoint."""
+    if run.ready:  # else workers would be a fork server's children, who never learn that this process was killed
+        multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
     seed_everything(0, verbose=False)
     data = Shapes(str(run.data), batch_size=2, min_sizes=(64, 96), max_size=128, test_size=64, workers=run.workers)
