@@ -1,29 +1,30 @@
-"""How fast images reach the detector and detections become AP, each beside the common way, in one run.
+"""What surrounds the detector: the reading of images and the evaluation, each beside the usual tool.
 
-    python benchmarks/data.py                # both
-    python benchmarks/data.py --images 100   # fewer pictures for the pipeline
+    python benchmarks/data.py              # both
+    python benchmarks/data.py evaluation   # CocoEvaluator and pycocotools, 5,000 images x 100 detections
+    python benchmarks/data.py pipeline     # CocoDetection to Batch, and torchvision's, on generated JPEG files
 
-Pipeline: generated JPEG pictures of 1024x768 with ten boxes, resized to 800x1066 and mirrored by half, to batches
-of two. Ours (header checks, index, captions, token maps and all) beside torchvision's CocoDetection with transforms
-v2 on PIL pictures, at the same sizes; with 0 and with 2 workers. Evaluation: 5,000 images with 100 detections each in
-80 classes, our evaluator beside pycocotools, which must agree.
+Both sides are measured in one run on the same data. pycocotools belongs to the development dependencies:
+``pip install --group dev``.
 """
 
 import argparse
 import contextlib
+import importlib.util
 import io
 import json
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
-from torchvision import datasets, tv_tensors
+from torchvision import datasets
 from torchvision.transforms import v2
 
 from glip_lightning.data.coco import CocoDetection
@@ -34,172 +35,196 @@ from glip_lightning.evaluation.coco import CocoEvaluator
 from glip_lightning.prompts import Phrase
 from glip_lightning.text import Tokenizer
 
-WIDTH, HEIGHT, BOXES, SHORT, LONG = 1024, 768, 10, 800, 1333
+SEED = 0
 CLASSES = 80
-REPEATS = 3
+CAPTION_CLASSES = 20  # of the pipeline: they fit into one caption, as those of nearly all tasks do
+DETECTIONS = 100
+STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+PICTURE = (768, 1024)  # height, width
+OBJECTS = 7  # per image, as COCO has
+SIDE, LONGEST = 640, 1333  # the shorter side after resizing, and the limit of the longer one
+BATCH = 4
 
 
-def write_pictures(folder: Path, count: int) -> Path:
-    """Pictures as detailed as photos (150 to 250 kB), and their COCO file."""
-    rng = np.random.default_rng(0)
-    images, annotations = [], []
-    for i in range(count):
-        coarse = Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
-        pixels = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), dtype=np.int16)
-        noisy = (pixels + rng.normal(0, 12, pixels.shape)).clip(0, 255).astype(np.uint8)
-        Image.fromarray(noisy).save(folder / f"{i}.jpg", quality=85)
-        images.append({"id": i, "file_name": f"{i}.jpg", "width": WIDTH, "height": HEIGHT})
-        for _ in range(BOXES):
-            x, y, w, h = *rng.uniform(0, 500, 2).tolist(), *rng.uniform(20, 250, 2).tolist()
-            ids = {"id": len(annotations) + 1, "image_id": i, "category_id": int(rng.integers(1, CLASSES + 1))}
-            annotations.append({**ids, "bbox": [x, y, w, h], "area": w * h, "iscrowd": 0})
-    categories = [{"id": k, "name": f"class {k}"} for k in range(1, CLASSES + 1)]
-    file = folder / "annotations.json"
-    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
-    return file
-
-
-def ours(file: Path, workers: int) -> DataLoader:
-    data = CocoDetection(file, file.parent, Transform((SHORT,), LONG, flip=0.5))
-    collate = Collate(Tokenizer.nano(), [Phrase(name) for name in data.class_names])
-    return DataLoader(
-        data,
-        2,
-        sampler=EpochSampler(len(data)),
-        collate_fn=collate,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-    )
-
-
-class Plain:
-    """The transforms of torchvision's detection examples on a PIL picture."""
-
-    def __init__(self) -> None:
-        self.transform = v2.Compose([v2.RandomHorizontalFlip(0.5), v2.Resize(SHORT, max_size=LONG), v2.PILToTensor()])
-
-    def __call__(self, image: Image.Image, target: list[dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
-        boxes = tv_tensors.BoundingBoxes(
-            [annotation["bbox"] for annotation in target], format="XYWH", canvas_size=(image.height, image.width)
-        )
-        labels = torch.tensor([annotation["category_id"] for annotation in target])
-        return self.transform(image, {"boxes": boxes, "labels": labels})
-
-
-def plain(file: Path, workers: int) -> DataLoader:
-    with contextlib.redirect_stdout(io.StringIO()):
-        data = datasets.CocoDetection(file.parent, str(file), transforms=Plain())
-    return DataLoader(data, 2, shuffle=True, collate_fn=_pairs, num_workers=workers, persistent_workers=workers > 0)
-
-
-def _pairs(samples: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(zip(*samples, strict=True))
-
-
-def fastest(loaders: dict[str, DataLoader], images: int) -> dict[str, float]:
-    """Images per second of each loader, the best of several rounds in turn, workers warm."""
-    for loader in loaders.values():
-        next(iter(loader))
-    best = dict.fromkeys(loaders, 0.0)
-    for _ in range(REPEATS):
-        for name, loader in loaders.items():
-            start = time.perf_counter()
-            for _ in loader:
-                pass
-            best[name] = max(best[name], images / (time.perf_counter() - start))
-    return best
-
-
-def pipeline(images: int) -> None:
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        file = write_pictures(Path(folder), images)
-        for workers in (0, 2):
-            rates = fastest({"ours": ours(file, workers), "torchvision": plain(file, workers)}, images)
-            ratio = rates["ours"] / rates["torchvision"]
-            print(
-                f"pipeline, {workers} workers: ours {rates['ours']:.1f} images/s, torchvision "
-                f"{rates['torchvision']:.1f} images/s: ratio {ratio:.2f}"
-            )
-
-
-def detections(images: int, each: int) -> tuple[dict[str, list[dict[str, Any]]], np.ndarray]:
-    """Ground truth of seven boxes an image, and rows [n, 7] of COCO results, about half near a true box."""
-    rng = np.random.default_rng(1)
-    count = 7 * images
-    truth = np.stack([*rng.uniform(0, 400, (2, count)), *np.exp(rng.uniform(2, 5.5, (2, count)))], 1)
-    owners, classes = np.repeat(np.arange(images), 7), rng.integers(1, CLASSES + 1, count)
-    picked = rng.integers(0, 7, images * each) + np.repeat(np.arange(images), each) * 7
-    boxes = truth[picked] * rng.normal(1, 0.1, (images * each, 4))
-    labels = np.where(rng.random(images * each) < 0.7, classes[picked], rng.integers(1, CLASSES + 1, images * each))
-    rows = np.concatenate([owners[picked][:, None], boxes, rng.random((len(boxes), 1)), labels[:, None]], 1)
-    annotations = [
-        {"id": i + 1, "image_id": int(o), "category_id": int(k), "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
-        for i, (o, k, box) in enumerate(zip(owners, classes, truth.tolist(), strict=True))
-    ]
-    content = {
-        "images": [{"id": i, "height": 700, "width": 700} for i in range(images)],
-        "categories": [{"id": k, "name": f"class {k}"} for k in range(1, CLASSES + 1)],
-        "annotations": annotations,
+def annotations(images: int, classes: int, rng: np.random.Generator) -> dict[str, list[dict[str, Any]]]:
+    """Random boxes from 8 pixels to half the image, two percent of them crowds."""
+    found = []
+    for image_id in range(1, images + 1):
+        for x, y, w, h in random_boxes(OBJECTS, PICTURE, rng).tolist():
+            box = {"id": len(found) + 1, "image_id": image_id, "category_id": int(rng.integers(1, classes + 1))}
+            found.append(box | {"bbox": [x, y, w, h], "area": w * h, "iscrowd": int(rng.random() < 0.02)})
+    sizes = {"height": PICTURE[0], "width": PICTURE[1]}
+    return {
+        "images": [{"id": k, "file_name": f"{k:06d}.jpg", **sizes} for k in range(1, images + 1)],
+        "categories": [{"id": k, "name": f"class {k}"} for k in range(1, classes + 1)],
+        "annotations": found,
     }
-    return content, rows
 
 
-def evaluate_ours(content: dict[str, Any], rows: np.ndarray) -> list[float]:
-    evaluator = CocoEvaluator(content, [category["name"] for category in content["categories"]])
-    for image_id, found in enumerate(np.split(rows, len(content["images"]))):
-        boxes = torch.from_numpy(found[:, 1:5].copy())
-        boxes[:, 2:] += boxes[:, :2]
-        labels = torch.from_numpy(found[:, 6].astype(np.int64) - 1)
-        evaluator.update([image_id], [{"boxes": boxes, "scores": torch.from_numpy(found[:, 5]), "labels": labels}])
-    metrics = evaluator.compute()
-    return [metrics[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")]
+def random_boxes(count: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """x, y, width, height [count, 4], inside the image."""
+    height, width = size
+    sides = np.exp(rng.uniform(np.log(8), np.log([width / 2, height / 2]), (count, 2)))
+    return np.concatenate([rng.uniform(0, np.array([width, height]) - sides), sides], axis=1)
 
 
-def evaluate_pycocotools(content: dict[str, Any], rows: np.ndarray) -> list[float]:
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ModuleNotFoundError:
-        raise SystemExit("pycocotools is missing: pip install --group dev") from None
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = content
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(cast(Any, rows.copy())), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation.stats[:6].tolist()
+def detections(truth: dict[str, list[dict[str, Any]]], rng: np.random.Generator) -> dict[int, dict[str, torch.Tensor]]:
+    """The true boxes, shaken, and random ones: 100 for each image, as boxes, scores and labels."""
+    real: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in truth["images"]}
+    for annotation in truth["annotations"]:
+        real[annotation["image_id"]].append(annotation)
+    found = {}
+    for image_id, boxes in real.items():
+        shaken = np.array([box["bbox"] for box in boxes])
+        shaken += rng.normal(0, 0.06, (len(boxes), 4)) * np.tile(shaken[:, 2:], 2)
+        xywh = np.concatenate([shaken, random_boxes(DETECTIONS - len(boxes), PICTURE, rng)])
+        labels = rng.integers(0, CLASSES, DETECTIONS)
+        labels[: len(boxes)] = [box["category_id"] - 1 for box in boxes]
+        scores = rng.random(DETECTIONS) * np.where(np.arange(DETECTIONS) < len(boxes), 1.0, 0.6)
+        corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        arrays = {"boxes": corners, "scores": scores, "labels": labels}
+        found[image_id] = {name: torch.from_numpy(values) for name, values in arrays.items()}
+    return found
 
 
-def timed(function: Callable[..., list[float]], *arguments: Any) -> tuple[float, list[float]]:
+def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
-    result = function(*arguments)
+    result = run()
     return time.perf_counter() - start, result
 
 
-def evaluation(images: int, each: int) -> None:
-    content, rows = detections(images, each)
-    seconds, stats = timed(evaluate_ours, content, rows)
-    official_seconds, official = timed(evaluate_pycocotools, content, rows)
-    difference = max(abs(a - b) for a, b in zip(stats, official, strict=True))
-    if difference > 1e-9:
-        raise SystemExit(f"the two disagree by {difference}: {stats} and {official}")
+def ours(truth: dict[str, list[dict[str, Any]]], found: dict[int, dict[str, torch.Tensor]]) -> dict[str, Any]:
+    evaluator = CocoEvaluator(truth, [category["name"] for category in truth["categories"]])
+    for image_id, one in found.items():
+        evaluator.update([image_id], [one])
+    return evaluator.compute()
+
+
+def theirs(truth: Any, found: dict[int, dict[str, torch.Tensor]]) -> dict[str, Any]:
+    """The same numbers by pycocotools, from the same tensors."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        reference: Any = COCO()
+        reference.dataset = truth
+        reference.createIndex()
+        rows = [
+            np.column_stack([np.full(len(one["boxes"]), k), xywh(one["boxes"]), one["scores"], one["labels"] + 1])
+            for k, one in found.items()
+        ]
+        evaluation = COCOeval(reference, reference.loadRes(np.concatenate(rows)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    tables = np.moveaxis(evaluation.eval["precision"][..., 0, -1], 2, 0)
+    names = [category["name"] for category in truth["categories"]]
+    per_class = {name: table[table > -1].mean() for name, table in zip(names, tables, strict=True)}
+    return dict(zip(STATS, evaluation.stats, strict=False)) | {"AP_class": per_class}
+
+
+def xywh(corners: torch.Tensor) -> torch.Tensor:
+    return torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)
+
+
+def evaluation(images: int) -> None:
+    rng = np.random.default_rng(SEED)
+    truth = annotations(images, CLASSES, rng)
+    found = detections(truth, rng)
     print(
-        f"evaluation, {images} x {each} detections: ours {seconds:.1f} s (per-class AP included), pycocotools "
-        f"{official_seconds:.1f} s: ratio {official_seconds / seconds:.1f}; AP {stats[0]:.6f} twice, "
-        f"largest difference {difference:.1e}"
+        f"evaluation: {images} images x {DETECTIONS} detections, {CLASSES} classes, {len(truth['annotations'])} boxes"
     )
+    our_time, our_stats = seconds(lambda: ours(truth, found))
+    print(f"  CocoEvaluator   {our_time:6.1f} s", flush=True)
+    their_time, their_stats = seconds(lambda: theirs(truth, found))
+    print(f"  pycocotools     {their_time:6.1f} s   {their_time / our_time:.1f} x ours")
+    pairs = [(our_stats[name], their_stats[name]) for name in STATS]
+    pairs += [(our_stats["AP_class"][name], ap) for name, ap in their_stats["AP_class"].items()]
+    apart = max(abs(a - b) for a, b in pairs)
+    print(f"  AP {our_stats['AP']:.4f}; all {len(STATS)} stats and {len(pairs) - 6} classes agree within {apart:.0e}")
+    if apart > 1e-9:
+        sys.exit("the two disagree")
+
+
+def write_pictures(folder: Path, count: int) -> Path:
+    """Soft colours with some noise, about as large and as costly to decode as photos; the annotation file."""
+    rng = np.random.default_rng(SEED)
+    height, width = PICTURE
+    for number in range(1, count + 1):
+        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16)
+        noisy = (smooth + rng.normal(0, 6, smooth.shape).astype(np.int16)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(folder / f"{number:06d}.jpg", quality=90)
+    file = folder / "annotations.json"
+    file.write_text(json.dumps(annotations(count, CAPTION_CLASSES, rng)))
+    return file
+
+
+def our_loader(folder: Path, file: Path, workers: int) -> DataLoader[Any]:
+    data = CocoDetection(file, folder, Transform((SIDE,), LONGEST, flip=0.5, seed=SEED))
+    collate = Collate(Tokenizer.nano(), [Phrase(name) for name in data.class_names], SEED)
+    sampler = EpochSampler(len(data), SEED, shuffle=True)
+    return DataLoader(data, BATCH, sampler=sampler, collate_fn=collate, num_workers=workers)
+
+
+def torchvision_loader(folder: Path, file: Path, workers: int, tensors: bool) -> DataLoader[Any]:
+    """Images and boxes resized and mirrored, no text; on PIL images, or on tensors by torch's own resampling."""
+    image, views = [v2.ToImage()], [v2.Resize(SIDE, max_size=LONGEST), v2.RandomHorizontalFlip(0.5)]
+    steps = v2.Compose([*image, *views] if tensors else [*views, *image])
+    with contextlib.redirect_stdout(io.StringIO()):
+        data = datasets.wrap_dataset_for_transforms_v2(
+            datasets.CocoDetection(str(folder), str(file), transforms=steps), target_keys=("boxes", "labels")
+        )
+    return DataLoader(data, BATCH, shuffle=True, collate_fn=pairs_of, num_workers=workers)
+
+
+def pairs_of(samples: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(zip(*samples, strict=True))
+
+
+def images_per_second(loader: DataLoader[Any], count: int) -> float:
+    """One epoch, the start of the workers included."""
+    needed, _ = seconds(lambda: [None for _ in loader])
+    return count / needed
+
+
+def pipeline(count: int, repeats: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = write_pictures(folder, count)
+        size = sum(path.stat().st_size for path in folder.glob("*.jpg")) / count / 1e3
+        print(f"pipeline: {count} JPEG files of {PICTURE[1]}x{PICTURE[0]}, {size:.0f} kB each, to {SIDE} pixels")
+        for workers in (0, 2):
+            loaders = {
+                "ours": our_loader(folder, file, workers),
+                "torchvision on PIL": torchvision_loader(folder, file, workers, tensors=False),
+                "torchvision on tensors": torchvision_loader(folder, file, workers, tensors=True),
+            }
+            best = dict.fromkeys(loaders, 0.0)
+            for _ in range(repeats):  # interleaved, so that a slow moment of the machine meets every candidate
+                best = {name: max(rate, images_per_second(loaders[name], count)) for name, rate in best.items()}
+            for name, rate in best.items():
+                print(
+                    f"  {workers} workers   {name:<22} {rate:6.1f} images/s   {rate / best['ours']:.2f} x ours",
+                    flush=True,
+                )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--images", type=int, default=200, help="pictures of the pipeline (default: %(default)s)")
-    parser.add_argument("--evaluated", type=int, default=5000, help="images of the evaluation (default: %(default)s)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=["evaluation", "pipeline"], help="default: both")
+    parser.add_argument("--images", type=int, default=5000, help="of the evaluation (default: %(default)s)")
+    parser.add_argument("--pictures", type=int, default=96, help="of the pipeline (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="of the pipeline, the fastest counts")
     arguments = parser.parse_args()
-    pipeline(arguments.images)
-    evaluation(arguments.evaluated, 100)
+    if importlib.util.find_spec("pycocotools") is None:  # torchvision's reader needs it, too
+        sys.exit("pycocotools is missing: pip install pycocotools, or all of the development tools by --group dev")
+    torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread in the main process")
+    if arguments.part != "pipeline":
+        evaluation(arguments.images)
+    if arguments.part != "evaluation":
+        pipeline(arguments.pictures, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,31 @@ def test_equals_torchmetrics(seed: int) -> None:
     assert result["AP_class"] == pytest.approx(per_class, abs=1e-6)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_identical_to_pycocotools(seed: int) -> None:
+    """In all areas and for each class, among crowds, empty images and detections of an unused class."""
+    coco, cocoeval = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    truth = random_truth(60, seed)
+    evaluator = evaluated(truth, list(range(60)))
+    reference = coco.COCO()
+    reference.dataset = truth
+    reference.createIndex()
+    rows = np.concatenate([evaluator._rows[image_id] for image_id in range(60)])
+    evaluation = cocoeval.COCOeval(reference, reference.loadRes(rows), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    result = evaluator.compute()
+    assert [result[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")] == pytest.approx(
+        evaluation.stats[:6].tolist(), abs=1e-12
+    )
+    precision = evaluation.eval["precision"][..., 0, -1]
+    per_class = {NAMES[k]: table[table > -1].mean() for k in range(3) if (table := precision[..., k]).max() > -1}
+    assert result["AP_class"] == pytest.approx(per_class, abs=1e-12)
+    assert any(a["iscrowd"] for a in truth["annotations"])
+    assert min(evaluation.stats[:6]) > 0
+
+
 def test_a_class_without_boxes_is_left_out() -> None:
     truth = random_truth(10)
     result = evaluated(truth, list(range(10))).compute()

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from ..files import replacing, write_text
-from .fetch import Part, fetch_zip
+from .fetch import Part, Report, fetch_zip
 from .odinw import ODinWTask, find_task, get_task, task_names
 from .unpack import crc_of, unpack
 
@@ -197,7 +197,7 @@ def _read(record: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _progress(archive: str) -> Iterator[Callable[[int, int | None], None]]:
+def _progress(archive: str) -> Iterator[Report]:
     """A bar on stderr where there is a terminal."""
     console = Console(stderr=True)
     columns = TextColumn(archive), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()

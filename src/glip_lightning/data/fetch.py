@@ -10,10 +10,10 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from .. import __version__
 from ..files import write_text
@@ -33,9 +33,8 @@ REFUSED = {
 }
 
 
-class Report(Protocol):
-    def __call__(self, done: int, total: int | None) -> None:
-        """Bytes that are there, of how many."""
+Report = Callable[[int, int | None], None]
+"""Takes the bytes that are there, and of how many if that is known."""
 
 
 class Broken(Exception):

@@ -1,12 +1,11 @@
 """Zip files from elsewhere: unpacked without leaving their folder, and to no more than they declare."""
 
-import lzma
 import shutil
 import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ MAX_RATIO = 100  # unpacked to packed bytes: pictures give 1 to 2, annotation fi
 
 BROKEN = (
     zipfile.BadZipFile,
-    *(zlib.error, lzma.LZMAError, EOFError, NotImplementedError, struct.error, UnicodeDecodeError),
+    *(zlib.error, EOFError, NotImplementedError, struct.error, UnicodeDecodeError),
     *(FileExistsError, NotADirectoryError),  # a file where another member has a folder
 )
 """What zipfile lets through when an archive is damaged."""
@@ -60,7 +59,7 @@ def _members(archive: Path, content: zipfile.ZipFile, top: str) -> Mapping[str, 
     for info in content.infolist():
         path = _safe_path(archive, info)
         tops.add(path.parts[0] if path.parts else "")
-        if info.is_dir() or path.parts[:1] != (top,):
+        if path.parts[:1] != (top,) or info.is_dir():
             continue
         name = str(PurePosixPath(*path.parts[1:]))
         if name in found:
@@ -80,8 +79,10 @@ def _safe_path(archive: Path, info: zipfile.ZipInfo) -> PurePosixPath:
     if leads_out or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         what = "leads out of its folder" if leads_out else "is a link or a device"
         raise ValueError(f"{archive.name}: {name!r} {what}; nothing of this archive is unpacked")
-    if info.flag_bits & 1:
-        raise ValueError(f"{archive.name}: {name!r} is encrypted; nothing of this archive is unpacked")
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{archive.name}: {name!r} is encrypted or packed by a rare method; pack it anew without")
+    if info.header_offset < 0:
+        raise zipfile.BadZipFile(f"{name!r} lies before its beginning")
     return path
 
 
@@ -104,13 +105,8 @@ def _extract(content: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path) -> Ent
     file.parent.mkdir(parents=True, exist_ok=True)
     size = 0
     with content.open(info) as source, file.open("xb") as sink:
-        for chunk in _chunks(source):
+        while chunk := source.read(CHUNK):
             size += sink.write(chunk)
     if size != info.file_size:
         raise zipfile.BadZipFile(f"{info.filename!r} has {size} bytes and not {info.file_size}")
     return Entry(size, info.CRC)
-
-
-def _chunks(source: zipfile.ZipExtFile) -> Iterator[bytes]:
-    while chunk := source.read(CHUNK):
-        yield chunk
