@@ -207,48 +207,6 @@ def check_own_boxes(data: CocoDetection) -> None:
     assert result["images"] == len(data)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_identical_to_pycocotools(seed: int) -> None:
-    """Crowds, all sizes, ties of scores, classes without boxes, more detections than count: the same numbers."""
-    truth = random_truth(25, seed)
-    rng = np.random.default_rng(seed)
-    evaluator = CocoEvaluator(truth, NAMES)
-    rows = []
-    for image_id in range(25):
-        found = detections_of(truth, image_id)
-        many = int(rng.integers(0, 150))
-        noise = torch.from_numpy(random_boxes(rng, many))
-        found = {
-            "boxes": torch.cat([found["boxes"].double(), noise]),
-            "scores": torch.cat([found["scores"].double(), torch.from_numpy(rng.random(many).round(2))]),
-            "labels": torch.cat([found["labels"], torch.from_numpy(rng.integers(0, 4, many))]),
-        }
-        evaluator.update([image_id], [found])
-        xywh = torch.cat([found["boxes"][:, :2], found["boxes"][:, 2:] - found["boxes"][:, :2]], 1)
-        columns = zip(xywh.tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True)
-        rows += [{"image_id": image_id, "bbox": box, "score": score, "category_id": k + 1} for box, score, k in columns]
-    official = pycocotools_stats(truth, rows)
-    ours = evaluator.compute()
-    assert [ours[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")] == pytest.approx(official[0], abs=1e-12)
-    assert ours["AP_class"] == pytest.approx(official[1], abs=1e-12)
-
-
-def pycocotools_stats(truth: dict[str, list[dict[str, Any]]], rows: list[dict]) -> tuple[list[float], dict[str, float]]:
-    """AP, AP50, AP75 and AP by size, and AP of each class that has a box."""
-    coco = pytest.importorskip("pycocotools.coco")
-    cocoeval = pytest.importorskip("pycocotools.cocoeval")
-    official = coco.COCO()
-    official.dataset = truth
-    official.createIndex()
-    evaluation = cocoeval.COCOeval(official, official.loadRes(rows), "bbox")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    means = {name: precision[:, :, k][precision[:, :, k] > -1] for k, name in enumerate(NAMES)}
-    return evaluation.stats[:6].tolist(), {name: float(x.mean()) for name, x in means.items() if x.size}
-
-
 def test_wrong_use_is_named() -> None:
     truth = random_truth(3)
     evaluator = CocoEvaluator(truth, NAMES)

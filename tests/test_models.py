@@ -1,5 +1,6 @@
 """The detector as a module: variants, folders, mixed precision, text length, memory layout."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from glip_lightning.losses import build_targets, detection_losses
 from glip_lightning.models.config import VARIANTS, GLIPConfig, variant
-from glip_lightning.models.fpn import DropBlock
+from glip_lightning.models.fpn import FPN, DropBlock
 from glip_lightning.models.glip import GLIP
 from glip_lightning.models.swin import shift_mask
 from glip_lightning.outputs import Outputs
@@ -159,3 +160,17 @@ def test_other_captions_in_the_batch_do_not_matter() -> None:
         alone = model(image, model.encode_text(short[:, :3], torch.ones(1, 3, dtype=torch.int64)))
     torch.testing.assert_close(both.logits[:1, :, :3], alone.logits, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(both.deltas[:1], alone.deltas, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_of_tiny_images_are_finite_in_bfloat16() -> None:
+    """The coarsest maps of an image of 64 pixels are single pixels."""
+    fpn = FPN([8, 8, 8], 64, drop_block=0.0)
+    for _ in range(3):
+        poison = [torch.full((64, 64, 3, 3), math.nan, dtype=torch.bfloat16) for _ in range(4)]
+        del poison  # so that memory which is not written to holds what is no number
+        fpn.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = fpn([torch.randn(2, 8, size, size) for size in (8, 4, 2)])
+        assert [tuple(x.shape[-2:]) for x in maps][-2:] == [(1, 1), (1, 1)]
+        torch.stack([x.float().sum() for x in maps]).sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in fpn.parameters())

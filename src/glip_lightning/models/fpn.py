@@ -49,5 +49,15 @@ class FPN(nn.Module):
         p3 = self.output[0](self.drop_block(m3))
         p4 = self.output[1](self.drop_block(m4))
         p5 = self.output[2](c5)
-        p6 = self.p6(p5)
-        return [p3, p4, p5, p6, self.p7(F.relu(p6))]
+        p6 = _halved(self.p6, p5)
+        return [p3, p4, p5, p6, _halved(self.p7, F.relu(p6))]
+
+
+def _halved(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """``conv(x)`` of stride 2 and padding 1, padded by hand where ``x`` is a single pixel.
+
+    There torch 2.15 leaves the gradient of a bfloat16 weight uninitialised on CPUs (oneDNN).
+    """
+    if x.shape[-2:] != (1, 1):
+        return conv(x)
+    return F.conv2d(F.pad(x, (1, 1, 1, 1)), conv.weight, conv.bias, stride=2)
