@@ -119,7 +119,7 @@ def theirs(truth: Any, found: dict[int, dict[str, torch.Tensor]]) -> dict[str, A
         evaluation.summarize()
     tables = np.moveaxis(evaluation.eval["precision"][..., 0, -1], 2, 0)
     names = [category["name"] for category in truth["categories"]]
-    per_class = {name: table[table > -1].mean() for name, table in zip(names, tables, strict=True)}
+    per_class = {name: table[table > -1].mean() for name, table in zip(names, tables, strict=True) if table.max() > -1}
     return dict(zip(STATS, evaluation.stats, strict=False)) | {"AP_class": per_class}
 
 
