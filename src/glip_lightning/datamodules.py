@@ -303,3 +303,27 @@ class HubData(DetectionData):
 
     def read(self, findings: Findings) -> dict[Split, Index]:
         return complete_splits(read_hub(self.repository, findings, self.subset), None, findings, self.split_seed)
+
+
+class Shapes(DetectionData):
+    """A few dozen generated pictures of coloured shapes, written to ``root`` on first use."""
+
+    label = "shapes"
+
+    def __init__(
+        self,
+        root: str = "runs/.shapes",
+        min_sizes: Sequence[int] = (256,),
+        max_size: int = 256,
+        test_size: int = 256,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(min_sizes=min_sizes, max_size=max_size, test_size=test_size, **kwargs)
+        self.root = root
+
+    def prepare_data(self) -> None:
+        write_shapes(self.root)
+
+    def read(self, findings: Findings) -> dict[Split, Index]:
+        folders = {split: Path(self.root) / split for split in SPLITS}
+        return {split: read_coco(folder / ANNOTATIONS, folder, findings) for split, folder in folders.items()}
