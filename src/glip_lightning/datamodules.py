@@ -22,8 +22,9 @@ from .data.findings import DataError, Findings
 from .data.hub import read_hub
 from .data.index import Index
 from .data.layouts import read_folder
-from .data.odinw import SplitFiles, Yaml, fewshot_file, find_task, get_task, split_files
+from .data.odinw import ANNOTATIONS, SplitFiles, Yaml, fewshot_file, find_task, get_task, split_files
 from .data.sampler import EpochSampler
+from .data.shapes import write_shapes
 from .data.splits import complete_splits
 from .data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
 from .data.types import SPLITS, Split
