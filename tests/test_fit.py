@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from faster_coco_eval import COCO, COCOeval_faster
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -94,6 +95,53 @@ def test_nano_recipe_on_real_photos(tmp_path: Path, shared_data: Path) -> None:
     assert main(["fit", *config, "--run", str(run), *SMALL, *SHORT, *limits]) == 0
     result = check_run(run)
     assert len(result["image_ids"]) == 150
+
+
+@pytest.mark.parametrize(
+    "verb, recipe, shots, trained",
+    [
+        ("fit", "few_shot", "1", 1),
+        ("fit", "all_shot", "all", 6),
+        ("fit", "nano", "0", 0),
+        ("test", "zero_shot", "0", 0),
+    ],
+)
+def test_recipes_of_all_shots(tmp_path: Path, shapes: Path, verb: str, recipe: str, shots: str, trained: int) -> None:
+    """The official recipes as they stand but for the detector, the sizes and the length."""
+    root = task_folder(tmp_path / "root", shapes)
+    config = ["--config", str(RECIPES / f"{recipe}.yaml"), f"--data.root={root}", "--data.task=Raccoon", *SMALL]
+    detector = ["--model.detector=glip-nano", "--model.weights=random", "--data.workers=0"]
+    short = ["--trainer.max_epochs=1"] if verb == "fit" else []
+    run = tmp_path / "run"
+    assert main([verb, *config, *detector, *short, f"--data.shots={shots}", "--run", str(run)]) == 0
+    result = json.loads((run / "result.json").read_text())
+    assert len(result["image_ids"]) == trained
+    assert result["metrics"]["test"]["images"] == 2
+    assert (run / "detector").exists() == bool(trained)
+    copies = {"few_shot": 8}.get(recipe, 1)
+    assert result["steps"] == -(-trained * copies // 4)
+
+
+def test_detections_have_the_ids_of_the_data(tmp_path: Path, shapes: Path) -> None:
+    root = task_folder(tmp_path / "root", shapes)
+    for file in root.rglob("annotations*.json"):
+        content = json.loads(file.read_text())
+        content["categories"][0]["id"] = 17
+        for annotation in content["annotations"]:
+            annotation["category_id"] = 17
+        file.write_text(json.dumps(content))
+    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={root}", "--data.task=Raccoon", *SMALL]
+    assert main(["fit", *config, *SHORT, "--run", str(tmp_path / "run")]) == 0
+    found = json.loads((tmp_path / "run" / "detections.json").read_text())
+    truth = COCO(str(root / "Raccoon" / "test" / "annotations_without_background.json"))
+    assert found
+    assert {row["category_id"] for row in found} == {17}
+    evaluation = COCOeval_faster(truth, truth.loadRes(found), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["metrics"]["test"]["AP"] == pytest.approx(evaluation.stats[0], abs=2e-3)  # boxes are rounded
 
 
 def test_validate_and_test_verbs(tmp_path: Path, shapes: Path) -> None:

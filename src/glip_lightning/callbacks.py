@@ -28,13 +28,15 @@ log = logging.getLogger(__name__)
 
 RUNS = Path("runs")
 RESULT_NAME = "result.json"
+DETECTIONS_NAME = "detections.json"
 RECIPE_NAME = "recipe.yaml"
 CHECKPOINTS = "checkpoints"
 
 
 class RunFolder(Callback):
     """Keeps a run in a folder of its own: ``recipe.yaml`` and loggers from the start, checkpoints, ``predictions/``,
-    and at the end ``result.json`` and, if something was trained, ``detector/``, which ``glip predict`` uses.
+    and at the end ``result.json``, ``detections.json`` (COCO results of the last split that was evaluated) and, if
+    something was trained, ``detector/``, which ``glip predict`` uses.
 
     The first process makes the folder once the data have been read, and tells it to the others.
     """
@@ -162,6 +164,7 @@ class RunFolder(Callback):
         logs = [str(self.folder / "logs" / "metrics.csv")]
         logs += [f"{self.folder / 'wandb'} (W&B)" for x in trainer.loggers if isinstance(x, CarefulWandb)]
         close(trainer.loggers)
+        write_text(self.folder / DETECTIONS_NAME, json.dumps(module.detections))
         write_text(self.folder / RESULT_NAME, json.dumps(without_nan(result), indent=2, allow_nan=False))
         print_summary(result, self.folder, pictures, logs)
 

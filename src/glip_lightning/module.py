@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .data.dataset import DetectionDataset
 from .data.sampler import step_seed
-from .data.types import Batch
+from .data.types import Batch, Split
 from .datamodules import DetectionData
 from .evaluation.coco import CocoEvaluator
 from .losses import build_targets, detection_losses
@@ -56,6 +56,8 @@ class GLIPModule(LightningModule):
         self.post = PostProcess()
         self.results: dict[str, Metrics] = {}
         """Metrics of the last evaluation of each split, by "val" and "test"."""
+        self.detections: list[dict[str, Any]] = []
+        """What the last evaluation outside of training found, as COCO results with the data set's ids."""
         self.best_epoch: int | None = None  # epoch of the weights that were loaded from a checkpoint
         self._query: Query | None = None
         self._evaluator: CocoEvaluator | None = None
@@ -141,6 +143,7 @@ class GLIPModule(LightningModule):
         return self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
+        self._keep_detections("valid")
         self._log_metrics("val")
         if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             scheduler = self.lr_schedulers()
@@ -154,7 +157,13 @@ class GLIPModule(LightningModule):
         return self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
+        self._keep_detections("test")
         self._log_metrics("test")
+
+    def _keep_detections(self, split: Split) -> None:
+        assert self._evaluator is not None
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            self.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
 
     def _start_evaluation(self, dataset: DetectionDataset) -> None:
         self._evaluator = CocoEvaluator(dataset.index.ground_truth(), dataset.class_names)

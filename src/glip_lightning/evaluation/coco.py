@@ -68,6 +68,23 @@ class CocoEvaluator(Metric):
         assert result[0] is not None
         return result[0]
 
+    def detections(self, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """All detections of all ranks as COCO results; ``category_ids[k]`` is the data set's id of class k.
+
+        Every rank has to ask. Boxes are x, y, width, height, rounded to hundredths of a pixel.
+        """
+        rows = self._merged()
+        return [
+            {
+                "image_id": image_id,
+                "category_id": category_ids[int(label) - 1],
+                "bbox": [round(x, 2) for x in box],
+                "score": round(score, 5),
+            }
+            for image_id in sorted(rows)
+            for _, *box, score, label in rows[image_id].tolist()
+        ]
+
     def reset(self) -> None:
         super().reset()
         self._rows = {}
