@@ -57,6 +57,9 @@ def _show_log() -> None:
     log = logging.getLogger(__package__)
     log.handlers = [handler]
     log.setLevel(logging.INFO)
+    others = logging.StreamHandler()  # else the first warning of another package would repeat ours in its own format
+    others.addFilter(lambda record: not record.name.startswith(str(__package__)))
+    logging.basicConfig(level=logging.WARNING, handlers=[others], format="%(name)s: %(message)s")
 
 
 def _explanation(error: BaseException) -> str | None:

@@ -174,8 +174,9 @@ class SamplePictures(Callback):
         for logger in trainer.loggers if self._shown else ():
             if isinstance(logger, CarefulWandb) and not logger.failed:
                 with logger.care():
-                    images = [_wandb_image(shown) for shown in self._shown]
-                    logger.experiment.log({"val/pictures": images, "trainer/global_step": trainer.global_step})
+                    # a key for each: W&B wants the pictures of one key to have one size
+                    images = {f"val/picture_{i}": _wandb_image(shown) for i, shown in enumerate(self._shown)}
+                    logger.experiment.log({**images, "trainer/global_step": trainer.global_step})
             elif isinstance(logger, TensorBoardLogger):
                 for shown in self._shown:
                     pixels = np.asarray(_smaller(shown).drawn())
