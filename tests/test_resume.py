@@ -121,18 +121,22 @@ def train(run: Run) -> GLIPModule:
     return module
 
 
-def live(run: Run, seconds: float | None = None) -> int:
-    """Exit code of one life in a process of its own, killed after ``seconds`` of it if it still lives."""
+def start(run: Run) -> Any:
+    """A process of its own that is about to train."""
     receive, send = multiprocessing.Pipe()
     process = FORKS.Process(target=train, args=(run._replace(ready=send),))
     process.start()
     receive.recv()
+    return process
+
+
+def live(run: Run, seconds: float | None = None) -> int:
+    """Exit code of one life, killed after ``seconds`` of training if it still lives."""
+    process = start(run)
     process.join(seconds)
     if process.is_alive() and seconds is not None:
-        assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
     process.join(240)
-    assert process.exitcode is not None
     return process.exitcode
 
 
@@ -258,18 +262,19 @@ def test_killed_runs_of_other_lengths(tmp_path: Path, data: Path, trainer: dict[
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_twenty_kills_at_random_times(tmp_path: Path, data: Path, whole: Path, workers: int) -> None:
-    began = time.monotonic()
-    assert live(Run(tmp_path / "timed", data, workers)) == 0
+    process, began = start(Run(tmp_path / "timed", data, workers)), time.monotonic()
+    process.join()
     length = time.monotonic() - began
-    rng, killed, folder = random.Random(workers), 0, tmp_path / "run"
+    rng, killed, folder, steps = random.Random(workers), 0, tmp_path / "run", []
     while killed < 20:
-        seconds = rng.uniform(0, 0.6 * length)
-        code = live(Run(folder, data, workers), seconds)
+        code = live(Run(folder, data, workers), rng.uniform(0, 0.6 * length))
         if code == 0:  # came to its end: kill another run
             assert_same_end(whole, folder)
             folder = tmp_path / f"run{killed}"
         else:
             assert code == -signal.SIGKILL
             killed += 1
+            steps.append(last(folder)["global_step"] if (folder / LAST).exists() else 0)
+    print("optimizer steps saved at each kill:", steps)
     assert live(Run(folder, data, workers)) == 0
     assert_same_end(whole, folder)
