@@ -97,7 +97,12 @@ def test_fit(
     folder, case = malformed
     data = ["--data", "CustomData", f"--data.root={folder}", "--data.min_sizes=[64]", "--data.test_size=64"]
     config = ["--config", str(RECIPES / "custom.yaml"), *data, "--data.max_size=96", "--run", str(tmp_path / "run")]
-    short = ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--model.detector=glip-nano"]
+    short = [
+        "--trainer.max_epochs=1",
+        "--trainer.enable_progress_bar=false",
+        "--model.detector=glip-nano",
+        "--data.workers=0",
+    ]
     with caplog.at_level("INFO", logger="glip_lightning"):
         status = main(["fit", *config, *short, "--model.weights=random"])
     said = capsys.readouterr().err + caplog.text
