@@ -94,6 +94,11 @@ def test_crowds_are_ignored_regions_of_the_evaluation_only(tmp_path: Path) -> No
     assert data.index.ground_truth()["annotations"][0]["iscrowd"] == 1
 
 
+@pytest.mark.parametrize("value, crowd", [("0", False), ("1", True), (True, True), (None, False), (0.0, False)])
+def test_crowd_is_read_as_it_is_meant(tmp_path: Path, value: object, crowd: bool) -> None:
+    assert write(tmp_path, with_boxes([0, 0, 9, 9], iscrowd=value)).index.boxes.crowd.tolist() == [crowd]
+
+
 def test_ground_truth_is_renumbered(tmp_path: Path) -> None:
     coco = content()
     coco["annotations"].append({"id": 5, "image_id": 3, "category_id": 2, "bbox": [0, 0, 4, 4], "area": 7.5})

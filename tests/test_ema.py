@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from glip_lightning.batching import GlobalBatch
 from glip_lightning.ema import EMA
 from glip_lightning.module import GLIPModule
 from glip_lightning.selection import BestCheckpoint
@@ -89,17 +90,18 @@ def test_the_best_checkpoint_is_tested_with_its_average(tmp_path: Path) -> None:
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_resumed_run_is_bit_equal(tmp_path: Path, accumulate: int) -> None:
     data = tiny_data(tmp_path / "data")
-    options = {"enable_checkpointing": True, "max_epochs": 4, "accumulate_grad_batches": accumulate}
+    data.images_per_device = data.batch_size // accumulate
+    options = {"enable_checkpointing": True, "max_epochs": 4}
     whole = full()
     every = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
-    tiny_trainer(tmp_path, EMA(DECAY), every, **options).fit(whole, datamodule=data)
+    tiny_trainer(tmp_path, GlobalBatch(), EMA(DECAY), every, **options).fit(whole, datamodule=data)
     half = full()
     with torch.no_grad():
         for parameter in half.parameters():
             parameter.zero_()  # everything must come from the checkpoint
     again = ModelCheckpoint(tmp_path / "again", filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
     checkpoint = str(tmp_path / "epoch=1.ckpt")
-    tiny_trainer(tmp_path, EMA(DECAY), again, **options).fit(half, datamodule=data, ckpt_path=checkpoint)
+    tiny_trainer(tmp_path, GlobalBatch(), EMA(DECAY), again, **options).fit(half, datamodule=data, ckpt_path=checkpoint)
     assert same(weights(half), weights(whole))
     one, other = (torch.load(x / "epoch=3.ckpt", weights_only=True) for x in (tmp_path, tmp_path / "again"))
     for key in ("state_dict", "current_model_state", "averaging_state"):

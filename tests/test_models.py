@@ -162,15 +162,16 @@ def test_other_captions_in_the_batch_do_not_matter() -> None:
     torch.testing.assert_close(both.deltas[:1], alone.deltas, rtol=1e-5, atol=1e-5)
 
 
-def test_gradients_of_tiny_images_are_finite_in_bfloat16() -> None:
-    """The coarsest maps of an image of 64 pixels are single pixels."""
+@pytest.mark.parametrize("height", [1, 2, 3])
+def test_gradients_of_narrow_images_are_finite_in_bfloat16(height: int) -> None:
+    """The coarsest maps of an image of 64 pixels are one pixel wide."""
     fpn = FPN([8, 8, 8], 64, drop_block=0.0)
     for _ in range(3):
         poison = [torch.full((64, 64, 3, 3), math.nan, dtype=torch.bfloat16) for _ in range(4)]
         del poison  # so that memory which is not written to holds what is no number
         fpn.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
-            maps = fpn([torch.randn(2, 8, size, size) for size in (8, 4, 2)])
-        assert [tuple(x.shape[-2:]) for x in maps][-2:] == [(1, 1), (1, 1)]
+            maps = fpn([torch.randn(2, 8, 4 * height * size, size) for size in (8, 4, 2)])
+        assert [tuple(x.shape[-2:]) for x in maps][-2:] == [(4 * height, 1), (2 * height, 1)]
         torch.stack([x.float().sum() for x in maps]).sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in fpn.parameters())

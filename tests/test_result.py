@@ -39,6 +39,8 @@ METRICS = {"AP": 0.5, "AP50": 0.75, "AP_class": {"cat": 0.5}, "images": 3}
 RESULT = {
     "metrics": {"val": None, "test": METRICS},
     "classes": ["cat", "[b]dog[/b]"],
+    "ended": None,
+    "restored": [],
     "fitted": True,
     "detector": "glip-tiny",
     "weights": "pretrained",

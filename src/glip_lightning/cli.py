@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"{error}\n  glip {arguments[0]} --help lists the options")
         return 2
     except KeyboardInterrupt as stop:
-        _say("interrupted", stop)
+        _say(f"interrupted: {stop}" if str(stop) else "interrupted", stop)
         return 130
     except Exception as error:
         message = translate(error) or _explanation(error)
@@ -58,7 +58,7 @@ def _show_log() -> None:
     log.handlers = [handler]
     log.setLevel(logging.INFO)
     others = logging.StreamHandler()  # else the first warning of another package would repeat ours in its own format
-    others.addFilter(lambda record: not record.name.startswith(str(__package__)))
+    others.addFilter(lambda record: not logging.getLogger(record.name.split(".")[0]).handlers)
     logging.basicConfig(level=logging.WARNING, handlers=[others], format="%(name)s: %(message)s")
 
 

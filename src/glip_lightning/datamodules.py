@@ -75,6 +75,13 @@ class DetectionData(LightningDataModule, ABC):
         super().__init__()
         if shots != "all" and shots < 0:
             raise ValueError(f"shots={shots}: expected 0 or more images per class, or all")
+        least = {"batch_size": (batch_size, 1), "images_per_device": (images_per_device, 1), "seed": (seed, 0)}
+        least |= {"workers": (workers, 0), "test_size": (test_size, 1)}
+        for name, (value, bound) in least.items():
+            if value is not None and value < bound:
+                raise ValueError(f"{name}={value}: expected {bound} or more")
+        if test_size > max_size:
+            raise ValueError(f"test_size={test_size}: the shorter side cannot be above max_size={max_size}")
         self.batch_size, self.images_per_device, self.workers = batch_size, images_per_device, workers
         self.shots: Shots = shots
         self.copies = copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1

@@ -39,7 +39,7 @@ class ContinuedCSV(CSVLogger):
             self._file.unlink(missing_ok=True)
             writer = self.experiment
             self._file.write_text(self._before, encoding="utf-8")
-            writer.metrics_keys = self._before.splitlines()[0].split(",")
+            writer.metrics_keys = next(csv.reader(self._before.splitlines()))
 
     def forget_from(self, step: int) -> None:
         """Drop the rows of optimizer step ``step`` and later ones, which come again after the last checkpoint."""

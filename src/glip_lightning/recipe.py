@@ -24,6 +24,7 @@ from .estimate import Estimate
 from .loggers import SamplePictures
 from .messages import Option, WrongUsage, explain
 from .module import GLIPModule
+from .pretrained import RUN_DETECTOR
 from .resume import LAST, Resumable
 from .selection import BestCheckpoint
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 NOT_KEPT = ("config", "run", "resume", "ckpt_path")  # belong to one start, not to the recipe
 VERBS = ("fit", "validate", "test")
+DEFAULTS = {"use_distributed_sampler": False, "enable_model_summary": False, "log_every_n_steps": 5}
 
 
 class GLIPCLI(LightningCLI):
@@ -113,8 +115,10 @@ class GLIPCLI(LightningCLI):
         self.model.best_epoch = None
         best = self.best.best_model_path or None
         self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
-        self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)  # what validate has loaded
-        self.run_folder.finish(self.trainer, self.model)
+        try:
+            self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)  # what validate has loaded
+        finally:  # a photo that cannot be read must not cost the training
+            self.run_folder.finish(self.trainer, self.model)
 
     def validate(self, **kwargs: Any) -> None:
         self.trainer.validate(**kwargs, verbose=False)
@@ -164,6 +168,18 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     return ["fit", "--config", str(recipe), "--run", str(run), "--ckpt_path", str(last), *others]
 
 
+def finished(arguments: Sequence[str]) -> list[str]:
+    """``test`` and ``validate`` of a finished run's own recipe mean its detector, not what it started from."""
+    joined = [part for a in arguments for part in (a.split("=", 1) if a.startswith(("--config=", "-c=")) else [a])]
+    configs = [Path(joined[i + 1]) for i, a in enumerate(joined[:-1]) if a in ("--config", "-c")]
+    runs = [file.parent for file in configs if (file.parent / RUN_DETECTOR).is_dir() and file.name == RECIPE_NAME]
+    named = any(a.split("=")[0] == "--model.detector" for a in arguments)
+    if arguments[0] not in ("validate", "test") or not runs or named:
+        return list(arguments)
+    log.info("the detector of the finished run %s", runs[0])
+    return [*arguments, f"--model.detector={runs[0]}", "--model.weights=pretrained"]
+
+
 def run(arguments: Sequence[str]) -> GLIPCLI:
     """Run ``fit``, ``validate`` or ``test`` with the arguments of the command line."""
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # we pass what we were given
@@ -182,10 +198,10 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
             GLIPModule,
             DetectionData,
             subclass_mode_data=True,
-            args=resumed(arguments),
+            args=finished(resumed(arguments)),
             auto_configure_optimizers=False,
             save_config_callback=None,
-            trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
+            trainer_defaults={**DEFAULTS},
             seed_everything_default=0,
             parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
         )

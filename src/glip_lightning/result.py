@@ -100,6 +100,10 @@ def print_summary(result: Mapping[str, Any], folder: Path, pictures: Sequence[Pa
         if len(result["classes"]) <= LISTED:
             console.print(_class_table(metrics, result["classes"]))
         print(f"AP {_number(metrics['AP'])}, AP50 {_number(metrics['AP50'])} on {metrics['images']} {name} images")
+    for event in result["restored"]:
+        print(f"restored the weights before step {event['step']}: {event['why']}")
+    if result["ended"]:
+        print(f"ended    {result['ended']}")
     print(f"run      {folder}")
     if pictures:
         print(f"pictures {pictures[0].parent}")

@@ -80,7 +80,8 @@ class Resumable(Checkpoint):
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
         if not stepped or (trainer.is_last_batch and not validation_due(trainer)):
             return  # within an accumulation, or the end of the epoch follows immediately
-        stop, due = self._agree(trainer)
+        # a signal during the validation that follows finds the work up to here
+        stop, due = self._agree(trainer, minutes=1 if trainer.is_last_batch else self.minutes)
         if stop or due:
             self._save(trainer, "step")
         if stop:
@@ -142,9 +143,10 @@ class Resumable(Checkpoint):
         limits = ((epochs.processed, trainer.max_epochs), (trainer.global_step, trainer.max_steps))
         return trainer.should_stop or any(limit not in (None, -1) and now >= limit for now, limit in limits)
 
-    def _agree(self, trainer: Trainer) -> tuple[bool, bool]:
+    def _agree(self, trainer: Trainer, minutes: float | None = None) -> tuple[bool, bool]:
         """(stop, save), the same on all ranks: what any of them wants."""
-        stop, due = self._received is not None, time.monotonic() - self._saved >= 60 * self.minutes
+        wait = self.minutes if minutes is None else min(minutes, self.minutes)
+        stop, due = self._received is not None, time.monotonic() - self._saved >= 60 * wait
         if trainer.world_size == 1:
             return stop, due
         wanted = torch.tensor(2 * stop + due, device=trainer.strategy.root_device)

@@ -25,6 +25,8 @@ CURES = {
 def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Split, Index]:
     """Check each split and all together; the result numbers the classes alike in all of them."""
     splits = {split: splits[split] for split in SPLITS if split in splits}
+    if not splits:
+        return {}
     for split in SPLITS:
         if split not in splits:
             _report_missing(split, splits, findings)

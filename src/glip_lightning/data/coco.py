@@ -200,7 +200,7 @@ def _boxes(
             bad.append(f"{name} ({short(_get(entry, 'bbox'))})")
         elif image in there:
             unfilled += "area" not in entry or "iscrowd" not in entry
-            found.append(RawBox(image, category, xywh, _area(entry), bool(entry.get("iscrowd"))))
+            found.append(RawBox(image, category, xywh, _area(entry), _is_crowd(entry)))
     _report(file, findings, twice, stray, unknown, bad, categories)
     if 0 in seen:
         text = "annotation 0 exists, which COCO's evaluation takes for no match; annotations are numbered anew"
@@ -230,6 +230,11 @@ def _report(
     for code, (items, what, cure) in faults.items():
         if items:
             findings.error(code, file, f"{what}: {listing(items)}; {cure}", len(items))
+
+
+def _is_crowd(entry: Mapping[str, Any]) -> bool:
+    """Also where 0 and 1 stand in quotes."""
+    return entry.get("iscrowd") is True or _Numbers().read(entry, "iscrowd") not in (None, 0)
 
 
 def _get(entry: object, key: str) -> object:

@@ -54,10 +54,10 @@ class FPN(nn.Module):
 
 
 def _halved(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv(x)`` of stride 2 and padding 1, padded by hand where ``x`` is a single pixel.
+    """``conv(x)`` of stride 2 and padding 1, padded by hand where ``x`` is one pixel wide.
 
     There torch 2.15 leaves the gradient of a bfloat16 weight uninitialised on CPUs (oneDNN).
     """
-    if x.shape[-2:] != (1, 1):
+    if x.shape[-1] != 1:
         return conv(x)
     return F.conv2d(F.pad(x, (1, 1, 1, 1)), conv.weight, conv.bias, stride=2)
