@@ -13,6 +13,7 @@ import yaml
 
 from glip_lightning.cli import main
 from glip_lightning.messages import WrongUsage
+from glip_lightning.recipe import finished as finished_arguments
 from glip_lightning.recipe import resumed
 from small_runs import DEMO, SHORT, SMALL, go, make_shapes, options, result, rows, trouble, without
 
@@ -186,3 +187,14 @@ def test_resume_stands_for_recipe_folder_and_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="finished"):
         resumed(["fit", "--resume", str(run)])
     shutil.rmtree(run)
+
+
+def test_the_recipe_of_a_finished_run_means_its_detector(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    (tmp_path / "detector").mkdir()
+    tested = ["test", "--config", str(recipe), f"--model.detector={tmp_path}", "--model.weights=pretrained"]
+    for config in (["--config", str(recipe)], [f"--config={recipe}"]):
+        assert sorted(finished_arguments(["test", *config])) == sorted([*["test", *config], *tested[3:]])
+    named = ["test", "--config", str(recipe), "--model.detector", "glip-nano"]
+    assert finished_arguments(named) == named
+    assert finished_arguments(["fit", "--config", str(recipe)]) == ["fit", "--config", str(recipe)]
