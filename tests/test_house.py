@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "glip_lightning"
 FLOORS = (
     # ground: pure functions and value types
-    ("boxes", "anchors", "prompts", "outputs", "files", "versions"),
+    ("boxes", "anchors", "prompts", "outputs", "files", "versions", "trial"),
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
     # second floor: what we do with a model
@@ -26,6 +26,7 @@ FLOORS = (
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
+    "trial": {"files"},
     "losses": {"assign"},
     "predictor": {"pretrained"},
     "datamodules": {"batching"},
