@@ -197,7 +197,7 @@ def equal(first: Index, second: Index) -> None:
     ours, theirs = DetectionDataset(first, RAW), DetectionDataset(second, RAW)
     for image in range(len(first)):
         assert ours.picture(image).tobytes() == theirs.picture(image).tobytes()
-        for a, b in zip(ours.target(image), theirs.target(image), strict=True):
+        for a, b in zip(ours.index.target(image), theirs.index.target(image), strict=True):
             assert a.tolist() == b.tolist()
 
 

@@ -60,9 +60,9 @@ def test_data_set_is_read_back(tmp_path: Path) -> None:
         assert len(data) == count
         assert not data.index.dropped()
         picture = render(3, number * 1_000_000, 96)
-        assert data.target(0)[1].tolist() == picture.labels
+        assert data.index.target(0)[1].tolist() == picture.labels
         x, y, width, height = picture.boxes[0]
-        assert data.target(0)[0][0].tolist() == [x, y, x + width - 1, y + height - 1]
+        assert data.index.target(0)[0][0].tolist() == [x, y, x + width - 1, y + height - 1]
         assert data[0]["original_size"] == (96, 96)
 
 

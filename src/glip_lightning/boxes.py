@@ -61,6 +61,12 @@ def clip(boxes: Tensor, height: int, width: int) -> Tensor:
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
 
 
+def clip_each(boxes: Tensor, sizes: Tensor) -> Tensor:
+    """Clip inclusive boxes [N, 4], each to the pixels of an image of its own: height, width [N, 2]."""
+    last = sizes.flip(-1).repeat(1, 2).to(boxes) - 1
+    return boxes.clamp(min=0).minimum(last)
+
+
 def nonempty(boxes: Tensor) -> Tensor:
     """Mask [N] of the boxes with ``x2 > x1`` and ``y2 > y1``, the ones that the official code keeps."""
     return (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])

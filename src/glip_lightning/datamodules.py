@@ -42,7 +42,6 @@ class DetectionData(LightningDataModule, ABC):
     """
 
     label = "data"  # names the run's folder
-    images_per_device: int | None = None  # how many images of a batch are in one device at once; None: all its share
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from .data.transforms import Transform
 from .data.types import Batch
 from .datamodules import DetectionData
 from .module import GLIPModule
-from .predictor import detect_images, encode_query
+from .predictor import detect_images
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _timed_step(trainer: Trainer, module: GLIPModule, batch: Batch) -> float:
 
 
 def _timed_detection(trainer: Trainer, module: GLIPModule, batch: Batch) -> float:
-    query = encode_query(module.model, module.tokenizer, module.data.phrases())
+    query = module.query()
     _wait(module.device)
     began = time.perf_counter()
     with torch.no_grad(), trainer.precision_plugin.val_step_context():

@@ -143,8 +143,7 @@ class GLIPModule(LightningModule):
         return self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
-        self._keep_detections("valid")
-        self._log_metrics("val")
+        self._log_metrics("val", "valid")
         if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             scheduler = self.lr_schedulers()
             if isinstance(scheduler, PlateauLR):
@@ -157,17 +156,15 @@ class GLIPModule(LightningModule):
         return self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
-        self._keep_detections("test")
-        self._log_metrics("test")
-
-    def _keep_detections(self, split: Split) -> None:
-        assert self._evaluator is not None
-        if self.trainer.state.fn != TrainerFn.FITTING:
-            self.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
+        self._log_metrics("test", "test")
 
     def _start_evaluation(self, dataset: DetectionDataset) -> None:
         self._evaluator = CocoEvaluator(dataset.index.ground_truth(), dataset.class_names)
-        self._query = encode_query(self.model, self.tokenizer, self.data.phrases(), self._encode_text)
+        self._query = self.query()
+
+    def query(self) -> Query:
+        """The classes of the task, encoded as they are now."""
+        return encode_query(self.model, self.tokenizer, self.data.phrases(), self._encode_text)
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         """Detections in original frames, added to the evaluator."""
@@ -182,9 +179,11 @@ class GLIPModule(LightningModule):
         self._evaluator.update(batch["image_ids"], rows)
         return {"detections": rows}
 
-    def _log_metrics(self, stage: Literal["val", "test"]) -> None:
+    def _log_metrics(self, stage: Literal["val", "test"], split: Split) -> None:
         assert self._evaluator is not None
         metrics = self._evaluator.compute()
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            self.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
         self._query = self._evaluator = None
         if self.trainer.sanity_checking:
             return

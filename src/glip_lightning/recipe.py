@@ -22,7 +22,7 @@ from .callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME, Lines, Progress, R
 from .datamodules import DetectionData
 from .estimate import Estimate
 from .loggers import SamplePictures
-from .messages import Option, WrongUsage, explain
+from .messages import Option, WrongUsage, explain, recipes
 from .module import GLIPModule
 from .pretrained import RUN_DETECTOR
 from .resume import LAST, Resumable
@@ -170,9 +170,8 @@ def resumed(arguments: Sequence[str]) -> list[str]:
 
 def finished(arguments: Sequence[str]) -> list[str]:
     """``test`` and ``validate`` of a finished run's own recipe mean its detector, not what it started from."""
-    joined = [part for a in arguments for part in (a.split("=", 1) if a.startswith(("--config=", "-c=")) else [a])]
-    configs = [Path(joined[i + 1]) for i, a in enumerate(joined[:-1]) if a in ("--config", "-c")]
-    runs = [file.parent for file in configs if (file.parent / RUN_DETECTOR).is_dir() and file.name == RECIPE_NAME]
+    files = [Path(file) for file in recipes(arguments)]
+    runs = [file.parent for file in files if (file.parent / RUN_DETECTOR).is_dir() and file.name == RECIPE_NAME]
     named = any(a.split("=")[0] == "--model.detector" for a in arguments)
     if arguments[0] not in ("validate", "test") or not runs or named:
         return list(arguments)
@@ -201,7 +200,7 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
             args=finished(resumed(arguments)),
             auto_configure_optimizers=False,
             save_config_callback=None,
-            trainer_defaults={**DEFAULTS},
+            trainer_defaults=DEFAULTS,
             seed_everything_default=0,
             parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
         )

@@ -38,7 +38,7 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
 
 
 def _report_missing(split: Split, splits: Mapping[Split, Index], findings: Findings) -> None:
-    where = Path(next(iter(splits.values())).where).parent if splits else "data"
+    where = Path(next(iter(splits.values())).where).parent
     if split == "train":
         findings.warn("missing-split", where, "there is no train split: nothing can be trained on it")
     elif split == "valid":
@@ -53,8 +53,8 @@ def _report_missing(split: Split, splits: Mapping[Split, Index], findings: Findi
 def check_index(split: Split, index: Index, findings: Findings) -> None:
     """Images and boxes of one split."""
     if not len(index):
-        consequence = {"train": "nothing can be trained on it", "valid": "no ground truth, AP is not defined"}
-        text = f"the {split} split is empty: {consequence.get(split, 'no ground truth, AP is not defined')}"
+        consequence = "nothing can be trained on it" if split == "train" else "no ground truth, AP is not defined"
+        text = f"the {split} split is empty: {consequence}"
         (findings.error if split == "train" else findings.warn)("empty-split", index.where, text)
         return
     if not len(index.boxes.labels):

@@ -52,22 +52,26 @@ class _Numbers:
 
     def read(self, entry: object, key: str) -> int | None:
         """None if there is no such number."""
-        value = entry.get(key) if isinstance(entry, dict) else None
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        try:
-            number = float(value) if isinstance(value, str | float) else math.nan
-        except ValueError:
-            return None
-        if not number.is_integer():
-            return None
-        self.converted += 1
-        return int(number)
+        number = _whole(entry, key)
+        self.converted += number is not None and not isinstance(_get(entry, key), int)
+        return number
 
     def report(self, file: Path, findings: Findings) -> None:
         if self.converted:
             text = f"{self.converted} ids are no plain whole numbers (in quotes or with a point); read as numbers"
             findings.warn("text-id", file, text, self.converted)
+
+
+def _whole(entry: object, key: str) -> int | None:
+    """The whole number that ``entry[key]`` is, or means; else None."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        number = float(value) if isinstance(value, str | float) else math.nan
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -122,8 +126,11 @@ def _categories(content: Mapping[str, Any], file: Path, numbers: _Numbers, findi
         if not isinstance(name, str):
             findings.error("no-category-name", file, f"category {number}: name is {short(name)}; write a text")
     parents = [entry.get("supercategory") for number, entry in entries.items() if number != 0]
-    used = any(_Numbers().read(annotation, "category_id") == 0 for annotation in content["annotations"])
-    if 0 in names and names[0] in parents and not used:
+    if (
+        0 in names
+        and names[0] in parents
+        and all(_whole(annotation, "category_id") != 0 for annotation in content["annotations"])
+    ):
         text = f"category 0 ({names.pop(0)!r}) has no box and is the group of the others: it is no class"
         findings.warn("background-category", file, text)
     if not names:
@@ -175,7 +182,7 @@ def _boxes(
     findings: Findings,
 ) -> list[RawBox]:
     """All annotations that can be used; the others are errors that name their ids."""
-    listed = {_Numbers().read(entry, "id") for entry in content["images"]}  # counted before
+    listed = {_whole(entry, "id") for entry in content["images"]}
     there = {image.id for image in images}
     found: list[RawBox] = []
     seen: set[object] = set()
@@ -234,7 +241,7 @@ def _report(
 
 def _is_crowd(entry: Mapping[str, Any]) -> bool:
     """Also where 0 and 1 stand in quotes."""
-    return entry.get("iscrowd") is True or _Numbers().read(entry, "iscrowd") not in (None, 0)
+    return entry.get("iscrowd") is True or _whole(entry, "iscrowd") not in (None, 0)
 
 
 def _get(entry: object, key: str) -> object:

@@ -1,7 +1,6 @@
 """An index of images and boxes as training samples."""
 
 from PIL import Image
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from .index import Index
@@ -62,7 +61,3 @@ class DetectionDataset(Dataset[KeyedSample]):
                 f"{self.index.size(image)[::-1]} when the data were read; leave files alone while they are in use"
             )
         return picture
-
-    def target(self, image: int) -> tuple[Tensor, Tensor]:
-        """Inclusive boxes [G, 4] in the original frame and labels [G] of image ``image``."""
-        return self.index.target(image)

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from ..files import replacing, write_text
 from .fetch import Part, Report, fetch_zip
+from .findings import listing
 from .odinw import ODinWTask, find_task, get_task, task_names
 from .unpack import crc_of, unpack
 
@@ -174,10 +175,9 @@ def _verify(root: Path, archive: str, tasks: list[ODinWTask], record: Path) -> N
         return
     wrong = [name for name, (size, crc) in known["files"].items() if not _same(folder / name, size, crc)]
     if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ValueError(
             f"{folder}: {len(wrong)} of {len(known['files'])} files are missing or not as downloaded: "
-            f"{', '.join(wrong[:3])}{more}; move the folder away, then download again"
+            f"{listing(wrong, 3)}; move the folder away, then download again"
         )
     log.info("%s: there already, in %s; all %d files are as downloaded", archive, places, len(known["files"]))
 

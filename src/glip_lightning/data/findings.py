@@ -67,11 +67,11 @@ class Findings(list[Finding]):
                 log.log(logging.WARNING if finding.level == "warning" else logging.INFO, "%s", finding)
 
 
-def listing(items: Iterable[object]) -> str:
-    """Items separated by commas, the first two hundred by name."""
+def listing(items: Iterable[object], most: int = LISTED) -> str:
+    """Items separated by commas, the first ``most`` by name."""
     named = [str(item) for item in items]
-    more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
-    return ", ".join(named[:LISTED]) + more
+    more = f" and {len(named) - most} more" if len(named) > most else ""
+    return ", ".join(named[:most]) + more
 
 
 def short(value: object) -> str:

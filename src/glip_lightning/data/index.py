@@ -126,11 +126,8 @@ class Index:
 
     def _thin(self) -> Tensor:
         """Mask [M]: one pixel wide or high, or less, once clipped."""
-        height, width = self.sizes[self.boxes.images].float().unbind(-1)
-        x1, y1, x2, y2 = box_ops.from_xywh(self.boxes.xywh.float()).unbind(-1)
-        x1, x2 = (x.clamp(min=0).minimum(width - 1) for x in (x1, x2))
-        y1, y2 = (y.clamp(min=0).minimum(height - 1) for y in (y1, y2))
-        return (x2 <= x1) | (y2 <= y1)
+        boxes = box_ops.from_xywh(self.boxes.xywh.float())
+        return ~box_ops.nonempty(box_ops.clip_each(boxes, self.sizes[self.boxes.images]))
 
     def dropped(self) -> dict[str, Tensor]:
         """Reason -> mask [M] of the boxes that training does without for it; reasons without a box left out."""

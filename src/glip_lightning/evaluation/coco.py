@@ -61,7 +61,7 @@ class CocoEvaluator(Metric):
         ``AP_class`` maps class name to AP, classes without a box in these images left out. ``images`` of
         ``images_total`` were seen; the boxes of the others do not count. What no box defines is nan.
         """
-        rows = self._merged()
+        rows = self._rows = self._merged()
         result = [self._evaluate(rows) if _rank() == 0 else None]
         if _distributed():
             dist.broadcast_object_list(result, src=0)
@@ -69,11 +69,10 @@ class CocoEvaluator(Metric):
         return result[0]
 
     def detections(self, category_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """All detections of all ranks as COCO results; ``category_ids[k]`` is the data set's id of class k.
+        """What :meth:`compute` has gathered as COCO results; ``category_ids[k]`` is the data set's id of class k.
 
-        Every rank has to ask. Boxes are x, y, width, height, rounded to hundredths of a pixel.
+        Boxes are x, y, width, height, rounded to hundredths of a pixel.
         """
-        rows = self._merged()
         return [
             {
                 "image_id": image_id,
@@ -81,8 +80,8 @@ class CocoEvaluator(Metric):
                 "bbox": [round(x, 2) for x in box],
                 "score": round(score, 5),
             }
-            for image_id in sorted(rows)
-            for _, *box, score, label in rows[image_id].tolist()
+            for image_id in sorted(self._rows)
+            for _, *box, score, label in self._rows[image_id].tolist()
         ]
 
     def reset(self) -> None:
