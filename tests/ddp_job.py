@@ -22,6 +22,7 @@ from glip_lightning.estimate import Estimate
 from glip_lightning.evaluation.coco import CocoEvaluator
 from glip_lightning.module import GLIPModule
 from glip_lightning.resume import LAST, Resumable
+from glip_lightning.text import Tokenizer
 from glip_lightning.tuning import FullTuning
 
 VARIANTS = ("glip-nano-a", "glip-nano-b", "glip-nano-c", "glip-nano")
@@ -125,7 +126,7 @@ def without_gradient(variant: str, boxes: bool) -> list[str]:
     """Trainable parameters without a gradient in two DDP steps, with part of the network frozen."""
     seed_everything(0, verbose=False)
     module = GLIPModule(variant, "random")
-    module.tuning.setup(module.model, None)
+    module.tuning.setup(module.model, None, Tokenizer.nano())
     step = DistributedDataParallel(Step(module))
     for _ in range(2):  # DDP notices in the second step what had no gradient in the first
         module.zero_grad()

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from glip_lightning.cli import main
+from glip_lightning.data.types import Split
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip import GLIP
 from glip_lightning.models.language import TextFeatures
 from glip_lightning.module import GLIPModule
 from glip_lightning.prompts import Prompt
 from glip_lightning.schedules import Plateau
+from glip_lightning.text import Tokenizer
 from glip_lightning.tuning import FullTuning, ParameterGroup, Tuning, eval_where_frozen
 from tiny import same, tiny_data, tiny_module, tiny_trainer, weights
 
@@ -31,7 +33,7 @@ class Offset(Tuning):
         self.captions: list[str] = []
         self.encoded: list[Tensor] = []
 
-    def setup(self, model: GLIP, prompt: Prompt | None) -> list[ParameterGroup]:
+    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         assert prompt is not None
         self.captions.append(prompt.caption)
         model.requires_grad_(False)
@@ -47,7 +49,7 @@ class Offset(Tuning):
 @pytest.mark.parametrize("freeze_at, frozen", [(-1, 0), (0, 0), (1, 0), (2, 1), (5, 4)])
 def test_freeze_at_counts_as_the_official_one(freeze_at: int, frozen: int) -> None:
     model = nano()
-    FullTuning(freeze_at=freeze_at).setup(model, None)
+    FullTuning(freeze_at=freeze_at).setup(model, None, Tokenizer.nano())
     body = model.backbone
     assert all(p.requires_grad == (freeze_at < 0) for p in body.patch_embed.parameters())
     assert [all(not p.requires_grad for p in stage.parameters()) for stage in body.stages] == [
@@ -58,19 +60,19 @@ def test_freeze_at_counts_as_the_official_one(freeze_at: int, frozen: int) -> No
 
 def test_a_second_tuning_forgets_what_the_first_froze() -> None:
     model = nano()
-    FullTuning(freeze_at=5).setup(model, None)
-    FullTuning(freeze_at=-1).setup(model, None)
+    FullTuning(freeze_at=5).setup(model, None, Tokenizer.nano())
+    FullTuning(freeze_at=-1).setup(model, None, Tokenizer.nano())
     assert all(p.requires_grad for p in model.parameters())
 
 
 def test_a_wrong_freeze_at_is_named() -> None:
     with pytest.raises(ValueError, match=r"freeze_at=6: expected -1 \(nothing\) to 5"):
-        FullTuning(freeze_at=6).setup(nano(), None)
+        FullTuning(freeze_at=6).setup(nano(), None, Tokenizer.nano())
 
 
 def test_groups_part_by_rate_and_decay_and_hold_every_trained_parameter_once() -> None:
     model = nano()
-    groups = FullTuning(lr=1e-3, text_lr=1e-4, weight_decay=0.1).setup(model, None)
+    groups = FullTuning(lr=1e-3, text_lr=1e-4, weight_decay=0.1).setup(model, None, Tokenizer.nano())
     assert {group["name"]: (group["lr"], group["weight_decay"]) for group in groups} == {
         "detector": (1e-3, 0.1),
         "detector_bias": (2e-3, 0.0),
@@ -85,7 +87,7 @@ def test_groups_part_by_rate_and_decay_and_hold_every_trained_parameter_once() -
 
 
 def test_equal_rates_make_one_group() -> None:
-    names = [group["name"] for group in FullTuning(lr=1e-3, text_lr=1e-3).setup(nano(), None)]
+    names = [group["name"] for group in FullTuning(lr=1e-3, text_lr=1e-3).setup(nano(), None, Tokenizer.nano())]
     assert names == ["detector+text", "detector_bias+text_bias"]
 
 
@@ -116,7 +118,8 @@ def test_a_tuning_with_parameters_of_its_own(tmp_path: Path, caplog: pytest.LogC
     before, trainer = weights(module), tiny_trainer(tmp_path, max_epochs=1)
     with caplog.at_level("INFO", logger="glip_lightning"):
         trainer.fit(module, datamodule=data)
-    assert "0.0 of 4.3 million parameters trainable" in caplog.text
+    assert "tuning         128 of         128 parameters trainable" in caplog.text
+    assert "all            128 of   4,252,882 parameters trainable" in caplog.text
     assert "offset: 1 tensors, learning rate 0.1, weight decay 0" in caplog.text
     assert isinstance(module.tuning, Offset)
     assert module.tuning.captions == [". ".join(data.class_names)]
@@ -144,7 +147,7 @@ def test_rates_scale_with_the_batch(tmp_path: Path) -> None:
 class Steady(GLIPModule):
     """A detector whose AP never changes."""
 
-    def _log_metrics(self, stage: Literal["val", "test"]) -> None:
+    def _log_metrics(self, stage: Literal["val", "test"], split: Split) -> None:
         self.results[stage] = {"AP": 0.5}
 
 

@@ -118,7 +118,7 @@ class DetectionData(LightningDataModule, ABC):
                 self.datasets[split] = DetectionDataset(self.choose(index), self.train_transform, self.copies)
             else:
                 self.datasets[split] = DetectionDataset(index, self.test_transform)
-        prompts = build_prompts(self.phrases(), self._tokenizer())
+        prompts = build_prompts(self._captioned(), self._tokenizer())
         if silent := classes_without_tokens(prompts, self.class_names):
             log.warning("no token names %s: never trained, never found", ", ".join(map(repr, silent)))
 
@@ -194,7 +194,7 @@ class DetectionData(LightningDataModule, ABC):
             dataset,
             batch_size=batch_size,
             sampler=EpochSampler(len(dataset), self.seed or 0, shuffle, rank, world),
-            collate_fn=Collate(self._tokenizer(), self.phrases(), self.seed or 0),
+            collate_fn=Collate(self._tokenizer(), self._captioned(), self.seed or 0),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             worker_init_fn=_ignore_interrupt,
@@ -205,6 +205,11 @@ class DetectionData(LightningDataModule, ABC):
         """The detector's: captions are tokenised for whatever model the trainer has."""
         assert self.trainer is not None
         return cast(Encoder, self.trainer.lightning_module.tokenizer)
+
+    def _captioned(self) -> list[Phrase]:
+        """The phrases as they are put into captions: a tuning may add words of its own."""
+        assert self.trainer is not None
+        return cast(Any, self.trainer.lightning_module).phrases()
 
 
 def _ignore_interrupt(_: int) -> None:

@@ -20,9 +20,9 @@ from .models.language import TextFeatures
 from .postprocess import PostProcess
 from .predictor import Query, detect_images, encode_query, to_original
 from .pretrained import load
-from .prompts import build_prompts
+from .prompts import Phrase, build_prompts
 from .schedules import Constant, PlateauLR, Schedule
-from .tuning import FullTuning, ParameterGroup, Tuning, eval_where_frozen
+from .tuning import FullTuning, ParameterGroup, Tuning, count_parts, eval_where_frozen
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +69,18 @@ class GLIPModule(LightningModule):
             raise TypeError("GLIPModule needs a DetectionData datamodule: trainer.fit(module, datamodule=...)")
         return datamodule
 
+    def phrases(self) -> list[Phrase]:
+        """How the classes of the task stand in the caption."""
+        return self.tuning.phrases(self.data.phrases())
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.best_epoch = checkpoint["epoch"]
 
     def configure_model(self) -> None:
         """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read."""
         if self._groups is None:
-            prompts = build_prompts(self.data.phrases(), self.tokenizer)
-            self._groups = self.tuning.setup(self.model, prompts[0] if len(prompts) == 1 else None)
+            prompts = build_prompts(self.phrases(), self.tokenizer)
+            self._groups = self.tuning.setup(self.model, prompts[0] if len(prompts) == 1 else None, self.tokenizer)
             self.train(self.training)
 
     def train(self, mode: bool = True) -> "GLIPModule":
@@ -88,23 +92,12 @@ class GLIPModule(LightningModule):
 
     def on_fit_start(self) -> None:
         self.train()
-        trainable, total = (sum(p.numel() for p in group) for group in (self._trainable(), self.parameters()))
-        log.info(
-            "%s (%s weights): %.1f of %.1f million parameters trainable, on %s; %s",
-            self.detector,
-            self.origin,
-            trainable / 1e6,
-            total / 1e6,
-            self.device,
-            "; ".join(self._describe(group) for group in self._groups or ()),
-        )
-
-    def _describe(self, group: ParameterGroup) -> str:
-        rate, decay = group["lr"] * self.lr_factor, group["weight_decay"]
-        return f"{group['name']}: {len(group['params'])} tensors, learning rate {rate:g}, weight decay {decay:g}"
-
-    def _trainable(self) -> list[torch.nn.Parameter]:
-        return [p for p in self.parameters() if p.requires_grad]
+        log.info("%s (%s weights), %s, on %s", self.detector, self.origin, type(self.tuning).__name__, self.device)
+        for name, part in count_parts(self.model, self.tuning).items():
+            log.info("  %-6s %11s of %11s parameters trainable", name, f"{part.trainable:,}", f"{part.total:,}")
+        for group in self._groups or ():
+            rate, decay, tensors = group["lr"] * self.lr_factor, group["weight_decay"], len(group["params"])
+            log.info("  %s: %d tensors, learning rate %g, weight decay %g", group["name"], tensors, rate, decay)
 
     def configure_optimizers(self) -> Any:
         assert self._groups is not None
@@ -164,7 +157,7 @@ class GLIPModule(LightningModule):
 
     def query(self) -> Query:
         """The classes of the task, encoded as they are now."""
-        return encode_query(self.model, self.tokenizer, self.data.phrases(), self._encode_text)
+        return encode_query(self.model, self.tokenizer, self.phrases(), self._encode_text)
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         """Detections in original frames, added to the evaluator."""

@@ -45,6 +45,7 @@ class GLIPConfig:
     fusion_heads: int = 8
     fusion_dropout: float = 0.1
     text: TextConfig = field(default_factory=TextConfig)
+    text_encoder: bool = True  # False: a detector that only runs tuned prompts
     log_scale: float = 0.0  # initial value; logits are divided by its exponential (MODEL.DYHEAD.LOG_SCALE)
     # BGR, 0..255, subtracted and divided before padding (INPUT.PIXEL_MEAN / PIXEL_STD)
     pixel_mean: tuple[float, float, float] = (103.53, 116.28, 123.675)

@@ -17,7 +17,7 @@ from .config import SIZE_DIVISOR, STRIDES, GLIPConfig
 from .dyhead import DyHead
 from .fpn import FPN
 from .grounding_head import GroundingHead
-from .language import Language, TextFeatures
+from .language import Language, NoLanguage, TextFeatures
 from .swin import Swin
 
 
@@ -29,7 +29,7 @@ class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=
         self.config = config
         self.backbone = Swin(config)
         self.fpn = FPN(self.backbone.channels, config.channels, config.drop_block)
-        self.language = Language(config.text)
+        self.language = Language(config.text) if config.text_encoder else NoLanguage()
         self.dyhead = DyHead(config)
         self.grounding = GroundingHead(config)
 

@@ -44,3 +44,15 @@ class Language(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return TextFeatures(hidden, attention_mask.to(torch.bool))
+
+    def from_embeddings(self, embeddings: Tensor, attention_mask: Tensor) -> TextFeatures:
+        """The same from word embeddings [U, T, D] instead of ids: some of them may be learned."""
+        hidden = self.bert(inputs_embeds=embeddings, attention_mask=attention_mask).last_hidden_state
+        return TextFeatures(hidden, attention_mask.to(torch.bool))
+
+
+class NoLanguage(nn.Module):
+    """Stands where a detector has no text encoder: it runs tuned prompts, which hold their features."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        raise ValueError("this detector has no text encoder: it only runs tuned prompts (glip predict --prompt FILE)")

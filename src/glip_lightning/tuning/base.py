@@ -1,0 +1,155 @@
+"""What every tuning is, and the official rules of rates, decay and frozen parts.
+
+A tuning owns the learning rates and the weight decay. Source of the official rules: microsoft/GLIP
+solver/build.py:8-55 (groups), tools/finetune.py:66-92 (what is frozen).
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from ..models.checkpoint import official_name
+from ..models.glip import GLIP
+from ..models.language import TextFeatures
+from ..prompts import Phrase, Prompt
+from ..text import Tokenizer
+
+BIAS_LR_FACTOR = 2.0  # SOLVER.BIAS_LR_FACTOR; biases are not decayed (SOLVER.WEIGHT_DECAY_BIAS)
+REMEMBERED = 64  # sets of captions whose features a frozen text encoder need not compute again
+
+
+class ParameterGroup(TypedDict):
+    """What an optimizer of torch takes as a group, with a name for the logged learning rates."""
+
+    name: str
+    params: list[nn.Parameter]
+    lr: float
+    weight_decay: float
+
+
+class Tuning(nn.Module, ABC):
+    """A way to tune a detector. What it adds to the detector are parameters of its own.
+
+    Whatever it freezes stays in eval mode during training (:func:`eval_where_frozen`).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._texts = FrozenText()
+
+    @abstractmethod
+    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+        """Set ``requires_grad`` of every parameter of ``model``, and return what the optimizer gets.
+
+        Called once, before the strategy wraps the model. ``prompt`` is the caption of the task, None where
+        its classes need several captions.
+        """
+
+    def phrases(self, phrases: Sequence[Phrase]) -> list[Phrase]:
+        """How the classes stand in the caption: as the data say, unless the tuning adds words of its own."""
+        return list(phrases)
+
+    def encode_text(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        """Token ids and mask [U, T] of the distinct captions -> their features [U, T, D]."""
+        return self._texts(model, input_ids, attention_mask)
+
+    def merge(self, model: GLIP) -> None:
+        """Fold what was learned into ``model``, which then stands without the tuning; training is over."""
+
+
+class FrozenText:
+    """The text encoder; where it is frozen, each set of captions is encoded once, without gradients."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[object, ...], TextFeatures] = OrderedDict()
+
+    def __call__(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        language = model.language
+        if any(p.requires_grad for p in language.parameters()) or language.training:
+            return model.encode_text(input_ids, attention_mask)
+        device = input_ids.device.type
+        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        # versions: a checkpoint that is loaded changes frozen weights in place
+        version = sum(p._version for p in language.parameters())
+        place = next(language.parameters()).device
+        ids = tuple(map(tuple, input_ids.tolist()))
+        key = (ids, tuple(attention_mask.sum(1).tolist()), version, place, precision)
+        if key not in self._known:
+            # what is made in inference mode could not take part in training later
+            with torch.inference_mode(False), torch.no_grad():
+                self._known[key] = model.encode_text(input_ids.clone(), attention_mask.clone())
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+
+def official_groups(model: GLIP, rate_of: Callable[[str], float], weight_decay: float) -> list[ParameterGroup]:
+    """The trainable parameters of ``model`` by learning rate (``rate_of`` their name) and weight decay.
+
+    What has "bias" anywhere in its *official* name, so also tables of relative positions and the two biases of
+    the grounding head, learns at twice the rate and is not decayed. Weights of norms are decayed.
+    """
+    groups: dict[tuple[float, float], ParameterGroup] = {}
+    for key, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        official = official_name(key, model.config.fusion)
+        name, rate, decay = "text" if key.startswith("language.") else "detector", rate_of(key), weight_decay
+        if "bias" in official:
+            name, rate, decay = f"{name}_bias", rate * BIAS_LR_FACTOR, 0.0
+        group = groups.setdefault((rate, decay), ParameterGroup(name=name, params=[], lr=rate, weight_decay=decay))
+        if name not in group["name"].split("+"):
+            group["name"] += f"+{name}"
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def eval_where_frozen(module: nn.Module) -> None:
+    """Eval mode for the submodules that have parameters and train none of them: no dropout, no dropped paths."""
+    if _any(p.requires_grad for p in module.parameters()) is False:
+        module.eval()
+        return
+    for child in module.children():
+        eval_where_frozen(child)
+
+
+def _any(flags: Iterable[bool]) -> bool | None:
+    """``any``, or None of nothing."""
+    found = list(flags)
+    return any(found) if found else None
+
+
+class PartCount(NamedTuple):
+    """Numbers (not tensors) in one part of the detector."""
+
+    trainable: int
+    total: int
+
+
+PARTS = {
+    "vision": r"backbone\.|fpn\.",
+    "text": r"language\.",
+    "fusion": r"dyhead\.rounds\.\d+\.(fusion|text)\.",
+    "head": r"dyhead\.rounds\.\d+\.vision\.|grounding\.",
+}
+"""Parts of the detector, by how the names of their parameters begin. Variant A has no fusion."""
+
+
+def count_parts(model: GLIP, tuning: Tuning) -> dict[str, PartCount]:
+    """How much of each part is trained, then of the tuning's own parameters, then of all; empty parts are left out."""
+    found: dict[str, list[nn.Parameter]] = {part: [] for part in PARTS}
+    for key, parameter in model.named_parameters():
+        found[next(part for part, pattern in PARTS.items() if re.match(pattern, key))].append(parameter)
+    found["tuning"] = list(tuning.parameters())
+    found["all"] = [*model.parameters(), *found["tuning"]]
+    return {
+        part: PartCount(sum(p.numel() for p in group if p.requires_grad), sum(p.numel() for p in group))
+        for part, group in found.items()
+        if group
+    }

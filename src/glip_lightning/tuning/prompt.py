@@ -1,0 +1,142 @@
+"""Only the prompt's embeddings are optimised; image encoder, fusion, text encoder and head are frozen."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..models.glip import GLIP
+from ..models.language import Language, TextFeatures
+from ..prompts import MAX_TOKENS, Phrase, Prompt
+from ..text import PLACEHOLDERS, Tokenizer
+from .base import ParameterGroup, Tuning
+
+Form = Literal["offset", "features", "context"]
+
+
+class PromptTuning(Tuning):
+    """A task's prompt, learned.
+
+    * ``offset``: a vector per token is added to the text encoder's output, before the first fusion layer; zero in
+      the beginning (official modes "language_prompt_v2" and v4; modeling/rpn/vldyhead.py:888-917).
+    * ``features``: the text encoder's output itself is optimised; it starts as the caption's, and the text encoder
+      is not needed any more.
+    * ``context``: words without meaning of their own stand before every class, the same for all; their embeddings
+      are learned through the frozen text encoder (as CoOp, arXiv 2109.01134, with one context for all classes).
+
+    The first two begin as the untuned detector, bit for bit. They belong to one caption, so a class list that needs
+    several captions takes ``context``.
+    """
+
+    def __init__(
+        self, form: Form = "offset", lr: float = 0.05, weight_decay: float | None = None, context: int = 4
+    ) -> None:
+        """``weight_decay`` pulls towards zero, which is the untuned prompt for ``offset`` alone: the default is
+        the official 0.25 there, 0 otherwise. ``context``: so many learned words before each class."""
+        super().__init__()
+        if form not in FORMS:
+            raise ValueError(f"form={form!r}: expected {', '.join(FORMS)}")
+        if not 1 <= context <= len(PLACEHOLDERS):
+            raise ValueError(f"context={context}: expected 1 to {len(PLACEHOLDERS)} words")
+        self.form: Form = form
+        self.lr, self.context = lr, context
+        self.weight_decay = weight_decay if weight_decay is not None else 0.25 if form == "offset" else 0.0
+        self.learned: _Offset | _Features | _Context | None = None
+
+    def phrases(self, phrases: Sequence[Phrase]) -> list[Phrase]:
+        """Placeholders of the learned words before each class."""
+        if self.form != "context":
+            return list(phrases)
+        words = " ".join(PLACEHOLDERS[: self.context])
+        return [phrase._replace(prefix=f"{words} {phrase.prefix.lstrip()}") for phrase in phrases]
+
+    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+        model.requires_grad_(False)
+        if prompt is None and self.form != "context":
+            raise ValueError(
+                f"PromptTuning(form={self.form!r}) learns the tokens of one caption, but these classes need several; "
+                "use form: context, or train on fewer classes"
+            )
+        self.learned = FORMS[self.form](model, prompt, tokenizer, self.context)
+        learned = list(self.learned.parameters())
+        return [ParameterGroup(name="prompt", params=learned, lr=self.lr, weight_decay=self.weight_decay)]
+
+    def encode_text(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        if self.learned is None:
+            raise RuntimeError("a prompt is learned for a detector: call setup first")
+        if isinstance(self.learned, _Offset):
+            return self.learned(super().encode_text(model, input_ids, attention_mask))
+        return self.learned(model, input_ids, attention_mask)
+
+
+class _Offset(nn.Module):
+    """One vector per position of the caption, [CLS] and [SEP] included."""
+
+    def __init__(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer, context: int) -> None:
+        super().__init__()
+        # the official table has 1000 rows, of which those above the longest caption never learn
+        self.offset = nn.Parameter(torch.zeros(MAX_TOKENS, model.config.text.hidden_size))
+
+    def forward(self, text: TextFeatures) -> TextFeatures:
+        return text._replace(hidden=text.hidden + self.offset[: text.hidden.shape[1]])
+
+
+class _Features(nn.Module):
+    """Features of the caption's tokens [T, D]."""
+
+    caption: Tensor
+
+    def __init__(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer, context: int) -> None:
+        super().__init__()
+        assert prompt is not None
+        input_ids, mask = tokenizer.encode([prompt.caption])
+        device = next(model.parameters()).device
+        training = model.language.training
+        with torch.no_grad():
+            text = model.language.eval()(input_ids.to(device), mask.to(device))
+        model.language.train(training)
+        self.features = nn.Parameter(text.hidden[0].clone())
+        self.register_buffer("caption", input_ids[0].to(device), persistent=False)
+
+    def forward(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        if input_ids.shape[1:] != self.caption.shape or (input_ids != self.caption).any():
+            raise ValueError("the learned features belong to the caption that they were made for, not to another one")
+        rows = len(input_ids)
+        return TextFeatures(self.features.expand(rows, -1, -1), attention_mask.to(torch.bool))
+
+
+class _Context(nn.Module):
+    """Embeddings of the learned words [n, D], in the place of their placeholders' own."""
+
+    words: Tensor
+
+    def __init__(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer, context: int) -> None:
+        super().__init__()
+        embedding = _language(model).bert.embeddings.word_embeddings.weight
+        # as large as the words that the encoder knows
+        self.embeddings = nn.Parameter(torch.randn(context, embedding.shape[1]) * embedding.detach().std().cpu())
+        ids, _ = tokenizer.encode([" ".join(PLACEHOLDERS[:context])])
+        words = ids[0, 1:-1]
+        if len(words) != context:
+            raise ValueError(f"the vocabulary of this detector lacks some of {', '.join(PLACEHOLDERS[:context])}")
+        self.register_buffer("words", words, persistent=False)
+
+    def forward(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        language = _language(model)
+        known = language.bert.embeddings.word_embeddings(input_ids)  # [U, T, D]
+        is_word = input_ids[..., None] == self.words  # [U, T, n]
+        learned = is_word.to(self.embeddings.dtype) @ self.embeddings
+        return language.from_embeddings(torch.where(is_word.any(-1, keepdim=True), learned, known), attention_mask)
+
+
+FORMS: dict[str, type[_Offset] | type[_Features] | type[_Context]] = {
+    "offset": _Offset,
+    "features": _Features,
+    "context": _Context,
+}
+
+
+def _language(model: GLIP) -> Language:
+    assert isinstance(model.language, Language), "a detector without text encoder cannot be tuned"
+    return model.language
