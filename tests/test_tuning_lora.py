@@ -9,9 +9,11 @@ from torch import Tensor
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip import GLIP
 from glip_lightning.outputs import Outputs
+from glip_lightning.pretrained import load
 from glip_lightning.text import Tokenizer
 from glip_lightning.tuning import LoRATuning
 from glip_lightning.tuning.lora import LoRADeformConv, LoRALinear
+from small_runs import go, make_shapes
 from tiny import same, tiny_data, tiny_module, tiny_trainer, weights
 
 ALL = ("text", "fusion", "vision", "head")
@@ -116,3 +118,15 @@ def test_what_cannot_be_adapted_is_named() -> None:
         LoRATuning(rank=0)
     with pytest.raises(ValueError, match=r"'fusion' has no layer in this detector"):
         LoRATuning().setup(nano("glip-nano-a"), None, Tokenizer.nano())
+
+
+def test_a_run_keeps_the_merged_detector(tmp_path: Path) -> None:
+    shapes = make_shapes(tmp_path)
+    run = tmp_path / "run"
+    found = go("fit", shapes, run, "--model.tuning=LoRATuning", "--model.tuning.parts=[fusion,head]", "--data.shots=2")
+    assert found["parts"]["tuning"]["trainable"] == found["parts"]["all"]["trainable"] > 0
+    assert found["parts"]["fusion"]["trainable"] == 0
+    loaded = load(str(run))
+    assert loaded.model.state_dict().keys() == nano().state_dict().keys()
+    again = go("test", shapes, tmp_path / "again", f"--model.detector={run}", "--model.weights=pretrained")
+    assert again["metrics"]["test"]["AP"] == pytest.approx(found["metrics"]["test"]["AP"], abs=1e-4)

@@ -8,8 +8,8 @@ import torch
 
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip import GLIP
-from glip_lightning.predictor import encode_query
 from glip_lightning.prompts import MAX_TOKENS, Phrase, Prompt, build_prompts
+from glip_lightning.query import encode_query
 from glip_lightning.text import Tokenizer
 from glip_lightning.tuning import PromptTuning, eval_where_frozen
 from tiny import same, tiny_data, tiny_module, tiny_trainer, weights

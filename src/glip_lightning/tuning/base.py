@@ -38,6 +38,9 @@ class Tuning(nn.Module, ABC):
     Whatever it freezes stays in eval mode during training (:func:`eval_where_frozen`).
     """
 
+    changes_detector = True
+    """False where the detector stays as it was, and what was learned is a prompt for it."""
+
     def __init__(self) -> None:
         super().__init__()
         self._texts = FrozenText()
