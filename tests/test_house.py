@@ -15,7 +15,7 @@ FLOORS = (
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
     # second floor: what we do with a model
-    ("pretrained", "query", "tuned_prompt", "predictor", "tuning"),
+    ("hub_files", "base_model", "adapter", "pretrained", "query", "tuned_prompt", "predictor", "tuning"),
     # third floor: Lightning
     [
         *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
@@ -28,9 +28,11 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "trial": {"files"},
     "losses": {"assign"},
-    "tuned_prompt": {"query"},
-    "predictor": {"pretrained", "query", "tuned_prompt"},
-    "tuning": {"tuned_prompt"},
+    "adapter": {"base_model"},
+    "pretrained": {"adapter", "base_model", "hub_files"},
+    "tuned_prompt": {"base_model", "query"},
+    "predictor": {"base_model", "pretrained", "query", "tuned_prompt"},
+    "tuning": {"adapter", "base_model", "tuned_prompt"},
     "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
     "estimate": {"datamodules", "module"},

@@ -17,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from . import divergence, ema  # noqa: F401 - a recipe may name their classes without the path
+from .adapter import RUN_ADAPTER
 from .batching import GlobalBatch
 from .callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME, Lines, Progress, RunFolder
 from .datamodules import DetectionData
@@ -184,12 +185,13 @@ def fresh(arguments: Sequence[str]) -> list[str]:
 def finished(arguments: Sequence[str]) -> list[str]:
     """``test`` and ``validate`` of a finished run's own recipe mean what it learned, not what it started from."""
     runs = [Path(file).parent for file in recipes(arguments) if Path(file).name == RECIPE_NAME]
-    run = next((run for run in runs if any((run / name).exists() for name in (RUN_DETECTOR, PROMPT_NAME))), None)
+    learned = (RUN_DETECTOR, RUN_ADAPTER, PROMPT_NAME)
+    run = next((run for run in runs if any((run / name).exists() for name in learned)), None)
     named = any(a.split("=")[0] in ("--model.detector", "--model.tuning") for a in arguments)
     if arguments[0] not in ("validate", "test") or run is None or named:
         return list(arguments)
     changed = list(arguments)
-    if (run / RUN_DETECTOR).is_dir():
+    if (run / RUN_DETECTOR).is_dir() or (run / RUN_ADAPTER).is_dir():
         log.info("the detector of the finished run %s", run)
         changed += [f"--model.detector={run}", "--model.weights=pretrained"]
     if (run / PROMPT_NAME).is_file():
