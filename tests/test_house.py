@@ -15,7 +15,7 @@ FLOORS = (
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
     # second floor: what we do with a model
-    ("pretrained", "predictor", "tuning"),
+    ("pretrained", "predictor", "tuning", "features", "feature_store"),
     # third floor: Lightning
     [
         *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
@@ -29,6 +29,7 @@ SAME_FLOOR = {  # who may know whom on one floor
     "trial": {"files"},
     "losses": {"assign"},
     "predictor": {"pretrained"},
+    "features": {"feature_store", "tuning"},
     "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
     "estimate": {"datamodules", "module"},

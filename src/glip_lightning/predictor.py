@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from .data.images import read_image, to_rgb
 from .data.transforms import MAX_SIZE, TEST_SIZE, resize_image, resize_size
 from .models.glip import GLIP
 from .models.language import TextFeatures
+from .outputs import Outputs
 from .postprocess import Detections, PostProcess
 from .pretrained import Loaded, load
 from .prompts import Phrase, Prompt, build_prompts, check_phrases, classes_without_tokens, read_phrases
@@ -27,6 +28,9 @@ from .text import Tokenizer
 log = logging.getLogger(__name__)
 
 Photo = str | Path | Image.Image | np.ndarray
+
+Detect = Callable[[Sequence[Tensor], Sequence[TextFeatures]], Iterable[Outputs]]
+"""RGB images, uint8 [3, h, w], and texts [B, T, D] -> the predictions with each text."""
 
 
 class Query(NamedTuple):
@@ -61,18 +65,21 @@ def encode_query(
     return Query(tuple(phrases), tuple(prompts), tuple(texts))
 
 
-def detect_images(model: GLIP, images: Sequence[Tensor], query: Query, post: PostProcess) -> list[Detections]:
+def detect_images(
+    model: GLIP, images: Sequence[Tensor], query: Query, post: PostProcess, detect: Detect | None = None
+) -> list[Detections]:
     """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized.
 
     The images are encoded once, whatever the number of prompts; every class is in one prompt, so merging
-    needs no second suppression.
+    needs no second suppression. ``detect`` may stand for the model, e.g. with a cache of features.
     """
     sizes = [(x.shape[1], x.shape[2]) for x in images]
-    levels = model.encode_images(model.preprocess(images))
+    texts = [
+        text.select(torch.zeros(len(images), dtype=torch.int64, device=text.hidden.device)) for text in query.texts
+    ]
+    predictions = detect(images, texts) if detect else model.detect_each(model.preprocess(images), texts)
     parts: list[list[Detections]] = [[] for _ in images]
-    for k, text in enumerate(query.texts):
-        rows = torch.zeros(len(images), dtype=torch.int64, device=text.hidden.device)
-        outputs = model.detect(levels, text.select(rows))
+    for k, outputs in enumerate(predictions):
         found = post(outputs, query.class_tokens(k), sizes)
         for part, detections in zip(parts, found, strict=True):
             part.append(detections)
