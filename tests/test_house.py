@@ -15,7 +15,7 @@ FLOORS = (
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
     # second floor: what we do with a model
-    ("pretrained", "predictor", "tuning", "features", "feature_store"),
+    ("pretrained", "query", "tuned_prompt", "predictor", "tuning", "features", "feature_store"),
     # third floor: Lightning
     [
         *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
@@ -28,7 +28,9 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "trial": {"files"},
     "losses": {"assign"},
-    "predictor": {"pretrained"},
+    "tuned_prompt": {"query"},
+    "predictor": {"pretrained", "query", "tuned_prompt"},
+    "tuning": {"tuned_prompt"},
     "features": {"feature_store", "tuning"},
     "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},

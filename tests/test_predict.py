@@ -13,9 +13,10 @@ from glip_lightning.data.shapes import render
 from glip_lightning.files import picture_names
 from glip_lightning.postprocess import PostProcess
 from glip_lightning.predict import find_photos
-from glip_lightning.predictor import GLIPPredictor, detect_images, encode_query
+from glip_lightning.predictor import GLIPPredictor, detect_images
 from glip_lightning.pretrained import RUN_DETECTOR, Task, load, save
 from glip_lightning.prompts import Phrase
+from glip_lightning.query import encode_query
 
 CAPTION = "red circle. blue square"
 
@@ -195,7 +196,7 @@ def test_long_class_lists_are_chunked(detector: Path, photos: Path) -> None:
     """300 classes take several captions; all labels are reachable, boxes stay under the limit."""
     predictor = GLIPPredictor(str(detector), device="cpu", threshold=0.0)
     names = [f"thing number {i}" for i in range(300)]
-    query = predictor.query(names)
+    query = predictor.queries(names)[0]
     assert len(query.prompts) > 1
     assert sorted(k for prompt in query.prompts for k in prompt.classes) == list(range(300))
     found = predictor(photos / "0.jpg", names)

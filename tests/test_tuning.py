@@ -16,7 +16,17 @@ from glip_lightning.module import GLIPModule
 from glip_lightning.prompts import Prompt
 from glip_lightning.schedules import Plateau
 from glip_lightning.text import Tokenizer
-from glip_lightning.tuning import FullTuning, ParameterGroup, Tuning, eval_where_frozen
+from glip_lightning.tuning import (
+    FullTuning,
+    LanguageTuning,
+    LinearProbe,
+    ParameterGroup,
+    PartialTuning,
+    Tuning,
+    count_parts,
+    eval_where_frozen,
+)
+from glip_lightning.tuning.weights import LAST_LAYERS
 from tiny import same, tiny_data, tiny_module, tiny_trainer, weights
 
 
@@ -89,6 +99,76 @@ def test_groups_part_by_rate_and_decay_and_hold_every_trained_parameter_once() -
 def test_equal_rates_make_one_group() -> None:
     names = [group["name"] for group in FullTuning(lr=1e-3, text_lr=1e-3).setup(nano(), None, Tokenizer.nano())]
     assert names == ["detector+text", "detector_bias+text_bias"]
+
+
+def trained(tuning: Tuning, detector: str = "glip-nano") -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        model = GLIP(variant(detector))
+        groups = tuning.setup(model, None, Tokenizer.nano())
+    found = {key: p for key, p in model.named_parameters() if p.requires_grad}
+    assert sorted(map(id, found.values())) == sorted(id(p) for group in groups for p in group["params"])
+    return found
+
+
+@pytest.mark.parametrize("detector", ["glip-nano", "glip-nano-a"])
+def test_the_linear_probe_trains_the_last_layers_but_the_scales(detector: str) -> None:
+    names = {key.removeprefix("grounding.") for key in trained(LinearProbe(), detector)}
+    assert names == set(LAST_LAYERS)
+
+
+def test_language_tuning_trains_the_text_encoder() -> None:
+    model = nano()
+    assert trained(LanguageTuning()).keys() == {k for k, _ in model.named_parameters() if k.startswith("language.")}
+
+
+def test_partial_tuning_takes_the_first_expression_that_fits() -> None:
+    model = nano()
+    tuning = PartialTuning({r"fpn\.output": 1e-3, "^fpn": 1e-4}, weight_decay=0.1)
+    groups = tuning.setup(model, None, Tokenizer.nano())
+    assert {(group["lr"], group["weight_decay"]): len(group["params"]) for group in groups} == {
+        (1e-3, 0.1): 3,
+        (2e-3, 0.0): 3,
+        (1e-4, 0.1): 5,
+        (2e-4, 0.0): 5,
+    }
+    assert {k.split(".")[0] for k, p in model.named_parameters() if p.requires_grad} == {"fpn"}
+
+
+@pytest.mark.parametrize("rates", [{"fnp": 1e-4}, {"^fpn": 1e-4, "fpn.p6": 1e-3}, {"dyhead": 1e-4, "fusion": 1e-3}])
+def test_an_expression_that_fits_nothing_is_an_error(rates: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"fits no parameter that an earlier expression has left; names are like back"):
+        PartialTuning(rates).setup(nano(), None, Tokenizer.nano())
+
+
+def test_wrong_rates_are_named() -> None:
+    with pytest.raises(ValueError, match=r"rates: '\(' is no regular expression"):
+        PartialTuning({"(": 1e-4})
+    with pytest.raises(ValueError, match="name at least one"):
+        PartialTuning({})
+
+
+def test_parts_are_counted_once() -> None:
+    model, tuning = nano(), LinearProbe()
+    tuning.setup(model, None, Tokenizer.nano())
+    parts = count_parts(model, tuning)
+    assert list(parts) == ["vision", "text", "fusion", "head", "all"]
+    assert sum(part.total for name, part in parts.items() if name != "all") == parts["all"].total
+    assert parts["head"].trainable == parts["all"].trainable == sum(p.numel() for p in trained(LinearProbe()).values())
+    with torch.device("meta"):
+        shallow = GLIP(variant("glip-nano-a"))
+    assert "fusion" not in count_parts(shallow, tuning)
+
+
+def test_frozen_text_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over all steps and evaluations; where it is trained, in each of them."""
+    calls: list[int] = []
+    encode = GLIP.encode_text
+    monkeypatch.setattr(GLIP, "encode_text", lambda *args: calls.append(1) or encode(*args))
+    data = tiny_data(tmp_path / "data")
+    tiny_trainer(tmp_path).fit(tiny_module(LinearProbe(lr=1e-3)), datamodule=data)
+    assert len(calls) == 1
+    tiny_trainer(tmp_path).fit(tiny_module(LanguageTuning(text_lr=1e-3)), datamodule=data)
+    assert len(calls) == 1 + 4 + 2  # two epochs of two steps, two validations
 
 
 def test_frozen_parts_are_in_eval_mode() -> None:

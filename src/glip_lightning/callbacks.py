@@ -20,7 +20,6 @@ from .files import picture_names, replacing, write_text
 from .loggers import CarefulWandb, ContinuedCSV, close, describe, make_loggers
 from .module import GLIPModule
 from .pictures import show
-from .pretrained import RUN_DETECTOR, Task, save
 from .result import groups_of, print_summary, result_of, without_nan
 from .resume import LAST, Resumable
 
@@ -36,7 +35,7 @@ CHECKPOINTS = "checkpoints"
 class RunFolder(Callback):
     """Keeps a run in a folder of its own: ``recipe.yaml`` and loggers from the start, checkpoints, ``predictions/``,
     and at the end ``result.json``, ``detections.json`` (COCO results of the last split that was evaluated) and, if
-    something was trained, ``detector/``, which ``glip predict`` uses.
+    something was trained, ``detector/`` or ``prompt.safetensors``, which ``glip predict`` uses.
 
     The first process makes the folder once the data have been read, and tells it to the others.
     """
@@ -70,6 +69,7 @@ class RunFolder(Callback):
         self._folder: Path | None = None
         self._fitted = False
         self._groups: list[dict[str, Any]] = []
+        self._parts: dict[str, dict[str, int]] = {}
         self._drawn: list[Path] = []
         self._started = time.monotonic()
 
@@ -102,6 +102,8 @@ class RunFolder(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._fitted = True
         self._groups = groups_of(trainer)
+        if isinstance(pl_module, GLIPModule):
+            self._parts = {name: part._asdict() for name, part in pl_module.parts().items()}
         for logger in trainer.loggers:
             if isinstance(logger, ContinuedCSV) and trainer.is_global_zero:
                 logger.forget_from(trainer.global_step)
@@ -146,10 +148,6 @@ class RunFolder(Callback):
         """After the last evaluation: the detector if it was trained, the result and its summary."""
         if not trainer.is_global_zero:
             return
-        if self._fitted:
-            data = module.data
-            task = Task(tuple(data.phrases()), (data.test_size, data.max_size))
-            save(module.model, module.tokenizer, self.folder / RUN_DETECTOR, task)
         result = {
             "command": self.command,
             "verb": self.verb,
@@ -157,12 +155,15 @@ class RunFolder(Callback):
             "recipe": self.recipe,
             "seed": {"data": module.data.seed, "training": self.recipe.get("seed_everything")},
             "groups": self._groups,
+            "parts": self._parts,
             "seconds": round(time.monotonic() - self._started, 1),
             **result_of(trainer, module),
         }
         pictures = sorted((self.folder / "predictions").glob("*.jpg"))
         logs = [str(self.folder / "logs" / "metrics.csv")]
         logs += [f"{self.folder / 'wandb'} (W&B)" for x in trainer.loggers if isinstance(x, CarefulWandb)]
+        if self._fitted:
+            module.keep(self.folder)
         close(trainer.loggers)
         write_text(self.folder / DETECTIONS_NAME, json.dumps(module.detections))
         write_text(self.folder / RESULT_NAME, json.dumps(without_nan(result), indent=2, allow_nan=False))

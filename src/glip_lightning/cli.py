@@ -116,8 +116,16 @@ def _add_predict(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         metavar="FILE",
         help="one phrase per line, or YAML/JSON with prefix, name and suffix per class",
     )
+    what.add_argument(
+        "--prompt",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a tuned prompt (prompt.safetensors of a run), several by --prompt FILE --prompt FILE",
+    )
     predict.add_argument(
-        "--detector", default="glip-tiny", help="name, folder, finished run or Hub repository (default: %(default)s)"
+        "--detector",
+        help="name, folder, finished run or Hub repository (default: glip-tiny, or what the prompts were tuned for)",
     )
     predict.add_argument(
         "--threshold",
@@ -135,6 +143,9 @@ def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     convert.add_argument("source", help="a .pth file of microsoft/GLIP, or an exchange folder")
     convert.add_argument("target", help="the folder or .pth file to write")
     convert.add_argument("--vocab", metavar="FILE", help="vocab.txt of the text encoder (default: bert-base-uncased's)")
+    convert.add_argument(
+        "--without-text", action="store_true", help="leave the text encoder out: such a folder runs tuned prompts only"
+    )
     convert.set_defaults(verb=_convert)
 
 
@@ -172,6 +183,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     return predict_photos(
         arguments.photos,
         detector=arguments.detector,
+        prompts=arguments.prompt,
         phrases=arguments.phrases,
         phrases_file=arguments.phrases_file,
         threshold=arguments.threshold,
@@ -183,7 +195,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _convert(arguments: argparse.Namespace) -> int:
     from .pretrained import convert
 
-    print(convert(arguments.source, arguments.target, arguments.vocab))
+    print(convert(arguments.source, arguments.target, arguments.vocab, arguments.without_text))
     return 0
 
 

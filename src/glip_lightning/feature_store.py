@@ -23,6 +23,7 @@ Shapes = Sequence[tuple[int, ...]]
 SUFFIX = ".safetensors"
 NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
 PART = re.compile(rf"\.[0-9a-f]{{8}}\.{NAME.pattern}")  # what files.replacing writes to
+HEADER = 1024  # bytes of a file beside its numbers, at most
 ABANDONED = 3600  # seconds after which a part belongs to a process that was killed while writing it
 
 
@@ -116,22 +117,24 @@ class FolderStore:
         return [x.as_strided(shape, stride) for x, shape, stride in zip(flat, shapes, strides, strict=True)]
 
     def put(self, key: str, tensors: Sequence[Tensor]) -> bool:
-        path = self._path(key)
-        if not self._make_room(sum(x.nbytes for x in tensors)):
-            return False
-        rows = [x.detach().to("cpu", copy=True) for x in tensors]
-        flat = [x.as_strided((x.numel(),), (1,)) for x in rows]
-        strides = json.dumps([x.stride() for x in rows])
-        about = {"key": key, "strides": strides, "sha256": _checksum(flat, strides)}
         try:
-            with replacing(path) as fresh:
-                save_file({str(i): x for i, x in enumerate(flat)}, fresh, about)
+            if not self._make_room(sum(x.nbytes for x in tensors) + HEADER):
+                return False
+            self._write(key, tensors)
         except (OSError, SafetensorError) as error:  # the disk is full, or not ours to write to
             log.warning("%s: cannot be written (%s); features that are not there are computed", self.folder, error)
             self.limit = 0
             return False
         self._checked.add(key)
         return True
+
+    def _write(self, key: str, tensors: Sequence[Tensor]) -> None:
+        rows = [x.detach().to("cpu", copy=True) for x in tensors]
+        flat = [x.as_strided((x.numel(),), (1,)) for x in rows]
+        strides = json.dumps([x.stride() for x in rows])
+        about = {"key": key, "strides": strides, "sha256": _checksum(flat, strides)}
+        with replacing(self._path(key)) as fresh:
+            save_file({str(i): x for i, x in enumerate(flat)}, fresh, about)
 
     def _make_room(self, size: int) -> bool:
         files = self._files()

@@ -78,15 +78,12 @@ class FeatureCache:
     ) -> Iterator[Outputs]:
         """Predictions for RGB images, uint8 [3, h, w], with one text [B, T, D] after the other."""
         self.cut = cut(model, tuning)
-        if self.cut == "nothing":
-            yield from model.detect_each(model.preprocess(images), texts)
-            return
         frozen = _Batch(self, model, images)
-        if self.cut == "pyramid":
-            levels = frozen.pyramid()
-            yield from (model.detect(levels, text) for text in texts)
-        else:
+        if self.cut == "tower":
             yield from (model.predict(*frozen.tower(text)) for text in texts)
+            return
+        levels = frozen.pyramid() if self.cut == "pyramid" else model.encode_images(model.preprocess(images))
+        yield from (model.detect(levels, text) for text in texts)
 
     def summary(self) -> str:
         """What was computed and what was found."""

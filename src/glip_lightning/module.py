@@ -4,6 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -21,11 +22,13 @@ from .losses import build_targets, detection_losses
 from .models.language import TextFeatures
 from .outputs import Outputs
 from .postprocess import PostProcess
-from .predictor import Query, detect_images, encode_query, to_original
-from .pretrained import load
+from .predictor import detect_images, to_original
+from .pretrained import RUN_DETECTOR, Task, load, save
 from .prompts import Phrase, build_prompts
+from .query import Query, encode_query
 from .schedules import Constant, PlateauLR, Schedule
-from .tuning import FullTuning, ParameterGroup, Tuning, count_parts, eval_where_frozen
+from .tuned_prompt import PROMPT_NAME, Base, TunedPrompt, save_prompt, weights_hash
+from .tuning import FullTuning, ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +102,15 @@ class GLIPModule(LightningModule):
     def on_fit_start(self) -> None:
         self.train()
         log.info("%s (%s weights), %s, on %s", self.detector, self.origin, type(self.tuning).__name__, self.device)
-        for name, part in count_parts(self.model, self.tuning).items():
+        for name, part in self.parts().items():
             log.info("  %-6s %11s of %11s parameters trainable", name, f"{part.trainable:,}", f"{part.total:,}")
         for group in self._groups or ():
             rate, decay, tensors = group["lr"] * self.lr_factor, group["weight_decay"], len(group["params"])
             log.info("  %s: %d tensors, learning rate %g, weight decay %g", group["name"], tensors, rate, decay)
+
+    def parts(self) -> dict[str, PartCount]:
+        """How much of each part is trained."""
+        return count_parts(self.model, self.tuning)
 
     def configure_optimizers(self) -> Any:
         assert self._groups is not None
@@ -171,6 +178,22 @@ class GLIPModule(LightningModule):
     def query(self) -> Query:
         """The classes of the task, encoded as they are now."""
         return encode_query(self.model, self.tokenizer, self.phrases(), self._encode_text)
+
+    @torch.no_grad()
+    def keep(self, folder: Path) -> None:
+        """Write what was learned into the run's ``folder``: the detector, or the prompt that was tuned for it.
+
+        Afterwards the tuning is folded into the detector and cannot be trained on.
+        """
+        input_size = (self.data.test_size, self.data.max_size)
+        if self.tuning.changes_detector or self.origin == "random":  # random weights are to be had nowhere else
+            self.tuning.merge(self.model)
+            save(self.model, self.tokenizer, folder / RUN_DETECTOR, Task(tuple(self.data.phrases()), input_size))
+        if not self.tuning.changes_detector:
+            name = str(folder) if self.origin == "random" else self.detector
+            base = Base(name, weights_hash(self.model), input_size)
+            how = f"{type(self.tuning).__name__}({self.tuning.extra_repr()})"
+            save_prompt(folder / PROMPT_NAME, TunedPrompt(self.query(), how, base))
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         """Detections in original frames, added to the evaluator."""

@@ -22,7 +22,8 @@ RESULT_NAME = "predictions.json"
 def predict_photos(
     photos: Sequence[str],
     *,
-    detector: str,
+    detector: str | None,
+    prompts: Sequence[str],
     phrases: str | None,
     phrases_file: str | None,
     threshold: float,
@@ -35,23 +36,25 @@ def predict_photos(
     pictures = [Path(out) / name for name in picture_names(paths)]
     if clash := {path.resolve() for path in paths} & {picture.resolve() for picture in pictures}:
         raise ValueError(f"--out {out}: would overwrite the photo {min(clash)}; choose another folder")
-    predictor = GLIPPredictor(detector, device=device, threshold=threshold)
-    query = predictor.query(wanted)
+    predictor = GLIPPredictor(detector, prompts=prompts, device=device, threshold=threshold)
+    queries = predictor.queries(wanted)
     if predictor.loaded.weights == "random":
-        print(f"glip: the weights of {detector} are random: the boxes mean nothing", file=sys.stderr)
-    print(f"caption: {' | '.join(prompt.caption for prompt in query.prompts)}")
-    names = [phrase.name for phrase in query.phrases]
+        print(f"glip: the weights of {predictor.name} are random: the boxes mean nothing", file=sys.stderr)
+    captions = [prompt.caption for query in queries for prompt in query.prompts]
+    names = [phrase.name for query in queries for phrase in query.phrases]
+    print(f"tuned prompt: {', '.join(names)}" if predictor.tuned else f"caption: {' | '.join(captions)}")
     entries: list[dict[str, Any]] = []
     try:
         for path, picture in zip(track(paths, description="photos", transient=True), pictures, strict=True):
             entries.append(_predict(predictor, path, picture, wanted, names))
     finally:  # what is done is kept, also after Ctrl-C
         content = {
-            "detector": detector,
+            "detector": predictor.name,
+            "prompts": list(map(str, prompts)),
             "weights": predictor.loaded.weights,
             "threshold": threshold,
             "classes": names,
-            "caption": [prompt.caption for prompt in query.prompts],
+            "caption": captions,
             "photos": entries,
         }
         write_text(Path(out) / RESULT_NAME, json.dumps(content, indent=2, ensure_ascii=False))

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +20,10 @@ from .models.glip import GLIP
 from .models.language import TextFeatures
 from .outputs import Outputs
 from .postprocess import Detections, PostProcess
-from .pretrained import Loaded, load
-from .prompts import Phrase, Prompt, build_prompts, check_phrases, classes_without_tokens, read_phrases
-from .text import Tokenizer
+from .pretrained import RUN_DETECTOR, Loaded, load
+from .prompts import Phrase, check_phrases, classes_without_tokens, read_phrases
+from .query import Query, encode_query
+from .tuned_prompt import PROMPT_NAME, check_base, load_prompt, on_device
 
 log = logging.getLogger(__name__)
 
@@ -33,57 +33,46 @@ Detect = Callable[[Sequence[Tensor], Sequence[TextFeatures]], Iterable[Outputs]]
 """RGB images, uint8 [3, h, w], and texts [B, T, D] -> the predictions with each text."""
 
 
-class Query(NamedTuple):
-    """A class list ready for the detector: one prompt, or several where the caption would be too long."""
-
-    phrases: tuple[Phrase, ...]
-    prompts: tuple[Prompt, ...]
-    texts: tuple[TextFeatures, ...]  # one caption each: [1, T, D]
-
-    def class_tokens(self, k: int) -> list[tuple[int, ...]]:
-        """Tokens of every class in prompt ``k``, empty for the classes of the other prompts."""
-        tokens: list[tuple[int, ...]] = [()] * len(self.phrases)
-        for index, found in zip(self.prompts[k].classes, self.prompts[k].tokens, strict=True):
-            tokens[index] = found
-        return tokens
-
-
-def encode_query(
-    model: GLIP,
-    tokenizer: Tokenizer,
-    phrases: Sequence[Phrase],
-    encode_text: Callable[[Tensor, Tensor], TextFeatures] | None = None,
-) -> Query:
-    """Tokenise and encode a class list once, for any number of images; ``encode_text`` is a tuning's."""
-    encode_text = encode_text or model.encode_text
-    prompts = build_prompts(phrases, tokenizer)
-    device = next(model.parameters()).device
-    texts = []
-    for prompt in prompts:
-        ids, mask = tokenizer.encode([prompt.caption])
-        texts.append(encode_text(ids.to(device), mask.to(device)))
-    return Query(tuple(phrases), tuple(prompts), tuple(texts))
-
-
 def detect_images(
     model: GLIP, images: Sequence[Tensor], query: Query, post: PostProcess, detect: Detect | None = None
 ) -> list[Detections]:
     """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized.
 
-    The images are encoded once, whatever the number of prompts; every class is in one prompt, so merging
-    needs no second suppression. ``detect`` may stand for the model, e.g. with a cache of features.
+    ``detect`` is the model unless something stands for it, as a cache of features does.
     """
     sizes = [(x.shape[1], x.shape[2]) for x in images]
-    texts = [
-        text.select(torch.zeros(len(images), dtype=torch.int64, device=text.hidden.device)) for text in query.texts
-    ]
-    predictions = detect(images, texts) if detect else model.detect_each(model.preprocess(images), texts)
-    parts: list[list[Detections]] = [[] for _ in images]
+    if detect is None:
+        return detect_levels(model, model.encode_images(model.preprocess(images)), sizes, query, post)
+    return _merged(detect(images, _texts(query, len(images))), sizes, query, post)
+
+
+def detect_levels(
+    model: GLIP, levels: list[Tensor], sizes: Sequence[tuple[int, int]], query: Query, post: PostProcess
+) -> list[Detections]:
+    """The same from encoded images (P3..P7, [B, C, H, W]); ``sizes`` are heights and widths without padding."""
+    texts = _texts(query, len(sizes))
+    return _merged((model.detect(levels, text) for text in texts), sizes, query, post)
+
+
+def _texts(query: Query, images: int) -> list[TextFeatures]:
+    """Each prompt for all images: [B, T, D]."""
+    return [text.select(torch.zeros(images, dtype=torch.int64, device=text.hidden.device)) for text in query.texts]
+
+
+def _merged(
+    predictions: Iterable[Outputs], sizes: Sequence[tuple[int, int]], query: Query, post: PostProcess
+) -> list[Detections]:
+    """What was found with each prompt. Every class is in one of them, so no second suppression is needed."""
+    parts: list[list[Detections]] = [[] for _ in sizes]
     for k, outputs in enumerate(predictions):
         found = post(outputs, query.class_tokens(k), sizes)
         for part, detections in zip(parts, found, strict=True):
             part.append(detections)
-    return [post.best(Detections(*map(torch.cat, zip(*part, strict=True)))) for part in parts]
+    return [post.best(_joined(part)) for part in parts]
+
+
+def _joined(parts: Sequence[Detections]) -> Detections:
+    return Detections(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def to_original(found: Detections, size: tuple[int, int], original: tuple[int, int]) -> Detections:
@@ -123,42 +112,73 @@ class GLIPPredictor:
     >>> prediction = predictor("photo.jpg", "raccoon. dog")
     """
 
-    def __init__(self, detector: str = "glip-tiny", *, device: str = "auto", threshold: float = 0.5) -> None:
-        """``detector``: a name, a Hub repository, a folder or a run; ``threshold`` on the final score."""
+    def __init__(
+        self,
+        detector: str | None = None,
+        *,
+        prompts: Sequence[str | Path] = (),
+        device: str = "auto",
+        threshold: float = 0.5,
+    ) -> None:
+        """
+        Args:
+            detector: a name, a Hub repository, a folder or a run; default ``glip-tiny``, with ``prompts`` the one
+                that they were tuned for. A run that tuned a prompt stands for its prompt.
+            prompts: files of tuned prompts; all their classes are looked for, and the text encoder is not loaded.
+            threshold: on the final score.
+        """
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold={threshold}: scores lie between 0 and 1")
-        self.loaded: Loaded = load(detector)
+        if detector is not None and not prompts and (Path(detector) / PROMPT_NAME).is_file():
+            prompts = [Path(detector) / PROMPT_NAME]
+            detector = detector if (Path(detector) / RUN_DETECTOR).is_dir() else None
+        tuned = {str(path): load_prompt(path) for path in prompts}
+        self.tuned = list(tuned.values())
+        self.name = detector or (self.tuned[0].base.name if tuned else "glip-tiny")
+        self.loaded: Loaded = load(self.name, text=not tuned)
+        if tuned:
+            check_base(tuned, self.loaded.model, self.name)
         self.device = torch.device(choose_device(device))
         self.model = self.loaded.model.to(self.device).eval()
         self.threshold = threshold
         self.post = PostProcess()
-        self._query: Query | None = None
+        self._queries = [on_device(prompt.query, self.device) for prompt in self.tuned]
 
     @torch.inference_mode()
     def __call__(self, photo: Photo, phrases: str | Sequence[str | Phrase] | None = None) -> Prediction:
         """Detect in a file, a PIL image (as it is stored, not turned by EXIF) or an RGB array uint8 [h, w, 3].
 
         ``phrases`` is "raccoon. dog", a list of names, or a list of :class:`Phrase`; left out, the classes
-        that a fine-tuned detector was trained on.
+        that a fine-tuned detector or the tuned prompts know.
         """
-        query = self.query(phrases)
+        queries = self.queries(phrases)
         image = _as_image(photo)
         original = (image.height, image.width)
         resized = resize_image(image, resize_size(*original, *self._input_size()))
-        found = detect_images(self.model, [resized], query, self.post)[0]
-        found = to_original(found, (resized.shape[1], resized.shape[2]), original)
+        size = (resized.shape[1], resized.shape[2])
+        levels = self.model.encode_images(self.model.preprocess([resized]))
+        parts, first = [], 0
+        for query in queries:  # each as if it were alone
+            found = to_original(detect_levels(self.model, levels, [size], query, self.post)[0], size, original)
+            parts.append(found._replace(labels=found.labels + first))
+            first += len(query.phrases)
+        found = _joined(parts)
         keep = (found.scores >= self.threshold).nonzero().flatten()
         keep = keep[found.scores[keep].argsort(descending=True)]
         boxes, labels = box_ops.clip_outside(found.boxes[keep], *original), found.labels[keep]
-        names = [query.phrases[k].name for k in labels.tolist()]
-        return Prediction(boxes, found.scores[keep], labels, names, original)
+        classes = [phrase.name for query in queries for phrase in query.phrases]
+        return Prediction(boxes, found.scores[keep], labels, [classes[k] for k in labels.tolist()], original)
 
-    def query(self, phrases: str | Sequence[str | Phrase] | None) -> Query:
-        """The encoded class list; the last one is remembered."""
+    def queries(self, phrases: str | Sequence[str | Phrase] | None) -> list[Query]:
+        """The encoded class list, or those of the tuned prompts; the last one is remembered."""
+        if self.tuned:
+            if phrases is not None:
+                raise ValueError("phrases: tuned prompts have classes of their own; give one or the other")
+            return self._queries
         own = phrases is None
         wanted = tuple(self._own_phrases() if own else as_phrases(phrases))
-        if self._query is not None and self._query.phrases == wanted:
-            return self._query
+        if self._queries and self._queries[0].phrases == wanted:
+            return self._queries
         if not own:
             check_phrases(wanted)
         with torch.inference_mode():
@@ -168,8 +188,8 @@ class GLIPPredictor:
             if not own:
                 raise ValueError(f"{message}; name it with other words")
             log.warning("%s: never found", message)  # the data set was like that
-        self._query = query
-        return query
+        self._queries = [query]
+        return self._queries
 
     def _own_phrases(self) -> Sequence[Phrase]:
         if self.loaded.task is None:
@@ -177,6 +197,8 @@ class GLIPPredictor:
         return self.loaded.task.phrases
 
     def _input_size(self) -> tuple[int, int]:
+        if self.tuned:
+            return self.tuned[0].base.input_size
         return self.loaded.task.input_size if self.loaded.task else (TEST_SIZE, MAX_SIZE)
 
 

@@ -10,14 +10,14 @@ import logging
 import re
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
 from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import RemoteEntryNotFoundError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .data.transforms import MAX_SIZE, TEST_SIZE
@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 CONFIG_NAME, WEIGHTS_NAME, TASK_NAME = "config.json", "model.safetensors", "task.json"
 EXCHANGE = (CONFIG_NAME, WEIGHTS_NAME, VOCAB_NAME)
 MAY_REPLACE = {*EXCHANGE, TASK_NAME, "README.md"}  # the Hub mixin writes a model card
+TEXT_PREFIX = "language."  # of the text encoder's tensors
 RUN_DETECTOR = "detector"  # where a finished run keeps its exchange folder
 
 
@@ -88,17 +89,18 @@ class NotInRepository(DownloadError):
     """The repository exists, the file in it does not."""
 
 
-def load(detector: str, weights: Literal["pretrained", "random"] = "pretrained") -> Loaded:
+def load(detector: str, weights: Literal["pretrained", "random"] = "pretrained", text: bool = True) -> Loaded:
     """Build the detector that ``detector`` means.
 
     A name (``glip-tiny``, ``glip-nano-a``, ...), a folder (exchange folder or finished run), an official
     ``.pth`` file, or a Hub repository (``user/name``) with the files of an exchange folder.
-    ``weights="random"`` starts a named detector from its initialisation.
+    ``weights="random"`` starts a named detector from its initialisation. ``text=False`` leaves the text encoder
+    out, which tuned prompts do not need.
     """
     if weights not in ("pretrained", "random"):
         raise ValueError(f"weights={weights!r}: expected 'pretrained' or 'random'")
     if detector in VARIANTS:
-        return _load_name(detector, weights)
+        return _load_name(detector, weights, text)
     if weights == "random":
         raise ValueError(
             f"weights='random' starts a named detector ({', '.join(VARIANTS)}), and {detector!r} is none; "
@@ -106,11 +108,11 @@ def load(detector: str, weights: Literal["pretrained", "random"] = "pretrained")
         )
     path = Path(detector).expanduser()
     if path.is_dir():
-        return _load_folder(path)
+        return _load_folder(path, text=text)
     if path.is_file():
-        return _load_official(detector, path)
+        return _load_official(detector, path, text=text)
     if _is_repository(detector):
-        return _load_repository(detector)
+        return _load_repository(detector, text)
     raise ValueError(_unknown(detector))
 
 
@@ -140,22 +142,28 @@ def _unknown(detector: str) -> str:
     )
 
 
-def _load_name(name: str, weights: str) -> Loaded:
+def _load_name(name: str, weights: str, text: bool) -> Loaded:
     config = variant(name)
     official = OFFICIAL.get(name)
     if weights == "pretrained" and official is not None:
-        return _load_official(name, hub_file(official), config)
+        return _load_official(name, hub_file(official), config, text=text)
     if weights == "pretrained":
         logger.warning("%s: no weights are shipped yet, it starts from random initialisation", name)
     tokenizer = Tokenizer.nano() if official is None else Tokenizer(hub_file(OFFICIAL_VOCAB))
-    return _loaded(GLIP(config), tokenizer, name, "random")
+    return _loaded(GLIP(replace(config, text_encoder=text)), tokenizer, name, "random")
 
 
-def _load_official(name: str, path: Path, config: GLIPConfig | None = None, vocab: str | Path | None = None) -> Loaded:
+def _load_official(
+    name: str,
+    path: Path,
+    config: GLIPConfig | None = None,
+    vocab: str | Path | None = None,
+    text: bool = True,
+) -> Loaded:
     state = read_official(path)
     try:
         config = config or infer_config(state)
-        model = _build(config, from_official(state, config))
+        model = _build(config, from_official(state, config), text)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return _loaded(model, Tokenizer(vocab or _official_vocab(path)), name, "official")
@@ -167,7 +175,7 @@ def _official_vocab(checkpoint: Path) -> Path:
     return beside if beside.is_file() else hub_file(OFFICIAL_VOCAB)
 
 
-def _load_folder(folder: Path, name: str | None = None) -> Loaded:
+def _load_folder(folder: Path, name: str | None = None, text: bool = True) -> Loaded:
     name = name or str(folder)
     folder = folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
     if missing := [file for file in EXCHANGE if not (folder / file).is_file()]:
@@ -177,27 +185,34 @@ def _load_folder(folder: Path, name: str | None = None) -> Loaded:
         )
     config = _read_config(folder / CONFIG_NAME)
     try:
-        state = load_file(folder / WEIGHTS_NAME)
-        check(state, expected_shapes(config))
+        state = _read_weights(folder / WEIGHTS_NAME, text)
+        check(state, expected_shapes(replace(config, text_encoder=config.text_encoder and text)))
     except (CheckpointError, SafetensorError) as error:
         raise CheckpointError(f"{folder / WEIGHTS_NAME}: {error}") from error
     tokenizer = Tokenizer.from_folder(folder)
-    return _loaded(_build(config, state), tokenizer, name, "folder", _read_task(folder / TASK_NAME))
+    return _loaded(_build(config, state, text), tokenizer, name, "folder", _read_task(folder / TASK_NAME))
 
 
-def _load_repository(repo: str) -> Loaded:
+def _read_weights(path: Path, text: bool) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        keys = [key for key in file.keys() if text or not key.startswith(TEXT_PREFIX)]  # noqa: SIM118 - no mapping
+        return {key: file.get_tensor(key) for key in keys}
+
+
+def _load_repository(repo: str, text: bool) -> Loaded:
     try:
         files = [hub_file(HubFile(repo, name)) for name in EXCHANGE]
         with suppress(NotInRepository):
             hub_file(HubFile(repo, TASK_NAME))
     except DownloadError as error:
         raise type(error)(f"detector={repo!r} is no folder here, so it was looked for on the Hub: {error}") from error
-    return _load_folder(files[0].parent, repo)
+    return _load_folder(files[0].parent, repo, text)
 
 
-def _build(config: GLIPConfig, state: dict[str, Tensor]) -> GLIP:
+def _build(config: GLIPConfig, state: dict[str, Tensor], text: bool = True) -> GLIP:
+    config = replace(config, text_encoder=config.text_encoder and text)
     model = GLIP(config)
-    model.load_state_dict(state)
+    model.load_state_dict({k: x for k, x in state.items() if config.text_encoder or not k.startswith(TEXT_PREFIX)})
     return model
 
 
@@ -292,20 +307,30 @@ def save(model: GLIP, tokenizer: Tokenizer, folder: str | Path, task: Task | Non
     return folder
 
 
-def convert(source: str | Path, target: str | Path, vocab: str | Path | None = None) -> Path:
+def convert(
+    source: str | Path, target: str | Path, vocab: str | Path | None = None, without_text: bool = False
+) -> Path:
     """Official ``.pth`` file -> exchange folder, or exchange folder -> official ``.pth`` file.
 
     ``vocab`` is the vocabulary of an official file, by default ``vocab.txt`` beside it or bert-base-uncased.
+    ``without_text``: file or folder -> exchange folder without the text encoder, for tuned prompts only.
     """
     source, target = Path(source), Path(target)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise FileExistsError(f"{target}: exists already; remove it or choose another target")
-    if not source.is_dir():
-        loaded = _load_official(str(source), source, vocab=vocab)
-        return save(loaded.model, loaded.tokenizer, target)
-    if vocab is not None:
+    if source.is_dir() and vocab is not None:
         raise ValueError(f"vocab={str(vocab)!r}: {source} is a folder with a vocabulary of its own; leave vocab out")
+    if not source.is_dir() or without_text:
+        text = not without_text
+        loaded = (
+            _load_folder(source, text=text)
+            if source.is_dir()
+            else _load_official(str(source), source, vocab=vocab, text=text)
+        )
+        return save(loaded.model, loaded.tokenizer, target, loaded.task)
     model = _load_folder(source).model
+    if not model.config.text_encoder:
+        raise ValueError(f"{source}: has no text encoder, an official checkpoint needs one; convert the whole detector")
     with replacing(target) as fresh:
         torch.save({"model": to_official(model.state_dict(), model.config)}, fresh)
     return target

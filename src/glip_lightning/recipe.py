@@ -27,6 +27,7 @@ from .module import GLIPModule
 from .pretrained import RUN_DETECTOR
 from .resume import LAST, Resumable
 from .selection import BestCheckpoint
+from .tuned_prompt import PROMPT_NAME
 
 log = logging.getLogger(__name__)
 
@@ -168,15 +169,33 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     return ["fit", "--config", str(recipe), "--run", str(run), "--ckpt_path", str(last), *others]
 
 
+def fresh(arguments: Sequence[str]) -> list[str]:
+    """Another tuning or schedule on the command line begins with its own defaults: jsonargparse would keep what the
+    recipe says for the other one (a learning rate!) wherever the names agree."""
+    kept: list[str] = []
+    for argument in arguments:
+        name = argument.split("=")[0]
+        if name in ("--model.tuning", "--model.schedule"):
+            kept.append(f"{name}=null")
+        kept.append(argument)
+    return kept
+
+
 def finished(arguments: Sequence[str]) -> list[str]:
-    """``test`` and ``validate`` of a finished run's own recipe mean its detector, not what it started from."""
-    files = [Path(file) for file in recipes(arguments)]
-    runs = [file.parent for file in files if (file.parent / RUN_DETECTOR).is_dir() and file.name == RECIPE_NAME]
-    named = any(a.split("=")[0] == "--model.detector" for a in arguments)
-    if arguments[0] not in ("validate", "test") or not runs or named:
+    """``test`` and ``validate`` of a finished run's own recipe mean what it learned, not what it started from."""
+    runs = [Path(file).parent for file in recipes(arguments) if Path(file).name == RECIPE_NAME]
+    run = next((run for run in runs if any((run / name).exists() for name in (RUN_DETECTOR, PROMPT_NAME))), None)
+    named = any(a.split("=")[0] in ("--model.detector", "--model.tuning") for a in arguments)
+    if arguments[0] not in ("validate", "test") or run is None or named:
         return list(arguments)
-    log.info("the detector of the finished run %s", runs[0])
-    return [*arguments, f"--model.detector={runs[0]}", "--model.weights=pretrained"]
+    changed = list(arguments)
+    if (run / RUN_DETECTOR).is_dir():
+        log.info("the detector of the finished run %s", run)
+        changed += [f"--model.detector={run}", "--model.weights=pretrained"]
+    if (run / PROMPT_NAME).is_file():
+        log.info("the tuned prompt of the finished run %s", run)
+        changed += ["--model.tuning=SavedPrompt", f"--model.tuning.file={run / PROMPT_NAME}"]
+    return changed
 
 
 def run(arguments: Sequence[str]) -> GLIPCLI:
@@ -197,7 +216,7 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
             GLIPModule,
             DetectionData,
             subclass_mode_data=True,
-            args=finished(resumed(arguments)),
+            args=fresh(finished(resumed(arguments))),
             auto_configure_optimizers=False,
             save_config_callback=None,
             trainer_defaults=DEFAULTS,

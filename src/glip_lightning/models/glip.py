@@ -4,7 +4,7 @@ Source: microsoft/GLIP modeling/detector/generalized_vl_rcnn.py. No tokenizer, n
 between calls: ``encode_text`` once per distinct caption, ``forward`` per batch.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -78,11 +78,6 @@ class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=
     def forward(self, images: Tensor, text: TextFeatures) -> Outputs:
         """Preprocessed images [B, 3, H, W] and the text features [B, T, D] of each -> predictions."""
         return self.detect(self.encode_images(images), text)
-
-    def detect_each(self, images: Tensor, texts: Iterable[TextFeatures]) -> Iterator[Outputs]:
-        """The same for one text after the other; the images are encoded once."""
-        levels = self.encode_images(images)
-        return (self.detect(levels, text) for text in texts)
 
 
 def padded_size(images: Sequence[Tensor]) -> tuple[int, int]:

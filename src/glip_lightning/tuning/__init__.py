@@ -2,7 +2,7 @@
 
 from .base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen, official_groups
 from .lora import LoRATuning
-from .prompt import PromptTuning
+from .prompt import PromptTuning, SavedPrompt
 from .weights import FullTuning, LanguageTuning, LinearProbe, PartialTuning
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "PartCount",
     "PartialTuning",
     "PromptTuning",
+    "SavedPrompt",
     "Tuning",
     "count_parts",
     "eval_where_frozen",

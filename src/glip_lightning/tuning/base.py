@@ -38,6 +38,9 @@ class Tuning(nn.Module, ABC):
     Whatever it freezes stays in eval mode during training (:func:`eval_where_frozen`).
     """
 
+    changes_detector = True
+    """False where the detector stays as it was, and what was learned is a prompt for it."""
+
     def __init__(self) -> None:
         super().__init__()
         self._texts = FrozenText()
@@ -63,30 +66,36 @@ class Tuning(nn.Module, ABC):
 
 
 class FrozenText:
-    """The text encoder; where it is frozen, each set of captions is encoded once, without gradients."""
+    """The text encoder. Where nothing that is trained reaches its output, each set of captions is encoded once."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[object, ...], TextFeatures] = OrderedDict()
 
     def __call__(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
-        language = model.language
-        if any(p.requires_grad for p in language.parameters()) or language.training:
+        weights = list(model.language.parameters())
+        if model.language.training or not weights:  # dropout, or no text encoder
             return model.encode_text(input_ids, attention_mask)
         device = input_ids.device.type
         precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         # versions: a checkpoint that is loaded changes frozen weights in place
-        version = sum(p._version for p in language.parameters())
-        place = next(language.parameters()).device
-        ids = tuple(map(tuple, input_ids.tolist()))
-        key = (ids, tuple(attention_mask.sum(1).tolist()), version, place, precision)
-        if key not in self._known:
-            # what is made in inference mode could not take part in training later
-            with torch.inference_mode(False), torch.no_grad():
-                self._known[key] = model.encode_text(input_ids.clone(), attention_mask.clone())
-            while len(self._known) > REMEMBERED:
+        state = (
+            sum(0 if p.is_inference() else p._version for p in weights),
+            sum(p.requires_grad for p in weights),
+            weights[0].device,
+            precision,
+        )
+        key = (*state, tuple(map(tuple, input_ids.tolist())), tuple(map(tuple, attention_mask.tolist())))
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        # what is made in inference mode could not take part in training later
+        with torch.inference_mode(False), torch.enable_grad():
+            text = model.encode_text(input_ids.clone(), attention_mask.clone())
+        if not text.hidden.requires_grad:
+            self._known[key] = text
+            if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-        self._known.move_to_end(key)
-        return self._known[key]
+        return text if torch.is_grad_enabled() else text._replace(hidden=text.hidden.detach())
 
 
 def official_groups(model: GLIP, rate_of: Callable[[str], float], weight_decay: float) -> list[ParameterGroup]:

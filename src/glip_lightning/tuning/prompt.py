@@ -10,6 +10,7 @@ from ..models.glip import GLIP
 from ..models.language import Language, TextFeatures
 from ..prompts import MAX_TOKENS, Phrase, Prompt
 from ..text import PLACEHOLDERS, Tokenizer
+from ..tuned_prompt import check_base, load_prompt
 from .base import ParameterGroup, Tuning
 
 Form = Literal["offset", "features", "context"]
@@ -29,6 +30,8 @@ class PromptTuning(Tuning):
     several captions takes ``context``.
     """
 
+    changes_detector = False
+
     def __init__(
         self, form: Form = "offset", lr: float = 0.05, weight_decay: float | None = None, context: int = 4
     ) -> None:
@@ -43,6 +46,9 @@ class PromptTuning(Tuning):
         self.lr, self.context = lr, context
         self.weight_decay = weight_decay if weight_decay is not None else 0.25 if form == "offset" else 0.0
         self.learned: _Offset | _Features | _Context | None = None
+
+    def extra_repr(self) -> str:
+        return f"form={self.form}, lr={self.lr:g}, weight_decay={self.weight_decay:g}"
 
     def phrases(self, phrases: Sequence[Phrase]) -> list[Phrase]:
         """Placeholders of the learned words before each class."""
@@ -128,6 +134,39 @@ class _Context(nn.Module):
         is_word = input_ids[..., None] == self.words  # [U, T, n]
         learned = is_word.to(self.embeddings.dtype) @ self.embeddings
         return language.from_embeddings(torch.where(is_word.any(-1, keepdim=True), learned, known), attention_mask)
+
+
+class SavedPrompt(Tuning):
+    """A tuned prompt, used as it is: for ``glip test`` and ``glip validate``."""
+
+    changes_detector = False
+
+    def __init__(self, file: str) -> None:
+        """``file``: ``prompt.safetensors`` of a run with PromptTuning."""
+        super().__init__()
+        self.file, self.prompt = file, load_prompt(file)
+        self._captions: list[Tensor] = []
+
+    def phrases(self, phrases: Sequence[Phrase]) -> list[Phrase]:
+        saved = self.prompt.query.phrases
+        if [phrase.name for phrase in phrases] != [phrase.name for phrase in saved]:
+            raise ValueError(
+                f"{self.file}: tuned for {', '.join(p.name for p in saved)}, but the data have "
+                f"{', '.join(p.name for p in phrases)}; the classes must be the same, in the same order"
+            )
+        return list(saved)
+
+    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+        model.requires_grad_(False)
+        check_base({self.file: self.prompt}, model, "the detector of this run")
+        self._captions = [tokenizer.encode([part.caption])[0] for part in self.prompt.query.prompts]
+        return []
+
+    def encode_text(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        for caption, text in zip(self._captions, self.prompt.query.texts, strict=True):
+            if torch.equal(caption, input_ids.cpu()):
+                return TextFeatures(text.hidden.to(input_ids.device), text.mask.to(input_ids.device))
+        raise ValueError(f"{self.file}: the tuned prompt belongs to other captions than those of the data")
 
 
 FORMS: dict[str, type[_Offset] | type[_Features] | type[_Context]] = {
