@@ -15,7 +15,10 @@ FLOORS = (
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
     # second floor: what we do with a model
-    ("hub_files", "base_model", "adapter", "pretrained", "query", "tuned_prompt", "predictor", "tuning"),
+    [
+        *("hub_files", "base_model", "adapter", "pretrained", "query", "tuned_prompt", "predictor", "tuning"),
+        *("features", "feature_store"),
+    ],
     # third floor: Lightning
     [
         *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
@@ -33,6 +36,7 @@ SAME_FLOOR = {  # who may know whom on one floor
     "tuned_prompt": {"base_model", "query"},
     "predictor": {"base_model", "pretrained", "query", "tuned_prompt"},
     "tuning": {"adapter", "base_model", "tuned_prompt"},
+    "features": {"feature_store", "tuning"},
     "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
     "estimate": {"datamodules", "module"},

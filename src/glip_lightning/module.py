@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +19,10 @@ from .data.sampler import step_seed
 from .data.types import Batch, Split
 from .datamodules import DetectionData
 from .evaluation.coco import CocoEvaluator
+from .features import FeatureCache
 from .losses import build_targets, detection_losses
 from .models.language import TextFeatures
+from .outputs import Outputs
 from .postprocess import PostProcess
 from .predictor import detect_images, to_original
 from .pretrained import RUN_DETECTOR, Task, load, save
@@ -46,15 +49,18 @@ class GLIPModule(LightningModule):
         weights: Literal["pretrained", "random"] = "pretrained",
         tuning: Tuning | None = None,
         schedule: Schedule | None = None,
+        features: FeatureCache | None = None,
     ) -> None:
         """``detector``: a name, a Hub repository, a folder or a finished run. ``tuning`` says what is trained and
-        how fast (default FullTuning), ``schedule`` how the rates change in the course of the run (Constant)."""
+        how fast (default FullTuning), ``schedule`` how the rates change in the course of the run (Constant),
+        ``features`` where that is kept which a frozen part need compute only once (FeatureCache)."""
         super().__init__()
         loaded = load(detector, weights)
         self.detector, self.origin = loaded.name, loaded.weights
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
         self.tuning = tuning or FullTuning()
         self.schedule = schedule or Constant()
+        self.features = features or FeatureCache()
         self.lr_factor = 1.0
         """Multiplies every learning rate: for a batch that is larger than the one they were chosen for."""
         self._groups: list[ParameterGroup] | None = None
@@ -130,7 +136,7 @@ class GLIPModule(LightningModule):
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
-        outputs = self.model(self.model.preprocess(batch["images"]), text)
+        (outputs,) = self._detect(batch["images"], [text])
         targets = build_targets(outputs, batch["boxes"], batch["positive_maps"])
         losses = detection_losses(outputs, text.mask, targets)
         images = len(batch["images"])
@@ -140,6 +146,13 @@ class GLIPModule(LightningModule):
 
     def _encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         return self.tuning.encode_text(self.model, input_ids, attention_mask)
+
+    def _detect(self, images: Sequence[Tensor], texts: Sequence[TextFeatures]) -> Iterator[Outputs]:
+        return self.features.detect(self.model, self.tuning, images, texts)
+
+    def on_fit_end(self) -> None:
+        if self.features.cut != "nothing":
+            log.info("%s", self.features.summary())
 
     def on_validation_epoch_start(self) -> None:
         self._start_evaluation(self.data.datasets["valid"])
@@ -196,7 +209,7 @@ class GLIPModule(LightningModule):
         """Detections in original frames, added to the evaluator."""
         assert self._query is not None
         assert self._evaluator is not None
-        found = detect_images(self.model, batch["images"], self._query, self.post)
+        found = detect_images(self.model, batch["images"], self._query, self.post, self._detect)
         sizes = [(x.shape[1], x.shape[2]) for x in batch["images"]]
         rows = [
             to_original(detections, size, original)._asdict()
