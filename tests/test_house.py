@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "glip_lightning"
 FLOORS = (
     # ground: pure functions and value types
-    ("boxes", "anchors", "prompts", "outputs", "files", "versions", "trial"),
+    ("boxes", "anchors", "prompts", "outputs", "files", "versions", "trial", "logs"),
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
     # second floor: what we do with a model
@@ -25,7 +25,10 @@ FLOORS = (
         *("resume", "estimate", "pictures", "loggers", "result"),
     ],
     # roof: programs
-    ("messages", "recipe", "predict", "doctor", "environment", "cli"),
+    [
+        *("messages", "recipe", "predict", "doctor", "environment", "cli"),
+        *("grid", "trials", "executors", "clusters", "worker", "board", "sweep"),
+    ],
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
@@ -44,7 +47,13 @@ SAME_FLOOR = {  # who may know whom on one floor
     "result": {"module", "datamodules"},
     "callbacks": {"module", "loggers", "pictures", "result", "resume"},
     "recipe": {"messages"},
-    "cli": {"messages", "recipe", "predict", "doctor", "environment"},
+    "grid": {"messages"},
+    "trials": {"grid", "messages", "recipe"},
+    "clusters": {"executors", "messages"},
+    "worker": {"executors", "messages", "recipe"},
+    "board": {"executors", "grid", "trials", "worker"},
+    "sweep": {"board", "clusters", "executors", "grid", "messages", "trials", "worker"},
+    "cli": {"messages", "recipe", "predict", "doctor", "environment", "sweep"},
 }
 LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
 ONLY_IN = {"lightning": {*LIGHTNING, "loggers", "result", "recipe", "cli"}, "wandb": {"loggers"}}

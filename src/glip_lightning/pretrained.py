@@ -105,6 +105,12 @@ def load_tokenizer(detector: str) -> Tokenizer:
     raise ValueError(_unknown(detector))
 
 
+def check_detector(detector: str) -> None:
+    """An error if ``detector`` is nothing that :func:`load` takes; whether a repository exists is not asked."""
+    if detector not in VARIANTS and not Path(detector).expanduser().exists() and not _is_repository(detector):
+        raise ValueError(_unknown(detector))
+
+
 def _is_repository(detector: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", detector) is not None and Path(detector).suffix != ".pth"
 
