@@ -156,7 +156,7 @@ class Resolver(GLIPCLI):
         Raises :class:`WrongUsage` for keys and types, ValueError for values that data, tuning or schedule refuse.
         """
         try:
-            self.config = self.parser.parse_args(["fit", "--config", yaml.safe_dump(dict(content)), *options])
+            self.config = self.parser.parse_args(["fit", "--config", yaml.safe_dump(dict(content)), *fresh(options)])
         except ArgumentError as error:
             raise self._explained(error, ["fit", "--config", str(file), *options]) from None
         given = self.config["fit"]
@@ -257,7 +257,7 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
     """Run ``fit``, ``validate`` or ``test`` with the arguments of the command line."""
     _keep_quiet()
     try:
-        return _start(GLIPCLI, finished(resumed(arguments)))
+        return _start(GLIPCLI, fresh(finished(resumed(arguments))))
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise stop.__context__ from None
