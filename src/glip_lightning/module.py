@@ -223,6 +223,8 @@ class GLIPModule(LightningModule):
         metrics = self._evaluator.compute()
         if self.trainer.state.fn != TrainerFn.FITTING:
             self.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
+        if stage == "test":
+            metrics["bootstrap"] = self._evaluator.bootstrap()
         self._query = self._evaluator = None
         if self.trainer.sanity_checking:
             return
