@@ -89,13 +89,13 @@ class GLIPCLI(LightningCLI):
         named = _listed(given.logger, Logger)
         callbacks = _listed(given.callbacks, Callback)
         self.run_folder = self._run_folder(named, wandb=given.logger is not False)
-        callbacks.append(self.run_folder)
+        callbacks += [self.run_folder, SamplePictures()]
         if given.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(Progress() if sys.stdout.isatty() else Lines())
             kwargs["enable_progress_bar"] = sys.stdout.isatty()
         if self.subcommand == "fit":
             self.best = BestCheckpoint()
-            callbacks += [GlobalBatch(), Estimate(), LearningRateMonitor(), SamplePictures()]
+            callbacks += [GlobalBatch(), Estimate(), LearningRateMonitor()]
             callbacks += [self.best, Resumable(CHECKPOINTS)]  # in the folder that RunFolder finds
         root = {"default_root_dir": str(given.default_root_dir or Path.cwd())}
         try:
