@@ -98,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_doctor(verbs)
     _add_download(verbs)
     _add_sweep(verbs)
+    _add_dashboard(verbs)
     env = verbs.add_parser("env", help="versions, devices, reach of the Hub: the first thing of a bug report")
     env.set_defaults(verb=_env)
     return parser
@@ -189,6 +190,16 @@ def _add_sweep(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     sweep.set_defaults(verb=_sweep, overrides=[])
 
 
+def _add_dashboard(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    dashboard = verbs.add_parser("dashboard", help="make the page in W&B that compares the runs of a sweep")
+    project = os.environ.get("WANDB_PROJECT", "glip-lightning")
+    dashboard.add_argument("--project", default=project, help="default: $WANDB_PROJECT or glip-lightning")
+    dashboard.add_argument("--entity", help="user or team that owns the project (default: you)")
+    dashboard.add_argument("--sweep", metavar="NAME", help="show this sweep only")
+    dashboard.add_argument("--print", action="store_true", help="print the page as JSON; needs no network")
+    dashboard.set_defaults(verb=_dashboard)
+
+
 def _train(arguments: Sequence[str]) -> int:
     check_recipes(arguments)
     from .recipe import run
@@ -237,6 +248,12 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
     given = {name: getattr(arguments, name) for name in Options._fields}
     return sweep(arguments.file, Options(**given), arguments.overrides)
+
+
+def _dashboard(arguments: argparse.Namespace) -> int:
+    from .dashboard import dashboard
+
+    return dashboard(arguments.project, arguments.entity, arguments.sweep, arguments.print)
 
 
 def _env(_: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from . import divergence, ema  # noqa: F401 - a recipe may name their classes without the path
+from .adapter import RUN_ADAPTER
 from .batching import GlobalBatch
 from .callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME, Lines, Progress, RunFolder
 from .datamodules import DetectionData
@@ -88,13 +89,13 @@ class GLIPCLI(LightningCLI):
         named = _listed(given.logger, Logger)
         callbacks = _listed(given.callbacks, Callback)
         self.run_folder = self._run_folder(named, wandb=given.logger is not False)
-        callbacks.append(self.run_folder)
+        callbacks += [self.run_folder, SamplePictures()]
         if given.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(Progress() if sys.stdout.isatty() else Lines())
             kwargs["enable_progress_bar"] = sys.stdout.isatty()
         if self.subcommand == "fit":
             self.best = BestCheckpoint()
-            callbacks += [GlobalBatch(), Estimate(), LearningRateMonitor(), SamplePictures()]
+            callbacks += [GlobalBatch(), Estimate(), LearningRateMonitor()]
             callbacks += [self.best, Resumable(CHECKPOINTS)]  # in the folder that RunFolder finds
         root = {"default_root_dir": str(given.default_root_dir or Path.cwd())}
         try:
@@ -155,7 +156,7 @@ class Resolver(GLIPCLI):
         Raises :class:`WrongUsage` for keys and types, ValueError for values that data, tuning or schedule refuse.
         """
         try:
-            self.config = self.parser.parse_args(["fit", "--config", yaml.safe_dump(dict(content)), *options])
+            self.config = self.parser.parse_args(["fit", "--config", yaml.safe_dump(dict(content)), *fresh(options)])
         except ArgumentError as error:
             raise self._explained(error, ["fit", "--config", str(file), *options]) from None
         given = self.config["fit"]
@@ -237,12 +238,13 @@ def fresh(arguments: Sequence[str]) -> list[str]:
 def finished(arguments: Sequence[str]) -> list[str]:
     """``test`` and ``validate`` of a finished run's own recipe mean what it learned, not what it started from."""
     runs = [Path(file).parent for file in recipes(arguments) if Path(file).name == RECIPE_NAME]
-    run = next((run for run in runs if any((run / name).exists() for name in (RUN_DETECTOR, PROMPT_NAME))), None)
+    learned = (RUN_DETECTOR, RUN_ADAPTER, PROMPT_NAME)
+    run = next((run for run in runs if any((run / name).exists() for name in learned)), None)
     named = any(a.split("=")[0] in ("--model.detector", "--model.tuning") for a in arguments)
     if arguments[0] not in ("validate", "test") or run is None or named:
         return list(arguments)
     changed = list(arguments)
-    if (run / RUN_DETECTOR).is_dir():
+    if (run / RUN_DETECTOR).is_dir() or (run / RUN_ADAPTER).is_dir():
         log.info("the detector of the finished run %s", run)
         changed += [f"--model.detector={run}", "--model.weights=pretrained"]
     if (run / PROMPT_NAME).is_file():
@@ -255,7 +257,7 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
     """Run ``fit``, ``validate`` or ``test`` with the arguments of the command line."""
     _keep_quiet()
     try:
-        return _start(GLIPCLI, finished(resumed(arguments)))
+        return _start(GLIPCLI, fresh(finished(resumed(arguments))))
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise stop.__context__ from None

@@ -16,9 +16,9 @@ from .data.findings import DataError, Findings
 from .data.index import Index
 from .datamodules import DetectionData
 from .grid import KEYS, Grid
+from .hub_files import OFFICIAL
 from .messages import WrongUsage
 from .models.config import VARIANTS
-from .pretrained import OFFICIAL
 from .recipe import Resolved, resolver
 from .trial import Axes, Trial
 
