@@ -3,7 +3,7 @@
     python benchmarks/tuning.py
 
 GLIP-T with random weights, one image of 480x640 with two boxes, 20 tokens, fp32 on a CPU (CUDA: 800x1344, bf16). A step
-is forward, losses, backward, clipping and AdamW. Everything is measured side by side in one run, each number the fastest
+is forward, losses, backward, clipping and AdamW. All is measured side by side in one run, each number the fastest
 of several repetitions. The floor of each step is the number of multiplications and additions in its own matrix
 products and convolutions over the best matrix-product rate that the machine reached in the same run.
 """
