@@ -12,6 +12,8 @@ from lightning import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from .adapter import RUN_ADAPTER, Adapter, save_adapter
+from .base_model import Base, weights_hash
 from .data.dataset import DetectionDataset
 from .data.sampler import step_seed
 from .data.types import Batch, Split
@@ -27,7 +29,7 @@ from .pretrained import RUN_DETECTOR, Task, load, save
 from .prompts import Phrase, build_prompts
 from .query import Query, encode_query
 from .schedules import Constant, PlateauLR, Schedule
-from .tuned_prompt import PROMPT_NAME, Base, TunedPrompt, save_prompt, weights_hash
+from .tuned_prompt import PROMPT_NAME, TunedPrompt, save_prompt
 from .tuning import FullTuning, ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class GLIPModule(LightningModule):
         self.lr_factor = 1.0
         """Multiplies every learning rate: for a batch that is larger than the one they were chosen for."""
         self._groups: list[ParameterGroup] | None = None
+        self._base_hash = ""  # of the weights before an adapter is trained
         self.post = PostProcess()
         self.results: dict[str, Metrics] = {}
         """Metrics of the last evaluation of each split, by "val" and "test"."""
@@ -88,6 +91,8 @@ class GLIPModule(LightningModule):
     def configure_model(self) -> None:
         """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read."""
         if self._groups is None:
+            if self.tuning.leaves == "adapter":
+                self._base_hash = weights_hash(self.model)
             prompts = build_prompts(self.phrases(), self.tokenizer)
             self._groups = self.tuning.setup(self.model, prompts[0] if len(prompts) == 1 else None, self.tokenizer)
             self.train(self.training)
@@ -181,19 +186,24 @@ class GLIPModule(LightningModule):
 
     @torch.no_grad()
     def keep(self, folder: Path) -> None:
-        """Write what was learned into the run's ``folder``: the detector, or the prompt that was tuned for it.
+        """Write what was learned into the run's ``folder``: the detector, what was trained of it, or a prompt.
 
-        Afterwards the tuning is folded into the detector and cannot be trained on.
+        Random weights are to be had nowhere else, so a detector that began with them is kept as a whole. Afterwards
+        the tuning is folded into the detector and cannot be trained on.
         """
-        input_size = (self.data.test_size, self.data.max_size)
-        if self.tuning.changes_detector or self.origin == "random":  # random weights are to be had nowhere else
+        input_size, random = (self.data.test_size, self.data.max_size), self.origin == "random"
+        how = f"{type(self.tuning).__name__}({self.tuning.extra_repr()})"
+        if self.tuning.leaves == "adapter" and not random:
+            captions = tuple(prompt.caption for prompt in build_prompts(self.phrases(), self.tokenizer))
+            base = Base(self.detector, self._base_hash, input_size)
+            learned = Adapter(self.tuning.trained(self.model), tuple(self.phrases()), captions, how, base)
+            save_adapter(folder / RUN_ADAPTER, learned)
+        if self.tuning.leaves == "prompt":
+            base = Base(str(folder) if random else self.detector, weights_hash(self.model), input_size)
+            save_prompt(folder / PROMPT_NAME, TunedPrompt(self.query(), how, base))
+        if self.tuning.leaves == "detector" or random:
             self.tuning.merge(self.model)
             save(self.model, self.tokenizer, folder / RUN_DETECTOR, Task(tuple(self.data.phrases()), input_size))
-        if not self.tuning.changes_detector:
-            name = str(folder) if self.origin == "random" else self.detector
-            base = Base(name, weights_hash(self.model), input_size)
-            how = f"{type(self.tuning).__name__}({self.tuning.extra_repr()})"
-            save_prompt(folder / PROMPT_NAME, TunedPrompt(self.query(), how, base))
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         """Detections in original frames, added to the evaluator."""
@@ -213,6 +223,8 @@ class GLIPModule(LightningModule):
         metrics = self._evaluator.compute()
         if self.trainer.state.fn != TrainerFn.FITTING:
             self.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
+        if stage == "test":
+            metrics["bootstrap"] = self._evaluator.bootstrap()
         self._query = self._evaluator = None
         if self.trainer.sanity_checking:
             return
