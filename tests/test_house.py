@@ -11,27 +11,36 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "glip_lightning"
 FLOORS = (
     # ground: pure functions and value types
-    ("boxes", "anchors", "prompts", "outputs", "files", "versions", "trial", "labels"),
+    ("boxes", "anchors", "prompts", "outputs", "files", "versions", "trial", "logs", "labels"),
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
     # second floor: what we do with a model
-    ("pretrained", "query", "tuned_prompt", "predictor", "tuning"),
+    [
+        *("hub_files", "base_model", "adapter", "pretrained", "query", "tuned_prompt", "predictor", "tuning"),
+        *("features", "feature_store"),
+    ],
     # third floor: Lightning
     [
         *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
         *("resume", "estimate", "pictures", "loggers", "wandb_run", "result"),
     ],
     # roof: programs
-    ("messages", "recipe", "predict", "doctor", "environment", "dashboard", "cli"),
+    [
+        *("messages", "recipe", "predict", "doctor", "environment", "dashboard", "cli"),
+        *("grid", "trials", "executors", "clusters", "worker", "board", "sweep"),
+    ],
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "trial": {"files"},
     "labels": {"trial"},
     "losses": {"assign"},
-    "tuned_prompt": {"query"},
-    "predictor": {"pretrained", "query", "tuned_prompt"},
-    "tuning": {"tuned_prompt"},
+    "adapter": {"base_model"},
+    "pretrained": {"adapter", "base_model", "hub_files"},
+    "tuned_prompt": {"base_model", "query"},
+    "predictor": {"base_model", "pretrained", "query", "tuned_prompt"},
+    "tuning": {"adapter", "base_model", "tuned_prompt"},
+    "features": {"feature_store", "tuning"},
     "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
     "estimate": {"datamodules", "module"},
@@ -40,7 +49,13 @@ SAME_FLOOR = {  # who may know whom on one floor
     "result": {"module", "datamodules"},
     "callbacks": {"datamodules", "module", "loggers", "wandb_run", "pictures", "result", "resume"},
     "recipe": {"messages"},
-    "cli": {"messages", "recipe", "predict", "doctor", "environment", "dashboard"},
+    "grid": {"messages"},
+    "trials": {"grid", "messages", "recipe"},
+    "clusters": {"executors", "messages"},
+    "worker": {"executors", "messages", "recipe"},
+    "board": {"executors", "grid", "trials", "worker"},
+    "sweep": {"board", "clusters", "executors", "grid", "messages", "trials", "worker"},
+    "cli": {"messages", "recipe", "predict", "doctor", "environment", "dashboard", "sweep"},
 }
 LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
 ONLY_IN = {

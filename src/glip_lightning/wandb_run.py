@@ -133,7 +133,7 @@ def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
     """Final metrics of both splits, parameters and cost; what was not measured or is not defined is left out."""
     found: dict[str, Any] = {}
     for stage, metrics in result["metrics"].items():
-        named = {name: value for name, value in (metrics or {}).items() if name != "AP_class"}
+        named = {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
         named |= {f"AP_class/{name}": value for name, value in (metrics or {}).get("AP_class", {}).items()}
         found |= {f"{stage}/{name}": value for name, value in named.items()}
     parts = result["parts"]

@@ -14,6 +14,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 from torch import Tensor
 from torchmetrics import Metric
 
+from .bootstrap import bootstrap
+
 AREAS = ("AP", "APs", "APm", "APl")  # in the order of COCO's area ranges: all, < 32^2, < 96^2, larger
 
 
@@ -83,6 +85,10 @@ class CocoEvaluator(Metric):
             for image_id in sorted(self._rows)
             for _, *box, score, label in self._rows[image_id].tolist()
         ]
+
+    def bootstrap(self) -> dict[str, Any]:
+        """How far AP depends on which images :meth:`compute` has gathered (:func:`.bootstrap.bootstrap`)."""
+        return bootstrap(self.ground_truth, self._rows)
 
     def reset(self) -> None:
         super().reset()

@@ -1,0 +1,6 @@
+"""Data sets as Lightning takes them, chosen in a recipe by class name."""
+
+from .base import DetectionData
+from .sources import CustomData, HubData, ODinW, Shapes
+
+__all__ = ["CustomData", "DetectionData", "HubData", "ODinW", "Shapes"]
