@@ -97,8 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_convert(verbs)
     _add_doctor(verbs)
     _add_download(verbs)
-    _add_dashboard(verbs)
     _add_sweep(verbs)
+    _add_dashboard(verbs)
     env = verbs.add_parser("env", help="versions, devices, reach of the Hub: the first thing of a bug report")
     env.set_defaults(verb=_env)
     return parser
@@ -167,16 +167,6 @@ def _add_download(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     download.set_defaults(verb=_download)
 
 
-def _add_dashboard(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    dashboard = verbs.add_parser("dashboard", help="make the page in W&B that compares the runs of a sweep")
-    project = os.environ.get("WANDB_PROJECT", "glip-lightning")
-    dashboard.add_argument("--project", default=project, help="default: $WANDB_PROJECT or glip-lightning")
-    dashboard.add_argument("--entity", help="user or team that owns the project (default: you)")
-    dashboard.add_argument("--sweep", metavar="NAME", help="show this sweep only")
-    dashboard.add_argument("--print", action="store_true", help="print the page as JSON; needs no network")
-    dashboard.set_defaults(verb=_dashboard)
-
-
 def _add_sweep(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     sweep = verbs.add_parser(
         "sweep",
@@ -198,6 +188,16 @@ def _add_sweep(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     sweep.add_argument("--slurm", default="", metavar="K=V,...", help="for submitit: partition=gpu,timeout_min=240")
     sweep.add_argument("--keep-checkpoints", action="store_true", help="also those of finished trials")
     sweep.set_defaults(verb=_sweep, overrides=[])
+
+
+def _add_dashboard(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    dashboard = verbs.add_parser("dashboard", help="make the page in W&B that compares the runs of a sweep")
+    project = os.environ.get("WANDB_PROJECT", "glip-lightning")
+    dashboard.add_argument("--project", default=project, help="default: $WANDB_PROJECT or glip-lightning")
+    dashboard.add_argument("--entity", help="user or team that owns the project (default: you)")
+    dashboard.add_argument("--sweep", metavar="NAME", help="show this sweep only")
+    dashboard.add_argument("--print", action="store_true", help="print the page as JSON; needs no network")
+    dashboard.set_defaults(verb=_dashboard)
 
 
 def _train(arguments: Sequence[str]) -> int:
@@ -243,17 +243,17 @@ def _download(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _dashboard(arguments: argparse.Namespace) -> int:
-    from .dashboard import dashboard
-
-    return dashboard(arguments.project, arguments.entity, arguments.sweep, arguments.print)
-
-
 def _sweep(arguments: argparse.Namespace) -> int:
     from .sweep import Options, sweep
 
     given = {name: getattr(arguments, name) for name in Options._fields}
     return sweep(arguments.file, Options(**given), arguments.overrides)
+
+
+def _dashboard(arguments: argparse.Namespace) -> int:
+    from .dashboard import dashboard
+
+    return dashboard(arguments.project, arguments.entity, arguments.sweep, arguments.print)
 
 
 def _env(_: argparse.Namespace) -> int:
