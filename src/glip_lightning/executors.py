@@ -138,12 +138,9 @@ class _Worker:
             self._process.join()
             if stopped:
                 return Event(job.id, "interrupted")
+            cause = _cause(self._process.exitcode or 0)
             self._start()
-            return Event(job.id, "died", f"the worker process {_cause(self._process_code)}")
-
-    @property
-    def _process_code(self) -> int:
-        return self._process.exitcode or 0
+            return Event(job.id, "died", f"the worker process {cause}")
 
     def stop(self, kill: bool) -> None:
         if self.job:
