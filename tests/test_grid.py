@@ -117,7 +117,7 @@ def test_faults_of_the_file(tmp_path: Path) -> None:
     for said, more in cases.items():
         with pytest.raises(WrongUsage, match=said):
             read_grid(write(tmp_path, {"shots": [1]}, **more))
-    with pytest.raises(WrongUsage, match="^nowhere.yaml: no such file"):
+    with pytest.raises(WrongUsage, match=r"^nowhere\.yaml: no such file"):
         read_grid(Path("nowhere.yaml"))
 
 
