@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_evaluation_coco import NAMES, detections_of, evaluated, random_truth
 
 from glip_lightning.evaluation.bootstrap import bootstrap, draw, resampled_ap
 from glip_lightning.evaluation.coco import CocoEvaluator
+from test_evaluation_coco import NAMES, detections_of, evaluated, random_truth
 
 Truth = dict[str, list[dict[str, Any]]]
 SIDES = st.sampled_from([4.0, 10.0, 10.0, 12.5, 20.0, 40.0])  # equal ones often: ties and exact matches
@@ -134,7 +134,7 @@ def test_pascal_voc_in_seconds() -> None:
     """As many images and classes as the largest task has, ten detections in each image."""
     rng = np.random.default_rng(0)
     images, classes = 3422, 20
-    boxes = rng.uniform(0, 300, (images, 3, 4)) + [0, 0, 20, 20]
+    boxes = rng.uniform(0, 300, (images, 3, 4)) + np.array([0, 0, 20, 20])
     labels = rng.integers(1, classes + 1, (images, 3))
     truth = {
         "images": [{"id": i} for i in range(images)],
