@@ -10,90 +10,24 @@ rate that the machine reached in the same run.
 """
 
 import argparse
-import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from glip_lightning.losses import build_targets, detection_losses
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip import GLIP
+from measure import Setting, fastest, flops, matrix_rate, setting, where_time_goes
 from straightforward import make_straightforward, pad_text
 
 TOKENS = 20
 SEED = 0
-PRODUCTS = ((2048, 2048, 2048), (4800, 2304, 256), (6400, 256, 1024))
-CUDA_PRODUCTS = ((8192, 8192, 8192), (16800, 2304, 256), (22400, 256, 1024))
 AIMS = {"inference": 1.5, "training step": 2.0}
 """Multiples of the floor that we aim at on a CPU; where one is missed, a profile says what takes the rest."""
-KINDS = {
-    "matrix products": {"mm", "addmm", "bmm", "baddbmm", "addmm_"},
-    "convolutions": {"mkldnn_convolution", "_slow_conv2d_forward", "convolution_backward"},
-    "sampling": {
-        "_embedding_bag",
-        "_embedding_bag_forward_only",
-        "_embedding_bag_dense_backward",
-        "_embedding_bag_per_sample_weights_backward",
-        "sort",
-    },
-    "copies": {"copy_", "cat", "fill_", "zero_"},
-    "dropout": {"bernoulli_"},
-    "optimizer and clipping": {"_fused_adamw_", "linalg_vector_norm"},
-}
 OFFICIAL_SECONDS = {"inference": 8.5, "training step": 51.0}
 OFFICIAL_MEMORY = 10.0
 """microsoft/GLIP on two cores of a machine with OFFICIAL_RATE GFLOP/s, at 480x640: seconds and gigabytes."""
 OFFICIAL_RATE = 86.0
-
-
-@dataclass
-class Setting:
-    device: torch.device
-    height: int
-    width: int
-    autocast: bool
-
-    def context(self) -> AbstractContextManager:
-        return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else nullcontext()
-
-    def synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-
-def setting() -> Setting:
-    if torch.cuda.is_available():
-        return Setting(torch.device("cuda"), 800, 1344, autocast=True)
-    return Setting(torch.device("cpu"), 480, 640, autocast=False)
-
-
-def seconds(run: Callable[[], object], where: Setting) -> float:
-    where.synchronize()
-    start = time.perf_counter()
-    run()
-    where.synchronize()
-    return time.perf_counter() - start
-
-
-def matrix_rate(where: Setting) -> float:
-    """Best GFLOP/s over a few shapes of matrix products, each kept up for a second, in the model's precision.
-
-    A burst of a few milliseconds may meet a moment that no run of seconds has.
-    """
-    dtype = torch.bfloat16 if where.autocast else torch.float32
-    best = 0.0
-    for n, k, m in CUDA_PRODUCTS if where.device.type == "cuda" else PRODUCTS:
-        a = torch.randn(n, k, device=where.device, dtype=dtype)
-        b = torch.randn(k, m, device=where.device, dtype=dtype)
-        count = max(1, round(1.0 / seconds(lambda a=a, b=b: a @ b, where)))
-        needed = seconds(lambda a=a, b=b, count=count: [a @ b for _ in range(count)], where)
-        best = max(best, 2 * n * k * m * count / needed / 1e9)
-    return best
 
 
 class Bench:
@@ -132,17 +66,6 @@ class Bench:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def flops(self, run: Callable[[], object]) -> float:
-        """GFLOP in matrix products and convolutions; torch does not know torchvision's operator."""
-        deform = torch.ops.torchvision
-        counter = FlopCounterMode(
-            display=False,
-            custom_mapping={deform.deform_conv2d: deform_flops, deform._deform_conv2d_backward: deform_backward_flops},
-        )
-        with counter:
-            run()
-        return counter.get_total_flops() / 1e9
-
     def activation_bytes(self) -> int:
         """Bytes that autograd holds between forward and backward, parameters left out, each storage once."""
         self.model.train()
@@ -159,43 +82,6 @@ class Bench:
             loss = self.loss()
         del loss
         return sum(held.values())
-
-
-def deform_flops(
-    x_shape: Sequence[int], weight_shape: Sequence[int], *_: object, out_shape: Sequence[int], **__: object
-) -> int:
-    """Of torchvision.ops.deform_conv2d: a matrix product of sampled columns and weights."""
-    return 2 * prod(weight_shape) * out_shape[0] * out_shape[2] * out_shape[3]
-
-
-def deform_backward_flops(
-    grad_shape: Sequence[int], x_shape: Sequence[int], weight_shape: Sequence[int], *_: object, **__: object
-) -> int:
-    """One product for the columns' gradient, one for the weights'."""
-    return 2 * 2 * prod(weight_shape) * grad_shape[0] * grad_shape[2] * grad_shape[3]
-
-
-def where_time_goes(run: Callable[[], object]) -> str:
-    """Shares of one run on a CPU by kind of operator."""
-    with torch.profiler.profile() as profile:
-        run()
-    seconds_of: dict[str, float] = dict.fromkeys([*KINDS, "all else"], 0.0)
-    for event in profile.key_averages():
-        name = event.key.removeprefix("aten::")
-        kind = next((kind for kind, names in KINDS.items() if name in names), "all else")
-        seconds_of[kind] += event.self_cpu_time_total / 1e6
-    return ", ".join(f"{kind} {needed:.2f} s" for kind, needed in seconds_of.items())
-
-
-def fastest(runs: dict[str, Callable[[], object]], where: Setting, repeats: int) -> dict[str, float]:
-    """Interleaved, so that a slow moment of the machine meets every candidate."""
-    best = dict.fromkeys(runs, float("inf"))
-    for run in runs.values():
-        run()
-    for _ in range(repeats):
-        for name, run in runs.items():
-            best[name] = min(best[name], seconds(run, where))
-    return best
 
 
 def report(title: str, gflop: float, rate: float, times: dict[str, float], where: Setting) -> None:
@@ -229,7 +115,7 @@ def main() -> None:
     if not arguments.no_baseline:
         candidates["straightforward"] = Bench(where, straightforward=True)
     rates, times = [matrix_rate(where)], {}
-    work = {"inference": ours.flops(ours.infer), "training step": ours.flops(ours.step)}
+    work = {"inference": flops(ours.infer), "training step": flops(ours.step)}
     for title, name in (("inference", "infer"), ("training step", "step")):
         runs = {candidate: getattr(bench, name) for candidate, bench in candidates.items()}
         times[title] = fastest(runs, where, arguments.repeats)

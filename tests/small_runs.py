@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,34 @@ def result(run: Path) -> dict[str, Any]:
 def rows(run: Path) -> list[dict[str, str]]:
     with (run / "logs" / "metrics.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    """The offline W&B run in the folder of a run as the program that comes with W&B reads it."""
+    (folder,) = (run / "wandb").glob("offline-run-*")
+    wandb = Path(sys.executable).with_name("wandb")
+    done = subprocess.run([wandb, "leet", "inspect", "--json", folder], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+class Offline:
+    """The records of an offline W&B run as the page of a dashboard sees them: config, summary and history."""
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run
+        found = records(run)
+        self.start = next(record["run"] for record in found if record["type"] == "run")
+        self.history = [record["history"]["item"] for record in found if record["type"] == "history"]
+        self.config: dict[str, Any] = dict(self.start["config"]["update"])
+        self.summary: dict[str, Any] = {}
+        for record in found:
+            self.config |= record.get("config", {}).get("update", {})
+            self.summary |= record.get("summary", {}).get("update", {})
+
+    def file(self, path: str) -> Path:
+        """A file that the records name."""
+        (folder,) = (self.folder / "wandb").glob("offline-run-*")
+        return folder / "files" / path
 
 
 class Trouble(Callback):

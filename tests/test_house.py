@@ -11,37 +11,58 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "glip_lightning"
 FLOORS = (
     # ground: pure functions and value types
-    ("boxes", "anchors", "prompts", "outputs", "files", "versions", "trial"),
+    ("boxes", "anchors", "prompts", "outputs", "files", "versions", "trial", "labels", "logs"),
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
     # second floor: what we do with a model
-    ("pretrained", "query", "tuned_prompt", "predictor", "tuning"),
+    [
+        *("hub_files", "base_model", "adapter", "pretrained", "query", "tuned_prompt", "predictor", "tuning"),
+        *("features", "feature_store"),
+    ],
     # third floor: Lightning
     [
         *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
-        *("resume", "estimate", "pictures", "loggers", "result"),
+        *("resume", "estimate", "pictures", "loggers", "wandb_run", "result"),
     ],
     # roof: programs
-    ("messages", "recipe", "predict", "doctor", "environment", "cli"),
+    [
+        *("messages", "recipe", "predict", "doctor", "environment", "dashboard", "cli"),
+        *("grid", "trials", "executors", "clusters", "worker", "board", "sweep"),
+    ],
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "trial": {"files"},
+    "labels": {"trial"},
     "losses": {"assign"},
-    "tuned_prompt": {"query"},
-    "predictor": {"pretrained", "query", "tuned_prompt"},
-    "tuning": {"tuned_prompt"},
+    "adapter": {"base_model"},
+    "pretrained": {"adapter", "base_model", "hub_files"},
+    "tuned_prompt": {"base_model", "query"},
+    "predictor": {"base_model", "pretrained", "query", "tuned_prompt"},
+    "tuning": {"adapter", "base_model", "tuned_prompt"},
+    "features": {"feature_store", "tuning"},
     "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
     "estimate": {"datamodules", "module"},
-    "loggers": {"module", "pictures"},
+    "loggers": {"module", "pictures", "wandb_run"},
+    "wandb_run": {"pictures"},
     "result": {"module", "datamodules"},
-    "callbacks": {"module", "loggers", "pictures", "result", "resume"},
+    "callbacks": {"datamodules", "module", "loggers", "wandb_run", "pictures", "result", "resume"},
     "recipe": {"messages"},
-    "cli": {"messages", "recipe", "predict", "doctor", "environment"},
+    "grid": {"messages"},
+    "trials": {"grid", "messages", "recipe"},
+    "clusters": {"executors", "messages"},
+    "worker": {"executors", "messages", "recipe"},
+    "board": {"executors", "grid", "trials", "worker"},
+    "sweep": {"board", "clusters", "executors", "grid", "messages", "trials", "worker"},
+    "cli": {"messages", "recipe", "predict", "doctor", "environment", "dashboard", "sweep"},
 }
 LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
-ONLY_IN = {"lightning": {*LIGHTNING, "loggers", "result", "recipe", "cli"}, "wandb": {"loggers"}}
+ONLY_IN = {
+    "lightning": {*LIGHTNING, "loggers", "wandb_run", "result", "recipe", "cli"},
+    "wandb": {"wandb_run", "dashboard"},
+    "wandb_workspaces": {"dashboard"},
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

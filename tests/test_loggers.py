@@ -1,17 +1,18 @@
 """What the loggers of a run hold, and that none of them can end it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from glip_lightning.loggers import LONGEST, ContinuedCSV, _earlier_id, _smaller
-from glip_lightning.pictures import Shown
-from small_runs import go, make_shapes, rows
+from glip_lightning.labels import CLASSES, CURVE_AP, CURVE_IMAGES, CURVE_SHOTS, TOTAL, TRAINABLE
+from glip_lightning.loggers import ContinuedCSV
+from glip_lightning.pictures import LONGEST, Shown
+from glip_lightning.trial import Trial
+from glip_lightning.wandb_run import _earlier_id, sync_command
+from small_runs import Offline, go, make_shapes, rows
 
 
 @pytest.fixture(scope="module")
@@ -19,29 +20,21 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_shapes(tmp_path_factory.mktemp("data"))
 
 
-def records(run: Path) -> list[dict[str, Any]]:
-    """The offline W&B run as the program that comes with W&B reads it."""
-    (folder,) = (run / "wandb").glob("offline-run-*")
-    wandb = Path(sys.executable).with_name("wandb")
-    done = subprocess.run([wandb, "leet", "inspect", "--json", folder], capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-
-
 def test_wandb_is_offline_by_default_and_holds_the_run(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WANDB_MODE")
     result = go("fit", shapes, tmp_path / "first-run", "--trainer.max_epochs=1")
-    found = records(tmp_path / "first-run")
-    start = next(record["run"] for record in found if record["type"] == "run")
-    assert start["display_name"] == "first-run"
-    assert start["run_group"] == result["data"]["name"] == "shapes"
-    config: dict[str, Any] = {}
-    for record in found:
-        config |= record.get("config", {}).get("update", {})
-    assert config["image_ids"] == result["image_ids"]
-    assert config["recipe"]["model"]["detector"] == "glip-nano"
-    history = [record["history"]["item"] for record in found if record["type"] == "history"]
+    found = Offline(tmp_path / "first-run")
+    assert found.start["display_name"] == "first-run"
+    assert found.start["run_group"] == result["data"]["name"] == "shapes"
+    assert found.start["job_type"] == "FullTuning"
+    axes = {"task": "shapes", "shots": "all", "seed": 0, "tuning": "FullTuning"}
+    assert found.config["axes"] == axes
+    assert axes.items() <= found.config.items()
+    assert found.config["image_ids"] == result["image_ids"]
+    assert found.config["recipe"]["model"]["detector"] == "glip-nano"
+    history = found.history
     logged = {name for item in history for name in item}
     rates = {f"lr-AdamW/{group['name']}" for group in result["groups"]}
     assert {"train/loss", "val/AP", "test/AP", "val/AP_class/red circle", *rates} <= logged
@@ -53,6 +46,109 @@ def test_wandb_is_offline_by_default_and_holds_the_run(
     assert images
     assert "ground_truth" in json.dumps(images[0])
     assert "predictions" in json.dumps(images[0])
+
+
+SWEEP = {
+    "zero": (0, ["LinearProbe", "PromptTuning"], []),
+    "linear": (1, ["LinearProbe"], ["--model.tuning=LinearProbe"]),
+    "prompt": ("all", ["PromptTuning"], ["--model.tuning=PromptTuning"]),
+}
+"""Folder of the trial, its shots, the tunings that it stands for, its options."""
+
+
+@pytest.fixture(scope="module")
+def sweep(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Offline, dict[str, Any]]]:
+    """A sweep of three trials: its offline W&B runs and results."""
+    folder = tmp_path_factory.mktemp("sweep") / "trials"
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        for name, (shots, tunings, options) in SWEEP.items():
+            points = tuple(
+                {"task": "Shapes", "shots": shots, "seed": seed, "tuning": tuning, "trainer.max_epochs": 1}
+                for tuning in tunings
+                for seed in ((3, 30) if shots == 0 else (3,))
+            )
+            Trial("tiny sweep", name, points[0], points).write(folder / name)
+            shot = f"--data.shots={shots}"
+            result = go("fit", shapes, folder / name, shot, "--data.seed=3", "--trainer.max_epochs=1", *options)
+            found[name] = (Offline(folder / name), result)
+    return found
+
+
+def test_runs_of_a_sweep_are_found_by_group_job_type_tags_and_axes(
+    sweep: dict[str, tuple[Offline, dict[str, Any]]],
+) -> None:
+    names = {}
+    for name, (offline, result) in sweep.items():
+        start, config, (shots, tunings, _) = offline.start, offline.config, SWEEP[name]
+        tuning = tunings[0] if len(tunings) == 1 else "zero-shot"
+        assert start["run_group"] == "tiny sweep"
+        assert start["job_type"] == config["tuning"] == tuning
+        assert start["tags"] == ["Shapes", f"{shots}-shot", tuning, "glip-nano"]
+        assert config["axes"] == result["trial"]["axes"]
+        assert config["trial"] == result["trial"]["id"] == name
+        assert config["points"] == result["trial"]["points"]
+        assert (config["task"], config["shots"], config["seed"]) == ("Shapes", shots, 3)
+        names[name] = start["display_name"]
+    assert names == {
+        "zero": "Shapes 0-shot max_epochs 1",
+        "linear": "Shapes 1-shot seed 3 LinearProbe max_epochs 1",
+        "prompt": "Shapes all-shot seed 3 PromptTuning max_epochs 1",
+    }
+
+
+def test_runs_of_a_sweep_hold_metrics_costs_and_parameters(sweep: dict[str, tuple[Offline, dict[str, Any]]]) -> None:
+    for name, (offline, result) in sweep.items():
+        summary = offline.summary
+        assert summary["test/AP"] == pytest.approx(result["metrics"]["test"]["AP"])
+        assert summary["val/AP"] == pytest.approx(result["metrics"]["val"]["AP"])
+        parts = result["parts"]
+        assert summary[TOTAL] == result["parameters"]
+        assert summary[TRAINABLE] == (parts["all"]["trainable"] if parts else 0)
+        for part in parts.keys() - {"all"}:
+            assert summary[f"parameters/{part}/trainable"] == parts[part]["trainable"]
+        assert summary["cost/seconds"] == result["seconds"]
+        assert summary["cost/process_gb"] == pytest.approx(result["memory"]["process_peak"] / 1e9)
+        (point,) = (row for row in offline.history if CURVE_AP in row)
+        assert point[CURVE_AP] == pytest.approx(result["metrics"]["test"]["AP"])
+        assert point[CURVE_IMAGES] == len(result["image_ids"])
+        assert point.get(CURVE_SHOTS, "all") == SWEEP[name][0]
+    assert sweep["linear"][0].summary[TRAINABLE] > 0
+    assert sweep["zero"][0].summary[TRAINABLE] == 0
+
+
+def test_runs_of_a_sweep_hold_pictures_and_a_table_of_classes(
+    sweep: dict[str, tuple[Offline, dict[str, Any]]],
+) -> None:
+    for offline, result in sweep.values():
+        for i in range(2):
+            assert offline.file(offline.summary[f"test/picture_{i}.path"]).is_file()
+            boxes = offline.file(offline.summary[f"test/picture_{i}.boxes.ground_truth.path"])
+            assert json.loads(boxes.read_text())["box_data"]
+        table = json.loads(offline.file(offline.summary[f"{CLASSES}.path"]).read_text())
+        assert table["columns"] == ["class", "AP", "images", "boxes"]
+        assert [row[0] for row in table["data"]] == result["classes"]
+        known = result["metrics"]["test"]["AP_class"]
+        assert {row[0]: row[1] for row in table["data"] if row[3]} == pytest.approx(known)
+        truth = json.loads((Path(result["data"]["splits"]["test"])).read_text())
+        assert sum(row[3] for row in table["data"]) == len(truth["annotations"])
+        assert all(row[2] <= row[3] for row in table["data"])
+
+
+def test_one_command_uploads_a_run(
+    sweep: dict[str, tuple[Offline, dict[str, Any]]], shapes: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = sweep["linear"][0].folder
+    (part,) = (folder / "wandb").glob("offline-run-*")
+    assert sync_command(folder) == f"wandb sync {part}"
+    assert sync_command(tmp_path) is None
+    go("validate", shapes, tmp_path / "disabled")
+    assert "wandb sync" not in capsys.readouterr().out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("WANDB_MODE")
+        go("validate", shapes, tmp_path / "offline run")
+    assert f"logs     {sync_command(tmp_path / 'offline run')}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("broken", ["init", "log"])
@@ -109,12 +205,12 @@ def test_a_table_is_continued_from_the_step_where_the_run_goes_on(tmp_path: Path
 def test_large_pictures_are_shrunk_with_their_boxes() -> None:
     picture = Image.new("RGB", (2 * LONGEST, LONGEST))
     shown = Shown("a.jpg", picture, ["cat"], [[100, 200, 300, 400]], [0.5], [0], [[0, 0, 1600, 800]], [0])
-    small = _smaller(shown)
+    small = shown.smaller()
     assert small.picture.size == (LONGEST, LONGEST // 2)
     assert small.boxes == [[50, 100, 150, 200]]
     assert small.truth == [[0, 0, 800, 400]]
     assert picture.size == (2 * LONGEST, LONGEST)
-    assert _smaller(small) is small
+    assert small.smaller() is small
 
 
 def test_both_parts_of_an_interrupted_run_have_one_id(tmp_path: Path) -> None:

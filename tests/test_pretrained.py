@@ -13,10 +13,11 @@ import torch
 from huggingface_hub import constants
 
 from glip_lightning import pretrained
+from glip_lightning.hub_files import DownloadError, HubFile
 from glip_lightning.models.checkpoint import CheckpointError, to_official
 from glip_lightning.models.config import VARIANTS, GLIPConfig, TextConfig
 from glip_lightning.models.glip import GLIP
-from glip_lightning.pretrained import DownloadError, HubFile, Task, convert, load, save
+from glip_lightning.pretrained import Task, convert, load, save
 from glip_lightning.prompts import Phrase
 from glip_lightning.text import NANO_VOCAB, Tokenizer
 from hub_server import COMMIT, Hub, running_hub

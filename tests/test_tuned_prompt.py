@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from glip_lightning.base_model import Base, check_base, weights_hash
 from glip_lightning.cli import main
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip import GLIP
@@ -25,12 +26,9 @@ from glip_lightning.text import Tokenizer
 from glip_lightning.tuned_prompt import (
     KEY,
     PROMPT_NAME,
-    Base,
     TunedPrompt,
-    check_base,
     load_prompt,
     save_prompt,
-    weights_hash,
 )
 from small_runs import go, make_shapes, options, result
 
@@ -184,7 +182,7 @@ def test_another_base_is_refused_with_both_hashes(base: Path, tmp_path: Path) ->
     torch.manual_seed(1)
     other = GLIP(variant("glip-nano"))
     with pytest.raises(ValueError, match=prompt.base.sha256) as refused:
-        check_base({"star.safetensors": prompt}, other, "glip-nano")
+        check_base("star.safetensors", prompt.base, other, "glip-nano")
     assert weights_hash(other) in str(refused.value)
     assert "star.safetensors" in str(refused.value)
 

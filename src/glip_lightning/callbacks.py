@@ -16,12 +16,16 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .data.types import Batch, Split
+from .datamodules import ODinW
 from .files import picture_names, replacing, write_text
-from .loggers import CarefulWandb, ContinuedCSV, close, describe, make_loggers
+from .labels import UNTUNED, Labels, label_run, label_trial
+from .loggers import ContinuedCSV, close, describe, make_loggers
 from .module import GLIPModule
 from .pictures import show
 from .result import groups_of, print_summary, result_of, without_nan
 from .resume import LAST, Resumable
+from .trial import Trial, read_trial
+from .wandb_run import CarefulWandb, conclude, sync_command
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +71,7 @@ class RunFolder(Callback):
         self._named, self._wandb = loggers, wandb
         self.pictures, self.threshold = pictures, threshold
         self._folder: Path | None = None
+        self._trial: Trial | None = None
         self._fitted = False
         self._groups: list[dict[str, Any]] = []
         self._parts: dict[str, dict[str, int]] = {}
@@ -85,6 +90,7 @@ class RunFolder(Callback):
         folder = (self._given or claim_folder(RUNS, label)) if trainer.is_global_zero else None
         self._folder = folder = trainer.strategy.broadcast(folder)
         assert folder is not None
+        self._trial = read_trial(folder)
         if trainer.is_global_zero:
             write_text(folder / RECIPE_NAME, yaml.safe_dump(dict(self.recipe), sort_keys=False, allow_unicode=True))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -92,12 +98,26 @@ class RunFolder(Callback):
                 callback.dirpath = str(folder / CHECKPOINTS)
             elif isinstance(callback, Resumable):
                 callback.path = folder / CHECKPOINTS / LAST
-        trainer.loggers = make_loggers(folder, label, self._named, self._wandb and trainer.is_global_zero)
+        trainer.loggers = make_loggers(
+            folder, self._labels(pl_module), self._named, self._wandb and trainer.is_global_zero
+        )
         if not trainer.is_global_zero:
             return
         train = pl_module.data.datasets.get("train")
         chosen = train.image_ids if train else []
         describe(trainer.loggers, {"recipe": self.recipe, "image_ids": chosen, "classes": pl_module.data.class_names})
+
+    def _labels(self, module: GLIPModule) -> Labels:
+        """The trial's, or the same of a run of its own: fits by their tuning, others by their verb."""
+        if self._trial is not None:
+            return label_trial(self._trial, module.detector)
+        data, tuning = module.data, type(module.tuning).__name__
+        if self.verb == "fit" and data.shots == 0:
+            tuning = UNTUNED
+        task = data.task.short if isinstance(data, ODinW) else data.label
+        axes = {"task": task, "shots": data.shots, "seed": data.seed, "tuning": tuning}
+        job_type = tuning if self.verb == "fit" else self.verb
+        return label_run(self.folder.name, data.label, job_type, axes, module.detector)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._fitted = True
@@ -148,10 +168,11 @@ class RunFolder(Callback):
         """After the last evaluation: the detector if it was trained, the result and its summary."""
         if not trainer.is_global_zero:
             return
-        result = {
+        result: dict[str, Any] = {
             "command": self.command,
             "verb": self.verb,
             "fitted": self._fitted,
+            "trial": None if self._trial is None else self._trial._asdict(),
             "recipe": self.recipe,
             "seed": {"data": module.data.seed, "training": self.recipe.get("seed_everything")},
             "groups": self._groups,
@@ -161,9 +182,13 @@ class RunFolder(Callback):
         }
         pictures = sorted((self.folder / "predictions").glob("*.jpg"))
         logs = [str(self.folder / "logs" / "metrics.csv")]
-        logs += [f"{self.folder / 'wandb'} (W&B)" for x in trainer.loggers if isinstance(x, CarefulWandb)]
+        if any(isinstance(logger, CarefulWandb) for logger in trainer.loggers):
+            logs.append(f"{self.folder / 'wandb'} (W&B)")
+            logs += [command] if (command := sync_command(self.folder)) else []
         if self._fitted:
             module.keep(self.folder)
+        split: Split = "test" if result["metrics"]["test"] else "valid"
+        conclude(trainer.loggers, result, module.data.datasets.get(split))
         close(trainer.loggers)
         write_text(self.folder / DETECTIONS_NAME, json.dumps(module.detections))
         write_text(self.folder / RESULT_NAME, json.dumps(without_nan(result), indent=2, allow_nan=False))

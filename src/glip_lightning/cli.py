@@ -1,16 +1,16 @@
 """The command ``glip``. Heavy imports wait inside the verbs: ``glip --help`` needs neither torch nor Lightning."""
 
 import argparse
-import logging
 import os
 import re
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import __version__
+from .logs import show_log
 from .messages import WrongUsage, check_recipes, meant, translate
 
 TRAINING = {
@@ -23,7 +23,7 @@ TRAINING = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; 0 is success, 1 a failure that was explained, 2 a wrong command line, 130 an interruption."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _show_log()
+    show_log()
     parsed = None
     if not arguments or arguments[0] not in TRAINING:
         parsed = build_parser().parse_args(arguments)
@@ -50,18 +50,6 @@ def _say(message: str, error: BaseException | None = None) -> None:
             print(line, file=sys.stderr)
 
 
-def _show_log() -> None:
-    """What the package has to say goes to stderr; other packages' loggers stay as they are."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("glip: %(message)s"))
-    log = logging.getLogger(__package__)
-    log.handlers = [handler]
-    log.setLevel(logging.INFO)
-    others = logging.StreamHandler()  # else the first warning of another package would repeat ours in its own format
-    others.addFilter(lambda record: not logging.getLogger(record.name.split(".")[0]).handlers)
-    logging.basicConfig(level=logging.WARNING, handlers=[others], format="%(name)s: %(message)s")
-
-
 def _explanation(error: BaseException) -> str | None:
     """The message if it says all: it names a file, or the error is one of ours. Others keep their traceback."""
     if not isinstance(error, OSError | ValueError):
@@ -82,6 +70,14 @@ def _is_ours(file: str) -> bool:
 class Parser(argparse.ArgumentParser):
     """Says in a line what is wrong, not all that could be right."""
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What is not ours is an override of recipes if the verb takes some."""
+        parsed, rest = self.parse_known_args(args, namespace)
+        if rest and not hasattr(parsed, "overrides"):
+            self.error(f"{rest[0]}: not understood")
+        parsed.overrides = rest
+        return parsed
+
     def error(self, message: str) -> NoReturn:
         if found := re.match(r"argument VERB: invalid choice: '([^']*)' \(choose from (.*)\)", message):
             verbs = found[2].replace("'", "").split(", ")
@@ -101,6 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_convert(verbs)
     _add_doctor(verbs)
     _add_download(verbs)
+    _add_sweep(verbs)
+    _add_dashboard(verbs)
     env = verbs.add_parser("env", help="versions, devices, reach of the Hub: the first thing of a bug report")
     env.set_defaults(verb=_env)
     return parser
@@ -169,6 +167,39 @@ def _add_download(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     download.set_defaults(verb=_download)
 
 
+def _add_sweep(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sweep = verbs.add_parser(
+        "sweep",
+        help="run a recipe over tasks, shots, seeds, tunings or any of its keys; goes on where it stopped",
+        epilog="Options of recipes, like --data.root DATA, hold for all trials.",
+        allow_abbrev=False,
+    )
+    sweep.add_argument("file", metavar="FILE", help="the sweep, e.g. recipes/sweeps/demo.yaml")
+    sweep.add_argument("--dir", metavar="DIR", help="where its trials are (default: runs/<name of the sweep>)")
+    sweep.add_argument("--dry-run", action="store_true", help="show the trials, their steps and time, and run nothing")
+    sweep.add_argument("--only", metavar="POINTS", help="a part of it, e.g. task=Raccoon,shots=1,shots=10")
+    sweep.add_argument("--executor", choices=("local", "ray", "submitit"), default="local", help="default: %(default)s")
+    sweep.add_argument(
+        "--workers", type=int, metavar="N", help="trials at once (default: one per GPU, else per two CPU cores)"
+    )
+    sweep.add_argument(
+        "--trials-per-gpu", type=int, default=1, metavar="M", help="trials that share a GPU (default: 1)"
+    )
+    sweep.add_argument("--slurm", default="", metavar="K=V,...", help="for submitit: partition=gpu,timeout_min=240")
+    sweep.add_argument("--keep-checkpoints", action="store_true", help="also those of finished trials")
+    sweep.set_defaults(verb=_sweep, overrides=[])
+
+
+def _add_dashboard(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    dashboard = verbs.add_parser("dashboard", help="make the page in W&B that compares the runs of a sweep")
+    project = os.environ.get("WANDB_PROJECT", "glip-lightning")
+    dashboard.add_argument("--project", default=project, help="default: $WANDB_PROJECT or glip-lightning")
+    dashboard.add_argument("--entity", help="user or team that owns the project (default: you)")
+    dashboard.add_argument("--sweep", metavar="NAME", help="show this sweep only")
+    dashboard.add_argument("--print", action="store_true", help="print the page as JSON; needs no network")
+    dashboard.set_defaults(verb=_dashboard)
+
+
 def _train(arguments: Sequence[str]) -> int:
     check_recipes(arguments)
     from .recipe import run
@@ -210,6 +241,19 @@ def _download(arguments: argparse.Namespace) -> int:
 
     print(*download(arguments.tasks, arguments.root, arguments.mirror), sep="\n")
     return 0
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from .sweep import Options, sweep
+
+    given = {name: getattr(arguments, name) for name in Options._fields}
+    return sweep(arguments.file, Options(**given), arguments.overrides)
+
+
+def _dashboard(arguments: argparse.Namespace) -> int:
+    from .dashboard import dashboard
+
+    return dashboard(arguments.project, arguments.entity, arguments.sweep, arguments.print)
 
 
 def _env(_: argparse.Namespace) -> int:

@@ -12,7 +12,8 @@ from .data.doctor import Diagnosis, diagnose
 from .data.findings import Findings
 from .data.layouts import read_folder
 from .data.types import SPLITS
-from .pretrained import OFFICIAL_VOCAB, is_cached, load_tokenizer
+from .hub_files import OFFICIAL_VOCAB, is_cached
+from .pretrained import load_tokenizer
 from .text import Tokenizer
 
 DEFAULT = "glip-tiny"

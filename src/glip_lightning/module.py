@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,20 +12,24 @@ from lightning import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from .adapter import RUN_ADAPTER, Adapter, save_adapter
+from .base_model import Base, weights_hash
 from .data.dataset import DetectionDataset
 from .data.sampler import step_seed
 from .data.types import Batch, Split
 from .datamodules import DetectionData
 from .evaluation.coco import CocoEvaluator
+from .features import FeatureCache
 from .losses import build_targets, detection_losses
 from .models.language import TextFeatures
+from .outputs import Outputs
 from .postprocess import PostProcess
 from .predictor import detect_images, to_original
 from .pretrained import RUN_DETECTOR, Task, load, save
 from .prompts import Phrase, build_prompts
 from .query import Query, encode_query
 from .schedules import Constant, PlateauLR, Schedule
-from .tuned_prompt import PROMPT_NAME, Base, TunedPrompt, save_prompt, weights_hash
+from .tuned_prompt import PROMPT_NAME, TunedPrompt, save_prompt
 from .tuning import FullTuning, ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
 
 log = logging.getLogger(__name__)
@@ -44,18 +49,22 @@ class GLIPModule(LightningModule):
         weights: Literal["pretrained", "random"] = "pretrained",
         tuning: Tuning | None = None,
         schedule: Schedule | None = None,
+        features: FeatureCache | None = None,
     ) -> None:
         """``detector``: a name, a Hub repository, a folder or a finished run. ``tuning`` says what is trained and
-        how fast (default FullTuning), ``schedule`` how the rates change in the course of the run (Constant)."""
+        how fast (default FullTuning), ``schedule`` how the rates change in the course of the run (Constant),
+        ``features`` where that is kept which a frozen part need compute only once (FeatureCache)."""
         super().__init__()
         loaded = load(detector, weights)
         self.detector, self.origin = loaded.name, loaded.weights
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
         self.tuning = tuning or FullTuning()
         self.schedule = schedule or Constant()
+        self.features = features or FeatureCache()
         self.lr_factor = 1.0
         """Multiplies every learning rate: for a batch that is larger than the one they were chosen for."""
         self._groups: list[ParameterGroup] | None = None
+        self._base_hash = ""  # of the weights before an adapter is trained
         self.post = PostProcess()
         self.results: dict[str, Metrics] = {}
         """Metrics of the last evaluation of each split, by "val" and "test"."""
@@ -82,6 +91,8 @@ class GLIPModule(LightningModule):
     def configure_model(self) -> None:
         """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read."""
         if self._groups is None:
+            if self.tuning.leaves == "adapter":
+                self._base_hash = weights_hash(self.model)
             prompts = build_prompts(self.phrases(), self.tokenizer)
             self._groups = self.tuning.setup(self.model, prompts[0] if len(prompts) == 1 else None, self.tokenizer)
             self.train(self.training)
@@ -125,7 +136,7 @@ class GLIPModule(LightningModule):
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
-        outputs = self.model(self.model.preprocess(batch["images"]), text)
+        (outputs,) = self._detect(batch["images"], [text])
         targets = build_targets(outputs, batch["boxes"], batch["positive_maps"])
         losses = detection_losses(outputs, text.mask, targets)
         images = len(batch["images"])
@@ -135,6 +146,13 @@ class GLIPModule(LightningModule):
 
     def _encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         return self.tuning.encode_text(self.model, input_ids, attention_mask)
+
+    def _detect(self, images: Sequence[Tensor], texts: Sequence[TextFeatures]) -> Iterator[Outputs]:
+        return self.features.detect(self.model, self.tuning, images, texts)
+
+    def on_fit_end(self) -> None:
+        if self.features.cut != "nothing":
+            log.info("%s", self.features.summary())
 
     def on_validation_epoch_start(self) -> None:
         self._start_evaluation(self.data.datasets["valid"])
@@ -168,25 +186,30 @@ class GLIPModule(LightningModule):
 
     @torch.no_grad()
     def keep(self, folder: Path) -> None:
-        """Write what was learned into the run's ``folder``: the detector, or the prompt that was tuned for it.
+        """Write what was learned into the run's ``folder``: the detector, what was trained of it, or a prompt.
 
-        Afterwards the tuning is folded into the detector and cannot be trained on.
+        Random weights are to be had nowhere else, so a detector that began with them is kept as a whole. Afterwards
+        the tuning is folded into the detector and cannot be trained on.
         """
-        input_size = (self.data.test_size, self.data.max_size)
-        if self.tuning.changes_detector or self.origin == "random":  # random weights are to be had nowhere else
+        input_size, random = (self.data.test_size, self.data.max_size), self.origin == "random"
+        how = f"{type(self.tuning).__name__}({self.tuning.extra_repr()})"
+        if self.tuning.leaves == "adapter" and not random:
+            captions = tuple(prompt.caption for prompt in build_prompts(self.phrases(), self.tokenizer))
+            base = Base(self.detector, self._base_hash, input_size)
+            learned = Adapter(self.tuning.trained(self.model), tuple(self.phrases()), captions, how, base)
+            save_adapter(folder / RUN_ADAPTER, learned)
+        if self.tuning.leaves == "prompt":
+            base = Base(str(folder) if random else self.detector, weights_hash(self.model), input_size)
+            save_prompt(folder / PROMPT_NAME, TunedPrompt(self.query(), how, base))
+        if self.tuning.leaves == "detector" or random:
             self.tuning.merge(self.model)
             save(self.model, self.tokenizer, folder / RUN_DETECTOR, Task(tuple(self.data.phrases()), input_size))
-        if not self.tuning.changes_detector:
-            name = str(folder) if self.origin == "random" else self.detector
-            base = Base(name, weights_hash(self.model), input_size)
-            how = f"{type(self.tuning).__name__}({self.tuning.extra_repr()})"
-            save_prompt(folder / PROMPT_NAME, TunedPrompt(self.query(), how, base))
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         """Detections in original frames, added to the evaluator."""
         assert self._query is not None
         assert self._evaluator is not None
-        found = detect_images(self.model, batch["images"], self._query, self.post)
+        found = detect_images(self.model, batch["images"], self._query, self.post, self._detect)
         sizes = [(x.shape[1], x.shape[2]) for x in batch["images"]]
         rows = [
             to_original(detections, size, original)._asdict()

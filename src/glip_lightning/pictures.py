@@ -11,6 +11,8 @@ from .data.dataset import DetectionDataset
 from .data.types import Batch
 from .drawing import draw_boxes
 
+LONGEST = 800  # pixels of a logged picture
+
 
 class Shown(NamedTuple):
     """An image in its original frame; boxes are x1, y1, x2, y2 in its pixels, x2 = x1 + width."""
@@ -23,6 +25,16 @@ class Shown(NamedTuple):
     labels: list[int]
     truth: list[list[float]]
     truth_labels: list[int]
+
+    def smaller(self) -> "Shown":
+        """At most ``LONGEST`` pixels long: what is looked at, not what is measured."""
+        scale = LONGEST / max(self.picture.size)
+        if scale >= 1:
+            return self
+        picture = self.picture.copy()
+        picture.thumbnail((LONGEST, LONGEST))
+        boxes, truth = ([[x * scale for x in box] for box in group] for group in (self.boxes, self.truth))
+        return self._replace(picture=picture, boxes=boxes, truth=truth)
 
     def drawn(self) -> Image.Image:
         """The image with its boxes; the true ones are white."""

@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,38 +14,58 @@ from PIL import Image
 from torch import Tensor
 
 from . import boxes as box_ops
+from .base_model import check_base
 from .data.images import read_image, to_rgb
 from .data.transforms import MAX_SIZE, TEST_SIZE, resize_image, resize_size
 from .models.glip import GLIP
+from .models.language import TextFeatures
+from .outputs import Outputs
 from .postprocess import Detections, PostProcess
 from .pretrained import RUN_DETECTOR, Loaded, load
 from .prompts import Phrase, check_phrases, classes_without_tokens, read_phrases
 from .query import Query, encode_query
-from .tuned_prompt import PROMPT_NAME, check_base, load_prompt, on_device
+from .tuned_prompt import PROMPT_NAME, load_prompt, on_device
 
 log = logging.getLogger(__name__)
 
 Photo = str | Path | Image.Image | np.ndarray
 
+Detect = Callable[[Sequence[Tensor], Sequence[TextFeatures]], Iterable[Outputs]]
+"""RGB images, uint8 [3, h, w], and texts [B, T, D] -> the predictions with each text."""
 
-def detect_images(model: GLIP, images: Sequence[Tensor], query: Query, post: PostProcess) -> list[Detections]:
-    """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized."""
+
+def detect_images(
+    model: GLIP, images: Sequence[Tensor], query: Query, post: PostProcess, detect: Detect | None = None
+) -> list[Detections]:
+    """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized.
+
+    ``detect`` is the model unless something stands for it, as a cache of features does.
+    """
     sizes = [(x.shape[1], x.shape[2]) for x in images]
-    return detect_levels(model, model.encode_images(model.preprocess(images)), sizes, query, post)
+    if detect is None:
+        return detect_levels(model, model.encode_images(model.preprocess(images)), sizes, query, post)
+    return _merged(detect(images, _texts(query, len(images))), sizes, query, post)
 
 
 def detect_levels(
     model: GLIP, levels: list[Tensor], sizes: Sequence[tuple[int, int]], query: Query, post: PostProcess
 ) -> list[Detections]:
-    """The same from encoded images (P3..P7, [B, C, H, W]); ``sizes`` are heights and widths without padding.
+    """The same from encoded images (P3..P7, [B, C, H, W]); ``sizes`` are heights and widths without padding."""
+    texts = _texts(query, len(sizes))
+    return _merged((model.detect(levels, text) for text in texts), sizes, query, post)
 
-    Images are encoded once, whatever the number of prompts; every class is in one prompt, so merging needs no
-    second suppression.
-    """
+
+def _texts(query: Query, images: int) -> list[TextFeatures]:
+    """Each prompt for all images: [B, T, D]."""
+    return [text.select(torch.zeros(images, dtype=torch.int64, device=text.hidden.device)) for text in query.texts]
+
+
+def _merged(
+    predictions: Iterable[Outputs], sizes: Sequence[tuple[int, int]], query: Query, post: PostProcess
+) -> list[Detections]:
+    """What was found with each prompt. Every class is in one of them, so no second suppression is needed."""
     parts: list[list[Detections]] = [[] for _ in sizes]
-    for k, text in enumerate(query.texts):
-        rows = torch.zeros(len(sizes), dtype=torch.int64, device=text.hidden.device)
-        outputs = model.detect(levels, text.select(rows))
+    for k, outputs in enumerate(predictions):
         found = post(outputs, query.class_tokens(k), sizes)
         for part, detections in zip(parts, found, strict=True):
             part.append(detections)
@@ -117,8 +137,8 @@ class GLIPPredictor:
         self.tuned = list(tuned.values())
         self.name = detector or (self.tuned[0].base.name if tuned else "glip-tiny")
         self.loaded: Loaded = load(self.name, text=not tuned)
-        if tuned:
-            check_base(tuned, self.loaded.model, self.name)
+        for path, prompt in tuned.items():
+            check_base(path, prompt.base, self.loaded.model, self.name)
         self.device = torch.device(choose_device(device))
         self.model = self.loaded.model.to(self.device).eval()
         self.threshold = threshold

@@ -8,20 +8,20 @@ import difflib
 import json
 import logging
 import re
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .adapter import RUN_ADAPTER, apply_adapter, load_adapter
+from .base_model import check_base
 from .data.transforms import MAX_SIZE, TEST_SIZE
 from .files import replacing
+from .hub_files import OFFICIAL, OFFICIAL_VOCAB, DownloadError, HubFile, NotInRepository, hub_file
 from .models.checkpoint import (
     CheckpointError,
     check,
@@ -45,25 +45,6 @@ TEXT_PREFIX = "language."  # of the text encoder's tensors
 RUN_DETECTOR = "detector"  # where a finished run keeps its exchange folder
 
 
-class HubFile(NamedTuple):
-    """One file on the Hub; ``licence`` is shown before it is downloaded."""
-
-    repo: str
-    name: str
-    licence: str = "licence: see the repository"
-
-
-_MIT = "MIT licence, as stated by microsoft/GLIP"
-OFFICIAL = {
-    "glip-tiny-a": HubFile("GLIPModel/GLIP", "glip_a_tiny_o365.pth", _MIT),
-    "glip-tiny-b": HubFile("GLIPModel/GLIP", "glip_tiny_model_o365.pth", _MIT),
-    "glip-tiny-c": HubFile("GLIPModel/GLIP", "glip_tiny_model_o365_goldg.pth", _MIT),
-    "glip-tiny": HubFile("GLIPModel/GLIP", "glip_tiny_model_o365_goldg_cc_sbu.pth", _MIT),
-    "glip-large": HubFile("GLIPModel/GLIP", "glip_large_model.pth", _MIT),
-}
-OFFICIAL_VOCAB = HubFile("google-bert/bert-base-uncased", VOCAB_NAME, "Apache-2.0 licence")
-
-
 class Task(NamedTuple):
     """What a fine-tuned detector looks for, and the input size (short side, longest side) it was trained at."""
 
@@ -79,14 +60,6 @@ class Loaded(NamedTuple):
     name: str  # as asked for
     weights: Literal["random", "official", "folder"]
     task: Task | None = None
-
-
-class DownloadError(OSError):
-    """A file that is neither in the Hub cache nor to be had from the Hub."""
-
-
-class NotInRepository(DownloadError):
-    """The repository exists, the file in it does not."""
 
 
 def load(detector: str, weights: Literal["pretrained", "random"] = "pretrained", text: bool = True) -> Loaded:
@@ -122,12 +95,20 @@ def load_tokenizer(detector: str) -> Tokenizer:
     if detector in VARIANTS:
         return Tokenizer(hub_file(OFFICIAL_VOCAB)) if detector in OFFICIAL else Tokenizer.nano()
     if path.is_dir():
+        if (path / RUN_ADAPTER).is_dir():
+            return load_tokenizer(load_adapter(path / RUN_ADAPTER).base.name)
         return Tokenizer.from_folder(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
     if path.is_file():
         return Tokenizer(_official_vocab(path))
     if _is_repository(detector):
         return Tokenizer(hub_file(HubFile(detector, VOCAB_NAME)))
     raise ValueError(_unknown(detector))
+
+
+def check_detector(detector: str) -> None:
+    """An error if ``detector`` is nothing that :func:`load` takes; whether a repository exists is not asked."""
+    if detector not in VARIANTS and not Path(detector).expanduser().exists() and not _is_repository(detector):
+        raise ValueError(_unknown(detector))
 
 
 def _is_repository(detector: str) -> bool:
@@ -177,6 +158,8 @@ def _official_vocab(checkpoint: Path) -> Path:
 
 def _load_folder(folder: Path, name: str | None = None, text: bool = True) -> Loaded:
     name = name or str(folder)
+    if (folder / RUN_ADAPTER).is_dir():
+        return _load_adapted(folder / RUN_ADAPTER, name)
     folder = folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
     if missing := [file for file in EXCHANGE if not (folder / file).is_file()]:
         raise FileNotFoundError(
@@ -191,6 +174,18 @@ def _load_folder(folder: Path, name: str | None = None, text: bool = True) -> Lo
         raise CheckpointError(f"{folder / WEIGHTS_NAME}: {error}") from error
     tokenizer = Tokenizer.from_folder(folder)
     return _loaded(_build(config, state, text), tokenizer, name, "folder", _read_task(folder / TASK_NAME))
+
+
+def _load_adapted(folder: Path, name: str) -> Loaded:
+    adapter = load_adapter(folder)
+    base = adapter.base
+    try:
+        loaded = load(base.name)
+    except (OSError, ValueError) as error:
+        raise type(error)(f"{folder} was trained on the detector {base.name}, which cannot be had: {error}") from error
+    check_base(str(folder), base, loaded.model, base.name)
+    apply_adapter(loaded.model, adapter.tensors, str(folder))
+    return loaded._replace(name=name, weights="folder", task=Task(adapter.phrases, base.input_size))
 
 
 def _read_weights(path: Path, text: bool) -> dict[str, Tensor]:
@@ -253,38 +248,6 @@ def _read_task(path: Path) -> Task | None:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: expected phrases (name, prefix, suffix) and input_size ({error!r})") from error
     return Task(phrases, (short, longest))
-
-
-def is_cached(file: HubFile) -> bool:
-    """Whether ``file`` is on this machine already."""
-    return isinstance(try_to_load_from_cache(file.repo, file.name), str)
-
-
-def hub_file(file: HubFile) -> Path:
-    """Path of ``file`` in the Hub cache. A cached file costs no request; a download is announced first."""
-    cached = try_to_load_from_cache(file.repo, file.name)
-    if isinstance(cached, str):
-        return Path(cached)
-    try:
-        found = hf_hub_download(file.repo, file.name, dry_run=True)
-        size = f"{found.file_size / 1e6:.1f} MB" if found.file_size else "size unknown"
-        print(f"downloading {file.name} from {file.repo} ({size}; {file.licence})", file=sys.stderr)
-        return Path(hf_hub_download(file.repo, file.name))
-    except Exception as error:  # the Hub client lets the errors of its transport through, a class of their own
-        # anything but a path or None: the cache knows that the repository has no such file
-        absent = cached is not None or isinstance(error, RemoteEntryNotFoundError)
-        raise (NotInRepository if absent else DownloadError)(_cannot_have(file, error)) from error
-
-
-def _cannot_have(file: HubFile, error: Exception) -> str:
-    reason = "offline mode is on (HF_HUB_OFFLINE)" if constants.is_offline_mode() else " ".join(str(error).split())
-    url = hf_hub_url(file.repo, file.name)
-    return (
-        f"{file.name} of {file.repo} is not in the Hub cache ({constants.HF_HUB_CACHE}) and was not downloaded: "
-        f"{reason.rstrip('.')}. A local copy works the same: get {url} another way, put it beside the other files "
-        f"of the detector ({VOCAB_NAME} next to an official .pth file, or an exchange folder) and give the path of "
-        "that .pth file or folder as the detector"
-    )
 
 
 def save(model: GLIP, tokenizer: Tokenizer, folder: str | Path, task: Task | None = None) -> Path:

@@ -5,11 +5,13 @@ import shlex
 import sys
 import warnings
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
+from jsonargparse import Namespace
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
@@ -17,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from . import divergence, ema  # noqa: F401 - a recipe may name their classes without the path
+from .adapter import RUN_ADAPTER
 from .batching import GlobalBatch
 from .callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME, Lines, Progress, RunFolder
 from .datamodules import DetectionData
@@ -24,12 +27,14 @@ from .estimate import Estimate
 from .loggers import SamplePictures
 from .messages import Option, WrongUsage, explain, recipes
 from .module import GLIPModule
-from .pretrained import RUN_DETECTOR
+from .pretrained import RUN_DETECTOR, check_detector
 from .resume import LAST, Resumable
 from .selection import BestCheckpoint
 from .tuned_prompt import PROMPT_NAME
 
 log = logging.getLogger(__name__)
+
+CLI = TypeVar("CLI", bound="GLIPCLI")
 
 NOT_KEPT = ("config", "run", "resume", "ckpt_path")  # belong to one start, not to the recipe
 VERBS = ("fit", "validate", "test")
@@ -57,13 +62,21 @@ class GLIPCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.arguments: list[str] = list(args)
-        verb = self.arguments[0]
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            actions = self._parser(verb)._actions
-            options = [Option(action.dest, getattr(action, "_typehint", None)) for action in actions]
-            raise WrongUsage(explain(str(error), self.arguments, options, verb)) from None
+            raise self._explained(error, self.arguments) from None
+
+    def _explained(self, error: ArgumentError, arguments: Sequence[str]) -> WrongUsage:
+        verb = arguments[0]
+        actions = self._parser(verb)._actions
+        options = [Option(action.dest, getattr(action, "_typehint", None)) for action in actions]
+        return WrongUsage(explain(str(error), arguments, options, verb))
+
+    def _recipe(self, verb: str) -> dict[str, Any]:
+        """The configuration of the last parse, complete, as it stands in ``recipe.yaml``."""
+        recipe = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[verb]
+        return {key: value for key, value in recipe.items() if key not in NOT_KEPT}
 
     def instantiate_classes(self) -> None:
         try:
@@ -76,13 +89,13 @@ class GLIPCLI(LightningCLI):
         named = _listed(given.logger, Logger)
         callbacks = _listed(given.callbacks, Callback)
         self.run_folder = self._run_folder(named, wandb=given.logger is not False)
-        callbacks.append(self.run_folder)
+        callbacks += [self.run_folder, SamplePictures()]
         if given.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(Progress() if sys.stdout.isatty() else Lines())
             kwargs["enable_progress_bar"] = sys.stdout.isatty()
         if self.subcommand == "fit":
             self.best = BestCheckpoint()
-            callbacks += [GlobalBatch(), Estimate(), LearningRateMonitor(), SamplePictures()]
+            callbacks += [GlobalBatch(), Estimate(), LearningRateMonitor()]
             callbacks += [self.best, Resumable(CHECKPOINTS)]  # in the folder that RunFolder finds
         root = {"default_root_dir": str(given.default_root_dir or Path.cwd())}
         try:
@@ -94,11 +107,10 @@ class GLIPCLI(LightningCLI):
         config = self.config[str(self.subcommand)]
         folder = Path(config.run) if config.run else None
         checkpoint = config.get("ckpt_path")
-        recipe = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
         return RunFolder(
             folder,
             str(self.subcommand),
-            {key: value for key, value in recipe.items() if key not in NOT_KEPT},
+            self._recipe(str(self.subcommand)),
             shlex.join(["glip", *self.arguments]),
             resuming=bool(folder and checkpoint and Path(checkpoint).resolve().is_relative_to(folder.resolve())),
             loggers=named,
@@ -128,6 +140,48 @@ class GLIPCLI(LightningCLI):
     def test(self, **kwargs: Any) -> None:
         self.trainer.test(**kwargs, verbose=False)
         self.run_folder.finish(self.trainer, self.model)
+
+
+class Resolved(NamedTuple):
+    recipe: dict[str, Any]  # complete, as a run writes it
+    data: DetectionData  # built, not read
+
+
+class Resolver(GLIPCLI):
+    """Checks recipes of ``fit`` one after another. Builds neither detector nor trainer, seeds nothing."""
+
+    def resolve(self, file: Path, content: Mapping[str, Any], options: Sequence[str]) -> Resolved:
+        """The recipe ``content``, read from ``file`` (for messages), with ``options`` of the command line.
+
+        Raises :class:`WrongUsage` for keys and types, ValueError for values that data, tuning or schedule refuse.
+        """
+        try:
+            self.config = self.parser.parse_args(["fit", "--config", yaml.safe_dump(dict(content)), *fresh(options)])
+        except ArgumentError as error:
+            raise self._explained(error, ["fit", "--config", str(file), *options]) from None
+        given = self.config["fit"]
+        check_detector(given.model.detector)
+        for part in (given.model.tuning, given.model.schedule):
+            if part is not None:
+                _built(part)
+        return Resolved(self._recipe("fit"), _built(given.data))
+
+    def _set_seed(self) -> None: ...
+
+    def instantiate_classes(self) -> None: ...
+
+    def _run_subcommand(self, subcommand: str) -> None: ...
+
+
+def _built(given: Any) -> Any:
+    module, _, name = given.class_path.rpartition(".")
+    return getattr(import_module(module), name)(**given.get("init_args", Namespace()).as_dict())
+
+
+def resolver() -> Resolver:
+    """Making its parser takes longer than checking a recipe with it."""
+    _keep_quiet()
+    return _start(Resolver, ["fit", "--data", "Shapes"])
 
 
 def _listed(given: Any, kind: type) -> list[Any]:
@@ -184,12 +238,13 @@ def fresh(arguments: Sequence[str]) -> list[str]:
 def finished(arguments: Sequence[str]) -> list[str]:
     """``test`` and ``validate`` of a finished run's own recipe mean what it learned, not what it started from."""
     runs = [Path(file).parent for file in recipes(arguments) if Path(file).name == RECIPE_NAME]
-    run = next((run for run in runs if any((run / name).exists() for name in (RUN_DETECTOR, PROMPT_NAME))), None)
+    learned = (RUN_DETECTOR, RUN_ADAPTER, PROMPT_NAME)
+    run = next((run for run in runs if any((run / name).exists() for name in learned)), None)
     named = any(a.split("=")[0] in ("--model.detector", "--model.tuning") for a in arguments)
     if arguments[0] not in ("validate", "test") or run is None or named:
         return list(arguments)
     changed = list(arguments)
-    if (run / RUN_DETECTOR).is_dir():
+    if (run / RUN_DETECTOR).is_dir() or (run / RUN_ADAPTER).is_dir():
         log.info("the detector of the finished run %s", run)
         changed += [f"--model.detector={run}", "--model.weights=pretrained"]
     if (run / PROMPT_NAME).is_file():
@@ -200,6 +255,32 @@ def finished(arguments: Sequence[str]) -> list[str]:
 
 def run(arguments: Sequence[str]) -> GLIPCLI:
     """Run ``fit``, ``validate`` or ``test`` with the arguments of the command line."""
+    _keep_quiet()
+    try:
+        return _start(GLIPCLI, fresh(finished(resumed(arguments))))
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise stop.__context__ from None
+        raise
+
+
+def _start(kind: type[CLI], arguments: Sequence[str]) -> CLI:
+    strict = {"exit_on_error": False, "allow_abbrev": False}
+    return kind(
+        GLIPModule,
+        DetectionData,
+        subclass_mode_data=True,
+        args=list(arguments),
+        auto_configure_optimizers=False,
+        save_config_callback=None,
+        trainer_defaults=DEFAULTS,
+        seed_everything_default=0,
+        parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
+    )
+
+
+def _keep_quiet() -> None:
+    """Warnings and advertisements of others that say nothing here."""
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # we pass what we were given
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # raised inside lightning 2.6 on every fit
     warnings.filterwarnings("ignore", message="The number of training batches")  # few shots are few batches
@@ -210,20 +291,3 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
     warnings.filterwarnings("ignore", message="Experiment logs directory")  # ours continues what is there
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements among the news
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    strict = {"exit_on_error": False, "allow_abbrev": False}
-    try:
-        return GLIPCLI(
-            GLIPModule,
-            DetectionData,
-            subclass_mode_data=True,
-            args=fresh(finished(resumed(arguments))),
-            auto_configure_optimizers=False,
-            save_config_callback=None,
-            trainer_defaults=DEFAULTS,
-            seed_everything_default=0,
-            parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
-        )
-    except SystemExit as stop:  # what Lightning makes of Ctrl-C
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            raise stop.__context__ from None
-        raise

@@ -4,7 +4,6 @@ The file is safetensors: ``features.<k>`` float32 [T, D] and ``mask.<k>`` bool [
 its metadata. Whoever has it needs no text encoder.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from .base_model import Base, read_base
 from .files import replacing
-from .models.glip import GLIP
 from .models.language import TextFeatures
 from .prompts import Phrase, Prompt
 from .query import Query
@@ -26,31 +25,12 @@ PROMPT_NAME = "prompt.safetensors"
 KEY, FORMAT = "glip_lightning.prompt", 1
 
 
-class Base(NamedTuple):
-    """The detector that a prompt was tuned for."""
-
-    name: str  # as it was asked for
-    sha256: str  # of all weights but the text encoder's
-    input_size: tuple[int, int]  # short side, longest side
-
-
 class TunedPrompt(NamedTuple):
     """Classes with their final text features (on the CPU)."""
 
     query: Query
     tuning: str  # class and settings, for people to read
     base: Base
-
-
-def weights_hash(model: GLIP) -> str:
-    """SHA-256 over the sorted names and the float32 bytes of all tensors but the text encoder's, which a tuned
-    prompt does not need; so fp16 and fp32 copies of the same numbers are the same base."""
-    digest = hashlib.sha256()
-    for key, tensor in sorted(model.state_dict().items()):
-        if not key.startswith("language."):
-            digest.update(key.encode())
-            digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def save_prompt(path: Path, prompt: TunedPrompt) -> None:
@@ -80,12 +60,7 @@ def load_prompt(path: str | Path) -> TunedPrompt:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}, this version reads {FORMAT}")
-        base = content["base"]
-        return TunedPrompt(
-            _query(content, tensors),
-            content["tuning"],
-            Base(base["name"], base["sha256"], (int(base["input_size"][0]), int(base["input_size"][1]))),
-        )
+        return TunedPrompt(_query(content, tensors), content["tuning"], read_base(content["base"]))
     except (SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{path}: not a tuned prompt of glip-lightning ({error!r})") from error
 
@@ -102,17 +77,6 @@ def _query(content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Q
         prompts.append(Prompt(part["caption"], tokens, tuple(map(int, part["classes"]))))
         texts.append(TextFeatures(hidden[None], mask[None]))
     return Query(tuple(Phrase(**phrase) for phrase in content["classes"]), tuple(prompts), tuple(texts))
-
-
-def check_base(prompts: Mapping[str, TunedPrompt], model: GLIP, name: str) -> None:
-    """An error that names both hashes if one of the files' ``prompts`` was tuned for another detector."""
-    ours = weights_hash(model)
-    for path, prompt in prompts.items():
-        if prompt.base.sha256 != ours:
-            raise ValueError(
-                f"{path}: tuned for the detector {prompt.base.name} with weights {prompt.base.sha256}, but {name} has "
-                f"{ours}; give that detector (--detector), or tune a prompt for this one"
-            )
 
 
 def on_device(query: Query, device: torch.device) -> Query:

@@ -26,7 +26,7 @@ class ClassMatches(NamedTuple):
 
     images: np.ndarray  # [D] index of the image
     hit: np.ndarray  # [D, 10] found a box at this IoU
-    ignored: np.ndarray  # [D, 10] found a crowd, so neither right nor wrong
+    ignored: np.ndarray  # [D, 10] found a crowd or has no area, so neither right nor wrong
     boxes: np.ndarray  # [I] boxes that are no crowd, by image
 
 
@@ -96,6 +96,8 @@ def _match_class(
         if image in real:
             here = list(places)
             hit[here], ignored[here] = _match_image(found[here, 1:5], real[image])
+    area = found[:, 3] * found[:, 4]
+    ignored |= ~hit & (area < 0)[:, None]  # outside COCO's range of areas
     order = np.argsort(-found[:, 5], kind="stable")
     return ClassMatches(of_image[order], hit[order], ignored[order], boxes)
 

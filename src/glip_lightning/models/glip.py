@@ -38,14 +38,14 @@ class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=
         """The mixin's, but strict: a missing tensor must not keep its initial value unnoticed."""
         return super()._from_pretrained(strict=strict, **kwargs)
 
-    def preprocess(self, images: Sequence[Tensor]) -> Tensor:
+    def preprocess(self, images: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
         """RGB images, uint8 [3, h, w] of any sizes -> one normalised batch [B, 3, H, W].
 
-        Channels become BGR, then mean and deviation, then zeros to the right and below up to the largest
-        sides, rounded up to multiples of 32 (data/transforms/transforms.py:151-175, image_list.py:29-68).
+        Channels become BGR, then mean and deviation, then zeros to the right and below up to ``size`` (H, W), that
+        of :func:`padded_size` if not given (data/transforms/transforms.py:151-175).
         """
         device = self.grounding.log_scale.device
-        height, width = (_round_up(max(x.shape[axis] for x in images)) for axis in (1, 2))
+        height, width = size or padded_size(images)
         mean = torch.tensor(self.config.pixel_mean, device=device).view(3, 1, 1)
         std = torch.tensor(self.config.pixel_std, device=device).view(3, 1, 1)
         batch = torch.zeros(len(images), 3, height, width, device=device)
@@ -64,8 +64,11 @@ class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=
 
     def detect(self, levels: list[Tensor], text: TextFeatures) -> Outputs:
         """Pyramid P3..P7 and text features of the same batch -> predictions."""
+        return self.predict(*self.dyhead(levels, text))
+
+    def predict(self, levels: list[Tensor], text: TextFeatures) -> Outputs:
+        """The last layers: levels and text features as the tower leaves them -> predictions."""
         sizes = tuple((x.shape[-2], x.shape[-1]) for x in levels)
-        levels, text = self.dyhead(levels, text)
         # variant A reads BERT's output with padding zeroed, the others the fused text as it is
         hidden = text.hidden if self.config.fusion else text.hidden * text.mask[..., None]
         logits, deltas, centerness = self.grounding(levels, hidden)
@@ -77,5 +80,7 @@ class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=
         return self.detect(self.encode_images(images), text)
 
 
-def _round_up(size: int) -> int:
-    return size + -size % SIZE_DIVISOR
+def padded_size(images: Sequence[Tensor]) -> tuple[int, int]:
+    """Height and width of a batch: the largest of its images, up to multiples of 32 (image_list.py:29-68)."""
+    height, width = (max(x.shape[axis] for x in images) for axis in (1, 2))
+    return height + -height % SIZE_DIVISOR, width + -width % SIZE_DIVISOR

@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,8 @@ class Tuning(nn.Module, ABC):
     Whatever it freezes stays in eval mode during training (:func:`eval_where_frozen`).
     """
 
-    changes_detector = True
-    """False where the detector stays as it was, and what was learned is a prompt for it."""
+    leaves: Literal["detector", "adapter", "prompt"] = "detector"
+    """What a run keeps: the whole detector, what was trained of it (its base is named), or a prompt for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +60,10 @@ class Tuning(nn.Module, ABC):
     def encode_text(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         """Token ids and mask [U, T] of the distinct captions -> their features [U, T, D]."""
         return self._texts(model, input_ids, attention_mask)
+
+    def trained(self, model: GLIP) -> dict[str, Tensor]:
+        """What was learned, as the tensors of an adapter (:mod:`glip_lightning.adapter`)."""
+        return {f"new.{key}": p for key, p in model.named_parameters() if p.requires_grad}
 
     def merge(self, model: GLIP) -> None:
         """Fold what was learned into ``model``, which then stands without the tuning; training is over."""

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..adapter import low_rank
 from ..models.deform_conv import DeformConv
 from ..models.glip import GLIP
 from ..prompts import Prompt
@@ -31,7 +32,7 @@ class Update(nn.Module):
 
     def weight(self) -> Tensor:
         """What is added to the weight, in its shape."""
-        return (self.up @ self.down * self.scale).view(self.shape)
+        return low_rank(self.up, self.down, self.scale, self.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """What is added to the output of a linear layer: x [..., in] -> [..., out]."""
@@ -70,6 +71,8 @@ ADAPTED: dict[type[nn.Module], type[_Adapted]] = {nn.Linear: LoRALinear, DeformC
 
 class LoRATuning(Tuning):
     """Low-rank updates of the linear layers and deformable convolutions of some parts; all else is frozen."""
+
+    leaves = "adapter"
 
     def __init__(
         self,
@@ -110,6 +113,15 @@ class LoRATuning(Tuning):
         self.updates[key.replace(".", "/")] = update
         layer.__class__ = ADAPTED[type(layer)]
         object.__setattr__(layer, "update", update)  # not as a submodule: the detector's names stay
+
+    def trained(self, model: GLIP) -> dict[str, Tensor]:
+        tensors = {}
+        for key, layer in model.named_modules():
+            if isinstance(layer, _Adapted):
+                update, name = layer.update, f"{key}.weight"
+                tensors |= {f"up.{name}": update.up, f"down.{name}": update.down}
+                tensors[f"scale.{name}"] = torch.tensor(update.scale)
+        return tensors
 
     @torch.no_grad()
     def merge(self, model: GLIP) -> None:

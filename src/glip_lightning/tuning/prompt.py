@@ -6,11 +6,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..base_model import check_base
 from ..models.glip import GLIP
 from ..models.language import Language, TextFeatures
 from ..prompts import MAX_TOKENS, Phrase, Prompt
 from ..text import PLACEHOLDERS, Tokenizer
-from ..tuned_prompt import check_base, load_prompt
+from ..tuned_prompt import load_prompt
 from .base import ParameterGroup, Tuning
 
 Form = Literal["offset", "features", "context"]
@@ -30,7 +31,7 @@ class PromptTuning(Tuning):
     several captions takes ``context``.
     """
 
-    changes_detector = False
+    leaves = "prompt"
 
     def __init__(
         self, form: Form = "offset", lr: float = 0.05, weight_decay: float | None = None, context: int = 4
@@ -139,7 +140,7 @@ class _Context(nn.Module):
 class SavedPrompt(Tuning):
     """A tuned prompt, used as it is: for ``glip test`` and ``glip validate``."""
 
-    changes_detector = False
+    leaves = "prompt"
 
     def __init__(self, file: str) -> None:
         """``file``: ``prompt.safetensors`` of a run with PromptTuning."""
@@ -158,7 +159,7 @@ class SavedPrompt(Tuning):
 
     def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         model.requires_grad_(False)
-        check_base({self.file: self.prompt}, model, "the detector of this run")
+        check_base(self.file, self.prompt.base, model, "the detector of this run")
         self._captions = [tokenizer.encode([part.caption])[0] for part in self.prompt.query.prompts]
         return []
 

@@ -56,6 +56,8 @@ class LinearProbe(Tuning):
     all before the last layers can be computed once.
     """
 
+    leaves = "adapter"
+
     def __init__(self, lr: float = 1e-4, weight_decay: float = 0.05) -> None:
         super().__init__()
         self.lr, self.weight_decay = lr, weight_decay
@@ -82,6 +84,8 @@ class LanguageTuning(Tuning):
 
 class PartialTuning(Tuning):
     """What regular expressions name, each with a learning rate of its own."""
+
+    leaves = "adapter"
 
     def __init__(self, rates: Mapping[str, float], weight_decay: float = 0.05) -> None:
         """``rates``: expression -> learning rate, e.g. ``{"^fpn": 1e-4, "^dyhead.*fusion": 1e-5}``, searched for in

@@ -1,0 +1,45 @@
+"""Which detector a tuned prompt or an adapter was made for, and the check that it is that one."""
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+
+from .models.glip import GLIP
+
+
+class Base(NamedTuple):
+    """The detector that something was tuned on."""
+
+    name: str  # as it was asked for
+    sha256: str  # :func:`weights_hash`
+    input_size: tuple[int, int]  # short side, longest side in pixels, as it was tuned
+
+
+def weights_hash(model: GLIP) -> str:
+    """SHA-256 over the sorted names and the float32 bytes of all tensors but the text encoder's, which a tuned
+    prompt does not need; so fp16 and fp32 copies of the same numbers are the same base."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        if not key.startswith("language."):
+            digest.update(key.encode())
+            digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_base(file: str, base: Base, model: GLIP, name: str) -> None:
+    """An error that names both hashes if ``file`` belongs to another detector than ``model``, called ``name``."""
+    ours = weights_hash(model)
+    if base.sha256 != ours:
+        raise ValueError(
+            f"{file}: tuned on the detector {base.name} with weights {base.sha256}, but {name} has {ours}; "
+            "give that detector (--detector), or tune on this one"
+        )
+
+
+def read_base(content: dict[str, object]) -> Base:
+    """From the JSON of a file; what is missing is a KeyError, what is no number a ValueError."""
+    name, sha256, size = content["name"], content["sha256"], content["input_size"]
+    if not isinstance(name, str) or not isinstance(sha256, str) or not isinstance(size, list) or len(size) != 2:
+        raise ValueError(f"base {content}: expected name, sha256 and input_size of two numbers")
+    return Base(name, sha256, (int(size[0]), int(size[1])))

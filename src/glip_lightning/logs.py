@@ -1,0 +1,15 @@
+"""How the log of the package reaches a terminal or a file."""
+
+import logging
+
+
+def show_log() -> None:
+    """What the package has to say goes to stderr; other packages' loggers stay as they are."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("glip: %(message)s"))
+    log = logging.getLogger(__package__)
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    others = logging.StreamHandler()  # else the first warning of another package would repeat ours in its own format
+    others.addFilter(lambda record: not logging.getLogger(record.name.split(".")[0]).handlers)
+    logging.basicConfig(level=logging.WARNING, handlers=[others], format="%(name)s: %(message)s")

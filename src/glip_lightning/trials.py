@@ -1,0 +1,229 @@
+"""The trials of a grid: every point resolved and validated, equal runs told by their hash, their work counted."""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+from . import __version__
+from .batching import plan
+from .data.checks import check_splits
+from .data.findings import DataError, Findings
+from .data.index import Index
+from .datamodules import DetectionData
+from .grid import KEYS, Grid
+from .hub_files import OFFICIAL
+from .messages import WrongUsage
+from .models.config import VARIANTS
+from .recipe import Resolved, resolver
+from .trial import Axes, Trial
+
+LOOKS = ("trainer.logger", "trainer.default_root_dir", "trainer.enable_progress_bar", "data.workers")
+"""Keys that change nothing of the result."""
+
+UNTRAINED: dict[str, Any] = {
+    **dict.fromkeys(("model.tuning", "model.schedule", "trainer.callbacks", "trainer.max_epochs"), None),
+    **dict.fromkeys(("trainer.gradient_clip_val", "trainer.check_val_every_n_epoch", "data.images_per_device"), None),
+    **{"trainer.max_steps": -1, "trainer.min_epochs": None, "trainer.min_steps": None, "trainer.max_time": None},
+    **{"data.seed": 0, "data.copies": 1, "data.batch_size": 1, "data.flip": 0.0, "data.negatives": True},
+    **{"data.prepared": False},
+}
+"""Keys of training and the values that they get where nothing is trained."""
+
+READING = ("shots", "seed", "copies", "batch_size", "images_per_device", "min_sizes", "max_size", "test_size")
+"""Arguments of data that do not change which files are read, with those below."""
+READING_TOO = ("flip", "workers", "negatives", "prompts")
+
+
+class Work(NamedTuple):
+    """What a trial trains on. ``steps`` are at most so many; None where nothing bounds them."""
+
+    images: int
+    steps: int | None
+
+
+class Planned(NamedTuple):
+    trial: Trial
+    recipe: dict[str, Any]  # complete
+    work: Work
+
+
+def resolve(grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], None] | None = None) -> list[Planned]:
+    """All trials of ``grid`` in the order of its points, with ``overrides`` (options of ``fit``) in each.
+
+    Every error of every trial is collected; then :class:`WrongUsage` says each once, with how many trials have it.
+    ``tell`` is told how many points of how many are done.
+    """
+    _check_overrides(grid, overrides)
+    points = list(grid.points())
+    found: dict[str, Planned] = {}
+    errors: Counter[str] = Counter()
+    resolving, reader = resolver(), _Reader()
+    with _silent():
+        for number, point in enumerate(points):
+            try:
+                planned = _planned(grid, point, overrides, resolving.resolve, reader)
+            except (WrongUsage, ValueError, TypeError, OSError) as error:
+                errors[_of_axis(str(error), grid)] += 1
+                continue
+            finally:
+                if tell:
+                    tell(number + 1, len(points))
+            if same := found.get(planned.trial.id):
+                points_of_both = (*same.trial.points, *planned.trial.points)
+                planned = same._replace(trial=same.trial._replace(points=points_of_both))
+            found[planned.trial.id] = planned
+    if errors:
+        raise WrongUsage("\n  ".join(_counted(message, n, len(points)) for message, n in errors.items()))
+    return list(found.values())
+
+
+def _check_overrides(grid: Grid, overrides: Sequence[str]) -> None:
+    taken = {key: axis for axis in grid.axes for key in KEYS.get(axis, (axis,))}
+    for word in overrides:
+        key = word.split("=")[0].removeprefix("--").replace(".init_args", "")
+        if not word.startswith("-"):
+            continue
+        if word.split("=")[0] in ("--config", "-c", "--run", "--resume", "--ckpt_path"):
+            raise WrongUsage(f"{word.split('=')[0]}: not for a sweep, whose file names recipes and folders")
+        if axis := next((axis for k, axis in taken.items() if key == k), None):
+            raise WrongUsage(f"--{key}: {axis} is an axis of {grid.file}; --only {axis}=VALUE runs a part of it")
+
+
+def _planned(
+    grid: Grid, point: Axes, overrides: Sequence[str], check: Callable[..., Resolved], reader: "_Reader"
+) -> Planned:
+    content, options = grid.options(point)
+    options = [*options, *overrides]
+    file = grid.regime(point).file
+    resolved = check(file, content, options)
+    if resolved.data.shots == 0:
+        content = untrained(resolved.recipe)
+        resolved = check(file, content, [])
+    images = reader.images(resolved)
+    axes = {**_own_axes(resolved), **point}
+    trial = Trial(grid.name, identity(resolved.recipe), axes, (axes,))
+    return Planned(trial, resolved.recipe, Work(images, _steps(resolved, images)))
+
+
+def _own_axes(resolved: Resolved) -> Axes:
+    """The four axes that every trial has, from the recipe where the grid does not name them."""
+    data = resolved.data
+    tuning = resolved.recipe["model"]["tuning"] or {"class_path": "FullTuning"}
+    task = getattr(data, "task", None)
+    name = tuning["class_path"].split(".")[-1]
+    return {"task": task.short if task else data.label, "shots": data.shots, "seed": data.seed, "tuning": name}
+
+
+def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """``recipe`` of a run that trains nothing, without what then cannot matter: equal runs become equal.
+
+    The seed stays where it draws the weights.
+    """
+    content = deepcopy(dict(recipe))
+    for key, value in UNTRAINED.items():
+        part, name = key.split(".")
+        owner = content[part].get("init_args", content[part])
+        if name in owner:
+            owner[name] = value
+    detector = content["model"]["detector"]
+    if content["model"]["weights"] != "random" and (detector not in VARIANTS or detector in OFFICIAL):
+        content["seed_everything"] = 0
+    return content
+
+
+def identity(recipe: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of all that decides the result: recipe and version of the package."""
+    content = deepcopy(dict(recipe))
+    for key in LOOKS:
+        part, name = key.split(".")
+        content[part].get("init_args", content[part]).pop(name, None)
+    text = json.dumps([content, __version__], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class _Reader:
+    """Reads every data set once, and chooses the images of every number of shots and seed once."""
+
+    def __init__(self) -> None:
+        self._train: dict[str, Index | Exception | None] = {}
+        self._chosen: dict[str, int] = {}
+
+    def images(self, resolved: Resolved) -> int:
+        """How many a trial trains on; a fault of the data is raised for every trial that has them."""
+        data, given = resolved.data, resolved.recipe["data"]
+        own = () if getattr(data, "prepared", False) else (*READING, *READING_TOO)
+        arguments = {key: value for key, value in given["init_args"].items() if key not in own}
+        which = json.dumps([given["class_path"], arguments], sort_keys=True)
+        if which not in self._train:
+            self._train[which] = _train_split(data)
+        train = self._train[which]
+        if isinstance(train, Exception):
+            raise train
+        if data.shots == 0:
+            return 0
+        if train is None:
+            raise DataError(f"{data.label}: there is no train split to train on")
+        chosen = json.dumps([which, data.shots, data.seed, data.negatives])
+        if chosen not in self._chosen:
+            self._chosen[chosen] = len(data.choose(train))
+        return self._chosen[chosen]
+
+
+def _train_split(data: DetectionData) -> Index | Exception | None:
+    findings = Findings()
+    try:
+        data.prepare_data()
+        splits = check_splits(data.read(findings), findings)
+        findings.raise_errors()
+        if not splits:
+            raise DataError(f"{data.label}: there is no split at all; check the path")
+    except (ValueError, OSError) as error:
+        return error
+    return splits.get("train")
+
+
+def _steps(resolved: Resolved, images: int) -> int | None:
+    """Optimizer steps if nothing ends the run early; None where that is unknown."""
+    data, trainer = resolved.data, resolved.recipe["trainer"]
+    if data.shots == 0:
+        return 0
+    if trainer["limit_train_batches"] not in (None, 1.0) or trainer["overfit_batches"] or trainer["fast_dev_run"]:
+        return None
+    devices = trainer["devices"] if isinstance(trainer["devices"], int) and trainer["devices"] > 0 else 1
+    per_epoch = plan(data.batch_size, devices * trainer["num_nodes"], data.images_per_device)
+    epochs, steps = trainer["max_epochs"], trainer["max_steps"]
+    bounds = [steps] if steps >= 0 else []
+    if epochs is None and not bounds:
+        epochs = 1000  # Lightning's
+    if epochs is not None and epochs >= 0:
+        bounds.append(epochs * per_epoch.steps(images * data.copies))
+    return min(bounds, default=None)
+
+
+def _of_axis(message: str, grid: Grid) -> str:
+    """The axis in the place of the options that it sets."""
+    for axis in grid.axes:
+        for key in KEYS.get(axis, (axis,)):
+            message = message.replace(f"--{key}: ", f"{grid.file}, axis {axis}: ")
+            message = message.replace(f"--{key} ", f"{grid.file}, axis {axis}: ", 1)
+    return message
+
+
+def _counted(message: str, count: int, total: int) -> str:
+    return message if total == 1 else f"{message} (in {'all' if count == total else count} of {total} trials)"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """What data have to say is said by each trial in its log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
