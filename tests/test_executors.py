@@ -31,6 +31,12 @@ def small(job: Job) -> Event:
     return Event(job.id, "finished", f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
 
 
+def deaf(job: Job) -> Event:
+    """Survives what a terminal sends."""
+    os.kill(os.getpid(), signal.SIGINT)
+    return Event(job.id, "finished")
+
+
 def ended(events: list[Event]) -> dict[str, Event]:
     return {event.id: event for event in events if event.state != "running"}
 
@@ -75,6 +81,10 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_worker_does_not_hear_the_terminal(tmp_path: Path) -> None:
+    assert ended(list(Local(1).run(deaf, jobs(tmp_path, "a"), Stop())))["a"].state == "finished"
 
 
 @pytest.mark.parametrize("times", [1, 2])
