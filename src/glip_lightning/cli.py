@@ -97,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_convert(verbs)
     _add_doctor(verbs)
     _add_download(verbs)
+    _add_report(verbs)
     _add_sweep(verbs)
     _add_dashboard(verbs)
     env = verbs.add_parser("env", help="versions, devices, reach of the Hub: the first thing of a bug report")
@@ -200,6 +201,16 @@ def _add_dashboard(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
     dashboard.set_defaults(verb=_dashboard)
 
 
+def _add_report(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    report = verbs.add_parser("report", help="a sweep or a folder of runs as a page, tables and leaderboard files")
+    report.add_argument("folder", metavar="DIR", help="a sweep's folder, or one with runs in it")
+    report.add_argument("--out", metavar="FOLDER", help="where to write (default: DIR)")
+    report.add_argument(
+        "--leaderboard", metavar="FOLDER", help="write the files for EvalAI challenge 1839 (ODinW) into it, too"
+    )
+    report.set_defaults(verb=_report)
+
+
 def _train(arguments: Sequence[str]) -> int:
     check_recipes(arguments)
     from .recipe import run
@@ -254,6 +265,13 @@ def _dashboard(arguments: argparse.Namespace) -> int:
     from .dashboard import dashboard
 
     return dashboard(arguments.project, arguments.entity, arguments.sweep, arguments.print)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from .report import report
+
+    print(*report(arguments.folder, arguments.out, arguments.leaderboard), sep="\n")
+    return 0
 
 
 def _env(_: argparse.Namespace) -> int:

@@ -1,0 +1,346 @@
+"""What a folder of runs holds: a sweep with its trials, or runs that were started one by one.
+
+Every run stands for points (task, line, shots, seed). A *line* is what is compared: a tuning with all that must be
+equal for numbers to stand beside each other (detector, weights, prompts, split, further axes).
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+
+from .paper import ORDER, official_task
+
+State = Literal["finished", "failed", "missing", "repeated"]
+Shots = int | str
+
+PLAIN_AXES = ("task", "shots", "seed", "tuning")
+IGNORED = ("seed_everything", "run", "ckpt_path", "weights_only", "features", "data.task", "data.shots", "data.seed")
+"""Keys of a recipe that are axes already or change no result; so do those of :data:`IGNORED_PARTS`."""
+IGNORED_PARTS = ("trainer.logger", "trainer.devices", "trainer.default_root_dir", "trainer.enable_", "data.workers")
+SETTINGS = {"model.detector": "detector", "model.weights": "weights", "data.prompts": "prompts"}
+PRETTY = {
+    "FullTuning": "full",
+    "LinearProbe": "linear",
+    "PromptTuning": "prompt",
+    "LanguageTuning": "language",
+    "PartialTuning": "partial",
+    "LoRATuning": "LoRA",
+}
+
+
+class Line(NamedTuple):
+    """What is compared: a tuning and what else must agree. ``split`` is the one that was measured."""
+
+    tuning: str  # as the sweep names it, or its class
+    settings: tuple[tuple[str, str], ...]  # detector, weights, prompts, split, further axes
+
+    def get(self, name: str) -> str | None:
+        return dict(self.settings).get(name)
+
+
+class Point(NamedTuple):
+    task: str
+    line: Line
+    shots: Shots
+    seed: Any
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trial of a sweep or a run of its own; ``result`` is its ``result.json`` if it finished."""
+
+    id: str
+    folder: Path
+    state: State
+    points: tuple[Point, ...]
+    recipe: Mapping[str, Any]
+    result: Mapping[str, Any] | None = None
+    error: str = ""  # why there is no result
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Those of the test split, of the validation split where there is no other."""
+        metrics = (self.result or {}).get("metrics") or {}
+        return metrics.get("test") or metrics.get("val") or {}
+
+    @property
+    def ap(self) -> float | None:
+        """From 0 to 1; None if nothing is finished or no box was there to be found."""
+        return number(self.metrics.get("AP")) if self.state == "finished" else None
+
+    @property
+    def kind(self) -> str | None:
+        """Class name of the tuning; None where nothing is tuned."""
+        tuning = _get(self.recipe, "model.tuning")
+        return str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else None
+
+    @property
+    def log(self) -> Path | None:
+        return next((path for path in (self.folder / "trial.log",) if path.is_file()), None)
+
+
+class Collection(NamedTuple):
+    name: str
+    folder: Path
+    axes: dict[str, list[Any]]  # of a sweep; empty otherwise
+    runs: list[Run]
+
+    @property
+    def points(self) -> list[tuple[Point, Run]]:
+        return [(point, run) for run in self.runs if run.state != "repeated" for point in run.points]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Those of ODinW-13 in the order of the paper, then the others as they come."""
+        found = list(dict.fromkeys(point.task for point, _ in self.points))
+        return [*(task for task in ORDER if task in found), *(task for task in found if task not in ORDER)]
+
+    @property
+    def shots(self) -> list[Shots]:
+        """Numbers in order, ``all`` last."""
+        return sorted({p.shots for p, _ in self.points}, key=lambda k: (isinstance(k, str), k))
+
+    @property
+    def lines(self) -> list[Line]:
+        return list(dict.fromkeys(point.line for point, _ in self.points))
+
+    def kind(self, line: Line) -> str:
+        """Class name of the line's tuning; its label where only zero-shot runs are known."""
+        kinds = (run.kind for point, run in self.points if point.line == line and run.kind)
+        return next(kinds, line.tuning)
+
+    def names(self) -> dict[Line, str]:
+        """Each line's tuning, and those of its settings in which lines differ."""
+        lines = self.lines
+        keys = dict.fromkeys(key for line in lines for key, _ in line.settings)
+        varied = [key for key in keys if len({line.get(key) for line in lines}) > 1]
+        return {line: _name(line, varied) for line in lines}
+
+
+def _name(line: Line, varied: Sequence[str]) -> str:
+    parts = [PRETTY.get(line.tuning, line.tuning)]
+    for key in varied:
+        value = line.get(key)
+        if value is not None:
+            short = key.removeprefix("init_args.").split(".")[-1]
+            parts.append(value if key in (*SETTINGS.values(), "split") else f"{short} {value}")
+    return ", ".join(parts)
+
+
+def collect(folder: Path) -> Collection:
+    """The runs of a sweep directory, of a folder of runs, or the one run that ``folder`` is."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; give a sweep's folder, or one with runs in it")
+    if (folder / "sweep.json").is_file():
+        return _sweep(folder)
+    places = [folder] if (folder / "result.json").is_file() else sorted(folder.iterdir())
+    runs = [_plain(place) for place in places if _is_run(place)]
+    if not runs:
+        raise ValueError(
+            f"{folder}: neither a sweep.json nor runs (folders with a recipe.yaml) in it; "
+            "give what glip sweep or glip fit has written"
+        )
+    return Collection(folder.resolve().name, folder, {}, _without_repeats(_with_axes(runs)))
+
+
+def _is_run(place: Path) -> bool:
+    return any((place / name).is_file() for name in ("recipe.yaml", "result.json"))
+
+
+def _sweep(folder: Path) -> Collection:
+    path = folder / "sweep.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        trials = [(str(t["id"]), list(t["points"]) or [t["axes"]], dict(t["recipe"])) for t in content["trials"]]
+        name, axes = str(content["name"]), {str(axis): list(labels) for axis, labels in content["axes"].items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not what glip sweep writes ({error!r}); run the sweep again") from error
+    runs = [_trial(folder / "trials" / id, id, points, recipe) for id, points, recipe in trials]
+    return Collection(name, folder, axes, _with_split(runs))
+
+
+def _trial(place: Path, id: str, axes: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> Run:
+    state, result, error = _outcome(place)
+    settings = _settings(recipe, result)
+    points = []
+    for point in axes:
+        others = tuple((k, _text(v)) for k, v in point.items() if k not in (*PLAIN_AXES, *SETTINGS))
+        line = Line(str(point.get("tuning")), (*settings, *others))
+        task = _task(recipe, str(point.get("task")))
+        points.append(Point(task, line, _shots(point.get("shots")), point.get("seed")))
+    return Run(id, place, state, tuple(points), recipe, result, error)
+
+
+def _plain(place: Path) -> Run:
+    """A run of its own; its recipe says the point."""
+    state, result, error = _outcome(place)
+    recipe = (result or {}).get("recipe")
+    try:
+        recipe = recipe or yaml.safe_load((place / "recipe.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as problem:
+        state, error = "failed", error or f"{place / 'recipe.yaml'}: {problem}"
+    recipe = recipe if isinstance(recipe, Mapping) else {}
+    data = _get(recipe, "data.init_args") or {}
+    tuning = _get(recipe, "model.tuning")
+    label = str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else "FullTuning"
+    shots = _shots(data.get("shots", "all"))
+    known = (result or {}).get("data") or {}
+    task = _task(recipe, str(data.get("task") or known.get("name") or place.name))
+    settings = _settings(recipe, result)
+    fixed = shots == 0 and dict(settings).get("weights") != "random"
+    point = Point(task, Line(label, settings), shots, None if fixed else _seed(recipe, data))
+    return Run(place.name, place, state, (point,), recipe, result, error)
+
+
+def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
+    """How a run ended: its state, its result and the reason where there is none."""
+    path = place / "result.json"
+    if path.is_file():
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            _check(result)
+            return "finished", result, ""
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            return "failed", None, f"{path}: cannot be read: {error}"
+    if (place / "failed.json").is_file():
+        try:
+            content = json.loads((place / "failed.json").read_text(encoding="utf-8"))
+            return "failed", None, str(content["error"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            return "failed", None, f"{place / 'failed.json'}: cannot be read: {error}"
+    return "missing", None, "not finished" if _is_run(place) else "not started"
+
+
+def _check(result: Any) -> None:
+    if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
+        raise ValueError("it has no metrics")
+    for split, metrics in result["metrics"].items():
+        ap = number((metrics or {}).get("AP"))
+        if ap is not None and not 0 <= ap <= 1:
+            raise ValueError(f"AP of {split} is {ap:g}, not from 0 to 1")
+    if not any(result["metrics"].values()):
+        raise ValueError("nothing was evaluated")
+
+
+def _settings(recipe: Mapping[str, Any], result: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    """Detector, weights, prompts and, of a finished run, the split that was measured."""
+    found = {
+        "detector": _get(recipe, "model.detector") or (result or {}).get("detector"),
+        "weights": _get(recipe, "model.weights") or (result or {}).get("weights"),
+        "prompts": _get(recipe, "data.init_args.prompts"),
+        "split": ("test" if result["metrics"].get("test") else "val") if result else None,
+    }
+    return tuple((key, _text(value)) for key, value in found.items() if value is not None)
+
+
+def _with_split(runs: Sequence[Run]) -> list[Run]:
+    """Runs without a result get the split of the finished ones, so that they stand in the cell that misses them."""
+    splits = [split for run in runs for point in run.points if (split := point.line.get("split"))]
+    split = max(set(splits), key=splits.count) if splits else "test"
+
+    def complete(point: Point) -> Point:
+        settings = dict(point.line.settings)
+        order = {
+            k: settings.get(k, split if k == "split" else None) for k in ("detector", "weights", "prompts", "split")
+        }
+        full = {**{k: v for k, v in order.items() if v is not None}, **settings}
+        return point._replace(line=Line(point.line.tuning, tuple(full.items())))
+
+    return [replace(run, points=tuple(map(complete, run.points))) for run in runs]
+
+
+def _with_axes(runs: Sequence[Run]) -> list[Run]:
+    """Runs that agree in task, shots, tuning and seed but not in their recipes: what differs becomes an axis."""
+    runs = _with_split(runs)
+    flat = {run.id: _flat(run.recipe) for run in runs}
+    groups: dict[Point, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.points[0], []).append(run)
+    varied: dict[str, None] = {}
+    for same in groups.values():
+        keys = dict.fromkeys(key for run in same for key in flat[run.id])
+        varied |= {key: None for key in keys if len({flat[run.id].get(key) for run in same}) > 1}
+
+    def own(run: Run) -> Line:
+        others = tuple((key, flat[run.id].get(key, "-")) for key in varied)
+        return Line(run.points[0].line.tuning, (*run.points[0].line.settings, *others))
+
+    trained = [(run.points[0].line.settings, own(run)) for run in runs if run.points[0].shots != 0]
+    found = []
+    for run in runs:
+        point = run.points[0]
+        same = [line for settings, line in trained if settings == point.line.settings] if point.shots == 0 else []
+        lines = dict.fromkeys(same or [own(run)])  # zero-shot is where every tuning of its detector begins
+        found.append(replace(run, points=tuple(point._replace(line=line) for line in lines)))
+    return found
+
+
+def _without_repeats(runs: Sequence[Run]) -> list[Run]:
+    """Of runs with equal points the newest finished one counts; the others are said to be repeated."""
+    best: dict[tuple[Point, ...], Run] = {}
+    for run in runs:
+        other = best.get(run.points)
+        if other is None or _rank(run) >= _rank(other):
+            best[run.points] = run
+    return [run if best[run.points] is run else replace(run, state="repeated") for run in runs]
+
+
+def _rank(run: Run) -> tuple[bool, float]:
+    path = run.folder / "result.json"
+    return run.state == "finished", path.stat().st_mtime if path.is_file() else 0.0
+
+
+def _flat(value: Any, key: str = "") -> dict[str, str]:
+    """A recipe as dotted keys without ``init_args``, less what changes no result."""
+    if isinstance(value, Mapping) and value:
+        parts = [_flat(x, key if k == "init_args" else f"{key}.{k}".strip(".")) for k, x in value.items()]
+        return {k: x for part in parts for k, x in part.items()}
+    ignored = key in IGNORED or key.startswith(IGNORED_PARTS) or key.endswith("class_path")
+    return {} if ignored else {key: _text(value)}
+
+
+def _seed(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
+    """That of the images; both where the training has another one."""
+    chosen, training = data.get("seed"), recipe.get("seed_everything")
+    return chosen if training is None or training == chosen else f"{chosen}/{training}"
+
+
+def _task(recipe: Mapping[str, Any], label: str) -> str:
+    """The short official name if the data are ODinW's, else the label."""
+    source = str(_get(recipe, "data.class_path") or "")
+    return official_task(label) or label if source.split(".")[-1] == "ODinW" else label
+
+
+def _shots(value: Any) -> Shots:
+    return value if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _get(recipe: Any, key: str) -> Any:
+    for part in key.split("."):
+        recipe = recipe.get(part) if isinstance(recipe, Mapping) else None
+    return recipe
+
+
+def number(value: Any) -> float | None:
+    """A finite number, None for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    value = float(value) if abs(value) < 1e300 else float("inf")
+    return value if value - value == 0 else None
+
+
+def trainable(run: Run) -> float | None:
+    """Parameters that were trained; 0 where nothing was."""
+    groups = (run.result or {}).get("groups")
+    if not isinstance(groups, Iterable):
+        return None
+    counts = [number(group.get("parameters")) for group in groups if isinstance(group, Mapping)]
+    return sum(count for count in counts if count is not None)

@@ -1,0 +1,64 @@
+"""HTML by hand: text is escaped where it enters."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+
+class Td(NamedTuple):
+    """A cell of a table; ``small`` stands below, ``title`` appears when the pointer rests on it."""
+
+    text: str
+    small: str = ""
+    kind: str = ""
+    title: str = ""
+    swatch: int | None = None
+
+
+def td(cell: Td | str, header: bool = False) -> str:
+    cell = cell if isinstance(cell, Td) else Td(cell)
+    name = 'th scope="row"' if header else "td"
+    kind = f' class="{cell.kind}"' if cell.kind else ""
+    title = f' title="{escape(cell.title)}"' if cell.title else ""
+    swatch = f'<span class="swatch s{cell.swatch % 7}"></span>' if cell.swatch is not None else ""
+    small = f"<small>{escape(cell.small)}</small>" if cell.small else ""
+    return f"<{name}{kind}{title}>{swatch}{escape(cell.text)}{small}</{name.split()[0]}>"
+
+
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[Td | str]], label: str, headers: int = 1, blocks: Sequence[int] = ()
+) -> str:
+    """A table in a box of its own that scrolls. The first ``headers`` cells of a row name it; a block of rows begins
+    at each of ``blocks``."""
+    top = "".join(
+        f'<th scope="col" class="{"left" if i < headers else ""}{" first" if i == 0 else ""}">{escape(name)}</th>'
+        for i, name in enumerate(head)
+    )
+    body = []
+    for number, row in enumerate(rows):
+        cells = [_first(cell) if i == 0 else cell for i, cell in enumerate(row)]
+        kind = ' class="block"' if number in blocks and number else ""
+        body.append(f"<tr{kind}>" + "".join(td(cell, i < headers) for i, cell in enumerate(cells)) + "</tr>")
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}"><table>'
+        f"<thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _first(cell: Td | str) -> Td:
+    cell = cell if isinstance(cell, Td) else Td(cell)
+    return cell._replace(kind=f"{cell.kind} first".strip())
+
+
+def section(anchor: str, title: str, *content: str) -> str:
+    """Nothing if there is no content."""
+    inside = "".join(content)
+    return f'<section id="{anchor}"><h2>{escape(title)}</h2>{inside}</section>' if inside else ""
+
+
+def paragraph(content: str, kind: str = "") -> str:
+    return f'<p class="{kind}">{escape(content)}</p>' if kind else f"<p>{escape(content)}</p>"
+
+
+def figure(title: str, *pictures: str, level: int = 3) -> str:
+    return f"<figure><h{level}>{escape(title)}</h{level}>{''.join(pictures)}</figure>"

@@ -1,0 +1,91 @@
+"""What a detector still finds of other things after it was tuned: ``retention`` in ``result.json``.
+
+``{"probe": name, "before": AP, "after": AP, "wise_ft": [{"alpha", "AP", "probe_AP"}]}``: AP from 0 to 1 on a set that
+was not trained on; ``wise_ft`` are weights between those before (alpha 0) and after (1).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .charts import Mark, Row, Way, dots, plane
+from .collect import Line, Run, number
+from .html import Td, figure, paragraph, section, table
+from .sections import legend
+from .view import MISSING, View, shots_name, signed, task_name
+
+
+def retention(view: View) -> str:
+    """Loss on the probe against gain on the task, and the best weights between."""
+    runs = [run for run in view.collection.runs if run.state == "finished" and _content(run)]
+    if not runs:
+        return ""
+    rows: list[list[Td | str]] = []
+    marks: dict[str, list[Mark]] = {}
+    for run in runs:
+        point, content = run.points[0], _content(run)
+        before, after = _percent(content.get("before")), _percent(content.get("after"))
+        if before is None or after is None:
+            continue
+        name = f"{task_name(point.task)}, {shots_name(point.shots)} shots"
+        title = f"{name}, {view.names[point.line]}: {signed(after - before)} on {content.get('probe')}"
+        marks.setdefault(name, []).append(Mark(view.lines.index(point.line), after - before, None, None, title))
+        rows.append(_row(view, point.line, name, run, before, after))
+    text = (
+        "AP on a probe that was not trained on, before and after tuning. Weights between (WiSE-FT): the alpha with the "
+        "highest sum of both APs; alpha 0 are the weights before, 1 those after."
+    )
+    head = ["tuning", "task", "probe", "before", "after", "lost", "task AP", "best alpha", "task AP there", "probe AP there"]
+    panel = figure("Change on the probe", dots([Row(k, v) for k, v in marks.items()], 360, "Change on the probe", "AP (points)", [-1, 1]))
+        grid = f'<div class="tall">{panel}{"".join(_planes(view, runs))}</div>'
+    return section("retention", "What is kept", paragraph(text, "note"), legend(view), table(head, rows, "Retention"), grid)
+
+
+def _content(run: Run) -> dict[str, Any]:
+    content = (run.result or {}).get("retention")
+    return content if isinstance(content, dict) else {}
+
+
+def _percent(value: Any) -> float | None:
+    found = number(value)
+    return None if found is None else 100 * found
+
+
+def _steps(run: Run) -> list[tuple[float, float, float]]:
+    """alpha, task AP, probe AP, in percent."""
+    steps = _content(run).get("wise_ft")
+    found = []
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, dict):
+            alpha, own, probe = number(step.get("alpha")), _percent(step.get("AP")), _percent(step.get("probe_AP"))
+            if alpha is not None and own is not None and probe is not None:
+                found.append((alpha, own, probe))
+    return sorted(found)
+
+
+def _row(view: View, line: Line, name: str, run: Run, before: float, after: float) -> list[Td | str]:
+    steps = _steps(run)
+    best = max(steps, key=lambda step: step[1] + step[2]) if steps else None
+    return [
+        Td(view.names[line], kind="left", swatch=view.lines.index(line)),
+        Td(name, kind="left"),
+        Td(str(_content(run).get("probe")), kind="left"),
+        f"{before:.1f}",
+        f"{after:.1f}",
+        signed(after - before),
+        f"{100 * run.ap:.1f}" if run.ap is not None else MISSING,
+        *([f"{best[0]:g}", f"{best[1]:.1f}", f"{best[2]:.1f}"] if best else [MISSING] * 3),
+    ]
+
+
+def _planes(view: View, runs: Sequence[Run]) -> list[str]:
+    """Of each task the ways from the weights before to those after: task AP over probe AP."""
+    tasks: dict[str, list[Way]] = {}
+    for run in runs:
+        line, name = run.points[0].line, task_name(run.points[0].task)
+        if steps := _steps(run):
+            points = [(probe, own, f"alpha {alpha:g}: {name} {own:.1f}, probe {probe:.1f}") for alpha, own, probe in steps]
+            tasks.setdefault(name, []).append(Way(view.lines.index(line), points))
+    return [
+        figure(f"{name}, from before to after", plane(ways, 360, 300, f"Probe and {name}", "probe AP (%)", "task AP (%)"))
+        for name, ways in tasks.items()
+    ]
