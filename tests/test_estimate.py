@@ -1,6 +1,7 @@
 """The estimate before the first step: what it costs, what it says, what it leaves untouched."""
 
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from glip_lightning.data.shapes import write_shapes
 from glip_lightning.datamodules import Shapes
 from glip_lightning.estimate import Estimate, Trial, Work, seconds
 from glip_lightning.module import GLIPModule
-from glip_lightning.tuning import FullTuning, LinearProbe, Tuning
+from glip_lightning.tuning import FullTuning, LinearProbe, PromptTuning, Tuning
 
 
 @pytest.fixture(scope="module")
@@ -133,17 +134,26 @@ def test_arithmetic_of_kept_features() -> None:
     assert seconds(trial, work) == pytest.approx(4 + 0.6 + 2 + 0.2)
 
 
-def test_kept_features_are_foretold_and_the_cache_is_left_alone(shapes: Path) -> None:
+def test_kept_features_are_foretold_and_the_cache_is_left_alone(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = Estimate()
+    foretold = []
+    monkeypatch.setattr(estimate, "seconds", lambda trial, work: foretold.append((trial, work)) or 1.0)
     module = fit(shapes, done, steps=30, tuning=LinearProbe(), check_val_every_n_epoch=5)  # 10 epochs
     plain = fit(shapes, steps=30, tuning=LinearProbe(), check_val_every_n_epoch=5)
+    ((trial, work),) = foretold
+    draws = module.features.hits + module.features.misses - 2 * 3 - 2  # with the sanity check
+    assert draws == 60
+    assert trial.kept_step < 1
+    assert trial.room > 2000
+    assert work.fresh == pytest.approx(12 * (1 - math.exp(-60 / 12)) / 60)  # six images, mirrored or not
+    assert work.fresh_evaluated == 0.5  # of two validations
     assert (module.features.hits, module.features.misses) == (plain.features.hits, plain.features.misses)
     for a, b in zip(module.parameters(), plain.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tuning", [FullTuning, LinearProbe])
+@pytest.mark.parametrize("tuning", [FullTuning, PromptTuning])
 def test_time_is_foretold_within_a_factor_of_one_and_a_half(shapes: Path, tuning: type[Tuning]) -> None:
     done, clock = Estimate(), Clock()
     fit(shapes, done, clock, steps=60, sizes=(64, 96), tuning=tuning())

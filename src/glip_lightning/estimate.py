@@ -67,8 +67,9 @@ class Estimate(Callback):
         if trainer.ckpt_path or trainer.global_step or steps < MIN_STEPS or not isinstance(pl_module, GLIPModule):
             return
         device = trainer.strategy.root_device
+        limit = pl_module.features.store.limit
         with _undisturbed(pl_module, device):
-            trial = _trial(trainer, pl_module)
+            trial = _trial(trainer, pl_module, limit)
         self.memory = _peak(device, trainer) + _optimizer_bytes(pl_module, device, trainer)
         work = _work(trainer, pl_module.data, steps, trial.room)
         self.seconds = seconds(trial, work) if work else None
@@ -98,7 +99,8 @@ def seconds(trial: Trial, work: Work) -> float:
     return work.batches * batch + work.evaluated * detect
 
 
-def _trial(trainer: Trainer, module: GLIPModule) -> Trial:
+def _trial(trainer: Trainer, module: GLIPModule, limit: int) -> Trial:
+    """``limit``: bytes that the cache of features may hold."""
     loader = trainer.train_dataloader
     assert isinstance(loader, DataLoader)
     sizes = module.data.train_transform.min_sizes
@@ -116,11 +118,11 @@ def _trial(trainer: Trainer, module: GLIPModule) -> Trial:
     small = _timed_step(trainer, module, read(min(sizes), count)) if min(sizes) < max(sizes) else step
     evaluated = read(module.data.test_size, 1)
     trial = Trial(step, small, load, _timed_detection(trainer, module, evaluated))
-    if module.features.cut == "nothing":
+    if module.features.cut == "nothing" or not limit:
         return trial
-    room, module.features = module.features.store.limit, FeatureCache()
+    module.features = FeatureCache()
     step, kept_step = (_timed_step(trainer, module, batch) for _ in range(2))
-    room /= max(1, module.features.store.used()) / count
+    room = limit * count / module.features.store.used()
     detect, kept_detect = (_timed_detection(trainer, module, evaluated) for _ in range(2))
     return trial._replace(kept_step=kept_step / step, kept_detect=kept_detect / detect, room=room)
 
