@@ -2,8 +2,8 @@
 
     python benchmarks/tuning.py
 
-GLIP-T with random weights, one image of 480x640 with two boxes, 20 tokens, fp32 on a CPU (CUDA: 800x1344, bf16). A step
-is forward, losses, backward, clipping and AdamW. Everything is measured side by side in one run, each number the fastest
+GLIP-T with random weights, one image of 480x640 with two boxes, 20 tokens, fp32 on a CPU (CUDA: 800x1344, bf16). A
+step is forward, losses, backward, clipping and AdamW. All is measured side by side in one run, each number the fastest
 of several repetitions. The floor of each step is the number of multiplications and additions in its own matrix
 products and convolutions over the best matrix-product rate that the machine reached in the same run.
 """
@@ -42,7 +42,7 @@ class Bench:
         torch.manual_seed(SEED)
         self.where, self.tuning = where, tuning
         self.model = GLIP(variant(detector)).to(where.device)
-        prompt = Prompt("of random tokens", (0, 1), ((1,), (3,)))
+        prompt = Prompt("of random tokens", ((1,), (3,)), (0, 1))
         groups = tuning.setup(self.model, prompt, None)  # type: ignore[arg-type] - the forms here need no tokenizer
         eval_where_frozen(self.model.train())
         self.trained = [p for group in groups for p in group["params"]]
@@ -67,7 +67,7 @@ class Bench:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def candidates(where: Setting) -> dict[str, Callable[[], None]]:
+def candidates(where: Setting) -> dict[str, Callable[[], object]]:
     """Name -> one step; the models of a pair are the same."""
     benches = {
         "full": Bench(where, "glip-tiny", FullTuning()),
@@ -75,7 +75,7 @@ def candidates(where: Setting) -> dict[str, Callable[[], None]]:
         "linear probe": Bench(where, "glip-tiny", LinearProbe()),
         "prompt of variant A": Bench(where, "glip-tiny-a", PromptTuning()),
     }
-    steps: dict[str, Callable[[], None]] = {}
+    steps: dict[str, Callable[[], object]] = {}
     for name, bench in benches.items():
         steps[name] = partial(bench.step, FeatureCache(0))
         if name in PAIRS:
@@ -103,9 +103,8 @@ def report(times: dict[str, float], work: dict[str, float], rate: float, where: 
     print(f"aim: {FUSED}, {FLOORS} x floor: {'reached' if reached <= FLOORS else 'missed'} ({reached:.2f})")
     for name in PAIRS[1:]:
         faster = times[name] / times[f"{name}, cached"]
-        print(
-            f"aim: {name}, {FASTER:g} times as fast cached: {'reached' if faster >= FASTER else 'missed'} ({faster:.0f})"
-        )
+        verdict = "reached" if faster >= FASTER else "missed"
+        print(f"aim: {name}, {FASTER:g} times as fast cached: {verdict} ({faster:.0f})")
 
 
 def main() -> None:

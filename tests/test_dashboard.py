@@ -10,6 +10,7 @@ import pytest
 
 from glip_lightning.cli import main
 from glip_lightning.dashboard import build
+from glip_lightning.labels import CLASSES, TRADE_OFF
 from small_runs import Offline, go, make_shapes
 
 NOT_HERE = {"cost/device_gb"}  # no CUDA in the default tests
@@ -35,7 +36,7 @@ def page() -> dict[str, Any]:
 
 
 def test_a_section_answers_each_question(page: dict[str, Any]) -> None:
-    assert list(panels(page)) == ["Data efficiency", "Training", "Per class", "Pictures", "Cost"]
+    assert list(panels(page)) == ["Data efficiency", "Training", "Per class", "Pictures", "Cost", "Retention"]
     assert all(panels(page).values())
     assert (page["entity"], page["project"], page["display_name"]) == ("me", "project", "GLIP: few shots")
 
@@ -68,7 +69,10 @@ def test_runs_log_all_that_the_page_shows(
     page: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    go("fit", make_shapes(tmp_path), tmp_path / "run", "--data.shots=1", "--trainer.max_epochs=1")
+    shapes = make_shapes(tmp_path)
+    probe = ["--retention.data=CustomData", f"--retention.data.root={shapes}", "--retention.data.test_size=96"]
+    short = ["--data.shots=1", "--trainer.max_epochs=1", "--retention.wise_ft=[1]"]
+    go("fit", shapes, tmp_path / "run", *probe, *short)
     offline = Offline(tmp_path / "run")
     known = {name for row in offline.history for name in row} | offline.summary.keys()
     known |= {name.rsplit("._type", 1)[0] for name in known}
@@ -87,8 +91,9 @@ def test_runs_log_all_that_the_page_shows(
     assert wanted - inputs - known == NOT_HERE | pictures
     assert len(patterns) == 3
     assert all(any(re.fullmatch(pattern, name) for name in known) for pattern in patterns)
-    assert "per_class" in strings(panels(page)["Per class"])
-    assert "per_class" in known
+    for section, table in (("Per class", CLASSES), ("Retention", TRADE_OFF)):
+        assert table in strings(panels(page)[section])
+        assert table in known
     (runs,) = page["spec"]["section"]["run_sets"]
     columns = dict(column.split(":", 1)[::-1] for column in runs["run_feed"]["column_pinned"])
     places = {"config": offline.config.keys(), "summary": offline.summary.keys(), "run": {"displayName"}}

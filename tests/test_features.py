@@ -52,7 +52,7 @@ CUTS: list[tuple[str, Tuning, Cut]] = [
     ("glip-nano", PartialTuning({"^dyhead": 1e-4}), "pyramid"),
     ("glip-nano-a", PartialTuning({"^language": 1e-4}), "tower"),
 ]
-PROMPT = Prompt("red circle", (0,), ((1, 2),))
+PROMPT = Prompt("red circle", ((1, 2),), (0,))
 SHAPES = [(3, 2, 4), (5,)]
 KEYS = [f"{i:064x}" for i in range(8)]
 

@@ -22,7 +22,7 @@ FLOORS = (
     # third floor: Lightning
     [
         *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
-        *("resume", "estimate", "pictures", "loggers", "wandb_run", "result"),
+        *("resume", "estimate", "pictures", "loggers", "wandb_run", "result", "retention"),
     ],
     # roof: programs
     [
@@ -47,7 +47,8 @@ SAME_FLOOR = {  # who may know whom on one floor
     "loggers": {"module", "pictures", "wandb_run"},
     "wandb_run": {"pictures"},
     "result": {"module", "datamodules"},
-    "callbacks": {"datamodules", "module", "loggers", "wandb_run", "pictures", "result", "resume"},
+    "retention": {"module", "datamodules"},
+    "callbacks": {"datamodules", "module", "loggers", "wandb_run", "pictures", "result", "resume", "retention"},
     "recipe": {"messages"},
     "grid": {"messages"},
     "trials": {"grid", "messages", "recipe"},
@@ -59,7 +60,7 @@ SAME_FLOOR = {  # who may know whom on one floor
 }
 LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
 ONLY_IN = {
-    "lightning": {*LIGHTNING, "loggers", "wandb_run", "result", "recipe", "cli"},
+    "lightning": {*LIGHTNING, "loggers", "wandb_run", "result", "retention", "recipe", "cli"},
     "wandb": {"wandb_run", "dashboard"},
     "wandb_workspaces": {"dashboard"},
 }

@@ -24,6 +24,7 @@ from .module import GLIPModule
 from .pictures import show
 from .result import groups_of, print_summary, result_of, without_nan
 from .resume import LAST, Resumable
+from .retention import Retention
 from .trial import Trial, read_trial
 from .wandb_run import CarefulWandb, conclude, sync_command
 
@@ -179,6 +180,7 @@ class RunFolder(Callback):
             "parts": self._parts,
             "seconds": round(time.monotonic() - self._started, 1),
             **result_of(trainer, module),
+            "retention": next((c.result for c in trainer.callbacks if isinstance(c, Retention)), None),  # type: ignore[attr-defined]
         }
         pictures = sorted((self.folder / "predictions").glob("*.jpg"))
         logs = [str(self.folder / "logs" / "metrics.csv")]

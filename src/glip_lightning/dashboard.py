@@ -4,6 +4,8 @@ import os
 from typing import TYPE_CHECKING
 
 from .labels import (
+    AFTER,
+    BEFORE,
     CLASSES,
     COST_DEVICE,
     COST_PROCESS,
@@ -12,6 +14,7 @@ from .labels import (
     CURVE_IMAGES,
     CURVE_SHOTS,
     PICTURES,
+    TRADE_OFF,
     TRAINABLE,
     picture_key,
 )
@@ -71,6 +74,7 @@ def build(project: str, entity: str, sweep: str | None = None) -> "ws.Workspace"
         ws.Section(name="Per class", panels=_classes(), is_open=True),
         ws.Section(name="Pictures", panels=_pictures(), is_open=True),
         ws.Section(name="Cost", panels=_cost(), is_open=True),
+        ws.Section(name="Retention", panels=_retention(), is_open=False),
     ]
     return ws.Workspace(
         entity=entity,
@@ -161,4 +165,17 @@ def _cost() -> "list[wr.BarPlot | wr.ScatterPlot]":
             y=wr.SummaryMetric("test/AP"),
             log_x=True,
         ),
+    ]
+
+
+def _retention() -> "list[wr.BarPlot | wr.ScatterPlot | wr.WeavePanelSummaryTable]":
+    """For runs with a probe (``retention`` in the recipe)."""
+    import wandb_workspaces.reports.v2 as wr
+
+    after, reached = wr.SummaryMetric(AFTER), wr.SummaryMetric("test/AP")
+    return [
+        _bars("AP on the probe, before", BEFORE),
+        _bars("AP on the probe, after", AFTER),
+        wr.ScatterPlot(title="Test AP over AP on the probe", x=after, y=reached),
+        wr.WeavePanelSummaryTable(table_name=TRADE_OFF),
     ]

@@ -116,8 +116,7 @@ class _Worker:
         spawn = multiprocessing.get_context("spawn")
         self.connection, theirs = spawn.Pipe()
         self._process: BaseProcess = spawn.Process(target=_serve, args=(theirs, self._gpu))
-        with _without_interrupts():
-            self._process.start()
+        self._process.start()
         theirs.close()
         self.connection.send(self._function)
 
@@ -138,12 +137,9 @@ class _Worker:
             self._process.join()
             if stopped:
                 return Event(job.id, "interrupted")
+            cause = _cause(self._process.exitcode or 0)
             self._start()
-            return Event(job.id, "died", f"the worker process {_cause(self._process_code)}")
-
-    @property
-    def _process_code(self) -> int:
-        return self._process.exitcode or 0
+            return Event(job.id, "died", f"the worker process {cause}")
 
     def stop(self, kill: bool) -> None:
         if self.job:
@@ -160,26 +156,16 @@ class _Worker:
 
 def _serve(connection: Connection, gpu: str | None) -> None:
     """What a worker process does. It ends when its parent does, after the job that it has."""
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        # a terminal sends Ctrl-C to all processes; this one is told by its parent, once
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # torch is imported by the next line but one
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported with the function
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # outside of training, where a step is finished first
     with suppress(EOFError, OSError, KeyboardInterrupt):
         function = connection.recv()
         while (job := connection.recv()) is not None:
             connection.send(function(job))
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """A process started in here never sees Ctrl-C, which a terminal sends to all: its parent tells it, once."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _cause(code: int) -> str:

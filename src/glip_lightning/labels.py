@@ -13,6 +13,8 @@ CURVE_AP, CURVE_SHOTS, CURVE_IMAGES = "efficiency/AP", "efficiency/shots", "effi
 
 CLASSES = "per_class"  # table of the last evaluation: class, AP, images, boxes
 COST_SECONDS, COST_PROCESS, COST_DEVICE = "cost/seconds", "cost/process_gb", "cost/device_gb"
+BEFORE, AFTER = "retention/before", "retention/after"  # AP on the probe of a run that has one
+TRADE_OFF = "retention/wise_ft"  # table of alpha, AP, AP on the probe
 TRAINABLE, TOTAL = "parameters/trainable", "parameters/total"
 
 PICTURES = 4  # of each split

@@ -29,6 +29,7 @@ from .messages import Option, WrongUsage, explain, recipes
 from .module import GLIPModule
 from .pretrained import RUN_DETECTOR, check_detector
 from .resume import LAST, Resumable
+from .retention import Retention
 from .selection import BestCheckpoint
 from .tuned_prompt import PROMPT_NAME
 
@@ -59,6 +60,8 @@ class GLIPCLI(LightningCLI):
         parser.add_argument(
             "--resume", type=str, default=None, metavar="RUN", help="fit only: go on with the interrupted run in RUN"
         )
+        text = "fit only: AP on another set before and after, and of weights between (default: none)"
+        parser.add_argument("--retention", type=Retention | None, default=None, help=text)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.arguments: list[str] = list(args)
@@ -89,6 +92,9 @@ class GLIPCLI(LightningCLI):
         named = _listed(given.logger, Logger)
         callbacks = _listed(given.callbacks, Callback)
         self.run_folder = self._run_folder(named, wandb=given.logger is not False)
+        self.retention: Retention | None = self.config_init[str(self.subcommand)].retention
+        if self.subcommand == "fit" and self.retention:
+            callbacks.append(self.retention)  # first: what cannot be read is known before a folder is made
         callbacks += [self.run_folder, SamplePictures()]
         if given.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(Progress() if sys.stdout.isatty() else Lines())
@@ -128,6 +134,8 @@ class GLIPCLI(LightningCLI):
         self.model.best_epoch = None
         best = self.best.best_model_path or None
         self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
+        if self.retention:
+            self.retention.conclude(self.trainer, self.model)
         try:
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)  # what validate has loaded
         finally:  # a photo that cannot be read must not cost the training

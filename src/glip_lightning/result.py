@@ -100,6 +100,9 @@ def print_summary(result: Mapping[str, Any], folder: Path, pictures: Sequence[Pa
         if len(result["classes"]) <= LISTED:
             console.print(_class_table(metrics, result["classes"]))
         print(f"AP {_number(metrics['AP'])}, AP50 {_number(metrics['AP50'])} on {metrics['images']} {name} images")
+    if kept := result.get("retention"):
+        before, after = _number(kept["before"]), _number(kept["after"])
+        print(f"AP on the probe {kept['probe']}: {before} before, {after} after")
     for event in result["restored"]:
         print(f"restored the weights before step {event['step']}: {event['why']}")
     if result["ended"]:

@@ -21,6 +21,7 @@ from .labels import (
     CURVE_IMAGES,
     CURVE_SHOTS,
     TOTAL,
+    TRADE_OFF,
     TRAINABLE,
     Labels,
 )
@@ -96,18 +97,16 @@ def _earlier_id(folder: Path) -> str | None:
 
 def conclude(loggers: Sequence[Logger], result: Mapping[str, Any], evaluated: DetectionDataset | None) -> None:
     """The end of a run in W&B: a table per class of the split that was ``evaluated`` last, what the run reached and
-    what it cost as its summary, and for a fit its point of the curve of AP over training data."""
+    what it cost as its summary, for a fit its point of the curve of AP over training data, and its trade-off."""
     metrics = result["metrics"]["test"] or result["metrics"]["val"]
     for logger in loggers:
         if isinstance(logger, CarefulWandb) and not logger.failed:
             with logger.care():
-                import wandb
-
                 row: dict[str, Any] = _curve(result, metrics) if metrics and result["verb"] == "fit" else {}
                 if metrics and evaluated is not None:
-                    row[CLASSES] = table = wandb.Table(columns=["class", "AP", "images", "boxes"])
-                    for values in _class_rows(evaluated, metrics["AP_class"]):
-                        table.add_data(*values)
+                    row[CLASSES] = _table(["class", "AP", "images", "boxes"], _class_rows(evaluated, metrics))
+                if points := (result["retention"] or {}).get("wise_ft"):
+                    row[TRADE_OFF] = _table(list(points[0]), [list(point.values()) for point in points])
                 if row:
                     logger.experiment.log({**row, "trainer/global_step": result["steps"]})
                 logger.experiment.summary.update(_summary(result))
@@ -120,9 +119,18 @@ def _curve(result: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, f
     return point if shots == "all" else {**point, CURVE_SHOTS: shots}
 
 
-def _class_rows(dataset: DetectionDataset, aps: Mapping[str, float]) -> list[list[Any]]:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+    import wandb
+
+    table = wandb.Table(columns=[*columns])
+    for row in rows:
+        table.add_data(*row)
+    return table
+
+
+def _class_rows(dataset: DetectionDataset, metrics: Mapping[str, Any]) -> list[list[Any]]:
     """Class, its AP (None without a box), images that show it, boxes."""
-    boxes = dataset.index.boxes
+    boxes, aps = dataset.index.boxes, metrics["AP_class"]
     return [
         [name, aps.get(name), len(boxes.images[boxes.labels == k].unique()), int((boxes.labels == k).sum())]
         for k, name in enumerate(dataset.class_names)

@@ -96,9 +96,15 @@ class DetectionData(LightningDataModule, ABC):
         return next(iter(self.datasets.values())).class_names
 
     def setup(self, stage: str) -> None:
-        """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""
         if self.datasets:
             return
+        self.read_splits()
+        prompts = build_prompts(self._captioned(), self._tokenizer())
+        if silent := classes_without_tokens(prompts, self.class_names):
+            log.warning("no token names %s: never trained, never found", ", ".join(map(repr, silent)))
+
+    def read_splits(self) -> None:
+        """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""
         splits = check_splits(self.read(self.findings), self.findings)
         self.findings.log_to(log)
         self.findings.raise_errors()
@@ -109,9 +115,6 @@ class DetectionData(LightningDataModule, ABC):
                 self.datasets[split] = DetectionDataset(self.choose(index), self.train_transform, self.copies)
             else:
                 self.datasets[split] = DetectionDataset(index, self.test_transform)
-        prompts = build_prompts(self._captioned(), self._tokenizer())
-        if silent := classes_without_tokens(prompts, self.class_names):
-            log.warning("no token names %s: never trained, never found", ", ".join(map(repr, silent)))
 
     def choose(self, index: Index) -> Index:
         """The images to train on: those of few shots, or all but, if so wished, the ones without boxes."""

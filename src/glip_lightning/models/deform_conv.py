@@ -23,7 +23,6 @@ from torchvision.ops import deform_conv2d
 
 TAPS = 9
 PIECE = 512  # positions sampled at a time: 4.7 MB of columns at 256 channels
-BACKWARD_PIECE = 1600  # larger, since every piece adds to the gradient of the whole map
 
 
 class DeformConv(nn.Module):
@@ -98,20 +97,30 @@ class SampledProduct(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
         (grad,) = grad_outputs
         rows, index, share, matrix = ctx.saved_tensors
-        rows = rows.detach().requires_grad_()
-        wants_matrix = ctx.needs_input_grad[3]  # not where the convolution is frozen
+        wants_matrix, wants_bias = ctx.needs_input_grad[3:]  # not where the convolution is frozen
         grad_rows, grad_matrix, grad_shares = torch.zeros_like(rows), torch.zeros_like(matrix), []
-        taps = BACKWARD_PIECE * TAPS
-        for i, s, g in zip(index.split(taps), share.split(taps), grad.split(BACKWARD_PIECE), strict=True):
-            s = s.detach().requires_grad_()
+        pieces = zip(index.split(PIECE * TAPS), share.split(PIECE * TAPS), grad.split(PIECE), strict=True)
+        for i, s, g in pieces:
+            read = rows_read(i, len(rows))
+            band, s = rows[read].detach().requires_grad_(), s.detach().requires_grad_()
             with torch.enable_grad():
-                columns = sample(rows, i, s)
+                columns = sample(band, i - read.start, s)
             if wants_matrix:
                 grad_matrix = torch.addmm(grad_matrix, columns.detach().T, g)
-            grad_rows_piece, grad_share = torch.autograd.grad(columns, (rows, s), g @ matrix.T)
-            grad_rows += grad_rows_piece
+            grad_band, grad_share = torch.autograd.grad(columns, (band, s), g @ matrix.T)
+            grad_rows[read] += grad_band
             grad_shares.append(grad_share)
-        return grad_rows, None, torch.cat(grad_shares), grad_matrix if wants_matrix else None, grad.sum(0)
+        grad_matrix, grad_bias = grad_matrix if wants_matrix else None, grad.sum(0) if wants_bias else None
+        return grad_rows, None, torch.cat(grad_shares), grad_matrix, grad_bias
+
+
+def rows_read(index: Tensor, count: int) -> slice:
+    """The band of a map's rows that a piece reads: what adds to its gradient need not touch the others. All of
+    them where the two numbers would have to be waited for."""
+    if index.device.type != "cpu":
+        return slice(0, count)
+    first, last = index.aminmax()
+    return slice(int(first), int(last) + 1)
 
 
 def sample(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:

@@ -1,0 +1,121 @@
+"""Points become trials: hashes, trials that are the same run, steps, and all errors at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from glip_lightning.grid import read_grid
+from glip_lightning.messages import WrongUsage
+from glip_lightning.trials import Planned, identity, resolve, untrained
+from small_sweeps import write_sweep
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+def planned(folder: Path, axes: dict[str, Any], *overrides: str, **trainer: Any) -> list[Planned]:
+    return resolve(read_grid(write_sweep(folder, axes, **trainer)), overrides)
+
+
+def test_points_that_are_the_same_run_are_one_trial(tmp_path: Path) -> None:
+    axes = {"shots": [0, 1], "seed": [3, 30], "tuning": ["FullTuning", "LinearProbe"]}
+    trials = planned(tmp_path, axes)
+    # random weights are drawn by the seed: two zero-shot trials; then 2 seeds x 2 tunings
+    assert [len(each.trial.points) for each in trials] == [2, 2, 1, 1, 1, 1]
+    assert [point["tuning"] for point in trials[0].trial.points] == ["FullTuning", "LinearProbe"]
+    assert trials[0].recipe["model"]["tuning"] is None
+    assert {each.recipe["seed_everything"] for each in trials} == {3, 30}
+    pretrained = planned(tmp_path, axes, "--model.detector", "glip-tiny", "--model.weights", "pretrained")
+    assert [len(each.trial.points) for each in pretrained] == [4, 1, 1, 1, 1]
+
+
+def test_hashes_are_stable_and_see_what_matters(tmp_path: Path) -> None:
+    axes = {"shots": [1], "trainer.max_epochs": [2, 3]}
+    first, second = planned(tmp_path, axes)
+    assert first.trial.id == planned(tmp_path, axes)[0].trial.id == identity(first.recipe) != second.trial.id
+    for looks in (["--trainer.logger", "false"], ["--data.workers", "2"], ["--trainer.enable_progress_bar", "false"]):
+        assert planned(tmp_path, axes, *looks)[0].trial.id == first.trial.id
+    assert planned(tmp_path, axes, "--data.flip", "0.1")[0].trial.id != first.trial.id
+    assert len(first.trial.id) == 12
+
+
+def test_every_trial_has_the_four_axes(tmp_path: Path) -> None:
+    (trial,) = planned(tmp_path, {"model.detector": ["glip-nano-a"]})
+    assert trial.trial.axes == {
+        **{"task": "shapes", "shots": "all", "seed": 0, "tuning": "FullTuning"},
+        **{"model.detector": "glip-nano-a"},
+    }
+
+
+def test_a_tuning_of_another_class_starts_from_its_own_defaults(tmp_path: Path) -> None:
+    full, probe = planned(tmp_path, {"tuning": ["FullTuning", "LinearProbe"]})
+    assert full.recipe["model"]["tuning"]["init_args"]["lr"] == 1e-3
+    assert probe.recipe["model"]["tuning"]["init_args"]["lr"] == 1e-4
+
+
+def test_steps_follow_from_the_images(tmp_path: Path) -> None:
+    axes = {"shots": [0, 1, "all"], "data.copies": [1, 3]}
+    trials = planned(tmp_path, axes)
+    found = [(each.trial.axes["shots"], each.trial.axes["data.copies"], *each.work) for each in trials]
+    few = trials[1].work.images
+    assert 0 < few < 4
+    assert found[0] == (0, 1, 0, 0)
+    assert found[1:] == [
+        (shots, copies, images, 2 * -(-images * copies // 2))
+        for shots, images in ((1, few), ("all", 4))
+        for copies in (1, 3)
+    ]
+    assert planned(tmp_path, {"shots": ["all"]}, max_steps=3)[0].work.steps == 3
+    assert planned(tmp_path, {"shots": ["all"]}, max_epochs=-1)[0].work.steps is None
+
+
+def test_untrained_recipes_keep_what_evaluation_needs() -> None:
+    recipe = yaml.safe_load((RECIPES / "nano.yaml").read_text())
+    content = untrained(recipe)
+    assert content["data"]["init_args"]["test_size"] == recipe["data"]["init_args"]["test_size"]
+    assert content["model"]["tuning"] is None
+    assert recipe["model"]["tuning"] is not None
+
+
+def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
+    axes = {"shots": [1, 3], "tuning": ["FullTuning", "LinearProb"], "model.detector": ["glip-nano", "glip-nanoo"]}
+    with pytest.raises(WrongUsage) as error:
+        planned(tmp_path, axes)
+    said = str(error.value).splitlines()
+    assert len(said) == 2
+    assert "tiny.yaml, axis tuning: LinearProb: no such class; did you mean LinearProbe?" in said[1]
+    assert said[1].endswith("(in 4 of 8 trials)")
+    assert "detector='glip-nanoo'" in said[0]
+    assert said[0].endswith("(in 2 of 8 trials)")
+
+
+@pytest.mark.parametrize(
+    "axes, overrides, said",
+    [
+        ({"model.detectr": ["a"]}, [], r"tiny.yaml, axis model.detectr: no such option; did you mean --model.detector"),
+        ({"data.flip": ["much"]}, [], "tiny.yaml, axis data.flip: much: expected a number"),
+        ({"task": ["Raccoon"]}, [], "tiny.yaml, axis task: no such option"),
+        ({"tuning": {"a": {"class_path": "FullTuning", "init_args": {"lrr": 1}}}}, [], "lrr: no such option.*lr"),
+        ({"shots": [1]}, ["--data.sise=3"], "--data.sise: no such option"),
+        ({"shots": [1]}, ["--data.shots=3"], r"--data.shots: shots is an axis of .*; --only shots=VALUE"),
+        ({"shots": [1]}, ["--run", "x"], "--run: not for a sweep"),
+        ({"shots": [1]}, ["--data.root=/nowhere"], "/nowhere"),
+        ({"shots": [1]}, ["--data.batch_size=0"], "batch_size=0"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(
+    tmp_path: Path, axes: dict[str, Any], overrides: list[str], said: str
+) -> None:
+    with pytest.raises(WrongUsage, match=said):
+        planned(tmp_path, axes, *overrides)
+
+
+def test_a_task_whose_files_are_missing_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    axes = {"task": ["Raccoon", "Packages"], "shots": [1, "all"]}
+    file.write_text(yaml.safe_dump({"recipe": str(RECIPES / "nano.yaml"), "axes": axes}))
+    with pytest.raises(WrongUsage, match="no annotations of ODinW task 'Raccoon'") as error:
+        resolve(read_grid(file), ["--data.root", str(tmp_path)])
+    assert "'Packages'" in str(error.value)
+    assert str(error.value).count("(in 2 of 4 trials)") == 2
