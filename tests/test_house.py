@@ -26,7 +26,7 @@ FLOORS = (
     ],
     # roof: programs
     [
-        *("messages", "recipe", "predict", "doctor", "environment", "dashboard", "cli"),
+        *("messages", "recipe", "predict", "doctor", "environment", "dashboard", "report", "cli"),
         *("grid", "trials", "executors", "clusters", "worker", "board", "sweep"),
     ],
 )
@@ -56,7 +56,7 @@ SAME_FLOOR = {  # who may know whom on one floor
     "worker": {"executors", "messages", "recipe"},
     "board": {"executors", "grid", "trials", "worker"},
     "sweep": {"board", "clusters", "executors", "grid", "messages", "trials", "worker"},
-    "cli": {"messages", "recipe", "predict", "doctor", "environment", "dashboard", "sweep"},
+    "cli": {"messages", "recipe", "predict", "doctor", "environment", "dashboard", "report", "sweep"},
 }
 LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
 ONLY_IN = {
