@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_executors import ended, jobs, small
+from test_sweep_executors import ended, jobs, small
 
 from glip_lightning.messages import WrongUsage
 from glip_lightning.sweep.board import look
