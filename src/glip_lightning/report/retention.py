@@ -33,20 +33,9 @@ def retention(view: View) -> str:
         rows.append(_row(view, point.line, name + seed, run, before, after))
     text = (
         "AP on a probe that was not trained on, before and after tuning. Weights between (WiSE-FT): the alpha with the "
-        "highest sum of both APs; alpha 0 are the weights before, 1 those after."
+        "highest sum of probe AP and AP on the valid split of the task; alpha 0 are the weights before, 1 those after."
     )
-    head = [
-        "tuning",
-        "task",
-        "probe",
-        "before",
-        "after",
-        "change",
-        "task AP",
-        "best alpha",
-        "task there",
-        "probe there",
-    ]
+    head = ["tuning", "task", "probe", "before", "after", "change", "test AP", "best alpha", "valid AP", "probe AP"]
     changes = dots([Row(k, v) for k, v in marks.items()], 320, "Change on the probe", "AP (points)", [-1, 1])
     panel = figure("Change on the probe", changes)
     grid = f'<div class="tall">{panel}{"".join(_planes(view, runs))}</div>'
@@ -95,6 +84,8 @@ def _planes(view: View, runs: Sequence[Run]) -> list[str]:
             points = [(probe, own, f"alpha {a:g}: {name} {own:.1f}, probe {probe:.1f}") for a, own, probe in steps]
             tasks.setdefault(name, []).append(Way(view.lines.index(line), points))
     return [
-        figure(f"{name}, from before to after", plane(ways, 320, f"Probe and {name}", "probe AP (%)", "task AP (%)"))
+        figure(
+            f"{name}, from before to after", plane(ways, 320, f"Probe and {name}", "probe AP (%)", "AP on valid (%)")
+        )
         for name, ways in tasks.items()
     ]
