@@ -11,7 +11,7 @@ from .charts import Mark, Row, Way, dots, plane
 from .html import Td, figure, paragraph, section, table
 from .runs import Line, Run, number, percent
 from .sections import legend
-from .view import MISSING, View, shots_name, signed, task_name
+from .view import MISSING, View, of_shots, signed, task_name
 
 
 def retention(view: View) -> str:
@@ -26,7 +26,7 @@ def retention(view: View) -> str:
         before, after = percent(content.get("before")), percent(content.get("after"))
         if before is None or after is None:
             continue
-        name = f"{task_name(point.task)}, {shots_name(point.shots)} shots"
+        name = f"{task_name(point.task)}, {of_shots(point.shots)}"
         seed = f", seed {point.seed}" if point.seed is not None else ""
         title = f"{name}, {view.names[point.line]}: {signed(after - before)} on {content.get('probe')}"
         marks.setdefault(name, []).append(Mark(view.lines.index(point.line), after - before, None, None, title))

@@ -13,6 +13,7 @@ from .view import (
     View,
     bounds,
     lacking,
+    of_shots,
     seconds,
     seeds_of,
     shots_name,
@@ -109,7 +110,7 @@ def efficiency(view: View) -> str:
 def _curve(view: View, index: int, line: Line, group: Group) -> Curve:
     points, paper = [], []
     for x, shots in enumerate(view.cells.shots):
-        name = f"{view.names[line]}, {shots_name(shots)} shots"
+        name = f"{view.names[line]}, {of_shots(shots)}"
         if mean := view.cells.mean(line, shots, group):
             stat = mean.stat
             said = [f"{name}: {spread(stat)}", seeds_of(stat) if mean.whole else lacking(mean, group), bounds(stat)]
@@ -284,7 +285,7 @@ def _difference_panels(view: View, pairs: Sequence[tuple[Line, Line]], known: Se
     scale = [-1.0, 1.0, *(x for mark in marks for x in (mark.x, mark.low, mark.high) if x is not None)]
     panels = []
     for shots, rows in found.items():
-        title = "1 shot" if shots == 1 else f"{shots_name(shots)} shots"
+        title = of_shots(shots)
         picture = dots(rows, 320, f"Differences at {title}", "difference in AP (points)", scale)
         panels.append(figure(title, picture))
     return panels
