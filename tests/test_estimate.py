@@ -1,6 +1,7 @@
 """The estimate before the first step: what it costs, what it says, what it leaves untouched."""
 
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from glip_lightning.data.shapes import write_shapes
 from glip_lightning.datamodules import Shapes
 from glip_lightning.estimate import Estimate, Trial, Work, seconds
 from glip_lightning.module import GLIPModule
+from glip_lightning.tuning import FullTuning, LinearProbe, PromptTuning, Tuning
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +39,18 @@ class Watch(Callback):
 
 
 def fit(
-    shapes: Path, *callbacks: Callback, steps: int = 20, sizes: tuple[int, ...] = (64,), **given: Any
+    shapes: Path,
+    *callbacks: Callback,
+    steps: int = 20,
+    sizes: tuple[int, ...] = (64,),
+    tuning: Tuning | None = None,
+    **given: Any,
 ) -> GLIPModule:
     torch.set_num_threads(1)
     seed_everything(0, verbose=False)
     data = Shapes(str(shapes), batch_size=2, min_sizes=sizes, max_size=128, test_size=64)
     data.prepare_data = lambda: None  # type: ignore[method-assign]
-    module = GLIPModule("glip-nano", "random")
+    module = GLIPModule("glip-nano", "random", tuning)
     settings = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(
         max_steps=steps, callbacks=[GlobalBatch(), *callbacks], use_distributed_sampler=False, **settings, **given
@@ -120,10 +127,36 @@ def test_arithmetic() -> None:
     assert seconds(trial._replace(load=8.0), work._replace(workers=2)) == 10 * 4 + 2
 
 
+def test_arithmetic_of_kept_features() -> None:
+    """Of ten steps four are new, of two validations the first; what is kept takes a tenth."""
+    trial = Trial(step=1.0, small_step=1.0, load=0.0, detect=1.0, kept_step=0.1, kept_detect=0.1)
+    work = Work(batches=10, evaluated=4, share=1.0, workers=0, fresh=0.4, fresh_evaluated=0.5)
+    assert seconds(trial, work) == pytest.approx(4 + 0.6 + 2 + 0.2)
+
+
+def test_kept_features_are_foretold_and_the_cache_is_left_alone(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = Estimate()
+    foretold = []
+    monkeypatch.setattr(estimate, "seconds", lambda trial, work: foretold.append((trial, work)) or 1.0)
+    module = fit(shapes, done, steps=30, tuning=LinearProbe(), check_val_every_n_epoch=5)  # 10 epochs
+    plain = fit(shapes, steps=30, tuning=LinearProbe(), check_val_every_n_epoch=5)
+    ((trial, work),) = foretold
+    draws = module.features.hits + module.features.misses - 2 * 3 - 2  # with the sanity check
+    assert draws == 60
+    assert trial.kept_step < 1
+    assert trial.room > 2000
+    assert work.fresh == pytest.approx(12 * (1 - math.exp(-60 / 12)) / 60)  # six images, mirrored or not
+    assert work.fresh_evaluated == 0.5  # of two validations
+    assert (module.features.hits, module.features.misses) == (plain.features.hits, plain.features.misses)
+    for a, b in zip(module.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 @pytest.mark.slow
-def test_time_is_foretold_within_a_factor_of_one_and_a_half(shapes: Path) -> None:
+@pytest.mark.parametrize("tuning", [FullTuning, PromptTuning])
+def test_time_is_foretold_within_a_factor_of_one_and_a_half(shapes: Path, tuning: type[Tuning]) -> None:
     done, clock = Estimate(), Clock()
-    fit(shapes, done, clock, steps=60, sizes=(64, 96))
+    fit(shapes, done, clock, steps=60, sizes=(64, 96), tuning=tuning())
     print(f"foretold {done.seconds:.2f} s, took {clock.seconds:.2f} s")
     assert done.seconds is not None
     assert 1 / 1.5 < done.seconds / clock.seconds < 1.5

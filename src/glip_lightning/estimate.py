@@ -3,6 +3,7 @@
 import copy
 import itertools
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ from torch.utils.data import DataLoader
 from .data.transforms import Transform
 from .data.types import Batch
 from .datamodules import DetectionData
+from .features import FeatureCache
 from .module import GLIPModule
-from .predictor import detect_images
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ class Trial(NamedTuple):
     small_step: float  # at the smallest size of the multi-scale set
     load: float  # reading the images
     detect: float  # evaluating one image
+    kept_step: float = 1.0  # what is left of a step, as a share, when the features of its images are in the cache
+    kept_detect: float = 1.0  # the same of an evaluation
+    room: float = 0.0  # how many images of the largest size the cache holds
 
 
 class Work(NamedTuple):
@@ -43,6 +47,8 @@ class Work(NamedTuple):
     evaluated: int  # images, over all validations
     share: float  # where the mean area of the multi-scale set lies: 0 smallest, 1 largest
     workers: int
+    fresh: float = 1.0  # share of the training images whose features are not in the cache
+    fresh_evaluated: float = 1.0
 
 
 class Estimate(Callback):
@@ -61,10 +67,11 @@ class Estimate(Callback):
         if trainer.ckpt_path or trainer.global_step or steps < MIN_STEPS or not isinstance(pl_module, GLIPModule):
             return
         device = trainer.strategy.root_device
+        limit = pl_module.features.store.limit
         with _undisturbed(pl_module, device):
-            trial = _trial(trainer, pl_module)
+            trial = _trial(trainer, pl_module, limit)
         self.memory = _peak(device, trainer) + _optimizer_bytes(pl_module, device, trainer)
-        work = _work(trainer, pl_module.data, steps)
+        work = _work(trainer, pl_module.data, steps, trial.room)
         self.seconds = seconds(trial, work) if work else None
         if trainer.is_global_zero:
             self._tell(steps, trial, _available(device))
@@ -86,11 +93,14 @@ class Estimate(Callback):
 def seconds(trial: Trial, work: Work) -> float:
     """Length of a run. Without workers reading and computing alternate, with workers they overlap."""
     step = trial.small_step + work.share * (trial.step - trial.small_step)
+    step *= work.fresh + (1 - work.fresh) * trial.kept_step
+    detect = trial.detect * (work.fresh_evaluated + (1 - work.fresh_evaluated) * trial.kept_detect)
     batch = max(step, trial.load / work.workers) if work.workers else step + trial.load
-    return work.batches * batch + work.evaluated * trial.detect
+    return work.batches * batch + work.evaluated * detect
 
 
-def _trial(trainer: Trainer, module: GLIPModule) -> Trial:
+def _trial(trainer: Trainer, module: GLIPModule, limit: int) -> Trial:
+    """``limit``: bytes that the cache of features may hold."""
     loader = trainer.train_dataloader
     assert isinstance(loader, DataLoader)
     sizes = module.data.train_transform.min_sizes
@@ -106,7 +116,15 @@ def _trial(trainer: Trainer, module: GLIPModule) -> Trial:
     _reset_peak(module.device)
     step = [_timed_step(trainer, module, batch) for _ in range(2)][-1]  # the first one also warms up
     small = _timed_step(trainer, module, read(min(sizes), count)) if min(sizes) < max(sizes) else step
-    return Trial(step, small, load, _timed_detection(trainer, module, read(module.data.test_size, 1)))
+    evaluated = read(module.data.test_size, 1)
+    trial = Trial(step, small, load, _timed_detection(trainer, module, evaluated))
+    if module.features.cut == "nothing" or not limit:
+        return trial
+    module.features = FeatureCache()
+    step, kept_step = (_timed_step(trainer, module, batch) for _ in range(2))
+    room = limit * count / module.features.store.used()
+    detect, kept_detect = (_timed_detection(trainer, module, evaluated) for _ in range(2))
+    return trial._replace(kept_step=kept_step / step, kept_detect=kept_detect / detect, room=room)
 
 
 def first_images(loader: DataLoader[Any], count: int, transform: Transform) -> Batch:
@@ -133,17 +151,18 @@ def _timed_detection(trainer: Trainer, module: GLIPModule, batch: Batch) -> floa
     _wait(module.device)
     began = time.perf_counter()
     with torch.no_grad(), trainer.precision_plugin.val_step_context():
-        detect_images(module.model, batch["images"], query, module.post)
+        module.find(batch["images"], query)
     _wait(module.device)
     return time.perf_counter() - began
 
 
 @contextmanager
 def _undisturbed(module: GLIPModule, device: torch.device) -> Iterator[None]:
-    """Nothing logged, no gradient and no drawn random number left."""
+    """Nothing logged or kept, no gradient and no drawn random number left."""
 
     def silent(*_: Any, **__: Any) -> None: ...
 
+    features, module.features = module.features, FeatureCache(0)
     names = ("log", "log_dict")
     for name in names:
         setattr(module, name, silent)
@@ -151,13 +170,14 @@ def _undisturbed(module: GLIPModule, device: torch.device) -> Iterator[None]:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             yield
     finally:
+        module.features = features
         for name in names:
             delattr(module, name)
         module.zero_grad(set_to_none=True)
 
 
-def _work(trainer: Trainer, data: DetectionData, steps: float) -> Work | None:
-    """None where neither max_epochs nor max_steps ends the run."""
+def _work(trainer: Trainer, data: DetectionData, steps: float, room: float) -> Work | None:
+    """None where neither max_epochs nor max_steps ends the run. ``room``: images in the cache of features."""
     if steps == float("inf"):
         return None
     batches = int(steps) * trainer.accumulate_grad_batches
@@ -171,7 +191,13 @@ def _work(trainer: Trainer, data: DetectionData, steps: float) -> Work | None:
     areas = [size**2 for size in data.train_transform.min_sizes]
     span = max(areas) - min(areas)
     share = (sum(areas) / len(areas) - min(areas)) / span if span else 1.0
-    return Work(batches, int(validations * images), share, data.workers)
+    loader: Any = trainer.train_dataloader
+    draws, mirrored = batches * (loader.batch_size or 1), 0 < data.train_transform.flip < 1
+    views = len(data.datasets["train"].index) * len(areas) * (1 + mirrored)
+    seen = views * (1 - math.exp(-draws / views))  # different ones among the drawn
+    kept = min(1.0, room / max(1.0, seen + images))
+    fresh = (1 - kept * (1 - seen / draws), 1 - kept * (1 - 1 / max(1, validations)))
+    return Work(batches, int(validations * images), share, data.workers, *fresh)
 
 
 def _optimizer_bytes(module: GLIPModule, device: torch.device, trainer: Trainer) -> int:

@@ -71,7 +71,7 @@ class FeatureCache:
         """Of the last batch."""
         self.hits = self.misses = 0
         self._full = False
-        self._weights: tuple[Any, str] = (None, "")
+        self._weights: tuple[Any, str, Any] = (None, "", None)
 
     def detect(
         self, model: GLIP, tuning: Tuning, images: Sequence[Tensor], texts: Sequence[TextFeatures]
@@ -118,10 +118,10 @@ class FeatureCache:
         """Weights, precision and code."""
         parts = [model.backbone, model.fpn] + [model.dyhead] * (self.cut == "tower")
         tensors = [x for part in parts for x in chain(part.parameters(), part.buffers())]
-        # versions: a checkpoint that is loaded changes weights in place
+        # a checkpoint that is loaded changes weights in place; an average of frozen ones is what it was
         state = [(id(x), x.data_ptr(), x._version) for x in tensors]
-        if self._weights[0] != state:
-            self._weights = (state, _hash_of(tensors))
+        if self._weights[:1] != (state,):
+            self._weights = (state, _hash_of(tensors), tensors)  # held, so that no other tensor gets their id
         device = model.grounding.log_scale.device.type
         half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         precision = (device, half, torch.get_float32_matmul_precision())

@@ -23,7 +23,7 @@ from .features import FeatureCache
 from .losses import build_targets, detection_losses
 from .models.language import TextFeatures
 from .outputs import Outputs
-from .postprocess import PostProcess
+from .postprocess import Detections, PostProcess
 from .predictor import detect_images, to_original
 from .pretrained import RUN_DETECTOR, Task, load, save
 from .prompts import Phrase, build_prompts
@@ -205,11 +205,15 @@ class GLIPModule(LightningModule):
             self.tuning.merge(self.model)
             save(self.model, self.tokenizer, folder / RUN_DETECTOR, Task(tuple(self.data.phrases()), input_size))
 
+    def find(self, images: Sequence[Tensor], query: Query) -> list[Detections]:
+        """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized."""
+        return detect_images(self.model, images, query, self.post, self._detect)
+
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         """Detections in original frames, added to the evaluator."""
         assert self._query is not None
         assert self._evaluator is not None
-        found = detect_images(self.model, batch["images"], self._query, self.post, self._detect)
+        found = self.find(batch["images"], self._query)
         sizes = [(x.shape[1], x.shape[2]) for x in batch["images"]]
         rows = [
             to_original(detections, size, original)._asdict()
