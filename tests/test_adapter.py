@@ -9,12 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from glip_lightning.adapter import CONTENT_NAME, RUN_ADAPTER, TENSORS_NAME, load_adapter
+from glip_lightning.cli import main
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip import GLIP
+from glip_lightning.module import GLIPModule
 from glip_lightning.predictor import GLIPPredictor
 from glip_lightning.pretrained import load, load_tokenizer, save
 from glip_lightning.text import Tokenizer
-from small_runs import go, make_shapes, result
+from small_runs import go, make_shapes, options, result
 
 TUNINGS = {
     "LinearProbe": ["--model.tuning=LinearProbe", "--model.tuning.lr=0.01"],
@@ -78,6 +80,39 @@ def test_another_base_is_refused_with_both_hashes(run: Path, base: Path, tmp_pat
     (folder / CONTENT_NAME).write_text(json.dumps(content | {"base": content["base"] | {"name": str(other)}}))
     with pytest.raises(ValueError, match=content["base"]["sha256"]):
         load(str(tmp_path))
+
+
+def test_the_text_encoder_belongs_to_the_base(run: Path, base: Path, tmp_path: Path) -> None:
+    folder = copy_of(run, tmp_path)
+    changed = load(str(base))
+    with torch.no_grad():
+        next(changed.model.language.parameters()).add_(0.1)
+    other = save(changed.model, changed.tokenizer, tmp_path / "other")
+    content = json.loads((folder / CONTENT_NAME).read_text())
+    (folder / CONTENT_NAME).write_text(json.dumps(content | {"base": content["base"] | {"name": str(other)}}))
+    with pytest.raises(ValueError, match=content["base"]["sha256"]):
+        load(str(tmp_path))
+
+
+def test_a_run_killed_after_its_last_step_keeps_what_it_learned(
+    base: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted in the test: no result; resumed, nothing is trained any more, and the adapter is there."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    detector = [f"--model.detector={base}", "--model.weights=pretrained", *TUNINGS["LoRATuning"]]
+    with monkeypatch.context() as patch:
+        patch.setattr(GLIPModule, "on_test_epoch_start", killed)
+        assert main(["fit", *options(shapes, tmp_path / "run"), *detector]) == 130
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert main(["fit", "--resume", str(tmp_path / "run")]) == 0
+    found = result(tmp_path / "run")
+    assert found["fitted"]
+    assert found["parts"]["tuning"]["trainable"] > 0
+    assert found["groups"]
+    assert load(str(tmp_path / "run")).weights == "folder"
 
 
 def test_a_base_that_is_gone_is_named(run: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ SAME_FLOOR = {  # who may know whom on one floor
     "labels": {"trial"},
     "losses": {"assign"},
     "adapter": {"base_model"},
-    "pretrained": {"adapter", "base_model", "hub_files"},
+    "pretrained": {"adapter", "base_model", "hub_files", "tuned_prompt"},
     "tuned_prompt": {"base_model", "query"},
     "predictor": {"base_model", "pretrained", "query", "tuned_prompt"},
     "tuning": {"adapter", "base_model", "tuned_prompt"},

@@ -14,7 +14,7 @@ import yaml
 from glip_lightning.cli import main
 from glip_lightning.messages import WrongUsage
 from glip_lightning.recipe import finished as finished_arguments
-from glip_lightning.recipe import resumed
+from glip_lightning.recipe import fresh, resumed
 from small_runs import DEMO, SHORT, SMALL, go, make_shapes, options, result, rows, trouble, without
 
 
@@ -198,3 +198,11 @@ def test_the_recipe_of_a_finished_run_means_its_detector(tmp_path: Path) -> None
     named = ["test", "--config", str(recipe), "--model.detector", "glip-nano"]
     assert finished_arguments(named) == named
     assert finished_arguments(["fit", "--config", str(recipe)]) == ["fit", "--config", str(recipe)]
+
+
+def test_another_tuning_begins_with_its_own_defaults_and_comes_before_its_options() -> None:
+    assert fresh(["fit", "--model.tuning", "PromptTuning", "--model.tuning.lr=1"]) == [
+        *("fit", "--model.tuning=null", "--model.tuning", "PromptTuning", "--model.tuning.lr=1")
+    ]
+    with pytest.raises(WrongUsage, match=r"--model\.tuning: give it before --model\.tuning\.lr"):
+        fresh(["fit", "--model.tuning.lr=1", "--model.tuning=PromptTuning"])

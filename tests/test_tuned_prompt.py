@@ -64,7 +64,9 @@ def made(names: list[str], model: GLIP, seed: int = 0) -> TunedPrompt:
     query = encode_query(model, Tokenizer.nano(), [Phrase(name) for name in names])
     noise = torch.Generator().manual_seed(seed)
     texts = tuple(x._replace(hidden=x.hidden + torch.randn(x.hidden.shape, generator=noise)) for x in query.texts)
-    return TunedPrompt(query._replace(texts=texts), "made", Base("glip-nano", weights_hash(model), (PHOTO, 128)))
+    return TunedPrompt(
+        query._replace(texts=texts), "made", Base("glip-nano", weights_hash(model, text=False), (PHOTO, 128))
+    )
 
 
 def same_query(one: Query, other: Query) -> bool:
@@ -76,7 +78,7 @@ def test_the_run_leaves_a_small_file_and_no_copy_of_the_detector(run: Path, base
     assert not (run / "detector").exists()
     assert (run / PROMPT_NAME).stat().st_size < 100_000
     prompt = load_prompt(run / PROMPT_NAME)
-    assert prompt.base == Base(str(base), weights_hash(load(str(base)).model), (96, 128))
+    assert prompt.base == Base(str(base), weights_hash(load(str(base)).model, text=False), (96, 128))
     assert prompt.tuning.startswith(f"PromptTuning(form={run.name}, lr=0.3, weight_decay=")
     assert result(run)["groups"][0]["weight_decay"] == (0.25 if run.name == "offset" else 0)  # not the recipe's
     assert [phrase.name for phrase in prompt.query.phrases] == result(run)["classes"]
@@ -177,28 +179,66 @@ def test_several_prompts_find_what_each_finds_alone(base: Path, shapes: Path, tm
     assert len(content["photos"][0]["detections"]) == len(both.scores)
 
 
+def test_each_prompt_sees_the_size_that_it_was_tuned_at(base: Path, shapes: Path, tmp_path: Path) -> None:
+    model = load(str(base)).model
+    small, large = made(["star"], model), made(["star"], model)
+    small = small._replace(base=small.base._replace(input_size=(64, 128)))
+    for name, prompt in (("small", small), ("large", large)):
+        save_prompt(tmp_path / name, prompt)
+    photo = next((shapes / "test").glob("*.jpg"))
+    alone = [GLIPPredictor(str(base), prompts=[tmp_path / n], threshold=0.06)(photo) for n in ("small", "large")]
+    both = GLIPPredictor(str(base), prompts=[tmp_path / "small", tmp_path / "large"], threshold=0.06)(photo)
+    assert not torch.equal(alone[0].scores[:3], alone[1].scores[:3])
+    for k, one in enumerate(alone):
+        assert torch.equal(both.scores[both.labels == k], one.scores)
+
+
+def test_rounded_weights_do_not_change_the_base(base: Path, shapes: Path, tmp_path: Path) -> None:
+    tuning = ["--model.tuning=PromptTuning", "--trainer.precision=bf16-true", "--trainer.max_steps=1"]
+    go("fit", shapes, tmp_path / "run", f"--model.detector={base}", "--model.weights=pretrained", *tuning)
+    assert GLIPPredictor(str(tmp_path / "run")).tuned
+
+
+def test_zero_shots_are_the_untuned_detector(base: Path, shapes: Path, tmp_path: Path) -> None:
+    detector = [f"--model.detector={base}", "--model.weights=pretrained", "--data.shots=0"]
+    plain = go("fit", shapes, tmp_path / "plain", *detector)
+    words = go(
+        "fit", shapes, tmp_path / "words", *detector, "--model.tuning=PromptTuning", "--model.tuning.form=context"
+    )
+    assert words["metrics"] == plain["metrics"]
+
+
+def test_a_saved_prompt_is_not_trained(
+    base: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_prompt(tmp_path / "p.safetensors", made(["star"], load(str(base)).model))
+    saved = ["--model.tuning=SavedPrompt", f"--model.tuning.file={tmp_path / 'p.safetensors'}"]
+    assert main(["fit", *options(shapes, tmp_path / "run"), *saved]) == 1
+    assert "SavedPrompt trains nothing; glip test and validate evaluate" in capsys.readouterr().err
+
+
 def test_another_base_is_refused_with_both_hashes(base: Path, tmp_path: Path) -> None:
     prompt = made(["star"], load(str(base)).model)
     torch.manual_seed(1)
     other = GLIP(variant("glip-nano"))
     with pytest.raises(ValueError, match=prompt.base.sha256) as refused:
-        check_base("star.safetensors", prompt.base, other, "glip-nano")
-    assert weights_hash(other) in str(refused.value)
+        check_base("star.safetensors", prompt.base, other, "glip-nano", text=False)
+    assert weights_hash(other, text=False) in str(refused.value)
     assert "star.safetensors" in str(refused.value)
 
 
 def test_the_hash_is_of_the_numbers_without_the_text_encoder(base: Path) -> None:
     model = load(str(base)).model
-    before = weights_hash(model)
+    before = weights_hash(model, text=False)
     with torch.no_grad():
         next(model.language.parameters()).add_(1)
-    assert weights_hash(model) == before == weights_hash(load(str(base), text=False).model)
+    assert weights_hash(model, text=False) == before == weights_hash(load(str(base), text=False).model, text=False)
     half = load(str(base)).model.half()
-    assert weights_hash(half) != before  # rounded
-    assert weights_hash(half.float()) == weights_hash(load(str(base)).model.half())
+    assert weights_hash(half, text=False) != before  # rounded
+    assert weights_hash(half.float(), text=False) == weights_hash(load(str(base)).model.half(), text=False)
     with torch.no_grad():
         model.grounding.log_scale.add_(1e-3)
-    assert weights_hash(model) != before
+    assert weights_hash(model, text=False) != before
 
 
 @pytest.mark.parametrize("harm", ["torn", "foreign", "nan", "format", "tokens", "text"])

@@ -120,11 +120,16 @@ class RunFolder(Callback):
         job_type = tuning if self.verb == "fit" else self.verb
         return label_run(self.folder.name, data.label, job_type, axes, module.detector)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._fitted = True
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Not when the training starts: a run that was killed after its last step trains no more."""
         self._groups = groups_of(trainer)
         if isinstance(pl_module, GLIPModule):
             self._parts = {name: part._asdict() for name, part in pl_module.parts().items()}
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._fitted = trainer.global_step > 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, ContinuedCSV) and trainer.is_global_zero:
                 logger.forget_from(trainer.global_step)
@@ -221,10 +226,9 @@ def check_free(folder: Path, resuming: bool) -> None:
     if (folder / RESULT_NAME).exists():
         raise FileExistsError(f"--run {folder}: holds a finished run; choose another folder or remove it")
     if (folder / RECIPE_NAME).exists() and not resuming:
-        raise FileExistsError(
-            f"--run {folder}: holds an unfinished run; go on with it (glip fit --resume {folder}), "
-            "choose another folder or remove it"
-        )
+        saved = (folder / CHECKPOINTS / LAST).is_file()
+        way = f"go on with it (glip fit --resume {folder}), " if saved else "nothing was saved yet; "
+        raise FileExistsError(f"--run {folder}: holds an unfinished run; {way}choose another folder or remove it")
 
 
 class Progress(RichProgressBar):

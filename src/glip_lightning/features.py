@@ -119,7 +119,7 @@ class FeatureCache:
         parts = [model.backbone, model.fpn] + [model.dyhead] * (self.cut == "tower")
         tensors = [x for part in parts for x in chain(part.parameters(), part.buffers())]
         # a checkpoint that is loaded changes weights in place; an average of frozen ones is what it was
-        state = [(id(x), x.data_ptr(), x._version) for x in tensors]
+        state = [(id(x), x.data_ptr(), 0 if x.is_inference() else x._version) for x in tensors]
         if self._weights[:1] != (state,):
             self._weights = (state, _hash_of(tensors), tensors)  # held, so that no other tensor gets their id
         device = model.grounding.log_scale.device.type

@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from .adapter import RUN_ADAPTER, Adapter, save_adapter
-from .base_model import Base, weights_hash
+from .base_model import Base, absolute, weights_hash
 from .data.dataset import DetectionDataset
 from .data.sampler import step_seed
 from .data.types import Batch, Split
@@ -64,7 +64,7 @@ class GLIPModule(LightningModule):
         self.lr_factor = 1.0
         """Multiplies every learning rate: for a batch that is larger than the one they were chosen for."""
         self._groups: list[ParameterGroup] | None = None
-        self._base_hash = ""  # of the weights before an adapter is trained
+        self._base_hash = ""  # of the weights that an adapter or a prompt is trained on
         self.post = PostProcess()
         self.results: dict[str, Metrics] = {}
         """Metrics of the last evaluation of each split, by "val" and "test"."""
@@ -91,8 +91,8 @@ class GLIPModule(LightningModule):
     def configure_model(self) -> None:
         """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read."""
         if self._groups is None:
-            if self.tuning.leaves == "adapter":
-                self._base_hash = weights_hash(self.model)
+            if self.tuning.leaves != "detector":  # now: training may round all weights (precision 16-true)
+                self._base_hash = weights_hash(self.model, text=self.tuning.leaves == "adapter")
             prompts = build_prompts(self.phrases(), self.tokenizer)
             self._groups = self.tuning.setup(self.model, prompts[0] if len(prompts) == 1 else None, self.tokenizer)
             self.train(self.training)
@@ -195,11 +195,13 @@ class GLIPModule(LightningModule):
         how = f"{type(self.tuning).__name__}({self.tuning.extra_repr()})"
         if self.tuning.leaves == "adapter" and not random:
             captions = tuple(prompt.caption for prompt in build_prompts(self.phrases(), self.tokenizer))
-            base = Base(self.detector, self._base_hash, input_size)
+            base = Base(absolute(self.detector), self._base_hash, input_size)
             learned = Adapter(self.tuning.trained(self.model), tuple(self.phrases()), captions, how, base)
             save_adapter(folder / RUN_ADAPTER, learned)
         if self.tuning.leaves == "prompt":
-            base = Base(str(folder) if random else self.detector, weights_hash(self.model), input_size)
+            name = str(folder) if random else self.detector
+            sha256 = weights_hash(self.model, text=False) if random else self._base_hash  # random ones are saved here
+            base = Base(absolute(name), sha256, input_size)
             save_prompt(folder / PROMPT_NAME, TunedPrompt(self.query(), how, base))
         if self.tuning.leaves == "detector" or random:
             self.tuning.merge(self.model)

@@ -138,7 +138,7 @@ class GLIPPredictor:
         self.name = detector or (self.tuned[0].base.name if tuned else "glip-tiny")
         self.loaded: Loaded = load(self.name, text=not tuned)
         for path, prompt in tuned.items():
-            check_base(path, prompt.base, self.loaded.model, self.name)
+            check_base(path, prompt.base, self.loaded.model, self.name, text=False)
         self.device = torch.device(choose_device(device))
         self.model = self.loaded.model.to(self.device).eval()
         self.threshold = threshold
@@ -155,11 +155,14 @@ class GLIPPredictor:
         queries = self.queries(phrases)
         image = _as_image(photo)
         original = (image.height, image.width)
-        resized = resize_image(image, resize_size(*original, *self._input_size()))
-        size = (resized.shape[1], resized.shape[2])
-        levels = self.model.encode_images(self.model.preprocess([resized]))
         parts, first = [], 0
-        for query in queries:  # each as if it were alone
+        encoded: dict[tuple[int, int], tuple[tuple[int, int], list[Tensor]]] = {}  # once per size
+        for query, wanted in zip(queries, self._input_sizes(), strict=True):  # each as if it were alone
+            if wanted not in encoded:
+                resized = resize_image(image, resize_size(*original, *wanted))
+                levels = self.model.encode_images(self.model.preprocess([resized]))
+                encoded[wanted] = (resized.shape[1], resized.shape[2]), levels
+            size, levels = encoded[wanted]
             found = to_original(detect_levels(self.model, levels, [size], query, self.post)[0], size, original)
             parts.append(found._replace(labels=found.labels + first))
             first += len(query.phrases)
@@ -197,10 +200,11 @@ class GLIPPredictor:
             raise ValueError("say what to look for: phrases='raccoon. dog' (this detector has no classes of its own)")
         return self.loaded.task.phrases
 
-    def _input_size(self) -> tuple[int, int]:
+    def _input_sizes(self) -> list[tuple[int, int]]:
+        """Short side and longest side for each of the queries."""
         if self.tuned:
-            return self.tuned[0].base.input_size
-        return self.loaded.task.input_size if self.loaded.task else (TEST_SIZE, MAX_SIZE)
+            return [prompt.base.input_size for prompt in self.tuned]
+        return [self.loaded.task.input_size if self.loaded.task else (TEST_SIZE, MAX_SIZE)]
 
 
 def as_phrases(phrases: str | Sequence[str | Phrase]) -> list[Phrase]:

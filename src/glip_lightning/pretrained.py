@@ -35,6 +35,7 @@ from .models.config import VARIANTS, GLIPConfig, variant
 from .models.glip import GLIP
 from .prompts import Phrase
 from .text import VOCAB_NAME, Tokenizer
+from .tuned_prompt import PROMPT_NAME, load_prompt
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +162,9 @@ def _load_folder(folder: Path, name: str | None = None, text: bool = True) -> Lo
     if (folder / RUN_ADAPTER).is_dir():
         return _load_adapted(folder / RUN_ADAPTER, name)
     folder = folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
+    if (folder / PROMPT_NAME).is_file() and not (folder / CONFIG_NAME).is_file():
+        base = load_prompt(folder / PROMPT_NAME).base.name
+        raise FileNotFoundError(f"{folder}: this run tuned a prompt for {base} and left no detector; give {base}")
     if missing := [file for file in EXCHANGE if not (folder / file).is_file()]:
         raise FileNotFoundError(
             f"{folder}: no exchange folder, {' and '.join(missing)} missing; it holds {', '.join(EXCHANGE)}. "
@@ -183,7 +187,7 @@ def _load_adapted(folder: Path, name: str) -> Loaded:
         loaded = load(base.name)
     except (OSError, ValueError) as error:
         raise type(error)(f"{folder} was trained on the detector {base.name}, which cannot be had: {error}") from error
-    check_base(str(folder), base, loaded.model, base.name)
+    check_base(str(folder), base, loaded.model, base.name, text=True)
     apply_adapter(loaded.model, adapter.tensors, str(folder))
     return loaded._replace(name=name, weights="folder", task=Task(adapter.phrases, base.input_size))
 

@@ -32,6 +32,7 @@ from .resume import LAST, Resumable
 from .retention import Retention
 from .selection import BestCheckpoint
 from .tuned_prompt import PROMPT_NAME
+from .tuning import FullTuning, SavedPrompt
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +125,13 @@ class GLIPCLI(LightningCLI):
         )
 
     def fit(self, **kwargs: Any) -> None:
+        if isinstance(self.model.tuning, SavedPrompt):
+            raise ValueError(
+                f"model.tuning SavedPrompt trains nothing; glip test and validate evaluate {self.model.tuning.file}"
+            )
         if self.datamodule.shots == 0:
             log.info("data.shots 0: nothing is trained, the starting weights are evaluated")
+            self.model.tuning = FullTuning()  # learned words would be random ones
         else:
             self.trainer.fit(**kwargs)
 
@@ -133,13 +139,15 @@ class GLIPCLI(LightningCLI):
         """Validate and test the weights of the best ``val/AP``; the last ones where nothing was validated."""
         self.model.best_epoch = None
         best = self.best.best_model_path or None
-        self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
-        if self.retention:
-            self.retention.conclude(self.trainer, self.model)
         try:
+            self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
+            if self.retention:
+                self.retention.conclude(self.trainer, self.model)
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)  # what validate has loaded
-        finally:  # a photo that cannot be read must not cost the training
+        except Exception:  # a photo that cannot be read must not cost the training; after Ctrl-C it can go on
             self.run_folder.finish(self.trainer, self.model)
+            raise
+        self.run_folder.finish(self.trainer, self.model)
 
     def validate(self, **kwargs: Any) -> None:
         self.trainer.validate(**kwargs, verbose=False)
@@ -238,6 +246,8 @@ def fresh(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         name = argument.split("=")[0]
         if name in ("--model.tuning", "--model.schedule"):
+            if early := next((a for a in kept if a.startswith(f"{name}.")), None):
+                raise WrongUsage(f"{name}: give it before {early.split('=')[0]}, which is an option of it")
             kept.append(f"{name}=null")
         kept.append(argument)
     return kept

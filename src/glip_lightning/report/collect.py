@@ -88,6 +88,12 @@ def _plain(place: Path) -> Run:
 
 def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
     """How a run ended: its state, its result and the reason where there is none."""
+    if (place / "failed.json").is_file():  # with a result, too, where the last evaluation failed
+        try:
+            content = json.loads((place / "failed.json").read_text(encoding="utf-8"))
+            return "failed", None, str(content["error"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            return "failed", None, f"failed.json: cannot be read: {error}"
     path = place / "result.json"
     if path.is_file():
         try:
@@ -96,12 +102,6 @@ def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
             return "finished", result, ""
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             return "failed", None, f"{path.name}: cannot be read: {error}"
-    if (place / "failed.json").is_file():
-        try:
-            content = json.loads((place / "failed.json").read_text(encoding="utf-8"))
-            return "failed", None, str(content["error"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            return "failed", None, f"failed.json: cannot be read: {error}"
     return "missing", None, "not finished" if _is_run(place) else "not started"
 
 

@@ -38,10 +38,10 @@ class Found(NamedTuple):
 
 
 def look(folder: Path) -> Found:
+    if (folder / FAILED_NAME).is_file():  # there may be a result, too, of a run that failed in its last evaluation
+        return Found("failed")
     if (folder / RESULT_NAME).is_file():
         return Found("finished", json.loads((folder / RESULT_NAME).read_text(encoding="utf-8")))
-    if (folder / FAILED_NAME).is_file():
-        return Found("failed")
     return Found("unfinished" if (folder / RECIPE_NAME).is_file() else "new")
 
 

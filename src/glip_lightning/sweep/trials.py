@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import __version__
+from ..adapter import RUN_ADAPTER
 from ..batching import plan
 from ..data.checks import check_splits
 from ..data.findings import DataError, Findings
@@ -18,11 +21,15 @@ from ..datamodules import DetectionData
 from ..hub_files import OFFICIAL
 from ..messages import WrongUsage
 from ..models.config import VARIANTS
+from ..pretrained import RUN_DETECTOR
 from ..recipe import Resolved, resolver
 from ..trial import Axes, Trial
 from .grid import KEYS, Grid
 
-LOOKS = ("trainer.logger", "trainer.default_root_dir", "trainer.enable_progress_bar", "data.workers")
+LOOKS = (
+    *("trainer.logger", "trainer.default_root_dir", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
+    *("trainer.profiler", "data.workers", "model.features"),
+)
 """Keys that change nothing of the result."""
 
 UNTRAINED: dict[str, Any] = {
@@ -142,8 +149,20 @@ def identity(recipe: Mapping[str, Any]) -> str:
     for key in LOOKS:
         part, name = key.split(".")
         content[part].get("init_args", content[part]).pop(name, None)
-    text = json.dumps([content, __version__], sort_keys=True, separators=(",", ":"))
+    text = json.dumps(
+        [content, _weights_of(content["model"]["detector"]), __version__], sort_keys=True, separators=(",", ":")
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@cache
+def _weights_of(detector: str) -> str | None:
+    """What is in the folder of a detector: trained anew, it makes other trials."""
+    files = [x for name in (".", RUN_DETECTOR, RUN_ADAPTER) for x in Path(detector, name).glob("*.safetensors")]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest() if files else None
 
 
 class _Reader:

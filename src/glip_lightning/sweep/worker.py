@@ -43,7 +43,7 @@ def run_trial(job: Job) -> Event:
     folder, began = Path(job.folder), time.monotonic()
     try:
         with FileLock(folder.with_suffix(".lock"), blocking=False):
-            if (folder / RESULT_NAME).is_file():
+            if (folder / RESULT_NAME).is_file() and not (folder / FAILED_NAME).is_file():
                 return Event(job.id, "finished")
             with _as_found(), _output_to(folder / LOG_NAME):
                 return _attempt(job, folder, began)

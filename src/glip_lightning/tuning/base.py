@@ -23,6 +23,9 @@ BIAS_LR_FACTOR = 2.0  # SOLVER.BIAS_LR_FACTOR; biases are not decayed (SOLVER.WE
 REMEMBERED = 64  # sets of captions whose features a frozen text encoder need not compute again
 
 
+SETTINGS = (int, float, str, tuple, dict)
+
+
 class ParameterGroup(TypedDict):
     """What an optimizer of torch takes as a group, with a name for the logged learning rates."""
 
@@ -64,6 +67,14 @@ class Tuning(nn.Module, ABC):
     def trained(self, model: GLIP) -> dict[str, Tensor]:
         """What was learned, as the tensors of an adapter (:mod:`glip_lightning.adapter`)."""
         return {f"new.{key}": p for key, p in model.named_parameters() if p.requires_grad}
+
+    def extra_repr(self) -> str:
+        """The settings, for people to read."""
+        return ", ".join(
+            f"{name}={x}"
+            for name, x in vars(self).items()
+            if isinstance(x, SETTINGS) and name[0] != "_" and name != "training"
+        )
 
     def merge(self, model: GLIP) -> None:
         """Fold what was learned into ``model``, which then stands without the tuning; training is over."""

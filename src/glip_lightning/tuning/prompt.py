@@ -159,7 +159,7 @@ class SavedPrompt(Tuning):
 
     def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         model.requires_grad_(False)
-        check_base(self.file, self.prompt.base, model, "the detector of this run")
+        check_base(self.file, self.prompt.base, model, "the detector of this run", text=False)
         self._captions = [tokenizer.encode([part.caption])[0] for part in self.prompt.query.prompts]
         return []
 
