@@ -16,7 +16,7 @@ from .executors import Event, Executor, Job, Local, Stop, cores, visible_gpus
 from .files import write_text
 from .grid import Grid, read_grid, select
 from .messages import WrongUsage
-from .trial import TRIAL_NAME, Axes
+from .trial import Axes
 from .trials import Planned, resolve
 from .worker import FAILED_NAME, LOG_NAME, record_failure, run_trial
 
@@ -94,9 +94,9 @@ def _write_sweep(folder: Path, grid: Grid, planned: Sequence[Planned]) -> None:
     content = {"name": grid.name, "axes": _labels(points), "trials": trials}
     for each in planned:
         place = folder / TRIALS / each.trial.id
-        if not (place / TRIAL_NAME).is_file() or not place.with_suffix(".yaml").is_file():
-            write_text(place.with_suffix(".yaml"), yaml.safe_dump(each.recipe, sort_keys=False, allow_unicode=True))
         each.trial.write(place)
+        if look(place).state != "finished":
+            write_text(place.with_suffix(".yaml"), yaml.safe_dump(each.recipe, sort_keys=False, allow_unicode=True))
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False))
 
 
