@@ -9,9 +9,9 @@ import yaml
 
 from formats import HEIGHT, WIDTH, picture
 from glip_lightning.data.odinw import get_task
-from glip_lightning.grid import Grid, read_grid
 from glip_lightning.recipe import resolver
-from glip_lightning.trials import Planned, resolve
+from glip_lightning.sweep.grid import Grid, read_grid
+from glip_lightning.sweep.trials import Planned, resolve
 
 SWEEPS = Path(__file__).parent.parent / "recipes" / "sweeps"
 FILES = sorted(path for path in SWEEPS.glob("*.yaml") if not path.name.endswith(".wandb.yaml"))

@@ -223,7 +223,8 @@ def _marks(row: Row, middle: float, each: float, place: Callable[[float], float]
         own = []
         if mark.low is not None and mark.high is not None:
             own.append(line((place(mark.low), y), (place(mark.high), y), "whisker"))
-        own.append(marker(mark.index, (place(mark.x), y), 4.2, mark.kind, mark.title))
+        size = 2.8 if mark.kind == "trial" and len(row.marks) > 24 else 4.2
+        own.append(marker(mark.index, (place(mark.x), y), size, mark.kind, mark.title))
         body.append(group(mark.index, own))
     return body
 

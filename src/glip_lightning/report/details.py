@@ -15,7 +15,7 @@ from .charts import Mark, Row, dots
 from .html import Td, figure, paragraph, section, table
 from .runs import Line, Run, Shots, number, part, percent, trainable
 from .sections import legend
-from .view import MISSING, View, gigabytes, inside, millions, seconds, shots_name, task_name
+from .view import MISSING, View, gigabytes, inside, millions, of_shots, seconds, shots_name, task_name
 
 PICTURE_SIDE, PICTURE_QUALITY = 480, 80
 PICTURES_BYTES = 3_000_000  # of all pictures together, before base64 makes a third more of them
@@ -39,7 +39,7 @@ def classes(view: View) -> str:
         if len(rows) < 2:
             single.append(task_name(task))
             continue
-        title = f"{task_name(task)}, {shots_name(shots[-1])} shots"
+        title = f"{task_name(task)}, {of_shots(shots[-1])}"
         panels.append(figure(title, dots(rows, 320, f"AP of each class, {title}", "AP (%)", [0, 100])))
     if not panels:
         return ""
@@ -107,7 +107,7 @@ def _best_run(view: View, task: str) -> Run | None:
 def _of_run(view: View, run: Run, task: str) -> str:
     point = next(point for point in run.points if point.task == task)
     place = inside(view.collection.folder, run.folder)
-    return f"{view.names[point.line]}, {shots_name(point.shots)} shots, AP {100 * (run.ap or 0):.1f}; {place}"
+    return f"{view.names[point.line]}, {of_shots(point.shots)}, AP {100 * (run.ap or 0):.1f}; {place}"
 
 
 def _shrunk(path: Path) -> bytes | None:
@@ -157,8 +157,9 @@ def _strip(view: View, line: Line, key: str, unit: float) -> Row:
     index, marks = view.lines.index(line), []
     written = {"seconds": seconds, "memory": gigabytes, "trainable": millions}[key]
     for shots, run in _trained(view, line):
-        if value := costs_of(run)[key]:
-            title = f"{run.points[0].task}, {shots_name(shots)} shots: {written(value)}"
+        value = costs_of(run)[key]
+        if value and not (key == "trainable" and value / unit in {mark.x for mark in marks}):  # equal for most trials
+            title = f"{run.points[0].task}, {of_shots(shots)}: {written(value)}"
             marks.append(Mark(index, value / unit, None, None, title, "trial"))
     return Row(view.names[line], marks)
 
@@ -210,7 +211,7 @@ def undone(view: View) -> str:
         point = run.points[0]
         log = inside(view.collection.folder, run.log) if run.log else MISSING
         state = Td(run.state, kind="left bad" if run.state == "failed" else "left soft")
-        name = f"{point.task}, {view.names[point.line]}, {shots_name(point.shots)} shots, seed {point.seed}"
+        name = f"{point.task}, {view.names[point.line]}, {of_shots(point.shots)}, seed {point.seed}"
         rows.append([run.id, state, Td(name, kind="left"), Td(run.error, kind="wrap"), Td(log, kind="wrap")])
     if not rows:
         return section("undone", "Failed and missing trials", paragraph("None."))

@@ -11,7 +11,7 @@ from .charts import Mark, Row, Way, dots, plane
 from .html import Td, figure, paragraph, section, table
 from .runs import Line, Run, number, percent
 from .sections import legend
-from .view import MISSING, View, shots_name, signed, task_name
+from .view import MISSING, View, of_shots, signed, task_name
 
 
 def retention(view: View) -> str:
@@ -26,27 +26,16 @@ def retention(view: View) -> str:
         before, after = percent(content.get("before")), percent(content.get("after"))
         if before is None or after is None:
             continue
-        name = f"{task_name(point.task)}, {shots_name(point.shots)} shots"
+        name = f"{task_name(point.task)}, {of_shots(point.shots)}"
         seed = f", seed {point.seed}" if point.seed is not None else ""
         title = f"{name}, {view.names[point.line]}: {signed(after - before)} on {content.get('probe')}"
         marks.setdefault(name, []).append(Mark(view.lines.index(point.line), after - before, None, None, title))
         rows.append(_row(view, point.line, name + seed, run, before, after))
     text = (
         "AP on a probe that was not trained on, before and after tuning. Weights between (WiSE-FT): the alpha with the "
-        "highest sum of both APs; alpha 0 are the weights before, 1 those after."
+        "highest sum of probe AP and AP on the valid split of the task; alpha 0 are the weights before, 1 those after."
     )
-    head = [
-        "tuning",
-        "task",
-        "probe",
-        "before",
-        "after",
-        "change",
-        "task AP",
-        "best alpha",
-        "task there",
-        "probe there",
-    ]
+    head = ["tuning", "task", "probe", "before", "after", "change", "test AP", "best alpha", "valid AP", "probe AP"]
     changes = dots([Row(k, v) for k, v in marks.items()], 320, "Change on the probe", "AP (points)", [-1, 1])
     panel = figure("Change on the probe", changes)
     grid = f'<div class="tall">{panel}{"".join(_planes(view, runs))}</div>'
@@ -95,6 +84,8 @@ def _planes(view: View, runs: Sequence[Run]) -> list[str]:
             points = [(probe, own, f"alpha {a:g}: {name} {own:.1f}, probe {probe:.1f}") for a, own, probe in steps]
             tasks.setdefault(name, []).append(Way(view.lines.index(line), points))
     return [
-        figure(f"{name}, from before to after", plane(ways, 320, f"Probe and {name}", "probe AP (%)", "task AP (%)"))
+        figure(
+            f"{name}, from before to after", plane(ways, 320, f"Probe and {name}", "probe AP (%)", "AP on valid (%)")
+        )
         for name, ways in tasks.items()
     ]

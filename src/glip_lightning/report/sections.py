@@ -13,6 +13,7 @@ from .view import (
     View,
     bounds,
     lacking,
+    of_shots,
     seconds,
     seeds_of,
     shots_name,
@@ -49,7 +50,8 @@ def _best(view: View) -> str:
             continue
         mean, line = max(known, key=lambda pair: pair[0].stat.mean)
         name = Td("every tuning begins here", kind="left") if shots == 0 else _line_cell(view, line)
-        rows.append([shots_name(shots), name, spread(mean.stat), bounds(mean.stat) or MISSING])
+        value = Td(spread(mean.stat), _fewer(view, shots, mean.stat))
+        rows.append([shots_name(shots), name, value, bounds(mean.stat) or MISSING])
     head = ["shots", "best", f"{_headline(view)} AP (%)", "95 % over images"]
     return "<h3>Best for each number of shots</h3>" + table(head, rows, "Best for each number of shots")
 
@@ -108,7 +110,7 @@ def efficiency(view: View) -> str:
 def _curve(view: View, index: int, line: Line, group: Group) -> Curve:
     points, paper = [], []
     for x, shots in enumerate(view.cells.shots):
-        name = f"{view.names[line]}, {shots_name(shots)} shots"
+        name = f"{view.names[line]}, {of_shots(shots)}"
         if mean := view.cells.mean(line, shots, group):
             stat = mean.stat
             said = [f"{name}: {spread(stat)}", seeds_of(stat) if mean.whole else lacking(mean, group), bounds(stat)]
@@ -148,6 +150,11 @@ def _seeds(view: View) -> int:
     return len({point.seed for point, _ in view.collection.points if point.shots != 0}) or 1
 
 
+def _fewer(view: View, shots: Shots, stat: Stat) -> str:
+    """The number of seeds where it is not that of the others."""
+    return f"n = {stat.n}" if shots != 0 and stat.n < _seeds(view) else ""
+
+
 Best = dict[tuple[Shots, str], float]
 
 
@@ -173,8 +180,8 @@ def _mean_cell(view: View, line: Line, shots: Shots, group: Group, best: Best) -
         names = ", ".join(map(task_name, mean.tasks))
         return Td(f"({mean.stat.mean:.1f})", lacking(mean, group), "mean soft", f"mean of {names}")
     kind = "mean best" if best.get((shots, group.name)) == mean.stat.mean else "mean"
-    fewer = f"n = {mean.stat.n}" if shots != 0 and mean.stat.n < _seeds(view) else ""
-    return Td(spread(mean.stat), f"{bounds(mean.stat)}\n{fewer}", kind, seeds_of(mean.stat))
+    below = f"{bounds(mean.stat)}\n{_fewer(view, shots, mean.stat)}"
+    return Td(spread(mean.stat), below, kind, seeds_of(mean.stat))
 
 
 def _cell(view: View, line: Line, shots: Shots, task: str, best: Best) -> Td:
@@ -278,7 +285,7 @@ def _difference_panels(view: View, pairs: Sequence[tuple[Line, Line]], known: Se
     scale = [-1.0, 1.0, *(x for mark in marks for x in (mark.x, mark.low, mark.high) if x is not None)]
     panels = []
     for shots, rows in found.items():
-        title = "1 shot" if shots == 1 else f"{shots_name(shots)} shots"
+        title = of_shots(shots)
         picture = dots(rows, 320, f"Differences at {title}", "difference in AP (points)", scale)
         panels.append(figure(title, picture))
     return panels

@@ -45,6 +45,10 @@ def shots_name(shots: Shots) -> str:
     return str(shots)
 
 
+def of_shots(shots: Shots) -> str:
+    return "1 shot" if shots == 1 else f"{shots} shots"
+
+
 def spread(stat: Stat) -> str:
     """52.3 ± 1.2; without a spread where there is one seed."""
     return f"{stat.mean:.1f}" + (f" ± {stat.std:.1f}" if stat.std is not None else "")

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from ..messages import WrongUsage
 from .executors import PAUSE, Event, Function, Job, Stop
-from .messages import WrongUsage
 
 GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
 """Parameters that submitit has for every cluster."""

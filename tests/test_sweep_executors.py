@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glip_lightning.executors import Event, Job, Local, Stop, visible_gpus
+from glip_lightning.sweep.executors import Event, Job, Local, Stop, visible_gpus
 
 
 def jobs(folder: Path, *names: str) -> list[Job]:

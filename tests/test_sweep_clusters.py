@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from glip_lightning.board import look
-from glip_lightning.clusters import Ray, slurm_parameters
-from glip_lightning.executors import Stop
 from glip_lightning.messages import WrongUsage
+from glip_lightning.sweep.board import look
+from glip_lightning.sweep.clusters import Ray, slurm_parameters
+from glip_lightning.sweep.executors import Stop
 from small_sweeps import results, sweep, trial_folders, write_sweep
-from test_executors import ended, jobs, small
+from test_sweep_executors import ended, jobs, small
 
 SBATCH = """#!/bin/sh
 cp "$1" "{folder}/submission.sh"
