@@ -25,10 +25,7 @@ FLOORS = (
         *("resume", "estimate", "pictures", "loggers", "wandb_run", "result", "retention"),
     ],
     # roof: programs
-    [
-        *("messages", "recipe", "predict", "doctor", "environment", "dashboard", "cli"),
-        *("grid", "trials", "executors", "clusters", "worker", "board", "sweep"),
-    ],
+    ("messages", "recipe", "predict", "doctor", "environment", "dashboard", "sweep", "report", "cli"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
@@ -50,13 +47,8 @@ SAME_FLOOR = {  # who may know whom on one floor
     "retention": {"module", "datamodules"},
     "callbacks": {"datamodules", "module", "loggers", "wandb_run", "pictures", "result", "resume", "retention"},
     "recipe": {"messages"},
-    "grid": {"messages"},
-    "trials": {"grid", "messages", "recipe"},
-    "clusters": {"executors", "messages"},
-    "worker": {"executors", "messages", "recipe"},
-    "board": {"executors", "grid", "trials", "worker"},
-    "sweep": {"board", "clusters", "executors", "grid", "messages", "trials", "worker"},
-    "cli": {"messages", "recipe", "predict", "doctor", "environment", "dashboard", "sweep"},
+    "sweep": {"messages", "recipe"},
+    "cli": {"messages", "recipe", "predict", "doctor", "environment", "dashboard", "report", "sweep"},
 }
 LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
 ONLY_IN = {

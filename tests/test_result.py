@@ -33,6 +33,8 @@ def test_result_says_what_was_done(tmp_path: Path) -> None:
     assert found["ended"] is None
     assert found["restored"] == []
     assert found["metrics"]["test"]["AP"] is not None
+    assert found["metrics"]["test"]["bootstrap"]["resamples"] == 200
+    assert "bootstrap" not in found["metrics"]["val"]  # every epoch would pay for it
 
 
 METRICS = {"AP": 0.5, "AP50": 0.75, "AP_class": {"cat": 0.5}, "images": 3}

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from lightning import Callback, LightningModule, Trainer
 
-from glip_lightning.board import look
 from glip_lightning.cli import main
+from glip_lightning.sweep.board import look
 from glip_lightning.trial import read_trial
 from small_sweeps import results, sweep, trial_folders, write_sweep
 

@@ -255,7 +255,7 @@ def _download(arguments: argparse.Namespace) -> int:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    from .sweep import Options, sweep
+    from .sweep.program import Options, sweep
 
     given = {name: getattr(arguments, name) for name in Options._fields}
     return sweep(arguments.file, Options(**given), arguments.overrides)

@@ -42,7 +42,7 @@ class Curve(NamedTuple):
     index: int
     name: str
     points: list[CurvePoint]
-    paper: list[tuple[int, float, str]] = []  # place, AP, what it is
+    paper: Sequence[tuple[int, float, str]] = ()  # place, AP, what it is
 
 
 class Mark(NamedTuple):
@@ -73,12 +73,17 @@ def curves(lines: Sequence[Curve], shots: Sequence[str], width: int, height: int
     ``large`` figures name their lines at the right end and show the interval over images as thin bars.
     """
     names = max((len(c.name) for c in lines), default=0) if large and width > 500 else 0
-    left, right, top, bottom = 44.0, width - 14.0 - min(190.0, names * CHARACTER * 1.08), 12.0, height - 42.0
+    left, right, top, bottom = (
+        44.0,
+        width - 14.0 - (min(190.0, 14 + names * 7.4) if names else 0.0),
+        12.0,
+        height - 42.0,
+    )
     marks = percent_ticks([y for c in lines for y in _heights(c, large)], 6 if large else 4)
 
     def place(x: float, y: float) -> Point:
         inner = (right - left - 28) / max(1, len(shots) - 1)
-        share = (y - marks[0]) / (marks[-1] - marks[0])
+        share = min(1.0, max(0.0, (y - marks[0]) / (marks[-1] - marks[0])))  # a spread may leave 0 to 100
         return (left + 14 + x * inner if len(shots) > 1 else (left + right) / 2), bottom - share * (bottom - top)
 
     body = [line((left, place(0, t)[1]), (right, place(0, t)[1]), "grid") for t in marks]
@@ -213,18 +218,22 @@ def _marks(row: Row, middle: float, each: float, place: Callable[[float], float]
     body = []
     for mark in row.marks:
         y = middle + (series.index(mark.index) - (len(series) - 1) / 2) * gap
+        if mark.kind == "trial":  # many of a kind: scattered over the row
+            y += ((0.618 * len(body)) % 1 - 0.5) * (each - 14)
         own = []
         if mark.low is not None and mark.high is not None:
             own.append(line((place(mark.low), y), (place(mark.high), y), "whisker"))
-        own.append(marker(mark.index, (place(mark.x), y), 4.2, mark.kind, mark.title))
+        size = 2.8 if mark.kind == "trial" and len(row.marks) > 24 else 4.2
+        own.append(marker(mark.index, (place(mark.x), y), size, mark.kind, mark.title))
         body.append(group(mark.index, own))
     return body
 
 
-def plane(ways: Sequence[Way], width: int, height: int, label: str, across: str, up: str) -> str:
+def plane(ways: Sequence[Way], width: int, label: str, across: str, up: str) -> str:
     """AP over AP: each way begins with a hollow sign and ends with a full one."""
     xs = percent_ticks([x for way in ways for x, _, _ in way.points], 4)
     ys = percent_ticks([y for way in ways for _, y, _ in way.points], 5)
+    height = 0.85 * width
     left, right, top, bottom = 44.0, width - 14.0, 12.0, height - 42.0
 
     def place(x: float, y: float) -> Point:

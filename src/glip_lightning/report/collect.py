@@ -5,130 +5,20 @@ equal for numbers to stand beside each other (detector, weights, prompts, split,
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import yaml
 
-from .paper import ORDER, official_task
-
-State = Literal["finished", "failed", "missing", "repeated"]
-Shots = int | str
+from .paper import official_task
+from .runs import SETTINGS, Collection, Line, Point, Run, Shots, State, get, percent
 
 PLAIN_AXES = ("task", "shots", "seed", "tuning")
 IGNORED = ("seed_everything", "run", "ckpt_path", "weights_only", "features", "data.task", "data.shots", "data.seed")
 """Keys of a recipe that are axes already or change no result; so do those of :data:`IGNORED_PARTS`."""
 IGNORED_PARTS = ("trainer.logger", "trainer.devices", "trainer.default_root_dir", "trainer.enable_", "data.workers")
-SETTINGS = {"model.detector": "detector", "model.weights": "weights", "data.prompts": "prompts"}
-PRETTY = {
-    "FullTuning": "full",
-    "LinearProbe": "linear",
-    "PromptTuning": "prompt",
-    "LanguageTuning": "language",
-    "PartialTuning": "partial",
-    "LoRATuning": "LoRA",
-}
-
-
-class Line(NamedTuple):
-    """What is compared: a tuning and what else must agree. ``split`` is the one that was measured."""
-
-    tuning: str  # as the sweep names it, or its class
-    settings: tuple[tuple[str, str], ...]  # detector, weights, prompts, split, further axes
-
-    def get(self, name: str) -> str | None:
-        return dict(self.settings).get(name)
-
-
-class Point(NamedTuple):
-    task: str
-    line: Line
-    shots: Shots
-    seed: Any
-
-
-@dataclass(frozen=True)
-class Run:
-    """A trial of a sweep or a run of its own; ``result`` is its ``result.json`` if it finished."""
-
-    id: str
-    folder: Path
-    state: State
-    points: tuple[Point, ...]
-    recipe: Mapping[str, Any]
-    result: Mapping[str, Any] | None = None
-    error: str = ""  # why there is no result
-
-    @property
-    def metrics(self) -> Mapping[str, Any]:
-        """Those of the test split, of the validation split where there is no other."""
-        metrics = (self.result or {}).get("metrics") or {}
-        return metrics.get("test") or metrics.get("val") or {}
-
-    @property
-    def ap(self) -> float | None:
-        """From 0 to 1; None if nothing is finished or no box was there to be found."""
-        return number(self.metrics.get("AP")) if self.state == "finished" else None
-
-    @property
-    def kind(self) -> str | None:
-        """Class name of the tuning; None where nothing is tuned."""
-        tuning = _get(self.recipe, "model.tuning")
-        return str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else None
-
-    @property
-    def log(self) -> Path | None:
-        return next((path for path in (self.folder / "trial.log",) if path.is_file()), None)
-
-
-class Collection(NamedTuple):
-    name: str
-    folder: Path
-    axes: dict[str, list[Any]]  # of a sweep; empty otherwise
-    runs: list[Run]
-
-    @property
-    def points(self) -> list[tuple[Point, Run]]:
-        return [(point, run) for run in self.runs if run.state != "repeated" for point in run.points]
-
-    @property
-    def tasks(self) -> list[str]:
-        """Those of ODinW-13 in the order of the paper, then the others as they come."""
-        found = list(dict.fromkeys(point.task for point, _ in self.points))
-        return [*(task for task in ORDER if task in found), *(task for task in found if task not in ORDER)]
-
-    @property
-    def shots(self) -> list[Shots]:
-        """Numbers in order, ``all`` last."""
-        return sorted({p.shots for p, _ in self.points}, key=lambda k: (isinstance(k, str), k))
-
-    @property
-    def lines(self) -> list[Line]:
-        return list(dict.fromkeys(point.line for point, _ in self.points))
-
-    def kind(self, line: Line) -> str:
-        """Class name of the line's tuning; its label where only zero-shot runs are known."""
-        kinds = (run.kind for point, run in self.points if point.line == line and run.kind)
-        return next(kinds, line.tuning)
-
-    def names(self) -> dict[Line, str]:
-        """Each line's tuning, and those of its settings in which lines differ."""
-        lines = self.lines
-        keys = dict.fromkeys(key for line in lines for key, _ in line.settings)
-        varied = [key for key in keys if len({line.get(key) for line in lines}) > 1]
-        return {line: _name(line, varied) for line in lines}
-
-
-def _name(line: Line, varied: Sequence[str]) -> str:
-    parts = [PRETTY.get(line.tuning, line.tuning)]
-    for key in varied:
-        value = line.get(key)
-        if value is not None:
-            short = key.removeprefix("init_args.").split(".")[-1]
-            parts.append(value if key in (*SETTINGS.values(), "split") else f"{short} {value}")
-    return ", ".join(parts)
 
 
 def collect(folder: Path) -> Collection:
@@ -182,10 +72,10 @@ def _plain(place: Path) -> Run:
     try:
         recipe = recipe or yaml.safe_load((place / "recipe.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as problem:
-        state, error = "failed", error or f"{place / 'recipe.yaml'}: {problem}"
+        state, error = "failed", error or f"recipe.yaml: {problem}"
     recipe = recipe if isinstance(recipe, Mapping) else {}
-    data = _get(recipe, "data.init_args") or {}
-    tuning = _get(recipe, "model.tuning")
+    data = get(recipe, "data.init_args") or {}
+    tuning = get(recipe, "model.tuning")
     label = str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else "FullTuning"
     shots = _shots(data.get("shots", "all"))
     known = (result or {}).get("data") or {}
@@ -205,13 +95,13 @@ def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
             _check(result)
             return "finished", result, ""
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            return "failed", None, f"{path}: cannot be read: {error}"
+            return "failed", None, f"{path.name}: cannot be read: {error}"
     if (place / "failed.json").is_file():
         try:
             content = json.loads((place / "failed.json").read_text(encoding="utf-8"))
             return "failed", None, str(content["error"])
         except (OSError, ValueError, TypeError, KeyError) as error:
-            return "failed", None, f"{place / 'failed.json'}: cannot be read: {error}"
+            return "failed", None, f"failed.json: cannot be read: {error}"
     return "missing", None, "not finished" if _is_run(place) else "not started"
 
 
@@ -219,9 +109,9 @@ def _check(result: Any) -> None:
     if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
         raise ValueError("it has no metrics")
     for split, metrics in result["metrics"].items():
-        ap = number((metrics or {}).get("AP"))
-        if ap is not None and not 0 <= ap <= 1:
-            raise ValueError(f"AP of {split} is {ap:g}, not from 0 to 1")
+        ap = (metrics or {}).get("AP")
+        if ap is not None and ap == ap and percent(ap) is None:  # nan, as null, is an AP without a box to find
+            raise ValueError(f"AP of {split} is {ap!r}, not from 0 to 1")
     if not any(result["metrics"].values()):
         raise ValueError("nothing was evaluated")
 
@@ -229,9 +119,9 @@ def _check(result: Any) -> None:
 def _settings(recipe: Mapping[str, Any], result: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
     """Detector, weights, prompts and, of a finished run, the split that was measured."""
     found = {
-        "detector": _get(recipe, "model.detector") or (result or {}).get("detector"),
-        "weights": _get(recipe, "model.weights") or (result or {}).get("weights"),
-        "prompts": _get(recipe, "data.init_args.prompts"),
+        "detector": get(recipe, "model.detector") or (result or {}).get("detector"),
+        "weights": get(recipe, "model.weights") or (result or {}).get("weights"),
+        "prompts": get(recipe, "data.init_args.prompts"),
         "split": ("test" if result["metrics"].get("test") else "val") if result else None,
     }
     return tuple((key, _text(value)) for key, value in found.items() if value is not None)
@@ -311,7 +201,7 @@ def _seed(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
 
 def _task(recipe: Mapping[str, Any], label: str) -> str:
     """The short official name if the data are ODinW's, else the label."""
-    source = str(_get(recipe, "data.class_path") or "")
+    source = str(get(recipe, "data.class_path") or "")
     return official_task(label) or label if source.split(".")[-1] == "ODinW" else label
 
 
@@ -321,26 +211,3 @@ def _shots(value: Any) -> Shots:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _get(recipe: Any, key: str) -> Any:
-    for part in key.split("."):
-        recipe = recipe.get(part) if isinstance(recipe, Mapping) else None
-    return recipe
-
-
-def number(value: Any) -> float | None:
-    """A finite number, None for all else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    value = float(value) if abs(value) < 1e300 else float("inf")
-    return value if value - value == 0 else None
-
-
-def trainable(run: Run) -> float | None:
-    """Parameters that were trained; 0 where nothing was."""
-    groups = (run.result or {}).get("groups")
-    if not isinstance(groups, Iterable):
-        return None
-    counts = [number(group.get("parameters")) for group in groups if isinstance(group, Mapping)]
-    return sum(count for count in counts if count is not None)

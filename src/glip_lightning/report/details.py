@@ -12,14 +12,19 @@ import numpy as np
 from PIL import Image
 
 from .charts import Mark, Row, dots
-from .collect import Line, Run, Shots, number, trainable
 from .html import Td, figure, paragraph, section, table
+from .runs import Line, Run, Shots, number, part, percent, trainable
 from .sections import legend
-from .view import MISSING, View, gigabytes, inside, millions, seconds, shots_name, task_name
+from .view import MISSING, View, gigabytes, inside, millions, of_shots, seconds, shots_name, task_name
 
 PICTURE_SIDE, PICTURE_QUALITY = 480, 80
 PICTURES_BYTES = 3_000_000  # of all pictures together, before base64 makes a third more of them
 PER_TASK = 4
+STRIPS = (
+    ("Time of a trial", "minutes", "seconds", 60),
+    ("Peak memory", "GB", "memory", 1e9),
+    ("Trained parameters", "parameters", "trainable", 1),
+)
 
 
 def classes(view: View) -> str:
@@ -34,14 +39,14 @@ def classes(view: View) -> str:
         if len(rows) < 2:
             single.append(task_name(task))
             continue
-        title = f"{task_name(task)}, {shots_name(shots[-1])} shots"
-        panels.append(figure(title, dots(rows, 360, f"AP of each class, {title}", "AP (%)", [0, 100])))
+        title = f"{task_name(task)}, {of_shots(shots[-1])}"
+        panels.append(figure(title, dots(rows, 320, f"AP of each class, {title}", "AP (%)", [0, 100])))
     if not panels:
         return ""
     text = "Mean and sample standard deviation over seeds, at the most shots that were measured."
     if single:
         text += f" Left out, as they have one class: {', '.join(single)}."
-    grid = f'<div class="tall">{"".join(panels)}</div>'
+    grid = f'<div class="columns">{"".join(panels)}</div>'
     return section("classes", "AP of each class", paragraph(text, "note"), legend(view), grid)
 
 
@@ -53,8 +58,8 @@ def _class_rows(view: View, shots: Shots, task: str) -> list[Row]:
         for run in runs:
             known = run.metrics.get("AP_class")
             for name, ap in known.items() if isinstance(known, dict) else ():
-                if (value := number(ap)) is not None:
-                    values.setdefault(str(name), []).append(100 * value)
+                if (value := percent(ap)) is not None:
+                    values.setdefault(str(name), []).append(value)
         for name, aps in values.items():
             mean, std = float(np.mean(aps)), float(np.std(aps, ddof=1)) if len(aps) > 1 else None
             title = f"{name}, {view.names[line]}: {mean:.1f}" + (f" ± {std:.1f}" if std is not None else "")
@@ -78,10 +83,10 @@ def pictures(view: View) -> str:
             size += len(content)
             data = base64.b64encode(content).decode()
             alt = escape(f"{task_name(task)}: detections on {paths[place].stem}")
-            shown[task].append(f'<img src="data:image/jpeg;base64,{data}" alt="{alt}" loading="lazy">')
+            shown[task].append(f'<img src="data:image/jpeg;base64,{data}" alt="{alt}">')
     blocks = [
-        f"<h3>{escape(task_name(task))}</h3>{paragraph(_of_run(view, chosen[task], task), 'note')}"
-        f'<div class="shots">{"".join(images)}</div>'
+        f"<div><h3>{escape(task_name(task))}</h3>{paragraph(_of_run(view, chosen[task], task), 'note')}"
+        f'<div class="shots">{"".join(images)}</div></div>'
         for task, images in shown.items()
         if images
     ]
@@ -89,7 +94,7 @@ def pictures(view: View) -> str:
         return ""
     text = "Of the trial with the highest test AP of each task: detections from score 0.5 on, true boxes white."
     text += f" {left} more did not fit or could not be read." if left else ""
-    return section("pictures", "Pictures", paragraph(text, "note"), *blocks)
+    return section("pictures", "Pictures", paragraph(text, "note"), f'<div class="pair">{"".join(blocks)}</div>')
 
 
 def _best_run(view: View, task: str) -> Run | None:
@@ -102,7 +107,7 @@ def _best_run(view: View, task: str) -> Run | None:
 def _of_run(view: View, run: Run, task: str) -> str:
     point = next(point for point in run.points if point.task == task)
     place = inside(view.collection.folder, run.folder)
-    return f"{view.names[point.line]}, {shots_name(point.shots)} shots, AP {100 * (run.ap or 0):.1f}; {place}"
+    return f"{view.names[point.line]}, {of_shots(point.shots)}, AP {100 * (run.ap or 0):.1f}; {place}"
 
 
 def _shrunk(path: Path) -> bytes | None:
@@ -119,15 +124,11 @@ def _shrunk(path: Path) -> bytes | None:
 
 def cost(view: View) -> str:
     """Time, memory and trained parameters of every trial."""
-    strips = [
-        (figure(title, dots(rows, 360, title, axis, log=True)))
-        for title, axis, key in (
-            ("Time of a trial", "seconds", "seconds"),
-            ("Peak memory", "bytes", "memory"),
-            ("Trained parameters", "parameters", "trainable"),
-        )
-        if any(row.marks for row in (rows := [_strip(view, line, key) for line in view.lines]))
-    ]
+    strips = []
+    for title, axis, name, unit in STRIPS:
+        strip = [_strip(view, line, name, unit) for line in view.lines]
+        if any(row.marks for row in strip):
+            strips.append(figure(title, dots(strip, 320, title, axis, log=True)))
     rows = [_cost_row(view, line) for line in view.lines]
     head = ["tuning", "trials", "median time", "longest", "in all", "peak memory", "trained", "of"]
     text = (
@@ -142,7 +143,7 @@ def cost(view: View) -> str:
 def costs_of(run: Run) -> dict[str, float | None]:
     """``seconds``, ``memory`` and ``trainable`` of a run."""
     result = run.result or {}
-    memory = result.get("memory") if isinstance(result.get("memory"), dict) else {}
+    memory = part(result, "memory")
     peak = number(memory.get("device_peak")) or number(memory.get("process_peak"))
     return {"seconds": number(result.get("seconds")), "memory": peak, "trainable": trainable(run)}
 
@@ -152,21 +153,21 @@ def _trained(view: View, line: Line) -> list[tuple[Shots, Run]]:
     return [(shots, run) for shots, run in found.values() if run.state == "finished"]
 
 
-def _strip(view: View, line: Line, key: str) -> Row:
+def _strip(view: View, line: Line, key: str, unit: float) -> Row:
     index, marks = view.lines.index(line), []
     written = {"seconds": seconds, "memory": gigabytes, "trainable": millions}[key]
     for shots, run in _trained(view, line):
-        if value := costs_of(run)[key]:
-            title = f"{run.points[0].task}, {shots_name(shots)} shots: {written(value)}"
-            marks.append(Mark(index, value, None, None, title, "trial"))
+        value = costs_of(run)[key]
+        if value and not (key == "trainable" and value / unit in {mark.x for mark in marks}):  # equal for most trials
+            title = f"{run.points[0].task}, {of_shots(shots)}: {written(value)}"
+            marks.append(Mark(index, value / unit, None, None, title, "trial"))
     return Row(view.names[line], marks)
 
 
 def _cost_row(view: View, line: Line) -> list[Td | str]:
     runs = [run for _, run in _trained(view, line)]
-    known = {
-        key: [v for run in runs if (v := costs_of(run)[key]) is not None] for key in ("seconds", "memory", "trainable")
-    }
+    costs = [costs_of(run) for run in runs]
+    known = {key: [v for each in costs if (v := each[key]) is not None] for _, _, key, _ in STRIPS}
     times = known["seconds"]
     totals = [v for run in runs if (v := number((run.result or {}).get("parameters"))) is not None]
     return [
@@ -210,7 +211,7 @@ def undone(view: View) -> str:
         point = run.points[0]
         log = inside(view.collection.folder, run.log) if run.log else MISSING
         state = Td(run.state, kind="left bad" if run.state == "failed" else "left soft")
-        name = f"{point.task}, {view.names[point.line]}, {shots_name(point.shots)} shots, seed {point.seed}"
+        name = f"{point.task}, {view.names[point.line]}, {of_shots(point.shots)}, seed {point.seed}"
         rows.append([run.id, state, Td(name, kind="left"), Td(run.error, kind="wrap"), Td(log, kind="wrap")])
     if not rows:
         return section("undone", "Failed and missing trials", paragraph("None."))
@@ -232,11 +233,9 @@ def repeat(view: View) -> str:
     recipe = inside(Path.cwd(), (done[0] if done else view.collection.runs[0]).folder / "recipe.yaml")
     lines = [f"glip report {place}", f"glip fit --config {recipe}"]
     said = [
-        f"Every trial's recipe.yaml is complete: glip fit --config repeats it. Commits: {', '.join(commits) or MISSING}."
+        "The recipe.yaml of every trial is complete: glip fit --config repeats it.",
+        f"Commits: {', '.join(commits) or MISSING}. Devices: {', '.join(devices) or MISSING}.",
     ]
-    said.append(
-        f"Devices: {', '.join(devices) or MISSING}. " + (f"{len(sets)} sets of versions." if len(sets) > 1 else "")
-    )
     listed = "".join(f'<p class="note">{escape(each)}</p>' for each in sets)
     body = f"<pre><code>{escape(chr(10).join(lines))}</code></pre>" + "".join(map(paragraph, said)) + listed
     return section("repeat", "To repeat it", body)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 
 COLOURS = 7
-DASHES = ("", "7 3", "2 3", "9 3 2 3")
+DASHES = ("", "8 4", "9 3 2 3", "4 3")
 Point = tuple[float, float]
 
 
@@ -64,11 +64,8 @@ def marker(index: int, at: Point, size: float = 4.5, kind: str = "mark", title: 
 
 
 def _star(points: int, inner: float) -> list[Point]:
-    turns = [math.pi * (i / points - 0.5) for i in range(2 * points)]
-    return [
-        ((inner if i % 2 else 1.35) * math.cos(a), (inner if i % 2 else 1.35) * math.sin(a))
-        for i, a in enumerate(turns)
-    ]
+    turns = [(math.pi * (i / points - 0.5), inner if i % 2 else 1.35) for i in range(2 * points)]
+    return [(r * math.cos(a), r * math.sin(a)) for a, r in turns]
 
 
 _SHAPES: dict[int, list[Point]] = {
@@ -85,7 +82,7 @@ def key(index: int, name: str) -> str:
     """A line of a legend as HTML: the series' line and marker beside its name."""
     dash = dash_of(index)
     sign = group(index, [path([(1, 8), (29, 8)], "curve", dash), marker(index, (15, 8))])
-    return f'<span class="key"><svg viewBox="0 0 30 16" width="30" height="16" aria-hidden="true">{sign}</svg>{escape(name)}</span>'
+    return f'<span class="key"><svg viewBox="0 0 30 16" aria-hidden="true">{sign}</svg>{escape(name)}</span>'
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:

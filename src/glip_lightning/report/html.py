@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Td(NamedTuple):
-    """A cell of a table; ``small`` stands below, ``title`` appears when the pointer rests on it."""
+    """A cell of a table; the lines of ``small`` stand below, ``title`` appears when the pointer rests on it."""
 
     text: str
     small: str = ""
@@ -21,7 +21,7 @@ def td(cell: Td | str, header: bool = False) -> str:
     kind = f' class="{cell.kind}"' if cell.kind else ""
     title = f' title="{escape(cell.title)}"' if cell.title else ""
     swatch = f'<span class="swatch s{cell.swatch % 7}"></span>' if cell.swatch is not None else ""
-    small = f"<small>{escape(cell.small)}</small>" if cell.small else ""
+    small = "".join(f"<small>{escape(each)}</small>" for each in cell.small.split("\n") if each)
     return f"<{name}{kind}{title}>{swatch}{escape(cell.text)}{small}</{name.split()[0]}>"
 
 
@@ -30,10 +30,10 @@ def table(
 ) -> str:
     """A table in a box of its own that scrolls. The first ``headers`` cells of a row name it; a block of rows begins
     at each of ``blocks``."""
-    top = "".join(
-        f'<th scope="col" class="{"left" if i < headers else ""}{" first" if i == 0 else ""}">{escape(name)}</th>'
-        for i, name in enumerate(head)
-    )
+    top = []
+    for i, name in enumerate(head):
+        kind = " ".join(word for word, on in (("left", i < headers or _is_left(rows, i)), ("first", i == 0)) if on)
+        top.append(f'<th scope="col" class="{kind}">{escape(name)}</th>')
     body = []
     for number, row in enumerate(rows):
         cells = [_first(cell) if i == 0 else cell for i, cell in enumerate(row)]
@@ -41,8 +41,13 @@ def table(
         body.append(f"<tr{kind}>" + "".join(td(cell, i < headers) for i, cell in enumerate(cells)) + "</tr>")
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}"><table>'
-        f"<thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        f"<thead><tr>{''.join(top)}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def _is_left(rows: Sequence[Sequence[Td | str]], column: int) -> bool:
+    cell = rows[0][column] if rows else ""
+    return isinstance(cell, Td) and any(kind in cell.kind.split() for kind in ("left", "wrap"))
 
 
 def _first(cell: Td | str) -> Td:

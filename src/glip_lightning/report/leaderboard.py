@@ -9,13 +9,13 @@ probabilities. No server has seen such a file yet.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..data.odinw import get_task, task_names
 from ..files import write_text
-from .collect import Line, Run, Shots, number, trainable
+from .runs import Line, Run, Shots, number, part, trainable
 from .view import View
 
 BACKBONE = "num_backbone_params"
@@ -77,9 +77,7 @@ def _entry(view: View, line: Line, shots: Shots, task: str) -> dict[str, Any] | 
 def _parameters(run: Run) -> dict[str, int | None]:
     """Counts of the whole and of its image encoder; null where the result does not say."""
     result = run.result or {}
-    parts = result.get("parts")
-    vision = parts.get("vision") if isinstance(parts, Mapping) else None
-    seen = number(vision.get("total")) if isinstance(vision, Mapping) else None
+    seen = number(part(part(result, "parts"), "vision").get("total"))
     total = number(result.get("parameters"))
     whole = None if total is None else int(total)
     return {"num_params": whole, "num_visual_params": None if seen is None else int(seen), BACKBONE: whole}

@@ -36,7 +36,8 @@ def page(view: View) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,">'  # else the browser would ask for one
         f"<title>{escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head><body>"
-        f"<header><h1>{escape(view.collection.name)}</h1><p class='soft'>{escape(swept(view))}</p><nav>{links}</nav></header>"
+        f"<header><h1>{escape(view.collection.name)}</h1><p class='soft'>{escape(swept(view))}</p>"
+        f"<nav>{links}</nav></header>"
         f"<main>{summary(view)}{body}</main>"
         f"<footer><p class='note'>glip report, glip-lightning {escape(__version__)}</p></footer></body></html>"
     )

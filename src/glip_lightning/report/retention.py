@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .charts import Mark, Row, Way, dots, plane
-from .collect import Line, Run, number
 from .html import Td, figure, paragraph, section, table
+from .runs import Line, Run, number, percent
 from .sections import legend
-from .view import MISSING, View, shots_name, signed, task_name
+from .view import MISSING, View, of_shots, signed, task_name
 
 
 def retention(view: View) -> str:
@@ -23,31 +23,29 @@ def retention(view: View) -> str:
     marks: dict[str, list[Mark]] = {}
     for run in runs:
         point, content = run.points[0], _content(run)
-        before, after = _percent(content.get("before")), _percent(content.get("after"))
+        before, after = percent(content.get("before")), percent(content.get("after"))
         if before is None or after is None:
             continue
-        name = f"{task_name(point.task)}, {shots_name(point.shots)} shots"
+        name = f"{task_name(point.task)}, {of_shots(point.shots)}"
+        seed = f", seed {point.seed}" if point.seed is not None else ""
         title = f"{name}, {view.names[point.line]}: {signed(after - before)} on {content.get('probe')}"
         marks.setdefault(name, []).append(Mark(view.lines.index(point.line), after - before, None, None, title))
-        rows.append(_row(view, point.line, name, run, before, after))
+        rows.append(_row(view, point.line, name + seed, run, before, after))
     text = (
         "AP on a probe that was not trained on, before and after tuning. Weights between (WiSE-FT): the alpha with the "
-        "highest sum of both APs; alpha 0 are the weights before, 1 those after."
+        "highest sum of probe AP and AP on the valid split of the task; alpha 0 are the weights before, 1 those after."
     )
-    head = ["tuning", "task", "probe", "before", "after", "lost", "task AP", "best alpha", "task AP there", "probe AP there"]
-    panel = figure("Change on the probe", dots([Row(k, v) for k, v in marks.items()], 360, "Change on the probe", "AP (points)", [-1, 1]))
-        grid = f'<div class="tall">{panel}{"".join(_planes(view, runs))}</div>'
-    return section("retention", "What is kept", paragraph(text, "note"), legend(view), table(head, rows, "Retention"), grid)
+    head = ["tuning", "task", "probe", "before", "after", "change", "test AP", "best alpha", "valid AP", "probe AP"]
+    changes = dots([Row(k, v) for k, v in marks.items()], 320, "Change on the probe", "AP (points)", [-1, 1])
+    panel = figure("Change on the probe", changes)
+    grid = f'<div class="tall">{panel}{"".join(_planes(view, runs))}</div>'
+    numbers = table(head, rows, "What is kept")
+    return section("retention", "What is kept", paragraph(text, "note"), legend(view), numbers, grid)
 
 
 def _content(run: Run) -> dict[str, Any]:
     content = (run.result or {}).get("retention")
     return content if isinstance(content, dict) else {}
-
-
-def _percent(value: Any) -> float | None:
-    found = number(value)
-    return None if found is None else 100 * found
 
 
 def _steps(run: Run) -> list[tuple[float, float, float]]:
@@ -56,7 +54,7 @@ def _steps(run: Run) -> list[tuple[float, float, float]]:
     found = []
     for step in steps if isinstance(steps, list) else ():
         if isinstance(step, dict):
-            alpha, own, probe = number(step.get("alpha")), _percent(step.get("AP")), _percent(step.get("probe_AP"))
+            alpha, own, probe = number(step.get("alpha")), percent(step.get("AP")), percent(step.get("probe_AP"))
             if alpha is not None and own is not None and probe is not None:
                 found.append((alpha, own, probe))
     return sorted(found)
@@ -83,9 +81,11 @@ def _planes(view: View, runs: Sequence[Run]) -> list[str]:
     for run in runs:
         line, name = run.points[0].line, task_name(run.points[0].task)
         if steps := _steps(run):
-            points = [(probe, own, f"alpha {alpha:g}: {name} {own:.1f}, probe {probe:.1f}") for alpha, own, probe in steps]
+            points = [(probe, own, f"alpha {a:g}: {name} {own:.1f}, probe {probe:.1f}") for a, own, probe in steps]
             tasks.setdefault(name, []).append(Way(view.lines.index(line), points))
     return [
-        figure(f"{name}, from before to after", plane(ways, 360, 300, f"Probe and {name}", "probe AP (%)", "task AP (%)"))
+        figure(
+            f"{name}, from before to after", plane(ways, 320, f"Probe and {name}", "probe AP (%)", "AP on valid (%)")
+        )
         for name, ways in tasks.items()
     ]

@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .charts import Curve, CurvePoint, Mark, Row, curves, dots
-from .collect import Line, Shots
 from .figures import key
 from .html import Td, figure, paragraph, section, table
+from .runs import Line, Run, Shots, number
 from .statistics import Group, Stat
 from .view import (
     MISSING,
     View,
     bounds,
     lacking,
+    of_shots,
     seconds,
     seeds_of,
     shots_name,
@@ -22,13 +23,13 @@ from .view import (
     task_name,
 )
 
-SPREAD = "± is the sample standard deviation (n - 1) over seeds; [ ] holds 95 % of the AP of redrawn test images."
+SPREAD = "± is the sample standard deviation (n - 1) over seeds; brackets hold 95 % of the AP of redrawn test images."
 
 
 def summary(view: View) -> str:
     runs = view.collection.runs
     states = Counter(run.state for run in runs)
-    spent = sum((run.result or {}).get("seconds") or 0.0 for run in runs)
+    spent = sum(number((run.result or {}).get("seconds")) or 0.0 for run in runs)
     tiles = [(len(runs), "trials"), (states["finished"], "finished")]
     tiles += [(states[s], s) for s in ("failed", "missing", "repeated") if states[s] or s == "failed"]
     body = "".join(
@@ -36,7 +37,7 @@ def summary(view: View) -> str:
         for n, name in tiles
     )
     time = f'<div class="tile"><b>{seconds(spent)}</b><span>of training and measuring</span></div>'
-    return f'<div class="tiles">{body}{time}</div>' + _best(view)
+    return section("summary", "Summary", f'<div class="tiles">{body}{time}</div>', _best(view))
 
 
 def _best(view: View) -> str:
@@ -49,7 +50,8 @@ def _best(view: View) -> str:
             continue
         mean, line = max(known, key=lambda pair: pair[0].stat.mean)
         name = Td("every tuning begins here", kind="left") if shots == 0 else _line_cell(view, line)
-        rows.append([shots_name(shots), name, spread(mean.stat), bounds(mean.stat) or MISSING])
+        value = Td(spread(mean.stat), _fewer(view, shots, mean.stat))
+        rows.append([shots_name(shots), name, value, bounds(mean.stat) or MISSING])
     head = ["shots", "best", f"{_headline(view)} AP (%)", "95 % over images"]
     return "<h3>Best for each number of shots</h3>" + table(head, rows, "Best for each number of shots")
 
@@ -62,8 +64,9 @@ def _line_cell(view: View, line: Line) -> Td:
     return Td(view.names[line], kind="left", swatch=view.lines.index(line))
 
 
-def legend(view: View) -> str:
-    keys = "".join(key(i, view.names[line]) for i, line in enumerate(view.lines))
+def legend(view: View, lines: Sequence[Line] | None = None) -> str:
+    shown = view.lines if lines is None else lines
+    keys = "".join(key(view.lines.index(line), view.names[line]) for line in shown)
     return f'<div class="keys">{keys}</div>'
 
 
@@ -92,7 +95,7 @@ def efficiency(view: View) -> str:
         "Thick pale bars: 95 % of the AP of redrawn test images. Hollow: tasks are missing, so it joins no line."
     )
     if view.has_paper:
-        text += " Hollow diamonds on dots: the GLIP paper."
+        text += " Hollow diamonds on dotted lines: the GLIP paper."
     every = f'<h3>Every task</h3><div class="grid">{"".join(small)}</div>' if small else ""
     return section(
         "curves",
@@ -107,7 +110,7 @@ def efficiency(view: View) -> str:
 def _curve(view: View, index: int, line: Line, group: Group) -> Curve:
     points, paper = [], []
     for x, shots in enumerate(view.cells.shots):
-        name = f"{view.names[line]}, {shots_name(shots)} shots"
+        name = f"{view.names[line]}, {of_shots(shots)}"
         if mean := view.cells.mean(line, shots, group):
             stat = mean.stat
             said = [f"{name}: {spread(stat)}", seeds_of(stat) if mean.whole else lacking(mean, group), bounds(stat)]
@@ -131,7 +134,8 @@ def paper_layout(view: View) -> str:
                 means = [_mean_cell(view, line, shots, group, best) for group in view.groups]
                 cells = [_cell(view, line, shots, task, best) for task in view.cells.tasks]
                 rows.append([_line_cell(view, line), shots_name(shots), *means, *cells])
-    text = f"Test AP in percent, mean over seeds. {SPREAD} Underlined: the highest of its shots."
+    text = f"Test AP in percent; mean of n = {_seeds(view)} seeds unless said otherwise. {SPREAD} "
+    text += "Bold: the highest of its shots. In parentheses: tasks are missing, do not compare."
     if split := _odd_splits(view):
         text += f" {split}"
     return section("table", "All numbers", paragraph(text, "note"), table(head, rows, "All numbers", 2, blocks))
@@ -140,6 +144,15 @@ def paper_layout(view: View) -> str:
 def _odd_splits(view: View) -> str:
     splits = {line.get("split") for line in view.lines}
     return "Measured on validation images: there is no test split." if splits == {"val"} else ""
+
+
+def _seeds(view: View) -> int:
+    return len({point.seed for point, _ in view.collection.points if point.shots != 0}) or 1
+
+
+def _fewer(view: View, shots: Shots, stat: Stat) -> str:
+    """The number of seeds where it is not that of the others."""
+    return f"n = {stat.n}" if shots != 0 and stat.n < _seeds(view) else ""
 
 
 Best = dict[tuple[Shots, str], float]
@@ -167,7 +180,8 @@ def _mean_cell(view: View, line: Line, shots: Shots, group: Group, best: Best) -
         names = ", ".join(map(task_name, mean.tasks))
         return Td(f"({mean.stat.mean:.1f})", lacking(mean, group), "mean soft", f"mean of {names}")
     kind = "mean best" if best.get((shots, group.name)) == mean.stat.mean else "mean"
-    return Td(spread(mean.stat), bounds(mean.stat), kind, seeds_of(mean.stat))
+    below = f"{bounds(mean.stat)}\n{_fewer(view, shots, mean.stat)}"
+    return Td(spread(mean.stat), below, kind, seeds_of(mean.stat))
 
 
 def _cell(view: View, line: Line, shots: Shots, task: str, best: Best) -> Td:
@@ -178,11 +192,10 @@ def _cell(view: View, line: Line, shots: Shots, task: str, best: Best) -> Td:
     if stat is None:
         return Td(undone or MISSING, kind="bad" if "failed" in undone else "soft", title=_why(cell.open))
     kind = "best" if best.get((shots, task)) == stat.mean else ""
-    below = " ".join(part for part in (bounds(stat), f"({undone})" if undone else "") if part)
-    return Td(spread(stat), below, kind, seeds_of(stat))
+    return Td(spread(stat), f"{bounds(stat)}\n{undone}", kind, seeds_of(stat))
 
 
-def _why(runs: Sequence) -> str:
+def _why(runs: Sequence[Run]) -> str:
     return "; ".join(run.error for run in runs if run.error)[:300]
 
 
@@ -196,18 +209,21 @@ def against_paper(view: View) -> str:
         return section("paper", "Difference to the paper", paragraph(text))
     head = ["tuning", "shots", *(g.short for g in view.groups), *map(task_name, view.cells.tasks)]
     rows: list[list[Td | str]] = []
+    blocks = []
     for line in view.lines:
+        blocks.append(len(rows))
         for shots in view.cells.shots:
             means = [_paper_mean(view, line, shots, group) for group in view.groups]
             cells = [_paper_cell(view, line, shots, task) for task in view.cells.tasks]
             if any(cell.text != MISSING for cell in [*means, *cells]):
                 rows.append([_line_cell(view, line), shots_name(shots), *means, *cells])
     text = (
-        "Ours minus the paper's cell of the same model, tuning and shots, in points of AP; below it the paper's number. "
-        "Its means are computed from its cells, because the printed ones hold small errors. Its released weights, "
-        "splits and images of few shots need not be the paper's."
+        "Ours minus the paper's cell of the same model, tuning and shots, in points of AP; below it the paper's "
+        "number. Its means are computed from its cells, because the printed ones hold small errors. Its weights, "
+        "splits and images of few shots need not be the released ones."
     )
-    return section("paper", "Difference to the paper", paragraph(text, "note"), table(head, rows, "Difference", 2))
+    numbers = table(head, rows, "Difference to the paper", 2, blocks)
+    return section("paper", "Difference to the paper", paragraph(text, "note"), numbers)
 
 
 def _paper_mean(view: View, line: Line, shots: Shots, group: Group) -> Td:
@@ -238,39 +254,41 @@ def tunings(view: View) -> str:
     """Each tuning minus full tuning."""
     pairs = partners(view)
     known = [k for k in view.cells.shots if k != 0]
-    groups = [*view.groups]
     rows: list[list[Td | str]] = []
-    panels = []
-    for shots in known:
-        marks = [_difference_row(view, pairs, shots, task_name(task), [task]) for task in view.cells.tasks]
-        marks += [_difference_row(view, pairs, shots, g.short, g.tasks)._replace(strong=True) for g in groups]
-        if any(row.marks for row in marks):
-            title = f"{shots_name(shots)} shots" if shots != 1 else "1 shot"
-            panels.append(
-                figure(title, dots(marks, 360, f"Differences at {title}", "difference in AP (points)", [-1, 1]))
-            )
     for line, base in pairs:
         name = Td(f"{view.names[line]} minus {view.names[base]}", kind="left", swatch=view.lines.index(line))
-        for group in groups or [view.headline]:
+        for group in view.groups or [view.headline]:
             stats = [view.cells.difference(line, base, shots, group.tasks) for shots in known]
             if any(stats):
                 rows.append([name, Td(group.short, kind="left"), *map(_difference_cell, stats)])
-    if not rows:
+    panels = _difference_panels(view, pairs, known)
+    if not panels:
         return ""
     text = (
         "Differences of the same seeds, which have the same training images, and of the same draws of test images. "
-        f"Right of zero: better than {view.names[pairs[0][1]]}. {SPREAD}"
+        f"Right of zero: better than {view.names[pairs[0][1]]}. {SPREAD} Coloured: zero is not between the brackets."
     )
-    head = ["tunings", "mean", *(shots_name(k) for k in known)]
-    grid = f'<div class="tall">{"".join(panels)}</div>'
-    return section(
-        "tunings",
-        "Tuning against tuning",
-        paragraph(text, "note"),
-        table(head, rows, "Differences", 2),
-        legend(view),
-        grid,
-    )
+    numbers = table(["tunings", "mean", *map(shots_name, known)], rows, "Differences", 2) if rows else ""
+    grid = f'{legend(view, [line for line, _ in pairs])}<div class="tall">{"".join(panels)}</div>'
+    return section("tunings", "Tuning against tuning", paragraph(text, "note"), numbers, grid)
+
+
+def _difference_panels(view: View, pairs: Sequence[tuple[Line, Line]], known: Sequence[Shots]) -> list[str]:
+    """One for each number of shots, all with the same axis."""
+    found: dict[Shots, list[Row]] = {}
+    for shots in known:
+        rows = [_difference_row(view, pairs, shots, task_name(task), [task]) for task in view.cells.tasks]
+        rows += [_difference_row(view, pairs, shots, g.short, g.tasks)._replace(strong=True) for g in view.groups]
+        if any(row.marks for row in rows):
+            found[shots] = rows
+    marks = [mark for rows in found.values() for row in rows for mark in row.marks]
+    scale = [-1.0, 1.0, *(x for mark in marks for x in (mark.x, mark.low, mark.high) if x is not None)]
+    panels = []
+    for shots, rows in found.items():
+        title = of_shots(shots)
+        picture = dots(rows, 320, f"Differences at {title}", "difference in AP (points)", scale)
+        panels.append(figure(title, picture))
+    return panels
 
 
 def _difference_row(

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .collect import Collection, Line, Run, Shots
 from .paper import LARGE, ORDER, paper_cells
+from .runs import Collection, Line, Run, Shots, percent
 
 Interval = tuple[float, float]
 
@@ -144,10 +144,8 @@ def draws_of(run: Run) -> np.ndarray | None:
     values = drawn.get("AP") if isinstance(drawn, Mapping) else None
     if not isinstance(values, list) or not values:
         return None
-    try:
-        return 100 * np.array([math.nan if x is None else float(x) for x in values])
-    except (TypeError, ValueError):
-        return None
+    known = [percent(x) for x in values]
+    return np.array([math.nan if x is None else x for x in known])
 
 
 def _ap(run: Run) -> float:

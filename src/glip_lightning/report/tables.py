@@ -5,8 +5,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .collect import Line, Run, Shots, number, trainable
 from .details import costs_of
+from .runs import Line, Run, Shots, number, part, trainable
 from .sections import partners
 from .statistics import Group, Stat
 from .view import MISSING, View, bounds, inside, lacking, seconds, shots_name, signed, signed_spread, spread, task_name
@@ -21,8 +21,7 @@ def trials_csv(view: View) -> str:
 
 def _trial(view: View, run: Run, keys: Sequence[str]) -> dict[str, Any]:
     point, result, metrics = run.points[0], run.result or {}, run.metrics
-    memory = result.get("memory") if isinstance(result.get("memory"), dict) else {}
-    drawn = metrics.get("bootstrap") if isinstance(metrics.get("bootstrap"), dict) else {}
+    memory, drawn = part(result, "memory"), part(metrics, "bootstrap")
     interval = drawn.get("interval95") or (None, None)
     return {
         "trial": run.id,
@@ -76,7 +75,9 @@ def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
     target = io.StringIO()
     writer = csv.DictWriter(target, list(names), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(found)
+    writer.writerows(
+        {name: " ".join(x.split()) if isinstance(x, str) else x for name, x in row.items()} for row in found
+    )
     return target.getvalue()
 
 

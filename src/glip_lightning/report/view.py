@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from .collect import Collection, Line, Shots
 from .paper import SHORT
+from .runs import Collection, Line, Shots
 from .statistics import Cells, Group, Mean, Stat, groups_of, headline
 
 MINUS, MISSING = "\N{MINUS SIGN}", "\N{EN DASH}"
@@ -45,6 +45,10 @@ def shots_name(shots: Shots) -> str:
     return str(shots)
 
 
+def of_shots(shots: Shots) -> str:
+    return "1 shot" if shots == 1 else f"{shots} shots"
+
+
 def spread(stat: Stat) -> str:
     """52.3 ± 1.2; without a spread where there is one seed."""
     return f"{stat.mean:.1f}" + (f" ± {stat.std:.1f}" if stat.std is not None else "")
@@ -52,7 +56,10 @@ def spread(stat: Stat) -> str:
 
 def bounds(stat: Stat) -> str:
     """The interval over images, empty if it is not known."""
-    return f"[{stat.interval[0]:.1f}, {stat.interval[1]:.1f}]" if stat.interval else ""
+    if stat.interval is None:
+        return ""
+    low, high = (f"{x:.1f}".replace("-0.0", "0.0").replace("-", MINUS) for x in stat.interval)
+    return f"[{low}, {high}]"
 
 
 def signed(value: float) -> str:

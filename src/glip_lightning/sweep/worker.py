@@ -22,14 +22,14 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from .callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME
+from ..callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME
+from ..files import write_text
+from ..logs import show_log
+from ..messages import WrongUsage, translate
+from ..recipe import run
+from ..resume import LAST
+from ..trial import TRIAL_NAME
 from .executors import Event, Job
-from .files import write_text
-from .logs import show_log
-from .messages import WrongUsage, translate
-from .recipe import run
-from .resume import LAST
-from .trial import TRIAL_NAME
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def _fresh(threads: int | None) -> None:
 def _as_found() -> Iterator[None]:
     """Whatever a trial sets for the whole process is set back."""
     environment, home, handlers = dict(os.environ), Path.cwd(), logging.root.handlers[:]
-    package = logging.getLogger(__package__)
+    package = logging.getLogger("glip_lightning")
     ours = package.handlers[:]
     settings = _torch_settings()
     logging.root.handlers[:] = []

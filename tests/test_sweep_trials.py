@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from glip_lightning.grid import read_grid
 from glip_lightning.messages import WrongUsage
-from glip_lightning.trials import Planned, identity, resolve, untrained
+from glip_lightning.sweep.grid import read_grid
+from glip_lightning.sweep.trials import Planned, identity, resolve, untrained
 from small_sweeps import write_sweep
 
 RECIPES = Path(__file__).parent.parent / "recipes"

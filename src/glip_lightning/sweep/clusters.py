@@ -8,8 +8,11 @@ from typing import Any
 
 import yaml
 
+from ..messages import WrongUsage
 from .executors import PAUSE, Event, Function, Job, Stop
-from .messages import WrongUsage
+
+GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
+"""Parameters that submitit has for every cluster."""
 
 
 class Ray:
@@ -83,16 +86,21 @@ class Slurm:
         except ModuleNotFoundError:
             raise WrongUsage("--executor submitit: not installed: pip install 'glip-lightning[slurm]'") from None
         try:
-            executor = submitit.SlurmExecutor(self.folder)
+            executor = submitit.AutoExecutor(self.folder, cluster="slurm")
         except RuntimeError:
             raise WrongUsage("--executor submitit: there is no srun on this machine; log in to one of SLURM") from None
         try:
-            executor.update_parameters(**self.parameters)
-        except ValueError as error:
-            raise WrongUsage(f"--slurm: {' '.join(str(error).split())}") from None
+            executor.update_parameters(**self._named())
+        except (ValueError, NameError, AssertionError) as error:
+            said = " ".join(str(error).split()).split(" Valid arguments")[0]  # which it lists with their types
+            raise WrongUsage(f"--slurm: {said} submitit's and sbatch's own names are known") from None
         submitted = executor.map_array(Requeued(function), jobs)
         for job, there in zip(jobs, submitted, strict=True):
             yield Event(job.id, "submitted", f"job {there.job_id}")
+
+    def _named(self) -> dict[str, Any]:
+        """As submitit tells its own parameters from those of SLURM alone."""
+        return {name if name in GENERAL else f"slurm_{name}": value for name, value in self.parameters.items()}
 
 
 class Requeued:

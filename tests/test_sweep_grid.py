@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from glip_lightning.data.odinw import get_task, task_names
-from glip_lightning.grid import read_grid, select
 from glip_lightning.messages import WrongUsage
+from glip_lightning.sweep.grid import read_grid, select
 
 RECIPE = {
     "model": {"tuning": {"class_path": "glip_lightning.tuning.FullTuning", "init_args": {"lr": 0.5, "freeze_at": -1}}},

@@ -9,18 +9,18 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-from . import __version__
-from .batching import plan
-from .data.checks import check_splits
-from .data.findings import DataError, Findings
-from .data.index import Index
-from .datamodules import DetectionData
+from .. import __version__
+from ..batching import plan
+from ..data.checks import check_splits
+from ..data.findings import DataError, Findings
+from ..data.index import Index
+from ..datamodules import DetectionData
+from ..hub_files import OFFICIAL
+from ..messages import WrongUsage
+from ..models.config import VARIANTS
+from ..recipe import Resolved, resolver
+from ..trial import Axes, Trial
 from .grid import KEYS, Grid
-from .hub_files import OFFICIAL
-from .messages import WrongUsage
-from .models.config import VARIANTS
-from .recipe import Resolved, resolver
-from .trial import Axes, Trial
 
 LOOKS = ("trainer.logger", "trainer.default_root_dir", "trainer.enable_progress_bar", "data.workers")
 """Keys that change nothing of the result."""

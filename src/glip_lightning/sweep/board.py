@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from .callbacks import RECIPE_NAME, RESULT_NAME
+from ..callbacks import RECIPE_NAME, RESULT_NAME
+from ..trial import Axes
 from .executors import Event
 from .grid import label_text
-from .trial import Axes
 from .trials import Planned
 from .worker import FAILED_NAME
 

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple, cast
 
 import yaml
 
-from .data.odinw import Benchmark, get_task, task_names
-from .messages import WrongUsage, check_recipes, meant
-from .trial import Axes
+from ..data.odinw import Benchmark, get_task, task_names
+from ..messages import WrongUsage, check_recipes, meant
+from ..trial import Axes
 
 KEYS = {
     "task": ("data.task",),

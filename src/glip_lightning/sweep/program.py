@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import yaml
 from rich.progress import Progress
 
+from ..callbacks import RUNS
+from ..files import write_text
+from ..messages import WrongUsage
+from ..trial import TRIAL_NAME, Axes
 from .board import Board, console, look, name_of, show_plan, show_results
-from .callbacks import RUNS
 from .clusters import Ray, Slurm, slurm_parameters
 from .executors import Event, Executor, Job, Local, Stop, cores, visible_gpus
-from .files import write_text
 from .grid import Grid, read_grid, select
-from .messages import WrongUsage
-from .trial import TRIAL_NAME, Axes
 from .trials import Planned, resolve
 from .worker import FAILED_NAME, LOG_NAME, record_failure, run_trial
 
