@@ -72,7 +72,8 @@ def test_steps_follow_from_the_images(tmp_path: Path) -> None:
 
 def test_untrained_recipes_keep_what_evaluation_needs() -> None:
     recipe = yaml.safe_load((RECIPES / "nano.yaml").read_text())
-    content = untrained(recipe)
+    content = untrained(recipe | {"retention": {"class_path": "Retention"}})
+    assert content["retention"] is None
     assert content["data"]["init_args"]["test_size"] == recipe["data"]["init_args"]["test_size"]
     assert content["model"]["tuning"] is None
     assert recipe["model"]["tuning"] is not None

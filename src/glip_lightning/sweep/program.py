@@ -12,7 +12,7 @@ from rich.progress import Progress
 from ..callbacks import RUNS
 from ..files import write_text
 from ..messages import WrongUsage
-from ..trial import TRIAL_NAME, Axes
+from ..trial import Axes
 from .board import Board, console, look, name_of, show_plan, show_results
 from .clusters import Ray, Slurm, slurm_parameters
 from .executors import Event, Executor, Job, Local, Stop, cores, visible_gpus
@@ -94,9 +94,9 @@ def _write_sweep(folder: Path, grid: Grid, planned: Sequence[Planned]) -> None:
     content = {"name": grid.name, "axes": _labels(points), "trials": trials}
     for each in planned:
         place = folder / TRIALS / each.trial.id
-        if not (place / TRIAL_NAME).is_file() or not place.with_suffix(".yaml").is_file():
-            write_text(place.with_suffix(".yaml"), yaml.safe_dump(each.recipe, sort_keys=False, allow_unicode=True))
         each.trial.write(place)
+        if look(place).state != "finished":
+            write_text(place.with_suffix(".yaml"), yaml.safe_dump(each.recipe, sort_keys=False, allow_unicode=True))
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False))
 
 

@@ -37,13 +37,14 @@ UNTRAINED: dict[str, Any] = {
     **dict.fromkeys(("trainer.gradient_clip_val", "trainer.check_val_every_n_epoch", "data.images_per_device"), None),
     **{"trainer.max_steps": -1, "trainer.min_epochs": None, "trainer.min_steps": None, "trainer.max_time": None},
     **{"data.seed": 0, "data.copies": 1, "data.batch_size": 1, "data.flip": 0.0, "data.negatives": True},
-    **{"data.prepared": False},
 }
 """Keys of training and the values that they get where nothing is trained."""
 
-READING = ("shots", "seed", "copies", "batch_size", "images_per_device", "min_sizes", "max_size", "test_size")
-"""Arguments of data that do not change which files are read, with those below."""
-READING_TOO = ("flip", "workers", "negatives", "prompts")
+NOT_READ = (
+    *("shots", "seed", "copies", "batch_size", "images_per_device", "min_sizes", "max_size", "test_size"),
+    *("flip", "workers", "negatives", "prompts"),
+)
+"""Arguments of data that do not change which files are read."""
 
 
 class Work(NamedTuple):
@@ -106,11 +107,9 @@ def _planned(
 ) -> Planned:
     content, options = grid.options(point)
     options = [*options, *overrides]
-    file = grid.regime(point).file
-    resolved = check(file, content, options)
+    resolved = check(grid.regime(point).file, content, options)
     if resolved.data.shots == 0:
-        content = untrained(resolved.recipe)
-        resolved = check(file, content, [])
+        resolved = resolved._replace(recipe=untrained(resolved.recipe))
     images = reader.images(resolved)
     axes = {**_own_axes(resolved), **point}
     trial = Trial(grid.name, identity(resolved.recipe), axes, (axes,))
@@ -131,7 +130,7 @@ def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
     The seed stays where it draws the weights.
     """
-    content = deepcopy(dict(recipe))
+    content = deepcopy(dict(recipe)) | {"retention": None}
     for key, value in UNTRAINED.items():
         part, name = key.split(".")
         owner = content[part].get("init_args", content[part])
@@ -175,7 +174,7 @@ class _Reader:
     def images(self, resolved: Resolved) -> int:
         """How many a trial trains on; a fault of the data is raised for every trial that has them."""
         data, given = resolved.data, resolved.recipe["data"]
-        own = () if getattr(data, "prepared", False) else (*READING, *READING_TOO)
+        own = () if getattr(data, "prepared", False) else NOT_READ
         arguments = {key: value for key, value in given["init_args"].items() if key not in own}
         which = json.dumps([given["class_path"], arguments], sort_keys=True)
         if which not in self._train:
