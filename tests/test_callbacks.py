@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 from lightning import LightningModule, Trainer
 
-from glip_lightning.callbacks import Lines, RunFolder, check_free, claim_folder
+from glip_lightning.callbacks import CHECKPOINTS, Lines, RunFolder, check_free, claim_folder
+from glip_lightning.resume import LAST
 
 
 def test_folders_are_numbered_without_taking_any_twice(tmp_path: Path) -> None:
@@ -20,6 +21,10 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
     check_free(tmp_path / "new", resuming=False)
     (tmp_path / "recipe.yaml").touch()
     check_free(tmp_path, resuming=True)
+    with pytest.raises(FileExistsError, match="nothing was saved yet; choose another folder or remove it"):
+        check_free(tmp_path, resuming=False)
+    (tmp_path / CHECKPOINTS).mkdir()
+    (tmp_path / CHECKPOINTS / LAST).touch()
     with pytest.raises(FileExistsError, match=f"glip fit --resume {tmp_path}"):
         check_free(tmp_path, resuming=False)
     (tmp_path / "result.json").touch()
