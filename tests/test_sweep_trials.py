@@ -4,11 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from glip_lightning.messages import WrongUsage
+from glip_lightning.models.config import variant
+from glip_lightning.models.glip import GLIP
+from glip_lightning.pretrained import save
 from glip_lightning.sweep.grid import read_grid
 from glip_lightning.sweep.trials import Planned, identity, resolve, untrained
+from glip_lightning.text import Tokenizer
 from small_sweeps import write_sweep
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -120,3 +125,39 @@ def test_a_task_whose_files_are_missing_is_named(tmp_path: Path) -> None:
         resolve(read_grid(file), ["--data.root", str(tmp_path)])
     assert "'Packages'" in str(error.value)
     assert str(error.value).count("(in 2 of 4 trials)") == 2
+
+
+def test_tunings_that_do_not_fit_the_detector_are_found_before_the_first_trial(tmp_path: Path) -> None:
+    tunings = {
+        "lora": {"class_path": "LoRATuning", "init_args": {"parts": ["fusion"]}},
+        "neck": {"class_path": "PartialTuning", "init_args": {"rates": {"^neck": 1e-3}}},
+        "full": "FullTuning",
+    }
+    axes = {"shots": [0, 1], "tuning": tunings, "model.detector": ["glip-nano-a"]}
+    with pytest.raises(WrongUsage) as refused:
+        planned(tmp_path, axes)
+    assert "'fusion' has no layer in this detector (variant A has no fusion) (in 1 of 6 trials)" in str(refused.value)
+    assert "rates: '^neck' fits no parameter" in str(refused.value)
+
+
+def test_a_prompt_that_is_not_trained_is_no_trial(tmp_path: Path) -> None:
+    """Whether its file is there is asked first."""
+    with pytest.raises(WrongUsage, match="no such tuned prompt"):
+        planned(tmp_path, {"tuning": {"saved": {"class_path": "SavedPrompt", "init_args": {"file": "none"}}}})
+
+
+def test_a_probe_that_cannot_be_read_is_found_before_the_first_trial(tmp_path: Path) -> None:
+    probe = ["--retention.data", "CustomData", "--retention.data.root", str(tmp_path / "nowhere")]
+    with pytest.raises(WrongUsage, match=r"nowhere.*\(in all of 2 trials\)"):
+        planned(tmp_path, {"seed": [3, 30]}, *probe)
+
+
+def test_another_training_of_the_base_makes_other_trials(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    ids = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        save(GLIP(variant("glip-nano")), Tokenizer.nano(), base)
+        options = ["--model.detector", str(base), "--model.weights", "pretrained"]
+        ids.append(planned(tmp_path, {"shots": [1]}, *options)[0].trial.id)
+    assert ids[0] != ids[1]

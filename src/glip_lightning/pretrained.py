@@ -235,6 +235,14 @@ def _check_vocabulary(model: GLIP, tokenizer: Tokenizer, name: str) -> None:
         )
 
 
+def config_on_disk(detector: str) -> GLIPConfig | None:
+    """The sizes of a named detector, a folder or a run; None of what would have to be loaded for it."""
+    if detector in VARIANTS:
+        return variant(detector)
+    files = [Path(detector).expanduser() / name / CONFIG_NAME for name in (RUN_DETECTOR, ".")]
+    return next((_read_config(file) for file in files if file.is_file()), None)
+
+
 def _read_config(path: Path) -> GLIPConfig:
     try:
         return GLIPConfig(**json.loads(path.read_text(encoding="utf-8")))

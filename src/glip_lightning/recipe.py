@@ -32,7 +32,7 @@ from .resume import LAST, Resumable
 from .retention import Retention
 from .selection import BestCheckpoint
 from .tuned_prompt import PROMPT_NAME
-from .tuning import FullTuning, SavedPrompt
+from .tuning import FullTuning, SavedPrompt, Tuning
 
 log = logging.getLogger(__name__)
 
@@ -125,10 +125,7 @@ class GLIPCLI(LightningCLI):
         )
 
     def fit(self, **kwargs: Any) -> None:
-        if isinstance(self.model.tuning, SavedPrompt):
-            raise ValueError(
-                f"model.tuning SavedPrompt trains nothing; glip test and validate evaluate {self.model.tuning.file}"
-            )
+        refuse_untrained(self.model.tuning)
         if self.datamodule.shots == 0:
             log.info("data.shots 0: nothing is trained, the starting weights are evaluated")
             self.model.tuning = FullTuning()  # learned words would be random ones
@@ -161,6 +158,8 @@ class GLIPCLI(LightningCLI):
 class Resolved(NamedTuple):
     recipe: dict[str, Any]  # complete, as a run writes it
     data: DetectionData  # built, not read
+    tuning: Tuning | None
+    probe: DetectionData | None  # of retention
 
 
 class Resolver(GLIPCLI):
@@ -177,16 +176,22 @@ class Resolver(GLIPCLI):
             raise self._explained(error, ["fit", "--config", str(file), *options]) from None
         given = self.config["fit"]
         check_detector(given.model.detector)
-        for part in (given.model.tuning, given.model.schedule):
-            if part is not None:
-                _built(part)
-        return Resolved(self._recipe("fit"), _built(given.data))
+        tuning, _ = (part and _built(part) for part in (given.model.tuning, given.model.schedule))
+        refuse_untrained(tuning)
+        probe = given.retention and _built(given.retention.init_args.data)
+        return Resolved(self._recipe("fit"), _built(given.data), tuning, probe)
 
     def _set_seed(self) -> None: ...
 
     def instantiate_classes(self) -> None: ...
 
     def _run_subcommand(self, subcommand: str) -> None: ...
+
+
+def refuse_untrained(tuning: Tuning | None) -> None:
+    """An error for what ``fit`` cannot train."""
+    if isinstance(tuning, SavedPrompt):
+        raise ValueError(f"model.tuning SavedPrompt trains nothing; glip test and validate evaluate {tuning.file}")
 
 
 def _built(given: Any) -> Any:

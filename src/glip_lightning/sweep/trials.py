@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from .. import __version__
 from ..adapter import RUN_ADAPTER
 from ..batching import plan
@@ -21,9 +23,13 @@ from ..datamodules import DetectionData
 from ..hub_files import OFFICIAL
 from ..messages import WrongUsage
 from ..models.config import VARIANTS
-from ..pretrained import RUN_DETECTOR
+from ..models.glip import GLIP
+from ..pretrained import RUN_DETECTOR, config_on_disk
 from ..recipe import Resolved, resolver
+from ..retention import probe_split
+from ..text import Tokenizer
 from ..trial import Axes, Trial
+from ..tuning import FullTuning, LoRATuning, PartialTuning, Tuning
 from .grid import KEYS, Grid
 
 LOOKS = (
@@ -111,6 +117,8 @@ def _planned(
     if resolved.data.shots == 0:
         resolved = resolved._replace(recipe=untrained(resolved.recipe))
     images = reader.images(resolved)
+    reader.check_tuning(resolved)
+    reader.check_probe(resolved)
     axes = {**_own_axes(resolved), **point}
     trial = Trial(grid.name, identity(resolved.recipe), axes, (axes,))
     return Planned(trial, resolved.recipe, Work(images, _steps(resolved, images)))
@@ -154,14 +162,19 @@ def identity(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-@cache
 def _weights_of(detector: str) -> str | None:
     """What is in the folder of a detector: trained anew, it makes other trials."""
     files = [x for name in (".", RUN_DETECTOR, RUN_ADAPTER) for x in Path(detector, name).glob("*.safetensors")]
+    return _digest(tuple((str(x), x.stat().st_mtime_ns) for x in sorted(files))) if files else None
+
+
+@cache
+def _digest(files: tuple[tuple[str, int], ...]) -> str:
+    """SHA-256 of the contents; the times say when one has changed."""
     digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return digest.hexdigest() if files else None
+    for file, _ in files:
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()
 
 
 class _Reader:
@@ -170,6 +183,29 @@ class _Reader:
     def __init__(self) -> None:
         self._train: dict[str, Index | Exception | None] = {}
         self._chosen: dict[str, int] = {}
+        self._faults: dict[str, Exception | None] = {}
+
+    def check_tuning(self, resolved: Resolved) -> None:
+        """Whether the tuning fits the detector, as far as that is a matter of the names of its parts."""
+        detector, tuning = resolved.recipe["model"]["detector"], resolved.tuning
+        if resolved.data.shots != 0 and isinstance(tuning, FullTuning | LoRATuning | PartialTuning):
+            self._once(json.dumps([detector, resolved.recipe["model"]["tuning"]]), lambda: _set_up(detector, tuning))
+
+    def check_probe(self, resolved: Resolved) -> None:
+        """Whether the probe set of retention can be read."""
+        if (probe := resolved.probe) is not None:
+            self._once(json.dumps(resolved.recipe["retention"], sort_keys=True), lambda: probe_split(probe))
+
+    def _once(self, key: str, check: Callable[[], object]) -> None:
+        """What ``check`` raises, for every trial that asks for it."""
+        if key not in self._faults:
+            self._faults[key] = None
+            try:
+                check()
+            except (ValueError, OSError) as error:
+                self._faults[key] = error
+        if (fault := self._faults[key]) is not None:
+            raise fault
 
     def images(self, resolved: Resolved) -> int:
         """How many a trial trains on; a fault of the data is raised for every trial that has them."""
@@ -190,6 +226,13 @@ class _Reader:
         if chosen not in self._chosen:
             self._chosen[chosen] = len(data.choose(train))
         return self._chosen[chosen]
+
+
+def _set_up(detector: str, tuning: Tuning) -> None:
+    config = config_on_disk(detector)
+    if config is not None:
+        with torch.device("meta"):
+            tuning.setup(GLIP(config), None, Tokenizer.nano())  # these tunings do not ask it
 
 
 def _train_split(data: DetectionData) -> Index | Exception | None:
