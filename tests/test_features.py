@@ -75,13 +75,6 @@ def test_the_cut_follows_from_what_learns(detector: str, tuning: Tuning, expecte
     assert cut(model.train(), tuning) == "nothing"  # dropout draws in every part
 
 
-class Views(Shapes):
-    """Pictures that are there already."""
-
-    def prepare_data(self) -> None:
-        """None are made: it would be the usual number."""
-
-
 class Numbers(Callback):
     """Losses and, of each validated image, the scores."""
 
@@ -96,11 +89,9 @@ class Numbers(Callback):
         self.scores.append(outputs["detections"][0]["scores"].tolist())
 
 
-def shapes(folder: Path, **given: Any) -> Views:
+def shapes(folder: Path, **given: Any) -> Shapes:
     """Two sizes, mirrored or not, two of four images at once in an order that changes."""
-    tiny_data(folder)
-    given = {"batch_size": 2, "min_sizes": (64, 96), "max_size": 128, "test_size": 96, **given}
-    return Views(str(folder), **given)
+    return tiny_data(folder, **{"min_sizes": (64, 96), "flip": 0.5, **given})
 
 
 def fit(
