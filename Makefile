@@ -6,8 +6,9 @@ READY := $(VENV)/.ready
 
 .PHONY: test test-slow demo lint clean
 
+# two processes of one thread each: most tests are too small for more threads
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
