@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..prompts import (
     MAX_TOKENS,
+    HasOffsets,
     Phrase,
     Prompt,
     Span,
@@ -90,8 +91,14 @@ class Collate:
 
     def _sampled(self, sample: KeyedSample) -> Prompt:
         """The caption of one image where the whole class list is too long for one."""
-        numbers = random_stream("caption", self.seed, sample["epoch"], sample["index"])
-        rng = Random(int(numbers.integers(2**63)))
-        texts = [phrase.text for phrase in self.phrases]
-        chosen = sample_phrases(texts, sample["labels"].tolist(), self.tokenizer, rng, numbers)
+        chosen = sampled_classes(self.phrases, sample, self.tokenizer, self.seed)
         return build_prompt([self.phrases[k] for k in chosen], self.tokenizer, chosen)
+
+
+def sampled_classes(phrases: Sequence[Phrase], sample: KeyedSample, tokenizer: HasOffsets, seed: int) -> list[int]:
+    """The classes of one image's caption, in its order: those of its boxes and random others, as many as fit. Drawn
+    from (seed, epoch, index)."""
+    numbers = random_stream("caption", seed, sample["epoch"], sample["index"])
+    rng = Random(int(numbers.integers(2**63)))
+    texts = [phrase.text for phrase in phrases]
+    return sample_phrases(texts, sample["labels"].tolist(), tokenizer, rng, numbers)

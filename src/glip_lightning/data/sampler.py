@@ -73,10 +73,14 @@ class EpochSampler(Sampler[Key]):
         return -(-self.dataset_size // self.world)
 
     def __iter__(self) -> Iterator[Key]:
-        order = np.arange(self.dataset_size)
-        if self.shuffle:
-            order = random_stream("order", self.seed, self.epoch).permutation(self.dataset_size)
-        order = np.resize(order, len(self) * self.world)[self.rank :: self.world]  # resize repeats from the start
+        # resize repeats from the start
+        order = np.resize(self.order(), len(self) * self.world)[self.rank :: self.world]
         skip, self._skip = self._skip, 0
         epoch = self.epoch
         yield from ((epoch, int(index)) for index in order[skip:])
+
+    def order(self) -> np.ndarray:
+        """All indices of the epoch, for all processes together."""
+        if not self.shuffle:
+            return np.arange(self.dataset_size)
+        return random_stream("order", self.seed, self.epoch).permutation(self.dataset_size)

@@ -182,18 +182,20 @@ class DetectionData(LightningDataModule, ABC):
 
     def _loader(self, split: Split, batch_size: int, shuffle: bool) -> DataLoader[Any]:
         assert self.trainer is not None
-        dataset = self.datasets[split]
-        rank, world = self.trainer.global_rank, self.trainer.world_size
         return DataLoader(
-            dataset,
+            self.datasets[split],
             batch_size=batch_size,
-            sampler=EpochSampler(len(dataset), self.seed or 0, shuffle, rank, world),
+            sampler=self.sampler(split, shuffle, self.trainer.global_rank, self.trainer.world_size),
             collate_fn=Collate(self._tokenizer(), self._captioned(), self.seed or 0),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             worker_init_fn=_ignore_interrupt,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
+
+    def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
+        """Which images of a split this process reads, in which order."""
+        return EpochSampler(len(self.datasets[split]), self.seed or 0, shuffle, rank, world)
 
     def _tokenizer(self) -> Encoder:
         """The detector's: captions are tokenised for whatever model the trainer has."""

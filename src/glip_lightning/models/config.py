@@ -47,6 +47,7 @@ class GLIPConfig:
     text: TextConfig = field(default_factory=TextConfig)
     text_encoder: bool = True  # False: a detector that only runs tuned prompts
     log_scale: float = 0.0  # initial value; logits are divided by its exponential (MODEL.DYHEAD.LOG_SCALE)
+    small_start: bool = False  # initialisation for training from random weights (starts.py)
     # BGR, 0..255, subtracted and divided before padding (INPUT.PIXEL_MEAN / PIXEL_STD)
     pixel_mean: tuple[float, float, float] = (103.53, 116.28, 123.675)
     pixel_std: tuple[float, float, float] = (57.375, 57.12, 58.395)
@@ -72,8 +73,9 @@ _LARGE = GLIPConfig(
 # No dropout of any kind: so few channels underfit long before they overfit.
 _NANO = GLIPConfig(
     swin_dim=32,
-    swin_depths=(2, 2, 2, 2),
+    swin_depths=(2, 2, 2, 1),
     swin_heads=(1, 2, 4, 8),
+    swin_window=4,  # fits maps of 128 pixels without padding: 7 would pad them to up to three times their area
     drop_path=0.0,
     drop_block=0.0,
     channels=64,
@@ -81,8 +83,8 @@ _NANO = GLIPConfig(
     fusion_dim=256,
     fusion_heads=4,
     fusion_dropout=0.0,
-    # eight times the logits: from random weights the official start leaves them too small to learn from
-    log_scale=-2.08,
+    small_start=True,
+    log_scale=-2.08,  # eight times the logits, see starts.py
     text=TextConfig(
         vocab_size=2800,  # assets/nano_vocab.txt
         hidden_size=128,

@@ -18,6 +18,7 @@ from .dyhead import DyHead
 from .fpn import FPN
 from .grounding_head import GroundingHead
 from .language import Language, NoLanguage, TextFeatures
+from .starts import start_small
 from .swin import Swin
 
 
@@ -32,6 +33,8 @@ class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=
         self.language = Language(config.text) if config.text_encoder else NoLanguage()
         self.dyhead = DyHead(config)
         self.grounding = GroundingHead(config)
+        if config.small_start:
+            start_small(self)
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **kwargs: Any) -> "GLIP":

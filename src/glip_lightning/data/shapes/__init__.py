@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from .odinw import ANNOTATIONS
+from ..odinw import ANNOTATIONS
 
 CLASS_NAMES = ("red circle", "blue square", "yellow triangle", "green star")
 COLOURS = {

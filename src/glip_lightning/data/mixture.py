@@ -1,0 +1,178 @@
+"""Several data sets as one: detection and grounding data in the shares that a recipe says, epoch by epoch.
+
+Every sample comes out as grounding data, with a caption of its own. That of a detection image is made of the classes
+of its boxes and of random others (negative categories), as in official pre-training. A photo that stands in a file
+once for each of its captions counts as that many images.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..prompts import HasOffsets, Phrase, caption_of
+from .collate import sampled_classes
+from .dataset import DetectionDataset
+from .grounding import GroundingSample, Spans
+from .images import Header, ImageSource
+from .index import Boxes, Index
+from .sampler import EpochSampler, Key, KeyedSample, random_stream
+from .transforms import Transform
+
+
+class Captioned(NamedTuple):
+    """What a sample reads: its caption, the boxes that stay, and of each of these the characters that name it."""
+
+    caption: str
+    kept: Tensor  # bool [G]
+    spans: list[Spans]
+
+
+class Part(Protocol):
+    """One data set of a mixture."""
+
+    index: Index
+
+    def caption(self, sample: KeyedSample, image: int) -> Captioned:
+        """Of image ``image`` of this part."""
+        ...
+
+
+class Detections:
+    """Detection data: the caption is drawn from (seed, epoch, index)."""
+
+    def __init__(self, index: Index, phrases: Sequence[Phrase], tokenizer: HasOffsets, seed: int) -> None:
+        self.index, self.phrases, self.tokenizer, self.seed = index, tuple(phrases), tokenizer, seed
+
+    def caption(self, sample: KeyedSample, image: int) -> Captioned:
+        chosen = sampled_classes(self.phrases, sample, self.tokenizer, self.seed)
+        caption, spans = caption_of([self.phrases[k] for k in chosen])
+        span_of = dict(zip(chosen, spans, strict=True))
+        labels = sample["labels"].tolist()
+        kept = torch.tensor([label in span_of for label in labels], dtype=torch.bool)
+        return Captioned(caption, kept, [(span_of[label],) for label in labels if label in span_of])
+
+
+class Sentences:
+    """Grounding data: captions and the spans of each label, as :class:`~.grounding.GroundingDataset` reads them."""
+
+    def __init__(self, index: Index, captions: Sequence[str], phrases: Sequence[Spans]) -> None:
+        self.index, self.captions, self.phrases = index, captions, phrases
+
+    def caption(self, sample: KeyedSample, image: int) -> Captioned:
+        labels = sample["labels"]
+        return Captioned(
+            self.captions[image], torch.ones_like(labels, dtype=torch.bool), [self.phrases[k] for k in labels.tolist()]
+        )
+
+
+class Mixture(DetectionDataset):
+    """The samples of all parts, one part after the other."""
+
+    def __init__(self, parts: Sequence[Part], transform: Transform) -> None:
+        super().__init__(_joined([part.index for part in parts]), transform)
+        self.parts = list(parts)
+        self.ends = np.cumsum([len(part.index) for part in parts])
+
+    def __getitem__(self, index: Key | int) -> GroundingSample:
+        sample = super().__getitem__(index)
+        part = int(np.searchsorted(self.ends, sample["index"], side="right"))
+        image = sample["index"] - (int(self.ends[part - 1]) if part else 0)
+        caption, kept, spans = self.parts[part].caption(sample, image)
+        sample["boxes"] = sample["boxes"][kept]
+        sample["labels"] = torch.zeros_like(sample["labels"][kept])
+        return GroundingSample(**sample, caption=caption, spans=spans)
+
+
+class MixtureSampler(EpochSampler):
+    """Keys of a :class:`Mixture`: in epoch e, ``counts(e)[k]`` random images of part k, all of a part before one again
+    within an epoch, shuffled together. A function of (seed, epoch), as every order here."""
+
+    def __init__(
+        self, sizes: Sequence[int], counts: Callable[[int], Sequence[int]], seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        super().__init__(sum(counts(0)), seed, shuffle=True, rank=rank, world=world)
+        self.sizes, self.counts = sizes, counts
+
+    def order(self) -> np.ndarray:
+        rng = random_stream("order", self.seed, self.epoch)
+        drawn = [
+            start + np.concatenate([*_permutations(rng, size, count)])
+            for start, size, count in zip(_starts(self.sizes), self.sizes, self.counts(self.epoch), strict=True)
+        ]
+        return rng.permutation(np.concatenate(drawn))
+
+
+def _starts(sizes: Sequence[int]) -> list[int]:
+    return [0, *np.cumsum(sizes)[:-1].tolist()]
+
+
+def _permutations(rng: np.random.Generator, size: int, count: int) -> Iterator[np.ndarray]:
+    """``count`` numbers below ``size``: whole permutations, then a part of one."""
+    while True:
+        yield rng.permutation(size)[:count].astype(np.int64)
+        if count <= size:
+            return
+        count -= size
+
+
+def portions(shares: Sequence[float], total: int) -> list[int]:
+    """``total`` divided as ``shares`` say; the largest remainders get what rounding left."""
+    exact = [total * share / sum(shares) for share in shares]
+    whole = [int(x) for x in exact]
+    remainders = sorted(range(len(exact)), key=lambda k: whole[k] - exact[k])
+    for k in remainders[: total - sum(whole)]:
+        whole[k] += 1
+    return whole
+
+
+class _Sources:
+    """Images of several sources, one source after the other."""
+
+    def __init__(self, sources: Sequence[ImageSource]) -> None:
+        self.sources = list(sources)
+        self.starts = _starts([len(source) for source in sources])
+
+    def _at(self, index: int) -> tuple[ImageSource, int]:
+        k = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.sources[k], index - self.starts[k]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sources))
+
+    def name(self, index: int) -> str:
+        source, row = self._at(index)
+        return source.name(row)
+
+    def header(self, index: int) -> Header:
+        source, row = self._at(index)
+        return source.header(row)
+
+    def read(self, index: int, *, upright: bool) -> Image.Image:
+        source, row = self._at(index)
+        return source.read(row, upright=upright)
+
+
+def _joined(indexes: Sequence[Index]) -> Index:
+    """One index over all images, numbered from 1. Labels keep the meaning that they have in their own part."""
+    images, boxes = _starts([len(x) for x in indexes]), _starts([len(x.boxes.labels) for x in indexes])
+    rows = _starts([len(x.source) for x in indexes])
+    count = sum(map(len, indexes))
+    columns = [x.boxes._replace(images=x.boxes.images + start) for x, start in zip(indexes, images, strict=True)]
+    starts = [x.starts[:-1] + start for x, start in zip(indexes, boxes, strict=True)]
+    return Index(
+        where=", ".join(dict.fromkeys(str(Path(x.where)) for x in indexes)),
+        class_names=("named in captions",),
+        category_ids=(1,),
+        source=_Sources([x.source for x in indexes]),
+        rows=torch.cat([x.rows + start for x, start in zip(indexes, rows, strict=True)]),
+        ids=torch.arange(1, count + 1),
+        sizes=torch.cat([x.sizes for x in indexes]),
+        upright=torch.cat([x.upright for x in indexes]),
+        boxes=Boxes(*(torch.cat(column) for column in zip(*columns, strict=True))),
+        starts=torch.cat([*starts, torch.tensor([sum(len(x.boxes.labels) for x in indexes)])]),
+    )

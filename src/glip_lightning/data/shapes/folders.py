@@ -1,0 +1,47 @@
+"""Folders of generated files: written once, used by all that ask for the same."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+
+MANIFEST = "shapes.json"
+
+
+def written_once(folder: Path, settings: Mapping[str, object], write: Callable[[Path], None]) -> Path:
+    """``folder`` with what ``write`` puts into a new one.
+
+    A folder written with the same ``settings`` is used as it is, one of other settings is written anew. It
+    appears at once when complete, so that processes may call this side by side.
+    """
+    if _settings(folder) == settings:
+        return folder
+    if folder.exists() and _settings(folder) is None and any(folder.iterdir()):
+        raise FileExistsError(f"{folder}: holds other files than generated pictures; choose a new or empty folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        write(unfinished)
+        (unfinished / MANIFEST).write_text(json.dumps(settings), encoding="utf-8")
+        _replace(folder, unfinished, settings)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def _settings(folder: Path) -> dict | None:
+    """With which settings the folder was written; None if it is none of ours."""
+    manifest = folder / MANIFEST
+    return json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else None
+
+
+def _replace(folder: Path, new: Path, settings: Mapping[str, object]) -> None:
+    if _settings(folder) is not None and _settings(folder) != settings:
+        shutil.rmtree(folder)
+    try:
+        new.chmod(0o755)  # mkdtemp's is private
+        new.replace(folder)
+    except OSError:  # another process was faster
+        if _settings(folder) != settings:
+            raise

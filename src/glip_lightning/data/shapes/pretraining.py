@@ -1,0 +1,197 @@
+"""The pre-training data of the generated world, in the files that real data come in.
+
+``detection/{train,valid}``: COCO files with a closed list of names. ``grounding``: pictures with captions whose phrases
+have boxes (MDETR's format), dense lists of words in ``words.json``, phrases and sentences in ``phrases.json``.
+``names/{valid,test}``: every single word that is true of a thing, as classes. ``combinations/{seen,held_out}``: pairs of
+colour or texture and shape as classes, those of pre-training and those that it never shows.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from rich.progress import Progress
+
+from ..odinw import ANNOTATIONS
+from .captions import Caption, phrase_list, sentence, word_list
+from .folders import written_once
+from .paint import Box, paint
+from .scene import Thing, Vocabulary, scene
+from .words import COLOURS, DETECTION_NAMES, HELD_OUT, SHAPES, TEXTURES, single_names
+
+VERSION = 1  # raise it when pictures or captions change, so that folders of the old ones are written anew
+SIZE = 128  # pixels
+COUNTS: Mapping[str, int] = MappingProxyType(
+    {
+        "detection/train": 12_000,
+        "grounding": 16_000,
+        "detection/valid": 200,
+        "names/valid": 150,
+        "names/test": 400,
+        "combinations/seen": 400,
+        "combinations/held_out": 400,
+    }
+)
+CAPTIONS = 3  # of each kind per picture
+STREAMS = {name: number for number, name in enumerate(COUNTS, start=1)}
+
+
+class Shown(NamedTuple):
+    """A picture and what can be seen in it."""
+
+    image: Image.Image
+    things: list[Thing]
+    boxes: list[Box]
+
+
+def show(name: str, seed: int, index: int, size: int = SIZE) -> Shown:
+    """Picture ``index`` of the part ``name`` of the world ``seed``: a function of these three alone."""
+    rng = _stream(name, seed, index)
+    things = scene(rng, Vocabulary(held_out=True)) if name == "combinations/held_out" else scene(rng, Vocabulary())
+    if name == "combinations/held_out":
+        things = _with_held_out(things, rng)
+    image, boxes = paint(things, rng, size)
+    seen = [(thing, box) for thing, box in zip(things, boxes, strict=True) if box is not None]
+    return Shown(image, [thing for thing, _ in seen], [box for _, box in seen])
+
+
+def _stream(name: str, seed: int, index: int, number: int = 0) -> np.random.Generator:
+    return np.random.default_rng([seed, STREAMS[name], index, number])
+
+
+def _with_held_out(things: Sequence[Thing], rng: np.random.Generator) -> list[Thing]:
+    """Every second thing at least shows a held-out pair; the others may."""
+    pairs = sorted(HELD_OUT)
+    changed = []
+    for number, thing in enumerate(things):
+        attribute, shape = pairs[rng.integers(len(pairs))]
+        if number % 2 == 0:
+            kind = "colour" if attribute in COLOURS else "texture"
+            thing = thing._replace(shape=shape, part=None, **{kind: attribute})
+        changed.append(thing)
+    return changed
+
+
+def captions(name: str, seed: int, index: int, things: Sequence[Thing]) -> dict[str, list[Caption]]:
+    """The captions of a picture by kind: ``words`` and ``phrases``, of which every third is a sentence where one fits."""
+    streams = [_stream(name, seed, index, number) for number in range(1, CAPTIONS + 1)]
+    words = [word_list(things, rng) for rng in streams]
+    phrases = [_phrases(things, rng, number) for number, rng in enumerate(streams)]
+    return {"words": words, "phrases": phrases}
+
+
+def _phrases(things: Sequence[Thing], rng: np.random.Generator, number: int) -> Caption:
+    found = sentence(things, rng) if number == CAPTIONS - 1 else None
+    return found or phrase_list(things, rng, Vocabulary())
+
+
+def write_pretraining(folder: str | Path, seed: int = 0, counts: Mapping[str, int] = COUNTS, size: int = SIZE) -> Path:
+    """Write the pre-training data and return their folder; what was written with the same settings is used as it is."""
+    settings = {"version": VERSION, "seed": seed, "counts": dict(counts), "size": size}
+
+    def write(fresh: Path) -> None:
+        with Progress() as progress:
+            task = progress.add_task("generated pictures, drawn once", total=sum(counts.values()))
+            for name, count in counts.items():
+                shown = (show(name, seed, index, size) for index in range(count))
+                WRITERS[name.split("/")[0]](fresh / name, name, seed, _counted(shown, lambda: progress.advance(task)))
+
+    return written_once(Path(folder), settings, write)
+
+
+def _counted(items: Iterator[Shown], done: Callable[[], object]) -> Iterator[Shown]:
+    for item in items:
+        yield item
+        done()
+
+
+def _write_detection(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
+    write_coco(folder, DETECTION_NAMES, shown, lambda thing: [detection_name(thing)])
+
+
+def _write_names(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
+    words = [word for kind in single_names().values() for word in kind]
+    write_coco(folder, words, shown, lambda thing: [word for word in words if word in thing.words.values()])
+
+
+def _write_combinations(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
+    every = [(attribute, shape) for attribute in (*COLOURS, *TEXTURES) for shape in SHAPES]
+    wanted = [pair for pair in every if (pair in HELD_OUT) == (name == "combinations/held_out")]
+
+    def pairs(thing: Thing) -> list[str]:
+        return [f"{attribute} {shape}" for attribute, shape in wanted if {attribute, shape} <= {*thing.words.values()}]
+
+    write_coco(folder, [" ".join(pair) for pair in wanted], shown, pairs)
+
+
+def detection_name(thing: Thing) -> str:
+    """The one name of ``thing`` in the closed list."""
+    special = [name for name in DETECTION_NAMES if " " in name and set(name.split()) <= {*thing.words.values()}]
+    return special[0] if special else thing.shape
+
+
+def write_coco(
+    folder: Path, names: Sequence[str], shown: Iterator[Shown], labels: Callable[[Thing], Sequence[str]]
+) -> None:
+    """A split in the layout of ODinW; a thing comes once for each of its ``labels``."""
+    images, annotations = [], []
+    for image, (picture, things, boxes) in enumerate(shown):
+        images.append(save_picture(folder, image, picture))
+        for thing, box in zip(things, boxes, strict=True):
+            for label in labels(thing):
+                annotations.append(annotation(len(annotations) + 1, image, box, names.index(label) + 1))
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+    _dump(folder / ANNOTATIONS, images, annotations, categories)
+
+
+def _write_grounding(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
+    images: dict[str, list[Any]] = {"words": [], "phrases": []}
+    annotations: dict[str, list[Any]] = {"words": [], "phrases": []}
+    for index, (picture, things, boxes) in enumerate(shown):
+        entry = save_picture(folder, index, picture)
+        for kind, found in captions(name, seed, index, things).items():
+            for caption in found:
+                image = len(images[kind])
+                images[kind].append({**entry, "id": image, "caption": caption.text})
+                for box, spans in zip(boxes, caption.spans, strict=True):
+                    if spans:
+                        row = annotation(len(annotations[kind]) + 1, image, box, 1)
+                        annotations[kind].append({**row, "tokens_positive": spans})
+    for kind in images:
+        _dump(folder / f"{kind}.json", images[kind], annotations[kind], [{"id": 1, "name": "phrase"}])
+
+
+def save_picture(folder: Path, number: int, picture: Image.Image) -> dict[str, Any]:
+    """Its entry in an annotation file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{number:05}.jpg"
+    picture.save(folder / name, quality=92)
+    return {"id": number, "file_name": name, "width": picture.width, "height": picture.height}
+
+
+def annotation(number: int, image: int, box: Box, category: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": 0,
+    }
+
+
+def _dump(file: Path, images: list[Any], annotations: list[Any], categories: list[Any]) -> None:
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+
+WRITERS = {
+    "detection": _write_detection,
+    "grounding": _write_grounding,
+    "names": _write_names,
+    "combinations": _write_combinations,
+}
