@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
-from . import divergence, ema  # noqa: F401 - a recipe may name their classes without the path
+from . import alignment, divergence, ema  # noqa: F401 - a recipe may name their classes without the path
 from .adapter import RUN_ADAPTER
 from .batching import GlobalBatch
 from .callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME, Lines, Progress, RunFolder

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,12 +12,11 @@ from torch import Tensor
 from .data.dataset import DetectionDataset
 from .data.findings import DataError
 from .datamodules import DetectionData
-from .evaluation.coco import CocoEvaluator
 from .labels import AFTER, BEFORE
 from .module import GLIPModule
-from .predictor import detect_images, to_original
+from .probing import evaluate, evaluating, share
 from .prompts import classes_without_tokens
-from .query import Query, encode_query
+from .query import encode_query
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +105,8 @@ class Retention(Callback):
                 module.load_state_dict(interpolate(self._base, tuned, alpha))
                 kept, ap = self._probe(trainer, module), None
                 if valid is not None and len(valid):
-                    with _evaluating(trainer, module):
-                        ap = average_precision(module, valid, module.query(), *_share(trainer))
+                    with evaluating(trainer, module):
+                        ap = evaluate(module, valid, module.query(), *share(trainer))["AP"]
                 tell("WiSE-FT %.2f: AP %s, on the probe %.3f", alpha, _text(ap), kept)
                 yield {"alpha": alpha, "AP": ap, "probe_AP": kept}
         finally:
@@ -117,13 +115,13 @@ class Retention(Callback):
 
     def _probe(self, trainer: Trainer, module: GLIPModule) -> float:
         assert self._dataset is not None
-        with _evaluating(trainer, module):
+        with evaluating(trainer, module):
             query = encode_query(module.model, module.tokenizer, self.data.phrases())
             silent = classes_without_tokens(query.prompts, self._dataset.class_names)
             if silent and not self._told:
                 log.warning("retention: no token names %s: never found", ", ".join(map(repr, silent)))
             self._told = True
-            return average_precision(module, self._dataset, query, *_share(trainer))
+            return evaluate(module, self._dataset, query, *share(trainer))["AP"]
 
     def _log(self, trainer: Trainer, name: str, ap: float) -> None:
         for logger in trainer.loggers if trainer.is_global_zero else ():
@@ -140,21 +138,6 @@ def probe_split(data: DetectionData) -> DetectionDataset:
     raise DataError(f"retention.data {data.label}: there is neither a test nor a valid split to probe on")
 
 
-def average_precision(
-    module: GLIPModule, dataset: DetectionDataset, query: Query, first: int = 0, step: int = 1
-) -> float:
-    """COCO AP on ``dataset``, of which this process evaluates every ``step``-th image from ``first`` on; the same
-    number in all processes."""
-    evaluator = CocoEvaluator(dataset.index.ground_truth(), dataset.class_names)
-    for i in range(first, len(dataset), step):
-        sample = dataset[i]
-        image = sample["image"].to(module.device)
-        (found,) = detect_images(module.model, [image], query, module.post)
-        size = (image.shape[1], image.shape[2])
-        evaluator.update([sample["image_id"]], [to_original(found, size, sample["original_size"])._asdict()])
-    return float(evaluator.compute()["AP"])
-
-
 def interpolate(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float) -> State:
     """``(1 - alpha) * base + alpha * tuned`` of every floating-point tensor of two state dicts, on the CPU; what is
     not floating point is the tuned one's. ``alpha`` 0 and 1 give the ends bit for bit, as equal tensors stay."""
@@ -168,22 +151,6 @@ def interpolate(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: 
 
 def _copy(module: LightningModule) -> State:
     return {key: tensor.detach().cpu().clone() for key, tensor in module.state_dict().items()}
-
-
-@contextmanager
-def _evaluating(trainer: Trainer, module: GLIPModule) -> Iterator[None]:
-    """As in a validation: eval mode, the precision of the trainer, no gradients."""
-    training = module.training
-    module.eval()
-    try:
-        with torch.no_grad(), trainer.strategy.precision_plugin.val_step_context():
-            yield
-    finally:
-        module.train(training)
-
-
-def _share(trainer: Trainer) -> tuple[int, int]:
-    return trainer.global_rank, trainer.world_size
 
 
 def _text(ap: float | None) -> str:
