@@ -20,7 +20,19 @@ REPOSITORY = Path(__file__).parent.parent
 def test_help_names_every_verb() -> None:
     result = subprocess.run([sys.executable, "-m", "glip_lightning.cli", "--help"], capture_output=True, text=True)
     assert result.returncode == 0
-    for verb in ("fit", "validate", "test", "predict", "convert", "doctor", "download", "sweep", "report", "env"):
+    for verb in (
+        "fit",
+        "validate",
+        "test",
+        "predict",
+        "pseudo-label",
+        "convert",
+        "doctor",
+        "download",
+        "sweep",
+        "report",
+        "env",
+    ):
         assert verb in result.stdout
 
 

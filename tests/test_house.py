@@ -11,13 +11,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "glip_lightning"
 FLOORS = (
     # ground: pure functions and value types
-    ("boxes", "anchors", "prompts", "outputs", "files", "versions", "trial", "labels", "logs"),
+    ("boxes", "anchors", "prompts", "noun_phrases", "outputs", "files", "versions", "trial", "labels", "logs"),
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
     # second floor: what we do with a model
     [
         *("hub_files", "base_model", "adapter", "pretrained", "query", "tuned_prompt", "predictor", "tuning"),
-        *("features", "feature_store"),
+        *("features", "feature_store", "pseudo_label"),
     ],
     # third floor: Lightning
     [
@@ -25,12 +25,13 @@ FLOORS = (
         *("resume", "estimate", "pictures", "loggers", "wandb_run", "result", "retention"),
     ],
     # roof: programs
-    ("messages", "recipe", "predict", "doctor", "environment", "dashboard", "sweep", "report", "cli"),
+    ("messages", "recipe", "predict", "label_images", "doctor", "environment", "dashboard", "sweep", "report", "cli"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "trial": {"files"},
     "labels": {"trial"},
+    "noun_phrases": {"prompts"},
     "losses": {"assign"},
     "adapter": {"base_model"},
     "pretrained": {"adapter", "base_model", "hub_files", "tuned_prompt"},
@@ -38,6 +39,7 @@ SAME_FLOOR = {  # who may know whom on one floor
     "predictor": {"base_model", "pretrained", "query", "tuned_prompt"},
     "tuning": {"adapter", "base_model", "tuned_prompt"},
     "features": {"feature_store", "tuning"},
+    "pseudo_label": {"base_model", "predictor", "pretrained"},
     "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
     "estimate": {"datamodules", "module"},
@@ -48,7 +50,7 @@ SAME_FLOOR = {  # who may know whom on one floor
     "callbacks": {"datamodules", "module", "loggers", "wandb_run", "pictures", "result", "resume", "retention"},
     "recipe": {"messages"},
     "sweep": {"messages", "recipe"},
-    "cli": {"messages", "recipe", "predict", "doctor", "environment", "dashboard", "report", "sweep"},
+    "cli": {"messages", "recipe", "predict", "label_images", "doctor", "environment", "dashboard", "report", "sweep"},
 }
 LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
 ONLY_IN = {

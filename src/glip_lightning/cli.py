@@ -94,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, text in TRAINING.items():
         verbs.add_parser(name, help=f"{text} (glip {name} --help)", add_help=False)
     _add_predict(verbs)
+    _add_pseudo_label(verbs)
     _add_convert(verbs)
     _add_doctor(verbs)
     _add_download(verbs)
@@ -135,6 +136,36 @@ def _add_predict(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     predict.add_argument("--out", default="predictions", metavar="DIR", help="default: %(default)s")
     predict.add_argument("--device", default="auto", help="cpu, cuda, mps (default: the best there is)")
     predict.set_defaults(verb=_predict)
+
+
+def _add_pseudo_label(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    label = verbs.add_parser(
+        "pseudo-label",
+        help="boxes for photos with captions or class lists, found by a detector, as data to train on",
+        epilog="The same command goes on after a stop. All scores are kept beside --out: with other thresholds it "
+        "writes the file anew and looks at no photo again.",
+    )
+    label.add_argument("--images", required=True, metavar="DIR", help="the photos, or where the file names start from")
+    what = label.add_mutually_exclusive_group()
+    what.add_argument(
+        "--captions", metavar="FILE", help="COCO captions, MDETR's JSON, JSON lines or CSV of file_name and caption"
+    )
+    what.add_argument("--phrases", help='what to look for in all photos, e.g. "raccoon. dog"')
+    what.add_argument("--phrases-file", metavar="FILE", help="one phrase per line, or YAML/JSON, as for predict")
+    label.add_argument("--detector", default="glip-tiny", help="the teacher (default: %(default)s)")
+    label.add_argument("--out", default="pseudo_labels.json", metavar="FILE", help="default: %(default)s")
+    label.add_argument("--threshold", type=float, default=0.5, help="least score (default: %(default)s)")
+    label.add_argument("--thresholds", metavar="FILE", help="YAML or JSON: least scores of some phrases")
+    label.add_argument(
+        "--keep-share",
+        type=float,
+        metavar="SHARE",
+        help="of the boxes of each phrase above its least score, keep this share, the surest (default: all)",
+    )
+    label.add_argument("--keep-empty", action="store_true", help="keep captions without a box: they train as negatives")
+    label.add_argument("--batch", type=int, default=8, metavar="N", help="photos at once (default: %(default)s)")
+    label.add_argument("--device", default="auto", help="cpu, cuda, mps (default: the best there is)")
+    label.set_defaults(verb=_pseudo_label)
 
 
 def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -232,6 +263,12 @@ def _predict(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         device=arguments.device,
     )
+
+
+def _pseudo_label(arguments: argparse.Namespace) -> int:
+    from .label_images import Options, label_images
+
+    return label_images(Options(**{name: getattr(arguments, name) for name in Options._fields}))
 
 
 def _convert(arguments: argparse.Namespace) -> int:

@@ -78,7 +78,7 @@ def _captions(content: Mapping[str, Any], file: Path, findings: Findings) -> dic
     for place, entry in enumerate(content["images"], start=1):
         caption = entry.get("caption") if isinstance(entry, dict) else None
         number = entry.get("id") if isinstance(entry, dict) else None
-        if isinstance(caption, str) and caption.strip() and isinstance(number, int) and _is_text(caption):
+        if isinstance(caption, str) and caption.strip() and isinstance(number, int) and is_text(caption):
             found[number] = caption
         else:
             without.append(f"number {place} (id {short(number)}, caption {short(caption)})")
@@ -88,7 +88,7 @@ def _captions(content: Mapping[str, Any], file: Path, findings: Findings) -> dic
     return found
 
 
-def _is_text(caption: str) -> bool:
+def is_text(caption: str) -> bool:
     try:
         return bool(caption.encode("utf-8"))
     except UnicodeEncodeError:  # half a character, which JSON can hold

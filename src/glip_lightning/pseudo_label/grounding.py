@@ -1,0 +1,120 @@
+"""What a teacher found -> the content of a grounding file, which ``data.grounding.GroundingDataset`` reads.
+
+Boxes of different phrases of one caption that show the same object (IoU of ``SAME_OBJECT`` and more: a *ring* that is
+also a *red ring*) become one annotation with the characters of all these phrases, the best box and its score. In
+training an anchor is assigned to one box, so of two equal ones it would learn the words of one and be taught that
+the words of the other are wrong.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from .. import boxes as box_ops
+from ..data.captions import Captioned, Sentence
+from ..prompts import Span
+from .journal import Record
+from .teacher import Row
+from .thresholds import Thresholds
+
+SAME_OBJECT = 0.9
+
+Labelled = Iterable[tuple[Captioned, Record]]
+"""Every photo with what was found in it."""
+
+
+class Label(NamedTuple):
+    """One box with the characters that name it."""
+
+    row: Row
+    spans: tuple[Span, ...]
+
+
+def phrase_scores(labelled: Labelled) -> Iterable[tuple[str, float]]:
+    """Phrase and score of every box."""
+    for photo, record in labelled:
+        for sentence, rows in zip(photo.sentences, record["found"], strict=True):
+            names = _names(sentence)
+            yield from ((names[row[0]], row[1]) for row in rows)
+
+
+def grounding_content(labelled: Labelled, thresholds: Thresholds, keep_empty: bool) -> tuple[dict[str, Any], Counter]:
+    """The three lists of the file, and what became of the captions and boxes."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
+    for photo, record in labelled:
+        for sentence, rows in zip(photo.sentences, record["found"], strict=True):
+            labels = choose(sentence, rows, thresholds, counts)
+            counts["captions in which nothing was found"] += not labels
+            if not labels and not keep_empty:
+                continue
+            images.append(_image(len(images) + 1, photo.file_name, sentence.caption, record))
+            for found in labels:
+                annotations.append(_annotation(len(annotations) + 1, len(images), found))
+    counts["captions kept"], counts["boxes kept"] = len(images), len(annotations)
+    categories = [{"supercategory": "object", "id": 1, "name": "object"}]
+    return {"images": images, "annotations": annotations, "categories": categories}, counts
+
+
+def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, counts: Counter[str]) -> list[Label]:
+    """The boxes that pass, those of one object as one, best first."""
+    names, spans = _names(sentence), sentence.spans or ()
+    passed = [row for row in rows if row[1] >= thresholds.of(names[row[0]])]
+    labels: list[Label] = []
+    for row in sorted(passed, key=lambda row: -row[1]):
+        same = _same_object(row, labels)
+        if same is None:
+            labels.append(Label(row, (spans[row[0]],)))
+        else:
+            labels[same] = labels[same]._replace(spans=_joined((*labels[same].spans, spans[row[0]])))
+    counts["boxes below their threshold"] += len(rows) - len(passed)
+    counts["boxes joined with another phrase's"] += len(passed) - len(labels)
+    return labels
+
+
+def _names(sentence: Sentence) -> list[str]:
+    return [sentence.caption[start:end] for start, end in sentence.spans or ()]
+
+
+def _same_object(row: Row, labels: Sequence[Label]) -> int | None:
+    """The label whose box is nearly that of ``row``."""
+    if not labels:
+        return None
+    mine, others = (
+        box_ops.from_xywh(torch.tensor(x, dtype=torch.float64)) for x in ([row[2:]], [x.row[2:] for x in labels])
+    )
+    overlap, best = box_ops.iou_matrix(mine, others)[0].max(0)
+    return int(best) if overlap >= SAME_OBJECT else None
+
+
+def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Ascending, overlapping ones as one."""
+    found: list[Span] = []
+    for start, end in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return tuple(found)
+
+
+def _image(number: int, file_name: str, caption: str, record: Record) -> dict[str, Any]:
+    size = {"height": record["height"], "width": record["width"]}
+    return {"id": number, "file_name": file_name, **size, "caption": caption}
+
+
+def _annotation(number: int, image: int, label: Label) -> dict[str, Any]:
+    _, score, x, y, w, h = label.row
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": 1,
+        "bbox": [x, y, w, h],
+        "area": round(w * h, 2),
+        "iscrowd": 0,
+        "tokens_positive": [list(span) for span in label.spans],
+        "score": score,
+    }

@@ -1,0 +1,70 @@
+"""From which score on a box of a phrase is believed."""
+
+import json
+import math
+from array import array
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from .teacher import STORED_FROM
+
+
+class Thresholds(NamedTuple):
+    """Least score of every phrase; phrases are the same whatever their capitals and blanks."""
+
+    default: float
+    phrases: Mapping[str, float] = {}
+
+    def of(self, phrase: str) -> float:
+        return self.phrases.get(same(phrase), self.default)
+
+
+def same(phrase: str) -> str:
+    return " ".join(phrase.lower().split())
+
+
+def check_threshold(value: object, where: str) -> float:
+    """Scores below ``STORED_FROM`` are not stored."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not STORED_FROM <= value <= 1:
+        raise ValueError(f"{where} {value!r}: expected a score from {STORED_FROM} (lower ones are not stored) to 1")
+    return float(value)
+
+
+def read_thresholds(file: str | Path, default: float) -> Thresholds:
+    """A YAML or JSON mapping of phrases to scores; the other phrases have the ``default``."""
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig")
+        content = json.loads(text) if Path(file).suffix.lower() == ".json" else yaml.safe_load(text)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file}: no such file of thresholds; check the path") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{file}: neither YAML nor JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: expected phrases with a score each, e.g. 'red ring: 0.4', found {content!r:.60}")
+    found = {same(str(phrase)): check_threshold(score, f"{file}: {phrase!r}:") for phrase, score in content.items()}
+    return Thresholds(default, found)
+
+
+def keep_share(floors: Thresholds, scores: Iterable[tuple[str, float]], share: float) -> Thresholds:
+    """Thresholds that leave of each phrase the ``share`` of its boxes of which the detector is surest.
+
+    ``scores`` are phrases and scores of all boxes; those below the phrase's floor do not count. Of n boxes
+    ceil(share n) are kept, ties included, so at least one. So every phrase has a threshold in the range of its own
+    scores: with a low floor, one that the detector is never sure of is not lost, and one of which it is always sure
+    does not swamp the others with its doubtful boxes.
+
+    Source of the idea: class-balanced self-training, arXiv 1810.07911, section 4.2.
+    """
+    passed: dict[str, array[float]] = {}
+    for phrase, score in scores:
+        if score >= floors.of(phrase):
+            passed.setdefault(same(phrase), array("d")).append(score)
+    return floors._replace(phrases={**floors.phrases, **{name: _cut(found, share) for name, found in passed.items()}})
+
+
+def _cut(scores: Iterable[float], share: float) -> float:
+    ranked = sorted(scores, reverse=True)
+    return ranked[max(1, math.ceil(share * len(ranked) - 1e-9)) - 1]
