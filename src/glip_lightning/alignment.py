@@ -107,7 +107,9 @@ def named_right(index: Index, image: int, found: Mapping[str, Tensor], labels: S
 @contextmanager
 def fusion_shut(model: GLIP) -> Iterator[None]:
     """Image and text do not read each other: the gates of all fusion layers are zero meanwhile."""
-    gates = [gate for part in model.modules() if isinstance(part, Fusion) for gate in (part.gate_vision, part.gate_text)]
+    gates = [
+        gate for part in model.modules() if isinstance(part, Fusion) for gate in (part.gate_vision, part.gate_text)
+    ]
     kept = [gate.detach().clone() for gate in gates]
     try:
         with torch.no_grad():

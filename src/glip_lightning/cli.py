@@ -176,6 +176,7 @@ def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     convert.add_argument(
         "--without-text", action="store_true", help="leave the text encoder out: such a folder runs tuned prompts only"
     )
+    convert.add_argument("--half", action="store_true", help="a folder in half precision, half the size")
     convert.set_defaults(verb=_convert)
 
 
@@ -274,7 +275,7 @@ def _pseudo_label(arguments: argparse.Namespace) -> int:
 def _convert(arguments: argparse.Namespace) -> int:
     from .pretrained import convert
 
-    print(convert(arguments.source, arguments.target, arguments.vocab, arguments.without_text))
+    print(convert(arguments.source, arguments.target, arguments.vocab, arguments.without_text, arguments.half))
     return 0
 
 

@@ -46,7 +46,7 @@ VERBS = _words(
     "throwing catch catches catching hit hits hitting swing swings swinging talk talks talking smile smiles smiling "
     "pose poses posing sleep sleeps sleeping graze grazes grazing fill filled covered topped surrounded dressed "
     "parked placed located attached tied mounted stacked painted decorated contain contains containing feature "
-    "features featuring have having prepare prepares preparing appear appears cross crosses crossing try tries trying "
+    "features featuring have having prepare prepares preparing appear appears crossing try tries trying "
     "wait waits waiting work works working enjoy enjoys enjoying reach reaches reaching feed feeds feeding"
 )
 ADVERBS = _words("very also just still together away too again almost only even close outdoors indoors outside")

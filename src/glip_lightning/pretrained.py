@@ -9,6 +9,7 @@ import json
 import logging
 import re
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -42,8 +43,12 @@ logger = logging.getLogger(__name__)
 CONFIG_NAME, WEIGHTS_NAME, TASK_NAME = "config.json", "model.safetensors", "task.json"
 EXCHANGE = (CONFIG_NAME, WEIGHTS_NAME, VOCAB_NAME)
 MAY_REPLACE = {*EXCHANGE, TASK_NAME, "README.md"}  # the Hub mixin writes a model card
+SHIPPED = Path(__file__).parent / "assets" / "nano"  # an exchange folder per detector, in half precision
 TEXT_PREFIX = "language."  # of the text encoder's tensors
 RUN_DETECTOR = "detector"  # where a finished run keeps its exchange folder
+
+
+Origin = Literal["random", "official", "shipped", "folder"]
 
 
 class Task(NamedTuple):
@@ -59,7 +64,7 @@ class Loaded(NamedTuple):
     model: GLIP
     tokenizer: Tokenizer
     name: str  # as asked for
-    weights: Literal["random", "official", "folder"]
+    weights: Origin
     task: Task | None = None
 
 
@@ -129,10 +134,18 @@ def _load_name(name: str, weights: str, text: bool) -> Loaded:
     official = OFFICIAL.get(name)
     if weights == "pretrained" and official is not None:
         return _load_official(name, hub_file(official), config, text=text)
+    if weights == "pretrained" and (folder := shipped(name)):
+        return _load_folder(folder, name, text, "shipped")
     if weights == "pretrained":
         logger.warning("%s: no weights are shipped yet, it starts from random initialisation", name)
     tokenizer = Tokenizer.nano() if official is None else Tokenizer(hub_file(OFFICIAL_VOCAB))
     return _loaded(GLIP(replace(config, text_encoder=text)), tokenizer, name, "random")
+
+
+def shipped(name: str) -> Path | None:
+    """The exchange folder that comes with the package, for names that have one."""
+    folder = SHIPPED / name
+    return folder if name in VARIANTS and folder.is_dir() else None
 
 
 def _load_official(
@@ -157,7 +170,7 @@ def _official_vocab(checkpoint: Path) -> Path:
     return beside if beside.is_file() else hub_file(OFFICIAL_VOCAB)
 
 
-def _load_folder(folder: Path, name: str | None = None, text: bool = True) -> Loaded:
+def _load_folder(folder: Path, name: str | None = None, text: bool = True, origin: Origin = "folder") -> Loaded:
     name = name or str(folder)
     if (folder / RUN_ADAPTER).is_dir():
         return _load_adapted(folder / RUN_ADAPTER, name)
@@ -177,7 +190,7 @@ def _load_folder(folder: Path, name: str | None = None, text: bool = True) -> Lo
     except (CheckpointError, SafetensorError) as error:
         raise CheckpointError(f"{folder / WEIGHTS_NAME}: {error}") from error
     tokenizer = Tokenizer.from_folder(folder)
-    return _loaded(_build(config, state, text), tokenizer, name, "folder", _read_task(folder / TASK_NAME))
+    return _loaded(_build(config, state, text), tokenizer, name, origin, _read_task(folder / TASK_NAME))
 
 
 def _load_adapted(folder: Path, name: str) -> Loaded:
@@ -219,7 +232,7 @@ def _loaded(
     model: GLIP,
     tokenizer: Tokenizer,
     name: str,
-    weights: Literal["random", "official", "folder"],
+    weights: Origin,
     task: Task | None = None,
 ) -> Loaded:
     _check_vocabulary(model, tokenizer, name)
@@ -262,8 +275,11 @@ def _read_task(path: Path) -> Task | None:
     return Task(phrases, (short, longest))
 
 
-def save(model: GLIP, tokenizer: Tokenizer, folder: str | Path, task: Task | None = None) -> Path:
-    """Write an exchange folder at once or not at all; another exchange folder in its place is replaced."""
+def save(model: GLIP, tokenizer: Tokenizer, folder: str | Path, task: Task | None = None, half: bool = False) -> Path:
+    """Write an exchange folder at once or not at all; another exchange folder in its place is replaced.
+
+    ``half`` stores the numbers in half precision; they are loaded as float32 again.
+    """
     folder = Path(folder)
     _check_vocabulary(model, tokenizer, str(folder))
     if folder.is_file():
@@ -274,7 +290,7 @@ def save(model: GLIP, tokenizer: Tokenizer, folder: str | Path, task: Task | Non
         )
     with replacing(folder) as fresh:
         fresh.mkdir()
-        model.save_pretrained(fresh)
+        (deepcopy(model).half() if half else model).save_pretrained(fresh)
         tokenizer.save(fresh)
         if task is not None:
             content = {"phrases": [phrase._asdict() for phrase in task.phrases], "input_size": task.input_size}
@@ -283,26 +299,31 @@ def save(model: GLIP, tokenizer: Tokenizer, folder: str | Path, task: Task | Non
 
 
 def convert(
-    source: str | Path, target: str | Path, vocab: str | Path | None = None, without_text: bool = False
+    source: str | Path,
+    target: str | Path,
+    vocab: str | Path | None = None,
+    without_text: bool = False,
+    half: bool = False,
 ) -> Path:
     """Official ``.pth`` file -> exchange folder, or exchange folder -> official ``.pth`` file.
 
     ``vocab`` is the vocabulary of an official file, by default ``vocab.txt`` beside it or bert-base-uncased.
     ``without_text``: file or folder -> exchange folder without the text encoder, for tuned prompts only.
+    ``half``: file or folder -> exchange folder in half precision.
     """
     source, target = Path(source), Path(target)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise FileExistsError(f"{target}: exists already; remove it or choose another target")
     if source.is_dir() and vocab is not None:
         raise ValueError(f"vocab={str(vocab)!r}: {source} is a folder with a vocabulary of its own; leave vocab out")
-    if not source.is_dir() or without_text:
+    if not source.is_dir() or without_text or half:
         text = not without_text
         loaded = (
             _load_folder(source, text=text)
             if source.is_dir()
             else _load_official(str(source), source, vocab=vocab, text=text)
         )
-        return save(loaded.model, loaded.tokenizer, target, loaded.task)
+        return save(loaded.model, loaded.tokenizer, target, loaded.task, half)
     model = _load_folder(source).model
     if not model.config.text_encoder:
         raise ValueError(f"{source}: has no text encoder, an official checkpoint needs one; convert the whole detector")

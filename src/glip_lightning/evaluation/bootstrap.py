@@ -5,7 +5,7 @@ drawn twice counts as two images with equal boxes and detections.
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -31,7 +31,8 @@ class ClassMatches(NamedTuple):
 
 
 def bootstrap(truth: Truth, rows: Rows, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """``resamples``, their ``AP`` (null where no box was drawn) and the ``interval95`` between their percentiles.
+    """``resamples``, their ``AP`` (null where no box was drawn), the ``interval95`` between their percentiles, and that
+    of ``AP50``, ``AP50_interval95``.
 
     The draw depends on the images and their boxes alone: results of the same images are drawn alike and can be
     compared resample by resample, those of different tasks are independent.
@@ -40,11 +41,20 @@ def bootstrap(truth: Truth, rows: Rows, resamples: int = RESAMPLES) -> dict[str,
     seen = set(images)
     boxes = [(a["image_id"], a["category_id"], *a["bbox"]) for a in truth["annotations"] if a["image_id"] in seen]
     rng = np.random.default_rng([len(images), zlib.crc32(repr((images, boxes)).encode())])
-    aps = resampled_ap(truth, rows, draw(rng, len(images), resamples))
-    defined = aps[~np.isnan(aps)]
-    interval = np.percentile(defined, [2.5, 97.5]).round(5).tolist() if defined.size else None
+    drawn = draw(rng, len(images), resamples)
+    aps, at_half = resampled_ap(truth, rows, drawn), resampled_ap(truth, rows, drawn, thresholds=(0,))
     values = [None if np.isnan(ap) else round(float(ap), 5) for ap in aps]
-    return {"resamples": resamples, "AP": values, "interval95": interval}
+    return {
+        "resamples": resamples,
+        "AP": values,
+        "interval95": _interval95(aps),
+        "AP50_interval95": _interval95(at_half),
+    }
+
+
+def _interval95(values: np.ndarray) -> list[float] | None:
+    defined = values[~np.isnan(values)]
+    return np.percentile(defined, [2.5, 97.5]).round(5).tolist() if defined.size else None
 
 
 def draw(rng: np.random.Generator, images: int, resamples: int) -> np.ndarray:
@@ -54,12 +64,15 @@ def draw(rng: np.random.Generator, images: int, resamples: int) -> np.ndarray:
     return rng.multinomial(images, np.full(images, 1 / images), size=resamples)
 
 
-def resampled_ap(truth: Truth, rows: Rows, counts: np.ndarray) -> np.ndarray:
-    """COCO AP [R] (all areas, 100 detections) when image i, in the order of the ids, counts ``counts[:, i]`` times.
+def resampled_ap(
+    truth: Truth, rows: Rows, counts: np.ndarray, thresholds: Sequence[int] = range(len(IOUS))
+) -> np.ndarray:
+    """COCO AP [R] (all areas, 100 detections) when image i, in the order of the ids, counts ``counts[:, i]`` times;
+    the mean over the IoUs ``thresholds`` (0 is IoU 0.5, AP50).
 
     Classes without a drawn box are left out of the mean over classes; nan where that is all of them.
     """
-    per_class = [_class_ap(matches, counts) for matches in match(truth, rows)]
+    per_class = [_class_ap(matches, counts, thresholds) for matches in match(truth, rows)]
     table = np.stack(per_class) if per_class else np.full((1, len(counts)), np.nan)
     defined = ~np.isnan(table)
     with np.errstate(invalid="ignore"):
@@ -129,18 +142,18 @@ def _iou(found: np.ndarray, real: np.ndarray, crowd: np.ndarray) -> np.ndarray:
     return np.divide(inside, union, out=np.zeros_like(inside), where=inside > 0)
 
 
-def _class_ap(matches: ClassMatches, counts: np.ndarray) -> np.ndarray:
+def _class_ap(matches: ClassMatches, counts: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
     """AP of one class [R]; nan where none of its boxes is drawn."""
     chunks = max(1, -(-counts.shape[0] * len(matches.images) // DRAWS_AT_ONCE))
-    return np.concatenate([_chunk_ap(matches, chunk) for chunk in np.array_split(counts, chunks)])
+    return np.concatenate([_chunk_ap(matches, chunk, thresholds) for chunk in np.array_split(counts, chunks)])
 
 
-def _chunk_ap(matches: ClassMatches, counts: np.ndarray) -> np.ndarray:
+def _chunk_ap(matches: ClassMatches, counts: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
     real = (counts @ matches.boxes).astype(np.float64)
     weights = counts[:, matches.images]  # [R, D] how often each detection is there
     total = weights.cumsum(1)
     ap = np.zeros(len(counts))
-    for t in range(len(IOUS)):
+    for t in thresholds:
         hits = np.flatnonzero(matches.hit[:, t])  # recall and the envelope of the precision change here only
         skipped = weights[:, matches.ignored[:, t]].cumsum(1)
         before = np.searchsorted(np.flatnonzero(matches.ignored[:, t]), hits)
@@ -152,4 +165,4 @@ def _chunk_ap(matches: ClassMatches, counts: np.ndarray) -> np.ndarray:
             reached = np.searchsorted(RECALLS, right / real[:, None], side="right")  # recall points up to each hit
         gained = np.diff(reached, axis=1, prepend=0)
         ap += (gained * envelope).sum(1) / len(RECALLS)
-    return np.where(real > 0, ap / len(IOUS), np.nan)
+    return np.where(real > 0, ap / len(thresholds), np.nan)

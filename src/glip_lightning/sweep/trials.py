@@ -24,7 +24,7 @@ from ..hub_files import OFFICIAL
 from ..messages import WrongUsage
 from ..models.config import VARIANTS
 from ..models.glip import GLIP
-from ..pretrained import RUN_DETECTOR, config_on_disk
+from ..pretrained import RUN_DETECTOR, config_on_disk, shipped
 from ..recipe import Resolved, resolver
 from ..retention import probe_split
 from ..text import Tokenizer
@@ -145,7 +145,9 @@ def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:
         if name in owner:
             owner[name] = value
     detector = content["model"]["detector"]
-    if content["model"]["weights"] != "random" and (detector not in VARIANTS or detector in OFFICIAL):
+    if content["model"]["weights"] != "random" and (
+        detector not in VARIANTS or detector in OFFICIAL or shipped(detector)
+    ):
         content["seed_everything"] = 0
     return content
 
@@ -163,8 +165,9 @@ def identity(recipe: Mapping[str, Any]) -> str:
 
 
 def _weights_of(detector: str) -> str | None:
-    """What is in the folder of a detector: trained anew, it makes other trials."""
-    files = [x for name in (".", RUN_DETECTOR, RUN_ADAPTER) for x in Path(detector, name).glob("*.safetensors")]
+    """What is in the folder of a detector, also of a shipped one: trained anew, it makes other trials."""
+    folder = shipped(detector) or detector
+    files = [x for name in (".", RUN_DETECTOR, RUN_ADAPTER) for x in Path(folder, name).glob("*.safetensors")]
     return _digest(tuple((str(x), x.stat().st_mtime_ns) for x in sorted(files))) if files else None
 
 
