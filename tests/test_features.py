@@ -51,6 +51,8 @@ CUTS: list[tuple[str, Tuning, Cut]] = [
     ("glip-nano", PartialTuning({"^fpn": 1e-4}), "nothing"),
     ("glip-nano", PartialTuning({"^dyhead": 1e-4}), "pyramid"),
     ("glip-nano-a", PartialTuning({"^language": 1e-4}), "tower"),
+    ("dyhead-nano", LinearProbe(), "tower"),
+    ("dyhead-nano", LoRATuning(["head"]), "pyramid"),
 ]
 PROMPT = Prompt("red circle", ((1, 2),), (0,))
 SHAPES = [(3, 2, 4), (5,)]
@@ -114,6 +116,7 @@ def fit(
         ("glip-nano", LinearProbe, "tower", "bf16-mixed"),
         ("glip-nano-a", PromptTuning, "tower", "32-true"),
         ("glip-nano", LoRATuning, "pyramid", "32-true"),
+        ("dyhead-nano", LinearProbe, "tower", "32-true"),
     ],
 )
 def test_a_run_is_bit_for_bit_the_same(

@@ -17,12 +17,12 @@ FLOORS = (
     # second floor: what we do with a model
     [
         *("hub_files", "base_model", "adapter", "pretrained", "query", "tuned_prompt", "predictor", "tuning"),
-        *("features", "feature_store", "pseudo_label"),
+        *("features", "feature_store", "pseudo_label", "conversion"),
     ],
     # third floor: Lightning
     [
         *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
-        *("resume", "estimate", "pictures", "loggers", "wandb_run", "result", "retention"),
+        *("resume", "estimate", "pictures", "loggers", "wandb_run", "result", "retention", "probing", "alignment"),
     ],
     # roof: programs
     ("messages", "recipe", "predict", "label_images", "doctor", "environment", "dashboard", "sweep", "report", "cli"),
@@ -39,6 +39,7 @@ SAME_FLOOR = {  # who may know whom on one floor
     "predictor": {"base_model", "pretrained", "query", "tuned_prompt"},
     "tuning": {"adapter", "base_model", "tuned_prompt"},
     "features": {"feature_store", "tuning"},
+    "conversion": {"pretrained"},
     "pseudo_label": {"base_model", "predictor", "pretrained"},
     "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
@@ -46,7 +47,9 @@ SAME_FLOOR = {  # who may know whom on one floor
     "loggers": {"module", "pictures", "wandb_run"},
     "wandb_run": {"pictures"},
     "result": {"module", "datamodules"},
-    "retention": {"module", "datamodules"},
+    "probing": {"module"},
+    "alignment": {"module", "probing"},
+    "retention": {"module", "datamodules", "probing"},
     "callbacks": {"datamodules", "module", "loggers", "wandb_run", "pictures", "result", "resume", "retention"},
     "recipe": {"messages"},
     "sweep": {"messages", "recipe"},
@@ -54,7 +57,7 @@ SAME_FLOOR = {  # who may know whom on one floor
 }
 LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
 ONLY_IN = {
-    "lightning": {*LIGHTNING, "loggers", "wandb_run", "result", "retention", "recipe", "cli"},
+    "lightning": {*LIGHTNING, "loggers", "wandb_run", "result", "retention", "probing", "alignment", "recipe", "cli"},
     "wandb": {"wandb_run", "dashboard"},
     "wandb_workspaces": {"dashboard"},
 }

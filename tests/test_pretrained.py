@@ -13,13 +13,14 @@ import torch
 from huggingface_hub import constants
 
 from glip_lightning import pretrained
+from glip_lightning.conversion import convert
 from glip_lightning.hub_files import DownloadError, HubFile
 from glip_lightning.models.checkpoint import CheckpointError, to_official
 from glip_lightning.models.config import VARIANTS, GLIPConfig, TextConfig
 from glip_lightning.models.glip import GLIP
-from glip_lightning.pretrained import Task, convert, load, save
+from glip_lightning.pretrained import Task, load, load_tokenizer, save
 from glip_lightning.prompts import Phrase
-from glip_lightning.text import NANO_VOCAB, Tokenizer
+from glip_lightning.text import NANO_VOCAB, ClassTokenizer, Tokenizer
 from hub_server import COMMIT, Hub, running_hub
 
 WEIGHTS = HubFile("GLIPModel/GLIP", "glip_small.pth", "MIT licence, as stated by microsoft/GLIP")
@@ -336,6 +337,24 @@ def test_repository_with_an_exchange_folder_is_a_detector(hub, model, tmp_path, 
     assert_same_weights(loaded.model, model)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert load("user/raccoons").task == task
+
+
+def test_repository_without_a_vocabulary_where_none_is_needed(hub, tmp_path):
+    model = GLIP(replace(SMALL, fusion=False, classes=5))
+    save(model, ClassTokenizer(5), tmp_path / "out", TASK)
+    hub.files |= {f"user/table/{name}": content for name, content in snapshot(tmp_path / "out").items()}
+    assert len(load_tokenizer("user/table")) == 5
+    assert {request.path.rpartition("/")[2] for request in hub.requests} == {"config.json"}
+    loaded = load("user/table")
+    assert (loaded.name, loaded.task) == ("user/table", TASK)
+    assert_same_weights(loaded.model, model)
+
+
+def test_repository_s_vocabulary_alone(hub, model, tmp_path):
+    save(model, TOKENIZER, tmp_path / "out")
+    hub.files |= {f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()}
+    assert len(load_tokenizer("user/raccoons")) == len(TOKENIZER)
+    assert {request.path.rpartition("/")[2] for request in hub.requests} == {"config.json", "vocab.txt"}
 
 
 def test_a_mistyped_folder_is_not_blamed_on_the_hub_alone(hub):

@@ -136,8 +136,19 @@ def test_tunings_that_do_not_fit_the_detector_are_found_before_the_first_trial(t
     axes = {"shots": [0, 1], "tuning": tunings, "model.detector": ["glip-nano-a"]}
     with pytest.raises(WrongUsage) as refused:
         planned(tmp_path, axes)
-    assert "'fusion' has no layer in this detector (variant A has no fusion) (in 1 of 6 trials)" in str(refused.value)
+    assert (
+        "'fusion' has no layer in this detector (variant A has no fusion, a Dynamic Head no text) (in 1 of 6 trials)"
+        in str(refused.value)
+    )
     assert "rates: '^neck' fits no parameter" in str(refused.value)
+
+
+def test_tunings_of_text_are_no_trials_of_a_table_of_classes(tmp_path: Path) -> None:
+    axes = {"shots": [1], "tuning": ["FullTuning", "LinearProbe", "PromptTuning"], "model.detector": ["dyhead-nano"]}
+    with pytest.raises(WrongUsage, match=r"PromptTuning needs a text encoder.* \(in 1 of 3 trials\)"):
+        planned(tmp_path, axes)
+    assert len(planned(tmp_path, axes | {"tuning": ["FullTuning", "LinearProbe"]})) == 2
+    assert len(planned(tmp_path, axes | {"model.detector": ["glip-nano"]})) == 3
 
 
 def test_a_prompt_that_is_not_trained_is_no_trial(tmp_path: Path) -> None:

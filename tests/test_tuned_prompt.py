@@ -15,11 +15,12 @@ from safetensors.torch import save_file
 
 from glip_lightning.base_model import Base, check_base, weights_hash
 from glip_lightning.cli import main
+from glip_lightning.conversion import convert
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip import GLIP
 from glip_lightning.models.language import TextFeatures
 from glip_lightning.predictor import GLIPPredictor
-from glip_lightning.pretrained import convert, load, save
+from glip_lightning.pretrained import load, save
 from glip_lightning.prompts import Phrase, build_prompts
 from glip_lightning.query import Query, encode_query
 from glip_lightning.text import Tokenizer

@@ -273,7 +273,7 @@ def _pseudo_label(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from .pretrained import convert
+    from .conversion import convert
 
     print(convert(arguments.source, arguments.target, arguments.vocab, arguments.without_text, arguments.half))
     return 0

@@ -21,13 +21,13 @@ from .datamodules import DetectionData
 from .evaluation.coco import CocoEvaluator
 from .features import FeatureCache
 from .losses import build_targets, detection_losses
-from .models.language import TextFeatures
+from .models.language import ClassTable, TextFeatures
 from .outputs import Outputs
 from .postprocess import Detections, PostProcess
 from .predictor import detect_images, to_original
 from .pretrained import RUN_DETECTOR, Task, load, save
 from .prompts import Phrase, build_prompts
-from .query import Query, encode_query
+from .query import Query, encode_query, same_names
 from .schedules import Constant, PlateauLR, Schedule
 from .tuned_prompt import PROMPT_NAME, TunedPrompt, save_prompt
 from .tuning import FullTuning, ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
@@ -35,6 +35,11 @@ from .tuning import FullTuning, ParameterGroup, PartCount, Tuning, count_parts, 
 log = logging.getLogger(__name__)
 
 Metrics = dict[str, Any]
+
+
+def _seed() -> int:
+    """Of seed_everything."""
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
 class GLIPModule(LightningModule):
@@ -56,7 +61,7 @@ class GLIPModule(LightningModule):
         ``features`` where that is kept which a frozen part need compute only once (FeatureCache)."""
         super().__init__()
         loaded = load(detector, weights)
-        self.detector, self.origin = loaded.name, loaded.weights
+        self.detector, self.origin, self.task = loaded.name, loaded.weights, loaded.task
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
         self.tuning = tuning or FullTuning()
         self.schedule = schedule or Constant()
@@ -93,9 +98,26 @@ class GLIPModule(LightningModule):
         if self._groups is None:
             if self.tuning.leaves != "detector":  # now: training may round all weights (precision 16-true)
                 self._base_hash = weights_hash(self.model, text=self.tuning.leaves == "adapter")
+            self._meet_classes()
             prompts = build_prompts(self.phrases(), self.tokenizer)
             self._groups = self.tuning.setup(self.model, prompts[0] if len(prompts) == 1 else None, self.tokenizer)
             self.train(self.training)
+
+    def _meet_classes(self) -> None:
+        """The rows of a table of classes mean the classes they were trained for: with others they start anew."""
+        table, known = self.model.language, self.task.phrases if self.task else ()
+        if not isinstance(table, ClassTable) or self.origin == "random" or same_names(known, self.phrases()):
+            return
+        table.start_anew(_seed())
+        names = ", ".join(phrase.name for phrase in known) or "classes that are not on record"
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            log.info("%s was trained for %s: its table of classes starts anew, all else is kept", self.detector, names)
+        else:
+            log.warning(
+                "%s was trained for %s, not for the classes of these data: its table of classes is random, and so is "
+                "what it finds; train it on them first",
+                *(self.detector, names),
+            )
 
     def train(self, mode: bool = True) -> "GLIPModule":
         """Train mode for what is trained; the frozen parts stay in eval mode."""
@@ -131,8 +153,7 @@ class GLIPModule(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Makes dropout a function of (seed, epoch, batch, rank): a resumed run draws what it would have drawn."""
-        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # of seed_everything
-        torch.manual_seed(step_seed(seed, self.current_epoch, batch_idx, self.global_rank))
+        torch.manual_seed(step_seed(_seed(), self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])

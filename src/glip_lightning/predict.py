@@ -42,7 +42,10 @@ def predict_photos(
         print(f"glip: the weights of {predictor.name} are random: the boxes mean nothing", file=sys.stderr)
     captions = [prompt.caption for query in queries for prompt in query.prompts]
     names = [phrase.name for query in queries for phrase in query.phrases]
-    print(f"tuned prompt: {', '.join(names)}" if predictor.tuned else f"caption: {' | '.join(captions)}")
+    if predictor.tuned or predictor.model.config.classes:
+        print(f"{'tuned prompt' if predictor.tuned else 'classes'}: {', '.join(names)}")
+    else:
+        print(f"caption: {' | '.join(captions)}")
     entries: list[dict[str, Any]] = []
     try:
         for path, picture in zip(track(paths, description="photos", transient=True), pictures, strict=True):

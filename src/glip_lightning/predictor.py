@@ -23,7 +23,7 @@ from .outputs import Outputs
 from .postprocess import Detections, PostProcess
 from .pretrained import RUN_DETECTOR, Loaded, load
 from .prompts import Phrase, check_phrases, classes_without_tokens, read_phrases
-from .query import Query, encode_query
+from .query import Query, encode_query, same_names
 from .tuned_prompt import PROMPT_NAME, load_prompt, on_device
 
 log = logging.getLogger(__name__)
@@ -185,6 +185,7 @@ class GLIPPredictor:
             return self._queries
         if not own:
             check_phrases(wanted)
+            self._check_known(wanted)
         with torch.inference_mode():
             query = encode_query(self.model, self.loaded.tokenizer, wanted)
         if silent := classes_without_tokens(query.prompts, [phrase.name for phrase in wanted]):
@@ -195,7 +196,18 @@ class GLIPPredictor:
         self._queries = [query]
         return self._queries
 
+    def _check_known(self, wanted: Sequence[Phrase]) -> None:
+        """A detector with a table of classes finds no others."""
+        if self.model.config.classes and not same_names(wanted, known := self._own_phrases()):
+            raise ValueError(
+                f"phrases: {self.name} knows only the classes that it was trained for, "
+                f"{', '.join(phrase.name for phrase in known)}; leave the phrases out, or take a detector that reads "
+                "names (glip-tiny)"
+            )
+
     def _own_phrases(self) -> Sequence[Phrase]:
+        if self.loaded.task is None and self.model.config.classes:
+            raise ValueError(f"{self.name} knows no classes yet: train it (glip fit), then give the run as detector")
         if self.loaded.task is None:
             raise ValueError("say what to look for: phrases='raccoon. dog' (this detector has no classes of its own)")
         return self.loaded.task.phrases

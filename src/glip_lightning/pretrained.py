@@ -1,7 +1,8 @@
 """A name, file, folder or Hub repository -> detector and tokenizer, and back.
 
-An exchange folder holds ``config.json``, ``model.safetensors`` and ``vocab.txt``; ``task.json`` beside them
-says what a fine-tuned detector was trained to find. Official weights come from the Hub, into its cache.
+An exchange folder holds ``config.json``, ``model.safetensors`` and, where the detector reads names, ``vocab.txt``;
+``task.json`` beside them says what a fine-tuned detector was trained to find. Official weights come from the Hub,
+into its cache.
 """
 
 import difflib
@@ -14,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -30,12 +30,11 @@ from .models.checkpoint import (
     from_official,
     infer_config,
     read_official,
-    to_official,
 )
 from .models.config import VARIANTS, GLIPConfig, variant
 from .models.glip import GLIP
 from .prompts import Phrase
-from .text import VOCAB_NAME, Tokenizer
+from .text import VOCAB_NAME, ClassTokenizer, Tokenizer
 from .tuned_prompt import PROMPT_NAME, load_prompt
 
 logger = logging.getLogger(__name__)
@@ -87,9 +86,9 @@ def load(detector: str, weights: Literal["pretrained", "random"] = "pretrained",
         )
     path = Path(detector).expanduser()
     if path.is_dir():
-        return _load_folder(path, text=text)
+        return load_folder(path, text=text)
     if path.is_file():
-        return _load_official(detector, path, text=text)
+        return load_official(detector, path, text=text)
     if _is_repository(detector):
         return _load_repository(detector, text)
     raise ValueError(_unknown(detector))
@@ -99,16 +98,37 @@ def load_tokenizer(detector: str) -> Tokenizer:
     """The vocabulary of ``detector`` alone, named as in :func:`load`; weights are neither read nor downloaded."""
     path = Path(detector).expanduser()
     if detector in VARIANTS:
-        return Tokenizer(hub_file(OFFICIAL_VOCAB)) if detector in OFFICIAL else Tokenizer.nano()
+        return _named_tokenizer(detector)
     if path.is_dir():
         if (path / RUN_ADAPTER).is_dir():
             return load_tokenizer(load_adapter(path / RUN_ADAPTER).base.name)
-        return Tokenizer.from_folder(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
+        return _tokenizer_in(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
     if path.is_file():
         return Tokenizer(_official_vocab(path))
     if _is_repository(detector):
-        return Tokenizer(hub_file(HubFile(detector, VOCAB_NAME)))
+        folder = hub_file(HubFile(detector, CONFIG_NAME)).parent
+        if VOCAB_NAME in _files(folder):
+            hub_file(HubFile(detector, VOCAB_NAME))
+        return _tokenizer_in(folder)
     raise ValueError(_unknown(detector))
+
+
+def _named_tokenizer(name: str) -> Tokenizer:
+    if rows := variant(name).classes:
+        return ClassTokenizer(rows)
+    return Tokenizer(hub_file(OFFICIAL_VOCAB)) if name in OFFICIAL else Tokenizer.nano()
+
+
+def _tokenizer_in(folder: Path) -> Tokenizer:
+    if VOCAB_NAME in _files(folder):
+        return Tokenizer.from_folder(folder)
+    return ClassTokenizer(_read_config(folder / CONFIG_NAME).classes)
+
+
+def _files(folder: Path) -> tuple[str, ...]:
+    """What an exchange folder has to hold: no vocabulary where its configuration has a table of classes."""
+    config = folder / CONFIG_NAME
+    return EXCHANGE[:2] if config.is_file() and _read_config(config).classes else EXCHANGE
 
 
 def check_detector(detector: str) -> None:
@@ -133,13 +153,12 @@ def _load_name(name: str, weights: str, text: bool) -> Loaded:
     config = variant(name)
     official = OFFICIAL.get(name)
     if weights == "pretrained" and official is not None:
-        return _load_official(name, hub_file(official), config, text=text)
+        return load_official(name, hub_file(official), config, text=text)
     if weights == "pretrained" and (folder := shipped(name)):
-        return _load_folder(folder, name, text, "shipped")
+        return load_folder(folder, name, text, "shipped")
     if weights == "pretrained":
         logger.warning("%s: no weights are shipped yet, it starts from random initialisation", name)
-    tokenizer = Tokenizer.nano() if official is None else Tokenizer(hub_file(OFFICIAL_VOCAB))
-    return _loaded(GLIP(replace(config, text_encoder=text)), tokenizer, name, "random")
+    return _loaded(GLIP(replace(config, text_encoder=text)), _named_tokenizer(name), name, "random")
 
 
 def shipped(name: str) -> Path | None:
@@ -148,7 +167,7 @@ def shipped(name: str) -> Path | None:
     return folder if name in VARIANTS and folder.is_dir() else None
 
 
-def _load_official(
+def load_official(
     name: str,
     path: Path,
     config: GLIPConfig | None = None,
@@ -170,7 +189,7 @@ def _official_vocab(checkpoint: Path) -> Path:
     return beside if beside.is_file() else hub_file(OFFICIAL_VOCAB)
 
 
-def _load_folder(folder: Path, name: str | None = None, text: bool = True, origin: Origin = "folder") -> Loaded:
+def load_folder(folder: Path, name: str | None = None, text: bool = True, origin: Origin = "folder") -> Loaded:
     name = name or str(folder)
     if (folder / RUN_ADAPTER).is_dir():
         return _load_adapted(folder / RUN_ADAPTER, name)
@@ -178,7 +197,7 @@ def _load_folder(folder: Path, name: str | None = None, text: bool = True, origi
     if (folder / PROMPT_NAME).is_file() and not (folder / CONFIG_NAME).is_file():
         base = load_prompt(folder / PROMPT_NAME).base.name
         raise FileNotFoundError(f"{folder}: this run tuned a prompt for {base} and left no detector; give {base}")
-    if missing := [file for file in EXCHANGE if not (folder / file).is_file()]:
+    if missing := [file for file in _files(folder) if not (folder / file).is_file()]:
         raise FileNotFoundError(
             f"{folder}: no exchange folder, {' and '.join(missing)} missing; it holds {', '.join(EXCHANGE)}. "
             f"A run has one in {RUN_DETECTOR}/ when it is finished; `glip convert` makes one of an official file"
@@ -189,7 +208,7 @@ def _load_folder(folder: Path, name: str | None = None, text: bool = True, origi
         check(state, expected_shapes(replace(config, text_encoder=config.text_encoder and text)))
     except (CheckpointError, SafetensorError) as error:
         raise CheckpointError(f"{folder / WEIGHTS_NAME}: {error}") from error
-    tokenizer = Tokenizer.from_folder(folder)
+    tokenizer = _tokenizer_in(folder)
     return _loaded(_build(config, state, text), tokenizer, name, origin, _read_task(folder / TASK_NAME))
 
 
@@ -213,12 +232,14 @@ def _read_weights(path: Path, text: bool) -> dict[str, Tensor]:
 
 def _load_repository(repo: str, text: bool) -> Loaded:
     try:
-        files = [hub_file(HubFile(repo, name)) for name in EXCHANGE]
+        folder = hub_file(HubFile(repo, CONFIG_NAME)).parent
+        for name in _files(folder)[1:]:
+            hub_file(HubFile(repo, name))
         with suppress(NotInRepository):
             hub_file(HubFile(repo, TASK_NAME))
     except DownloadError as error:
         raise type(error)(f"detector={repo!r} is no folder here, so it was looked for on the Hub: {error}") from error
-    return _load_folder(files[0].parent, repo, text)
+    return load_folder(folder, repo, text)
 
 
 def _build(config: GLIPConfig, state: dict[str, Tensor], text: bool = True) -> GLIP:
@@ -240,7 +261,7 @@ def _loaded(
 
 
 def _check_vocabulary(model: GLIP, tokenizer: Tokenizer, name: str) -> None:
-    expected = model.config.text.vocab_size
+    expected = model.config.classes or model.config.text.vocab_size
     if len(tokenizer) != expected:
         raise ValueError(
             f"{name}: the vocabulary has {len(tokenizer)} tokens, the text encoder {expected}; "
@@ -296,37 +317,3 @@ def save(model: GLIP, tokenizer: Tokenizer, folder: str | Path, task: Task | Non
             content = {"phrases": [phrase._asdict() for phrase in task.phrases], "input_size": task.input_size}
             (fresh / TASK_NAME).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
     return folder
-
-
-def convert(
-    source: str | Path,
-    target: str | Path,
-    vocab: str | Path | None = None,
-    without_text: bool = False,
-    half: bool = False,
-) -> Path:
-    """Official ``.pth`` file -> exchange folder, or exchange folder -> official ``.pth`` file.
-
-    ``vocab`` is the vocabulary of an official file, by default ``vocab.txt`` beside it or bert-base-uncased.
-    ``without_text``: file or folder -> exchange folder without the text encoder, for tuned prompts only.
-    ``half``: file or folder -> exchange folder in half precision.
-    """
-    source, target = Path(source), Path(target)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise FileExistsError(f"{target}: exists already; remove it or choose another target")
-    if source.is_dir() and vocab is not None:
-        raise ValueError(f"vocab={str(vocab)!r}: {source} is a folder with a vocabulary of its own; leave vocab out")
-    if not source.is_dir() or without_text or half:
-        text = not without_text
-        loaded = (
-            _load_folder(source, text=text)
-            if source.is_dir()
-            else _load_official(str(source), source, vocab=vocab, text=text)
-        )
-        return save(loaded.model, loaded.tokenizer, target, loaded.task, half)
-    model = _load_folder(source).model
-    if not model.config.text_encoder:
-        raise ValueError(f"{source}: has no text encoder, an official checkpoint needs one; convert the whole detector")
-    with replacing(target) as fresh:
-        torch.save({"model": to_official(model.state_dict(), model.config)}, fresh)
-    return target

@@ -27,7 +27,7 @@ MAX_TOKENS = 256
 """Longest caption of the official models, [CLS] and [SEP] included (MODEL.LANGUAGE_BACKBONE.MAX_QUERY_LEN)."""
 
 SEPARATOR = ". "
-"""Stands between two phrases, never behind the last (DATASETS.SEPARATION_TOKENS of the official configs)."""
+"""Between two phrases, never behind the last (DATASETS.SEPARATION_TOKENS); a tokenizer may have its own."""
 
 Span = tuple[int, int]  # characters or tokens' characters: start, end (exclusive)
 
@@ -56,6 +56,8 @@ class Prompt(NamedTuple):
 
 
 class HasOffsets(Protocol):
+    separator: str
+
     def offsets(self, caption: str) -> Sequence[Span]: ...
 
 
@@ -130,7 +132,7 @@ def build_prompt(
     """
     if not phrases:
         raise ValueError("no phrases to build a caption from; name at least one class, e.g. 'raccoon'")
-    caption, spans = caption_of(phrases)
+    caption, spans = caption_of(phrases, tokenizer.separator)
     offsets = tokenizer.offsets(caption)
     found = (token_indices([span], offsets) for span in spans)
     tokens = tuple(tuple(t for t in indices if t < max_tokens - 1) for indices in found)
@@ -159,14 +161,15 @@ def build_prompts(
     if not phrases:
         return [build_prompt(phrases, tokenizer)]  # raises
     sizes = [_token_count(phrase.text, tokenizer) for phrase in phrases]
-    separator = _token_count(SEPARATOR, tokenizer)
+    separator = _token_count(tokenizer.separator, tokenizer)
     chunks = _chunk(sizes, separator, max_tokens - 2, max_classes or len(phrases))
     return [build_prompt([phrases[c] for c in chunk], tokenizer, chunk, max_tokens) for chunk in chunks]
 
 
 def _token_count(text: str, tokenizer: HasOffsets) -> int:
-    """Tokens of ``text`` without [CLS] and [SEP]; they add up, since the separator is no part of a word."""
-    return len(tokenizer.offsets(text)) - 2
+    """Tokens of ``text`` without [CLS] and [SEP]; they add up, since the separator is no part of a word.
+    0 for a table of classes, which has neither: its list is never cut into several captions."""
+    return max(0, len(tokenizer.offsets(text)) - 2)
 
 
 def _chunk(sizes: Sequence[int], separator: int, budget: int, most: int) -> list[list[int]]:

@@ -1,6 +1,6 @@
 """A class list as a detector takes it: captions with their tokens, encoded once for any number of images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -24,6 +24,11 @@ class Query(NamedTuple):
         for index, found in zip(self.prompts[k].classes, self.prompts[k].tokens, strict=True):
             tokens[index] = found
         return tokens
+
+
+def same_names(one: Iterable[Phrase], other: Iterable[Phrase]) -> bool:
+    """Whether both are the same classes in the same order, whatever stands around their names."""
+    return [phrase.name for phrase in one] == [phrase.name for phrase in other]
 
 
 def encode_query(

@@ -16,7 +16,7 @@ from .labels import AFTER, BEFORE
 from .module import GLIPModule
 from .probing import evaluate, evaluating, share
 from .prompts import classes_without_tokens
-from .query import encode_query
+from .query import encode_query, same_names
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,18 @@ class Retention(Callback):
                 self.data.prepare_data()
             trainer.strategy.barrier("retention")
             self._dataset = probe_split(self.data)
+            self._check_classes(pl_module)
         if stage == "fit" and self.alphas and self._base is None:
             pl_module.configure_model()  # a tuning may add parameters
             self._base = _copy(pl_module)
+
+    def _check_classes(self, module: LightningModule) -> None:
+        assert isinstance(module, GLIPModule)
+        if module.model.config.classes and not same_names(self.data.phrases(), module.phrases()):
+            raise ValueError(
+                f"retention.data {self.data.label}: {module.detector} has a table of classes and knows only those "
+                "of its task; probe it on the same classes, or leave retention out"
+            )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GLIPModule)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .prompts import MAX_TOKENS, Span
+from .prompts import MAX_TOKENS, SEPARATOR, Span
 
 if TYPE_CHECKING:
     import tokenizers
@@ -38,11 +38,18 @@ class Tokenizer:
     tokenizer on the Hub; other than there, ``[unused0]`` to ``[unused15]`` are one token each, too.
     """
 
+    separator = SEPARATOR
+    """Stands between the phrases of a caption."""
+
+    padding = 0
+    """Id behind the end of a shorter caption."""
+
     def __init__(self, vocab_file: str | Path) -> None:
         from tokenizers import AddedToken
         from transformers import BertTokenizer
 
         self._vocab = _read_vocab(Path(vocab_file))
+        self.padding = self._vocab["[PAD]"]
         # vocab_file= is silently ignored by transformers 5; a mapping cannot be misread
         bert = BertTokenizer(vocab=self._vocab)
         known = [AddedToken(p, normalized=False, special=True) for p in PLACEHOLDERS if p in self._vocab]
@@ -80,7 +87,7 @@ class Tokenizer:
             raise ValueError(f"length={length}: captions take 3 to {MAX_TOKENS} tokens; leave length out")
         rows = [self._ids(caption, length or MAX_TOKENS) for caption in captions]
         width = length or max(map(len, rows), default=0)
-        input_ids = torch.full((len(rows), width), self._vocab["[PAD]"], dtype=torch.int64)
+        input_ids = torch.full((len(rows), width), self.padding, dtype=torch.int64)
         mask = torch.zeros_like(input_ids)
         for i, row in enumerate(rows):
             input_ids[i, : len(row)] = torch.tensor(row)
@@ -102,6 +109,48 @@ class Tokenizer:
     def tokens(self, caption: str) -> list[str]:
         """The word pieces themselves, for people to read."""
         return self._backend.encode(caption).tokens
+
+
+class ClassTokenizer(Tokenizer):
+    """One token per class, whose id is the place of the class in the caption: for a detector with a table of classes.
+
+    No word is read, so names may be anything. Only a name of several lines takes as many rows.
+    """
+
+    separator = "\n"  # no name has it; periods and commas stand in many
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def save(self, folder: str | Path) -> None:
+        """Nothing: ``config.json`` says how many rows there are."""
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def _ids(self, caption: str, most: int) -> list[int]:
+        return list(range(self.count(caption)))
+
+    def offsets(self, caption: str) -> list[Span]:
+        """Characters of every class with all that stands around its name; more classes than rows are an error."""
+        spans, start = [], 0
+        for text in self.tokens(caption):
+            spans.append((start, start + len(text)))
+            start += len(text) + len(self.separator)
+        return spans
+
+    def count(self, caption: str) -> int:
+        return len(self.tokens(caption))
+
+    def tokens(self, caption: str) -> list[str]:
+        """What stands in the caption for each class."""
+        texts = caption.split(self.separator)
+        if len(texts) > self._rows:
+            raise ValueError(
+                f"{len(texts)} classes, but this detector's table has {self._rows} rows, one per class: train on at "
+                f"most {self._rows} classes, or take a detector that reads their names (glip-tiny, glip-nano)"
+            )
+        return texts
 
 
 def _read_vocab(path: Path) -> dict[str, int]:

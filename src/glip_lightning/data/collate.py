@@ -31,6 +31,8 @@ from .types import Batch
 class Encoder(Protocol):
     """What is needed of :class:`glip_lightning.text.Tokenizer`."""
 
+    separator: str
+
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]: ...
 
     def offsets(self, caption: str) -> Sequence[Span]: ...

@@ -20,6 +20,8 @@ READERS = 4
 class Encoder(Protocol):
     """What is needed of :class:`glip_lightning.text.Tokenizer`."""
 
+    separator: str
+
     def offsets(self, caption: str) -> Sequence[Span]: ...
 
     def tokens(self, caption: str) -> list[str]: ...

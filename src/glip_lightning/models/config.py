@@ -1,11 +1,14 @@
 """Every size of the detector in one dataclass, and the named variants as data.
 
 Sources: microsoft/GLIP configs/pretrain/glip_{A_Swin_T_O365,Swin_T_O365,Swin_T_O365_GoldG,Swin_L}.yaml
-and config/defaults.py. The nano variants are ours: the same structure with a few million parameters.
+and config/defaults.py. The nano variants are ours: the same structure with a few million parameters. Dynamic Head
+(arXiv 2106.08322) is the detector that GLIP is built upon, without the text.
 """
 
 import difflib
 from dataclasses import dataclass, field, replace
+
+from ..prompts import MAX_TOKENS
 
 STRIDES = (8, 16, 32, 64, 128)
 """Strides of the five pyramid levels P3..P7; anchors are square with 8 times the stride."""
@@ -46,6 +49,7 @@ class GLIPConfig:
     fusion_dropout: float = 0.1
     text: TextConfig = field(default_factory=TextConfig)
     text_encoder: bool = True  # False: a detector that only runs tuned prompts
+    classes: int = 0  # rows of a table that stands in the place of the text encoder; 0: there is no table
     log_scale: float = 0.0  # initial value; logits are divided by its exponential (MODEL.DYHEAD.LOG_SCALE)
     small_start: bool = False  # initialisation for training from random weights (starts.py)
     # BGR, 0..255, subtracted and divided before padding (INPUT.PIXEL_MEAN / PIXEL_STD)
@@ -58,6 +62,8 @@ class GLIPConfig:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if isinstance(self.text, dict):
             object.__setattr__(self, "text", TextConfig(**self.text))
+        if not 0 <= self.classes <= MAX_TOKENS - 2:
+            raise ValueError(f"classes={self.classes}: a table has 1 to {MAX_TOKENS - 2} rows, 0 means a text encoder")
 
 
 _TINY = GLIPConfig()
@@ -106,6 +112,7 @@ VARIANTS: dict[str, GLIPConfig] = {
     "glip-nano-b": _NANO,
     "glip-nano-c": _NANO,
     "glip-nano": _NANO,
+    "dyhead-nano": replace(_NANO, fusion=False, classes=128),  # all of COCO and of every ODinW task
 }
 
 

@@ -17,7 +17,7 @@ from .config import SIZE_DIVISOR, STRIDES, GLIPConfig
 from .dyhead import DyHead
 from .fpn import FPN
 from .grounding_head import GroundingHead
-from .language import Language, NoLanguage, TextFeatures
+from .language import ClassTable, Language, NoLanguage, TextFeatures
 from .starts import start_small
 from .swin import Swin
 
@@ -30,7 +30,7 @@ class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=
         self.config = config
         self.backbone = Swin(config)
         self.fpn = FPN(self.backbone.channels, config.channels, config.drop_block)
-        self.language = Language(config.text) if config.text_encoder else NoLanguage()
+        self.language = _language(config)
         self.dyhead = DyHead(config)
         self.grounding = GroundingHead(config)
         if config.small_start:
@@ -58,7 +58,10 @@ class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=
         return batch
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
-        """Token ids and mask [U, T] of the distinct captions -> their features [U, T, D]."""
+        """Token ids and mask [U, T] of the distinct captions -> their features [U, T, D].
+
+        With a table of classes the ids are its rows, which captions of :class:`glip_lightning.text.ClassTokenizer` are.
+        """
         return self.language(input_ids, attention_mask)
 
     def encode_images(self, images: Tensor) -> list[Tensor]:
@@ -81,6 +84,12 @@ class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=
     def forward(self, images: Tensor, text: TextFeatures) -> Outputs:
         """Preprocessed images [B, 3, H, W] and the text features [B, T, D] of each -> predictions."""
         return self.detect(self.encode_images(images), text)
+
+
+def _language(config: GLIPConfig) -> nn.Module:
+    if not config.text_encoder:
+        return NoLanguage()
+    return ClassTable(config.classes, config.text.hidden_size) if config.classes else Language(config.text)
 
 
 def padded_size(images: Sequence[Tensor]) -> tuple[int, int]:

@@ -29,8 +29,11 @@ from ..recipe import Resolved, resolver
 from ..retention import probe_split
 from ..text import Tokenizer
 from ..trial import Axes, Trial
-from ..tuning import FullTuning, LoRATuning, PartialTuning, Tuning
+from ..tuning import FullTuning, LanguageTuning, LoRATuning, PartialTuning, PromptTuning, Tuning
 from .grid import KEYS, Grid
+
+CHECKED = (FullTuning, LanguageTuning, LoRATuning, PartialTuning, PromptTuning)
+"""Tunings that may not fit a detector."""
 
 LOOKS = (
     *("trainer.logger", "trainer.default_root_dir", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
@@ -191,7 +194,7 @@ class _Reader:
     def check_tuning(self, resolved: Resolved) -> None:
         """Whether the tuning fits the detector, as far as that is a matter of the names of its parts."""
         detector, tuning = resolved.recipe["model"]["detector"], resolved.tuning
-        if resolved.data.shots != 0 and isinstance(tuning, FullTuning | LoRATuning | PartialTuning):
+        if resolved.data.shots != 0 and isinstance(tuning, CHECKED):
             self._once(json.dumps([detector, resolved.recipe["model"]["tuning"]]), lambda: _set_up(detector, tuning))
 
     def check_probe(self, resolved: Resolved) -> None:
@@ -233,9 +236,10 @@ class _Reader:
 
 def _set_up(detector: str, tuning: Tuning) -> None:
     config = config_on_disk(detector)
-    if config is not None:
-        with torch.device("meta"):
-            tuning.setup(GLIP(config), None, Tokenizer.nano())  # these tunings do not ask it
+    if config is None or (isinstance(tuning, PromptTuning) and not config.classes):
+        return  # a prompt asks the classes of the data
+    with torch.device("meta"):
+        tuning.setup(GLIP(config), None, Tokenizer.nano())  # the others ask neither classes nor tokenizer
 
 
 def _train_split(data: DetectionData) -> Index | Exception | None:

@@ -20,6 +20,7 @@ from ..prompts import Phrase, Prompt
 from ..text import Tokenizer
 
 BIAS_LR_FACTOR = 2.0  # SOLVER.BIAS_LR_FACTOR; biases are not decayed (SOLVER.WEIGHT_DECAY_BIAS)
+TABLE = "language.rows"  # the parameter of a detector with a table of classes
 REMEMBERED = 64  # sets of captions whose features a frozen text encoder need not compute again
 
 
@@ -65,8 +66,11 @@ class Tuning(nn.Module, ABC):
         return self._texts(model, input_ids, attention_mask)
 
     def trained(self, model: GLIP) -> dict[str, Tensor]:
-        """What was learned, as the tensors of an adapter (:mod:`glip_lightning.adapter`)."""
-        return {f"new.{key}": p for key, p in model.named_parameters() if p.requires_grad}
+        """What was learned, as the tensors of an adapter (:mod:`glip_lightning.adapter`).
+
+        A table of classes is part of it even if frozen: the base may have it for other classes.
+        """
+        return {f"new.{key}": p for key, p in model.named_parameters() if p.requires_grad or key == TABLE}
 
     def extra_repr(self) -> str:
         """The settings, for people to read."""
@@ -123,8 +127,8 @@ def official_groups(model: GLIP, rate_of: Callable[[str], float], weight_decay: 
     for key, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        official = official_name(key, model.config.fusion)
-        name, rate, decay = "text" if key.startswith("language.") else "detector", rate_of(key), weight_decay
+        official = key if key == TABLE else official_name(key, model.config.fusion)
+        name, rate, decay = _group_name(key), rate_of(key), weight_decay
         if "bias" in official:
             name, rate, decay = f"{name}_bias", rate * BIAS_LR_FACTOR, 0.0
         group = groups.setdefault((rate, decay), ParameterGroup(name=name, params=[], lr=rate, weight_decay=decay))
@@ -132,6 +136,19 @@ def official_groups(model: GLIP, rate_of: Callable[[str], float], weight_decay: 
             group["name"] += f"+{name}"
         group["params"].append(parameter)
     return list(groups.values())
+
+
+def _group_name(key: str) -> str:
+    return "classes" if key == TABLE else "text" if key.startswith("language.") else "detector"
+
+
+def need_text_encoder(model: GLIP, tuning: Tuning) -> None:
+    """An error where a table of classes stands in the place of the text that ``tuning`` is about."""
+    if model.config.classes:
+        raise ValueError(
+            f"{type(tuning).__name__} needs a text encoder, but a Dynamic Head (dyhead-nano or trained from it) has a "
+            "table of classes instead; use FullTuning, LinearProbe, LoRATuning or PartialTuning"
+        )
 
 
 def eval_where_frozen(module: nn.Module) -> None:

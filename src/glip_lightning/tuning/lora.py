@@ -70,7 +70,8 @@ ADAPTED: dict[type[nn.Module], type[_Adapted]] = {nn.Linear: LoRALinear, DeformC
 
 
 class LoRATuning(Tuning):
-    """Low-rank updates of the linear layers and deformable convolutions of some parts; all else is frozen."""
+    """Low-rank updates of the linear layers and deformable convolutions of some parts; all else is frozen, but for the
+    table of classes of a detector that has one: another class list begins with random rows."""
 
     leaves = "adapter"
 
@@ -102,11 +103,15 @@ class LoRATuning(Tuning):
                 if type(layer) in ADAPTED and re.match(PARTS[part], f"{key}.")
             }
             if not found:
-                raise ValueError(f"parts: {part!r} has no layer in this detector (variant A has no fusion)")
+                raise ValueError(
+                    f"parts: {part!r} has no layer in this detector (variant A has no fusion, a Dynamic Head no text)"
+                )
             for key, layer in found.items():
                 self._adapt(key, layer)
-        updates = list(self.updates.parameters())
-        return [ParameterGroup(name="lora", params=updates, lr=self.lr, weight_decay=self.weight_decay)]
+        learned = list(self.updates.parameters())
+        if model.config.classes:
+            learned += model.language.requires_grad_(True).parameters()
+        return [ParameterGroup(name="lora", params=learned, lr=self.lr, weight_decay=self.weight_decay)]
 
     def _adapt(self, key: str, layer: nn.Module) -> None:
         update = Update(layer.get_parameter("weight"), self.rank, self.alpha)
@@ -115,7 +120,7 @@ class LoRATuning(Tuning):
         object.__setattr__(layer, "update", update)  # not as a submodule: the detector's names stay
 
     def trained(self, model: GLIP) -> dict[str, Tensor]:
-        tensors = {}
+        tensors = super().trained(model)
         for key, layer in model.named_modules():
             if isinstance(layer, _Adapted):
                 update, name = layer.update, f"{key}.weight"

@@ -12,7 +12,7 @@ from ..models.language import Language, TextFeatures
 from ..prompts import MAX_TOKENS, Phrase, Prompt
 from ..text import PLACEHOLDERS, Tokenizer
 from ..tuned_prompt import load_prompt
-from .base import ParameterGroup, Tuning
+from .base import ParameterGroup, Tuning, need_text_encoder
 
 Form = Literal["offset", "features", "context"]
 
@@ -59,6 +59,7 @@ class PromptTuning(Tuning):
         return [phrase._replace(prefix=f"{words} {phrase.prefix.lstrip()}") for phrase in phrases]
 
     def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+        need_text_encoder(model, self)
         model.requires_grad_(False)
         if prompt is None and self.form != "context":
             raise ValueError(

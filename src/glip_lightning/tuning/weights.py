@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ..models.glip import GLIP
 from ..prompts import Prompt
 from ..text import Tokenizer
-from .base import ParameterGroup, Tuning, official_groups
+from .base import ParameterGroup, Tuning, need_text_encoder, official_groups
 
 LAST_LAYERS = (
     *("log_scale", "token_bias_weight", "token_bias", "text_projection.weight", "text_projection.bias"),
@@ -23,8 +23,9 @@ class FullTuning(Tuning):
     """Everything is trained but the first stages of the image backbone (official mode "full")."""
 
     def __init__(self, lr: float = 1e-4, text_lr: float = 1e-5, weight_decay: float = 0.05, freeze_at: int = 2) -> None:
-        """``text_lr`` is for BERT. ``freeze_at`` counts as MODEL.BACKBONE.FREEZE_CONV_BODY_AT: -1 freezes
-        nothing, 0 and 1 the patch embedding, 2 the first stage with it, 5 the whole body but its norms."""
+        """``text_lr`` is for BERT; a table of classes learns at ``lr``, as the head does. ``freeze_at`` counts as
+        MODEL.BACKBONE.FREEZE_CONV_BODY_AT: -1 freezes nothing, 0 and 1 the patch embedding, 2 the first stage with
+        it, 5 the whole body but its norms."""
         super().__init__()
         self.lr, self.text_lr, self.weight_decay, self.freeze_at = lr, text_lr, weight_decay, freeze_at
 
@@ -34,7 +35,7 @@ class FullTuning(Tuning):
         return official_groups(model, self._rate, self.weight_decay)
 
     def _rate(self, key: str) -> float:
-        return self.text_lr if key.startswith("language.") else self.lr
+        return self.text_lr if key.startswith("language.bert.") else self.lr
 
 
 def freeze_backbone(model: GLIP, freeze_at: int) -> None:
@@ -50,7 +51,7 @@ def freeze_backbone(model: GLIP, freeze_at: int) -> None:
 
 class LinearProbe(Tuning):
     """Only the last layers: projection of the text, boxes, centerness, scale and biases of the logits
-    (official mode "linear_prob").
+    (official mode "linear_prob"), and the table of classes of a detector that has one.
 
     Officially dropout stays on in the frozen fusion and text layers; here what is frozen is in eval mode, so that
     all before the last layers can be computed once.
@@ -66,6 +67,7 @@ class LinearProbe(Tuning):
         model.requires_grad_(False)
         for name in LAST_LAYERS:
             model.grounding.get_parameter(name).requires_grad_(True)
+        model.language.requires_grad_(model.config.classes > 0)
         return official_groups(model, lambda _: self.lr, self.weight_decay)
 
 
@@ -77,6 +79,7 @@ class LanguageTuning(Tuning):
         self.text_lr, self.weight_decay = text_lr, weight_decay
 
     def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+        need_text_encoder(model, self)
         model.requires_grad_(False)
         model.language.requires_grad_(True)
         return official_groups(model, lambda _: self.text_lr, self.weight_decay)
