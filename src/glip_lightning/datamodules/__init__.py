@@ -1,7 +1,10 @@
 """Data sets as Lightning takes them, chosen in a recipe by class name."""
 
 from .base import DetectionData
-from .pretraining import Pretraining, ShapesPretraining, Source
+from .pretraining import Pretraining, ShapesDetection, ShapesPretraining, Source
 from .sources import CustomData, HubData, ODinW, Shapes
 
-__all__ = ["CustomData", "DetectionData", "HubData", "ODinW", "Pretraining", "Shapes", "ShapesPretraining", "Source"]
+__all__ = [
+    *("CustomData", "DetectionData", "HubData", "ODinW", "Pretraining", "Shapes", "ShapesDetection"),
+    *("ShapesPretraining", "Source"),
+]

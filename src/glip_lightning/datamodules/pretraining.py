@@ -1,6 +1,7 @@
 """Pre-training: several detection and grounding sets mixed, epoch by epoch."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..data.index import Index
 from ..data.mixture import Detections, Mixture, MixtureSampler, Part, Sentences, portions
 from ..data.odinw import ANNOTATIONS
 from ..data.sampler import EpochSampler
-from ..data.shapes.pretraining import write_pretraining
+from ..data.shapes.pretraining import SIZE, write_pretraining
 from ..data.types import Split
 from ..prompts import Phrase, clean_name
 from .base import DetectionData
@@ -145,14 +146,41 @@ class ShapesPretraining(Pretraining):
         epoch_images: int = 8000,
         valid: str = f"names/valid/{ANNOTATIONS}",
         test: str | None = f"names/test/{ANNOTATIONS}",
-        min_sizes: tuple[int, ...] = (128,),
-        max_size: int = 128,
-        test_size: int = 128,
+        min_sizes: Sequence[int] = (SIZE,),
+        max_size: int = SIZE,
+        test_size: int = SIZE,
         flip: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        sizes = {"min_sizes": min_sizes, "max_size": max_size, "test_size": test_size}
-        super().__init__(root, sources, epoch_images, valid, test, **sizes, flip=flip, **kwargs)
+        """``flip`` stays 0 where captions say what is left of what."""
+        kwargs |= {"min_sizes": min_sizes, "max_size": max_size, "test_size": test_size, "flip": flip}
+        super().__init__(root, sources, epoch_images, valid, test, **kwargs)
 
     def prepare_data(self) -> None:
         write_pretraining(self.root)
+
+
+class ShapesDetection(DetectionData):
+    """The detection data of the generated world alone, all names in every caption: for detectors with a table of
+    classes, which cannot draw negative categories."""
+
+    label = "shapes-detection"
+
+    def __init__(
+        self,
+        root: str = "runs/.shapes/pretraining",
+        min_sizes: Sequence[int] = (SIZE,),
+        max_size: int = SIZE,
+        test_size: int = SIZE,
+        flip: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(min_sizes=min_sizes, max_size=max_size, test_size=test_size, flip=flip, **kwargs)
+        self.root = Path(root)
+
+    def prepare_data(self) -> None:
+        write_pretraining(self.root)
+
+    def read(self, findings: Findings) -> dict[Split, Index]:
+        folders: dict[Split, Path] = {split: self.root / "detection" / split for split in ("train", "valid")}
+        return {split: read_coco(folder / ANNOTATIONS, folder, findings) for split, folder in folders.items()}
