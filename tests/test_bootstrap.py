@@ -52,17 +52,19 @@ def evaluator_of(images: list[Any]) -> CocoEvaluator:
     return evaluator
 
 
-def once(evaluator: CocoEvaluator) -> float:
+def once(evaluator: CocoEvaluator, **options: Any) -> float:
     """AP where every image is drawn once."""
     counts = np.ones((1, len(evaluator._rows)), dtype=np.int64)
-    return float(resampled_ap(evaluator.ground_truth, evaluator._rows, counts)[0])
+    return float(resampled_ap(evaluator.ground_truth, evaluator._rows, counts, **options)[0])
 
 
 @settings(max_examples=150, deadline=None)
 @given(IMAGES)
 def test_every_image_once_is_the_evaluators_ap(images: list[Any]) -> None:
     evaluator = evaluator_of(images)
-    np.testing.assert_allclose(once(evaluator), evaluator.compute()["AP"], atol=1e-9, equal_nan=True)
+    metrics = evaluator.compute()
+    np.testing.assert_allclose(once(evaluator), metrics["AP"], atol=1e-9, equal_nan=True)
+    np.testing.assert_allclose(once(evaluator, thresholds=(0,)), metrics["AP50"], atol=1e-9, equal_nan=True)
 
 
 @settings(max_examples=75, deadline=None)
@@ -106,6 +108,8 @@ def test_interval_is_deterministic_and_holds_the_ap() -> None:
     result = evaluator.bootstrap()
     ap = evaluator.compute()["AP"]
     low, high = result["interval95"]
+    low50, high50 = result["AP50_interval95"]
+    assert low50 < evaluator.compute()["AP50"] < high50
     assert (result["resamples"], len(result["AP"])) == (200, 200)
     assert low < ap < high
     assert 0.03 < high - low < 0.3
