@@ -1,0 +1,75 @@
+"""Pictures of what a detector finds by phrases that its training never had: the grid of the README.
+
+    python benchmarks/picture_grid.py --detector glip-nano-c --out docs/held_out.png
+
+Every cell is a test picture of the held-out combinations; the phrase below it is one that is true of a thing in it.
+White boxes are what it should find, coloured ones what it found. The pictures are the first ones, not the best ones.
+"""
+
+import argparse
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from glip_lightning.data.shapes.paint import Box
+from glip_lightning.data.shapes.pretraining import show
+from glip_lightning.data.shapes.words import HELD_OUT
+from glip_lightning.drawing import draw_boxes
+from glip_lightning.files import replacing
+from glip_lightning.predictor import GLIPPredictor
+
+SIZE, SCALE, LINE = 128, 2, 22  # pixels of a picture, enlargement, height of the text
+PART = "combinations/held_out"
+
+
+def pictures(seed: int) -> Iterator[tuple[Image.Image, str, list[Box]]]:
+    """Picture, a held-out phrase that is true of something in it, and the boxes of all that it is true of."""
+    for index in count():
+        image, things, boxes = show(PART, seed, index)
+        pairs = [(a, s) for thing in things for a, s in sorted(HELD_OUT) if {a, s} <= {*thing.words.values()}]
+        if pairs:
+            pair = pairs[index % len(pairs)]
+            named = [box for thing, box in zip(things, boxes, strict=True) if {*pair} <= {*thing.words.values()}]
+            yield image, " ".join(pair), named
+
+
+def cell(
+    predictor: GLIPPredictor, image: Image.Image, phrase: str, boxes: list[tuple[int, int, int, int]]
+) -> Image.Image:
+    found = predictor(image, phrase)
+    large = image.resize((SCALE * SIZE, SCALE * SIZE), Image.Resampling.BICUBIC)
+    truth = [[SCALE * v for v in (x, y, x + w, y + h)] for x, y, w, h in boxes]
+    ours = [[SCALE * v for v in box] for box in found.boxes.tolist()]
+    large = draw_boxes(large, ours, found.names, found.scores.tolist(), truth, [phrase])
+    framed = Image.new("RGB", (SCALE * SIZE + 4, SCALE * SIZE + LINE), "white")
+    framed.paste(large, (2, 2))
+    ImageDraw.Draw(framed).text((6, SCALE * SIZE + 4), phrase, "black", ImageFont.load_default(14))
+    return framed
+
+
+def grid(detector: str, columns: int, rows: int, threshold: float, seed: int) -> Image.Image:
+    predictor = GLIPPredictor(detector, threshold=threshold)
+    cells = [cell(predictor, *shown) for shown, _ in zip(pictures(seed), range(columns * rows), strict=False)]
+    width, height = cells[0].size
+    sheet = Image.new("RGB", (columns * width, rows * height), "white")
+    for k, each in enumerate(cells):
+        sheet.paste(each, (k % columns * width, k // columns * height))
+    return sheet
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--detector", default="glip-nano-c")
+    parser.add_argument("--out", type=Path, default=Path("docs/held_out.png"))
+    parser.add_argument("--columns", type=int, default=4)
+    parser.add_argument("--rows", type=int, default=2)
+    parser.add_argument("--threshold", type=float, default=0.4)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with replacing(given.out) as fresh:
+        grid(given.detector, given.columns, given.rows, given.threshold, given.seed).save(
+            fresh, format="PNG", optimize=True
+        )
+    print(given.out)
