@@ -50,13 +50,18 @@ class Shown(NamedTuple):
 
 def show(name: str, seed: int, index: int, size: int = SIZE) -> Shown:
     """Picture ``index`` of the part ``name`` of the world ``seed``: a function of these three alone."""
-    rng = _stream(name, seed, index)
-    things = scene(rng, Vocabulary(held_out=True)) if name == "combinations/held_out" else scene(rng, Vocabulary())
-    if name == "combinations/held_out":
-        things = _with_held_out(things, rng)
+    things, rng = scene_of(name, seed, index)
     image, boxes = paint(things, rng, size)
     seen = [(thing, box) for thing, box in zip(things, boxes, strict=True) if box is not None]
     return Shown(image, [thing for thing, _ in seen], [box for _, box in seen])
+
+
+def scene_of(name: str, seed: int, index: int) -> tuple[list[Thing], np.random.Generator]:
+    """All things of a picture, seen or hidden, and the generator that goes on to paint them."""
+    rng = _stream(name, seed, index)
+    if name != "combinations/held_out":
+        return scene(rng, Vocabulary()), rng
+    return _with_held_out(scene(rng, Vocabulary(held_out=True)), rng), rng
 
 
 def _stream(name: str, seed: int, index: int, number: int = 0) -> np.random.Generator:
