@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -10,10 +11,16 @@ import pytest
 from glip_lightning.data.shapes.folders import MANIFEST, written_once
 
 FORKS = multiprocessing.get_context("fork")
+MANY = 400
 
 
 def write(folder: Path) -> None:
     (folder / "a.txt").write_text("picture")
+
+
+def write_many(folder: Path) -> None:
+    for number in range(MANY):  # takes a while to remove
+        (folder / str(number)).touch()
 
 
 def no_write(folder: Path) -> None:
@@ -63,21 +70,19 @@ def test_what_fails_leaves_the_old_folder(tmp_path: Path) -> None:
 def take_part(folder: Path, barrier: Barrier) -> None:
     def together(new: Path) -> None:
         barrier.wait(60)  # neither has found the other's
-        write(new)
-        for number in range(300):  # takes a while to remove
-            (new / str(number)).touch()
+        write_many(new)
 
     written_once(folder, {"seed": 1}, together)
-    assert len(list(folder.iterdir())) == 302
+    assert len(list(folder.iterdir())) == MANY + 1
 
 
 @pytest.mark.parametrize("there", [False, True])
 def test_two_processes_at_once(tmp_path: Path, there: bool) -> None:
     """Also where both have to put another folder away."""
     folder = tmp_path / "world"
-    for _ in range(5):
+    for _ in range(3 if there else 1):
         if there:
-            written_once(folder, {"seed": 0}, write)
+            written_once(folder, {"seed": 0}, write_many)
         barrier = FORKS.Barrier(2)
         both = [FORKS.Process(target=take_part, args=(folder, barrier)) for _ in range(2)]
         for process in both:
@@ -86,5 +91,5 @@ def test_two_processes_at_once(tmp_path: Path, there: bool) -> None:
             process.join(120)
         assert [process.exitcode for process in both] == [0, 0]
         assert [path.name for path in tmp_path.iterdir()] == ["world"]
-        assert len(list(folder.iterdir())) == 302
-        written_once(folder, {"seed": -1}, write)  # for the next round
+        assert len(list(folder.iterdir())) == MANY + 1
+        shutil.rmtree(folder)

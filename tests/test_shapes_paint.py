@@ -77,7 +77,8 @@ def test_later_things_hide_earlier_ones() -> None:
     left_half = Thing("square", "blue", x=0.38, y=0.5, diameter=0.3)
     above = Thing("circle", "blue", x=0.5, y=0.5, diameter=0.5)
     whole, left, partly = painted(below).boxes[0], painted(left_half).boxes[0], painted(below, left_half).boxes[0]
-    assert whole and left and partly
+    assert whole is not None
+    assert left is not None
     assert partly == (left[0] + left[2], whole[1], whole[0] + whole[2] - left[0] - left[2], whole[3])
     assert painted(below, above).boxes == [None, painted(above).boxes[0]]
     assert painted(above, below).boxes == [painted(above).boxes[0], whole]
