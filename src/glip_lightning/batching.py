@@ -1,7 +1,7 @@
 """The batch of the recipe is the global one: how it is spread over devices and time."""
 
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lightning import Callback, LightningModule, Trainer
 
@@ -91,10 +91,9 @@ class GlobalBatch(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._plan is not None
         if trainer.is_global_zero:
-            dataset = trainer.datamodule.datasets["train"]  # pyrefly: ignore[missing-attribute]
-            images = len(dataset.index)
+            data: Any = trainer.datamodule  # pyrefly: ignore[missing-attribute]
             epochs = trainer.max_epochs if trainer.max_steps == -1 and trainer.max_epochs != -1 else None
-            log.info("%s", self._plan.describe(images, dataset.copies, epochs))
+            log.info("%s", self._plan.describe(data.images_per_epoch(), data.datasets["train"].copies, epochs))
 
 
 def _count(number: int, word: str) -> str:

@@ -104,9 +104,8 @@ class RunFolder(Callback):
         )
         if not trainer.is_global_zero:
             return
-        train = pl_module.data.datasets.get("train")
-        chosen = train.image_ids if train else []
-        describe(trainer.loggers, {"recipe": self.recipe, "image_ids": chosen, "classes": pl_module.data.class_names})
+        data = pl_module.data
+        describe(trainer.loggers, {"recipe": self.recipe, **data.chosen(), "classes": data.class_names})
 
     def _labels(self, module: GLIPModule) -> Labels:
         """The trial's, or the same of a run of its own: fits by their tuning, others by their verb."""

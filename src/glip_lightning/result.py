@@ -23,14 +23,13 @@ LISTED = 20  # classes that the summary lists
 def result_of(trainer: Trainer, module: GLIPModule) -> dict[str, Any]:
     """What is known of a run after its last evaluation; metrics of a split that there is not are null."""
     data = module.data
-    train = data.datasets.get("train")
     return {
         "detector": module.detector,
         "weights": module.origin,
         "data": _data(data),
         "classes": data.class_names,
         "phrases": [phrase._asdict() for phrase in data.phrases()],
-        "image_ids": train.image_ids if train and data.shots != 0 else [],
+        **data.chosen(),
         "steps": trainer.global_step,
         "epochs": trainer.current_epoch,
         "best_epoch": module.best_epoch,

@@ -115,7 +115,8 @@ def conclude(loggers: Sequence[Logger], result: Mapping[str, Any], evaluated: De
 def _curve(result: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, float]:
     """AP over shots and over images; all images are no number of shots."""
     shots = result["data"]["shots"]
-    point = {CURVE_AP: metrics["AP"], CURVE_IMAGES: len(result["image_ids"])}
+    images = 0 if shots == 0 else result["data"]["images"].get("train", 0)
+    point = {CURVE_AP: metrics["AP"], CURVE_IMAGES: images}
     return point if shots == "all" else {**point, CURVE_SHOTS: shots}
 
 

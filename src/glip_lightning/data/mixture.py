@@ -18,7 +18,7 @@ from ..prompts import HasOffsets, Phrase, caption_of
 from .collate import sampled_classes
 from .dataset import DetectionDataset
 from .grounding import GroundingSample, Spans
-from .images import Header, ImageSource
+from .images import Header, ImageSource, Names
 from .index import Boxes, Index
 from .sampler import EpochSampler, Key, KeyedSample, random_stream
 from .transforms import Transform
@@ -60,7 +60,7 @@ class Detections:
 class Sentences:
     """Grounding data: captions and the spans of each label, as :class:`~.grounding.GroundingDataset` reads them."""
 
-    def __init__(self, index: Index, captions: Sequence[str], phrases: Sequence[Spans]) -> None:
+    def __init__(self, index: Index, captions: Names, phrases: Sequence[Spans]) -> None:
         self.index, self.captions, self.phrases = index, captions, phrases
 
     def caption(self, sample: KeyedSample, image: int) -> Captioned:
@@ -76,12 +76,11 @@ class Mixture(DetectionDataset):
     def __init__(self, parts: Sequence[Part], transform: Transform) -> None:
         super().__init__(_joined([part.index for part in parts]), transform)
         self.parts = list(parts)
-        self.ends = np.cumsum([len(part.index) for part in parts])
+        self.starts = _starts([len(part.index) for part in parts])
 
     def __getitem__(self, index: Key | int) -> GroundingSample:
         sample = super().__getitem__(index)
-        part = int(np.searchsorted(self.ends, sample["index"], side="right"))
-        image = sample["index"] - (int(self.ends[part - 1]) if part else 0)
+        part, image = _place(self.starts, sample["index"])
         caption, kept, spans = self.parts[part].caption(sample, image)
         sample["boxes"] = sample["boxes"][kept]
         sample["labels"] = torch.zeros_like(sample["labels"][kept])
@@ -89,13 +88,19 @@ class Mixture(DetectionDataset):
 
 
 class MixtureSampler(EpochSampler):
-    """Keys of a :class:`Mixture`: in epoch e, ``counts(e)[k]`` random images of part k, all of a part before one again
-    within an epoch, shuffled together. A function of (seed, epoch), as every order here."""
+    """Keys of a :class:`Mixture`: in epoch e, ``counts(e)[k]`` random images of part k, shuffled together.
+
+    Within an epoch all images of a part come before one comes again; each epoch draws anew. The order is a function
+    of (seed, epoch), as every order here. ``sizes`` are the parts' numbers of images, ``counts`` gives the same sum
+    for every epoch.
+    """
 
     def __init__(
         self, sizes: Sequence[int], counts: Callable[[int], Sequence[int]], seed: int, rank: int = 0, world: int = 1
     ) -> None:
         super().__init__(sum(counts(0)), seed, shuffle=True, rank=rank, world=world)
+        if 0 in sizes:
+            raise ValueError(f"sizes={list(sizes)}: a part without images has none to draw")
         self.sizes, self.counts = sizes, counts
 
     def order(self) -> np.ndarray:
@@ -109,6 +114,12 @@ class MixtureSampler(EpochSampler):
 
 def _starts(sizes: Sequence[int]) -> list[int]:
     return [0, *np.cumsum(sizes)[:-1].tolist()]
+
+
+def _place(starts: Sequence[int], index: int) -> tuple[int, int]:
+    """In which of the lists that begin at ``starts`` an item is, and where in it."""
+    k = int(np.searchsorted(starts, index, side="right")) - 1
+    return k, index - starts[k]
 
 
 def _permutations(rng: np.random.Generator, size: int, count: int) -> Iterator[np.ndarray]:
@@ -138,8 +149,8 @@ class _Sources:
         self.starts = _starts([len(source) for source in sources])
 
     def _at(self, index: int) -> tuple[ImageSource, int]:
-        k = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return self.sources[k], index - self.starts[k]
+        k, row = _place(self.starts, index)
+        return self.sources[k], row
 
     def __len__(self) -> int:
         return sum(map(len, self.sources))

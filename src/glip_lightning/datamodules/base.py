@@ -125,6 +125,15 @@ class DetectionData(LightningDataModule, ABC):
             log.warning("%s: fewer than %d images show %s", index.where, self.shots, ", ".join(rare))
         return index.select(chosen.images)
 
+    def images_per_epoch(self) -> int:
+        """Training images that an epoch shows, whatever the copies."""
+        return len(self.datasets["train"].index)
+
+    def chosen(self) -> dict[str, Any]:
+        """Which images are trained on, for ``result.json`` and loggers."""
+        train = self.datasets.get("train")
+        return {"image_ids": train.image_ids if train and self.shots != 0 else []}
+
     def batch_plan(self) -> BatchPlan:
         """How ``batch_size``, the global batch, is spread over the devices of the trainer."""
         assert self.trainer is not None

@@ -1,8 +1,9 @@
 """Pre-training: several detection and grounding sets mixed, epoch by epoch."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,16 @@ class Source:
     first_epoch: int = 0
     last_epoch: int | None = None
 
+    def check(self, place: str) -> None:
+        """Refuse what can never be drawn from; ``place`` is where the recipe has it."""
+        if not 0 < self.share < math.inf:
+            raise ValueError(f"{place}.share={self.share}: expected a positive number")
+        if self.first_epoch < 0:
+            raise ValueError(f"{place}.first_epoch={self.first_epoch}: epochs are counted from 0")
+        if self.last_epoch is not None and self.last_epoch < self.first_epoch:
+            text = f"{place}.last_epoch={self.last_epoch}: lies before first_epoch={self.first_epoch}"
+            raise ValueError(f"{text}, so it would never take part; remove the source or correct one of them")
+
     def share_in(self, epoch: int) -> float:
         part = self.first_epoch <= epoch and (self.last_epoch is None or epoch <= self.last_epoch)
         return self.share if part else 0.0
@@ -64,24 +75,43 @@ class Pretraining(DetectionData):
         Args:
             root: folder of all files.
             sources: what is mixed, by name.
-            epoch_images: images per epoch, of all sources together; each source goes on where its last epoch ended,
-                in random order.
+            epoch_images: images per epoch, of all sources together, drawn anew in each; none of a source comes twice
+                in an epoch before all of it came once.
             valid: annotation file, below the root, on which the best weights are chosen.
             test: the one for the result.
         """
         super().__init__(**kwargs)
         if epoch_images < 1:
             raise ValueError(f"epoch_images={epoch_images}: expected 1 or more")
-        if wrong := [name for name, source in sources.items() if not source.share > 0]:
-            raise ValueError(f"sources.{wrong[0]}.share={sources[wrong[0]].share}: expected a positive number")
-        if not any(source.share_in(0) for source in sources.values()):
-            raise ValueError("sources: none takes part in epoch 0; set first_epoch of one of them to 0")
+        if self.shots not in ("all", 0) or self.copies != 1 or not self.negatives:
+            text = f"shots={self.shots}, copies={self.copies}, negatives={self.negatives}"
+            raise ValueError(f"{text}: a mixture has no such choice; leave them out, shares and epoch_images say it")
+        if not sources:
+            raise ValueError("sources={}: there is nothing to mix; name one file at least")
+        for name, source in sources.items():
+            source.check(f"sources.{name}")
         self.root, self.sources, self.epoch_images = Path(root), sources, epoch_images
+        self._counts(0)
         self.files: dict[Split, str | None] = {"valid": valid, "test": test}
 
     @property
     def class_names(self) -> list[str]:
         return self.datasets["valid"].class_names
+
+    def images_per_epoch(self) -> int:
+        return self.epoch_images
+
+    def chosen(self) -> dict[str, Any]:
+        """The sources instead of the ids of all their images."""
+        named = zip(self.sources.items(), self._sizes(), strict=True)
+        sources = {name: {**asdict(source), "size": size} for (name, source), size in named}
+        return {"image_ids": None, "epoch_images": self.epoch_images, "sources": sources}
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.trainer is not None:
+            for epoch in range(max(1, self.trainer.max_epochs or 1)):
+                self._counts(epoch)  # an epoch without a source must not be met after days
+        super().setup(stage)
 
     def read(self, findings: Findings) -> dict[Split, Index]:
         """The splits that are evaluated."""
@@ -97,40 +127,55 @@ class Pretraining(DetectionData):
         found = self.read(self.findings)
         for split, index in found.items():
             check_index(split, index, self.findings)
-        parts = [self._part(source) for source in self.sources.values()]
+        parts = list(self._parts())
+        found = align_classes(found, self.findings)
         self.findings.log_to(log)
         self.findings.raise_errors()
-        found = align_classes(found, self.findings)
         self.datasets = {split: DetectionDataset(index, self.test_transform) for split, index in found.items()}
         self.datasets["train"] = Mixture([part for part in parts if part is not None], self.train_transform)
 
-    def _part(self, source: Source) -> Part | None:
-        file = self.root / source.file
-        folder = self.root / source.images if source.images else file.parent
-        return self.findings.attempt(file, partial(self._read_part, file, folder))
+    def _parts(self) -> Iterator[Part | None]:
+        """Of each source, None where its files have faults; two sources of the same files share them."""
+        known: dict[tuple[Path, Path], Part | None] = {}
+        for source in self.sources.values():
+            file = self.root / source.file
+            folder = self.root / source.images if source.images else file.parent
+            if (file, folder) not in known:
+                known[file, folder] = self.findings.attempt(file, partial(self._read_part, file, folder))
+            yield known[file, folder]
 
     def _read_part(self, file: Path, folder: Path) -> Part:
-        images = read_json(file)["images"]
-        if images and isinstance(images[0], dict) and "caption" in images[0]:
-            data = GroundingDataset(file, folder, findings=self.findings)
-            return Sentences(data.index, data.captions, data.phrases)
-        index = read_coco(file, folder, self.findings)
+        findings = Findings()  # of its own, since a grounding file raises all that there are
+        if any(isinstance(image, dict) and "caption" in image for image in read_json(file)["images"]):
+            data = GroundingDataset(file, folder, findings=findings)
+            part: Part = Sentences(data.index, data.captions, data.phrases)
+        else:
+            part = self._detections(read_coco(file, folder, findings))
+        check_index("train", part.index, findings)
+        self.findings += findings
+        return part
+
+    def _detections(self, index: Index) -> Detections:
         phrases = [Phrase(clean_name(name)) for name in index.class_names]
         return Detections(index, phrases, self._tokenizer(), self.seed or 0)
 
     def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
         if split != "train":
             return super().sampler(split, shuffle, rank, world)
+        return MixtureSampler(self._sizes(), self._counts, self.seed or 0, rank, world)
+
+    def _sizes(self) -> list[int]:
+        """Images of each source."""
         mixture = self.datasets["train"]
         assert isinstance(mixture, Mixture)
-        sizes = [len(part.index) for part in mixture.parts]
-        return MixtureSampler(sizes, self._counts, self.seed or 0, rank, world)
+        return [len(part.index) for part in mixture.parts]
 
     def _counts(self, epoch: int) -> list[int]:
         """Images of each source in an epoch."""
         shares = [source.share_in(epoch) for source in self.sources.values()]
         if not any(shares):
-            raise ValueError(f"sources: none takes part in epoch {epoch}; let one of them go on (last_epoch: null)")
+            text = "set first_epoch of one of them to 0" if epoch == 0 else "let one of them go on (last_epoch: null)"
+            raise ValueError(f"sources: none takes part in epoch {epoch}; {text}")
         return portions(shares, self.epoch_images)
 
 

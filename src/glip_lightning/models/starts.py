@@ -27,7 +27,7 @@ def start_small(model: nn.Module) -> None:
         if isinstance(part, Language):
             nn.init.normal_(part.bert.embeddings.word_embeddings.weight)
             for layer in part.bert.encoder.layer:
-                _vanish(layer.attention.output.dense, layer.output.dense)
+                _vanish(layer.attention.output.dense, layer.output.dense)  # pyrefly: ignore[missing-attribute]
         elif isinstance(part, TextLayer):
             _vanish(part.out, part.fc2)
         elif isinstance(part, FPN):

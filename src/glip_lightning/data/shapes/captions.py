@@ -53,7 +53,7 @@ def describe(thing: Thing, rng: np.random.Generator) -> Phrase:
 
 
 def word_list(things: Sequence[Thing], rng: np.random.Generator, count: int = 12) -> Caption:
-    """About ``count`` single words, half of them true of something, in random order: dense supervision for a start."""
+    """``count`` single words in random order, all but three at most true of something: dense supervision."""
     present = sorted({word for thing in things for word in thing.words.values() if word in ATTRIBUTES})
     absent = [word for word in ATTRIBUTES if word not in present]
     rng.shuffle(present)
@@ -64,10 +64,13 @@ def word_list(things: Sequence[Thing], rng: np.random.Generator, count: int = 12
 
 
 def phrase_list(things: Sequence[Thing], rng: np.random.Generator, vocabulary: Vocabulary, absent: int = 3) -> Caption:
-    """Descriptions of the things and of near misses that are not there, in random order, some with article or number."""
+    """Descriptions of the things and of up to ``absent`` near misses, most of which are not there, in random order.
+
+    Some have an article or a number. There is a phrase even where there are no ``things``.
+    """
     phrases = [describe(thing, rng) for thing in things]
-    for _ in range(rng.integers(0, absent + 1)):
-        model = things[rng.integers(len(things))] if things else vocabulary.draw(rng)
+    for _ in range(rng.integers(0 if things else 1, absent + 1)):
+        model = things[int(rng.integers(len(things)))] if things else vocabulary.draw(rng)
         phrases.append(describe(vocabulary.near_miss(model, rng), rng))
     unique = list({phrase.text(): phrase for phrase in phrases}.values())
     rng.shuffle(unique)  # type: ignore[arg-type]
@@ -75,12 +78,12 @@ def phrase_list(things: Sequence[Thing], rng: np.random.Generator, vocabulary: V
 
 
 def sentence(things: Sequence[Thing], rng: np.random.Generator) -> Caption | None:
-    """ "a striped red ring left of two small stars and a blue heart"; None where no relation is clear.
+    """Such as "a striped red ring left of a star and a blue heart"; None where no relation is clear.
 
     The first phrase means only those things that it describes and that stand in the relation to what the second
     describes; a thing that is described so but nearly stands there makes a sentence unclear.
     """
-    for _ in range(8):
+    for _ in range(8 if things else 0):
         first, second = (things[k] for k in rng.integers(len(things), size=2))
         subject, other = describe(first, rng), describe(second, rng)
         relation = list(RELATIONS)[rng.integers(len(RELATIONS))]
@@ -128,6 +131,6 @@ def _join(parts: Iterable[_Part], separators: Sequence[str] = ()) -> Caption:
             text += separators[number - 1] if number <= len(separators) else SEPARATOR
         start = len(text) + part.rindex(piece)
         spans = spans or [() for _ in named]
-        spans = [s + ((start, start + len(piece)),) if n else s for s, n in zip(spans, named, strict=True)]
+        spans = [(*s, (start, start + len(piece))) if n else s for s, n in zip(spans, named, strict=True)]
         text += part
     return Caption(text, spans)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -22,9 +23,11 @@ def written_once(folder: Path, settings: Mapping[str, object], write: Callable[[
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        write(unfinished)
-        (unfinished / MANIFEST).write_text(json.dumps(settings), encoding="utf-8")
-        _replace(folder, unfinished, settings)
+        new = unfinished / "new"
+        new.mkdir()  # with the usual rights: mkdtemp's are private
+        write(new)
+        (new / MANIFEST).write_text(json.dumps(settings), encoding="utf-8")
+        _replace(folder, new, unfinished / "old", settings)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
@@ -32,16 +35,17 @@ def written_once(folder: Path, settings: Mapping[str, object], write: Callable[[
 
 def _settings(folder: Path) -> dict | None:
     """With which settings the folder was written; None if it is none of ours."""
-    manifest = folder / MANIFEST
-    return json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else None
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return None
 
 
-def _replace(folder: Path, new: Path, settings: Mapping[str, object]) -> None:
-    if _settings(folder) is not None and _settings(folder) != settings:
-        shutil.rmtree(folder)
+def _replace(folder: Path, new: Path, old: Path, settings: Mapping[str, object]) -> None:
+    if _settings(folder) not in (None, settings):
+        with suppress(FileNotFoundError):  # another process was faster
+            folder.rename(old)  # at once: what that process puts there must not be removed file by file
     try:
-        new.chmod(0o755)  # mkdtemp's is private
         new.replace(folder)
-    except OSError:  # another process was faster
+    except OSError:  # as above
         if _settings(folder) != settings:
             raise

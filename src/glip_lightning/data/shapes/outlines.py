@@ -1,9 +1,9 @@
-"""The shapes of the generated world as polygons in the unit circle, and what is cut out of them."""
+"""The shapes of the generated world as polygons about as large as the unit circle, and what is cut out of them."""
 
 import math
 from collections.abc import Callable, Sequence
 
-Point = tuple[float, float]  # x to the right, y down; the unit circle is around (0, 0)
+Point = tuple[float, float]  # x to the right, y down; (0, 0) is the centre
 TURN = 2 * math.pi
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from .outlines import HOLES, OUTLINES
 from .scene import Thing
-from .words import RGB
+from .words import NEW_TEXTURES, RGB, TEXTURES
 
 SUPERSAMPLING = 4
 LEAST_PERIOD = 5.0  # of a texture, in pixels: finer ones would be grey at this resolution
@@ -169,7 +169,7 @@ def texture(name: str, x: np.ndarray, y: np.ndarray, period: float, angle: float
         return ((0.3 - np.hypot(u, v)) * period + 0.5).clip(0, 1)
     if name == "wavy":
         return _step(np.cos(2 * math.pi * (along + 0.35 * np.sin(2 * math.pi * across / 1.6))), period)
-    raise ValueError(f"texture {name!r}: no such texture")
+    raise ValueError(f"texture {name!r}: there are {', '.join((*TEXTURES, *NEW_TEXTURES))}")
 
 
 def _step(wave: np.ndarray, period: float) -> np.ndarray:
@@ -178,9 +178,9 @@ def _step(wave: np.ndarray, period: float) -> np.ndarray:
 
 
 def visible_boxes(covers: Sequence[np.ndarray]) -> list[Box | None]:
-    """The box of the pixels at least half of which is seen, of each thing; later ones hide earlier ones.
+    """Of each thing the box of the pixels at least half of which is seen; later things hide earlier ones.
 
-    None for a thing of which less than a quarter is left.
+    ``covers``: coverage [H, W] of each. None for a thing of which less than a quarter or no such pixel is left.
     """
     boxes: list[Box | None] = []
     free = np.ones_like(covers[0]) if covers else np.ones((0, 0))

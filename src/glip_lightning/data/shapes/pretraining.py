@@ -1,9 +1,9 @@
 """The pre-training data of the generated world, in the files that real data come in.
 
-``detection/{train,valid}``: COCO files with a closed list of names. ``grounding``: pictures with captions whose phrases
-have boxes (MDETR's format), dense lists of words in ``words.json``, phrases and sentences in ``phrases.json``.
-``names/{valid,test}``: every single word that is true of a thing, as classes. ``combinations/{seen,held_out}``: pairs of
-colour or texture and shape as classes, those of pre-training and those that it never shows.
+``detection/{train,valid}``: COCO files with a closed list of names. ``grounding``: pictures with captions whose
+phrases have boxes (MDETR's format), dense lists of words in ``words.json``, phrases and sentences in ``phrases.json``.
+``names/{valid,test}``: every single word that is true of a thing, as classes. ``combinations/{seen,held_out}``: pairs
+of colour or texture and shape as classes, those of pre-training and those that it never shows.
 """
 
 import json
@@ -50,13 +50,18 @@ class Shown(NamedTuple):
 
 def show(name: str, seed: int, index: int, size: int = SIZE) -> Shown:
     """Picture ``index`` of the part ``name`` of the world ``seed``: a function of these three alone."""
-    rng = _stream(name, seed, index)
-    things = scene(rng, Vocabulary(held_out=True)) if name == "combinations/held_out" else scene(rng, Vocabulary())
-    if name == "combinations/held_out":
-        things = _with_held_out(things, rng)
+    things, rng = scene_of(name, seed, index)
     image, boxes = paint(things, rng, size)
     seen = [(thing, box) for thing, box in zip(things, boxes, strict=True) if box is not None]
     return Shown(image, [thing for thing, _ in seen], [box for _, box in seen])
+
+
+def scene_of(name: str, seed: int, index: int) -> tuple[list[Thing], np.random.Generator]:
+    """All things of a picture, seen or hidden, and the generator that goes on to paint them."""
+    rng = _stream(name, seed, index)
+    if name != "combinations/held_out":
+        return scene(rng, Vocabulary()), rng
+    return _with_held_out(scene(rng, Vocabulary(held_out=True)), rng), rng
 
 
 def _stream(name: str, seed: int, index: int, number: int = 0) -> np.random.Generator:
@@ -71,13 +76,13 @@ def _with_held_out(things: Sequence[Thing], rng: np.random.Generator) -> list[Th
         attribute, shape = pairs[rng.integers(len(pairs))]
         if number % 2 == 0:
             kind = "colour" if attribute in COLOURS else "texture"
-            thing = thing._replace(shape=shape, part=None, **{kind: attribute})
+            thing = thing._replace(shape=shape, part=None)._replace(**{kind: attribute})  # pyrefly: ignore[bad-argument-type]
         changed.append(thing)
     return changed
 
 
 def captions(name: str, seed: int, index: int, things: Sequence[Thing]) -> dict[str, list[Caption]]:
-    """The captions of a picture by kind: ``words`` and ``phrases``, of which every third is a sentence where one fits."""
+    """The captions of a picture by kind: ``words``, and ``phrases``, whose last is a sentence where one fits."""
     streams = [_stream(name, seed, index, number) for number in range(1, CAPTIONS + 1)]
     words = [word_list(things, rng) for rng in streams]
     phrases = [_phrases(things, rng, number) for number, rng in enumerate(streams)]
@@ -90,7 +95,12 @@ def _phrases(things: Sequence[Thing], rng: np.random.Generator, number: int) -> 
 
 
 def write_pretraining(folder: str | Path, seed: int = 0, counts: Mapping[str, int] = COUNTS, size: int = SIZE) -> Path:
-    """Write the pre-training data and return their folder; what was written with the same settings is used as it is."""
+    """Write the pre-training data and return their folder; what was written with the same settings is used as it is.
+
+    ``counts``: pictures of each part; parts that it lacks are not written. ``size`` in pixels.
+    """
+    if unknown := sorted(counts.keys() - COUNTS.keys()):
+        raise ValueError(f"counts: there is no part {unknown[0]!r}; the parts are {', '.join(COUNTS)}")
     settings = {"version": VERSION, "seed": seed, "counts": dict(counts), "size": size}
 
     def write(fresh: Path) -> None:

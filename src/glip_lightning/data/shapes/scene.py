@@ -65,11 +65,12 @@ class Vocabulary(NamedTuple):
                 return thing
 
     def near_miss(self, thing: Thing, rng: np.random.Generator) -> Thing:
-        """``thing`` but for one attribute."""
+        """``thing`` but for one attribute; another thing where there is no such one."""
         kinds = [kind for kind in ("shape", "colour", "texture") if len(getattr(self, f"{kind}s")) > 1]
         for _ in range(20 if kinds else 0):
             kind = _one(rng, kinds)
-            other = thing._replace(**{kind: _one(rng, getattr(self, f"{kind}s"))})
+            word = _one(rng, getattr(self, f"{kind}s"))
+            other = thing._replace(**{kind: word})  # pyrefly: ignore[bad-argument-type]
             possible = other.part != "core" or other.shape in CENTRED
             if other != thing and possible and (self.held_out or not other.is_held_out()):
                 return other
@@ -111,4 +112,4 @@ def _apart(a: Thing, b: Thing) -> bool:
 
 
 def _one(rng: np.random.Generator, items: Sequence[str]) -> str:
-    return items[rng.integers(len(items))]
+    return items[int(rng.integers(len(items)))]
