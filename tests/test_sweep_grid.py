@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from glip_lightning.data.odinw import get_task, task_names
+from glip_lightning.data.tasks import get_task, task_names
 from glip_lightning.messages import WrongUsage
 from glip_lightning.sweep.grid import read_grid, select
 
@@ -90,7 +90,7 @@ def test_benchmarks_stand_for_their_tasks(tmp_path: Path, benchmark: Any) -> Non
         ({"shots": [True]}, "axis shots: True"),
         ({"shots": [1, 3, 1]}, "axis shots: 1 is named twice"),
         ({"seed": ["all"]}, "axis seed: 'all': expected a whole number"),
-        ({"task": ["Racoon"]}, r"axis task: no ODinW task .*did you mean .*Raccoon"),
+        ({"task": ["Racoon"]}, r"axis task: no task of ODinW or Shapes-13 .*did you mean .*Raccoon"),
         ({"task": ["Raccoon", "Raccoon_Raccoon.v2-raw.coco"]}, "axis task: Raccoon is named twice"),
         ({"task": ["odinw13", "Raccoon"]}, "axis task: Raccoon is named twice"),
         ({"tuning": [{"class_path": "FullTuning"}]}, "axis tuning: .*the name of a class"),

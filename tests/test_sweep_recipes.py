@@ -85,7 +85,7 @@ def test_photos_train_at_least_thirty_steps(tmp_path: Path) -> None:
 def test_the_demo_needs_no_data(tmp_path: Path) -> None:
     found = trials(SWEEPS / "demo.yaml", tmp_path)
     assert [(each.trial.axes["shots"], each.work.steps) for each in found[:1]] == [(0, 0)]
-    assert {each.trial.axes["task"] for each in found} == {"shapes"}
+    assert {each.trial.axes["task"] for each in found} == {"Blocks"}
 
 
 def test_the_definition_for_wandb_has_the_same_axes(tmp_path: Path) -> None:
