@@ -86,7 +86,7 @@ def _with(task: ShapesTask, looks: Looks, rng: np.random.Generator) -> Thing:
     """A thing of these looks but for its size, which comes with its place."""
     thing = task.vocabulary.draw(rng)
     words = {kind: str(rng.choice(words)) for kind, words in looks.items() if kind != "size"}
-    return _possible(thing._replace(**words))
+    return _possible(thing._replace(**words))  # pyrefly: ignore[bad-argument-type]
 
 
 def _possible(thing: Thing) -> Thing:
@@ -104,7 +104,7 @@ def _near_miss(task: ShapesTask, named: Named, rng: np.random.Generator) -> tupl
     if kind in ("texture", "part"):
         others.append(None)
     other = others[rng.integers(len(others))]
-    return _possible(thing._replace(**{kind: other})), sizes
+    return _possible(thing._replace(**{kind: other})), sizes  # pyrefly: ignore[bad-argument-type]
 
 
 def _settled(

@@ -59,8 +59,9 @@ def _looks(**kinds: str) -> Looks:
 def _pairs(names: str) -> tuple[Named, ...]:
     """Classes whose names say what they are: ``"red circle, striped ring"``."""
     pairs = [name.split() for name in names.split(", ")]
+    kinds = {word: "texture" if word in TEXTURES else "colour" for word, _ in pairs}
     return tuple(
-        _named(f"{word} {shape}", shape=shape, **{"texture" if word in TEXTURES else "colour": word})
+        Named(f"{word} {shape}", _looks(shape=shape, **{kinds[word]: word}), Phrase(f"{word} {shape}"))
         for word, shape in pairs
     )
 
@@ -142,7 +143,10 @@ _TASKS = (
     ShapesTask(
         "Parcels", "Packages",
         (
-            _named("parcel", Phrase("brown square", "", " with a border"), shape="square", colour="brown", part="border"),
+            _named(
+                "parcel", Phrase("brown square", "", " with a border"),
+                shape="square", colour="brown", part="border",
+            ),
         ),
         _counts(19, 8), "night",
         _vocabulary("square diamond house circle heart", "brown black", ()), (0.15, 0.42), 2, 6,
