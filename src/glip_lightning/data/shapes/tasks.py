@@ -201,9 +201,9 @@ _TASKS = (
     ShapesTask(
         "Blocks", None,
         _pairs("red circle, blue square, yellow triangle, green star"),
-        _counts(160, 30, 60), "photo",
+        _counts(240, 30, 60), "photo",
         _vocabulary("circle square triangle star", "red blue yellow green purple white brown", (), ()),
-        (0.16, 0.5), 3, 2,
+        (0.24, 0.6), 3, 1,
     ),
 )  # fmt: skip
 TASKS: Mapping[str, ShapesTask] = MappingProxyType({task.name: task for task in _TASKS})
