@@ -21,7 +21,7 @@ lint: $(READY)
 demo: $(READY)
 	rm -rf runs/demo
 	$(BIN)/glip fit --config recipes/demo.yaml --run runs/demo
-	$(BIN)/glip predict runs/.shapes/test --detector runs/demo --out runs/demo/photos
+	$(BIN)/glip predict runs/.shapes/Blocks/test --detector runs/demo --out runs/demo/photos
 
 # uv installs the 6 GB of PyTorch several times faster than pip does
 $(READY): pyproject.toml constraints.txt

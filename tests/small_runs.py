@@ -13,7 +13,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from glip_lightning.cli import main
-from glip_lightning.data.shapes import write_shapes
+from glip_lightning.data.shapes.task_pictures import write_task
 
 DEMO = Path(__file__).parent.parent / "recipes" / "demo.yaml"
 SMALL = ["--data.min_sizes=[96]", "--data.test_size=96", "--data.max_size=128", "--data.batch_size=2"]
@@ -22,7 +22,7 @@ COUNTS = {"train": 4, "valid": 2, "test": 2}  # two steps per epoch
 
 
 def make_shapes(folder: Path) -> Path:
-    return write_shapes(folder / "shapes", counts=COUNTS)
+    return write_task(folder / "shapes", counts=COUNTS)
 
 
 def without(shapes: Path, target: Path, split: str) -> list[str]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lightning import Trainer
 
 from glip_lightning.batching import GlobalBatch, plan
-from glip_lightning.data.shapes import write_shapes
+from glip_lightning.data.shapes.task_pictures import write_task
 from glip_lightning.datamodules import Shapes
 from glip_lightning.module import GLIPModule
 from glip_lightning.schedules import Cosine
@@ -64,7 +64,7 @@ def test_nonsense_is_refused(arguments: tuple[int, int, int | None]) -> None:
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = {"train": 5, "valid": 1, "test": 1}
-    return write_shapes(tmp_path_factory.mktemp("data") / "shapes", counts=counts, size=96)
+    return write_task(tmp_path_factory.mktemp("data") / "Blocks", counts=counts, size=96).parent
 
 
 def fit(shapes: Path, batch_size: int, images_per_device: int | None, **trainer: object) -> tuple[Trainer, GLIPModule]:

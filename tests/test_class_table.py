@@ -14,7 +14,7 @@ from lightning import seed_everything
 from glip_lightning.adapter import RUN_ADAPTER, load_adapter
 from glip_lightning.cli import main
 from glip_lightning.conversion import convert
-from glip_lightning.data.shapes import ANNOTATIONS
+from glip_lightning.data.odinw import ANNOTATIONS
 from glip_lightning.losses import build_targets, detection_losses
 from glip_lightning.models.config import GLIPConfig, variant
 from glip_lightning.models.glip import GLIP

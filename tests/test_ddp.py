@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ddp_job import VARIANTS, Record, average_precision, fit
-from glip_lightning.data.shapes import write_shapes
+from glip_lightning.data.shapes.task_pictures import write_task
 
 JOB = Path(__file__).with_name("ddp_job.py")
 
@@ -18,7 +18,7 @@ JOB = Path(__file__).with_name("ddp_job.py")
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = {"train": 6, "valid": 3, "test": 1}
-    return write_shapes(tmp_path_factory.mktemp("data") / "shapes", counts=counts, size=96)
+    return write_task(tmp_path_factory.mktemp("data") / "Blocks", counts=counts, size=96).parent
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from lightning import Callback, Trainer, seed_everything
 
 from glip_lightning import estimate
 from glip_lightning.batching import GlobalBatch
-from glip_lightning.data.shapes import write_shapes
+from glip_lightning.data.shapes.task_pictures import write_task
 from glip_lightning.datamodules import Shapes
 from glip_lightning.estimate import Estimate, Trial, Work, seconds
 from glip_lightning.module import GLIPModule
@@ -22,7 +22,7 @@ from glip_lightning.tuning import FullTuning, LinearProbe, PromptTuning, Tuning
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = {"train": 6, "valid": 3, "test": 1}
-    return write_shapes(tmp_path_factory.mktemp("data") / "shapes", counts=counts, size=96)
+    return write_task(tmp_path_factory.mktemp("data") / "Blocks", counts=counts, size=96).parent
 
 
 class Watch(Callback):

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from glip_lightning.cli import main
-from glip_lightning.data.shapes import write_shapes
+from glip_lightning.data.shapes.task_pictures import write_task
 
 REPOSITORY = Path(__file__).parent.parent
 RECIPES = REPOSITORY / "recipes"
@@ -23,7 +23,7 @@ SHORT = ["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1", "--tra
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shapes(tmp_path_factory.mktemp("data") / "shapes", counts={"train": 6, "valid": 2, "test": 2})
+    return write_task(tmp_path_factory.mktemp("data") / "shapes", counts={"train": 6, "valid": 2, "test": 2})
 
 
 def task_folder(root: Path, source: Path) -> Path:
@@ -68,7 +68,7 @@ def test_demo_recipe_and_predict_with_what_it_left(tmp_path: Path) -> None:
     assert main(["fit", *config, *data, *SHORT, "--trainer.limit_val_batches=2", "--trainer.limit_test_batches=2"]) == 0
     result = check_run(run)
     assert len(result["classes"]) == 4
-    photo = tmp_path / "shapes" / "test" / "00000.jpg"
+    photo = tmp_path / "shapes" / "Blocks" / "test" / "00000.jpg"
     assert main(["predict", str(photo), "--detector", str(run), "--out", str(tmp_path / "out")]) == 0
     predictions = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert predictions["classes"] == result["classes"]

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from glip_lightning.cli import main
-from glip_lightning.data.shapes import render
+from glip_lightning.data.shapes.task_pictures import example
+from glip_lightning.data.shapes.tasks import TASKS
 from glip_lightning.files import picture_names
 from glip_lightning.postprocess import PostProcess
 from glip_lightning.predict import find_photos
@@ -38,7 +39,7 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(2):
-        render(0, i, 128).image.save(folder / f"{i}.jpg")
+        example(TASKS["Blocks"], "test", i).image.save(folder / f"{i}.jpg")
     Image.fromarray(np.full((60, 80), 40000, np.uint16)).save(folder / "grey16.png")
     return folder
 
@@ -207,7 +208,7 @@ def test_long_class_lists_are_chunked(detector: Path, photos: Path) -> None:
 def test_an_image_is_detected_alone_as_in_a_batch(detector: Path) -> None:
     """Two images of one size give the same detections one by one and together."""
     loaded = load(str(detector))
-    images = [torch.from_numpy(np.array(render(0, i, 128).image)).permute(2, 0, 1) for i in range(2)]
+    images = [torch.from_numpy(np.array(example(TASKS["Blocks"], "test", i).image)).permute(2, 0, 1) for i in range(2)]
     with torch.inference_mode():
         query = encode_query(loaded.model, loaded.tokenizer, [Phrase("red circle"), Phrase("blue square")])
         together = detect_images(loaded.model, images, query, PostProcess())

@@ -20,7 +20,8 @@ from glip_lightning.data.captions import Captioned, Sentence, read_captions
 from glip_lightning.data.collate import Collate
 from glip_lightning.data.findings import DataError
 from glip_lightning.data.grounding import GroundingDataset
-from glip_lightning.data.shapes import render
+from glip_lightning.data.shapes.task_pictures import example
+from glip_lightning.data.shapes.tasks import TASKS
 from glip_lightning.data.transforms import Transform
 from glip_lightning.predictor import GLIPPredictor
 from glip_lightning.pretrained import Task, load, save
@@ -56,8 +57,8 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     for i in range(3):
-        render(0, i, 96).image.save(folder / f"{i}.jpg")
-    wide = render(0, 3, 96).image.resize((120, 80))
+        example(TASKS["Blocks"], "test", i, size=96).image.save(folder / f"{i}.jpg")
+    wide = example(TASKS["Blocks"], "test", 3, size=96).image.resize((120, 80))
     wide.save(folder / "more" / "wide.png")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -186,8 +187,10 @@ def test_the_teacher_sees_what_training_will_see(teacher: Path, photos: Path, tm
     for turn in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = turn
-        render(0, turn, 96).image.save(photos / f"square{turn}.jpg", exif=exif)
-        render(0, turn, 96).image.resize((120, 70)).save(photos / f"wide{turn}.jpg", exif=exif)
+        example(TASKS["Blocks"], "test", turn, size=96).image.save(photos / f"square{turn}.jpg", exif=exif)
+        example(TASKS["Blocks"], "test", turn, size=96).image.resize((120, 70)).save(
+            photos / f"wide{turn}.jpg", exif=exif
+        )
     out = tmp_path / "labels.json"
     assert label(teacher, photos, out, "--phrases", "dog", "--threshold", 0.1, "--keep-empty") == 0
     data = GroundingDataset(out, photos, Transform((SIZE[0],), SIZE[1]))

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from glip_lightning import resume
 from glip_lightning.batching import GlobalBatch
-from glip_lightning.data.shapes import write_shapes
+from glip_lightning.data.shapes.task_pictures import write_task
 from glip_lightning.datamodules import Shapes
 from glip_lightning.ema import EMA
 from glip_lightning.module import GLIPModule
@@ -178,7 +178,7 @@ def assert_same_end(a: Path, b: Path) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shapes(tmp_path_factory.mktemp("data") / "shapes", counts=COUNTS, size=96)
+    return write_task(tmp_path_factory.mktemp("data") / "Blocks", counts=COUNTS, size=96).parent
 
 
 @pytest.fixture(scope="module")

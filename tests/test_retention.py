@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from glip_lightning.cli import main
-from glip_lightning.data.shapes import ANNOTATIONS
+from glip_lightning.data.odinw import ANNOTATIONS
 from glip_lightning.predictor import GLIPPredictor
 from glip_lightning.pretrained import Task, load, save
 from glip_lightning.prompts import Phrase

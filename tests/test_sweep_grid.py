@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from glip_lightning.data.odinw import get_task, task_names
+from glip_lightning.data.tasks import get_task, task_names
 from glip_lightning.messages import WrongUsage
 from glip_lightning.sweep.grid import read_grid, select
 
@@ -77,6 +77,12 @@ def test_benchmarks_stand_for_their_tasks(tmp_path: Path, benchmark: Any) -> Non
     assert {"Aquarium", "Raccoon", "VehiclesOpenImages"} <= set(tasks)
 
 
+def test_generated_tasks_beside_those_of_odinw(tmp_path: Path) -> None:
+    tasks = read_grid(write(tmp_path, {"task": ["shapes13", "Raccoon"]})).axes["task"]
+    assert tasks == [*task_names("shapes13"), "Raccoon"]
+    assert len(tasks) == 14
+
+
 @pytest.mark.parametrize(
     "axes, said",
     [
@@ -90,8 +96,10 @@ def test_benchmarks_stand_for_their_tasks(tmp_path: Path, benchmark: Any) -> Non
         ({"shots": [True]}, "axis shots: True"),
         ({"shots": [1, 3, 1]}, "axis shots: 1 is named twice"),
         ({"seed": ["all"]}, "axis seed: 'all': expected a whole number"),
-        ({"task": ["Racoon"]}, r"axis task: no ODinW task .*did you mean .*Raccoon"),
+        ({"task": ["Racoon"]}, r"axis task: no task of ODinW or Shapes-13 .*did you mean .*Raccoon"),
         ({"task": ["Raccoon", "Raccoon_Raccoon.v2-raw.coco"]}, "axis task: Raccoon is named twice"),
+        ({"task": ["Kits"]}, r"axis task: no task of ODinW or Shapes-13 .*did you mean .*Kites"),
+        ({"task": ["shapes13", "Reef"]}, "axis task: Reef is named twice"),
         ({"task": ["odinw13", "Raccoon"]}, "axis task: Raccoon is named twice"),
         ({"tuning": [{"class_path": "FullTuning"}]}, "axis tuning: .*the name of a class"),
         ({"tuning": {"a": 3}}, "axis tuning, a: 3: expected class_path"),

@@ -9,6 +9,7 @@ import yaml
 
 from formats import HEIGHT, WIDTH, picture
 from glip_lightning.data.odinw import get_task
+from glip_lightning.messages import WrongUsage
 from glip_lightning.recipe import resolver
 from glip_lightning.sweep.grid import Grid, read_grid
 from glip_lightning.sweep.trials import Planned, resolve
@@ -85,7 +86,20 @@ def test_photos_train_at_least_thirty_steps(tmp_path: Path) -> None:
 def test_the_demo_needs_no_data(tmp_path: Path) -> None:
     found = trials(SWEEPS / "demo.yaml", tmp_path)
     assert [(each.trial.axes["shots"], each.work.steps) for each in found[:1]] == [(0, 0)]
-    assert {each.trial.axes["task"] for each in found} == {"shapes"}
+    assert {each.trial.axes["task"] for each in found} == {"Blocks"}
+
+
+def test_generated_tasks_need_no_data_either(tmp_path: Path) -> None:
+    """Their names are labels of trials; a task of another benchmark than the recipe's is refused."""
+    file = tmp_path / "tasks.yaml"
+    recipe = str(SWEEPS.parent / "demo.yaml")
+    file.write_text(yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Parcels"], "shots": [0, 1]}}))
+    found = resolve(read_grid(file), [f"--data.root={tmp_path}"])
+    assert [(each.trial.axes["task"], each.trial.axes["shots"]) for each in found] == [("Parcels", 0), ("Parcels", 1)]
+    assert [each.work.images for each in found] == [0, 1]
+    file.write_text(yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Raccoon"], "shots": [1]}}))
+    with pytest.raises(WrongUsage, match="task 'Raccoon' is one of ODinW"):
+        resolve(read_grid(file), [f"--data.root={tmp_path}"])
 
 
 def test_the_definition_for_wandb_has_the_same_axes(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from torch import nn
 from torch.utils.data import DataLoader
 
-from glip_lightning.data.shapes import write_shapes
+from glip_lightning.data.shapes.task_pictures import write_task
 from glip_lightning.datamodules import Shapes
 from glip_lightning.module import GLIPModule
 from glip_lightning.tuning import Tuning
@@ -18,7 +18,7 @@ TRAIN_IMAGES = 4  # two steps per epoch
 
 
 def tiny_data(folder: Path, **options: Any) -> Shapes:
-    write_shapes(folder, counts={"train": TRAIN_IMAGES, "valid": 2, "test": 2})
+    write_task(folder / "Blocks", counts={"train": TRAIN_IMAGES, "valid": 2, "test": 2})
     tiny: dict[str, Any] = {"batch_size": 2, "min_sizes": (96,), "max_size": 128, "test_size": 96, "flip": 0}
     data = Shapes(str(folder), **tiny | options)
     # no class of its own, which messages would list; and not the usual number of pictures

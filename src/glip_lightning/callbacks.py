@@ -16,7 +16,6 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .data.types import Batch, Split
-from .datamodules import ODinW
 from .files import picture_names, replacing, write_text
 from .labels import UNTUNED, Labels, label_run, label_trial
 from .loggers import ContinuedCSV, close, describe, make_loggers
@@ -114,8 +113,7 @@ class RunFolder(Callback):
         data, tuning = module.data, type(module.tuning).__name__
         if self.verb == "fit" and data.shots == 0:
             tuning = UNTUNED
-        task = data.task.short if isinstance(data, ODinW) else data.label
-        axes = {"task": task, "shots": data.shots, "seed": data.seed, "tuning": tuning}
+        axes = {"task": data.task_name, "shots": data.shots, "seed": data.seed, "tuning": tuning}
         job_type = tuning if self.verb == "fit" else self.verb
         return label_run(self.folder.name, data.label, job_type, axes, module.detector)
 

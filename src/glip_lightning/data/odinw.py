@@ -94,8 +94,13 @@ def _short_names(task: ODinWTask) -> list[str]:
     return [task.short] if task.in_odinw13 or not others else []
 
 
+def known_names() -> list[str]:
+    """Short and official names."""
+    return list(dict.fromkeys(name for task in tasks().values() for name in (task.short, task.name)))
+
+
 def _suggestion(name: str) -> str:
-    known = {known.lower(): known for task in tasks().values() for known in (task.short, task.name)}
+    known = {known.lower(): known for known in known_names()}
     close = [known[match] for match in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)]
     return f"did you mean {' or '.join(map(repr, close))}?" if close else f"the tasks are {', '.join(tasks())}"
 

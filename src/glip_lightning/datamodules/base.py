@@ -92,6 +92,11 @@ class DetectionData(LightningDataModule, ABC):
         return [Phrase(clean_name(name)) for name in self.class_names]
 
     @property
+    def task_name(self) -> str:
+        """What sweeps and reports call it: the short name of a task of a benchmark, else the label."""
+        return self.label
+
+    @property
     def class_names(self) -> list[str]:
         return next(iter(self.datasets.values())).class_names
 

@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..data.coco import read_coco
 from ..data.findings import DataError, Findings
 from ..data.hub import read_hub
 from ..data.index import Index
 from ..data.layouts import read_folder
-from ..data.odinw import ANNOTATIONS, SplitFiles, Yaml, fewshot_file, find_task, get_task, split_files
-from ..data.shapes import write_shapes
+from ..data.odinw import ANNOTATIONS, ODinWTask, SplitFiles, Yaml, fewshot_file, find_task, split_files
+from ..data.shapes.task_pictures import SIZE, write_task
+from ..data.shapes.tasks import ShapesTask
 from ..data.splits import complete_splits
+from ..data.tasks import get_task
 from ..data.types import SPLITS, Split
 from ..prompts import Phrase, read_phrases_file
 from .base import DetectionData
@@ -36,8 +38,15 @@ class ODinW(DetectionData):
                 f"prepared=true with shots={self.shots}, seed={self.seed}: official lists are for 1, 3, 5 or 10 "
                 "shots and seed 3, 30 or 300; give both"
             )
-        self.root, self.task, self.prompts, self.prepared = root, get_task(task), prompts, prepared
-        self.label = self.task.short.lower()
+        found = get_task(task)
+        if not isinstance(found, ODinWTask):
+            raise ValueError(f"task {task!r} is one of Shapes-13, not of ODinW: use --data Shapes")
+        self.root, self.task, self.prompts, self.prepared = root, found, prompts, prepared
+        self.label = found.short.lower()
+
+    @property
+    def task_name(self) -> str:
+        return self.task.short
 
     def read(self, findings: Findings) -> dict[Split, Index]:
         find_task(self.root, self.task.name)  # a task that is nowhere is an error, a missing split is not
@@ -120,24 +129,45 @@ class HubData(DetectionData):
 
 
 class Shapes(DetectionData):
-    """A few dozen generated pictures of coloured shapes, written to ``root`` on first use."""
-
-    label = "shapes"
+    """A task of generated pictures, written to ``ROOT/<Task>/{train,valid,test}`` on first use."""
 
     def __init__(
         self,
         root: str = "runs/.shapes",
-        min_sizes: Sequence[int] = (256,),
-        max_size: int = 256,
-        test_size: int = 256,
+        task: str = "Blocks",
+        prompts: Literal["names", "described"] = "names",
+        min_sizes: Sequence[int] = (SIZE,),
+        max_size: int = SIZE,
+        test_size: int = SIZE,
         **kwargs: Any,
     ) -> None:
+        """
+        Args:
+            root: where generated tasks are kept.
+            task: one of Shapes-13, or Blocks, which is learned in minutes.
+            prompts: the names of the classes, or words of pre-training that describe what is meant.
+        """
         super().__init__(min_sizes=min_sizes, max_size=max_size, test_size=test_size, **kwargs)
-        self.root = root
+        found = get_task(task)
+        if not isinstance(found, ShapesTask):
+            raise ValueError(f"task {task!r} is one of ODinW, not of generated pictures: use --data ODinW")
+        self.root, self.task, self.prompts = root, found, prompts
+        self.label = found.name.lower()
+
+    @property
+    def task_name(self) -> str:
+        return self.task.short
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.root) / self.task.name
 
     def prepare_data(self) -> None:
-        write_shapes(self.root)
+        write_task(self.folder, self.task.name)
 
     def read(self, findings: Findings) -> dict[Split, Index]:
-        folders = {split: Path(self.root) / split for split in SPLITS}
+        folders = {split: self.folder / split for split in SPLITS}
         return {split: read_coco(folder / ANNOTATIONS, folder, findings) for split, folder in folders.items()}
+
+    def phrases(self) -> list[Phrase]:
+        return [named.prompt for named in self.task.classes] if self.prompts == "described" else super().phrases()

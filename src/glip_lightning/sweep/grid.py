@@ -5,7 +5,7 @@
     name: odinw13_fewshot
     recipe: {0: ../zero_shot.yaml, all: ../all_shot.yaml, default: ../few_shot.yaml}  # or one file
     axes:
-      task: [Aquarium, Raccoon]    # also odinw13, odinw35
+      task: [Aquarium, Raccoon]    # also odinw13, odinw35, shapes13
       shots: [0, 1, 3, all]
       seed: [3, 30, 300]           # of the images and of the training
       tuning: [FullTuning, {...}]  # or {label: class name, or class_path and init_args}
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 
 import yaml
 
-from ..data.odinw import Benchmark, get_task, task_names
+from ..data.tasks import BENCHMARKS, get_task, task_names
 from ..messages import WrongUsage, check_recipes, meant
 from ..trial import Axes
 
@@ -173,8 +173,8 @@ def _is_whole(value: object) -> bool:
 
 def _tasks(where: str, value: object) -> list[str]:
     """Short names where these are clear."""
-    if value in ("odinw13", "odinw35"):
-        names = task_names(cast(Benchmark, value))
+    if value in BENCHMARKS:
+        names = task_names(value)
         return [short if _means(short := get_task(name).short, name) else name for name in names]
     try:
         get_task(str(value))

@@ -131,9 +131,8 @@ def _own_axes(resolved: Resolved) -> Axes:
     """The four axes that every trial has, from the recipe where the grid does not name them."""
     data = resolved.data
     tuning = resolved.recipe["model"]["tuning"] or {"class_path": "FullTuning"}
-    task = getattr(data, "task", None)
     name = tuning["class_path"].split(".")[-1]
-    return {"task": task.short if task else data.label, "shots": data.shots, "seed": data.seed, "tuning": name}
+    return {"task": data.task_name, "shots": data.shots, "seed": data.seed, "tuning": name}
 
 
 def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:

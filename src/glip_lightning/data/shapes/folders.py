@@ -2,10 +2,17 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from .paint import Box
 
 MANIFEST = "shapes.json"
 
@@ -49,3 +56,42 @@ def _replace(folder: Path, new: Path, old: Path, settings: Mapping[str, object])
     except OSError:  # as above
         if _settings(folder) != settings:
             raise
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[Iterable[Any]], Iterator[Any]]]:
+    """A function that counts items on a bar as they are used; the bar is shown on a terminal alone."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+
+        def counted(items: Iterable[Any]) -> Iterator[Any]:
+            for item in items:
+                yield item
+                bar.advance(task)
+
+        yield counted
+
+
+def save_picture(folder: Path, number: int, picture: Image.Image) -> dict[str, Any]:
+    """Its entry in an annotation file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{number:05}.jpg"
+    picture.save(folder / name, quality=92)
+    return {"id": number, "file_name": name, "width": picture.width, "height": picture.height}
+
+
+def annotation(number: int, image: int, box: Box, category: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": 0,
+    }
+
+
+def write_annotations(file: Path, images: list[Any], annotations: list[Any], categories: list[Any]) -> None:
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    file.write_text(json.dumps(content), encoding="utf-8")

@@ -1,7 +1,7 @@
 """Things to pixels: cluttered backgrounds, texture, shading, shadow, occlusion, noise; boxes of what stays visible."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,14 +20,6 @@ Box = tuple[int, int, int, int]  # x, y, width, height
 class Picture(NamedTuple):
     image: Image.Image  # RGB
     boxes: list[Box | None]  # what can be seen of each thing; None where next to nothing can
-
-
-def paint(things: Sequence[Thing], rng: np.random.Generator, size: int) -> Picture:
-    """Later things hide earlier ones. The picture is ``size`` pixels wide and high."""
-    pixels = background(rng, size)
-    covers = [_paint(pixels, thing, rng) for thing in things]
-    pixels += rng.normal(0, rng.uniform(1, 7), pixels.shape)  # sensor noise
-    return Picture(to_image(pixels), visible_boxes(covers))
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:
@@ -68,6 +60,28 @@ def _clutter(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             radius = rng.uniform(0.008, 0.02) * size
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
     return np.asarray(image).astype(np.float64)
+
+
+def grain(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """With the noise of a sensor."""
+    return pixels + rng.normal(0, rng.uniform(1, 7), pixels.shape)
+
+
+class Style(NamedTuple):
+    """How pictures look; :mod:`.styles` has more of them."""
+
+    background: Callable[[np.random.Generator, int], np.ndarray] = background
+    finish: Callable[[np.ndarray, np.random.Generator], np.ndarray] = grain  # of the whole painted picture
+
+
+PHOTO = Style()
+
+
+def paint(things: Sequence[Thing], rng: np.random.Generator, size: int, style: Style = PHOTO) -> Picture:
+    """Later things hide earlier ones. The picture is ``size`` pixels wide and high."""
+    pixels = style.background(rng, size)
+    covers = [_paint(pixels, thing, rng) for thing in things]
+    return Picture(to_image(style.finish(pixels, rng)), visible_boxes(covers))
 
 
 class Patch(NamedTuple):

@@ -6,7 +6,6 @@ phrases have boxes (MDETR's format), dense lists of words in ``words.json``, phr
 of colour or texture and shape as classes, those of pre-training and those that it never shows.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,11 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from rich.progress import Progress
 
 from ..odinw import ANNOTATIONS
 from .captions import Caption, phrase_list, sentence, word_list
-from .folders import written_once
+from .folders import annotation, progress, save_picture, write_annotations, written_once
 from .paint import Box, paint
 from .scene import Thing, Vocabulary, scene
 from .words import COLOURS, DETECTION_NAMES, HELD_OUT, SHAPES, TEXTURES, single_names
@@ -104,19 +102,12 @@ def write_pretraining(folder: str | Path, seed: int = 0, counts: Mapping[str, in
     settings = {"version": VERSION, "seed": seed, "counts": dict(counts), "size": size}
 
     def write(fresh: Path) -> None:
-        with Progress() as progress:
-            task = progress.add_task("generated pictures, drawn once", total=sum(counts.values()))
+        with progress("generated pictures, drawn once", sum(counts.values())) as counted:
             for name, count in counts.items():
                 shown = (show(name, seed, index, size) for index in range(count))
-                WRITERS[name.split("/")[0]](fresh / name, name, seed, _counted(shown, lambda: progress.advance(task)))
+                WRITERS[name.split("/")[0]](fresh / name, name, seed, counted(shown))
 
     return written_once(Path(folder), settings, write)
-
-
-def _counted(items: Iterator[Shown], done: Callable[[], object]) -> Iterator[Shown]:
-    for item in items:
-        yield item
-        done()
 
 
 def _write_detection(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
@@ -155,7 +146,7 @@ def write_coco(
             for label in labels(thing):
                 annotations.append(annotation(len(annotations) + 1, image, box, names.index(label) + 1))
     categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
-    _dump(folder / ANNOTATIONS, images, annotations, categories)
+    write_annotations(folder / ANNOTATIONS, images, annotations, categories)
 
 
 def _write_grounding(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
@@ -172,31 +163,7 @@ def _write_grounding(folder: Path, name: str, seed: int, shown: Iterator[Shown])
                         row = annotation(len(annotations[kind]) + 1, image, box, 1)
                         annotations[kind].append({**row, "tokens_positive": spans})
     for kind in images:
-        _dump(folder / f"{kind}.json", images[kind], annotations[kind], [{"id": 1, "name": "phrase"}])
-
-
-def save_picture(folder: Path, number: int, picture: Image.Image) -> dict[str, Any]:
-    """Its entry in an annotation file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{number:05}.jpg"
-    picture.save(folder / name, quality=92)
-    return {"id": number, "file_name": name, "width": picture.width, "height": picture.height}
-
-
-def annotation(number: int, image: int, box: Box, category: int) -> dict[str, Any]:
-    return {
-        "id": number,
-        "image_id": image,
-        "category_id": category,
-        "bbox": box,
-        "area": box[2] * box[3],
-        "iscrowd": 0,
-    }
-
-
-def _dump(file: Path, images: list[Any], annotations: list[Any], categories: list[Any]) -> None:
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    file.write_text(json.dumps(content), encoding="utf-8")
+        write_annotations(folder / f"{kind}.json", images[kind], annotations[kind], [{"id": 1, "name": "phrase"}])
 
 
 WRITERS = {

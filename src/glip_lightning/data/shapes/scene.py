@@ -1,7 +1,7 @@
 """What is in a picture of the generated world: things with attributes, where they are, and what describes them."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,10 @@ class Thing(NamedTuple):
         """All words that are true of it, by kind."""
         kinds = {"size": self.size, "texture": self.texture, "colour": self.colour, "shape": self.shape}
         return {kind: word for kind, word in (kinds | {"part": self.part}).items() if word is not None}
+
+    def fits(self, looks: Mapping[str, Collection[str]]) -> bool:
+        """Whether for each kind of word one of ``looks`` is true of it."""
+        return all(self.words.get(kind) in words for kind, words in looks.items())
 
     def is_held_out(self) -> bool:
         """Whether pre-training must not show it."""
@@ -83,14 +87,21 @@ def arrange(
     """``things`` with sizes and places; they hide each other a little at most. What finds no room is left out."""
     placed: list[Thing] = []
     for thing in things:
-        for _ in range(30):
-            diameter = math.exp(rng.uniform(*np.log(diameters)))  # small ones as often as large ones
-            x, y = rng.uniform(0.48 * diameter, 1 - 0.48 * diameter, 2)
-            tried = thing._replace(x=x, y=y, diameter=diameter, angle=rng.uniform(-0.4, 0.4))
-            if all(_apart(tried, other) for other in placed):
-                placed.append(tried)
-                break
+        placed += settled(thing, placed, rng, diameters)
     return placed
+
+
+def settled(
+    thing: Thing, placed: Sequence[Thing], rng: np.random.Generator, diameters: tuple[float, float]
+) -> list[Thing]:
+    """``thing`` with a size and a place beside those that are ``placed``; empty where it finds no room."""
+    for _ in range(30):
+        diameter = math.exp(rng.uniform(*np.log(diameters)))  # small ones as often as large ones
+        x, y = rng.uniform(0.48 * diameter, 1 - 0.48 * diameter, 2)
+        tried = thing._replace(x=x, y=y, diameter=diameter, angle=rng.uniform(-0.4, 0.4))
+        if all(apart(tried, other) for other in placed):
+            return [tried]
+    return []
 
 
 def scene(rng: np.random.Generator, vocabulary: Vocabulary, most: int = 6) -> list[Thing]:
@@ -107,7 +118,8 @@ def scene(rng: np.random.Generator, vocabulary: Vocabulary, most: int = 6) -> li
     return arrange(things, rng)
 
 
-def _apart(a: Thing, b: Thing) -> bool:
+def apart(a: Thing, b: Thing) -> bool:
+    """Whether they hide each other a little at most."""
     return math.hypot(a.x - b.x, a.y - b.y) > 0.38 * (a.diameter + b.diameter)
 
 
