@@ -67,7 +67,9 @@ def _measure(loaded: Loaded, split: str, what: str, classes: Sequence[str] = ())
     truth = _only(index.ground_truth(), [index.class_names.index(name) + 1 for name in chosen])
     evaluator = CocoEvaluator(truth, chosen)
     query = encode_query(loaded.model, loaded.tokenizer, [Phrase(name) for name in chosen])
-    for sample in track(DetectionDataset(index, Transform((SIZE,), SIZE)), description=what, transient=True):
+    data = DetectionDataset(index, Transform((SIZE,), SIZE))
+    for number in track(range(len(data)), description=what, transient=True):
+        sample = data[number]
         (found,) = detect_images(loaded.model, [sample["image"]], query, PostProcess())
         rows = to_original(found, (sample["image"].shape[1], sample["image"].shape[2]), sample["original_size"])
         evaluator.update([sample["image_id"]], [rows._asdict()])

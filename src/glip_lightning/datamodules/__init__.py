@@ -5,6 +5,13 @@ from .pretraining import Pretraining, ShapesDetection, ShapesPretraining, Source
 from .sources import CustomData, HubData, ODinW, Shapes
 
 __all__ = [
-    *("CustomData", "DetectionData", "HubData", "ODinW", "Pretraining", "Shapes", "ShapesDetection"),
-    *("ShapesPretraining", "Source"),
+    "CustomData",
+    "DetectionData",
+    "HubData",
+    "ODinW",
+    "Pretraining",
+    "Shapes",
+    "ShapesDetection",
+    "ShapesPretraining",
+    "Source",
 ]

@@ -60,7 +60,7 @@ def word_list(things: Sequence[Thing], rng: np.random.Generator, count: int = 12
     kept = present[: count - 3]
     words = [*kept, *rng.choice(absent, size=count - len(kept), replace=False).tolist()]
     rng.shuffle(words)
-    return _join([(word, word, [word in thing.words.values() for thing in things]) for word in words])
+    return join([(word, word, [word in thing.words.values() for thing in things]) for word in words])
 
 
 def phrase_list(things: Sequence[Thing], rng: np.random.Generator, vocabulary: Vocabulary, absent: int = 3) -> Caption:
@@ -74,7 +74,7 @@ def phrase_list(things: Sequence[Thing], rng: np.random.Generator, vocabulary: V
         phrases.append(describe(vocabulary.near_miss(model, rng), rng))
     unique = list({phrase.text(): phrase for phrase in phrases}.values())
     rng.shuffle(unique)  # type: ignore[arg-type]
-    return _join([_counted(phrase, things, rng) for phrase in unique])
+    return join([counted(phrase, things, rng) for phrase in unique])
 
 
 def sentence(things: Sequence[Thing], rng: np.random.Generator) -> Caption | None:
@@ -90,9 +90,9 @@ def sentence(things: Sequence[Thing], rng: np.random.Generator) -> Caption | Non
         found = _related(subject, relation, other, things)
         if found is not None:
             rest = [describe(thing, rng) for thing in things if not subject.fits(thing) and not other.fits(thing)][:1]
-            parts = [_counted(subject, things, rng, found)]
-            parts += [_counted(phrase, things, rng) for phrase in (other, *rest)]
-            return _join(parts, [f" {relation} ", " and "])
+            parts = [counted(subject, things, rng, found)]
+            parts += [counted(phrase, things, rng) for phrase in (other, *rest)]
+            return join(parts, [f" {relation} ", " and "])
     return None
 
 
@@ -111,7 +111,7 @@ def _related(subject: Phrase, relation: str, other: Phrase, things: Sequence[Thi
 _Part = tuple[str, str, list[bool]]  # text, the piece of it that is the phrase, which things it names
 
 
-def _counted(
+def counted(
     phrase: Phrase, things: Sequence[Thing], rng: np.random.Generator, named: list[bool] | None = None
 ) -> _Part:
     """With an article or, where there are several, their number; or without."""
@@ -123,7 +123,7 @@ def _counted(
     return f"{number or 'a'} {piece}", piece, named
 
 
-def _join(parts: Iterable[_Part], separators: Sequence[str] = ()) -> Caption:
+def join(parts: Iterable[_Part], separators: Sequence[str] = ()) -> Caption:
     """The parts with ``separators`` between them, the usual one where these end."""
     text, spans = "", []
     for number, (part, piece, named) in enumerate(parts):

@@ -1,46 +1,44 @@
 """Image-caption data of the generated world: pictures with a sentence each and no boxes, as a teacher labels them.
 
-They show what the other data do not: the shapes ``CAPTION_SHAPES``, and pictures of other styles, as photos of the web
-do beside curated data. What a caption says is true, but it does not say everything.
+    python -m glip_lightning.data.shapes.image_captions FOLDER
+
+They show what the other data do not: the shapes ``CAPTION_SHAPES``, and in every second picture another style, as
+photos of the web do beside curated data. What a caption says is true, but it does not say everything.
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
+from PIL import Image
 
-from .captions import Caption, describe, join, sentence, with_article
-from .folders import written_once
+from .captions import Caption, counted, describe, join, sentence
+from .folders import progress, save_picture, written_once
 from .paint import paint
-from .pretraining import SIZE, save_picture
+from .pretraining import SIZE
 from .scene import Thing, Vocabulary, scene
+from .styles import STYLES
 from .words import CAPTION_SHAPES, SHAPES
 
-VERSION = 1  # raise it when pictures or captions change
+VERSION = 1  # raise it when pictures or captions change, so that folders of the old ones are written anew
 COUNT = 8_000
 FILE = "captions.json"
 STREAM = 101  # apart from those of the pre-training data
-SEEN = Vocabulary(shapes=(*SHAPES, *CAPTION_SHAPES))
+VOCABULARY = Vocabulary(shapes=(*SHAPES, *CAPTION_SHAPES))
+STYLED = 0.5  # share of pictures of a random style; the others are as those of the pre-training data
 MENTIONED = 3  # things at most
 
 
-def write_image_captions(folder: str | Path, seed: int = 0, count: int = COUNT, size: int = SIZE) -> Path:
-    """Write pictures and ``captions.json`` (``images`` with a ``caption``) and return their folder."""
-
-    def write(fresh: Path) -> None:
-        images = []
-        for index in track(range(count), description="generated pictures with captions, drawn once"):
-            rng = np.random.default_rng([seed, STREAM, index])
-            things = scene(rng, SEEN)
-            image, boxes = paint(things, rng, size)
-            seen = [thing for thing, box in zip(things, boxes, strict=True) if box is not None]
-            images.append({**save_picture(fresh, index, image), "caption": tell(seen, rng).text})
-        (fresh / FILE).write_text(json.dumps({"images": images, "annotations": []}), encoding="utf-8")
-
-    settings = {"version": VERSION, "seed": seed, "count": count, "size": size}
-    return written_once(Path(folder), settings, write)
+def show(seed: int, index: int, size: int = SIZE) -> tuple[Image.Image, str]:
+    """Picture ``index`` and its caption, blank if there is nothing to see: a function of seed and index."""
+    rng = np.random.default_rng([seed, STREAM, index])
+    things = scene(rng, VOCABULARY)
+    styles = sorted(STYLES) if rng.random() < STYLED else ["photo"]
+    image, boxes = paint(things, rng, size, STYLES[styles[rng.integers(len(styles))]])
+    seen = [thing for thing, box in zip(things, boxes, strict=True) if box is not None]
+    return image, tell(seen, rng).text
 
 
 def tell(things: Sequence[Thing], rng: np.random.Generator) -> Caption:
@@ -48,6 +46,27 @@ def tell(things: Sequence[Thing], rng: np.random.Generator) -> Caption:
     found = sentence(things, rng) if rng.random() < 0.5 else None
     if found is not None:
         return found
-    order = rng.permutation(len(things))[:MENTIONED]
-    phrases = list({(phrase := describe(things[k], rng)).text(): phrase for k in order}.values())
-    return join([with_article(phrase, things, rng) for phrase in phrases], [", ", " and "][-len(phrases) + 1 :])
+    chosen = [describe(things[k], rng) for k in rng.permutation(len(things))[:MENTIONED]]
+    phrases = list({phrase.text(): phrase for phrase in chosen}.values())
+    separators = [", "] * (len(phrases) - 2) + [" and "]
+    return join([counted(phrase, things, rng) for phrase in phrases], separators)
+
+
+def write_image_captions(folder: str | Path, seed: int = 0, count: int = COUNT, size: int = SIZE) -> Path:
+    """Write pictures and ``captions.json`` (``images`` with a ``caption``, no annotations) and return their folder."""
+
+    def write(fresh: Path) -> None:
+        images = []
+        with progress("generated pictures with captions, drawn once", count) as bar:
+            for index in bar(range(count)):
+                picture, caption = show(seed, index, size)
+                if caption:
+                    images.append({**save_picture(fresh, index, picture), "caption": caption})
+        (fresh / FILE).write_text(json.dumps({"images": images, "annotations": []}), encoding="utf-8")
+
+    settings = {"version": VERSION, "seed": seed, "count": count, "size": size}
+    return written_once(Path(folder), settings, write)
+
+
+if __name__ == "__main__":
+    print(write_image_captions(sys.argv[1]))
