@@ -1,0 +1,235 @@
+"""Mixtures: the samples of their parts with captions, in the shares asked for, in an order that is a function."""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glip_lightning.data.coco import read_coco
+from glip_lightning.data.collate import Collate, sampled_classes
+from glip_lightning.data.dataset import DetectionDataset
+from glip_lightning.data.findings import Findings
+from glip_lightning.data.grounding import GroundingDataset
+from glip_lightning.data.mixture import Detections, Mixture, MixtureSampler, Sentences, portions
+from glip_lightning.data.odinw import ANNOTATIONS
+from glip_lightning.data.sampler import Key
+from glip_lightning.data.shapes.pretraining import write_pretraining
+from glip_lightning.data.transforms import Transform
+from glip_lightning.prompts import Phrase
+from glip_lightning.text import Tokenizer
+
+RAW = Transform((64,), 64)
+SEED = 5
+DETECTION = 7  # images
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.nano()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    counts = {"detection/train": DETECTION, "grounding": 3}
+    return write_pretraining(tmp_path_factory.mktemp("data") / "world", counts=counts, size=64)
+
+
+@pytest.fixture(scope="module")
+def detection(world: Path) -> DetectionDataset:
+    folder = world / "detection" / "train"
+    return DetectionDataset(read_coco(folder / ANNOTATIONS, folder, Findings()), RAW)
+
+
+@pytest.fixture(scope="module")
+def sentences(world: Path) -> list[GroundingDataset]:
+    folder = world / "grounding"
+    return [GroundingDataset(folder / f"{kind}.json", folder, RAW) for kind in ("words", "phrases")]
+
+
+@pytest.fixture(scope="module")
+def mixture(detection: DetectionDataset, sentences: list[GroundingDataset], tokenizer: Tokenizer) -> Mixture:
+    phrases = [Phrase(name) for name in detection.class_names]
+    words, sentence = (Sentences(data.index, data.captions, data.phrases) for data in sentences)
+    return Mixture([words, Detections(detection.index, phrases, tokenizer, SEED), sentence], RAW)
+
+
+def test_grounding_samples_are_the_parts_own(mixture: Mixture, sentences: list[GroundingDataset]) -> None:
+    assert len(mixture) == 9 + DETECTION + 9
+    for start, data in ((0, sentences[0]), (9 + DETECTION, sentences[1])):
+        for image in range(len(data)):
+            mixed, own = mixture[(2, start + image)], data[(2, image)]
+            assert torch.equal(mixed["image"], own["image"])
+            assert torch.equal(mixed["boxes"], own["boxes"])
+            assert len(own["boxes"]) == len(mixed["labels"]) == len(mixed["spans"])
+            assert (mixed["caption"], mixed["spans"], mixed["name"]) == (own["caption"], own["spans"], own["name"])
+            assert (mixed["epoch"], mixed["index"], mixed["image_id"]) == (2, start + image, start + image + 1)
+            assert not mixed["labels"].any()
+
+
+def test_detection_captions_are_sampled_classes_with_negatives(
+    mixture: Mixture, detection: DetectionDataset, tokenizer: Tokenizer
+) -> None:
+    names = detection.class_names
+    absent = 0
+    for epoch in range(4):
+        for image in range(DETECTION):
+            mixed, own = mixture[(epoch, 9 + image)], detection[(epoch, image)]
+            own["index"] += 9
+            chosen = [names[k] for k in sampled_classes([Phrase(n) for n in names], own, tokenizer, SEED)]
+            assert mixed["caption"] == ". ".join(chosen)
+            assert torch.equal(mixed["image"], own["image"])
+            assert torch.equal(mixed["boxes"], own["boxes"])
+            labels = [names[k] for k in own["labels"].tolist()]
+            assert [[mixed["caption"][a:b] for a, b in spans] for spans in mixed["spans"]] == [[n] for n in labels]
+            absent += len({*chosen} - {*labels})
+    assert absent > 4 * DETECTION  # of 14 names
+    captions = {mixture[(epoch, 9)]["caption"] for epoch in range(6)}
+    assert len(captions) > 3  # drawn anew in each epoch
+    assert mixture[(1, 9)]["caption"] == mixture[(1, 9)]["caption"]
+
+
+def test_boxes_whose_class_does_not_fit_into_the_caption_are_left_out(
+    detection: DetectionDataset, tokenizer: Tokenizer
+) -> None:
+    long = [Phrase(" ".join([name] * 90)) for name in detection.class_names]  # two of them are too much
+    mixture = Mixture([Detections(detection.index, long, tokenizer, SEED)], RAW)
+    images = [i for i in range(DETECTION) if len(set(detection[i]["labels"].tolist())) > 2]
+    assert images
+    for image in images:
+        sample = mixture[image]
+        assert (
+            0 < len(sample["boxes"]) == len(sample["labels"]) == len(sample["spans"]) < len(detection[image]["boxes"])
+        )
+        named = {sample["caption"][a:b] for ((a, b),) in sample["spans"]}
+        assert named <= {phrase.name for phrase in long}
+
+
+def test_the_parts_stand_in_one_index(mixture: Mixture, detection: DetectionDataset) -> None:
+    assert mixture.image_ids == list(range(1, len(mixture) + 1))
+    index = mixture.index
+    assert len(index.boxes.labels) == sum(len(part.index.boxes.labels) for part in mixture.parts)
+    assert index.dropped() == {}
+    assert (index.starts[0], index.starts[-1]) == (0, len(index.boxes.labels))
+    assert "words.json" in str(index.where)
+    for image in range(DETECTION):
+        assert index.name(9 + image) == detection.index.name(image)
+        assert torch.equal(index.boxes_of(9 + image).xywh, detection.index.boxes_of(image).xywh)
+        assert set(index.boxes_of(9 + image).images.tolist()) == {9 + image}
+    assert len(index.source) == 9 + DETECTION + 9
+    assert index.source.header(9) == detection.index.source.header(0)
+
+
+def test_a_batch_of_all_parts(mixture: Mixture, tokenizer: Tokenizer) -> None:
+    """The classes of the collation are those of evaluation and do not matter here."""
+    samples = [mixture[(1, i)] for i in (0, 9, 9 + DETECTION, len(mixture) - 1)]
+    batch = Collate(tokenizer, [Phrase("cat")])(samples)
+    assert torch.equal(batch["input_ids"], tokenizer.encode([sample["caption"] for sample in samples])[0])
+    for sample, rows in zip(samples, batch["positive_maps"], strict=True):
+        offsets = tokenizer.offsets(sample["caption"])
+        for spans, row in zip(sample["spans"], rows, strict=True):
+            inside = [any(a <= start < end <= b for a, b in spans) for start, end in offsets]
+            assert row.nonzero().flatten().tolist() == [t for t, x in enumerate(inside) if x]
+
+
+sizes_and_counts = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 40)), min_size=1, max_size=4).filter(
+    lambda pairs: any(count for _, count in pairs)
+)
+
+
+def part_of(sizes: Sequence[int], keys: Sequence[Key]) -> list[list[int]]:
+    """Image numbers of each part, in the order of the keys."""
+    starts = np.cumsum([0, *sizes])
+    return [[i - start for _, i in keys if start <= i < start + n] for start, n in zip(starts, sizes, strict=False)]
+
+
+@given(sizes_and_counts, st.integers(0, 2**40), st.integers(0, 1000))
+def test_an_epoch_has_the_counts_and_all_of_a_part_before_one_again(
+    pairs: list[tuple[int, int]], seed: int, epoch: int
+) -> None:
+    sizes, counts = [n for n, _ in pairs], [k for _, k in pairs]
+    sampler = MixtureSampler(sizes, lambda _: counts, seed)
+    sampler.set_epoch(epoch)
+    keys = list(sampler)
+    assert len(keys) == len(sampler) == sum(counts)
+    assert {e for e, _ in keys} == {epoch}
+    for size, count, images in zip(sizes, counts, part_of(sizes, keys), strict=True):
+        assert len(images) == count
+        assert set(images) <= set(range(size))
+        times = Counter(images)
+        assert all(times[i] in (count // size, -(-count // size)) for i in range(size))
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int, before: Sequence[int] = ()) -> list[Key]:
+        sampler = MixtureSampler([30, 50], lambda _: [20, 30], seed)
+        for earlier in before:
+            sampler.set_epoch(earlier)
+            list(sampler)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert order(1, 3) == order(1, 3, before=[0, 7, 2])
+    indexes = [[i for _, i in order(*key)] for key in ((1, 3), (1, 4), (2, 3))]
+    assert len({tuple(x) for x in indexes}) == 3
+    parts = [i < 30 for i in indexes[0]]
+    assert sum(a != b for a, b in itertools.pairwise(parts)) > 4  # shuffled together
+    assert part_of([30, 50], order(1, 3))[0] != sorted(part_of([30, 50], order(1, 3))[0])
+
+
+@given(st.integers(0, 50), st.integers(0, 3))
+def test_a_resumed_epoch_goes_on_where_it_was(seen: int, epoch: int) -> None:
+    sampler = MixtureSampler([30, 50], lambda _: [20, 30], 1)
+    sampler.set_epoch(epoch)
+    whole = list(sampler)
+    sampler.skip(seen)
+    assert list(sampler) == whole[seen:]
+    assert list(sampler) == whole
+
+
+@given(sizes_and_counts, st.integers(1, 5))
+def test_processes_share_an_epoch(pairs: list[tuple[int, int]], world: int) -> None:
+    sizes, counts = [n for n, _ in pairs], [k for _, k in pairs]
+    whole = list(MixtureSampler(sizes, lambda _: counts, 2))
+    ranks = [list(MixtureSampler(sizes, lambda _: counts, 2, rank, world)) for rank in range(world)]
+    assert len({len(keys) for keys in ranks}) == 1
+    together = [key for keys in zip(*ranks, strict=True) for key in keys]
+    assert together[: len(whole)] == whole  # the rest repeats some, so that all have the same number of steps
+    assert len(together) - len(whole) < world
+
+
+def test_counts_may_change_with_the_epoch() -> None:
+    sampler = MixtureSampler([10, 10], lambda epoch: [6, 0] if epoch < 2 else [2, 4], 0)
+    found = []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        found.append([len(images) for images in part_of([10, 10], list(sampler))])
+    assert found == [[6, 0], [6, 0], [2, 4], [2, 4]]
+
+
+def test_a_part_without_images_is_refused() -> None:
+    """It would be drawn from for ever."""
+    with pytest.raises(ValueError, match=r"sizes=\[3, 0\]: a part without images has none to draw"):
+        MixtureSampler([3, 0], lambda _: [1, 1], 0)
+
+
+shares = st.lists(st.floats(0, 1e3), min_size=1, max_size=6).filter(lambda xs: sum(xs) > 1e-3)
+
+
+@given(shares, st.integers(1, 10**6))
+def test_portions_are_exact(shares: list[float], total: int) -> None:
+    counts = portions(shares, total)
+    assert sum(counts) == total
+    assert all(abs(n - total * share / sum(shares)) < 1 + 1e-6 for n, share in zip(counts, shares, strict=True))
+    assert all(n == 0 for n, share in zip(counts, shares, strict=True) if share == 0)
+
+
+def test_the_largest_remainder_gets_what_rounding_left() -> None:
+    assert portions([0.25, 0.15, 0.6], 8000) == [2000, 1200, 4800]
+    assert portions([1, 1, 1], 8) == [3, 3, 2]
+    assert portions([0, 2, 1], 1) == [0, 1, 0]
