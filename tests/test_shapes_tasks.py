@@ -184,7 +184,7 @@ def test_what_is_moored_is_clearly_so(shown: dict[str, list[Example]]) -> None:
 
 
 def test_sizes_of_the_reef_have_words(shown: dict[str, list[Example]]) -> None:
-    """A shark is a large triangle: nothing there is of a size between."""
+    """One class is a large triangle: nothing there is of a size between."""
     assert all(thing.size in SIZES for picture in shown["Reef"] for thing in picture.things)
 
 
@@ -241,13 +241,13 @@ def test_few_shots_of_every_class(written: Path, name: str, shots: int) -> None:
 
 
 def test_described_classes_are_prompts(written: Path) -> None:
-    data = data_of(written, "Harbour", prompts="described")
+    data = data_of(written, "Traffic", prompts="described")
     data.read_splits()
-    assert [phrase.text for phrase in data.phrases()][:2] == ["white drop near a brown cross", "white drop"]
-    plain = data_of(written, "Harbour")
+    assert [phrase.text for phrase in data.phrases()][:2] == ["yellow square", "circle"]
+    plain = data_of(written, "Traffic")
     plain.read_splits()
-    assert [phrase.text for phrase in plain.phrases()][:2] == ["moored boat", "boat"]
-    assert (data.task_name, data.label) == ("Harbour", "harbour")
+    assert [phrase.text for phrase in plain.phrases()][:2] == ["bus", "car"]
+    assert (data.task_name, data.label) == ("Traffic", "traffic")
 
 
 @EVERY

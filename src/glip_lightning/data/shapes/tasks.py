@@ -1,8 +1,9 @@
 """Shapes-13: downstream tasks of the generated world, as unlike each other as those of ODinW-13.
 
-From 1 to 20 classes, from 19 to 1600 training pictures, other styles, shapes and textures than pre-training shows. Most
-names are words that pre-training never reads; a manual prompt says in known words what is meant. In two tasks it is not
-the pictures that are unusual but the meaning: "target" is whatever has a core, and "star" is whatever is striped.
+From 1 to 20 classes, from 19 to 1600 training pictures, other styles, shapes and textures than pre-training shows. Some
+classes are called what they are; the names of others are words that pre-training never reads, and a manual prompt says
+in known words what is meant. In two tasks it is not the pictures that are unusual but the meaning: "target" is whatever
+has a core, and "star" is whatever is striped.
 """
 
 from collections.abc import Mapping
@@ -96,11 +97,11 @@ _TASKS = (
     ShapesTask(
         "Harbour", "AerialMaritimeDrone",
         (
-            _named("moored boat", Phrase("white drop", "", " near a brown cross"), _DOCK, shape="drop", colour="white"),
-            _named("boat", "white drop", shape="drop", colour="white"),
-            _named("dock", "brown cross", shape="cross", colour="brown"),
-            _named("jetski", "orange triangle", shape="triangle", colour="orange"),
-            _named("buoy", "red circle", shape="circle", colour="red"),
+            _named(
+                "white drop near a brown cross", Phrase("white drop", "", " near a brown cross"), _DOCK,
+                shape="drop", colour="white",
+            ),
+            *_pairs("white drop, brown cross, orange triangle, red circle"),
         ),
         _counts(52, 15), "aerial",
         _vocabulary("circle triangle cross drop star square", "white brown orange red", (), ()), (0.07, 0.14), 7, 8,
@@ -108,13 +109,12 @@ _TASKS = (
     ShapesTask(
         "Reef", "Aquarium",
         (
-            _named("fish", "striped diamond", shape="diamond", texture="striped"),
-            _named("puffer", "dotted circle", shape="circle", texture="dotted"),
-            _named("starfish", Phrase("star", "", " with a core"), shape="star", part="core"),
-            _named("jellyfish", "drop", shape="drop"),
-            _named("shark", "large triangle", shape="triangle", size="large"),
-            _named("stingray", "arrow", shape="arrow"),
-            _named("urchin", "gear", shape="gear"),
+            *_pairs("striped diamond, dotted circle"),
+            _named("star with a core", Phrase("star", "", " with a core"), shape="star", part="core"),
+            _named("drop", shape="drop"),
+            _named("large triangle", shape="triangle", size="large"),
+            _named("arrow", shape="arrow"),
+            _named("gear", shape="gear"),
         ),
         _counts(400, 60), "underwater",
         _vocabulary((*SHAPES, "arrow", "gear")), (0.12, 0.46), 4, 3,
@@ -194,7 +194,7 @@ _TASKS = (
     ),
     ShapesTask(
         "Infrared", "thermalDogsAndPeople",
-        (_named("person", "drop", shape="drop"), _named("dog", "heart", shape="heart")),
+        (_named("drop", shape="drop"), _named("heart", shape="heart")),
         _counts(142, 40), "thermal",
         _vocabulary("drop heart diamond circle moon triangle", "white yellow orange pink", (), ()), (0.12, 0.44), 3, 4,
     ),
