@@ -20,11 +20,9 @@ from ..data.checks import check_splits
 from ..data.findings import DataError, Findings
 from ..data.index import Index
 from ..datamodules import DetectionData
-from ..hub_files import OFFICIAL
 from ..messages import WrongUsage
-from ..models.config import VARIANTS
 from ..models.glip import GLIP
-from ..pretrained import RUN_DETECTOR, config_on_disk, shipped
+from ..pretrained import RUN_DETECTOR, config_on_disk, is_random
 from ..recipe import Resolved, resolver
 from ..retention import probe_split
 from ..text import Tokenizer
@@ -146,10 +144,7 @@ def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:
         owner = content[part].get("init_args", content[part])
         if name in owner:
             owner[name] = value
-    detector = content["model"]["detector"]
-    if content["model"]["weights"] != "random" and (
-        detector not in VARIANTS or detector in OFFICIAL or shipped(detector)
-    ):
+    if not is_random(content["model"]["detector"], content["model"]["weights"]):
         content["seed_everything"] = 0
     return content
 
