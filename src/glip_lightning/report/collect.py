@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ..pretrained import is_random
 from .paper import official_task
 from .runs import SETTINGS, Collection, Line, Point, Run, Shots, State, get, percent
 
@@ -101,8 +100,7 @@ def _plain(place: Path) -> Run:
     known = (result or {}).get("data") or {}
     task = _task(recipe, str(data.get("task") or known.get("name") or place.name))
     settings = _settings(recipe, result)
-    named = dict(settings)
-    fixed = shots == 0 and not is_random(named.get("detector", ""), named.get("weights", ""))
+    fixed = shots == 0 and dict(settings).get("weights") != "random"
     point = Point(task, Line(label, settings), shots, None if fixed else _seed(recipe, data))
     return Run(place.name, place, state, (point,), recipe, result, error)
 
