@@ -213,6 +213,7 @@ def test_page_markdown_and_table_say_the_same(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     by_claim = {row["claim"]: row["verdict"] for row in rows}
     assert by_claim == verdicts(tmp_path)
+    assert {row["holds"] for row in rows if row["decides"] == "False"} == {""}
     student = [row for row in rows if row["claim"] == "student"]
     assert [(row["difference"], row["holds"], row["tasks"]) for row in student] == [
         ("-16.0", "False", "2/2"),

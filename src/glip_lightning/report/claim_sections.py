@@ -47,7 +47,7 @@ def _section(view: View, claim: Claim) -> str:
         f"claim-{claim.name}",
         claim.title,
         paragraph(f"The paper: {claim.paper}"),
-        paragraph(f"Here it {verdict_text(claim)}. Tasks: {tasks}."),
+        paragraph(f"Here: {verdict_text(claim)}. Tasks: {tasks}."),
         table(["comparison", *COMPARED], rows, claim.title),
         _charts(view, claim),
     )

@@ -88,7 +88,7 @@ def _comparison(claim: Claim, each: Comparison) -> dict[str, Any]:
         "difference": numbers["AP"] if each.stat else None,
         **{key: numbers[key] for key in ("std", "n", "low", "high", "paper")},
         "tasks": f"{len(each.tasks)}/{len(each.planned)}",
-        "holds": each.holds,
+        "holds": each.holds if each.decides else None,
     }
 
 
