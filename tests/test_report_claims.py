@@ -49,7 +49,7 @@ def put_all(folder: Path, ap: Ap = as_in_the_paper, parts: str = "TCBAD", shots:
             for k in shots:
                 for seed in SEEDS if k else SEEDS[:1]:
                     for tuning in tunings if k and part != "D" else tunings[:1]:
-                        for prompts in ("named", "described") if k == 0 and part != "D" else ("named",):
+                        for prompts in ("names", "described") if k == 0 and part != "D" else ("names",):
                             if (k, part) != (0, "D"):
                                 put(folder, ap(part, k, tuning, prompts), part, task, k, seed, tuning, prompts)
 
@@ -110,7 +110,7 @@ def test_the_shots_that_decide_are_those_of_the_paper(tmp_path: Path) -> None:
     put_all(tmp_path, parts="T", shots=(0, 1))
     for task in TASKS:
         for shots in (1, 5, 10, "all"):
-            put(tmp_path, 0.4 if shots != "all" else 0.9, "D", task, shots, 3, "FullTuning", "named")
+            put(tmp_path, 0.4 if shots != "all" else 0.9, "D", task, shots, 3, "FullTuning", "names")
     claim = claims(tmp_path)["transfer"]
     assert {each.label: (each.decides, each.holds) for each in claim.comparisons} == {
         "1 shot": (True, True),
@@ -126,8 +126,8 @@ def test_the_shots_that_decide_are_those_of_the_paper(tmp_path: Path) -> None:
     [
         ("transfer", changed(D={"5": 0.7})),
         ("efficiency", changed(B={"1": 0.2, "5": 0.2})),
-        ("prompt", changed(A={f"{k} PromptTuning named": 0.5 for k in (1, 5)})),
-        ("prompt", changed(C={f"{k} LinearProbe named": 0.9 for k in (1, 5)})),
+        ("prompt", changed(A={f"{k} PromptTuning names": 0.5 for k in (1, 5)})),
+        ("prompt", changed(C={f"{k} LinearProbe names": 0.9 for k in (1, 5)})),
         ("manual", changed(A={"0 FullTuning described": 0.2})),
         ("student", changed(T={"0": 0.3})),
     ],
@@ -139,7 +139,7 @@ def test_a_comparison_that_does_not_hold_is_enough_against_a_claim(tmp_path: Pat
 
 def test_a_difference_within_its_interval_or_of_some_seeds_does_not_hold(tmp_path: Path) -> None:
     put_all(tmp_path, parts="TC", shots=(0,))
-    noisy = tmp_path / "C-Reef-0-3-FullTuning-named" / "result.json"
+    noisy = tmp_path / "C-Reef-0-3-FullTuning-names" / "result.json"
     content = json.loads(noisy.read_text())
     content["metrics"]["test"]["bootstrap"]["AP"] = np.linspace(0.2, 0.8, 200).tolist()
     write_json(noisy, content)
@@ -150,8 +150,8 @@ def test_a_difference_within_its_interval_or_of_some_seeds_does_not_hold(tmp_pat
 
     put_all(tmp_path, parts="TC", shots=(0, 1))
     for task in TASKS:
-        put(tmp_path, 0.52, "C", task, 1, 3, "FullTuning", "named")  # T: 0.54 with both seeds
-        put(tmp_path, 0.55, "C", task, 1, 30, "FullTuning", "named")
+        put(tmp_path, 0.52, "C", task, 1, 3, "FullTuning", "names")  # T: 0.54 with both seeds
+        put(tmp_path, 0.55, "C", task, 1, 30, "FullTuning", "names")
     few = claims(tmp_path)["student"].comparisons[1]
     assert few.stat is not None
     assert (few.stat.mean, few.stat.interval and few.stat.interval[0] > 0) == (pytest.approx(0.5), True)
@@ -160,7 +160,7 @@ def test_a_difference_within_its_interval_or_of_some_seeds_does_not_hold(tmp_pat
 
 def test_missing_runs_and_intervals_leave_a_claim_open(tmp_path: Path) -> None:
     put_all(tmp_path, parts="TC", shots=(0,))
-    place = tmp_path / "T-Reef-0-3-FullTuning-named"
+    place = tmp_path / "T-Reef-0-3-FullTuning-names"
     whole = begin_again(place)
     (comparison,) = claims(tmp_path)["student"].comparisons
     assert comparison.stat is not None
@@ -169,8 +169,8 @@ def test_missing_runs_and_intervals_leave_a_claim_open(tmp_path: Path) -> None:
     whole["metrics"]["test"]["bootstrap"] = None
     write_json(place / "result.json", whole)
     assert verdicts(tmp_path)["student"] == "not enough runs"
-    begin_again(tmp_path / "C-Reef-0-3-FullTuning-named")
-    begin_again(tmp_path / "C-Kites-0-3-FullTuning-named")
+    begin_again(tmp_path / "C-Reef-0-3-FullTuning-names")
+    begin_again(tmp_path / "C-Kites-0-3-FullTuning-names")
     (comparison,) = claims(tmp_path)["student"].comparisons
     assert (comparison.stat, comparison.tasks, comparison.planned) == (None, (), TASKS)
     assert verdicts(tmp_path)["student"] == "not enough runs"

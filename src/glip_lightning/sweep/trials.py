@@ -22,7 +22,7 @@ from ..data.index import Index
 from ..datamodules import DetectionData
 from ..messages import WrongUsage
 from ..models.glip import GLIP
-from ..pretrained import RUN_DETECTOR, config_on_disk, is_random
+from ..pretrained import RUN_DETECTOR, config_on_disk, is_random, shipped
 from ..recipe import Resolved, resolver
 from ..retention import probe_split
 from ..text import Tokenizer
