@@ -17,6 +17,8 @@ from .view import MISSING, View, of_shots
 FEW = (1, 3, 5, 10)
 """The few shots of the paper."""
 
+FUSED: tuple[Part, ...] = ("T", "C", "B")
+
 Verdict = Literal["appears", "does not appear", "not enough runs"]
 
 
@@ -101,11 +103,12 @@ def prompt_tuning(cast: Cast) -> Claim | None:
         plans = (k for k in cast.cells.shots if k != 0 and cast.plans(part, k, PROMPT))
         return [k for k in plans if cast.plans(part, k, tuning)]
 
-    fused = [part for part in PARTS if part in ("T", "C", "B") and set(has(part)) & set(has("A"))]
+    fused: list[Part] = [part for part in FUSED if set(has(part)) & set(has("A"))]
     if not fused:
         return None
     found = []
-    for part in (*fused, "A"):
+    compared: list[Part] = [*fused, "A"]
+    for part in compared:
         text = f"prompt minus full tuning, {cast.name(part)}, mean over {_said(has(part))}"
         found.append(cast.compare(f"{part}: prompt, full", text, _gap(1, part, has(part)), decides=False))
     for part in fused:
