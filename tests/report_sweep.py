@@ -139,7 +139,8 @@ def write_sweep(
                     trial = trials.setdefault(id, {"id": id, "axes": axes, "points": [], "steps": 80, "recipe": recipe})
                     trial["points"].append(axes)
     axes = {"task": list(tasks), "shots": list(shots), "seed": list(seeds), "tuning": list(tunings)}
-    write_json(folder / "sweep.json", {"name": folder.name, "axes": axes, "trials": list(trials.values())})
+    content = {"name": folder.name, "axes": axes, "trials": list(trials.values())}
+    write_json(folder / "sweeps" / f"{folder.name}.json", content)
     for trial in trials.values():
         _write_trial(folder / "trials" / trial["id"], trial, pictures)
     return list(trials.values())

@@ -37,9 +37,9 @@ def write_sweep(folder: Path, axes: dict[str, Any], **trainer: Any) -> Path:
     return file
 
 
-def trial_folders(folder: Path) -> list[Path]:
+def trial_folders(folder: Path, name: str = "tiny") -> list[Path]:
     """In the order of the sweep's trials."""
-    content = json.loads((folder / "sweep.json").read_text())
+    content = json.loads((folder / "sweeps" / f"{name}.json").read_text())
     return [folder / "trials" / trial["id"] for trial in content["trials"]]
 
 

@@ -212,10 +212,10 @@ def test_of_repeated_runs_the_newest_counts_and_the_others_are_shown(tmp_path: P
 
 def test_other_axes_of_a_sweep_are_lines_of_their_own(tmp_path: Path) -> None:
     trials = small_sweep(tmp_path / "s", shots=[1], seeds=[3], tunings=["FullTuning"])
-    content = json.loads((tmp_path / "s" / "sweep.json").read_text())
+    content = json.loads((tmp_path / "s" / "sweeps" / "s.json").read_text())
     for trial, epochs in zip(content["trials"], (5, 9), strict=True):
         trial["points"] = [{**trial["points"][0], "trainer.max_epochs": epochs, "task": "Raccoon"}]
-    write_json(tmp_path / "s" / "sweep.json", content)
+    write_json(tmp_path / "s" / "sweeps" / "s.json", content)
     assert len(trials) == 2
     assert set(collect(tmp_path / "s").names().values()) == {"full, max_epochs 5", "full, max_epochs 9"}
 
@@ -375,9 +375,9 @@ def test_broken_pictures_are_left_out(tmp_path: Path) -> None:
 def test_what_is_no_sweep_is_said(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "s"
     if content != "nothing":
-        folder.mkdir()
+        (folder / "sweeps").mkdir(parents=True)
     if content in ("json", "keys"):
-        (folder / "sweep.json").write_text("{" if content == "json" else '{"name": "a"}')
+        (folder / "sweeps" / "s.json").write_text("{" if content == "json" else '{"name": "a"}')
     assert main(["report", str(folder)]) == 1
     said = capsys.readouterr().err
     assert str(folder) in said

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 from lightning import Callback, LightningModule, Trainer
 
 from glip_lightning.cli import main
+from glip_lightning.report.collect import collect
 from glip_lightning.sweep.board import look
 from glip_lightning.trial import read_trial
 from small_sweeps import results, sweep, trial_folders, write_sweep
@@ -84,7 +86,7 @@ def wait_until(what: Any) -> None:
 
 def test_a_sweep_leaves_all_that_a_report_needs(finished: tuple[Path, Path]) -> None:
     _, folder = finished
-    content = json.loads((folder / "sweep.json").read_text())
+    content = json.loads((folder / "sweeps" / "tiny.json").read_text())
     assert content["name"] == "tiny"
     assert content["axes"] == {"task": ["shapes"], "shots": [0, "all"], "seed": [3, 30], "tuning": ["FullTuning"]}
     assert [(each["axes"]["shots"], each["steps"]) for each in content["trials"]] == [(0, 0)] * 2 + [("all", 4)] * 2
@@ -240,10 +242,20 @@ def test_a_wrong_command_line_is_explained(
     assert any(re.search(said, line) for line in error.splitlines()), error
 
 
-def test_a_folder_of_another_sweep_is_left_alone(
-    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    other = write_sweep(tmp_path, AXES)
-    other.write_text(other.read_text().replace("name: tiny", "name: other"))
-    assert sweep(other, finished[1]) == 2
-    assert "holds the sweep tiny" in capsys.readouterr().err
+def test_sweeps_in_one_folder_share_equal_trials(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    file, folder = finished[0], tmp_path / "both"
+    shutil.copytree(finished[1], folder)
+    before = times(folder)
+    content = yaml.safe_load(file.read_text()) | {"name": "other"}
+    content["axes"] = {"seed": [3], "shots": ["all"], "tuning": ["FullTuning", "LinearProbe"]}
+    other = file.with_name("other.yaml")
+    other.write_text(yaml.safe_dump(content, sort_keys=False))
+    assert sweep(other, folder) == 0
+    shared, new = trial_folders(folder, "other")
+    assert times(folder) == before | {new.name: times(folder)[new.name]}
+    assert shared in trial_folders(folder)
+    collection = collect(folder)
+    assert (collection.name, collection.axes["tuning"]) == ("both", ["FullTuning", "LinearProbe"])
+    points = [(point.line.tuning, point.shots, point.seed) for point, _ in collection.points]
+    full = [("FullTuning", shots, seed) for shots in (0, "all") for seed in (3, 30)]
+    assert sorted(points, key=str) == sorted([*full, ("LinearProbe", "all", 3)], key=str)  # each once

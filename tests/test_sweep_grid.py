@@ -34,6 +34,32 @@ def test_points_are_all_combinations_in_the_order_of_the_file(tmp_path: Path) ->
     ]
 
 
+def test_points_to_skip_agree_in_all_that_an_entry_names(tmp_path: Path) -> None:
+    axes = {"shots": [0, 1, "all"], "tuning": ["FullTuning", "PromptTuning"]}
+    skip = [{"shots": [1, "all"], "tuning": "PromptTuning"}, {"shots": 0, "tuning": ["FullTuning"]}]
+    grid = read_grid(write(tmp_path, axes, skip=skip))
+    assert [tuple(point.values()) for point in grid.points()] == [
+        (0, "PromptTuning"),
+        (1, "FullTuning"),
+        ("all", "FullTuning"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "skip, said",
+    [
+        ({"shots": 0}, "skip: expected a list of mappings"),
+        ([{}], "skip: expected a list of mappings"),
+        ([{"shots": 1}, {"shot": 0}], r"skip, entry 2: shot: no axis of this sweep; did you mean shots\?"),
+        ([{"shots": [1, 3]}], r"skip, entry 1: shots 3: not on the axis, which has \[0, 1\]"),
+        ([{"shots": [0, 1]}], "skip: leaves no point at all"),
+    ],
+)
+def test_faults_of_what_is_skipped(tmp_path: Path, skip: Any, said: str) -> None:
+    with pytest.raises(WrongUsage, match=said):
+        read_grid(write(tmp_path, {"shots": [0, 1]}, skip=skip))
+
+
 def test_axes_become_options(tmp_path: Path) -> None:
     axes = {"task": ["Raccoon"], "shots": ["all"], "seed": [30], "trainer.max_epochs": [2], "data.flip": [0.5]}
     grid = read_grid(write(tmp_path, axes))

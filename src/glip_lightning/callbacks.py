@@ -250,5 +250,6 @@ class Lines(Callback):
         if trainer.is_global_zero and (self._validated or not trainer.val_dataloaders):
             metrics = {name: float(x) for name, x in trainer.progress_bar_metrics.items()}
             shown = ", ".join(f"{name} {x:.3f}" for name, x in metrics.items())
-            log.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs or "?", shown)
+            last = "?" if trainer.max_epochs in (None, -1) else trainer.max_epochs  # steps end the run
+            log.info("epoch %d of %s: %s", trainer.current_epoch + 1, last, shown)
         self._validated = False

@@ -137,6 +137,11 @@ def check_detector(detector: str) -> None:
         raise ValueError(_unknown(detector))
 
 
+def is_random(detector: str, weights: str) -> bool:
+    """Whether the seed draws the weights: asked for, or of a named detector that has no others."""
+    return weights == "random" or (detector in VARIANTS and detector not in OFFICIAL and not shipped(detector))
+
+
 def _is_repository(detector: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", detector) is not None and Path(detector).suffix != ".pth"
 

@@ -1,4 +1,4 @@
-"""What a folder of runs holds: a sweep with its trials, or runs that were started one by one.
+"""What a folder of runs holds: sweeps with their trials, or runs that were started one by one.
 
 Every run stands for points (task, line, shots, seed). A *line* is what is compared: a tuning with all that must be
 equal for numbers to stand beside each other (detector, weights, prompts, split, further axes).
@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -22,16 +22,16 @@ IGNORED_PARTS = ("trainer.logger", "trainer.devices", "trainer.default_root_dir"
 
 
 def collect(folder: Path) -> Collection:
-    """The runs of a sweep directory, of a folder of runs, or the one run that ``folder`` is."""
+    """The runs of a folder of sweeps, of a folder of runs, or the one run that ``folder`` is."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; give a sweep's folder, or one with runs in it")
-    if (folder / "sweep.json").is_file():
-        return _sweep(folder)
+    if files := sorted((folder / "sweeps").glob("*.json")):
+        return _sweeps(folder, files)
     places = [folder] if (folder / "result.json").is_file() else sorted(folder.iterdir())
     runs = [_plain(place) for place in places if _is_run(place)]
     if not runs:
         raise ValueError(
-            f"{folder}: neither a sweep.json nor runs (folders with a recipe.yaml) in it; "
+            f"{folder}: neither sweeps/*.json nor runs (folders with a recipe.yaml) in it; "
             "give what glip sweep or glip fit has written"
         )
     return Collection(folder.resolve().name, folder, {}, _without_repeats(_with_axes(runs)))
@@ -41,28 +41,47 @@ def _is_run(place: Path) -> bool:
     return any((place / name).is_file() for name in ("recipe.yaml", "result.json"))
 
 
-def _sweep(folder: Path) -> Collection:
-    path = folder / "sweep.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        trials = [(str(t["id"]), list(t["points"]) or [t["axes"]], dict(t["recipe"])) for t in content["trials"]]
-        name, axes = str(content["name"]), {str(axis): list(labels) for axis, labels in content["axes"].items()}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not what glip sweep writes ({error!r}); run the sweep again") from error
-    runs = [_trial(folder / "trials" / id, id, points, recipe) for id, points, recipe in trials]
-    return Collection(name, folder, axes, _with_split(runs))
+class _Trial(NamedTuple):
+    points: list[Mapping[str, Any]]
+    recipe: Mapping[str, Any]
 
 
-def _trial(place: Path, id: str, axes: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> Run:
+def _sweeps(folder: Path, files: Sequence[Path]) -> Collection:
+    """All sweeps of a folder as one: a trial that several have stands for the points of each."""
+    names: list[str] = []
+    axes: dict[str, list[Any]] = {}
+    trials: dict[str, _Trial] = {}
+    for path in files:
+        try:
+            names.append(_add_sweep(json.loads(path.read_text(encoding="utf-8")), axes, trials))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: not what glip sweep writes ({error!r}); run the sweep again") from error
+    runs = [_trial(folder / "trials" / id, id, trial) for id, trial in trials.items()]
+    return Collection(names[0] if len(names) == 1 else folder.resolve().name, folder, axes, _with_split(runs))
+
+
+def _add_sweep(content: Mapping[str, Any], axes: dict[str, list[Any]], trials: dict[str, _Trial]) -> str:
+    """Add the axes and trials of a sweep's file; its name."""
+    for axis, labels in content["axes"].items():
+        known = axes.setdefault(str(axis), [])
+        known += [label for label in labels if label not in known]
+    for each in content["trials"]:
+        trial = trials.setdefault(str(each["id"]), _Trial([], dict(each["recipe"])))
+        trial.points.extend(dict(point) for point in list(each["points"]) or [each["axes"]])
+    return str(content["name"])
+
+
+def _trial(place: Path, id: str, trial: _Trial) -> Run:
     state, result, error = _outcome(place)
+    recipe = trial.recipe
     settings = _settings(recipe, result)
     points = []
-    for point in axes:
+    for point in trial.points:
         others = tuple((k, _text(v)) for k, v in point.items() if k not in (*PLAIN_AXES, *SETTINGS))
         line = Line(str(point.get("tuning")), (*settings, *others))
         task = _task(recipe, str(point.get("task")))
         points.append(Point(task, line, _shots(point.get("shots")), point.get("seed")))
-    return Run(id, place, state, tuple(points), recipe, result, error)
+    return Run(id, place, state, tuple(dict.fromkeys(points)), recipe, result, error)
 
 
 def _plain(place: Path) -> Run:

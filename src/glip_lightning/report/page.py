@@ -4,6 +4,7 @@ from html import escape
 from pathlib import Path
 
 from .. import __version__
+from .claim_sections import claims
 from .details import classes, cost, pictures, repeat, undone
 from .retention import retention
 from .sections import against_paper, efficiency, paper_layout, summary, tunings
@@ -12,6 +13,7 @@ from .view import View, shots_name
 STYLE = Path(__file__).parent.parent / "assets" / "report.css"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 LINKS = {
+    "claims": "Claims",
     "curves": "Data efficiency",
     "table": "All numbers",
     "paper": "Paper",
@@ -27,7 +29,19 @@ LINKS = {
 
 def page(view: View) -> str:
     title = f"{view.collection.name}: report"
-    parts = (efficiency, paper_layout, against_paper, tunings, classes, pictures, cost, retention, undone, repeat)
+    parts = (
+        claims,
+        efficiency,
+        paper_layout,
+        against_paper,
+        tunings,
+        classes,
+        pictures,
+        cost,
+        retention,
+        undone,
+        repeat,
+    )
     body = "".join(part(view) for part in parts)
     links = "".join(f'<a href="#{k}">{v}</a>' for k, v in LINKS.items() if f'id="{k}"' in body)
     return (

@@ -44,6 +44,9 @@ MODELS = {
     "glip-tiny": "GLIP-T",
     "glip-large": "GLIP-L",
 }
+BASELINE = "DyHead-T O365"
+"""The supervised detector of the paper's comparison; of its two, the one that was pre-trained on Objects365."""
+
 TUNINGS = {"FullTuning": "full", "LinearProbe": "linear", "PromptTuning": "prompt"}
 _BY_NAME = {name.lower(): task for column, task in COLUMNS.items() for name in (column, task)}
 
@@ -69,6 +72,12 @@ def _cells() -> dict[tuple[str, str, str], dict[str, float]]:
             (row["model"], row["shot"], row["tune"]): {task: float(row[name]) for name, task in COLUMNS.items()}
             for row in csv.DictReader(file)
         }
+
+
+def paper_mean(model: str, kind: str, shots: int | str) -> float | None:
+    """The mean over the thirteen tasks of a model that the paper names; None if it was not measured so."""
+    cells = _cells().get((model, str(shots), "zero" if shots == 0 else TUNINGS.get(kind, "")))
+    return sum(cells.values()) / len(cells) if cells else None
 
 
 def paper_cells(detector: str | None, kind: str, shots: int | str) -> dict[str, float]:

@@ -76,7 +76,7 @@ def efficiency(view: View) -> str:
     groups = view.groups or [view.headline]
     large = []
     for group in groups:
-        lines = [_curve(view, i, line, group) for i, line in enumerate(view.lines)]
+        lines = [curve(view, i, line, group) for i, line in enumerate(view.lines)]
         label = f"AP over shots, {group.name}"
         large.append(
             figure(
@@ -88,7 +88,7 @@ def efficiency(view: View) -> str:
     small = []
     for task in view.cells.tasks if view.groups else ():
         alone = Group(task, task, (task,))
-        lines = [_curve(view, i, line, alone) for i, line in enumerate(view.lines)]
+        lines = [curve(view, i, line, alone) for i, line in enumerate(view.lines)]
         small.append(figure(task_name(task), curves(lines, shots, 330, 230, f"AP over shots, {task}", False)))
     text = (
         "Line: mean over seeds. Band and whiskers: one sample standard deviation over seeds, small dots: the seeds. "
@@ -107,7 +107,7 @@ def efficiency(view: View) -> str:
     )
 
 
-def _curve(view: View, index: int, line: Line, group: Group) -> Curve:
+def curve(view: View, index: int, line: Line, group: Group) -> Curve:
     points, paper = [], []
     for x, shots in enumerate(view.cells.shots):
         name = f"{view.names[line]}, {of_shots(shots)}"

@@ -93,22 +93,21 @@ class Cells:
         mean = float(np.mean([stat.mean for stat in known.values()]))
         return Mean(Stat(mean, None, 0, ()), tuple(known), False)
 
+    def contrast(self, terms: Sequence[tuple[float, Cell]]) -> Stat | None:
+        """Weighted sum of the AP of cells, seed by seed and draw by draw; None unless a seed has all of them."""
+        sets = _complete([cell for _, cell in terms])
+        if not sets:
+            return None
+        weights = [weight for weight, _ in terms]
+        values = [sum(w * _ap(run) for w, run in zip(weights, runs, strict=True)) for runs in sets]
+        draws = [draws_of(run) for runs in sets for run in runs]
+        return _stat(values, _sum_draws(draws, [w / len(sets) for w in weights] * len(sets)))
+
     def difference(self, line: Line, other: Line, shots: Shots, tasks: Sequence[str]) -> Stat | None:
         """``line`` minus ``other``, seed by seed and draw by draw, in the mean over ``tasks``; None if one lacks."""
-        both = [(self.cell(line, shots, task), self.cell(other, shots, task)) for task in tasks]
-        one, two = _by_seed([a for a, _ in both]), _by_seed([b for _, b in both])
-        pairs = {
-            (tuple(r.id for r in one[seed]), tuple(r.id for r in two[seed])): (one[seed], two[seed])
-            for seed in one
-            if seed in two
-        }
-        if not pairs:
-            return None
-        values = [float(np.mean([_ap(a) - _ap(b) for a, b in zip(*pair, strict=True)])) for pair in pairs.values()]
-        first, second = (_mean_draws([draws_of(run) for pair in pairs.values() for run in pair[i]]) for i in (0, 1))
-        if first is None or second is None or len(first) != len(second):
-            return _stat(values, None)
-        return _stat(values, first - second)
+        share = 1 / len(tasks)
+        signed = [(share, line), (-share, other)]
+        return self.contrast([(weight, self.cell(of, shots, task)) for task in tasks for weight, of in signed])
 
     def paper(self, line: Line, shots: Shots, tasks: Sequence[str]) -> float | None:
         """The paper's number in the mean over ``tasks``; None if it has none for this line or for one of them."""
@@ -168,11 +167,15 @@ def _interval(draws: np.ndarray | None) -> Interval | None:
 
 
 def _mean_draws(draws: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Resample by resample; None unless all are known and equally many."""
+    return _sum_draws(draws, [1 / len(draws)] * len(draws))
+
+
+def _sum_draws(draws: Sequence[np.ndarray | None], weights: Sequence[float]) -> np.ndarray | None:
+    """Weighted, resample by resample; None unless all are known and equally many."""
     known = [each for each in draws if each is not None]
     if not known or len(known) < len(draws) or len({len(each) for each in known}) > 1:
         return None
-    return np.mean(known, axis=0)
+    return np.asarray(weights) @ np.stack(known)
 
 
 def _by_seed(cells: Sequence[Cell]) -> dict[Any, tuple[Run, ...]]:

@@ -1,10 +1,16 @@
-"""The report as CSV (``report.csv``: a row per trial, ``cells.csv``: a row per mean over seeds) and Markdown."""
+"""The report as CSV (``report.csv``: a row per trial, ``cells.csv``: a row per mean over seeds, ``claims.csv``: a row
+per comparison) and Markdown.
+"""
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .claim_sections import COMPARED, RULE, comparison_texts, verdict_text
+from .claims import Claim, claims_of
+from .comparisons import Comparison
 from .details import costs_of
 from .runs import Line, Run, Shots, number, part, trainable
 from .sections import partners
@@ -69,6 +75,23 @@ def _numbers(stat: Stat, paper: float | None) -> dict[str, Any]:
     return {key: round(x, 4) if isinstance(x, float) else x for key, x in found.items()}
 
 
+def claims_csv(view: View) -> str:
+    """Differences in points of AP; ``paper`` is the same difference of its means over ODinW-13."""
+    return _csv(_comparison(claim, each) for claim in claims_of(view) for each in claim.comparisons)
+
+
+def _comparison(claim: Claim, each: Comparison) -> dict[str, Any]:
+    empty = Stat(math.nan, None, 0, ())
+    numbers = _numbers(each.stat or empty, each.paper)
+    return {
+        **{"claim": claim.name, "verdict": claim.verdict, "comparison": each.text, "decides": each.decides},
+        "difference": numbers["AP"] if each.stat else None,
+        **{key: numbers[key] for key in ("std", "n", "low", "high", "paper")},
+        "tasks": f"{len(each.tasks)}/{len(each.planned)}",
+        "holds": each.holds if each.decides else None,
+    }
+
+
 def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
     found = list(rows)
     names = dict.fromkeys(name for row in found for name in row)
@@ -84,7 +107,7 @@ def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
 def markdown(view: View) -> str:
     """The numbers of the page as tables; its figures and pictures are left to it."""
     parts = [f"# {_plain(view.collection.name)}", _states(view), *_numbers_table(view), *_paper_table(view)]
-    parts += [*_tunings_table(view), *_cost_table(view), *_undone(view)]
+    parts += [*_tunings_table(view), *_claims(view), *_cost_table(view), *_undone(view)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -152,6 +175,16 @@ def _tunings_table(view: View) -> list[str]:
             rows.append([f"{view.names[line]} minus {view.names[base]}", group.short, *cells])
     head = ["tunings", "mean", *map(shots_name, shots)]
     return ["## Tuning against tuning", "Points of AP, of the same seeds.", _table(head, rows)] if rows else []
+
+
+def _claims(view: View) -> list[str]:
+    """A section per claim."""
+    parts = [f"## Claims\n\n{RULE}"] if (claims := claims_of(view)) else []
+    for claim in claims:
+        rows = [[each.text, *comparison_texts(each)] for each in claim.comparisons]
+        parts += [f"### {claim.title}: {verdict_text(claim)}", f"The paper: {_plain(claim.paper)}"]
+        parts.append(_table(["comparison", *COMPARED], rows))
+    return parts
 
 
 def _cost_table(view: View) -> list[str]:

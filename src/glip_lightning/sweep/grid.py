@@ -10,6 +10,8 @@
       seed: [3, 30, 300]           # of the images and of the training
       tuning: [FullTuning, {...}]  # or {label: class name, or class_path and init_args}
       model.detector: [glip-tiny]  # any other dotted key of a recipe
+    skip:                          # points that are left out
+      - {shots: [3, all], tuning: PromptTuning}
 """
 
 import itertools
@@ -32,6 +34,7 @@ KEYS = {
 }
 """The axes with a name of their own and what they set in a recipe."""
 DEFAULT = "default"
+FILE_KEYS = ("name", "recipe", "axes", "skip")
 
 
 class Regime(NamedTuple):
@@ -49,11 +52,14 @@ class Grid(NamedTuple):
     regimes: dict[Any, Regime]  # by shots; DEFAULT for the others
     axes: dict[str, list[Any]]  # labels, in the order of the file
     tunings: dict[str, dict[str, Any]]  # by label: class_path and perhaps init_args
+    skip: list[dict[str, list[Any]]] = []  # noqa: RUF012 - labels by axis; nobody changes it
 
     def points(self) -> Iterator[Axes]:
-        """All combinations; the axis that was named last changes first."""
+        """All combinations but those to skip; the axis that was named last changes first."""
         for values in itertools.product(*self.axes.values()):
-            yield dict(zip(self.axes, values, strict=True))
+            point = dict(zip(self.axes, values, strict=True))
+            if not any(all(point[axis] in labels for axis, labels in each.items()) for each in self.skip):
+                yield point
 
     def regime(self, point: Mapping[str, Any]) -> Regime:
         regime = self.regimes.get(point.get("shots"), self.regimes.get(DEFAULT))
@@ -91,8 +97,8 @@ def _same_class(one: Mapping[str, Any], other: object) -> bool:
 def read_grid(file: Path) -> Grid:
     """Raises :class:`WrongUsage` that names the file and the axis."""
     content = _read(file)
-    if unknown := [key for key in content if key not in ("name", "recipe", "axes")]:
-        raise WrongUsage(f"{file}: {unknown[0]}: no such key{meant(str(unknown[0]), ('name', 'recipe', 'axes'))}")
+    if unknown := [key for key in content if key not in FILE_KEYS]:
+        raise WrongUsage(f"{file}: {unknown[0]}: no such key{meant(str(unknown[0]), FILE_KEYS)}")
     axes = content.get("axes")
     if not isinstance(axes, dict) or not axes:
         raise WrongUsage(f"{file}: axes is missing: a mapping like {{shots: [1, 10, all], seed: [3, 30]}}")
@@ -101,7 +107,11 @@ def read_grid(file: Path) -> Grid:
     if not isinstance(name, str) or not name or Path(name).name != name:
         raise WrongUsage(f"{file}: name: {name!r}: expected a text that can name a folder")
     tunings = _tunings(file, axes["tuning"]) if "tuning" in axes else {}
-    return Grid(file, name, _regimes(file, content.get("recipe")), labels, tunings)
+    skip = _skipped(file, content.get("skip", []), labels)
+    grid = Grid(file, name, _regimes(file, content.get("recipe")), labels, tunings, skip)
+    if next(grid.points(), None) is None:
+        raise WrongUsage(f"{file}, skip: leaves no point at all")
+    return grid
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -199,6 +209,23 @@ def _tunings(file: Path, given: list[Any] | dict[str, Any]) -> dict[str, dict[st
         if extra := tuning.keys() - {"class_path", "init_args"}:
             raise WrongUsage(f"{file}, axis tuning, {label}: {min(extra)}: belongs below init_args")
     return tunings
+
+
+def _skipped(file: Path, given: object, axes: Mapping[str, list[Any]]) -> list[dict[str, list[Any]]]:
+    """The labels that each entry of ``skip`` names; all of its axes must agree for a point to be left out."""
+    if not isinstance(given, list) or not all(isinstance(each, dict) and each for each in given):
+        raise WrongUsage(f"{file}, skip: expected a list of mappings like {{shots: 0, tuning: [PromptTuning]}}")
+    found = []
+    for number, each in enumerate(given, start=1):
+        where = f"{file}, skip, entry {number}"
+        if unknown := [axis for axis in each if axis not in axes]:
+            raise WrongUsage(f"{where}: {unknown[0]}: no axis of this sweep{meant(str(unknown[0]), list(axes))}")
+        entry = {axis: x if isinstance(x, list) else [x] for axis, x in each.items()}
+        for axis, labels in entry.items():
+            if wrong := [label for label in labels if label not in axes[axis]]:
+                raise WrongUsage(f"{where}: {axis} {wrong[0]!r}: not on the axis, which has {axes[axis]}")
+        found.append(entry)
+    return found
 
 
 def select(points: Sequence[Axes], only: str) -> list[Axes]:

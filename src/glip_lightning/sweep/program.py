@@ -20,7 +20,7 @@ from .grid import Grid, read_grid, select
 from .trials import Planned, resolve
 from .worker import FAILED_NAME, LOG_NAME, record_failure, run_trial
 
-SWEEP_NAME, TRIALS = "sweep.json", "trials"
+SWEEPS, TRIALS = "sweeps", "trials"
 
 
 class Options(NamedTuple):
@@ -76,10 +76,10 @@ def _chosen(planned: Sequence[Planned], only: str | None) -> list[Planned]:
 
 
 def _write_sweep(folder: Path, grid: Grid, planned: Sequence[Planned]) -> None:
-    """``sweep.json``, and of every trial its recipe and ``trial.json``: all that a worker and a report need."""
-    path = folder / SWEEP_NAME
-    if path.is_file() and (other := json.loads(path.read_text(encoding="utf-8"))["name"]) != grid.name:
-        raise WrongUsage(f"--dir {folder}: holds the sweep {other}, this one is {grid.name}; choose another folder")
+    """``sweeps/NAME.json``, and of every trial its recipe and ``trial.json``: all that a worker and a report need.
+
+    Sweeps of other names in the same folder have files of their own there and share the trials that are equal.
+    """
     points = [point for each in planned for point in each.trial.points]
     trials = [
         {
@@ -97,7 +97,7 @@ def _write_sweep(folder: Path, grid: Grid, planned: Sequence[Planned]) -> None:
         each.trial.write(place)
         if look(place).state != "finished":
             write_text(place.with_suffix(".yaml"), yaml.safe_dump(each.recipe, sort_keys=False, allow_unicode=True))
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False))
+    write_text(folder / SWEEPS / f"{grid.name}.json", json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def _labels(points: Sequence[Axes]) -> dict[str, list[Any]]:

@@ -20,11 +20,9 @@ from ..data.checks import check_splits
 from ..data.findings import DataError, Findings
 from ..data.index import Index
 from ..datamodules import DetectionData
-from ..hub_files import OFFICIAL
 from ..messages import WrongUsage
-from ..models.config import VARIANTS
 from ..models.glip import GLIP
-from ..pretrained import RUN_DETECTOR, config_on_disk, shipped
+from ..pretrained import RUN_DETECTOR, config_on_disk, is_random, shipped
 from ..recipe import Resolved, resolver
 from ..retention import probe_split
 from ..text import Tokenizer
@@ -45,6 +43,7 @@ UNTRAINED: dict[str, Any] = {
     **dict.fromkeys(("model.tuning", "model.schedule", "trainer.callbacks", "trainer.max_epochs"), None),
     **dict.fromkeys(("trainer.gradient_clip_val", "trainer.check_val_every_n_epoch", "data.images_per_device"), None),
     **{"trainer.max_steps": -1, "trainer.min_epochs": None, "trainer.min_steps": None, "trainer.max_time": None},
+    "trainer.val_check_interval": None,
     **{"data.seed": 0, "data.copies": 1, "data.batch_size": 1, "data.flip": 0.0, "data.negatives": True},
 }
 """Keys of training and the values that they get where nothing is trained."""
@@ -146,10 +145,7 @@ def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:
         owner = content[part].get("init_args", content[part])
         if name in owner:
             owner[name] = value
-    detector = content["model"]["detector"]
-    if content["model"]["weights"] != "random" and (
-        detector not in VARIANTS or detector in OFFICIAL or shipped(detector)
-    ):
+    if not is_random(content["model"]["detector"], content["model"]["weights"]):
         content["seed_everything"] = 0
     return content
 
