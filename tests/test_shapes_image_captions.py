@@ -1,0 +1,61 @@
+"""Pictures with captions and no boxes: what the student learns from through its teacher."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glip_lightning.data.captions import read_captions
+from glip_lightning.data.shapes.captions import ATTRIBUTES
+from glip_lightning.data.shapes.image_captions import COUNT, FILE, STREAM, VOCABULARY, show, write_image_captions
+from glip_lightning.data.shapes.scene import scene
+from glip_lightning.data.shapes.words import CAPTION_SHAPES, HELD_OUT, NEW_COLOURS, NEW_SHAPES, NEW_TEXTURES, SHAPES
+from glip_lightning.noun_phrases import noun_phrases
+
+FILLING = {"a", "with", "and", "left", "right", "of", "above", "below", "thing", "two", "three", "four", "five", "six"}
+
+
+def singular(word: str) -> str:
+    return {f"{s}es" if s.endswith("s") else f"{s}s": s for s in (*SHAPES, *CAPTION_SHAPES, "thing")}.get(word, word)
+
+
+def test_no_scene_has_what_is_held_out() -> None:
+    """All of them; a caption says only what is true of its scene."""
+    new, seen = {*NEW_SHAPES, *NEW_COLOURS, *NEW_TEXTURES}, set()
+    for index in range(COUNT):
+        for thing in scene(np.random.default_rng([0, STREAM, index]), VOCABULARY):
+            assert not thing.is_held_out()
+            assert not {*thing.words.values()} & new
+            seen.add(thing.shape)
+    assert seen == {*SHAPES, *CAPTION_SHAPES}
+
+
+@pytest.fixture(scope="module")
+def captions() -> list[str]:
+    return [show(0, index)[1] for index in range(150)]
+
+
+def test_captions_say_known_words_and_no_held_out_pair(captions: list[str]) -> None:
+    for caption in captions:
+        words = {singular(word) for word in re.findall(r"\w+", caption)}
+        assert words <= {*ATTRIBUTES, *CAPTION_SHAPES} | FILLING, caption
+        for phrase in re.split(r", | and | left of | right of | above | below ", caption):
+            said = [singular(word) for word in phrase.split()]
+            assert not {(a, s) for a in said for s in said} & HELD_OUT, caption
+    assert {"flower", "arrow"} <= {singular(word) for caption in captions for word in re.findall(r"\w+", caption)}
+
+
+def test_the_chunker_finds_what_captions_name(captions: list[str]) -> None:
+    for caption in captions:
+        found = {singular(word) for start, end in noun_phrases(caption) for word in caption[start:end].split()}
+        said = {singular(word) for word in re.findall(r"\w+", caption)} - FILLING
+        assert said == found - FILLING, caption
+
+
+def test_pictures_depend_on_seed_and_index_only(tmp_path: Path) -> None:
+    folder = write_image_captions(tmp_path / "captions", seed=3, count=5, size=64)
+    read = read_captions(folder / FILE)
+    assert [photo.sentences[0].caption for photo in read] == [show(3, index, 64)[1] for index in range(5)]
+    (first, _), (again, _), (other, _) = show(3, 2, 64), show(3, 2, 64), show(4, 2, 64)
+    assert first.tobytes() == again.tobytes() != other.tobytes()
