@@ -1,0 +1,106 @@
+"""Detectors that come with the package: exchange folders in half precision, each with a card that says what it can do."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from glip_lightning import pretrained
+from glip_lightning.conversion import convert
+from glip_lightning.data.shapes.pretraining import show
+from glip_lightning.data.shapes.words import SHAPES, single_names
+from glip_lightning.models.config import VARIANTS, GLIPConfig
+from glip_lightning.predictor import GLIPPredictor
+from glip_lightning.pretrained import SHIPPED, Task, is_random, load, save
+from glip_lightning.prompts import Phrase
+from glip_lightning.text import NANO_VOCAB, VOCAB_NAME, Tokenizer
+
+NAMES = sorted(path.name for path in SHIPPED.iterdir()) if SHIPPED.is_dir() else []
+MEGABYTES = 40
+
+
+@pytest.fixture
+def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A shipped ``glip-nano-b`` of random weights, made as the shipped ones are."""
+    random = load("glip-nano-b", "random")
+    task = Task((Phrase("star"), Phrase("ring")), (128, 128))
+    run = save(random.model, random.tokenizer, tmp_path / "run" / "detector", task).parent
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "shipped")
+    convert(run, tmp_path / "shipped" / "glip-nano-b", half=True)
+    return run
+
+
+def test_a_name_means_the_folder_that_is_shipped(half: Path) -> None:
+    found, whole = load("glip-nano-b"), load(str(half))
+    assert (found.name, found.weights, found.task) == ("glip-nano-b", "shipped", whole.task)
+    assert not is_random("glip-nano-b", "pretrained")
+    assert is_random("glip-nano-b", "random")
+    for key, tensor in found.model.state_dict().items():
+        assert tensor.dtype == torch.float32, key
+        torch.testing.assert_close(tensor, whole.model.state_dict()[key], rtol=1e-3, atol=1e-6)
+    assert load("glip-nano-b", "random").weights == "random"
+
+
+def test_half_precision_is_half_the_size(half: Path) -> None:
+    sizes = [
+        (folder / "model.safetensors").stat().st_size
+        for folder in (pretrained.SHIPPED / "glip-nano-b", half / "detector")
+    ]
+    assert sizes[0] == pytest.approx(sizes[1] / 2, rel=0.05)
+
+
+def test_without_a_shipped_folder_it_is_random_and_says_so(half: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert load("glip-nano-a").weights == "random"
+    assert "glip-nano-a: no weights are shipped yet" in caplog.text
+    assert is_random("glip-nano-a", "pretrained")
+
+
+def test_all_together_stay_small() -> None:
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < MEGABYTES * 1e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_structure_and_vocabulary_are_those_of_the_name(name: str) -> None:
+    config = json.loads((SHIPPED / name / "config.json").read_text(encoding="utf-8"))
+    assert GLIPConfig(**config) == VARIANTS[name]
+    if not VARIANTS[name].classes:
+        assert (SHIPPED / name / VOCAB_NAME).read_bytes() == NANO_VOCAB.read_bytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cards_say_data_command_and_measured_ap(name: str) -> None:
+    card = (SHIPPED / name / "README.md").read_text(encoding="utf-8")
+    assert f"glip fit --config recipes/pretrain/{name}.yaml" in card
+    for word in ("seed", "seconds", "AP50", "95 %", "licence"):
+        assert word in card.lower() or word in card, word
+    rows = re.findall(r"^\| single names: shape \| \d+ \| [\d.]+ \| ([\d.]+) \|", card, re.MULTILINE)
+    if not VARIANTS[name].classes:
+        assert float(rows[0]) >= 0.6, "weights that know too little are not shipped"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not VARIANTS[name].classes])
+def test_single_shapes_are_found_by_name(name: str) -> None:
+    """In twelve test pictures the best box for a shape lies on such a shape, nearly always."""
+    predictor, right, wrong = GLIPPredictor(name, threshold=0.0), 0, 0
+    assert predictor.loaded.task is not None
+    assert predictor.loaded.task.input_size == (128, 128)
+    for index in range(12):
+        image, things, boxes = show("names/test", 0, index)
+        for shape in {thing.shape for thing in things}:
+            found = predictor(image, shape)
+            x1, y1, x2, y2 = found.boxes[0].tolist()
+            inside = [
+                x <= (x1 + x2) / 2 <= x + w and y <= (y1 + y2) / 2 <= y + h
+                for thing, (x, y, w, h) in zip(things, boxes, strict=True)
+                if thing.shape == shape
+            ]
+            right, wrong = right + any(inside), wrong + (not any(inside))
+    assert right > 5 * wrong
+
+
+def test_the_names_of_the_world_are_tokens_of_their_own() -> None:
+    words = [word for kind in single_names().values() for word in kind]
+    assert set(SHAPES) <= set(words)
+    assert Tokenizer.nano().encode(words)[0].shape[1] == 3  # [CLS] word [SEP]
