@@ -7,6 +7,8 @@
 """
 
 import argparse
+import json
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +24,7 @@ from glip_lightning.data.shapes.pretraining import write_pretraining
 from glip_lightning.data.shapes.words import single_names
 from glip_lightning.data.transforms import Transform
 from glip_lightning.evaluation.coco import CocoEvaluator
+from glip_lightning.files import write_text
 from glip_lightning.postprocess import PostProcess
 from glip_lightning.predictor import detect_images, to_original
 from glip_lightning.pretrained import SHIPPED, Loaded, load
@@ -106,8 +109,8 @@ Recipe `recipes/pretrain/{recipe}.yaml`:
 {command}
 ```
 
-{steps:,} steps from random weights, {seconds:,.0f} seconds on one core of a {processor} beside other programs, seed
-{seed} of the training and {data} of the data, best of the validations after {every} epochs each (epoch {best}). Versions:
+{steps:,} steps from random weights, {seconds:,.0f} seconds on one core of a {processor} beside other programs; seed {seed}
+of the training, {data} of the data; best of the validations after {every} epochs each (epoch {best}). Versions:
 {versions}. Data: {sources}; generated from seed 0.
 
 ## What it knows

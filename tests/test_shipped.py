@@ -1,4 +1,4 @@
-"""Detectors that come with the package: exchange folders in half precision, each with a card that says what it can do."""
+"""Detectors that come with the package: exchange folders in half precision, with a card that says what they can do."""
 
 import json
 import re
