@@ -30,7 +30,7 @@ def test_the_same_seed_is_the_same_picture() -> None:
 
 
 def test_what_leaves_no_near_miss_is_drawn_alone() -> None:
-    assert [thing.colour for thing in picture_of(["red"], size=64).things][0] == "red"
+    assert picture_of(["red"], size=64).things[0].colour == "red"
     shapes = ["circle", "square", "triangle", "star", "ring", "cross", "diamond", "heart", "moon", "drop"]
     assert [thing.shape for thing in picture_of(shapes, size=64).things] == shapes
 
