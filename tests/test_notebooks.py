@@ -32,8 +32,10 @@ def with_detector(source: str, detector: str) -> str:
     return source.replace(f'DETECTOR = "{NANO}"', f'DETECTOR = "{detector}"')
 
 
-def test_there_are_four() -> None:
+def test_the_readme_lists_them() -> None:
     assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
+    listed = re.findall(r"^\| `(\d\d_\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed == [path.stem for path in NOTEBOOKS]
 
 
 @each
