@@ -70,8 +70,8 @@ def test_the_demo_runs_twice(tmp_path: Path) -> None:
     results = [json.loads(path.read_text()) for path in (tmp_path / "runs" / "demo").glob("trials/*/result.json")]
     assert sorted(result["steps"] for result in results) == [0, 2, 2]
     assert "runs/demo/report.html" in said
-    page = (tmp_path / "runs" / "demo" / "report.html").read_text()
-    assert "PromptTuning" in page
+    page = (tmp_path / "runs" / "demo" / "report.html").read_text(encoding="utf-8")
+    assert "Tuning against tuning" in page
     assert "Kites" in page
     again = run(lines, tmp_path)
     assert "3 trials in runs/demo, 3 of them finished already" in again
