@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# what the picture of the demo shows and what is looked for: pairs of words that the detector has never seen together
+PHRASES ?= red heart. striped cross. pink star. dotted triangle
+# in a browser with windows, where there is one; without TERM none that takes over the terminal
+OPEN := TERM= $(BIN)/python -m webbrowser
 
 .PHONY: test test-slow demo lint clean
 
@@ -18,10 +22,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyrefly check
 
+# Called again, it goes on where it was stopped; `make clean` begins anew.
 demo: $(READY)
-	rm -rf runs/demo
-	$(BIN)/glip fit --config recipes/demo.yaml --run runs/demo
-	$(BIN)/glip predict runs/.shapes/Blocks/test --detector runs/demo --out runs/demo/photos
+	$(BIN)/python -m glip_lightning.data.shapes.phrase_picture "$(PHRASES)" runs/demo/things.jpg
+	$(BIN)/glip predict runs/demo/things.jpg --phrases "$(PHRASES)" --detector glip-nano-c --out runs/demo/found
+	WANDB_MODE=disabled $(BIN)/glip sweep recipes/sweeps/demo.yaml --dir runs/demo --workers 2
+	$(BIN)/glip report runs/demo
+	@$(OPEN) "file://$(CURDIR)/runs/demo/report.html" >/dev/null 2>&1 || true
 
 # uv installs the 6 GB of PyTorch several times faster than pip does
 $(READY): pyproject.toml constraints.txt

@@ -70,9 +70,12 @@ def test_every_photo_gets_an_entry_and_a_picture(detector: Path, photos: Path, t
         assert scores == sorted(scores, reverse=True)
 
 
-def test_a_run_knows_its_classes(detector: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_run_knows_its_classes(
+    detector: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["predict", str(photos / "0.jpg"), "--detector", str(detector), "--out", str(tmp_path)]) == 0
     assert entries(tmp_path)["caption"] == ["raccoon. dog"]
+    assert capsys.readouterr().out.endswith(f"picture  {tmp_path / '0.jpg'}\n")
 
 
 @pytest.mark.parametrize("given", ["red circle . blue square.", "red circle; blue square", "red circle\nblue square"])

@@ -84,9 +84,13 @@ def test_photos_train_at_least_thirty_steps(tmp_path: Path) -> None:
 
 
 def test_the_demo_needs_no_data(tmp_path: Path) -> None:
-    found = trials(SWEEPS / "demo.yaml", tmp_path)
-    assert [(each.trial.axes["shots"], each.work.steps) for each in found[:1]] == [(0, 0)]
-    assert {each.trial.axes["task"] for each in found} == {"Blocks"}
+    grid = read_grid(SWEEPS / "demo.yaml")
+    found = resolve(grid, [f"--data.root={tmp_path}"])
+    assert {each.trial.axes["task"] for each in found} == {"Kites", "Badges"}
+    assert [len(each.trial.points) for each in found if each.trial.axes["shots"] == 0] == [2, 2]
+    steps = [each.work.steps for each in found if each.trial.axes["shots"] != 0]
+    assert steps == [120] * 20
+    assert all(label == tuning["class_path"] for label, tuning in grid.tunings.items())
 
 
 def test_generated_tasks_need_no_data_either(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def predict_photos(
         print(f"glip: {entry['error']}", file=sys.stderr)
     boxes = sum(len(entry.get("detections", ())) for entry in entries)
     print(f"{boxes} boxes in {len(entries) - len(failed)} photos: {Path(out) / RESULT_NAME}")
+    if drawn := [entry["picture"] for entry in entries if "picture" in entry]:
+        print(f"picture  {drawn[0]}" if len(drawn) == 1 else f"pictures {out}")
     return 1 if failed else 0
 
 

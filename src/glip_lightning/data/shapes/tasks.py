@@ -207,7 +207,7 @@ _TASKS = (
     ),
 )  # fmt: skip
 TASKS: Mapping[str, ShapesTask] = MappingProxyType({task.name: task for task in _TASKS})
-"""The thirteen, and Blocks, which a detector learns in minutes: it is for the demo."""
+"""The thirteen, and Blocks, which a detector learns in minutes from random weights."""
 
 
 def task_names() -> list[str]:

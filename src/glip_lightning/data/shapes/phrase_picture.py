@@ -1,0 +1,77 @@
+"""A picture of what phrases name, to try a detector on.
+
+    python -m glip_lightning.data.shapes.phrase_picture "striped diamond. blue heart" PICTURE.jpg
+
+For each thing that is named there is another one that differs in a single word, so that who looks for it has to read.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...files import replacing
+from ...prompts import read_phrases
+from .paint import paint
+from .pretraining import Shown
+from .scene import Thing, Vocabulary, arrange
+from .words import CAPTION_SHAPES, COLOURS, NEW_COLOURS, NEW_SHAPES, NEW_TEXTURES, SHAPES, TEXTURES
+
+SIZE = 384  # pixels: three times that of pre-training, which is small to look at
+DIAMETERS = (0.15, 0.26)  # of the picture's side
+KINDS = {
+    "shape": (*SHAPES, *CAPTION_SHAPES, *NEW_SHAPES),
+    "colour": (*COLOURS, *NEW_COLOURS),
+    "texture": (*TEXTURES, *NEW_TEXTURES),
+}
+VOCABULARY = Vocabulary(parts=(), held_out=True)
+
+
+def picture_of(phrases: Sequence[str], seed: int = 0, size: int = SIZE) -> Shown:
+    """A thing for each phrase, such as "dotted red ring", then those that no phrase means, ``size`` pixels wide.
+
+    Words are those of ``KINDS``; a colour or shape that is left open is drawn by chance. Any other word, or more
+    things than there is room for, is a ValueError.
+    """
+    rng = np.random.default_rng(seed)
+    looks = [_words(phrase) for phrase in phrases]
+    named = [_thing(words, rng) for words in looks]
+    others = [other for thing in named for other in _other(thing, looks, rng)]
+    things = arrange([*named, *others], rng, DIAMETERS)
+    image, boxes = paint(things, rng, size)
+    seen = [(thing, box) for thing, box in zip(things, boxes, strict=True) if box is not None]
+    for phrase, words in zip(phrases, looks, strict=True):
+        if not any(_fits(thing, words) for thing, _ in seen):
+            raise ValueError(f"{phrase!r} found no room among {len(phrases)} things; name fewer, or take another seed")
+    return Shown(image, [thing for thing, _ in seen], [box for _, box in seen])
+
+
+def _words(phrase: str) -> dict[str, str]:
+    """The words of a phrase by their kind."""
+    kind_of = {word: kind for kind, words in KINDS.items() for word in words}
+    if unknown := [word for word in phrase.split() if word not in kind_of]:
+        raise ValueError(f"{phrase!r}: {unknown[0]!r} cannot be drawn; there are {', '.join(kind_of)}")
+    return {kind_of[word]: word for word in phrase.split()}
+
+
+def _thing(words: dict[str, str], rng: np.random.Generator) -> Thing:
+    """Plain where no texture is named."""
+    return VOCABULARY.draw(rng)._replace(texture=None)._replace(**words)  # pyrefly: ignore[bad-argument-type]
+
+
+def _other(thing: Thing, looks: Sequence[dict[str, str]], rng: np.random.Generator) -> list[Thing]:
+    """A near miss of ``thing`` that no phrase means; none where the phrases leave none."""
+    tried = (VOCABULARY.near_miss(thing, rng) for _ in range(50))
+    return [other for other in tried if not any(_fits(other, words) for words in looks)][:1]
+
+
+def _fits(thing: Thing, words: dict[str, str]) -> bool:
+    return thing.fits({kind: (word,) for kind, word in words.items()})
+
+
+if __name__ == "__main__":
+    caption, target = sys.argv[1], Path(sys.argv[2])
+    with replacing(target) as fresh:
+        picture_of([phrase.name for phrase in read_phrases(caption)]).image.save(fresh, format="JPEG", quality=92)
+    print(target)
