@@ -109,7 +109,7 @@ Recipe `recipes/pretrain/{recipe}.yaml`:
 {command}
 ```
 
-{steps:,} steps from random weights, {seconds:,.0f} seconds on one core of a {processor} beside other programs; seed {seed}
+{steps:,} steps from random weights, {seconds:,.0f} seconds on one core of a {processor} beside others; seed {seed}
 of the training, {data} of the data; best of the validations after {every} epochs each (epoch {best}). Versions:
 {versions}. Data: {sources}; generated from seed 0.
 

@@ -10,6 +10,7 @@ from glip_lightning.cli import main
 from glip_lightning.messages import explain, recipes, translate
 
 RECIPES = Path(__file__).parent.parent / "recipes"
+DATA = ("CustomData", "HubData", "ODinW", "Pretraining", "Shapes", "ShapesDetection", "ShapesPretraining")
 DEMO, NANO = ["--config", str(RECIPES / "demo.yaml")], ["--config", str(RECIPES / "nano.yaml")]
 TASK = ["--data.root=x", "--data.task=Raccoon"]
 
@@ -36,7 +37,7 @@ ON_THE_COMMAND_LINE = [
     ),
     (
         [*DEMO, "--data", "ODinWW"],
-        "--data ODinWW: no such class; there are CustomData, HubData, ODinW, Shapes; did you mean ODinW?",
+        f"--data ODinWW: no such class; there are {', '.join(DATA)}; did you mean ODinW?",
     ),
     (
         [*DEMO, "--trainer.callbacks=EarlyStoping"],
@@ -52,7 +53,7 @@ ON_THE_COMMAND_LINE = [
     ),
     (
         [],
-        "data is missing: give a recipe, --config FILE, or --data CustomData | HubData | ODinW | Shapes",
+        f"data is missing: give a recipe, --config FILE, or --data {' | '.join(DATA)}",
     ),
     ([*DEMO, "--trainer.max_epochs"], "--trainer.max_epochs: a value is missing (expected one argument)"),
     ([*DEMO, "extra"], "extra: not understood; every option begins with --, as in --trainer.max_epochs 5"),
@@ -75,7 +76,7 @@ IN_A_RECIPE = [
     ),
     (
         "data:\n  class_path: glip_lightning.datamodules.Shape\n",
-        "line 1: data: Shape: no such class; there are CustomData, HubData, ODinW, Shapes; did you mean Shapes?",
+        f"line 1: data: Shape: no such class; there are {', '.join(DATA)}; did you mean Shapes?",
     ),
     ("model:\n  detector: [a\ndata: 3\n", "line 3: not YAML: expected ',' or ']', but got ':'"),
     ("model:\n\tdetector: a\n", "line 2: not YAML: found character '\\t' that cannot start any token"),

@@ -28,7 +28,7 @@ WORDS = {
     "Iterable": "a list",
     "Sequence": "a list",
 }
-LISTED = 6  # at most so many classes are listed; of more, only the close ones
+LISTED = 8  # at most so many classes are listed; of more, only the close ones
 
 
 class WrongUsage(Exception):
