@@ -2,13 +2,14 @@
 
 Without a pre-trained backbone and BERT, the official initialisation leaves words and pixels unaligned for tens of
 thousands of images: boxes come soon, but every word of a caption looks alike and colours are lost on their way through
-the tower. What removes it, each with what was measured on generated pictures (accuracy of colours after the same
-6,400 images: .15 with the official start, .25 without the dense captions of the pre-training recipes, .85 with all):
+the tower. What removes it, each with what a prototype of the nano detectors showed (accuracy of colours after the same
+6,400 images: .15 with the official start, .25 with all below, .85 with the dense captions of the pre-training recipes,
+too):
 
-* word embeddings of unit variance and text layers that begin as the identity keep words apart (cosine between two
-  colours .98 before, below .12 after);
+* word embeddings of unit variance and text layers that begin as the identity keep words apart (the cosine between two
+  colours had grown to .98 in training, and stayed below .12);
 * the 3x3 convolutions that a level passes through begin as the identity: from the tower a colour could be read with
-  an accuracy of .14 before, .72 soon after;
+  an accuracy of .14, and then soon of .72;
 * ``GLIPConfig.log_scale`` of about -ln 8: half a unit vector through a default projection gives logits too small to
   learn from (.09 against .37 after 100 steps).
 """
