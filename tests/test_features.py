@@ -101,6 +101,7 @@ def fit(
 ) -> tuple[GLIPModule, Numbers]:
     seed_everything(0, verbose=False)
     module, numbers = GLIPModule(detector, "random", tuning, features=features), Numbers()
+    torch.nn.init.zeros_(module.model.grounding.token_bias)  # scores above those that are dropped
     data, checkpoint = options.pop("data", None), options.pop("ckpt_path", None)
     trainer = tiny_trainer(folder, numbers, *options.pop("callbacks", ()), **{"max_epochs": 3, **options})
     trainer.fit(module, datamodule=data or shapes(folder / "data"), ckpt_path=checkpoint)

@@ -128,7 +128,9 @@ def test_recipes_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_what_a_class_refuses_is_told_without_the_ways_around_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", *NANO, "--data.root=x", "--data.task=Racoon"]) == 1
-    assert capsys.readouterr().err == "glip: no ODinW task is called 'Racoon'; did you mean 'Raccoon'?\n"
+    assert (
+        capsys.readouterr().err == "glip: no task of ODinW or Shapes-13 is called 'Racoon'; did you mean 'Raccoon'?\n"
+    )
     assert main(["fit", *DEMO, "--trainer.accelerator=tpuu"]) == 1
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1

@@ -62,14 +62,14 @@ def probe(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
 
 
 def relabel(folder: Path, detector: Path) -> None:
-    """The three best detections of each picture become its boxes."""
+    """The eight best detections of each picture become its boxes."""
     predictor = GLIPPredictor(str(detector), device="cpu", threshold=0)
     content = json.loads((folder / ANNOTATIONS).read_text())
     names = {category["name"]: category["id"] for category in content["categories"]}
     content["annotations"] = []
     for image in content["images"]:
         found = predictor(Image.open(folder / image["file_name"]).convert("RGB"))
-        for (x1, y1, x2, y2), name in zip(found.boxes[:3].tolist(), found.names[:3], strict=True):
+        for (x1, y1, x2, y2), name in zip(found.boxes[:8].tolist(), found.names[:8], strict=True):
             box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
             number = len(content["annotations"]) + 1
             content["annotations"].append({"id": number, "image_id": image["id"], "category_id": names[name], **box})

@@ -145,7 +145,7 @@ def test_boxes_are_inside_and_of_many_sizes(name: str, shown: dict[str, list[Exa
     assert np.quantile(widths, 0.9) > 1.6 * np.quantile(widths, 0.1)
 
 
-@EVERY
+@pytest.mark.parametrize("name", task_names())
 def test_near_misses_share_every_word_but_one(name: str, shown: dict[str, list[Example]]) -> None:
     """More than half of the distractors miss a class by one word, and some have the colours of a class."""
     task = TASKS[name]

@@ -89,7 +89,8 @@ CLASSES = 80  # columns of cls_logits in every released checkpoint (MODEL.DYHEAD
 PRIOR = 0.01  # MODEL.RETINANET.PRIOR_PROB, sets the bias of cls_logits
 BERT_HEAD_DIM = 64  # of every published BERT
 
-NOT_IN_SHAPES = ("drop_path", "drop_block", "fusion_heads", "fusion_dropout", "log_scale", "pixel_mean", "pixel_std")
+NOT_IN_SHAPES = ("drop_path", "drop_block", "fusion_heads", "fusion_dropout", "log_scale")
+NOT_IN_SHAPES += ("small_start", "pixel_mean", "pixel_std")
 NOT_IN_TEXT_SHAPES = ("num_attention_heads", "layer_norm_eps", "dropout")
 
 
