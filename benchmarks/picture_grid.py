@@ -1,6 +1,6 @@
 """Pictures of what a detector finds by phrases that its training never had: the grid of the README.
 
-    python benchmarks/picture_grid.py --detector glip-nano-c --out docs/held_out.png
+    python benchmarks/picture_grid.py --detector glip-nano-c --out docs/held_out.jpg
 
 Every cell is a test picture of the held-out combinations; the phrase below it is one that is true of a thing in it.
 White boxes are what it should find, coloured ones what it found. The pictures are the first ones, not the best ones.
@@ -62,14 +62,14 @@ def grid(detector: str, columns: int, rows: int, threshold: float, seed: int) ->
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detector", default="glip-nano-c")
-    parser.add_argument("--out", type=Path, default=Path("docs/held_out.png"))
+    parser.add_argument("--out", type=Path, default=Path("docs/held_out.jpg"))
     parser.add_argument("--columns", type=int, default=4)
     parser.add_argument("--rows", type=int, default=2)
-    parser.add_argument("--threshold", type=float, default=0.4)
+    parser.add_argument("--threshold", type=float, default=0.6)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with replacing(given.out) as fresh:
         grid(given.detector, given.columns, given.rows, given.threshold, given.seed).save(
-            fresh, format="PNG", optimize=True
+            fresh, format="JPEG", quality=90
         )
     print(given.out)
