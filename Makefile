@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # what the picture of the demo shows and what is looked for: pairs of words that the detector has never seen together
-PHRASES ?= red heart. striped cross. pink star. dotted triangle
+PHRASES ?= red heart. pink star. blue moon. orange drop
 # in a browser with windows, where there is one; without TERM none that takes over the terminal
 OPEN := TERM= $(BIN)/python -m webbrowser
 

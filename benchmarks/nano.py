@@ -100,8 +100,8 @@ tags: [object-detection, glip]
 
 {what}
 
-A small detector for trying things and for tests: it knows the generated world of this package (shapes, colours, textures
-at 128 pixels) and nothing of photos. Licence: MIT, as the package, which also generates the training data.
+A small detector for trying things and for tests: it knows the generated world of this package (shapes, colours,
+textures at 128 pixels) and nothing of photos. Licence: MIT, as the package, which also generates the training data.
 
 ## Training
 
@@ -110,7 +110,7 @@ glip fit --config recipes/pretrain/{name}.yaml --run runs/pretrain/{name}
 ```
 
 {steps:,} steps from random weights, {seconds:,.0f} seconds on one core of a {processor} beside others; seed {seed}
-of the training, {data} of the data; the best of the validations after {every} epochs each (that of epoch {best}, from 0).
+of the training, {data} of the data; the best of the validations after {every} epochs each (epoch {best}, from 0).
 
 * Data, generated from seed 0: {sources}
 * Versions: {versions}
