@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -12,6 +12,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from ..odinw import ANNOTATIONS
 from .paint import Box
 
 MANIFEST = "shapes.json"
@@ -90,6 +91,20 @@ def annotation(number: int, image: int, box: Box, category: int) -> dict[str, An
         "area": box[2] * box[3],
         "iscrowd": 0,
     }
+
+
+def write_coco(
+    folder: Path, names: Sequence[str], pictures: Iterable[tuple[Image.Image, Iterable[tuple[Box, int]]]]
+) -> None:
+    """A split in the layout of ODinW: pictures with their boxes and, of each, the index of its class in ``names``."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, (picture, boxes) in enumerate(pictures):
+        images.append(save_picture(folder, number, picture))
+        for box, label in boxes:
+            annotations.append(annotation(len(annotations) + 1, number, box, label + 1))
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+    write_annotations(folder / ANNOTATIONS, images, annotations, categories)
 
 
 def write_annotations(file: Path, images: list[Any], annotations: list[Any], categories: list[Any]) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from .captions import Caption, counted, describe, join, sentence
 from .folders import progress, save_picture, written_once
-from .paint import paint
+from .paint import paint_seen
 from .pretraining import SIZE
 from .scene import Thing, Vocabulary, scene
 from .styles import STYLES
@@ -36,9 +36,8 @@ def show(seed: int, index: int, size: int = SIZE) -> tuple[Image.Image, str]:
     rng = np.random.default_rng([seed, STREAM, index])
     things = scene(rng, VOCABULARY)
     styles = sorted(STYLES) if rng.random() < STYLED else ["photo"]
-    image, boxes = paint(things, rng, size, STYLES[styles[rng.integers(len(styles))]])
-    seen = [thing for thing, box in zip(things, boxes, strict=True) if box is not None]
-    return image, tell(seen, rng).text
+    shown = paint_seen(things, rng, size, STYLES[styles[rng.integers(len(styles))]])
+    return shown.image, tell(shown.things, rng).text
 
 
 def tell(things: Sequence[Thing], rng: np.random.Generator) -> Caption:

@@ -22,6 +22,14 @@ class Picture(NamedTuple):
     boxes: list[Box | None]  # what can be seen of each thing; None where next to nothing can
 
 
+class Shown(NamedTuple):
+    """A picture and what can be seen in it."""
+
+    image: Image.Image
+    things: list[Thing]
+    boxes: list[Box]
+
+
 def to_image(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
@@ -82,6 +90,13 @@ def paint(things: Sequence[Thing], rng: np.random.Generator, size: int, style: S
     pixels = style.background(rng, size)
     covers = [_paint(pixels, thing, rng) for thing in things]
     return Picture(to_image(style.finish(pixels, rng)), visible_boxes(covers))
+
+
+def paint_seen(things: Sequence[Thing], rng: np.random.Generator, size: int, style: Style = PHOTO) -> Shown:
+    """:func:`paint`, without the things of which next to nothing can be seen."""
+    image, boxes = paint(things, rng, size, style)
+    seen = [(thing, box) for thing, box in zip(things, boxes, strict=True) if box is not None]
+    return Shown(image, [thing for thing, _ in seen], [box for _, box in seen])
 
 
 class Patch(NamedTuple):

@@ -13,8 +13,7 @@ import numpy as np
 
 from ...files import replacing
 from ...prompts import read_phrases
-from .paint import paint
-from .pretraining import Shown
+from .paint import Shown, paint_seen
 from .scene import Thing, Vocabulary, arrange
 from .words import CAPTION_SHAPES, COLOURS, NEW_COLOURS, NEW_SHAPES, NEW_TEXTURES, SHAPES, TEXTURES
 
@@ -39,12 +38,11 @@ def picture_of(phrases: Sequence[str], seed: int = 0, size: int = SIZE) -> Shown
     named = [_thing(words, rng) for words in looks]
     others = [other for thing in named for other in _other(thing, looks, rng)]
     things = arrange([*named, *others], rng, DIAMETERS)
-    image, boxes = paint(things, rng, size)
-    seen = [(thing, box) for thing, box in zip(things, boxes, strict=True) if box is not None]
+    shown = paint_seen(things, rng, size)
     for phrase, words in zip(phrases, looks, strict=True):
-        if not any(_fits(thing, words) for thing, _ in seen):
+        if not any(_fits(thing, words) for thing in shown.things):
             raise ValueError(f"{phrase!r} found no room among {len(phrases)} things; name fewer, or take another seed")
-    return Shown(image, [thing for thing, _ in seen], [box for _, box in seen])
+    return shown
 
 
 def _words(phrase: str) -> dict[str, str]:

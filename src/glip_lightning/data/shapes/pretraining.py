@@ -9,15 +9,13 @@ of colour or texture and shape as classes, those of pre-training and those that 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from ..odinw import ANNOTATIONS
 from .captions import Caption, phrase_list, sentence, word_list
-from .folders import annotation, progress, save_picture, write_annotations, written_once
-from .paint import Box, paint
+from .folders import annotation, progress, save_picture, write_annotations, write_coco, written_once
+from .paint import Shown, paint_seen
 from .scene import Thing, Vocabulary, scene
 from .words import COLOURS, DETECTION_NAMES, HELD_OUT, SHAPES, TEXTURES, single_names
 
@@ -38,20 +36,10 @@ CAPTIONS = 3  # of each kind per picture
 STREAMS = {name: number for number, name in enumerate(COUNTS, start=1)}
 
 
-class Shown(NamedTuple):
-    """A picture and what can be seen in it."""
-
-    image: Image.Image
-    things: list[Thing]
-    boxes: list[Box]
-
-
 def show(name: str, seed: int, index: int, size: int = SIZE) -> Shown:
     """Picture ``index`` of the part ``name`` of the world ``seed``: a function of these three alone."""
     things, rng = scene_of(name, seed, index)
-    image, boxes = paint(things, rng, size)
-    seen = [(thing, box) for thing, box in zip(things, boxes, strict=True) if box is not None]
-    return Shown(image, [thing for thing, _ in seen], [box for _, box in seen])
+    return paint_seen(things, rng, size)
 
 
 def scene_of(name: str, seed: int, index: int) -> tuple[list[Thing], np.random.Generator]:
@@ -111,12 +99,12 @@ def write_pretraining(folder: str | Path, seed: int = 0, counts: Mapping[str, in
 
 
 def _write_detection(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
-    write_coco(folder, DETECTION_NAMES, shown, lambda thing: [detection_name(thing)])
+    _write_named(folder, DETECTION_NAMES, shown, lambda thing: [detection_name(thing)])
 
 
 def _write_names(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
     words = [word for kind in single_names().values() for word in kind]
-    write_coco(folder, words, shown, lambda thing: [word for word in words if word in thing.words.values()])
+    _write_named(folder, words, shown, lambda thing: [word for word in words if word in thing.words.values()])
 
 
 def _write_combinations(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
@@ -126,7 +114,7 @@ def _write_combinations(folder: Path, name: str, seed: int, shown: Iterator[Show
     def pairs(thing: Thing) -> list[str]:
         return [f"{attribute} {shape}" for attribute, shape in wanted if {attribute, shape} <= {*thing.words.values()}]
 
-    write_coco(folder, [" ".join(pair) for pair in wanted], shown, pairs)
+    _write_named(folder, [" ".join(pair) for pair in wanted], shown, pairs)
 
 
 def detection_name(thing: Thing) -> str:
@@ -135,18 +123,18 @@ def detection_name(thing: Thing) -> str:
     return special[0] if special else thing.shape
 
 
-def write_coco(
+def _write_named(
     folder: Path, names: Sequence[str], shown: Iterator[Shown], labels: Callable[[Thing], Sequence[str]]
 ) -> None:
-    """A split in the layout of ODinW; a thing comes once for each of its ``labels``."""
-    images, annotations = [], []
-    for image, (picture, things, boxes) in enumerate(shown):
-        images.append(save_picture(folder, image, picture))
-        for thing, box in zip(things, boxes, strict=True):
-            for label in labels(thing):
-                annotations.append(annotation(len(annotations) + 1, image, box, names.index(label) + 1))
-    categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
-    write_annotations(folder / ANNOTATIONS, images, annotations, categories)
+    """A thing comes once for each of its ``labels``."""
+    write_coco(
+        folder,
+        names,
+        (
+            (image, [(b, names.index(x)) for thing, b in zip(things, boxes, strict=True) for x in labels(thing)])
+            for image, things, boxes in shown
+        ),
+    )
 
 
 def _write_grounding(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:

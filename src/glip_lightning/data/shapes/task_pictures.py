@@ -1,16 +1,15 @@
 """Pictures of a task of the generated world, and its folder in the layout of ODinW."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
 from PIL import Image
 
-from ..odinw import ANNOTATIONS
-from .folders import annotation, progress, save_picture, write_annotations, written_once
+from .folders import progress, write_coco, written_once
 from .paint import Box, paint
 from .scene import CENTRED, LARGE, SMALL, Thing, apart, settled
 from .styles import STYLES
@@ -154,23 +153,18 @@ def write_task(
     """
     known = TASKS[task]
     counts = known.counts if counts is None else counts
+    names = [named.name for named in known.classes]
     settings = {"version": VERSION, "task": task, "seed": seed, "counts": dict(counts), "size": size}
 
     def write(fresh: Path) -> None:
         with progress(f"{task}: pictures, drawn once", sum(counts.values())) as counted:
             for split, count in counts.items():
-                _write_split(fresh / split, known, counted(example(known, split, k, seed, size) for k in range(count)))
+                shown = counted(example(known, split, k, seed, size) for k in range(count))
+                write_coco(fresh / split, names, map(_labelled, shown))
 
     return written_once(Path(folder), settings, write)
 
 
-def _write_split(folder: Path, task: ShapesTask, examples: Iterator[Example]) -> None:
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number, shown in enumerate(examples):
-        images.append(save_picture(folder, number, shown.image))
-        for box, label in zip(shown.boxes, shown.labels, strict=True):
-            if label is not None:
-                annotations.append(annotation(len(annotations) + 1, number, box, label + 1))
-    categories = [{"id": number, "name": named.name} for number, named in enumerate(task.classes, start=1)]
-    write_annotations(folder / ANNOTATIONS, images, annotations, categories)
+def _labelled(shown: Example) -> tuple[Image.Image, list[tuple[Box, int]]]:
+    """Without the distractors."""
+    return shown.image, [(b, k) for b, k in zip(shown.boxes, shown.labels, strict=True) if k is not None]
