@@ -16,7 +16,7 @@ from .data.types import Batch
 from .models.fusion import Fusion
 from .models.glip import GLIP
 from .module import GLIPModule
-from .probing import evaluate, evaluating, share
+from .probing import evaluate, evaluating
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Alignment(Callback):
         if self.fusion and pl_module.model.config.fusion:
             valid = pl_module.data.datasets["valid"]
             with evaluating(trainer, pl_module), fusion_shut(pl_module.model):
-                ap = evaluate(pl_module, valid, pl_module.query(), *share(trainer))["AP"]
+                ap = evaluate(trainer, pl_module, valid, pl_module.query())["AP"]
             pl_module.log("val/AP_without_fusion", ap, sync_dist=True)
 
     def _summed(self, trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, float, float]]:

@@ -1,6 +1,6 @@
 """Evaluations besides those of the trainer: of another data set, or of other weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,24 +9,35 @@ from lightning import Trainer
 
 from .data.dataset import DetectionDataset
 from .evaluation.coco import CocoEvaluator
+from .models.glip import GLIP
 from .module import GLIPModule
+from .postprocess import PostProcess
 from .predictor import detect_images, to_original
 from .query import Query
 
 
-def evaluate(
-    module: GLIPModule, dataset: DetectionDataset, query: Query, first: int = 0, step: int = 1
-) -> dict[str, Any]:
-    """COCO metrics on ``dataset``, of which this process evaluates every ``step``-th image from ``first`` on; the same
-    numbers in all processes."""
+def evaluate(trainer: Trainer, module: GLIPModule, dataset: DetectionDataset, query: Query) -> dict[str, Any]:
+    """COCO metrics on ``dataset``: every process looks at its share of the images and has the numbers of all."""
     evaluator = CocoEvaluator(dataset.index.ground_truth(), dataset.class_names)
-    for i in range(first, len(dataset), step):
-        sample = dataset[i]
-        image = sample["image"].to(module.device)
-        (found,) = detect_images(module.model, [image], query, module.post)
-        size = (image.shape[1], image.shape[2])
-        evaluator.update([sample["image_id"]], [to_original(found, size, sample["original_size"])._asdict()])
+    mine = range(trainer.global_rank, len(dataset), trainer.world_size)
+    detect_in(dataset, mine, module.model, query, module.post, evaluator)
     return evaluator.compute()
+
+
+def detect_in(
+    dataset: DetectionDataset,
+    places: Iterable[int],
+    model: GLIP,
+    query: Query,
+    post: PostProcess,
+    evaluator: CocoEvaluator,
+) -> None:
+    """Tell ``evaluator`` what is found in the images at ``places`` of ``dataset``, one at a time."""
+    for place in places:
+        sample = dataset[place]
+        (found,) = detect_images(model, [sample["image"]], query, post)
+        size = (sample["image"].shape[1], sample["image"].shape[2])
+        evaluator.update([sample["image_id"]], [to_original(found, size, sample["original_size"])._asdict()])
 
 
 @contextmanager
@@ -39,8 +50,3 @@ def evaluating(trainer: Trainer, module: GLIPModule) -> Iterator[None]:
             yield
     finally:
         module.train(training)
-
-
-def share(trainer: Trainer) -> tuple[int, int]:
-    """The first image of this process, and the distance to its next one."""
-    return trainer.global_rank, trainer.world_size

@@ -14,7 +14,7 @@ from .data.findings import DataError
 from .datamodules import DetectionData
 from .labels import AFTER, BEFORE
 from .module import GLIPModule
-from .probing import evaluate, evaluating, share
+from .probing import evaluate, evaluating
 from .prompts import classes_without_tokens
 from .query import encode_query, same_names
 
@@ -115,7 +115,7 @@ class Retention(Callback):
                 kept, ap = self._probe(trainer, module), None
                 if valid is not None and len(valid):
                     with evaluating(trainer, module):
-                        ap = evaluate(module, valid, module.query(), *share(trainer))["AP"]
+                        ap = evaluate(trainer, module, valid, module.query())["AP"]
                 tell("WiSE-FT %.2f: AP %s, on the probe %.3f", alpha, _text(ap), kept)
                 yield {"alpha": alpha, "AP": ap, "probe_AP": kept}
         finally:
@@ -130,7 +130,7 @@ class Retention(Callback):
             if silent and not self._told:
                 log.warning("retention: no token names %s: never found", ", ".join(map(repr, silent)))
             self._told = True
-            return evaluate(module, self._dataset, query, *share(trainer))["AP"]
+            return evaluate(trainer, module, self._dataset, query)["AP"]
 
     def _log(self, trainer: Trainer, name: str, ap: float) -> None:
         for logger in trainer.loggers if trainer.is_global_zero else ():
