@@ -117,6 +117,30 @@ def test_interval_is_deterministic_and_holds_the_ap() -> None:
     assert low == pytest.approx(np.percentile(result["AP"], 2.5), abs=1e-5)
 
 
+def test_interval_of_rare_classes_holds_the_ap() -> None:
+    """Of many classes with two boxes each among many false detections, all images drawn once have the least AP."""
+    rng = np.random.default_rng(0)
+    images, classes = 60, 120
+    chosen = rng.integers(0, images, (classes, 2))
+    boxes = [
+        {"image_id": int(i), "category_id": k, "bbox": [0, 0, 10, 10]}
+        for k, pair in enumerate(chosen, start=1)
+        for i in pair
+    ]
+    truth = {"images": [{"id": i} for i in range(images)], "annotations": boxes}
+    place = np.tile([0, 0, 10, 10], (classes, 1))
+    rows = {
+        i: np.column_stack([np.full(classes, i), place, rng.random(classes), np.arange(1, classes + 1)])
+        for i in range(images)
+    }
+    counts = draw(rng, images, 200)
+    ap = float(resampled_ap(truth, rows, np.ones((1, images), dtype=np.int64))[0])
+    assert np.percentile(resampled_ap(truth, rows, counts), 2.5) > ap
+    result = bootstrap(truth, rows)
+    assert result["interval95"][0] < ap < result["interval95"][1]
+    assert np.mean(result["AP"]) == pytest.approx(ap, abs=1e-4)
+
+
 def test_detectors_on_the_same_images_are_drawn_alike() -> None:
     """So that their difference can be taken resample by resample."""
     truth = random_truth(12)
