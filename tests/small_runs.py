@@ -15,7 +15,7 @@ from lightning import Callback, LightningModule, Trainer
 from glip_lightning.cli import main
 from glip_lightning.data.shapes.task_pictures import write_task
 
-DEMO = Path(__file__).parent.parent / "recipes" / "demo.yaml"
+BLOCKS = Path(__file__).parent.parent / "recipes" / "blocks.yaml"
 SMALL = ["--data.min_sizes=[96]", "--data.test_size=96", "--data.max_size=128", "--data.batch_size=2"]
 SHORT = ["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1", "--trainer.log_every_n_steps=1"]
 COUNTS = {"train": 4, "valid": 2, "test": 2}  # two steps per epoch
@@ -34,7 +34,7 @@ def without(shapes: Path, target: Path, split: str) -> list[str]:
 
 def options(shapes: Path, run: Path) -> list[str]:
     data = ["--data", "CustomData", f"--data.root={shapes}"]
-    return ["--config", str(DEMO), *data, "--run", str(run), *SMALL, *SHORT]
+    return ["--config", str(BLOCKS), *data, "--run", str(run), *SMALL, *SHORT]
 
 
 def go(verb: str, shapes: Path, run: Path, *more: str) -> dict[str, Any]:

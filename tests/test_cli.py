@@ -53,7 +53,7 @@ def test_a_wrong_command_line_exits_with_2(arguments: list[str]) -> None:
 
 def test_an_unknown_verb_is_met_with_a_close_one(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["fitt", "--config", "recipes/demo.yaml"])
+        main(["fitt", "--config", "recipes/blocks.yaml"])
     assert stop.value.code == 2
     said = capsys.readouterr().err.splitlines()
     assert said == ["glip: fitt: no such verb; did you mean fit?", "  glip --help lists what there is"]

@@ -61,10 +61,10 @@ def check_run(run: Path) -> dict:
     return result
 
 
-def test_demo_recipe_and_predict_with_what_it_left(tmp_path: Path) -> None:
+def test_blocks_recipe_and_predict_with_what_it_left(tmp_path: Path) -> None:
     run = tmp_path / "run"
     data = [f"--data.root={tmp_path / 'shapes'}", *SMALL, "--trainer.limit_train_batches=2"]
-    config = ["--config", str(RECIPES / "demo.yaml"), "--run", str(run)]
+    config = ["--config", str(RECIPES / "blocks.yaml"), "--run", str(run)]
     assert main(["fit", *config, *data, *SHORT, "--trainer.limit_val_batches=2", "--trainer.limit_test_batches=2"]) == 0
     result = check_run(run)
     assert len(result["classes"]) == 4
@@ -165,7 +165,7 @@ def test_classes_without_tokens_are_reported_by_name(
 
 def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "result.json").write_text("{}")
-    config = ["--config", str(RECIPES / "demo.yaml"), "--run", str(tmp_path), f"--data.root={tmp_path / 'shapes'}"]
+    config = ["--config", str(RECIPES / "blocks.yaml"), "--run", str(tmp_path), f"--data.root={tmp_path / 'shapes'}"]
     assert main(["fit", *config]) == 1
     assert "finished run" in capsys.readouterr().err
 

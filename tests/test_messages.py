@@ -11,24 +11,24 @@ from glip_lightning.messages import explain, recipes, translate
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 DATA = ("CustomData", "HubData", "ODinW", "Pretraining", "Shapes", "ShapesDetection", "ShapesPretraining")
-DEMO, NANO = ["--config", str(RECIPES / "demo.yaml")], ["--config", str(RECIPES / "nano.yaml")]
+BLOCKS, NANO = ["--config", str(RECIPES / "blocks.yaml")], ["--config", str(RECIPES / "nano.yaml")]
 TASK = ["--data.root=x", "--data.task=Raccoon"]
 
 ON_THE_COMMAND_LINE = [
-    ([*DEMO, "--trainer.max_epoch=3"], "--trainer.max_epoch: no such option; did you mean --trainer.max_epochs?"),
-    ([*DEMO, "--lr=3"], "--lr: no such option; did you mean --model.tuning.lr?"),
-    ([*DEMO, "--batch_size", "3"], "--batch_size: no such option; did you mean --data.batch_size?"),
-    ([*DEMO, "--data.batchsize=4"], "--data.batchsize: no such option; did you mean --data.batch_size?"),
+    ([*BLOCKS, "--trainer.max_epoch=3"], "--trainer.max_epoch: no such option; did you mean --trainer.max_epochs?"),
+    ([*BLOCKS, "--lr=3"], "--lr: no such option; did you mean --model.tuning.lr?"),
+    ([*BLOCKS, "--batch_size", "3"], "--batch_size: no such option; did you mean --data.batch_size?"),
+    ([*BLOCKS, "--data.batchsize=4"], "--data.batchsize: no such option; did you mean --data.batch_size?"),
     (
-        [*DEMO, "--model.schedule.warmup_step=3"],
+        [*BLOCKS, "--model.schedule.warmup_step=3"],
         "--model.schedule.warmup_step: no such option; did you mean --model.schedule.warmup_steps?",
     ),
-    ([*DEMO, "--model.tuning.lr", "fast"], "--model.tuning.lr fast: expected a number"),
-    ([*DEMO, "--trainer.max_epochs=x"], "--trainer.max_epochs x: expected a whole number or null"),
-    ([*DEMO, "--data.min_sizes=[a]"], "--data.min_sizes a: expected a whole number"),
+    ([*BLOCKS, "--model.tuning.lr", "fast"], "--model.tuning.lr fast: expected a number"),
+    ([*BLOCKS, "--trainer.max_epochs=x"], "--trainer.max_epochs x: expected a whole number or null"),
+    ([*BLOCKS, "--data.min_sizes=[a]"], "--data.min_sizes a: expected a whole number"),
     ([*NANO, *TASK, "--data.shots=many"], "--data.shots many: expected a whole number or all"),
     (
-        [*DEMO, "--model.weights", "randm"],
+        [*BLOCKS, "--model.weights", "randm"],
         "--model.weights randm: expected pretrained or random",
     ),
     (
@@ -36,15 +36,15 @@ ON_THE_COMMAND_LINE = [
         "--data.prompts odinw_3: expected odinw_13 or odinw_35",
     ),
     (
-        [*DEMO, "--data", "ODinWW"],
+        [*BLOCKS, "--data", "ODinWW"],
         f"--data ODinWW: no such class; there are {', '.join(DATA)}; did you mean ODinW?",
     ),
     (
-        [*DEMO, "--trainer.callbacks=EarlyStoping"],
+        [*BLOCKS, "--trainer.callbacks=EarlyStoping"],
         "--trainer.callbacks EarlyStoping: no such class; did you mean EarlyStopping or EarlyStop?",
     ),
     (
-        [*DEMO, "--trainer.callbacks+=EarlyStop", "--trainer.callbacks.patience=x"],
+        [*BLOCKS, "--trainer.callbacks+=EarlyStop", "--trainer.callbacks.patience=x"],
         "--trainer.callbacks.patience x: expected a whole number",
     ),
     (
@@ -55,8 +55,8 @@ ON_THE_COMMAND_LINE = [
         [],
         f"data is missing: give a recipe, --config FILE, or --data {' | '.join(DATA)}",
     ),
-    ([*DEMO, "--trainer.max_epochs"], "--trainer.max_epochs: a value is missing (expected one argument)"),
-    ([*DEMO, "extra"], "extra: not understood; every option begins with --, as in --trainer.max_epochs 5"),
+    ([*BLOCKS, "--trainer.max_epochs"], "--trainer.max_epochs: a value is missing (expected one argument)"),
+    ([*BLOCKS, "extra"], "extra: not understood; every option begins with --, as in --trainer.max_epochs 5"),
     (["--config"], "--config: a value is missing (expected one argument)"),
 ]
 
@@ -131,7 +131,7 @@ def test_what_a_class_refuses_is_told_without_the_ways_around_it(capsys: pytest.
     assert (
         capsys.readouterr().err == "glip: no task of ODinW or Shapes-13 is called 'Racoon'; did you mean 'Raccoon'?\n"
     )
-    assert main(["fit", *DEMO, "--trainer.accelerator=tpuu"]) == 1
+    assert main(["fit", *BLOCKS, "--trainer.accelerator=tpuu"]) == 1
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert said[0].startswith("glip: trainer: You selected an invalid accelerator name")

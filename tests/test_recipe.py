@@ -15,7 +15,7 @@ from glip_lightning.cli import main
 from glip_lightning.messages import WrongUsage
 from glip_lightning.recipe import finished as finished_arguments
 from glip_lightning.recipe import fresh, resumed
-from small_runs import DEMO, SHORT, SMALL, go, make_shapes, options, result, rows, trouble, without
+from small_runs import BLOCKS, SHORT, SMALL, go, make_shapes, options, result, rows, trouble, without
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_folder_with_a_run_is_left_alone(finished: Path, shapes: Path, capsys:
 
 def test_bad_data_leave_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["fit", "--config", str(DEMO), "--data", "CustomData", "--data.root=nowhere"]) == 1
+    assert main(["fit", "--config", str(BLOCKS), "--data", "CustomData", "--data.root=nowhere"]) == 1
     assert not (tmp_path / "runs").exists()
 
 
@@ -145,7 +145,7 @@ def test_no_shots_train_nothing(shapes: Path, tmp_path: Path, finished: Path) ->
 def test_torchrun_finds_the_folder_that_its_first_process_made(shapes: Path, tmp_path: Path) -> None:
     config = [
         "--config",
-        str(DEMO),
+        str(BLOCKS),
         "--data=CustomData",
         f"--data.root={shapes}",
         *SMALL,

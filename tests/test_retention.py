@@ -168,7 +168,7 @@ def test_a_probe_without_pictures_to_evaluate_is_an_error_before_the_run(
     content = json.loads((tmp_path / "probe" / "valid" / ANNOTATIONS).read_text())
     (tmp_path / "probe" / "valid" / ANNOTATIONS).write_text(json.dumps({**content, "images": [], "annotations": []}))
     run = tmp_path / "run"
-    assert main(["fit", "--config", "recipes/demo.yaml", "--run", str(run), *retention(tmp_path / "probe")]) == 1
+    assert main(["fit", "--config", "recipes/blocks.yaml", "--run", str(run), *retention(tmp_path / "probe")]) == 1
     assert "retention.data probe: there is neither a test nor a valid split" in capsys.readouterr().err
     assert not run.exists()
 
@@ -177,7 +177,7 @@ def test_a_probe_without_pictures_to_evaluate_is_an_error_before_the_run(
 def test_shares_lie_between_the_ends(
     alphas: str, probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = ["--config", "recipes/demo.yaml", "--run", str(tmp_path / "run")]
+    run = ["--config", "recipes/blocks.yaml", "--run", str(tmp_path / "run")]
     assert main(["fit", *run, *retention(probe, alphas)]) in (1, 2)
     assert "shares of the tuned weights lie between 0 and 1" in capsys.readouterr().err
 

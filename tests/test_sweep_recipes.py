@@ -96,7 +96,7 @@ def test_the_demo_needs_no_data(tmp_path: Path) -> None:
 def test_generated_tasks_need_no_data_either(tmp_path: Path) -> None:
     """Their names are labels of trials; a task of another benchmark than the recipe's is refused."""
     file = tmp_path / "tasks.yaml"
-    recipe = str(SWEEPS.parent / "demo.yaml")
+    recipe = str(SWEEPS.parent / "blocks.yaml")
     file.write_text(yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Parcels"], "shots": [0, 1]}}))
     found = resolve(read_grid(file), [f"--data.root={tmp_path}"])
     assert [(each.trial.axes["task"], each.trial.axes["shots"]) for each in found] == [("Parcels", 0), ("Parcels", 1)]
