@@ -5,7 +5,7 @@ drawn twice counts as two images with equal boxes and detections.
 """
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -44,7 +44,8 @@ def bootstrap(truth: Truth, rows: Rows, resamples: int = RESAMPLES) -> dict[str,
     rng = np.random.default_rng([len(images), zlib.crc32(repr((images, boxes)).encode())])
     once = np.ones((1, len(images)), dtype=np.int64)
     counts = np.concatenate([once, draw(rng, len(images), resamples)])
-    aps, at_half = (_centred(resampled_ap(truth, rows, counts, t)) for t in (range(len(IOUS)), (0,)))
+    by_iou = resampled_ap(truth, rows, counts)
+    aps, at_half = _centred(by_iou.mean(0)), _centred(by_iou[0])
     values = [None if np.isnan(ap) else round(float(ap), 5) for ap in aps]
     return {
         "resamples": resamples,
@@ -74,16 +75,14 @@ def draw(rng: np.random.Generator, images: int, resamples: int) -> np.ndarray:
     return rng.multinomial(images, np.full(images, 1 / images), size=resamples)
 
 
-def resampled_ap(
-    truth: Truth, rows: Rows, counts: np.ndarray, thresholds: Sequence[int] = range(len(IOUS))
-) -> np.ndarray:
-    """COCO AP [R] (all areas, 100 detections) when image i, in the order of the ids, counts ``counts[:, i]`` times;
-    the mean over the IoUs ``thresholds`` (0 is IoU 0.5, AP50).
+def resampled_ap(truth: Truth, rows: Rows, counts: np.ndarray) -> np.ndarray:
+    """COCO AP at each IoU [10, R] (all areas, 100 detections) when image i, in the order of the ids, counts
+    ``counts[:, i]`` times: AP50 is the first row, AP the mean of all.
 
     Classes without a drawn box are left out of the mean over classes; nan where that is all of them.
     """
-    per_class = [_class_ap(matches, counts, thresholds) for matches in match(truth, rows)]
-    table = np.stack(per_class) if per_class else np.full((1, len(counts)), np.nan)
+    per_class = [_class_ap(matches, counts) for matches in match(truth, rows)]
+    table = np.stack(per_class) if per_class else np.full((1, len(IOUS), len(counts)), np.nan)
     defined = ~np.isnan(table)
     with np.errstate(invalid="ignore"):
         return np.where(defined, table, 0.0).sum(0) / np.where(defined.any(0), defined.sum(0), np.nan)
@@ -152,18 +151,18 @@ def _iou(found: np.ndarray, real: np.ndarray, crowd: np.ndarray) -> np.ndarray:
     return np.divide(inside, union, out=np.zeros_like(inside), where=inside > 0)
 
 
-def _class_ap(matches: ClassMatches, counts: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
-    """AP of one class [R]; nan where none of its boxes is drawn."""
+def _class_ap(matches: ClassMatches, counts: np.ndarray) -> np.ndarray:
+    """AP of one class at each IoU [10, R]; nan where none of its boxes is drawn."""
     chunks = max(1, -(-counts.shape[0] * len(matches.images) // DRAWS_AT_ONCE))
-    return np.concatenate([_chunk_ap(matches, chunk, thresholds) for chunk in np.array_split(counts, chunks)])
+    return np.concatenate([_chunk_ap(matches, chunk) for chunk in np.array_split(counts, chunks)], axis=1)
 
 
-def _chunk_ap(matches: ClassMatches, counts: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
+def _chunk_ap(matches: ClassMatches, counts: np.ndarray) -> np.ndarray:
     real = (counts @ matches.boxes).astype(np.float64)
     weights = counts[:, matches.images]  # [R, D] how often each detection is there
     total = weights.cumsum(1)
-    ap = np.zeros(len(counts))
-    for t in thresholds:
+    ap = np.empty((len(IOUS), len(counts)))
+    for t in range(len(IOUS)):
         hits = np.flatnonzero(matches.hit[:, t])  # recall and the envelope of the precision change here only
         skipped = weights[:, matches.ignored[:, t]].cumsum(1)
         before = np.searchsorted(np.flatnonzero(matches.ignored[:, t]), hits)
@@ -174,5 +173,5 @@ def _chunk_ap(matches: ClassMatches, counts: np.ndarray, thresholds: Sequence[in
         with np.errstate(invalid="ignore", divide="ignore"):
             reached = np.searchsorted(RECALLS, right / real[:, None], side="right")  # recall points up to each hit
         gained = np.diff(reached, axis=1, prepend=0)
-        ap += (gained * envelope).sum(1) / len(RECALLS)
-    return np.where(real > 0, ap / len(thresholds), np.nan)
+        ap[t] = (gained * envelope).sum(1) / len(RECALLS)
+    return np.where(real > 0, ap, np.nan)
