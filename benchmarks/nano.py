@@ -20,7 +20,7 @@ from glip_lightning.data.coco import read_coco
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.findings import Findings
 from glip_lightning.data.odinw import ANNOTATIONS
-from glip_lightning.data.shapes.pretraining import write_pretraining
+from glip_lightning.data.shapes.pretraining import SIZE, write_pretraining
 from glip_lightning.data.shapes.words import single_names
 from glip_lightning.data.transforms import Transform
 from glip_lightning.evaluation.coco import CocoEvaluator
@@ -35,7 +35,6 @@ from glip_lightning.query import encode_query
 ROOT = Path("runs/.shapes/pretraining")
 CLOSED_ROOT, CLOSED_SEED = Path("runs/.shapes/detection_test"), 1  # another seed: the detection data have no test split
 CLOSED = CLOSED_ROOT / "detection/valid"
-SIZE = 128
 
 
 class Measured(NamedTuple):
@@ -141,7 +140,8 @@ def card(name: str, run: Path, table: str, processor: str) -> str:
     """A model card from what the run says of itself and what was measured."""
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     recipe = result["recipe"]
-    sources = recipe["data"]["init_args"].get("sources", {"all": {"file": "detection/train"}})
+    sources = recipe["data"]["init_args"].get("sources")
+    files = sorted({source["file"] for source in sources.values()}) if sources else ["detection/train"]
     return CARD.format(
         name=name,
         what=WHAT[name],
@@ -153,7 +153,7 @@ def card(name: str, run: Path, table: str, processor: str) -> str:
         every=recipe["trainer"]["check_val_every_n_epoch"],
         best=result["best_epoch"],
         versions=", ".join(f"{package} {version}" for package, version in result["versions"].items()),
-        sources=", ".join(sorted({source["file"] for source in sources.values()})),
+        sources=", ".join(files),
         table=table,
         reading=READING if not variant(name).classes else "",
     )

@@ -14,13 +14,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from glip_lightning.data.shapes.paint import Box
-from glip_lightning.data.shapes.pretraining import show
+from glip_lightning.data.shapes.pretraining import SIZE, show
 from glip_lightning.data.shapes.words import HELD_OUT
 from glip_lightning.drawing import draw_boxes
 from glip_lightning.files import replacing
 from glip_lightning.predictor import GLIPPredictor
 
-SIZE, SCALE, LINE = 128, 2, 22  # pixels of a picture, enlargement, height of the text
+SCALE, LINE = 2, 22  # enlargement of a picture, height of the text in pixels
 PART = "combinations/held_out"
 
 

@@ -1,5 +1,6 @@
 """Points become trials: hashes, trials that are the same run, steps, and all errors at once."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,9 @@ def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
         planned(tmp_path, axes)
     said = str(error.value).splitlines()
     assert len(said) == 2
-    assert "tiny.yaml, axis tuning: LinearProb: no such class" in said[1]
-    assert "; did you mean LinearProbe?" in said[1]
+    listed = r"(; there are [\w, ]+)?"  # only where the tests before have defined few classes
+    told = rf"tiny\.yaml, axis tuning: LinearProb: no such class{listed}; did you mean LinearProbe\?"
+    assert re.search(told, said[1])
     assert said[1].endswith("(in 4 of 8 trials)")
     assert "detector='glip-nanoo'" in said[0]
     assert said[0].endswith("(in 2 of 8 trials)")
