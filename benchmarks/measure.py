@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ def matrix_rate(where: Setting) -> float:
         a = torch.randn(n, k, device=where.device, dtype=dtype)
         b = torch.randn(k, m, device=where.device, dtype=dtype)
         count = max(1, round(1.0 / seconds(lambda a=a, b=b: a @ b, where)))
-        needed = seconds(lambda a=a, b=b, count=count: [a @ b for _ in range(count)], where)
+        # maxlen=0: each product is dropped at once; a second of kept ones does not fit into a GPU
+        needed = seconds(lambda a=a, b=b, count=count: deque((a @ b for _ in range(count)), maxlen=0), where)
         best = max(best, 2 * n * k * m * count / needed / 1e9)
     return best
 
