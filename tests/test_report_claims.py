@@ -128,13 +128,22 @@ def test_the_shots_that_decide_are_those_of_the_paper(tmp_path: Path) -> None:
         ("efficiency", changed(B={"1": 0.2, "5": 0.2})),
         ("prompt", changed(A={f"{k} PromptTuning names": 0.5 for k in (1, 5)})),
         ("prompt", changed(C={f"{k} LinearProbe names": 0.9 for k in (1, 5)})),
-        ("manual", changed(A={"0 FullTuning described": 0.2})),
+        ("manual", changed(C={"0 FullTuning described": 0.2})),
         ("student", changed(T={"0": 0.3})),
     ],
 )
 def test_a_comparison_that_does_not_hold_is_enough_against_a_claim(tmp_path: Path, name: str, ap: Ap) -> None:
     put_all(tmp_path, ap)
     assert verdicts(tmp_path)[name] == "does not appear"
+
+
+def test_descriptions_are_for_detectors_that_have_read_captions(tmp_path: Path) -> None:
+    put_all(tmp_path, changed(A={"0 FullTuning described": 0.2}, B={"0 FullTuning described": 0.2}))
+    claim = claims(tmp_path)["manual"]
+    assert [(each.label, each.decides, each.holds) for each in claim.comparisons] == [
+        *(("T", True, True), ("C", True, True), ("B", False, False), ("A", False, False)),
+    ]
+    assert claim.verdict == "appears"
 
 
 def test_a_difference_within_its_interval_or_of_some_seeds_does_not_hold(tmp_path: Path) -> None:

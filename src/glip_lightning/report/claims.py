@@ -18,6 +18,7 @@ FEW = (1, 3, 5, 10)
 """The few shots of the paper."""
 
 FUSED: tuple[Part, ...] = ("T", "C", "B")
+CAPTIONED: tuple[Part, ...] = ("T", "C")
 
 Verdict = Literal["appears", "does not appear", "not enough runs"]
 
@@ -142,10 +143,11 @@ def manual_prompts(cast: Cast) -> Claim | None:
         if cast.plans(part, 0) and cast.plans(part, 0, manual=True):
             terms = [Term(1, part, 0, manual=True), Term(-1, part, 0)]
             text = f"manual prompts minus plain names, {cast.name(part)} with 0 shots"
-            found.append(cast.compare(_role(part), text, terms))
+            found.append(cast.compare(_role(part), text, terms, decides=part in CAPTIONED))
     paper = (
         "Describing an unknown thing in known words, without any training, raises zero-shot AP: the stingray of "
-        "Aquarium as flat and round, the penguin as black and white. The paper gives examples, no mean over tasks."
+        "Aquarium as flat and round, the penguin as black and white. The paper gives examples, no mean over tasks. "
+        "Detectors that have read captions decide; A and B have read names of boxes only."
     )
     return Claim("manual", "Manual prompts", paper, found, []) if found else None
 
