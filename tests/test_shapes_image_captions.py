@@ -7,10 +7,20 @@ import numpy as np
 import pytest
 
 from glip_lightning.data.captions import read_captions
+from glip_lightning.data.shapes import image_captions
 from glip_lightning.data.shapes.captions import ATTRIBUTES
 from glip_lightning.data.shapes.image_captions import COUNT, FILE, STREAM, VOCABULARY, show, write_image_captions
 from glip_lightning.data.shapes.scene import scene
-from glip_lightning.data.shapes.words import CAPTION_SHAPES, HELD_OUT, NEW_COLOURS, NEW_SHAPES, NEW_TEXTURES, SHAPES
+from glip_lightning.data.shapes.styles import STYLES
+from glip_lightning.data.shapes.words import (
+    CAPTION_SHAPES,
+    COLOURS,
+    HELD_OUT,
+    NEW_COLOURS,
+    NEW_SHAPES,
+    NEW_TEXTURES,
+    SHAPES,
+)
 from glip_lightning.noun_phrases import noun_phrases
 
 FILLING = {"a", "with", "and", "left", "right", "of", "above", "below", "thing", "two", "three", "four", "five", "six"}
@@ -51,6 +61,16 @@ def test_the_chunker_finds_what_captions_name(captions: list[str]) -> None:
         found = {singular(word) for start, end in noun_phrases(caption) for word in caption[start:end].split()}
         said = {singular(word) for word in re.findall(r"\w+", caption)} - FILLING
         assert said == found - FILLING, caption
+
+
+def test_nobody_tells_colours_of_a_thermal_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def words(style: str) -> set[str]:
+        monkeypatch.setattr(image_captions, "STYLES", {"photo": STYLES[style]})
+        return {word for index in range(30) for word in show(0, index, 64)[1].split()}
+
+    assert words("thermal") & {*SHAPES}
+    assert not words("thermal") & {*COLOURS}
+    assert words("night") & {*COLOURS}
 
 
 def test_pictures_depend_on_seed_and_index_only(tmp_path: Path) -> None:

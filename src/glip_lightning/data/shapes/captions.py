@@ -49,7 +49,7 @@ def describe(thing: Thing, rng: np.random.Generator) -> Phrase:
     """Some of what is true of ``thing``: its shape nearly always, of the rest what chance picks, but something."""
     odds = {"size": 0.2, "texture": 0.7, "colour": 0.65, "shape": 0.92, "part": 0.6}
     words = {kind: word for kind, word in thing.words.items() if rng.random() < odds[kind]}
-    return Phrase(words or {"colour": thing.colour, "shape": thing.shape})
+    return Phrase(words or {kind: word for kind, word in thing.words.items() if kind in ("colour", "shape")})
 
 
 def word_list(things: Sequence[Thing], rng: np.random.Generator, count: int = 12) -> Caption:

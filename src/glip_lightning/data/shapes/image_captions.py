@@ -3,7 +3,7 @@
     python -m glip_lightning.data.shapes.image_captions FOLDER
 
 They show what the other data do not: the shapes ``CAPTION_SHAPES``, and in every second picture another style, as
-photos of the web do beside curated data. What a caption says is true, but it does not say everything.
+photos of the web do beside curated data. What a caption says can be seen, but it does not say everything.
 """
 
 import json
@@ -22,7 +22,7 @@ from .scene import Thing, Vocabulary, scene
 from .styles import STYLES
 from .words import CAPTION_SHAPES, SHAPES
 
-VERSION = 1  # raise it when pictures or captions change, so that folders of the old ones are written anew
+VERSION = 2  # raise it when pictures or captions change, so that folders of the old ones are written anew
 COUNT = 8_000
 FILE = "captions.json"
 STREAM = 101  # apart from those of the pre-training data
@@ -36,8 +36,10 @@ def show(seed: int, index: int, size: int = SIZE) -> tuple[Image.Image, str]:
     rng = np.random.default_rng([seed, STREAM, index])
     things = scene(rng, VOCABULARY)
     styles = sorted(STYLES) if rng.random() < STYLED else ["photo"]
-    shown = paint_seen(things, rng, size, STYLES[styles[rng.integers(len(styles))]])
-    return shown.image, tell(shown.things, rng).text
+    style = STYLES[styles[rng.integers(len(styles))]]
+    shown = paint_seen(things, rng, size, style)
+    told = shown.things if style.coloured else [thing._replace(colour="") for thing in shown.things]
+    return shown.image, tell(told, rng).text
 
 
 def tell(things: Sequence[Thing], rng: np.random.Generator) -> Caption:

@@ -80,6 +80,7 @@ class Style(NamedTuple):
 
     background: Callable[[np.random.Generator, int], np.ndarray] = background
     finish: Callable[[np.ndarray, np.random.Generator], np.ndarray] = grain  # of the whole painted picture
+    coloured: bool = True  # whether the colours of things can be seen
 
 
 PHOTO = Style()

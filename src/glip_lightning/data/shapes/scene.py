@@ -19,7 +19,7 @@ class Thing(NamedTuple):
     """One object; lengths are shares of the picture's side."""
 
     shape: str
-    colour: str
+    colour: str  # "" where the picture does not show it
     texture: str | None = None
     part: str | None = None
     x: float = 0.5  # of its centre
@@ -36,7 +36,7 @@ class Thing(NamedTuple):
     def words(self) -> dict[str, str]:
         """All words that are true of it, by kind."""
         kinds = {"size": self.size, "texture": self.texture, "colour": self.colour, "shape": self.shape}
-        return {kind: word for kind, word in (kinds | {"part": self.part}).items() if word is not None}
+        return {kind: word for kind, word in (kinds | {"part": self.part}).items() if word}
 
     def fits(self, looks: Mapping[str, Collection[str]]) -> bool:
         """Whether for each kind of word one of ``looks`` is true of it."""

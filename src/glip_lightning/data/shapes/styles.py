@@ -121,7 +121,7 @@ STYLES: Mapping[str, Style] = MappingProxyType(
         "forest": Style(_leaves, grain),
         "night": Style(background, _night),
         "road": Style(_asphalt, grain),
-        "thermal": Style(_cold, _thermal),
+        "thermal": Style(_cold, _thermal, coloured=False),
         "underwater": Style(background, _water),
     }
 )
