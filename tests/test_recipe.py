@@ -82,11 +82,20 @@ def test_ctrl_c_keeps_what_there_is_and_says_how_to_go_on(
     assert not (run / "result.json").exists()
     assert main(["fit", *options(shapes, run)]) == 1  # not over it
     assert f"glip fit --resume {run}" in capsys.readouterr().err
+    grown_old(run / "checkpoints" / "last.ckpt", by=1000)
     assert main(["fit", "--resume", str(run), "--trainer.callbacks=null"]) == 0
     assert result(run)["metrics"] == result(finished)["metrics"]
+    assert 1000 < result(run)["seconds"] < 2000  # of both lives
     losses, all_losses = trained(run), trained(finished)
     assert all_losses.pop(str(at))  # Lightning logs a step after the hook that stopped the run
     assert losses == all_losses
+
+
+def grown_old(checkpoint: Path, by: float) -> None:
+    """As if training up to there had taken ``by`` seconds more."""
+    content = torch.load(checkpoint, weights_only=True)
+    content["callbacks"]["RunFolder"]["seconds"] += by
+    torch.save(content, checkpoint)
 
 
 def trained(run: Path) -> dict[str, str]:

@@ -77,13 +77,27 @@ class RunFolder(Callback):
         self._parts: dict[str, dict[str, int]] = {}
         self._drawn: list[Path] = []
         self._started = time.monotonic()
+        self._earlier = 0.0  # seconds of the lives before this one
+        self._fitting = False
+
+    @property
+    def _seconds(self) -> float:
+        return self._earlier + time.monotonic() - self._started
 
     @property
     def folder(self) -> Path:
         assert self._folder is not None, "the folder is there once the trainer is set up"
         return self._folder
 
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": self._seconds}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        if self._fitting:  # not when the best checkpoint is evaluated
+            self._earlier = state_dict["seconds"]
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._fitting = stage == "fit"
         if self._folder is not None or not isinstance(pl_module, GLIPModule):
             return
         label = pl_module.data.label
@@ -180,7 +194,7 @@ class RunFolder(Callback):
             "seed": {"data": module.data.seed, "training": self.recipe.get("seed_everything")},
             "groups": self._groups,
             "parts": self._parts,
-            "seconds": round(time.monotonic() - self._started, 1),
+            "seconds": round(self._seconds, 1),
             **result_of(trainer, module),
             "retention": next((c.result for c in trainer.callbacks if isinstance(c, Retention)), None),  # type: ignore[attr-defined]
         }
