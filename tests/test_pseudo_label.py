@@ -138,6 +138,15 @@ def test_a_finished_run_knows_its_classes(teacher: Path, photos: Path, tmp_path:
     assert {image["caption"] for image in content(tmp_path / "labels.json")["images"]} == {"red circle. dog"}
 
 
+def test_a_detector_without_a_task_has_to_be_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = load("glip-nano", "random")
+    detector = save(loaded.model, loaded.tokenizer, tmp_path / "detector")
+    assert label(detector, photos, tmp_path / "labels.json") == 1
+    assert "say what to look for" in capsys.readouterr().err
+
+
 def test_long_class_lists_become_several_captions(teacher: Path, photos: Path, tmp_path: Path) -> None:
     file, out = tmp_path / "phrases.txt", tmp_path / "labels.json"
     names = [f"thing number {i}" for i in range(100)]
@@ -349,12 +358,13 @@ def test_progress_is_lines_where_there_is_no_terminal(
     [
         (["--threshold", "0.01"], "lower ones are not stored"),
         (["--keep-share", "0"], "--keep-share 0.0"),
+        (["--best-from", "0.3", "--phrases", "dog"], "--best-from: only with --captions"),
+        (["--best-from", "0.01", "--captions", "captions.json"], "--best-from 0.01"),
         (["--batch", "0"], "--batch 0"),
         (["--captions", "nowhere.json"], "nowhere.json"),
         (["--thresholds", "nowhere.yaml"], "nowhere.yaml"),
         (["--phrases", "dog. dog"], "repeats"),
         (["--images", "nowhere"], "--images nowhere"),
-        (["--detector", "glip-nano"], "say what to look for"),
         (["--out", "."], "--out .: is a folder"),
     ],
 )
@@ -445,6 +455,25 @@ def test_phrases_of_one_object_become_one_annotation() -> None:
     ]
     assert labels[0].row[2:] == (10, 10, 40, 40)
     assert counts == {"boxes below their threshold": 1, "boxes joined with another phrase's": 2}
+
+
+def test_what_a_caption_names_is_there() -> None:
+    sentence = Sentence("a ring and a star and a moon", ((2, 6), (13, 17), (24, 28)))
+    rows: list[Row] = [
+        (0, 0.6, 10, 10, 40, 40),
+        (0, 0.4, 60, 10, 20, 20),  # the ring is found already
+        (1, 0.3, 60, 60, 20, 20),
+        (1, 0.4, 10, 60, 20, 20),
+        (2, 0.2, 80, 80, 10, 10),
+    ]
+
+    def found(thresholds: Thresholds) -> list[tuple[float, tuple[tuple[int, int], ...]]]:
+        return [(label.row[1], label.spans) for label in choose(sentence, rows, thresholds, Counter())]
+
+    ring = (0.6, ((2, 6),))
+    assert found(Thresholds(0.5)) == [ring]
+    assert found(Thresholds(0.5, best_from=0.25)) == [ring, (0.4, ((13, 17),))]
+    assert found(Thresholds(0.5, {"star": 0.35}, best_from=0.1)) == [ring, (0.4, ((13, 17),)), (0.2, ((24, 28),))]
 
 
 def test_a_share_of_each_phrase_is_kept() -> None:

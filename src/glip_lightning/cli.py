@@ -157,6 +157,12 @@ def _add_pseudo_label(verbs: "argparse._SubParsersAction[argparse.ArgumentParser
     label.add_argument("--threshold", type=float, default=0.5, help="least score (default: %(default)s)")
     label.add_argument("--thresholds", metavar="FILE", help="YAML or JSON: least scores of some phrases")
     label.add_argument(
+        "--best-from",
+        type=float,
+        metavar="SCORE",
+        help="where no box of a caption's phrase reaches its least score, take the best one from this score on",
+    )
+    label.add_argument(
         "--keep-share",
         type=float,
         metavar="SHARE",

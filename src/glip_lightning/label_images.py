@@ -38,6 +38,7 @@ class Options(NamedTuple):
     out: str = "pseudo_labels.json"
     threshold: float = 0.5
     thresholds: str | None = None
+    best_from: float | None = None
     keep_share: float | None = None
     keep_empty: bool = False
     batch: int = 8
@@ -60,8 +61,6 @@ def label_images(options: Options) -> int:
     phrases = _phrases(options)
     _check_paths(folder, out, options.captions)
     teacher = Teacher(options.detector, options.device)
-    if teacher.loaded.weights == "random":
-        print(f"glip: the weights of {options.detector} are random: the boxes mean nothing", file=sys.stderr)
     counts: Counter[str] = Counter()
     given = _class_lists(folder, teacher.class_lists(phrases)) if captioned is None else captioned
     counts["images"], counts["captions"] = len(given), sum(len(photo.sentences) for photo in given)
@@ -94,7 +93,12 @@ def _floors(options: Options) -> Thresholds:
     if options.keep_share is not None and not 0 < options.keep_share <= 1:
         raise ValueError(f"--keep-share {options.keep_share}: expected a share of each phrase's boxes, above 0 to 1")
     default = check_threshold(options.threshold, "--threshold")
-    return read_thresholds(options.thresholds, default) if options.thresholds else Thresholds(default)
+    floors = read_thresholds(options.thresholds, default) if options.thresholds else Thresholds(default)
+    if options.best_from is None:
+        return floors
+    if options.captions is None:
+        raise ValueError("--best-from: only with --captions; what a list of classes names need not be in every photo")
+    return floors._replace(best_from=check_threshold(options.best_from, "--best-from"))
 
 
 def _phrases(options: Options) -> list[Phrase] | None:
@@ -154,6 +158,7 @@ def _info(teacher: Teacher, options: Options, counts: Counter[str], thresholds: 
         "teacher": {**teacher.base._asdict(), "weights": teacher.loaded.weights},
         "thresholds": {
             "default": thresholds.default,
+            "best_from": thresholds.best_from,
             "keep_share": options.keep_share,
             "phrases": dict(sorted(thresholds.phrases.items())),
         },

@@ -7,7 +7,7 @@ the words of the other are wrong.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -63,6 +63,7 @@ def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, coun
     """The boxes that pass, those of one object as one, best first."""
     names, spans = _names(sentence), sentence.spans or ()
     passed = [row for row in rows if row[1] >= thresholds.of(names[row[0]])]
+    passed += _best_of_others(rows, {row[0] for row in passed}, thresholds.best_from)
     labels: list[Label] = []
     for row in sorted(passed, key=lambda row: -row[1]):
         same = _same_object(row, labels)
@@ -73,6 +74,15 @@ def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, coun
     counts["boxes below their threshold"] += len(rows) - len(passed)
     counts["boxes joined with another phrase's"] += len(passed) - len(labels)
     return labels
+
+
+def _best_of_others(rows: Sequence[Row], named: Collection[int], least: float | None) -> list[Row]:
+    """The best row, from score ``least`` on, of each phrase that is not among the ``named``."""
+    best: dict[int, Row] = {}
+    for row in rows:
+        if least is not None and row[0] not in named and row[1] >= max(least, best.get(row[0], row)[1]):
+            best[row[0]] = row
+    return list(best.values())
 
 
 def _names(sentence: Sentence) -> list[str]:

@@ -13,10 +13,14 @@ from .teacher import STORED_FROM
 
 
 class Thresholds(NamedTuple):
-    """Least score of every phrase; phrases are the same whatever their capitals and blanks."""
+    """Least score of every phrase; phrases are the same whatever their capitals and blanks.
+
+    What a caption names is in the picture: where nothing passes, the best box of a phrase counts from ``best_from`` on.
+    """
 
     default: float
     phrases: Mapping[str, float] = {}
+    best_from: float | None = None
 
     def of(self, phrase: str) -> float:
         return self.phrases.get(same(phrase), self.default)

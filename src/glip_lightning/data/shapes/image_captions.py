@@ -2,7 +2,7 @@
 
     python -m glip_lightning.data.shapes.image_captions FOLDER
 
-They show what the other data do not: the shapes ``CAPTION_SHAPES``, and in every second picture another style, as
+They show what the other data do not: the shapes ``CAPTION_SHAPES``, and in four of five pictures another style, as
 photos of the web do beside curated data. What a caption says can be seen, but it does not say everything.
 """
 
@@ -22,12 +22,12 @@ from .scene import Thing, Vocabulary, scene
 from .styles import STYLES
 from .words import CAPTION_SHAPES, SHAPES
 
-VERSION = 2  # raise it when pictures or captions change, so that folders of the old ones are written anew
-COUNT = 8_000
+VERSION = 3  # raise it when pictures or captions change, so that folders of the old ones are written anew
+COUNT = 24_000
 FILE = "captions.json"
 STREAM = 101  # apart from those of the pre-training data
 VOCABULARY = Vocabulary(shapes=(*SHAPES, *CAPTION_SHAPES))
-STYLED = 0.5  # share of pictures of a random style; the others are as those of the pre-training data
+STYLED = 0.8  # share of pictures of a random style; the others are as those of the pre-training data
 MENTIONED = 3  # things at most
 
 
