@@ -109,8 +109,8 @@ textures at 128 pixels) and nothing of photos. Licence: MIT, as the package, whi
 glip fit --config recipes/pretrain/{name}.yaml --run runs/pretrain/{name}
 ```
 
-{steps:,} steps from random weights, {seconds:,.0f} seconds on one core of a {processor} beside others; seed {seed}
-of the training, {data} of the data; the best of the validations after {every} epochs each (epoch {best}, from 0).
+{steps:,} steps from {start}, {seconds:,.0f} seconds on one core of a {processor} beside others; seed {seed} of the
+training, {data} of the data; the best of the validations after every {every} (epoch {best}, from 0).
 
 * Data, generated from seed 0: {sources}
 * Versions: {versions}
@@ -141,6 +141,7 @@ def card(name: str, run: Path, table: str, processor: str) -> str:
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     recipe = result["recipe"]
     sources = recipe["data"]["init_args"].get("sources")
+    every = recipe["trainer"]["check_val_every_n_epoch"]
     files = sorted({source["file"] for source in sources.values()}) if sources else ["detection/train"]
     return CARD.format(
         name=name,
@@ -150,7 +151,8 @@ def card(name: str, run: Path, table: str, processor: str) -> str:
         processor=processor,
         seed=result["seed"]["training"],
         data=result["seed"]["data"],
-        every=recipe["trainer"]["check_val_every_n_epoch"],
+        start="random weights" if recipe["model"]["weights"] == "random" else recipe["model"]["detector"],
+        every="epoch" if every == 1 else f"{every} epochs",
         best=result["best_epoch"],
         versions=", ".join(f"{package} {version}" for package, version in result["versions"].items()),
         sources=", ".join(files),

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -245,10 +246,12 @@ def run(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
     return folder
 
 
-def met(detector: str, data: Path, verb: str = "fit", seed: int = 0) -> GLIPModule:
+def met(
+    detector: str, data: Path, verb: str = "fit", seed: int = 0, weights: Literal["pretrained", "random"] = "pretrained"
+) -> GLIPModule:
     """The module as it is when training or testing begins."""
     seed_everything(seed, verbose=False)
-    module = GLIPModule(detector, tuning=LinearProbe())
+    module = GLIPModule(detector, weights, LinearProbe())
     trainer = tiny_trainer(data.parent, max_epochs=0)
     folder = CustomData(str(data), batch_size=2, min_sizes=(96,), max_size=128, test_size=96, flip=0)
     getattr(trainer, verb)(module, datamodule=folder)
@@ -288,7 +291,7 @@ def test_zero_shot_on_another_list_is_a_warning(run: Path, renamed: Path, caplog
 
 def test_an_initial_table_belongs_to_no_list(shapes: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="glip_lightning"):
-        met("dyhead-nano", shapes)
+        met("dyhead-nano", shapes, weights="random")
     assert "anew" not in caplog.text
 
 
@@ -344,9 +347,11 @@ def test_other_phrases_are_an_error_that_names_its_own(
 
 
 @pytest.mark.parametrize("phrases", [None, "raccoon. dog"])
-def test_an_untrained_one_knows_nothing(phrases: str | None) -> None:
-    with pytest.raises(ValueError, match="dyhead-nano knows no classes yet: train it"):
-        GLIPPredictor("dyhead-nano").queries(phrases)
+def test_an_untrained_one_knows_nothing(phrases: str | None, tmp_path: Path) -> None:
+    untrained = load("dyhead-nano", "random")
+    folder = save(untrained.model, untrained.tokenizer, tmp_path / "untrained")
+    with pytest.raises(ValueError, match="untrained knows no classes yet: train it"):
+        GLIPPredictor(str(folder)).queries(phrases)
 
 
 def test_doctor_shows_one_token_per_class(renamed: Path, capsys: pytest.CaptureFixture[str]) -> None:

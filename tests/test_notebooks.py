@@ -8,8 +8,6 @@ import pytest
 import yaml
 from nbclient import NotebookClient
 
-from glip_lightning.pretrained import Task, load, save, shipped
-from glip_lightning.prompts import Phrase
 from glip_lightning.recipe import resolver
 
 ROOT = Path(__file__).parent.parent
@@ -96,9 +94,6 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     short = recipe.replace("max_steps: 120", "max_steps: 4").replace("val_check_interval: 40", "val_check_interval: 2")
     assert {"  max_steps: 4", "  val_check_interval: 2"} <= set(short.splitlines())
     (folder / "recipes" / "nano_shapes.yaml").write_text(short, encoding="utf-8")
-    if not shipped(NANO):
-        loaded = load(NANO, "random")
-        save(loaded.model, loaded.tokenizer, folder / NANO, Task((Phrase("circle"),), (128, 128)))
     return folder
 
 
@@ -108,8 +103,6 @@ def test_they_run(path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     monkeypatch.setenv("IPYTHONDIR", str(workshop / "ipython"))
     notebook = read(path)
-    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    first.source = with_detector(first.source, NANO if shipped(NANO) else f"../{NANO}")
     folder = workshop / "notebooks"
     for _ in range(2 if path.stem.startswith("02") else 1):  # again, over what the first time has left
         NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()

@@ -135,15 +135,14 @@ def test_wrong_input_is_explained(
     assert told in capsys.readouterr().err
 
 
-def test_random_weights_say_so(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_file_of_a_prediction_says_whose_weights(photos: Path, tmp_path: Path) -> None:
     arguments = ["--detector", "glip-nano", "--phrases", "dog", "--out", str(tmp_path)]
     assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
-    assert "the boxes mean nothing" in capsys.readouterr().err
-    assert entries(tmp_path)["weights"] == "random"
+    assert entries(tmp_path)["weights"] == "shipped"
 
 
 def test_demo_photos(shared_data: Path, tmp_path: Path) -> None:
-    """Real photos, one of them grey, with randomly initialised nano weights."""
+    """Real photos, one of them grey."""
     arguments = ["--phrases", "cat. coin. rocket", "--detector", "glip-nano", "--out", str(tmp_path)]
     assert main(["predict", str(shared_data / "_demos"), *arguments]) == 0
     assert len(entries(tmp_path)["photos"]) == 8

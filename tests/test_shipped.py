@@ -11,13 +11,14 @@ from glip_lightning import pretrained
 from glip_lightning.conversion import convert
 from glip_lightning.data.shapes.pretraining import show
 from glip_lightning.data.shapes.words import SHAPES, single_names
+from glip_lightning.hub_files import OFFICIAL
 from glip_lightning.models.config import VARIANTS, GLIPConfig
 from glip_lightning.predictor import GLIPPredictor
-from glip_lightning.pretrained import SHIPPED, Task, is_random, load, save
+from glip_lightning.pretrained import SHIPPED, Task, load, save
 from glip_lightning.prompts import Phrase
 from glip_lightning.text import NANO_VOCAB, VOCAB_NAME, Tokenizer
 
-NAMES = sorted(path.name for path in SHIPPED.iterdir()) if SHIPPED.is_dir() else []
+NAMES = sorted(path.name for path in SHIPPED.iterdir())
 MEGABYTES = 40
 
 
@@ -35,8 +36,6 @@ def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_name_means_the_folder_that_is_shipped(half: Path) -> None:
     found, whole = load("glip-nano-b"), load(str(half))
     assert (found.name, found.weights, found.task) == ("glip-nano-b", "shipped", whole.task)
-    assert not is_random("glip-nano-b", "pretrained")
-    assert is_random("glip-nano-b", "random")
     for key, tensor in found.model.state_dict().items():
         assert tensor.dtype == torch.float32, key
         torch.testing.assert_close(tensor, whole.model.state_dict()[key], rtol=1e-3, atol=1e-6)
@@ -51,10 +50,8 @@ def test_half_precision_is_half_the_size(half: Path) -> None:
     assert sizes[0] == pytest.approx(sizes[1] / 2, rel=0.05)
 
 
-def test_without_a_shipped_folder_it_is_random_and_says_so(half: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert load("glip-nano-a").weights == "random"
-    assert "glip-nano-a: no weights are shipped yet" in caplog.text
-    assert is_random("glip-nano-a", "pretrained")
+def test_every_name_has_weights() -> None:
+    assert set(NAMES) == set(VARIANTS) - set(OFFICIAL)
 
 
 def test_all_together_stay_small() -> None:

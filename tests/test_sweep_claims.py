@@ -21,8 +21,7 @@ COUNTS = {
 
 
 def planned(name: str, patch: pytest.MonkeyPatch) -> list[Planned]:
-    """The trials of one task and seed; its pictures are not drawn, and weights need not be there."""
-    patch.setattr(trials, "is_random", lambda detector, weights: weights == "random")
+    """The trials of one task and seed; its pictures are not drawn."""
     patch.setattr(trials._Reader, "images", lambda self, resolved: 0 if resolved.data.shots == 0 else 1)
     grid = read_grid(CLAIMS / f"{name}.yaml")
     few: dict[str, list[Any]] = {"task": grid.axes["task"][:1], "seed": grid.axes["seed"][:1]}

@@ -38,8 +38,6 @@ def predict_photos(
         raise ValueError(f"--out {out}: would overwrite the photo {min(clash)}; choose another folder")
     predictor = GLIPPredictor(detector, prompts=prompts, device=device, threshold=threshold)
     queries = predictor.queries(wanted)
-    if predictor.loaded.weights == "random":
-        print(f"glip: the weights of {predictor.name} are random: the boxes mean nothing", file=sys.stderr)
     captions = [prompt.caption for query in queries for prompt in query.prompts]
     names = [phrase.name for query in queries for phrase in query.phrases]
     if predictor.tuned or predictor.model.config.classes:

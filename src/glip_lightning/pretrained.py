@@ -137,11 +137,6 @@ def check_detector(detector: str) -> None:
         raise ValueError(_unknown(detector))
 
 
-def is_random(detector: str, weights: str) -> bool:
-    """Whether the seed draws the weights: asked for, or of a named detector that has no others."""
-    return weights == "random" or (detector in VARIANTS and detector not in OFFICIAL and not shipped(detector))
-
-
 def _is_repository(detector: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", detector) is not None and Path(detector).suffix != ".pth"
 
@@ -156,20 +151,16 @@ def _unknown(detector: str) -> str:
 
 def _load_name(name: str, weights: str, text: bool) -> Loaded:
     config = variant(name)
-    official = OFFICIAL.get(name)
-    if weights == "pretrained" and official is not None:
+    if weights == "random":
+        return _loaded(GLIP(replace(config, text_encoder=text)), _named_tokenizer(name), name, "random")
+    if official := OFFICIAL.get(name):
         return load_official(name, hub_file(official), config, text=text)
-    if weights == "pretrained" and (folder := shipped(name)):
-        return load_folder(folder, name, text, "shipped")
-    if weights == "pretrained":
-        logger.warning("%s: no weights are shipped yet, it starts from random initialisation", name)
-    return _loaded(GLIP(replace(config, text_encoder=text)), _named_tokenizer(name), name, "random")
+    return load_folder(SHIPPED / name, name, text, "shipped")
 
 
 def shipped(name: str) -> Path | None:
-    """The exchange folder that comes with the package, for names that have one."""
-    folder = SHIPPED / name
-    return folder if name in VARIANTS and folder.is_dir() else None
+    """The exchange folder that comes with the package, for the names of nano detectors."""
+    return SHIPPED / name if name in VARIANTS and name not in OFFICIAL else None
 
 
 def load_official(

@@ -22,7 +22,7 @@ from ..data.index import Index
 from ..datamodules import DetectionData
 from ..messages import WrongUsage
 from ..models.glip import GLIP
-from ..pretrained import RUN_DETECTOR, config_on_disk, is_random, shipped
+from ..pretrained import RUN_DETECTOR, config_on_disk, shipped
 from ..recipe import Resolved, resolver
 from ..retention import probe_split
 from ..text import Tokenizer
@@ -145,7 +145,7 @@ def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:
         owner = content[part].get("init_args", content[part])
         if name in owner:
             owner[name] = value
-    if not is_random(content["model"]["detector"], content["model"]["weights"]):
+    if content["model"]["weights"] != "random":
         content["seed_everything"] = 0
     return content
 
