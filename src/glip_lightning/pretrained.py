@@ -7,7 +7,6 @@ into its cache.
 
 import difflib
 import json
-import logging
 import re
 from contextlib import suppress
 from copy import deepcopy
@@ -36,8 +35,6 @@ from .models.glip import GLIP
 from .prompts import Phrase
 from .text import VOCAB_NAME, ClassTokenizer, Tokenizer
 from .tuned_prompt import PROMPT_NAME, load_prompt
-
-logger = logging.getLogger(__name__)
 
 CONFIG_NAME, WEIGHTS_NAME, TASK_NAME = "config.json", "model.safetensors", "task.json"
 EXCHANGE = (CONFIG_NAME, WEIGHTS_NAME, VOCAB_NAME)
@@ -153,9 +150,9 @@ def _load_name(name: str, weights: str, text: bool) -> Loaded:
     config = variant(name)
     if weights == "random":
         return _loaded(GLIP(replace(config, text_encoder=text)), _named_tokenizer(name), name, "random")
-    if official := OFFICIAL.get(name):
-        return load_official(name, hub_file(official), config, text=text)
-    return load_folder(SHIPPED / name, name, text, "shipped")
+    if folder := shipped(name):
+        return load_folder(folder, name, text, "shipped")
+    return load_official(name, hub_file(OFFICIAL[name]), config, text=text)
 
 
 def shipped(name: str) -> Path | None:

@@ -78,11 +78,10 @@ def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, coun
 
 def _best_of_others(rows: Sequence[Row], named: Collection[int], least: float | None) -> list[Row]:
     """The best row, from score ``least`` on, of each phrase that is not among the ``named``."""
-    best: dict[int, Row] = {}
-    for row in rows:
-        if least is not None and row[0] not in named and row[1] >= max(least, best.get(row[0], row)[1]):
-            best[row[0]] = row
-    return list(best.values())
+    if least is None:
+        return []
+    others = [row for row in rows if row[0] not in named and row[1] >= least]
+    return list({row[0]: row for row in sorted(others, key=lambda row: row[1])}.values())  # of a phrase, the last
 
 
 def _names(sentence: Sentence) -> list[str]:
