@@ -14,7 +14,7 @@ from lightning import Trainer, seed_everything
 from glip_lightning.batching import GlobalBatch
 from glip_lightning.cli import main
 from glip_lightning.data.findings import DataError
-from glip_lightning.data.mixture import Mixture, MixtureSampler
+from glip_lightning.data.mixture import Mixture, MixtureSampler, Nouns, Sentences
 from glip_lightning.data.odinw import ANNOTATIONS
 from glip_lightning.data.shapes.pretraining import write_pretraining
 from glip_lightning.datamodules import Pretraining, ShapesPretraining, Source
@@ -143,11 +143,26 @@ def test_sources_are_mixed_as_said(tmp_path: Path, world: Path) -> None:
     assert data.chosen()["sources"]["later"] == {
         "file": "grounding/words.json",
         "images": None,
+        "nouns": False,
         "share": 0.5,
         "first_epoch": 1,
         "last_epoch": None,
         "size": 9,
     }
+
+
+def test_nouns_share_the_files_of_the_phrases(tmp_path: Path, world: Path) -> None:
+    both = {"whole": Source("grounding/phrases.json"), "cut": Source("grounding/phrases.json", nouns=True)}
+    train = ready(mixture(world, both), tmp_path).datasets["train"]
+    assert isinstance(train, Mixture)
+    whole, cut = train.parts
+    assert (type(whole), type(cut)) == (Sentences, Nouns)
+    assert whole.index is cut.index
+
+
+def test_boxes_without_captions_have_no_nouns(tmp_path: Path, world: Path) -> None:
+    with pytest.raises(DataError, match=r"sources\.boxes\.nouns: its images have no captions; leave it out, or name"):
+        ready(mixture(world, {"boxes": Source(DETECTION, nouns=True)}), tmp_path)
 
 
 def test_pictures_may_lie_elsewhere(tmp_path: Path, world: Path) -> None:

@@ -16,11 +16,13 @@ from glip_lightning.data.collate import Collate, sampled_classes
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.findings import Findings
 from glip_lightning.data.grounding import GroundingDataset
-from glip_lightning.data.mixture import Detections, Mixture, MixtureSampler, Sentences, portions
+from glip_lightning.data.images import Names
+from glip_lightning.data.mixture import Detections, Mixture, MixtureSampler, Nouns, Sentences, portions
 from glip_lightning.data.odinw import ANNOTATIONS
 from glip_lightning.data.sampler import Key
 from glip_lightning.data.shapes.pretraining import write_pretraining
 from glip_lightning.data.transforms import Transform
+from glip_lightning.noun_phrases import noun
 from glip_lightning.prompts import Phrase
 from glip_lightning.text import Tokenizer
 
@@ -70,6 +72,40 @@ def test_grounding_samples_are_the_parts_own(mixture: Mixture, sentences: list[G
             assert (mixed["caption"], mixed["spans"], mixed["name"]) == (own["caption"], own["spans"], own["name"])
             assert (mixed["epoch"], mixed["index"], mixed["image_id"]) == (2, start + image, start + image + 1)
             assert not mixed["labels"].any()
+
+
+def test_nouns_ask_for_the_nouns_of_the_phrases_alone(sentences: list[GroundingDataset]) -> None:
+    data = sentences[1]
+    own = Nouns(data.index, data.captions, data.phrases)
+    mixture = Mixture([own], RAW)
+    for image in range(len(data)):
+        whole, cut = data[(0, image)], mixture[(0, image)]
+        phrases = [[whole["caption"][a:b] for a, b in spans] for spans in whole["spans"]]
+        nouns = [{word for phrase in named if (word := noun(phrase))} for named in phrases]
+        kept = [k for k, words in enumerate(nouns) if words]
+        assert torch.equal(cut["boxes"], whole["boxes"][kept])
+        assert [{cut["caption"][a:b] for a, b in spans} for spans in cut["spans"]] == [nouns[k] for k in kept]
+        assert sorted(cut["caption"].split(". ")) == sorted(set().union(*nouns))
+
+
+def test_a_box_whose_phrase_has_no_noun_is_left_out(sentences: list[GroundingDataset]) -> None:
+    data = sentences[0]
+    spans = [((0, 8),) if k % 2 else ((10, 19),) for k in range(len(data.phrases))]
+    part = Nouns(data.index, Names(["red star. red thing"] * len(data)), spans)
+    for image in range(len(data)):
+        labels = part.index.target(image)[1].tolist()
+        sample = Mixture([part], RAW)[(0, image)]
+        assert len(sample["boxes"]) == sum(label % 2 for label in labels)
+        assert sample["caption"] == "star"
+        assert sample["spans"] == [((0, 4),)] * len(sample["boxes"])
+
+
+def test_captions_without_a_noun_stay_whole(sentences: list[GroundingDataset]) -> None:
+    data = sentences[0]
+    same = Nouns(data.index, Names(["red. blue"] * len(data)), [((0, 3),)] * len(data.phrases))
+    sample = Mixture([same], RAW)[(0, 0)]
+    assert sample["caption"] == "red. blue"
+    assert sample["spans"] == [((0, 3),)] * len(data[(0, 0)]["boxes"])
 
 
 def test_detection_captions_are_sampled_classes_with_negatives(

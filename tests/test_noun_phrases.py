@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glip_lightning.noun_phrases import noun_phrases
+from glip_lightning.noun_phrases import noun, noun_phrases
 
 
 def phrases(caption: str) -> list[str]:
@@ -39,6 +39,22 @@ def test_captions(caption: str, expected: list[str]) -> None:
 def test_a_verb_of_no_list_stays_in_its_phrase() -> None:
     """The limit that the module states."""
     assert phrases("a man juggles balls") == ["man juggles balls"]
+
+
+@pytest.mark.parametrize(
+    "phrase, expected",
+    [
+        ("striped orange arrows with a border", "arrows"),
+        ("the dog on the left", "dog"),
+        ("dining table", "table"),
+        ("small red things", None),
+        ("thing with a core", None),
+        ("red", None),
+        ("", None),
+    ],
+)
+def test_nouns(phrase: str, expected: str | None) -> None:
+    assert noun(phrase) == expected
 
 
 WORDS = st.sampled_from(

@@ -74,6 +74,8 @@ GERUND_NOUNS = _words(
     "building ceiling clothing string ring king wing thing painting railing awning evening morning sling spring "
     "earring pudding icing topping swing drawing wedding meeting bedding siding crossing landing sibling duckling"
 )
+NAMELESS = _words("thing things object objects item items one ones something")
+"""Nouns that only stand for what the words around them say: *a striped thing*."""
 LY_NOUNS = _words("family fly butterfly dragonfly jelly belly lily bully ally assembly ply monopoly")
 
 
@@ -98,6 +100,17 @@ def noun_phrases(caption: str) -> list[Span]:
             chunks[-1].append(word)
     named = (_trimmed(chunk) for chunk in chunks)
     return [(chunk[0].start(), chunk[-1].end()) for chunk in named if chunk]
+
+
+def noun(phrase: str) -> str | None:
+    """The word of a phrase that says what is meant, without its attributes; None where no word does.
+
+    >>> noun("striped orange arrows with a border"), noun("red thing")
+    ('arrows', None)
+    """
+    named = noun_phrases(phrase)
+    word = WORD.findall(phrase[slice(*named[0])])[-1] if named else None
+    return None if word is None or word.lower() in NAMELESS else word
 
 
 def _breaks(word: str, following: re.Match[str] | None) -> bool:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..noun_phrases import noun
 from ..prompts import HasOffsets, Phrase, caption_of
 from .collate import sampled_classes
 from .dataset import DetectionDataset
@@ -68,6 +69,31 @@ class Sentences:
         return Captioned(
             self.captions[image], torch.ones_like(labels, dtype=torch.bool), [self.phrases[k] for k in labels.tolist()]
         )
+
+
+class Nouns(Sentences):
+    """Grounding data whose captions are cut down to the nouns of the phrases that have boxes: "arrow. circle".
+
+    In a phrase a new noun need not be understood, the words around it say enough ("orange" of "an orange arrow");
+    asked for alone, it must be. A box whose phrase has no noun is left out. A thing that no phrase means counts as
+    background, also where the noun is true of it.
+    """
+
+    def caption(self, sample: KeyedSample, image: int) -> Captioned:
+        whole = super().caption(sample, image)
+        nouns = [_nouns(whole.caption, spans) for spans in whole.spans]
+        named = list(dict.fromkeys(word for words in nouns for word in words))
+        if not named:
+            return whole
+        caption, spans = caption_of([Phrase(word) for word in named])
+        span_of = dict(zip(named, spans, strict=True))
+        kept = torch.tensor([bool(words) for words in nouns], dtype=torch.bool)
+        return Captioned(caption, kept, [tuple(span_of[word] for word in words) for words in nouns if words])
+
+
+def _nouns(caption: str, spans: Spans) -> list[str]:
+    found = (noun(caption[start:end]) for start, end in spans)
+    return list(dict.fromkeys(word for word in found if word is not None))
 
 
 class Mixture(DetectionDataset):

@@ -14,7 +14,7 @@ from ..data.dataset import DetectionDataset
 from ..data.findings import Findings
 from ..data.grounding import GroundingDataset
 from ..data.index import Index
-from ..data.mixture import Detections, Mixture, MixtureSampler, Part, Sentences, portions
+from ..data.mixture import Detections, Mixture, MixtureSampler, Nouns, Part, Sentences, portions
 from ..data.odinw import ANNOTATIONS
 from ..data.sampler import EpochSampler
 from ..data.shapes.pretraining import SIZE, write_pretraining
@@ -32,12 +32,14 @@ class Source:
     Args:
         file: annotations, below the data's root: a COCO file, or a grounding file whose images have captions (MDETR).
         images: their folder below the root; the file's own if not given.
+        nouns: of a grounding file, ask for its phrases' nouns alone (:class:`~glip_lightning.data.mixture.Nouns`).
         share: how much of an epoch, relative to the other sources.
         first_epoch: the epoch (from 0) from which it takes part, ``last_epoch`` the one after which it no longer does.
     """
 
     file: str
     images: str | None = None
+    nouns: bool = False
     share: float = 1.0
     first_epoch: int = 0
     last_epoch: int | None = None
@@ -137,12 +139,20 @@ class Pretraining(DetectionData):
     def _parts(self) -> Iterator[Part | None]:
         """Of each source, None where its files have faults; two sources of the same files share them."""
         known: dict[tuple[Path, Path], Part | None] = {}
-        for source in self.sources.values():
+        for name, source in self.sources.items():
             file = self.root / source.file
             folder = self.root / source.images if source.images else file.parent
             if (file, folder) not in known:
                 known[file, folder] = self.findings.attempt(file, partial(self._read_part, file, folder))
-            yield known[file, folder]
+            part = known[file, folder]
+            yield self._nouns(f"sources.{name}", file, part) if source.nouns and part is not None else part
+
+    def _nouns(self, place: str, file: Path, part: Part) -> Part:
+        if isinstance(part, Sentences):
+            return Nouns(part.index, part.captions, part.phrases)
+        text = f"{place}.nouns: its images have no captions; leave it out, or name a grounding file"
+        self.findings.error("no-caption", file, text)
+        return part
 
     def _read_part(self, file: Path, folder: Path) -> Part:
         findings = Findings()  # of its own, since a grounding file raises all that there are
