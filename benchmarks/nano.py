@@ -20,6 +20,7 @@ from glip_lightning.data.coco import read_coco
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.findings import Findings
 from glip_lightning.data.odinw import ANNOTATIONS
+from glip_lightning.data.shapes.image_captions import write_caption_shapes
 from glip_lightning.data.shapes.pretraining import SIZE, write_pretraining
 from glip_lightning.data.shapes.words import single_names
 from glip_lightning.data.transforms import Transform
@@ -35,6 +36,8 @@ from glip_lightning.query import encode_query
 ROOT = Path("runs/.shapes/pretraining")
 CLOSED_ROOT, CLOSED_SEED = Path("runs/.shapes/detection_test"), 1  # another seed: the detection data have no test split
 CLOSED = CLOSED_ROOT / "detection/valid"
+CAPTIONED, CAPTIONED_SEED = Path("runs/.shapes/captions_test"), 1
+COUNT = 400  # pictures of each
 
 
 class Measured(NamedTuple):
@@ -61,7 +64,8 @@ def measure(loaded: Loaded) -> list[Measured]:
     names = {**kinds, "all": tuple(word for words in kinds.values() for word in words)}
     found = [_measure(loaded, ROOT / "names/test", f"single names: {kind}", words) for kind, words in names.items()]
     seen = _measure(loaded, ROOT / "combinations/seen", "combinations seen in pre-training")
-    return [closed, *found, seen, _measure(loaded, ROOT / "combinations/held_out", "combinations held out")]
+    held_out = _measure(loaded, ROOT / "combinations/held_out", "combinations held out")
+    return [closed, *found, seen, held_out, _measure(loaded, CAPTIONED, "shapes that captions alone show")]
 
 
 @torch.inference_mode()
@@ -126,7 +130,8 @@ training, {data} of the data; the best of the validations after every {every} (e
 """
 READING = """A single name is one word in a caption with all the words of its kinds; a combination is a colour or
 texture with a shape, in a caption with all combinations of its row. Held-out combinations stand in no picture and no
-caption of any pre-training. """
+caption of any pre-training. The shapes of the last row stand in the captions alone that variant T has learned from, and
+here, as there, in pictures of all styles. """
 WHAT = {
     "glip-nano-a": "Variant A: detection data, no fusion of image and text.",
     "glip-nano-b": "Variant B: detection data, with fusion.",
@@ -168,7 +173,8 @@ if __name__ == "__main__":
     parser.add_argument("--processor", default=platform.processor() or "CPU", help="for the card")
     arguments = parser.parse_args()
     write_pretraining(ROOT)
-    write_pretraining(CLOSED_ROOT, CLOSED_SEED, {"detection/valid": 400})
+    write_pretraining(CLOSED_ROOT, CLOSED_SEED, {"detection/valid": COUNT})
+    write_caption_shapes(CAPTIONED, CAPTIONED_SEED, COUNT)
     table = "\n".join([HEAD, *(found.row() for found in measure(load(arguments.detector)))])
     print(table)
     if arguments.run:

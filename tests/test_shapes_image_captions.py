@@ -7,9 +7,20 @@ import numpy as np
 import pytest
 
 from glip_lightning.data.captions import read_captions
+from glip_lightning.data.coco import read_coco
+from glip_lightning.data.findings import Findings
+from glip_lightning.data.odinw import ANNOTATIONS
 from glip_lightning.data.shapes import image_captions
 from glip_lightning.data.shapes.captions import ATTRIBUTES
-from glip_lightning.data.shapes.image_captions import COUNT, FILE, STREAM, VOCABULARY, show, write_image_captions
+from glip_lightning.data.shapes.image_captions import (
+    COUNT,
+    FILE,
+    STREAM,
+    VOCABULARY,
+    show,
+    write_caption_shapes,
+    write_image_captions,
+)
 from glip_lightning.data.shapes.scene import scene
 from glip_lightning.data.shapes.styles import STYLES
 from glip_lightning.data.shapes.words import (
@@ -79,3 +90,16 @@ def test_pictures_depend_on_seed_and_index_only(tmp_path: Path) -> None:
     assert [photo.sentences[0].caption for photo in read] == [show(3, index, 64)[1] for index in range(5)]
     (first, _), (again, _), (other, _) = show(3, 2, 64), show(3, 2, 64), show(4, 2, 64)
     assert first.tobytes() == again.tobytes() != other.tobytes()
+
+
+def test_test_pictures_have_boxes_for_the_shapes_of_captions_alone(tmp_path: Path) -> None:
+    folder = write_caption_shapes(tmp_path / "test", seed=3, count=20, size=64)
+    index = read_coco(folder / ANNOTATIONS, folder, Findings())
+    assert index.class_names == CAPTION_SHAPES
+    assert len(index) == 20
+    assert index.sizes.tolist() == [[64, 64]] * 20
+    for image in range(20):
+        scenes = [thing.shape for thing in scene(np.random.default_rng([3, STREAM, image]), VOCABULARY)]
+        shapes = [CAPTION_SHAPES[label] for label in index.target(image)[1].tolist()]
+        assert all(shapes.count(shape) <= scenes.count(shape) for shape in CAPTION_SHAPES)
+    assert len(index.boxes.labels) > 3

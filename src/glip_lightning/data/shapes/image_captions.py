@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from .captions import Caption, counted, describe, join, sentence
-from .folders import progress, save_picture, written_once
-from .paint import paint_seen
+from .folders import progress, save_picture, write_coco, written_once
+from .paint import Box, Shown, paint_seen
 from .pretraining import SIZE
 from .scene import Thing, Vocabulary, scene
 from .styles import STYLES
@@ -33,13 +33,18 @@ MENTIONED = 3  # things at most
 
 def show(seed: int, index: int, size: int = SIZE) -> tuple[Image.Image, str]:
     """Picture ``index`` and its caption, blank if there is nothing to see: a function of seed and index."""
+    shown, coloured, rng = _painted(seed, index, size)
+    told = shown.things if coloured else [thing._replace(colour="") for thing in shown.things]
+    return shown.image, tell(told, rng).text
+
+
+def _painted(seed: int, index: int, size: int) -> tuple[Shown, bool, np.random.Generator]:
+    """A picture, whether its colours are to be seen, and the generator that goes on to tell of it."""
     rng = np.random.default_rng([seed, STREAM, index])
     things = scene(rng, VOCABULARY)
     styles = sorted(STYLES) if rng.random() < STYLED else ["photo"]
     style = STYLES[styles[rng.integers(len(styles))]]
-    shown = paint_seen(things, rng, size, style)
-    told = shown.things if style.coloured else [thing._replace(colour="") for thing in shown.things]
-    return shown.image, tell(told, rng).text
+    return paint_seen(things, rng, size, style), style.coloured, rng
 
 
 def tell(things: Sequence[Thing], rng: np.random.Generator) -> Caption:
@@ -67,6 +72,25 @@ def write_image_captions(folder: str | Path, seed: int = 0, count: int = COUNT, 
 
     settings = {"version": VERSION, "seed": seed, "count": count, "size": size}
     return written_once(Path(folder), settings, write)
+
+
+def write_caption_shapes(folder: str | Path, seed: int, count: int, size: int = SIZE) -> Path:
+    """Such pictures with boxes for ``CAPTION_SHAPES`` in place of captions, to test with (a COCO file).
+
+    ``seed`` is another one than that of the pictures which were learned from.
+    """
+
+    def write(fresh: Path) -> None:
+        with progress("generated pictures with boxes, drawn once", count) as bar:
+            shown = (_painted(seed, index, size)[0] for index in bar(range(count)))
+            write_coco(fresh, CAPTION_SHAPES, ((image, _named(things, boxes)) for image, things, boxes in shown))
+
+    return written_once(Path(folder), {"version": VERSION, "seed": seed, "count": count, "size": size}, write)
+
+
+def _named(things: Sequence[Thing], boxes: Sequence[Box]) -> list[tuple[Box, int]]:
+    named = zip(things, boxes, strict=True)
+    return [(box, CAPTION_SHAPES.index(thing.shape)) for thing, box in named if thing.shape in CAPTION_SHAPES]
 
 
 if __name__ == "__main__":
