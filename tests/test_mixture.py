@@ -15,9 +15,9 @@ from glip_lightning.data.coco import read_coco
 from glip_lightning.data.collate import Collate, sampled_classes
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.findings import Findings
-from glip_lightning.data.grounding import GroundingDataset
+from glip_lightning.data.grounding import GroundingDataset, Spans
 from glip_lightning.data.images import Names
-from glip_lightning.data.mixture import Detections, Mixture, MixtureSampler, Nouns, Sentences, portions
+from glip_lightning.data.mixture import ABSENT, Detections, Mixture, MixtureSampler, Nouns, Sentences, portions
 from glip_lightning.data.odinw import ANNOTATIONS
 from glip_lightning.data.sampler import Key
 from glip_lightning.data.shapes.pretraining import write_pretraining
@@ -76,8 +76,8 @@ def test_grounding_samples_are_the_parts_own(mixture: Mixture, sentences: list[G
 
 def test_nouns_ask_for_the_nouns_of_the_phrases_alone(sentences: list[GroundingDataset]) -> None:
     data = sentences[1]
-    own = Nouns(data.index, data.captions, data.phrases)
-    mixture = Mixture([own], RAW)
+    mixture = Mixture([Nouns(data.index, data.captions, data.phrases, SEED)], RAW)
+    known = {word for caption in data.captions for part in caption.split(". ") if (word := noun(part))}
     for image in range(len(data)):
         whole, cut = data[(0, image)], mixture[(0, image)]
         phrases = [[whole["caption"][a:b] for a, b in spans] for spans in whole["spans"]]
@@ -85,27 +85,45 @@ def test_nouns_ask_for_the_nouns_of_the_phrases_alone(sentences: list[GroundingD
         kept = [k for k, words in enumerate(nouns) if words]
         assert torch.equal(cut["boxes"], whole["boxes"][kept])
         assert [{cut["caption"][a:b] for a, b in spans} for spans in cut["spans"]] == [nouns[k] for k in kept]
-        assert sorted(cut["caption"].split(". ")) == sorted(set().union(*nouns))
+        asked = cut["caption"].split(". ")
+        absent = {*asked} - set().union(*nouns)
+        assert len(asked) == len({*asked}) == len(set().union(*nouns)) + len(absent)
+        assert absent <= known
+        assert len(absent) <= ABSENT
+        assert not [word for word in absent if word in whole["caption"]]
+    assert len({mixture[(epoch, 0)]["caption"] for epoch in range(6)}) > 3
+    assert mixture[(1, 0)]["caption"] == mixture[(1, 0)]["caption"]
+
+
+def of_captions(data: GroundingDataset, captions: Sequence[str], spans: Sequence[Spans]) -> Mixture:
+    """With these captions in turn, and these spans for the labels in turn."""
+    said = [captions[k % len(captions)] for k in range(len(data))]
+    return Mixture(
+        [Nouns(data.index, Names(said), [spans[k % len(spans)] for k in range(len(data.phrases))], SEED)], RAW
+    )
 
 
 def test_a_box_whose_phrase_has_no_noun_is_left_out(sentences: list[GroundingDataset]) -> None:
-    data = sentences[0]
-    spans = [((0, 8),) if k % 2 else ((10, 19),) for k in range(len(data.phrases))]
-    part = Nouns(data.index, Names(["red star. red thing"] * len(data)), spans)
-    for image in range(len(data)):
-        labels = part.index.target(image)[1].tolist()
-        sample = Mixture([part], RAW)[(0, image)]
+    mixture = of_captions(sentences[0], ["red star. red thing"], [((10, 19),), ((0, 8),)])
+    for image in range(len(mixture)):
+        labels = mixture.parts[0].index.target(image)[1].tolist()
+        sample = mixture[(0, image)]
         assert len(sample["boxes"]) == sum(label % 2 for label in labels)
         assert sample["caption"] == "star"
         assert sample["spans"] == [((0, 4),)] * len(sample["boxes"])
 
 
+def test_no_noun_of_the_caption_is_asked_for_as_absent(sentences: list[GroundingDataset]) -> None:
+    """Neither one without a box nor the plural of one."""
+    mixture = of_captions(sentences[0], ["a star, a moon", "two stars, a cat"], [((2, 9),)])
+    for image in range(len(mixture)):
+        assert mixture[(0, image)]["caption"] == ("star" if image % 2 == 0 else "stars")
+
+
 def test_captions_without_a_noun_stay_whole(sentences: list[GroundingDataset]) -> None:
-    data = sentences[0]
-    same = Nouns(data.index, Names(["red. blue"] * len(data)), [((0, 3),)] * len(data.phrases))
-    sample = Mixture([same], RAW)[(0, 0)]
+    sample = of_captions(sentences[0], ["red. blue"], [((0, 3),)])[(0, 0)]
     assert sample["caption"] == "red. blue"
-    assert sample["spans"] == [((0, 3),)] * len(data[(0, 0)]["boxes"])
+    assert sample["spans"] == [((0, 3),)] * len(sentences[0][(0, 0)]["boxes"])
 
 
 def test_detection_captions_are_sampled_classes_with_negatives(

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..noun_phrases import noun
+from ..noun_phrases import WORD, noun
 from ..prompts import HasOffsets, Phrase, caption_of
 from .collate import sampled_classes
 from .dataset import DetectionDataset
@@ -23,6 +23,9 @@ from .images import Header, ImageSource, Names
 from .index import Boxes, Index
 from .sampler import EpochSampler, Key, KeyedSample, random_stream
 from .transforms import Transform
+
+ABSENT = 3
+"""Nouns of other captions among those of an image."""
 
 
 class Captioned(NamedTuple):
@@ -72,12 +75,20 @@ class Sentences:
 
 
 class Nouns(Sentences):
-    """Grounding data whose captions are cut down to the nouns of the phrases that have boxes: "arrow. circle".
+    """Grounding data whose captions are cut down to the nouns of the phrases that have boxes: "arrow. moon. circle".
 
     In a phrase a new noun need not be understood, the words around it say enough ("orange" of "an orange arrow");
-    asked for alone, it must be. A box whose phrase has no noun is left out. A thing that no phrase means counts as
-    background, also where the noun is true of it.
+    asked for alone, it must be. A few nouns of other captions stand between them, in a random order; without those, no
+    picture without an arrow would ever be asked for one. Both are drawn from (seed, epoch, index). A box whose phrase
+    has no noun is left out. A thing that no phrase means counts as background, also where a noun is true of it.
     """
+
+    def __init__(self, index: Index, captions: Names, phrases: Sequence[Spans], seed: int) -> None:
+        super().__init__(index, captions, phrases)
+        self.seed = seed
+        labels = (index.target(image)[1].tolist() for image in range(len(index)))
+        pairs = {(captions[image], phrases[label]) for image, found in enumerate(labels) for label in found}
+        self.known = sorted({word for caption, spans in pairs for word in _nouns(caption, spans)})
 
     def caption(self, sample: KeyedSample, image: int) -> Captioned:
         whole = super().caption(sample, image)
@@ -85,8 +96,12 @@ class Nouns(Sentences):
         named = list(dict.fromkeys(word for words in nouns for word in words))
         if not named:
             return whole
-        caption, spans = caption_of([Phrase(word) for word in named])
-        span_of = dict(zip(named, spans, strict=True))
+        rng = random_stream("caption", self.seed, sample["epoch"], sample["index"])
+        others = [word for word in self.known if not _is_said(word, whole.caption)]
+        asked = [*named, *rng.choice(others, min(ABSENT, len(others)), replace=False).tolist()]
+        rng.shuffle(asked)
+        caption, spans = caption_of([Phrase(word) for word in asked])
+        span_of = dict(zip(asked, spans, strict=True))
         kept = torch.tensor([bool(words) for words in nouns], dtype=torch.bool)
         return Captioned(caption, kept, [tuple(span_of[word] for word in words) for words in nouns if words])
 
@@ -94,6 +109,12 @@ class Nouns(Sentences):
 def _nouns(caption: str, spans: Spans) -> list[str]:
     found = (noun(caption[start:end]) for start, end in spans)
     return list(dict.fromkeys(word for word in found if word is not None))
+
+
+def _is_said(word: str, caption: str) -> bool:
+    """In the singular or the plural: one begins with the other. Words of two letters are no nouns."""
+    said = (other for other in WORD.findall(caption) if len(other) > 2)
+    return any(word.startswith(other) or other.startswith(word) for other in said)
 
 
 class Mixture(DetectionDataset):

@@ -149,7 +149,7 @@ class Pretraining(DetectionData):
 
     def _nouns(self, place: str, file: Path, part: Part) -> Part:
         if isinstance(part, Sentences):
-            return Nouns(part.index, part.captions, part.phrases)
+            return Nouns(part.index, part.captions, part.phrases, self.seed or 0)
         text = f"{place}.nouns: its images have no captions; leave it out, or name a grounding file"
         self.findings.error("no-caption", file, text)
         return part
