@@ -476,6 +476,25 @@ def test_what_a_caption_names_is_there() -> None:
     assert found(Thresholds(0.5, {"star": 0.35}, best_from=0.1)) == [ring, (0.4, ((13, 17),)), (0.2, ((24, 28),))]
 
 
+def test_what_is_left_over_is_the_best_guess() -> None:
+    """The ring's box is no moon, nor is the one that the star gets in the same way."""
+    sentence = Sentence("a ring and a star and a moon", ((2, 6), (13, 17), (24, 28)))
+    rows: list[Row] = [
+        (0, 0.6, 10, 10, 40, 40),
+        (1, 0.4, 60, 60, 20, 20),
+        (2, 0.45, 12, 12, 40, 40),
+        (2, 0.39, 61, 61, 20, 20),
+        (2, 0.3, 80, 10, 10, 10),
+    ]
+
+    def found(best_from: float) -> dict[tuple[tuple[int, int], ...], float]:
+        labels = choose(sentence, rows, Thresholds(0.5, best_from=best_from), Counter())
+        return {label.spans: label.row[1] for label in labels}
+
+    assert found(0.25) == {((2, 6),): 0.6, ((13, 17),): 0.4, ((24, 28),): 0.3}
+    assert found(0.35) == {((2, 6),): 0.6, ((13, 17),): 0.4}
+
+
 def test_a_share_of_each_phrase_is_kept() -> None:
     scores = [("dog", s / 10) for s in range(1, 10)] + [("Cat", 0.3), ("cat", 0.3), ("cat", 0.2), ("owl", 0.25)]
     kept = keep_share(Thresholds(0.3, {"owl": 0.2, "fox": 0.4}), scores, 0.5)

@@ -160,7 +160,8 @@ def _add_pseudo_label(verbs: "argparse._SubParsersAction[argparse.ArgumentParser
         "--best-from",
         type=float,
         metavar="SCORE",
-        help="where no box of a caption's phrase reaches its least score, take the best one from this score on",
+        help="where no box of a caption's phrase reaches its least score, take the best one from this score on that "
+        "no other phrase has",
     )
     label.add_argument(
         "--keep-share",

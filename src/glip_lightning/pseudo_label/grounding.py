@@ -7,7 +7,7 @@ the words of the other are wrong.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from .teacher import Row
 from .thresholds import Thresholds
 
 SAME_OBJECT = 0.9
+TAKEN = 0.5  # IoU from which an object is that of another phrase's box
 
 Labelled = Iterable[tuple[Captioned, Record]]
 """Every photo with what was found in it."""
@@ -63,10 +64,10 @@ def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, coun
     """The boxes that pass, those of one object as one, best first."""
     names, spans = _names(sentence), sentence.spans or ()
     passed = [row for row in rows if row[1] >= thresholds.of(names[row[0]])]
-    passed += _best_of_others(rows, {row[0] for row in passed}, thresholds.best_from)
+    passed += _best_of_others(rows, passed, thresholds.best_from)
     labels: list[Label] = []
     for row in sorted(passed, key=lambda row: -row[1]):
-        same = _same_object(row, labels)
+        same = _overlapped(row, [label.row for label in labels], SAME_OBJECT)
         if same is None:
             labels.append(Label(row, (spans[row[0]],)))
         else:
@@ -76,27 +77,33 @@ def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, coun
     return labels
 
 
-def _best_of_others(rows: Sequence[Row], named: Collection[int], least: float | None) -> list[Row]:
-    """The best row, from score ``least`` on, of each phrase that is not among the ``named``."""
+def _best_of_others(rows: Sequence[Row], passed: Sequence[Row], least: float | None) -> list[Row]:
+    """Of each phrase that has no row among the ``passed`` the best one, from score ``least`` on, whose object no other
+    phrase has: of a word that the teacher does not know, what is left over is the best guess."""
     if least is None:
         return []
-    others = [row for row in rows if row[0] not in named and row[1] >= least]
-    return list({row[0]: row for row in sorted(others, key=lambda row: row[1])}.values())  # of a phrase, the last
+    found: list[Row] = []
+    named = {row[0] for row in passed}
+    for row in sorted(rows, key=lambda row: -row[1]):
+        if row[1] >= least and row[0] not in named and _overlapped(row, [*passed, *found], TAKEN) is None:
+            found.append(row)
+            named.add(row[0])
+    return found
 
 
 def _names(sentence: Sentence) -> list[str]:
     return [sentence.caption[start:end] for start, end in sentence.spans or ()]
 
 
-def _same_object(row: Row, labels: Sequence[Label]) -> int | None:
-    """The label whose box is nearly that of ``row``."""
-    if not labels:
+def _overlapped(row: Row, others: Sequence[Row], least: float) -> int | None:
+    """Which of the ``others`` the box of ``row`` overlaps most, if their IoU is at least ``least``."""
+    if not others:
         return None
-    mine, others = (
-        box_ops.from_xywh(torch.tensor(x, dtype=torch.float64)) for x in ([row[2:]], [x.row[2:] for x in labels])
+    mine, boxes = (
+        box_ops.from_xywh(torch.tensor(x, dtype=torch.float64)) for x in ([row[2:]], [x[2:] for x in others])
     )
-    overlap, best = box_ops.iou_matrix(mine, others)[0].max(0)
-    return int(best) if overlap >= SAME_OBJECT else None
+    overlap, best = box_ops.iou_matrix(mine, boxes)[0].max(0)
+    return int(best) if overlap >= least else None
 
 
 def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:

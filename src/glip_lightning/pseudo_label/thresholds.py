@@ -15,7 +15,8 @@ from .teacher import STORED_FROM
 class Thresholds(NamedTuple):
     """Least score of every phrase; phrases are the same whatever their capitals and blanks.
 
-    What a caption names is in the picture: where nothing passes, the best box of a phrase counts from ``best_from`` on.
+    What a caption names is in the picture: of a phrase for which nothing passes, the best box that no other phrase has
+    counts from ``best_from`` on.
     """
 
     default: float
