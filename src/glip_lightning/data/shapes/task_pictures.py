@@ -15,7 +15,7 @@ from .scene import CENTRED, LARGE, SMALL, Thing, apart, settled
 from .styles import STYLES
 from .tasks import TASKS, Looks, Named, ShapesTask
 
-VERSION = 2  # raise it when pictures change, so that folders of the old ones are written anew
+VERSION = 3  # raise it when pictures change, so that folders of the old ones are written anew
 SIZE = 128  # pixels
 SPLITS = ("train", "valid", "test")
 NEAR, AWAY = 0.6, 0.85  # distance of two centres over the sum of the diameters: up to and from it
