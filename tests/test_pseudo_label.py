@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -457,8 +458,15 @@ def test_phrases_of_one_object_become_one_annotation() -> None:
     assert counts == {"boxes below their threshold": 1, "boxes joined with another phrase's": 2}
 
 
+THREE = Sentence("a ring and a star and a moon", ((2, 6), (13, 17), (24, 28)))
+
+
+def chosen(rows: Sequence[Row], thresholds: Thresholds) -> list[tuple[float, tuple[tuple[int, int], ...]]]:
+    """Score and characters of what is kept of ``THREE``."""
+    return [(label.row[1], label.spans) for label in choose(THREE, rows, thresholds, Counter())]
+
+
 def test_what_a_caption_names_is_there() -> None:
-    sentence = Sentence("a ring and a star and a moon", ((2, 6), (13, 17), (24, 28)))
     rows: list[Row] = [
         (0, 0.6, 10, 10, 40, 40),
         (0, 0.4, 60, 10, 20, 20),  # the ring is found already
@@ -466,19 +474,15 @@ def test_what_a_caption_names_is_there() -> None:
         (1, 0.4, 10, 60, 20, 20),
         (2, 0.2, 80, 80, 10, 10),
     ]
-
-    def found(thresholds: Thresholds) -> list[tuple[float, tuple[tuple[int, int], ...]]]:
-        return [(label.row[1], label.spans) for label in choose(sentence, rows, thresholds, Counter())]
-
     ring = (0.6, ((2, 6),))
-    assert found(Thresholds(0.5)) == [ring]
-    assert found(Thresholds(0.5, best_from=0.25)) == [ring, (0.4, ((13, 17),))]
-    assert found(Thresholds(0.5, {"star": 0.35}, best_from=0.1)) == [ring, (0.4, ((13, 17),)), (0.2, ((24, 28),))]
+    assert chosen(rows, Thresholds(0.5)) == [ring]
+    assert chosen(rows, Thresholds(0.5, best_from=0.25)) == [ring, (0.4, ((13, 17),))]
+    star_too = Thresholds(0.5, {"star": 0.35}, best_from=0.1)
+    assert chosen(rows, star_too) == [ring, (0.4, ((13, 17),)), (0.2, ((24, 28),))]
 
 
 def test_what_is_left_over_is_the_best_guess() -> None:
     """The ring's box is no moon, nor is the one that the star gets in the same way."""
-    sentence = Sentence("a ring and a star and a moon", ((2, 6), (13, 17), (24, 28)))
     rows: list[Row] = [
         (0, 0.6, 10, 10, 40, 40),
         (1, 0.4, 60, 60, 20, 20),
@@ -486,13 +490,9 @@ def test_what_is_left_over_is_the_best_guess() -> None:
         (2, 0.39, 61, 61, 20, 20),
         (2, 0.3, 80, 10, 10, 10),
     ]
-
-    def found(best_from: float) -> dict[tuple[tuple[int, int], ...], float]:
-        labels = choose(sentence, rows, Thresholds(0.5, best_from=best_from), Counter())
-        return {label.spans: label.row[1] for label in labels}
-
-    assert found(0.25) == {((2, 6),): 0.6, ((13, 17),): 0.4, ((24, 28),): 0.3}
-    assert found(0.35) == {((2, 6),): 0.6, ((13, 17),): 0.4}
+    ring, star, moon = (0.6, ((2, 6),)), (0.4, ((13, 17),)), (0.3, ((24, 28),))
+    assert chosen(rows, Thresholds(0.5, best_from=0.25)) == [ring, star, moon]
+    assert chosen(rows, Thresholds(0.5, best_from=0.35)) == [ring, star]
 
 
 def test_a_share_of_each_phrase_is_kept() -> None:

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from .captions import Caption, counted, describe, join, sentence
-from .folders import progress, save_picture, write_coco, written_once
-from .paint import Box, Shown, paint_seen
-from .pretraining import SIZE
+from .folders import progress, save_picture, written_once
+from .paint import Shown, paint_seen
+from .pretraining import SIZE, write_named
 from .scene import Thing, Vocabulary, scene
 from .styles import STYLES
 from .words import CAPTION_SHAPES, SHAPES
@@ -83,14 +83,9 @@ def write_caption_shapes(folder: str | Path, seed: int, count: int, size: int = 
     def write(fresh: Path) -> None:
         with progress("generated pictures with boxes, drawn once", count) as bar:
             shown = (_painted(seed, index, size)[0] for index in bar(range(count)))
-            write_coco(fresh, CAPTION_SHAPES, ((image, _named(things, boxes)) for image, things, boxes in shown))
+            write_named(fresh, CAPTION_SHAPES, shown, lambda thing: {thing.shape} & {*CAPTION_SHAPES})
 
     return written_once(Path(folder), {"version": VERSION, "seed": seed, "count": count, "size": size}, write)
-
-
-def _named(things: Sequence[Thing], boxes: Sequence[Box]) -> list[tuple[Box, int]]:
-    named = zip(things, boxes, strict=True)
-    return [(box, CAPTION_SHAPES.index(thing.shape)) for thing, box in named if thing.shape in CAPTION_SHAPES]
 
 
 if __name__ == "__main__":

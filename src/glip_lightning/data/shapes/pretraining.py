@@ -6,7 +6,7 @@ phrases have boxes (MDETR's format), dense lists of words in ``words.json``, phr
 of colour or texture and shape as classes, those of pre-training and those that it never shows.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -99,12 +99,12 @@ def write_pretraining(folder: str | Path, seed: int = 0, counts: Mapping[str, in
 
 
 def _write_detection(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
-    _write_named(folder, DETECTION_NAMES, shown, lambda thing: [detection_name(thing)])
+    write_named(folder, DETECTION_NAMES, shown, lambda thing: [detection_name(thing)])
 
 
 def _write_names(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
     words = [word for kind in single_names().values() for word in kind]
-    _write_named(folder, words, shown, lambda thing: [word for word in words if word in thing.words.values()])
+    write_named(folder, words, shown, lambda thing: [word for word in words if word in thing.words.values()])
 
 
 def _write_combinations(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
@@ -114,7 +114,7 @@ def _write_combinations(folder: Path, name: str, seed: int, shown: Iterator[Show
     def pairs(thing: Thing) -> list[str]:
         return [f"{attribute} {shape}" for attribute, shape in wanted if {attribute, shape} <= {*thing.words.values()}]
 
-    _write_named(folder, [" ".join(pair) for pair in wanted], shown, pairs)
+    write_named(folder, [" ".join(pair) for pair in wanted], shown, pairs)
 
 
 def detection_name(thing: Thing) -> str:
@@ -123,10 +123,10 @@ def detection_name(thing: Thing) -> str:
     return special[0] if special else thing.shape
 
 
-def _write_named(
-    folder: Path, names: Sequence[str], shown: Iterator[Shown], labels: Callable[[Thing], Sequence[str]]
+def write_named(
+    folder: Path, names: Sequence[str], shown: Iterator[Shown], labels: Callable[[Thing], Collection[str]]
 ) -> None:
-    """A thing comes once for each of its ``labels``."""
+    """A COCO file in which a thing comes once for each of its ``labels``, some of the ``names``."""
     write_coco(
         folder,
         names,
