@@ -120,6 +120,17 @@ def test_no_noun_of_the_caption_is_asked_for_as_absent(sentences: list[Grounding
         assert mixture[(0, image)]["caption"] == ("star" if image % 2 == 0 else "stars")
 
 
+def test_capitals_make_no_other_noun(sentences: list[GroundingDataset]) -> None:
+    """Short words are found in the caption, too."""
+    captions = ["Dog on a tv", "dog or a TV", "cat on a tv"]
+    mixture = of_captions(sentences[0], captions, [((0, 3),), ((9, 11),)])
+    for image in range(len(mixture)):
+        asked = mixture[(0, image)]["caption"].split(". ")
+        said = {word.lower() for word in (captions[image % 3][:3], "tv")}
+        assert len(asked) == len({*asked})
+        assert {*asked} <= said | ({"cat"} if image % 3 != 2 else {"dog"})
+
+
 def test_captions_without_a_noun_stay_whole(sentences: list[GroundingDataset]) -> None:
     sample = of_captions(sentences[0], ["red. blue"], [((0, 3),)])[(0, 0)]
     assert sample["caption"] == "red. blue"

@@ -361,6 +361,8 @@ def test_progress_is_lines_where_there_is_no_terminal(
         (["--keep-share", "0"], "--keep-share 0.0"),
         (["--best-from", "0.3", "--phrases", "dog"], "--best-from: only with --captions"),
         (["--best-from", "0.01", "--captions", "captions.json"], "--best-from 0.01"),
+        (["--best-from", "0.5", "--captions", "captions.json"], "--best-from 0.5: is for boxes below"),
+        (["--detector", "dyhead-nano"], "--detector dyhead-nano: has a table of classes"),
         (["--batch", "0"], "--batch 0"),
         (["--captions", "nowhere.json"], "nowhere.json"),
         (["--thresholds", "nowhere.yaml"], "nowhere.yaml"),
@@ -481,6 +483,12 @@ def test_what_a_caption_names_is_there() -> None:
     assert chosen(rows, star_too) == [ring, (0.4, ((13, 17),)), (0.2, ((24, 28),))]
 
 
+def test_what_a_share_leaves_out_does_not_come_back_as_the_best() -> None:
+    rows: list[Row] = [(0, 0.6, 10, 10, 40, 40), (1, 0.4, 60, 60, 20, 20)]
+    kept = keep_share(Thresholds(0.5, best_from=0.25), [("ring", 0.9), ("ring", 0.6)], 0.5)
+    assert chosen(rows, kept) == [(0.4, ((13, 17),))]
+
+
 def test_what_is_left_over_is_the_best_guess() -> None:
     """The ring's box is no moon, nor is the one that the star gets in the same way."""
     rows: list[Row] = [
@@ -498,7 +506,9 @@ def test_what_is_left_over_is_the_best_guess() -> None:
 def test_a_share_of_each_phrase_is_kept() -> None:
     scores = [("dog", s / 10) for s in range(1, 10)] + [("Cat", 0.3), ("cat", 0.3), ("cat", 0.2), ("owl", 0.25)]
     kept = keep_share(Thresholds(0.3, {"owl": 0.2, "fox": 0.4}), scores, 0.5)
-    assert kept.default == 0.3
-    assert kept.phrases == {"dog": 0.6, "cat": 0.3, "owl": 0.25, "fox": 0.4}
+    assert {name: kept.of(name) for name in ("dog", "cat", "owl", "fox", "cow")} == {
+        **{"dog": 0.6, "cat": 0.3, "owl": 0.25},  # of those from the floor on
+        **{"fox": 0.4, "cow": 0.3},  # without a box: the floor
+    }
     assert keep_share(Thresholds(0.3), scores, 1.0).of("DOG") == 0.3
     assert keep_share(Thresholds(0.3), scores, 0.01).of("dog") == 0.9

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import os
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -197,8 +198,6 @@ def test_detectors_prompts_and_splits_are_never_mixed(tmp_path: Path, key: str, 
 
 
 def test_of_repeated_runs_the_newest_counts_and_the_others_are_shown(tmp_path: Path) -> None:
-    import os
-
     for name, ap, time in (("old", 0.5, 1000), ("new", 0.6, 2000)):
         put(tmp_path, name, recipe_of("Raccoon", 10, 3, "FullTuning"), ap)
         os.utime(tmp_path / name / "result.json", (time, time))
@@ -208,6 +207,26 @@ def test_of_repeated_runs_the_newest_counts_and_the_others_are_shown(tmp_path: P
         "new": "finished",
     }
     assert [row["AP"] for row in rows_of(tmp_path / "cells.csv")] == ["60.0"]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_point_is_of_the_sweep_that_planned_it_last(tmp_path: Path, finished: bool) -> None:
+    """As after a change of the weights: the same sweep file has other trials, an older one still has those of before."""
+    folder = tmp_path / "s"
+    (old, both) = small_sweep(folder, tasks=["Raccoon", "pothole"], shots=[1], seeds=[3], tunings=["FullTuning"])
+    newer = {**old, "id": "new"}
+    content = json.loads((folder / "sweeps" / "s.json").read_text())
+    write_json(folder / "sweeps" / "a.json", {**content, "name": "a", "trials": [newer, both]})
+    os.utime(folder / "sweeps" / "s.json", (1000, 1000))
+    if finished:
+        write_json(folder / "trials" / "new" / "result.json", result_of(newer["recipe"], 0.6))
+    runs = {run.id: run.state for run in collect(folder).runs}
+    assert runs == {old["id"]: "repeated", "new": "finished" if finished else "missing", both["id"]: "finished"}
+    cell = cells_of(folder).cell(cells_of(folder).lines[0], 1, "Raccoon")
+    assert [run.id for run in cell.done.values()] == (["new"] if finished else [])
+    assert [run.id for run in cell.open] == ([] if finished else ["new"])
+    (folder / "trials" / old["id"] / "result.json").unlink()
+    assert old["id"] not in {run.id for run in collect(folder).runs}  # nobody waits for it
 
 
 def test_other_axes_of_a_sweep_are_lines_of_their_own(tmp_path: Path) -> None:

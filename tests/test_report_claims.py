@@ -186,6 +186,18 @@ def test_missing_runs_and_intervals_leave_a_claim_open(tmp_path: Path) -> None:
     report(tmp_path)  # with nothing to draw
 
 
+def test_a_missing_seed_leaves_a_claim_open(tmp_path: Path) -> None:
+    put_all(tmp_path, parts="TC", shots=(0, 1))
+    for task in TASKS:
+        begin_again(tmp_path / f"T-{task}-1-30-FullTuning-names")
+    few = claims(tmp_path)["student"].comparisons[1]
+    assert few.stat is not None
+    assert (few.stat.n, few.tasks, few.missing, few.holds) == (1, TASKS, 2, None)
+    assert verdicts(tmp_path)["student"] == "not enough runs"
+    report(tmp_path)
+    assert "1 run, 2 of 2 tasks, 2 runs missing" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
 def test_only_what_the_runs_are_about_is_claimed(tmp_path: Path) -> None:
     put_all(tmp_path / "one", parts="T")
     assert set(verdicts(tmp_path / "one")) == {"manual"}

@@ -98,7 +98,10 @@ def _floors(options: Options) -> Thresholds:
         return floors
     if options.captions is None:
         raise ValueError("--best-from: only with --captions; what a list of classes names need not be in every photo")
-    return floors._replace(best_from=check_threshold(options.best_from, "--best-from"))
+    best_from, highest = check_threshold(options.best_from, "--best-from"), max([default, *floors.phrases.values()])
+    if best_from >= highest:
+        raise ValueError(f"--best-from {best_from}: is for boxes below their threshold, {highest}; give a lower score")
+    return floors._replace(best_from=best_from)
 
 
 def _phrases(options: Options) -> list[Phrase] | None:
@@ -160,7 +163,7 @@ def _info(teacher: Teacher, options: Options, counts: Counter[str], thresholds: 
             "default": thresholds.default,
             "best_from": thresholds.best_from,
             "keep_share": options.keep_share,
-            "phrases": dict(sorted(thresholds.phrases.items())),
+            "phrases": dict(sorted({**thresholds.phrases, **thresholds.surest}.items())),
         },
         "counts": dict(counts),
         "version": __version__,

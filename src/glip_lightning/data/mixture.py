@@ -107,14 +107,16 @@ class Nouns(Sentences):
 
 
 def _nouns(caption: str, spans: Spans) -> list[str]:
+    """In small letters, each once."""
     found = (noun(caption[start:end]) for start, end in spans)
-    return list(dict.fromkeys(word for word in found if word is not None))
+    return list(dict.fromkeys(word.lower() for word in found if word is not None))
 
 
 def _is_said(word: str, caption: str) -> bool:
-    """In the singular or the plural: one begins with the other. Words of two letters are no nouns."""
-    said = (other for other in WORD.findall(caption) if len(other) > 2)
-    return any(word.startswith(other) or other.startswith(word) for other in said)
+    """In the singular or the plural: one begins with the other, which nothing says of words of two letters."""
+    said = [other.lower() for other in WORD.findall(caption)]
+    longer = (other for other in said if len(other) > 2)
+    return word in said or any(word.startswith(other) or other.startswith(word) for other in longer)
 
 
 class Mixture(DetectionDataset):

@@ -64,7 +64,9 @@ def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, coun
     """The boxes that pass, those of one object as one, best first."""
     names, spans = _names(sentence), sentence.spans or ()
     passed = [row for row in rows if row[1] >= thresholds.of(names[row[0]])]
-    passed += _best_of_others(rows, passed, thresholds.best_from)
+    if thresholds.best_from is not None:
+        known = {row[0] for row in rows if row[1] >= thresholds.floor(names[row[0]])}
+        passed += _best_of_others(rows, passed, known, thresholds.best_from)
     labels: list[Label] = []
     for row in sorted(passed, key=lambda row: -row[1]):
         same = _overlapped(row, [label.row for label in labels], SAME_OBJECT)
@@ -77,18 +79,15 @@ def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, coun
     return labels
 
 
-def _best_of_others(rows: Sequence[Row], passed: Sequence[Row], least: float | None) -> list[Row]:
-    """Of each phrase that has no row among the ``passed`` the best one, from score ``least`` on, whose object no other
-    phrase has: of a word that the teacher does not know, what is left over is the best guess."""
-    if least is None:
-        return []
-    found: list[Row] = []
-    named = {row[0] for row in passed}
+def _best_of_others(rows: Sequence[Row], passed: Sequence[Row], known: set[int], least: float) -> list[Row]:
+    """Of each phrase that is not ``known`` the best row, from score ``least`` on, whose object no other phrase has: of
+    a word that the teacher does not know, what is left over is the best guess."""
+    found: dict[int, Row] = {}
     for row in sorted(rows, key=lambda row: -row[1]):
-        if row[1] >= least and row[0] not in named and _overlapped(row, [*passed, *found], TAKEN) is None:
-            found.append(row)
-            named.add(row[0])
-    return found
+        new = row[1] >= least and row[0] not in known and row[0] not in found
+        if new and _overlapped(row, [*passed, *found.values()], TAKEN) is None:
+            found[row[0]] = row
+    return list(found.values())
 
 
 def _names(sentence: Sentence) -> list[str]:

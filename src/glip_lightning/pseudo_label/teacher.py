@@ -50,6 +50,8 @@ class Teacher:
     def __init__(self, detector: str, device: str = "auto") -> None:
         self.device = torch.device(choose_device(device))
         self.loaded = load(detector)
+        if self.loaded.model.config.classes:
+            raise ValueError(f"--detector {detector}: has a table of classes and reads no words; take one that does")
         self.model = self.loaded.model.to(self.device).eval()
         size = self.loaded.task.input_size if self.loaded.task else (TEST_SIZE, MAX_SIZE)
         self.base = Base(detector, weights_hash(self.model, text=True), size)

@@ -15,16 +15,22 @@ from .teacher import STORED_FROM
 class Thresholds(NamedTuple):
     """Least score of every phrase; phrases are the same whatever their capitals and blanks.
 
-    What a caption names is in the picture: of a phrase for which nothing passes, the best box that no other phrase has
-    counts from ``best_from`` on.
+    What a caption names is in the picture: of a phrase that has no box from its ``floor`` on, the best one that no
+    other phrase has counts from ``best_from`` on.
     """
 
     default: float
     phrases: Mapping[str, float] = {}
+    surest: Mapping[str, float] = {}
+    """Where the surest share of the boxes of a phrase begins."""
     best_from: float | None = None
 
-    def of(self, phrase: str) -> float:
+    def floor(self, phrase: str) -> float:
+        """As it was given."""
         return self.phrases.get(same(phrase), self.default)
+
+    def of(self, phrase: str) -> float:
+        return self.surest.get(same(phrase), self.floor(phrase))
 
 
 def same(phrase: str) -> str:
@@ -65,9 +71,9 @@ def keep_share(floors: Thresholds, scores: Iterable[tuple[str, float]], share: f
     """
     passed: dict[str, array[float]] = {}
     for phrase, score in scores:
-        if score >= floors.of(phrase):
+        if score >= floors.floor(phrase):
             passed.setdefault(same(phrase), array("d")).append(score)
-    return floors._replace(phrases={**floors.phrases, **{name: _cut(found, share) for name, found in passed.items()}})
+    return floors._replace(surest={name: _cut(found, share) for name, found in passed.items()})
 
 
 def _cut(scores: Iterable[float], share: float) -> float:

@@ -9,10 +9,11 @@ from .view import MISSING, View, bounds, seeds_of, shots_name, signed, signed_sp
 
 RULE = (
     "The paper's shape is looked for here, not its values, which are of larger detectors and other tasks. Each "
-    "comparison that decides is a difference that is positive in the paper, in points of AP, in the mean over the "
+    "comparison that decides is a difference that the paper says is positive, in points of AP, in the mean over the "
     "tasks, of the same seeds and draws of test images. It holds if it is positive with every seed and its 95 % "
     "interval over redrawn test images lies above zero. A claim appears if all comparisons that decide hold, and does "
-    "not appear if one does not; while runs of a task are missing there are not enough runs."
+    "not appear if one does not; while runs are missing there are not enough runs. Seeds are those of the fine-tuning: "
+    "each detector was pre-trained once."
 )
 COMPARED = ("in the paper", "here", "95 % over images", "seeds, tasks", "holds")
 
@@ -57,6 +58,8 @@ def comparison_texts(each: Comparison) -> list[str]:
     """What stands below :data:`COMPARED`."""
     stat = each.stat
     tasks = f"{len(each.tasks)} of {len(each.planned)} tasks"
+    if each.missing:
+        tasks += f", {each.missing} run{'s' if each.missing > 1 else ''} missing"
     said = {True: "yes", False: "no", None: "open"}[each.holds] if each.decides else "shown only"
     here = (
         [signed_spread(stat), bounds(stat) or MISSING, f"{seeds_of(stat)}, {tasks}"]

@@ -44,29 +44,39 @@ def _is_run(place: Path) -> bool:
 class _Trial(NamedTuple):
     points: list[Mapping[str, Any]]
     recipe: Mapping[str, Any]
+    planned: list[float]  # when each sweep that has it was written
 
 
 def _sweeps(folder: Path, files: Sequence[Path]) -> Collection:
-    """All sweeps of a folder as one: a trial that several have stands for the points of each."""
+    """All sweeps of a folder as one: a trial that several have stands for the points of each.
+
+    Where sweeps have different trials for a point, as after a change of weights or pictures, the newest plan counts.
+    """
     names: list[str] = []
     axes: dict[str, list[Any]] = {}
     trials: dict[str, _Trial] = {}
     for path in files:
         try:
-            names.append(_add_sweep(json.loads(path.read_text(encoding="utf-8")), axes, trials))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            names.append(_add_sweep(content, path.stat().st_mtime, axes, trials))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not what glip sweep writes ({error!r}); run the sweep again") from error
     runs = [_trial(folder / "trials" / id, id, trial) for id, trial in trials.items()]
-    return Collection(names[0] if len(names) == 1 else folder.resolve().name, folder, axes, _with_split(runs))
+    planned = {id: max(trial.planned) for id, trial in trials.items()}
+    found = _as_planned_last(_with_split(runs), planned)
+    return Collection(names[0] if len(names) == 1 else folder.resolve().name, folder, axes, found)
 
 
-def _add_sweep(content: Mapping[str, Any], axes: dict[str, list[Any]], trials: dict[str, _Trial]) -> str:
+def _add_sweep(
+    content: Mapping[str, Any], written: float, axes: dict[str, list[Any]], trials: dict[str, _Trial]
+) -> str:
     """Add the axes and trials of a sweep's file; its name."""
     for axis, labels in content["axes"].items():
         known = axes.setdefault(str(axis), [])
         known += [label for label in labels if label not in known]
     for each in content["trials"]:
-        trial = trials.setdefault(str(each["id"]), _Trial([], dict(each["recipe"])))
+        trial = trials.setdefault(str(each["id"]), _Trial([], dict(each["recipe"]), []))
+        trial.planned.append(written)
         trial.points.extend(dict(point) for point in list(each["points"]) or [each["axes"]])
     return str(content["name"])
 
@@ -160,6 +170,21 @@ def _with_split(runs: Sequence[Run]) -> list[Run]:
         return point._replace(line=Line(point.line.tuning, tuple(full.items())))
 
     return [replace(run, points=tuple(map(complete, run.points))) for run in runs]
+
+
+def _as_planned_last(runs: Sequence[Run], planned: Mapping[str, float]) -> list[Run]:
+    """Each point with the run that was planned for it last. A run without a point is repeated, or no longer wanted."""
+    owner: dict[Point, str] = {}
+    for run in sorted(runs, key=lambda run: planned[run.id]):
+        owner |= dict.fromkeys(run.points, run.id)
+    found = []
+    for run in runs:
+        points = tuple(point for point in run.points if owner[point] == run.id)
+        if points:
+            found.append(replace(run, points=points))
+        elif run.state == "finished":
+            found.append(replace(run, state="repeated"))
+    return found
 
 
 def _with_axes(runs: Sequence[Run]) -> list[Run]:

@@ -40,13 +40,14 @@ class Comparison(NamedTuple):
     stat: Stat | None  # points of AP; None until a seed has all runs of a task
     tasks: tuple[str, ...]  # whose runs are there
     planned: tuple[str, ...]  # whose runs should be
+    missing: int  # runs of these that are planned and not there
     paper: float | None  # the same of the paper's means, where it measured all of them
     decides: bool  # False: shown only
 
     @property
     def holds(self) -> bool | None:
         """None while runs are missing, or without an interval."""
-        if self.stat is None or self.stat.interval is None or len(self.tasks) < len(self.planned):
+        if self.stat is None or self.stat.interval is None or self.missing:
             return None
         return self.stat.interval[0] > 0 and min(self.stat.values) > 0
 
@@ -83,7 +84,7 @@ class Cast:
         return [k for k in shots if all(self.plans(part, k, tuning) for part, tuning in wanted)]
 
     def compare(self, label: str, text: str, terms: Sequence[Term], decides: bool = True) -> Comparison:
-        """Its terms' mean over the tasks that all of them have."""
+        """Its terms' mean over the tasks that all of them have, of the seeds that all of these have."""
         lines = [(term, line) for term in terms if (line := self.line(term.part, term.tuning, term.manual))]
         assert len(lines) == len(terms), "only what is planned is compared"
         cells = {task: [self.cells.cell(line, t.shots, task) for t, line in lines] for task in self.cells.tasks}
@@ -91,7 +92,8 @@ class Cast:
         tasks = tuple(task for task in planned if all(cell.done for cell in cells[task]))
         weighted = [(t.weight / len(tasks), cell) for task in tasks for t, cell in zip(terms, cells[task], strict=True)]
         stat = self.cells.contrast(weighted) if tasks else None
-        return Comparison(label, text, stat, tasks, planned, in_paper(terms), decides)
+        missing = {run.id for task in planned for cell in cells[task] for run in cell.open}
+        return Comparison(label, text, stat, tasks, planned, len(missing), in_paper(terms), decides)
 
 
 def in_paper(terms: Sequence[Term]) -> float | None:
