@@ -211,7 +211,7 @@ def test_of_repeated_runs_the_newest_counts_and_the_others_are_shown(tmp_path: P
 
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_point_is_of_the_sweep_that_planned_it_last(tmp_path: Path, finished: bool) -> None:
-    """As after a change of the weights: the same sweep file has other trials, an older one still has those of before."""
+    """As after a change of the weights, where an older sweep still has the trial of before."""
     folder = tmp_path / "s"
     (old, both) = small_sweep(folder, tasks=["Raccoon", "pothole"], shots=[1], seeds=[3], tunings=["FullTuning"])
     newer = {**old, "id": "new"}

@@ -35,12 +35,19 @@ def test_the_same_settings_are_written_once(tmp_path: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["world"]  # nothing unfinished is left
 
 
-def test_other_settings_replace_all_that_was_there(tmp_path: Path) -> None:
-    folder = written_once(tmp_path / "world", {"seed": 0}, write)
-    written_once(folder, {"seed": 1}, lambda new: (new / "b.txt").touch())
+def test_another_version_replaces_all_that_was_there(tmp_path: Path) -> None:
+    folder = written_once(tmp_path / "world", {"version": 1, "seed": 0}, write)
+    written_once(folder, {"version": 2, "seed": 0}, lambda new: (new / "b.txt").touch())
     assert {path.name for path in folder.iterdir()} == {"b.txt", MANIFEST}
-    assert json.loads((folder / MANIFEST).read_text()) == {"seed": 1}
+    assert json.loads((folder / MANIFEST).read_text()) == {"version": 2, "seed": 0}
     assert [path.name for path in tmp_path.iterdir()] == ["world"]
+
+
+def test_other_settings_leave_what_is_there(tmp_path: Path) -> None:
+    folder = written_once(tmp_path / "world", {"version": 1, "seed": 1, "size": 9}, write)
+    with pytest.raises(FileExistsError, match=r"world: holds pictures of other settings \(seed 1, not 0\); choose an"):
+        written_once(folder, {"version": 1, "seed": 0, "size": 9}, no_write)
+    assert {path.name for path in folder.iterdir()} == {"a.txt", MANIFEST}
 
 
 def test_rights_are_those_of_other_folders(tmp_path: Path) -> None:
@@ -60,9 +67,9 @@ def test_an_empty_folder_is_filled_and_foreign_files_are_left_alone(tmp_path: Pa
 
 
 def test_what_fails_leaves_the_old_folder(tmp_path: Path) -> None:
-    folder = written_once(tmp_path / "world", {"seed": 0}, write)
+    folder = written_once(tmp_path / "world", {"version": 0}, write)
     with pytest.raises(AssertionError):
-        written_once(folder, {"seed": 1}, no_write)
+        written_once(folder, {"version": 1}, no_write)
     assert (folder / "a.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["world"]
 
@@ -72,7 +79,7 @@ def take_part(folder: Path, barrier: Barrier) -> None:
         barrier.wait(60)  # neither has found the other's
         write_many(new)
 
-    written_once(folder, {"seed": 1}, together)
+    written_once(folder, {"version": 1}, together)
     assert len(list(folder.iterdir())) == MANY + 1
 
 
@@ -82,7 +89,7 @@ def test_two_processes_at_once(tmp_path: Path, there: bool) -> None:
     folder = tmp_path / "world"
     for _ in range(3 if there else 1):
         if there:
-            written_once(folder, {"seed": 0}, write_many)
+            written_once(folder, {"version": 0}, write_many)
         barrier = FORKS.Barrier(2)
         both = [FORKS.Process(target=take_part, args=(folder, barrier)) for _ in range(2)]
         for process in both:

@@ -1,4 +1,4 @@
-"""Pre-training data stay what they are: a detector that was trained on them shall be trained again on the same."""
+"""Generated data stay what they are: who trains or measures again shall do it on the same."""
 
 import hashlib
 import json
@@ -6,7 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from glip_lightning.data.shapes import image_captions
 from glip_lightning.data.shapes.pretraining import captions, show
+from glip_lightning.data.shapes.task_pictures import example
+from glip_lightning.data.shapes.tasks import TASKS
 
 PINNED = {
     "detection/train": "53363141ee2fc7e0",
@@ -14,6 +17,23 @@ PINNED = {
     "names/test": "f0e7405b0a3273cc",
     "combinations/held_out": "b110cde7e722dc89",
 }
+TASKS_PINNED = {
+    "Catalogue": "a6746723563a2c8d",
+    "Harbour": "3640690070f6b587",
+    "Reef": "6cc502719e26e3ab",
+    "Beetles": "070552e79f1def1d",
+    "Targets": "2ce10ec8307428c9",
+    "Fungi": "c758db8a31958af7",
+    "Parcels": "551362498023f0a5",
+    "Kites": "030c77e406f6658d",
+    "Badges": "66bfd9f5e6253aa2",
+    "Traffic": "7c023a9936c2a44c",
+    "Bolts": "cfcb1563b8e9c7d6",
+    "Craters": "565800c66068e13c",
+    "Infrared": "513e83b4c92f0cf9",
+    "Blocks": "8c705499b5788653",
+}
+CAPTIONS_PINNED = "5e7c65983d9132ce"
 
 
 @pytest.mark.parametrize("name", PINNED)
@@ -26,3 +46,24 @@ def test_pictures_boxes_and_captions_are_the_same_bits(name: str) -> None:
         told = [shown.boxes, captions(name, 0, index, shown.things), [thing._asdict() for thing in shown.things]]
         digest.update(json.dumps(told, default=str).encode())
     assert digest.hexdigest().startswith(PINNED[name])
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_tasks_are_the_same_bits(name: str) -> None:
+    """A change is a new ``VERSION`` of the tasks' pictures, by which sweeps know that their trials are others."""
+    digest = hashlib.sha256()
+    for index in range(3):
+        shown = example(TASKS[name], "test", index)
+        digest.update(np.asarray(shown.image).tobytes())
+        digest.update(json.dumps([shown.boxes, shown.labels]).encode())
+    assert digest.hexdigest().startswith(TASKS_PINNED[name])
+
+
+def test_captioned_pictures_are_the_same_bits() -> None:
+    """A change is a new ``VERSION`` of these."""
+    digest = hashlib.sha256()
+    for index in range(6):
+        image, caption = image_captions.show(0, index)
+        digest.update(np.asarray(image).tobytes())
+        digest.update(caption.encode())
+    assert digest.hexdigest().startswith(CAPTIONS_PINNED)

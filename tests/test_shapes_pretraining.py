@@ -175,8 +175,7 @@ def test_folders_are_written_once_for_their_settings(world: Path, tmp_path: Path
     before = (world / MANIFEST).stat().st_mtime_ns
     write_pretraining(world, counts=SMALL, size=96)
     assert (world / MANIFEST).stat().st_mtime_ns == before
-    folder = write_pretraining(tmp_path / "w", counts={"names/test": 1}, size=64)
-    write_pretraining(folder, seed=1, counts={"names/test": 1}, size=64)
+    folder = write_pretraining(tmp_path / "w", seed=1, counts={"names/test": 1}, size=64)
     assert json.loads((folder / MANIFEST).read_text())["seed"] == 1
     assert [path.name for path in (folder / "names").iterdir()] == ["test"]
 

@@ -258,13 +258,15 @@ def test_prompts_say_the_looks_in_words_of_pretraining_or_are_the_names(name: st
         assert named.prompt.name == named.name or looks & words_of(named.prompt.text)
 
 
-def test_a_complete_folder_is_reused_and_others_are_written_anew(tmp_path: Path) -> None:
+def test_a_complete_folder_is_reused_and_one_of_older_pictures_written_anew(tmp_path: Path) -> None:
     folder = write_task(tmp_path / "shapes", counts=COUNTS, size=64)
     before = (folder / MANIFEST).stat().st_mtime_ns
     write_task(folder, counts=COUNTS, size=64)
     assert (folder / MANIFEST).stat().st_mtime_ns == before
-    write_task(folder, "Kites", counts={"test": 2}, size=64)
-    assert json.loads((folder / MANIFEST).read_text())["counts"] == {"test": 2}
+    known = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(known | {"version": known["version"] - 1}))
+    write_task(folder, counts={"test": 2}, size=64)
+    assert json.loads((folder / MANIFEST).read_text()) == known | {"counts": {"test": 2}}
     assert {path.name for path in folder.iterdir()} == {"test", MANIFEST}
     assert [path.name for path in tmp_path.iterdir()] == ["shapes"]  # nothing unfinished is left
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 import yaml
 
+from glip_lightning.datamodules import Shapes
 from glip_lightning.messages import WrongUsage
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip import GLIP
 from glip_lightning.pretrained import save
 from glip_lightning.sweep.grid import read_grid
-from glip_lightning.sweep.trials import Planned, identity, resolve, untrained
+from glip_lightning.sweep.trials import Planned, resolve, untrained
 from glip_lightning.text import Tokenizer
 from small_sweeps import write_sweep
 
@@ -39,11 +40,20 @@ def test_points_that_are_the_same_run_are_one_trial(tmp_path: Path) -> None:
 def test_hashes_are_stable_and_see_what_matters(tmp_path: Path) -> None:
     axes = {"shots": [1], "trainer.max_epochs": [2, 3]}
     first, second = planned(tmp_path, axes)
-    assert first.trial.id == planned(tmp_path, axes)[0].trial.id == identity(first.recipe) != second.trial.id
+    assert first.trial.id == planned(tmp_path, axes)[0].trial.id != second.trial.id
     for looks in (["--trainer.logger", "false"], ["--data.workers", "2"], ["--trainer.enable_progress_bar", "false"]):
         assert planned(tmp_path, axes, *looks)[0].trial.id == first.trial.id
     assert planned(tmp_path, axes, "--data.flip", "0.1")[0].trial.id != first.trial.id
     assert len(first.trial.id) == 12
+
+
+def test_other_pictures_make_other_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [*("--data.class_path", "Shapes"), *("--data.root", str(tmp_path / "shapes"))]
+    (before,) = planned(tmp_path, {"shots": [1]}, *options)
+    monkeypatch.setattr(Shapes, "version", 1000)
+    (after,) = planned(tmp_path, {"shots": [1]}, *options)
+    assert before.recipe == after.recipe
+    assert before.trial.id != after.trial.id
 
 
 def test_every_trial_has_the_four_axes(tmp_path: Path) -> None:

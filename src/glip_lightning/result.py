@@ -50,6 +50,7 @@ def _data(data: DetectionData) -> dict[str, Any]:
     train = data.datasets.get("train")
     return {
         "name": data.label,
+        "version": data.version,
         "splits": {split: str(dataset.index.where) for split, dataset in data.datasets.items()},
         "images": {split: len(dataset.index) for split, dataset in data.datasets.items()},
         "shots": data.shots,

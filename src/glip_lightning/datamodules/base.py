@@ -33,6 +33,7 @@ class DetectionData(LightningDataModule, ABC):
     """
 
     label = "data"  # names the run's folder
+    version: int | None = None  # of generated data, another one when they change
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from ..data.index import Index
 from ..data.mixture import Detections, Mixture, MixtureSampler, Nouns, Part, Sentences, portions
 from ..data.odinw import ANNOTATIONS
 from ..data.sampler import EpochSampler
-from ..data.shapes.pretraining import SIZE, write_pretraining
+from ..data.shapes.pretraining import SIZE, VERSION, write_pretraining
 from ..data.types import Split
 from ..prompts import Phrase, clean_name
 from .base import DetectionData
@@ -192,7 +192,7 @@ class Pretraining(DetectionData):
 class ShapesPretraining(Pretraining):
     """The generated world's, written to ``root`` on first use (a few minutes)."""
 
-    label = "shapes-pretraining"
+    label, version = "shapes-pretraining", VERSION
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ class ShapesDetection(DetectionData):
     """The detection data of the generated world alone, all names in every caption: for detectors with a table of
     classes, which cannot draw negative categories."""
 
-    label = "shapes-detection"
+    label, version = "shapes-detection", VERSION
 
     def __init__(
         self,

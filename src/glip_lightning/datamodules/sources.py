@@ -12,7 +12,7 @@ from ..data.hub import read_hub
 from ..data.index import Index
 from ..data.layouts import read_folder
 from ..data.odinw import ANNOTATIONS, ODinWTask, SplitFiles, Yaml, fewshot_file, find_task, split_files
-from ..data.shapes.task_pictures import SIZE, write_task
+from ..data.shapes.task_pictures import SIZE, VERSION, write_task
 from ..data.shapes.tasks import ShapesTask
 from ..data.splits import complete_splits
 from ..data.tasks import get_task
@@ -130,6 +130,8 @@ class HubData(DetectionData):
 
 class Shapes(DetectionData):
     """A task of generated pictures, written to ``ROOT/<Task>/{train,valid,test}`` on first use."""
+
+    version = VERSION
 
     def __init__(
         self,

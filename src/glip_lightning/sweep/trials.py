@@ -122,7 +122,7 @@ def _planned(
     reader.check_tuning(resolved)
     reader.check_probe(resolved)
     axes = {**_own_axes(resolved), **point}
-    trial = Trial(grid.name, identity(resolved.recipe), axes, (axes,))
+    trial = Trial(grid.name, identity(resolved), axes, (axes,))
     return Planned(trial, resolved.recipe, Work(images, _steps(resolved, images)))
 
 
@@ -150,15 +150,16 @@ def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def identity(recipe: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of the SHA-256 of all that decides the result: recipe and version of the package."""
-    content = deepcopy(dict(recipe))
+def identity(resolved: Resolved) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of all that decides the result: recipe, weights, generated data and
+    version of the package."""
+    content = deepcopy(resolved.recipe)
     for key in LOOKS:
         part, name = key.split(".")
         content[part].get("init_args", content[part]).pop(name, None)
-    text = json.dumps(
-        [content, _weights_of(content["model"]["detector"]), __version__], sort_keys=True, separators=(",", ":")
-    )
+    generated = [data.version for data in (resolved.data, resolved.probe) if data is not None]
+    decides = [content, _weights_of(content["model"]["detector"]), generated, __version__]
+    text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -21,13 +21,22 @@ MANIFEST = "shapes.json"
 def written_once(folder: Path, settings: Mapping[str, object], write: Callable[[Path], None]) -> Path:
     """``folder`` with what ``write`` puts into a new one.
 
-    A folder written with the same ``settings`` is used as it is, one of other settings is written anew. It
-    appears at once when complete, so that processes may call this side by side.
+    A folder written with the same ``settings`` is used as it is, one of an older or newer "version" is written anew,
+    any other one is left alone: FileExistsError. It appears at once when complete, so that processes may call this
+    side by side.
     """
-    if _settings(folder) == settings:
+    known = _settings(folder)
+    if known == settings:
         return folder
-    if folder.exists() and _settings(folder) is None and any(folder.iterdir()):
+    if known is None and folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder}: holds other files than generated pictures; choose a new or empty folder")
+    if known is not None and known.get("version") == settings.get("version"):
+        others = ", ".join(
+            f"{key} {known.get(key)}, not {settings[key]}" for key in settings if known.get(key) != settings[key]
+        )
+        raise FileExistsError(
+            f"{folder}: holds pictures of other settings ({others}); choose another folder or remove it"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

@@ -65,7 +65,7 @@ def _scene(task: ShapesTask, rng: np.random.Generator) -> list[Thing]:
     placed: list[Thing] = []
     for _ in range(rng.integers(1, task.most + 1)):
         named = task.classes[rng.integers(len(task.classes))]
-        placed += _settled(task, _of_class(task, named, rng), named.looks.get("size", ()), placed, rng)
+        placed += _settled(task, _with(task, named.looks, rng), named.looks.get("size", ()), placed, rng)
         if named.near and placed:
             placed += _beside(placed[-1], _with(task, named.near, rng), placed, rng)
     for _ in range(rng.integers(task.distractors // 2, task.distractors + 1)):
@@ -75,10 +75,6 @@ def _scene(task: ShapesTask, rng: np.random.Generator) -> list[Thing]:
             thing, sizes = _near_miss(task, named, rng)
         placed += _settled(task, thing, sizes, placed, rng)
     return _clear(task, [placed[k] for k in rng.permutation(len(placed))])
-
-
-def _of_class(task: ShapesTask, named: Named, rng: np.random.Generator) -> Thing:
-    return _with(task, named.looks, rng)
 
 
 def _with(task: ShapesTask, looks: Looks, rng: np.random.Generator) -> Thing:
@@ -94,7 +90,7 @@ def _possible(thing: Thing) -> Thing:
 
 def _near_miss(task: ShapesTask, named: Named, rng: np.random.Generator) -> tuple[Thing, tuple[str, ...]]:
     """A thing that one word of a class is not true of, and the size that it must have."""
-    thing, sizes = _of_class(task, named, rng), named.looks.get("size", ())
+    thing, sizes = _with(task, named.looks, rng), named.looks.get("size", ())
     kinds = [kind for kind in named.looks for _ in range(1 if kind == "colour" else 2)]  # what colour cannot tell
     kind = str(rng.choice(kinds))
     if kind == "size":

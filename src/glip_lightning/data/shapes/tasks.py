@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ...prompts import Phrase
-from .scene import CENTRED, Thing, Vocabulary
+from .scene import CENTRED, Vocabulary
 from .words import CAPTION_SHAPES, COLOURS, NEW_COLOURS, NEW_SHAPES, NEW_TEXTURES, SHAPES, TEXTURES
 
 Looks = Mapping[str, tuple[str, ...]]  # words by kind (size, texture, colour, shape, part); any of them
@@ -41,10 +41,6 @@ class ShapesTask(NamedTuple):
     def short(self) -> str:
         """Its only name, by which sweeps and reports call tasks of every benchmark."""
         return self.name
-
-    def label(self, thing: Thing) -> int | None:
-        """The first class whose looks fit, whatever is beside ``thing``; None for a distractor."""
-        return next((number for number, each in enumerate(self.classes) if thing.fits(each.looks)), None)
 
 
 def _named(name: str, prompt: str | Phrase | None = None, near: Looks | None = None, **looks: str) -> Named:
