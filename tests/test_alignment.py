@@ -1,20 +1,25 @@
 """Accuracy of words on things, and what is left without the fusion."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from glip_lightning import alignment
 from glip_lightning.alignment import Alignment, fusion_shut, named_right
 from glip_lightning.data.coco import read_coco
 from glip_lightning.data.findings import Findings
 from glip_lightning.data.index import Index
+from glip_lightning.ema import EMA
 from glip_lightning.models.fusion import Fusion
+from glip_lightning.module import GLIPModule
 from glip_lightning.pretrained import load
 from glip_lightning.prompts import Phrase
 from glip_lightning.query import encode_query
 from report_sweep import write_json
 from small_runs import go, make_shapes, rows
+from tiny import tiny_module, tiny_trainer
 
 RED, BLUE, STAR = 0, 1, 2
 
@@ -79,14 +84,36 @@ def test_shut_fusion_hides_the_image_from_the_text_and_comes_back() -> None:
     assert not torch.allclose(before, shut)
 
 
-def test_a_fit_logs_both(tmp_path: Path) -> None:
+def test_a_fit_logs_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares over all pictures, and AP while the gates are shut."""
+    gates: list[bool] = []
+
+    def right(index: Index, image: int, found: Any, labels: list[int]) -> list[bool]:
+        return [True, False, False] if labels == [0] else [True]
+
+    def evaluated(trainer: Any, module: GLIPModule, *_: Any) -> dict[str, float]:
+        gates.extend(bool(part.gate_vision.any()) for part in module.model.modules() if isinstance(part, Fusion))
+        return {"AP": 0.125}
+
+    monkeypatch.setattr(alignment, "named_right", right)
+    monkeypatch.setattr(alignment, "evaluate", evaluated)
     shapes = make_shapes(tmp_path)
     kinds = '{"red": ["red circle"], "others": ["blue square", "yellow triangle", "green star"]}'
     callback = ["--trainer.callbacks=Alignment", f"--trainer.callbacks.kinds={kinds}"]
     go("fit", shapes, tmp_path / "run", *callback, "--trainer.max_epochs=1")
-    logged = {name for row in rows(tmp_path / "run") for name, value in row.items() if value}
-    assert "val/AP_without_fusion" in logged
-    assert logged & {"val/accuracy_red", "val/accuracy_others"}
+    logged = {name: float(value) for row in rows(tmp_path / "run") for name, value in row.items() if value}
+    assert logged["val/AP_without_fusion"] == 0.125
+    assert logged["val/accuracy_red"] == pytest.approx(1 / 3)
+    assert logged["val/accuracy_others"] == 1
+    assert gates
+    assert not any(gates)
+
+
+def test_an_average_of_the_weights_comes_later(tmp_path: Path) -> None:
+    callback, average = Alignment({}), EMA()
+    callback.setup(tiny_trainer(tmp_path, callback, average), tiny_module(), "fit")
+    with pytest.raises(ValueError, match="put Alignment first"):
+        callback.setup(tiny_trainer(tmp_path, average, callback), tiny_module(), "fit")
 
 
 def test_a_kind_of_unknown_words_is_an_error(index: Index) -> None:

@@ -151,6 +151,18 @@ def test_sources_are_mixed_as_said(tmp_path: Path, world: Path) -> None:
     }
 
 
+def test_pictures_of_a_source_that_are_evaluated_are_told(tmp_path: Path, world: Path) -> None:
+    leaky = tmp_path / "world"
+    shutil.copytree(world, leaky)
+    valid, grounding = leaky / "detection" / "valid" / "00000.jpg", leaky / "grounding" / "00000.jpg"
+    shutil.copyfile(valid, grounding)
+    findings = ready(mixture(leaky), tmp_path).findings
+    (leak,) = [finding for finding in findings if finding.code == "leak"]
+    assert findings.counts("leak") == 1
+    assert "train/00000.jpg = valid/00000.jpg" in leak.message
+    assert not any(finding.code == "leak" for finding in ready(mixture(world), tmp_path).findings)
+
+
 def test_nouns_share_the_files_of_the_phrases(tmp_path: Path, world: Path) -> None:
     both = {"whole": Source("grounding/phrases.json"), "cut": Source("grounding/phrases.json", nouns=True)}
     train = ready(mixture(world, both), tmp_path).datasets["train"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_lightning.data.shapes.phrase_picture import picture_of
+from glip_lightning.data.shapes.phrase_picture import main, picture_of
 
 PHRASES = ["red heart", "striped cross", "star", "wavy cyan gear"]
 
@@ -38,6 +38,8 @@ def test_what_leaves_no_near_miss_is_drawn_alone() -> None:
 def test_what_cannot_be_drawn_is_named() -> None:
     with pytest.raises(ValueError, match="'red dog': 'dog' cannot be drawn; there are circle, square"):
         picture_of(["red dog"])
+    with pytest.raises(ValueError, match="'red blue star': has two words for the colour; put a full stop between"):
+        picture_of(["red blue star"])
     with pytest.raises(ValueError, match="'red star' found no room among 60 things"):
         picture_of(["blue ring"] * 59 + ["red star"], size=32)
 
@@ -52,3 +54,9 @@ def test_the_command_draws_a_caption(tmp_path: Path) -> None:
     assert done.stdout == f"{target}\n"
     with Image.open(target) as image:
         assert (image.format, image.size) == ("JPEG", (384, 384))
+
+
+def test_the_command_says_what_it_cannot_draw(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="phrases: 'dog': 'dog' cannot be drawn"):
+        main("dog", tmp_path / "picture.jpg")
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torchvision.ops import box_iou
 
@@ -41,6 +42,14 @@ class Alignment(Callback):
         """
         self.kinds, self.fusion = {kind: list(words) for kind, words in kinds.items()}, fusion
         self._right, self._all = Counter[str](), Counter[str]()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        before = trainer.callbacks[: trainer.callbacks.index(self)]  # type: ignore[attr-defined]
+        if any(isinstance(callback, WeightAveraging) for callback in before):
+            raise ValueError(
+                "trainer.callbacks: an average of the weights comes before Alignment, which would then compare AP "
+                "without fusion of the weights with AP of the average; put Alignment first"
+            )
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._right, self._all = Counter(), Counter()

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
             _report_missing(split, splits, findings)
         else:
             check_index(split, splits[split], findings)
-    _report_leaks(splits, findings)
+    report_leaks(splits.items(), findings)
     _report_strays(splits, findings)
     return align_classes(splits, findings)
 
@@ -159,14 +159,18 @@ def _renumbered(index: Index, names: Mapping[str, int]) -> Index:
     return replace(index, class_names=tuple(names), category_ids=tuple(names.values()), boxes=boxes)
 
 
-def _report_leaks(splits: Mapping[Split, Index], findings: Findings) -> None:
-    """Files with the same bytes in two splits; only files of equal length are read."""
+def report_leaks(parts: Iterable[tuple[Split, Index]], findings: Findings) -> None:
+    """Files with the same bytes in two splits, which may have several parts; only files of equal length are read."""
+    parts = list(parts)
+    files = (
+        (split, index.source.path(row))
+        for split, index in parts
+        if isinstance(index.source, ImageFiles)
+        for row in index.rows.tolist()
+    )
     by_length: dict[int, list[tuple[Split, Path]]] = defaultdict(list)
-    for split, index in splits.items():
-        if isinstance(index.source, ImageFiles):
-            for row in index.rows.tolist():
-                path = index.source.path(row)
-                by_length[path.stat().st_size if path.is_file() else -1].append((split, path))
+    for split, path in dict.fromkeys(files):  # a photo may stand in a file once for each of its captions
+        by_length[path.stat().st_size if path.is_file() else -1].append((split, path))
     leaks = []
     for length, group in by_length.items():
         if length < 1 or len({split for split, _ in group}) == 1:
@@ -177,7 +181,7 @@ def _report_leaks(splits: Mapping[Split, Index], findings: Findings) -> None:
         same = [members for members in by_content.values() if len({split for split, _ in members}) > 1]
         leaks += [" = ".join(f"{split}/{path.name}" for split, path in members) for members in same]
     if leaks:
-        where = next(iter(splits.values())).where
+        where = parts[0][1].where
         text = f"the same image is in two splits: {listing(leaks)}; take it out of one, or the AP is too good"
         findings.warn("leak", where, text, len(leaks))
 

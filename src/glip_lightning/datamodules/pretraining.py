@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data.checks import align_classes, check_index
+from ..data.checks import align_classes, check_index, report_leaks
 from ..data.coco import read_coco, read_json
 from ..data.dataset import DetectionDataset
 from ..data.findings import Findings
@@ -129,12 +129,13 @@ class Pretraining(DetectionData):
         found = self.read(self.findings)
         for split, index in found.items():
             check_index(split, index, self.findings)
-        parts = list(self._parts())
+        parts = [part for part in self._parts() if part is not None]
+        report_leaks([*(("train", part.index) for part in parts), *found.items()], self.findings)
         found = align_classes(found, self.findings)
         self.findings.log_to(log)
         self.findings.raise_errors()
         self.datasets = {split: DetectionDataset(index, self.test_transform) for split, index in found.items()}
-        self.datasets["train"] = Mixture([part for part in parts if part is not None], self.train_transform)
+        self.datasets["train"] = Mixture(parts, self.train_transform)
 
     def _parts(self) -> Iterator[Part | None]:
         """Of each source, None where its files have faults; two sources of the same files share them."""

@@ -30,8 +30,8 @@ VOCABULARY = Vocabulary(parts=(), held_out=True)
 def picture_of(phrases: Sequence[str], seed: int = 0, size: int = SIZE) -> Shown:
     """A thing for each phrase, such as "dotted red ring", then those that no phrase means, ``size`` pixels wide.
 
-    Words are those of ``KINDS``; a colour or shape that is left open is drawn by chance. Any other word, or more
-    things than there is room for, is a ValueError.
+    Words are those of ``KINDS``; a colour or shape that is left open is drawn by chance. Any other word, two of one
+    kind, or more things than there is room for, is a ValueError.
     """
     rng = np.random.default_rng(seed)
     looks = [_words(phrase) for phrase in phrases]
@@ -50,7 +50,10 @@ def _words(phrase: str) -> dict[str, str]:
     kind_of = {word: kind for kind, words in KINDS.items() for word in words}
     if unknown := [word for word in phrase.split() if word not in kind_of]:
         raise ValueError(f"{phrase!r}: {unknown[0]!r} cannot be drawn; there are {', '.join(kind_of)}")
-    return {kind_of[word]: word for word in phrase.split()}
+    kinds = [kind_of[word] for word in phrase.split()]
+    if twice := [kind for kind in KINDS if kinds.count(kind) > 1]:
+        raise ValueError(f"{phrase!r}: has two words for the {twice[0]}; put a full stop between two things")
+    return dict(zip(kinds, phrase.split(), strict=True))
 
 
 def _thing(words: dict[str, str], rng: np.random.Generator) -> Thing:
@@ -68,8 +71,15 @@ def _fits(thing: Thing, words: dict[str, str]) -> bool:
     return thing.fits({kind: (word,) for kind, word in words.items()})
 
 
-if __name__ == "__main__":
-    caption, target = sys.argv[1], Path(sys.argv[2])
+def main(caption: str, target: Path) -> None:
+    try:
+        picture = picture_of([phrase.name for phrase in read_phrases(caption)]).image
+    except ValueError as error:
+        raise SystemExit(f"phrases: {error}") from error
     with replacing(target) as fresh:
-        picture_of([phrase.name for phrase in read_phrases(caption)]).image.save(fresh, format="JPEG", quality=92)
+        picture.save(fresh, format="JPEG", quality=92)
     print(target)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
