@@ -8,13 +8,15 @@ import pytest
 import torch
 import yaml
 
+from glip_lightning.data.odinw import ANNOTATIONS
+from glip_lightning.data.shapes.pretraining import write_pretraining
 from glip_lightning.datamodules import Shapes
 from glip_lightning.messages import WrongUsage
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip import GLIP
 from glip_lightning.pretrained import save
 from glip_lightning.sweep.grid import read_grid
-from glip_lightning.sweep.trials import Planned, resolve, untrained
+from glip_lightning.sweep.trials import Planned, Work, resolve, untrained
 from glip_lightning.text import Tokenizer
 from small_sweeps import write_sweep
 
@@ -54,6 +56,23 @@ def test_other_pictures_make_other_trials(tmp_path: Path, monkeypatch: pytest.Mo
     (after,) = planned(tmp_path, {"shots": [1]}, *options)
     assert before.recipe == after.recipe
     assert before.trial.id != after.trial.id
+
+
+def test_a_mixture_is_swept_as_any_other_data(tmp_path: Path) -> None:
+    world = write_pretraining(tmp_path / "world", counts={"grounding": 1, "names/valid": 1}, size=64)
+    file = tmp_path / "mixed.yaml"
+    recipe = yaml.safe_load((RECIPES / "pretrain" / "glip-nano-c.yaml").read_text())
+    recipe["data"] = {
+        "class_path": "Pretraining",
+        "init_args": {
+            **{"root": str(world), "epoch_images": 4, "valid": f"names/valid/{ANNOTATIONS}"},
+            "sources": {"words": {"file": "grounding/words.json"}},
+        },
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    sweep = {"name": "mixed", "recipe": "recipe.yaml", "axes": {"trainer.max_epochs": [1, 2]}}
+    file.write_text(yaml.safe_dump(sweep))
+    assert [each.work for each in resolve(read_grid(file), [])] == [Work(4, 1), Work(4, 2)]
 
 
 def test_every_trial_has_the_four_axes(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,8 @@ class Source:
 
 
 class Pretraining(DetectionData):
-    """A mixture to train on; ``valid`` and ``test`` are detection sets whose classes are looked for."""
+    """A mixture to train on; ``valid`` and ``test`` are detection sets, in each of which the classes of both are asked
+    for."""
 
     label = "pretraining"
 
@@ -90,6 +91,8 @@ class Pretraining(DetectionData):
             raise ValueError(f"{text}: a mixture has no such choice; leave them out, shares and epoch_images say it")
         if not sources:
             raise ValueError("sources={}: there is nothing to mix; name one file at least")
+        # a sweep builds data from the mappings of its recipe
+        sources = {name: Source(**x) if isinstance(x, Mapping) else x for name, x in sources.items()}
         for name, source in sources.items():
             source.check(f"sources.{name}")
         self.root, self.sources, self.epoch_images = Path(root), sources, epoch_images

@@ -19,7 +19,7 @@ from ..batching import plan
 from ..data.checks import check_splits
 from ..data.findings import DataError, Findings
 from ..data.index import Index
-from ..datamodules import DetectionData
+from ..datamodules import DetectionData, Pretraining
 from ..messages import WrongUsage
 from ..models.glip import GLIP
 from ..pretrained import RUN_DETECTOR, config_on_disk, shipped
@@ -222,6 +222,8 @@ class _Reader:
             raise train
         if data.shots == 0:
             return 0
+        if isinstance(data, Pretraining):
+            return data.epoch_images  # each trial reads the sources
         if train is None:
             raise DataError(f"{data.label}: there is no train split to train on")
         chosen = json.dumps([which, data.shots, data.seed, data.negatives])
