@@ -113,8 +113,8 @@ textures at 128 pixels) and nothing of photos. Licence: MIT, as the package, whi
 glip fit --config recipes/pretrain/{name}.yaml --run runs/pretrain/{name}
 ```
 
-{steps:,} steps from {start}, {seconds:,.0f} seconds on one core of a {processor} beside others; seed {seed} of the
-training, {data} of the data; the best of the validations after every {every} (epoch {best}, from 0).
+{steps:,} steps from {start}, {seconds:,.0f} seconds on one core of a {processor} beside others;
+seed {seed} of the training, {data} of the data; the best of the validations after every {every} (epoch {best}, from 0).
 
 * Data, generated from seed 0: {sources}
 * Versions: {versions}
@@ -128,11 +128,11 @@ training, {data} of the data; the best of the validations after every {every} (e
 
 {reading}Numbers are those of the half-precision weights.
 """
-READING = """A single name is one word in a caption with all the words of its row; a combination is a colour or
-texture with a shape, in a caption with all of its row, those seen in two captions since one holds too few words: among
-109 classes it is harder to be right than among 21. Held-out combinations stand in no picture and no caption of any
-pre-training. The shapes of the last row stand in the captions alone that variant T has learned from, and
-here, as there, in pictures of all styles. """
+READING = """A single name is one word in a caption with all the words of its row; a combination is a colour or texture with
+a shape, in a caption with all of its row, those seen in two captions since one holds too few words: among 109 classes
+it is harder to be right than among 21. Held-out combinations stand in no picture and no caption of any pre-training.
+The shapes of the last row stand in the captions alone that variant T has learned from, and here, as there, in pictures
+of all styles. """
 WHAT = {
     "glip-nano-a": "Variant A: detection data, no fusion of image and text.",
     "glip-nano-b": "Variant B: detection data, with fusion.",

@@ -31,7 +31,7 @@ def test_a_card_says_what_its_run_says(tmp_path: Path) -> None:
     write_json(tmp_path / "result.json", result_of(recipe, 0.5, steps=1600, seconds=61.0, best_epoch=15))
     row = Measured("single names", 23, 0.5, 0.75, [0.7, 0.8]).row()
     text = card("glip-nano", tmp_path, row, "abacus")
-    assert "1,600 steps from glip-nano-c, 61 seconds on one core of a abacus beside others; seed 7 of the" in text
+    assert "1,600 steps from glip-nano-c, 61 seconds on one core of a abacus beside others;\nseed 7 of" in text
     assert "every 2 epochs (epoch 15, from 0)" in text
     assert "boxes.json, words.json" in text
     assert row in text
