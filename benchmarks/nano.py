@@ -128,7 +128,8 @@ seed {seed} of the training, {data} of the data; the best of the validations aft
 
 {reading}Numbers are those of the half-precision weights.
 """
-READING = """A single name is one word in a caption with all the words of its row; a combination is a colour or texture with
+READING = """\
+A single name is one word in a caption with all the words of its row; a combination is a colour or texture with
 a shape, in a caption with all of its row, those seen in two captions since one holds too few words: among 109 classes
 it is harder to be right than among 21. Held-out combinations stand in no picture and no caption of any pre-training.
 The shapes of the last row stand in the captions alone that variant T has learned from, and here, as there, in pictures
