@@ -105,7 +105,7 @@ def test_convert_there_and_back(tmp_path: Path) -> None:
 
 def readme_commands() -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    lines = [line.split(" #")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [line for line in lines if line.startswith(("glip ", "make "))]
 
 
