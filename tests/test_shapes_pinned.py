@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from glip_lightning.data.shapes import image_captions
+from glip_lightning.data.shapes.paint import Shown
 from glip_lightning.data.shapes.pretraining import captions, show
 from glip_lightning.data.shapes.task_pictures import example
 from glip_lightning.data.shapes.tasks import TASKS
@@ -36,34 +39,34 @@ TASKS_PINNED = {
 CAPTIONS_PINNED = "5e7c65983d9132ce"
 
 
+def digest(seen: Iterable[tuple[Image.Image, str]]) -> str:
+    """Of pictures and what is told of each."""
+    found = hashlib.sha256()
+    for image, told in seen:
+        found.update(np.asarray(image).tobytes())
+        found.update(told.encode())
+    return found.hexdigest()
+
+
 @pytest.mark.parametrize("name", PINNED)
 def test_pictures_boxes_and_captions_are_the_same_bits(name: str) -> None:
     """A change is a new ``VERSION`` of the pre-training data, and of this."""
-    digest = hashlib.sha256()
-    for index in range(6):
-        shown = show(name, 0, index)
-        digest.update(np.asarray(shown.image).tobytes())
-        told = [shown.boxes, captions(name, 0, index, shown.things), [thing._asdict() for thing in shown.things]]
-        digest.update(json.dumps(told, default=str).encode())
-    assert digest.hexdigest().startswith(PINNED[name])
+
+    def told(index: int, shown: Shown) -> str:
+        words = captions(name, 0, index, shown.things)
+        return json.dumps([shown.boxes, words, [thing._asdict() for thing in shown.things]], default=str)
+
+    shown = [show(name, 0, index) for index in range(6)]
+    assert digest((each.image, told(index, each)) for index, each in enumerate(shown)).startswith(PINNED[name])
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_tasks_are_the_same_bits(name: str) -> None:
     """A change is a new ``VERSION`` of the tasks' pictures, by which sweeps know that their trials are others."""
-    digest = hashlib.sha256()
-    for index in range(3):
-        shown = example(TASKS[name], "test", index)
-        digest.update(np.asarray(shown.image).tobytes())
-        digest.update(json.dumps([shown.boxes, shown.labels]).encode())
-    assert digest.hexdigest().startswith(TASKS_PINNED[name])
+    shown = [example(TASKS[name], "test", index) for index in range(3)]
+    assert digest((x.image, json.dumps([x.boxes, x.labels])) for x in shown).startswith(TASKS_PINNED[name])
 
 
 def test_captioned_pictures_are_the_same_bits() -> None:
     """A change is a new ``VERSION`` of these."""
-    digest = hashlib.sha256()
-    for index in range(6):
-        image, caption = image_captions.show(0, index)
-        digest.update(np.asarray(image).tobytes())
-        digest.update(caption.encode())
-    assert digest.hexdigest().startswith(CAPTIONS_PINNED)
+    assert digest(image_captions.show(0, index) for index in range(6)).startswith(CAPTIONS_PINNED)

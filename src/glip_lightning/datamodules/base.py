@@ -131,6 +131,12 @@ class DetectionData(LightningDataModule, ABC):
             log.warning("%s: fewer than %d images show %s", index.where, self.shots, ", ".join(rare))
         return index.select(chosen.images)
 
+    def count(self, train: Index | None) -> int:
+        """Images that are trained on, of the ``train`` split as it was read, before anything is set up."""
+        if train is None:
+            raise DataError(f"{self.label}: there is no train split to train on")
+        return len(self.choose(train))
+
     def images_per_epoch(self) -> int:
         """Training images that an epoch shows, whatever the copies."""
         return len(self.datasets["train"].index)

@@ -103,6 +103,9 @@ class Pretraining(DetectionData):
     def class_names(self) -> list[str]:
         return self.datasets["valid"].class_names
 
+    def count(self, train: Index | None) -> int:
+        return self.epoch_images  # of sources, which only a run reads
+
     def images_per_epoch(self) -> int:
         return self.epoch_images
 

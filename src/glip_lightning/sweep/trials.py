@@ -19,7 +19,7 @@ from ..batching import plan
 from ..data.checks import check_splits
 from ..data.findings import DataError, Findings
 from ..data.index import Index
-from ..datamodules import DetectionData, Pretraining
+from ..datamodules import DetectionData
 from ..messages import WrongUsage
 from ..models.glip import GLIP
 from ..pretrained import RUN_DETECTOR, config_on_disk, shipped
@@ -222,13 +222,9 @@ class _Reader:
             raise train
         if data.shots == 0:
             return 0
-        if isinstance(data, Pretraining):
-            return data.epoch_images  # each trial reads the sources
-        if train is None:
-            raise DataError(f"{data.label}: there is no train split to train on")
         chosen = json.dumps([which, data.shots, data.seed, data.negatives])
         if chosen not in self._chosen:
-            self._chosen[chosen] = len(data.choose(train))
+            self._chosen[chosen] = data.count(train)
         return self._chosen[chosen]
 
 
