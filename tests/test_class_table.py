@@ -378,3 +378,12 @@ def test_retention_probes_the_same_classes_only(
 def test_tables_are_built_where_the_configuration_says_so() -> None:
     assert isinstance(build().language, ClassTable)
     assert all(not isinstance(GLIP(variant(name)).language, ClassTable) for name in ("glip-nano", "glip-nano-a"))
+
+
+def test_rows_that_start_anew_are_the_same_whatever_the_device() -> None:
+    here, there = ClassTable(3, 4), ClassTable(3, 4)
+    here.start_anew(5)
+    with torch.device("meta"):  # as Lightning sets the accelerator's while a model is configured
+        there.start_anew(5)
+    assert torch.equal(here.rows, there.rows)
+    assert not torch.equal(here.rows, ClassTable(3, 4).rows)

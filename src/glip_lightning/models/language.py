@@ -69,7 +69,8 @@ class ClassTable(nn.Module):
     @torch.no_grad()
     def start_anew(self, seed: int) -> None:
         """Initial rows for another class list: a function of ``seed``, drawn from no global generator."""
-        self.rows.copy_(torch.randn(self.rows.shape, generator=torch.Generator().manual_seed(seed)))
+        generator = torch.Generator("cpu").manual_seed(seed)  # the same rows on all devices
+        self.rows.copy_(torch.randn(self.rows.shape, generator=generator, device="cpu"))
 
 
 class NoLanguage(nn.Module):
