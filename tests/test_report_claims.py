@@ -117,8 +117,15 @@ def test_the_shots_that_decide_are_those_of_the_paper(tmp_path: Path) -> None:
         "5 shots": (True, True),
         "10 shots": (False, True),
         "all shots": (False, False),
+        "1 shot, manual": (False, True),  # the paper's zero-shot numbers are those of plain names
+        "5 shots, manual": (False, True),
+        "10 shots, manual": (False, True),
+        "all shots, manual": (False, False),
     }
     assert claim.verdict == "appears"
+    manual = next(each for each in claim.comparisons if each.label == "5 shots, manual")
+    assert manual.stat is not None
+    assert (manual.stat.mean, manual.paper) == (pytest.approx(20), None)
 
 
 @pytest.mark.parametrize(

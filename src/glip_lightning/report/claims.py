@@ -60,20 +60,23 @@ def _one(value: float | None) -> str:
 
 
 def transfer(cast: Cast) -> Claim | None:
-    """Zero-shot against the supervised baseline with few images."""
+    """Zero-shot against the supervised baseline with few images; with manual prompts, too, which do not decide."""
     part: Part = "T" if cast.plans("T", 0) else "C"
     shots = [k for k in cast.cells.shots if k != 0 and cast.plans("D", k)]
     if not cast.plans(part, 0) or not shots:
         return None
     found = []
-    for k in shots:
-        terms = [Term(1, part, 0), Term(-1, "D", k)]
-        text = f"{cast.name(part)} with 0 shots minus {cast.name('D')} with {of_shots(k)}"
-        found.append(cast.compare(of_shots(k), text, terms, decides=(in_paper(terms) or 0) > 0))
+    for manual in (False, True) if cast.plans(part, 0, manual=True) else (False,):
+        for k in shots:
+            terms = [Term(1, part, 0, manual=manual), Term(-1, "D", k)]
+            said = " and manual prompts" if manual else ""
+            text = f"{cast.name(part)} with 0 shots{said} minus {cast.name('D')} with {of_shots(k)}"
+            label = of_shots(k) + (", manual" if manual else "")
+            found.append(cast.compare(label, text, terms, decides=not manual and (in_paper(terms) or 0) > 0))
     paper = (
         f"{paper_model(part)} without one training image reaches {_printed(part, [0])} AP on ODinW-13, the supervised "
         f"DyHead-T (Objects365), all of it trained, {_printed('D', FEW)} with 1, 3, 5, 10 images per class. The "
-        "shots at which zero-shot lies above the baseline in the paper decide."
+        "shots at which zero-shot lies above the baseline in the paper, with plain names, decide."
     )
     return Claim("transfer", "Zero-shot transfer against few-shot supervision", paper, found, _lines(cast, part, "D"))
 
