@@ -1,11 +1,13 @@
 """What is trained, how fast, and in which mode the rest is."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from glip_lightning.cli import main
 from glip_lightning.data.types import Split
@@ -238,6 +240,22 @@ def test_the_plateau_hears_of_every_validation_once(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path, max_epochs=5, check_val_every_n_epoch=2)
     trainer.fit(module, datamodule=tiny_data(tmp_path / "data"))  # validated after epochs 2 and 4
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("precision, fused", [("32-true", True), ("bf16-mixed", False), ("16-mixed", False)])
+def test_one_kernel_updates_all_weights_where_lightning_can_clip(
+    tmp_path: Path, precision: Literal["32-true", "bf16-mixed", "16-mixed"], fused: bool
+) -> None:
+    given: dict[str, Any] = {"precision": precision}
+    if precision == "16-mixed":  # a Trainer allows it on CUDA alone
+        given = {"plugins": MixedPrecision(precision, "cpu", GradScaler("cpu", init_scale=1.0))}
+    trainer = tiny_trainer(tmp_path, max_steps=1, limit_val_batches=0, gradient_clip_val=1.0, **given)
+    module = tiny_module(FullTuning(lr=1e-3, text_lr=1e-4))
+    before = {name: x.clone() for name, x in module.state_dict().items()}
+    trainer.fit(module, datamodule=tiny_data(tmp_path / "data"))
+    assert trainer.optimizers[0].defaults["fused"] is fused
+    assert trainer.precision == precision
+    assert not same(module.state_dict(), before)
 
 
 def test_bf16_trains_and_keeps_its_weights_in_fp32(tmp_path: Path) -> None:

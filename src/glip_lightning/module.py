@@ -142,7 +142,8 @@ class GLIPModule(LightningModule):
     def configure_optimizers(self) -> Any:
         assert self._groups is not None
         groups = [{**group, "lr": group["lr"] * self.lr_factor} for group in self._groups]
-        optimizer = torch.optim.AdamW(groups)
+        # one kernel for all tensors; not in mixed precision, where Lightning refuses to clip for it, scaled or not
+        optimizer = torch.optim.AdamW(groups, fused="mixed" not in self.trainer.precision)
         steps = self.trainer.estimated_stepping_batches
         scheduler = self.schedule.build(optimizer, None if math.isinf(steps) else int(steps))
         # the plateau is told of every validation below; Lightning would tell it of every epoch
