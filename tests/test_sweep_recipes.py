@@ -88,10 +88,9 @@ def test_the_demo_needs_no_data(tmp_path: Path) -> None:
     found = resolve(grid, [f"--data.root={tmp_path}"])
     assert {each.trial.axes["task"] for each in found} == {"Kites", "Badges"}
     assert [len(each.trial.points) for each in found if each.trial.axes["shots"] == 0] == [2, 2]
-    steps = [each.work.steps for each in found if each.trial.axes["shots"] != 0]
-    shots = [each.trial.axes["shots"] for each in found if each.trial.axes["shots"] != 0]
-    assert steps == [240 if k == "all" else 120 for k in shots]
-    assert len(steps) == 20
+    trained = [each for each in found if each.trial.axes["shots"] != 0]
+    assert [each.work.steps for each in trained] == [240 if t.trial.axes["shots"] == "all" else 120 for t in trained]
+    assert len(trained) == 20
     assert all(label == tuning["class_path"] for label, tuning in grid.tunings.items())
 
 
