@@ -8,7 +8,6 @@
 
 import argparse
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,7 +112,7 @@ textures at 128 pixels) and nothing of photos. Licence: MIT, as the package, whi
 glip fit --config recipes/pretrain/{name}.yaml --run runs/pretrain/{name}
 ```
 
-{steps:,} steps from {start}, {seconds:,.0f} seconds on one core of a {processor} beside others;
+{steps:,} steps from {start}, {seconds:,.0f} seconds on {device};
 seed {seed} of the training, {data} of the data; the best of the validations after every {every} (epoch {best}, from 0).
 
 * Data, generated from seed 0: {sources}
@@ -143,7 +142,7 @@ WHAT = {
 }
 
 
-def card(name: str, run: Path, table: str, processor: str) -> str:
+def card(name: str, run: Path, table: str, device: str | None) -> str:
     """A model card from what the run says of itself and what was measured."""
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     recipe = result["recipe"]
@@ -155,7 +154,7 @@ def card(name: str, run: Path, table: str, processor: str) -> str:
         what=WHAT[name],
         steps=result["steps"],
         seconds=result["seconds"],
-        processor=processor,
+        device=device or result["device"],
         seed=result["seed"]["training"],
         data=result["seed"]["data"],
         start="random weights" if recipe["model"]["weights"] == "random" else recipe["model"]["detector"],
@@ -172,7 +171,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("detector")
     parser.add_argument("--run", type=Path, help="where the detector comes from: writes the card of a shipped name")
-    parser.add_argument("--processor", default=platform.processor() or "CPU", help="for the card")
+    parser.add_argument("--device", help="for the card, what the run was on: one core of a virtual Xeon")
     arguments = parser.parse_args()
     write_pretraining(ROOT)
     write_pretraining(CLOSED_ROOT, CLOSED_SEED, {"detection/valid": COUNT})
@@ -180,5 +179,5 @@ if __name__ == "__main__":
     table = "\n".join([HEAD, *(found.row() for found in measure(load(arguments.detector)))])
     print(table)
     if arguments.run:
-        text = card(arguments.detector, arguments.run, table, arguments.processor)
+        text = card(arguments.detector, arguments.run, table, arguments.device)
         write_text(SHIPPED / arguments.detector / "README.md", text)

@@ -1,6 +1,7 @@
 """Accuracy of words on things, and what is left without the fusion."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -107,6 +108,22 @@ def test_a_fit_logs_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert logged["val/accuracy_others"] == 1
     assert gates
     assert not any(gates)
+
+
+def test_what_a_second_process_repeats_counts_once(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one picture the process with rank 0 tells, rank 1 has it only so that both have equally many."""
+    assert len(index) == 1
+    valid = SimpleNamespace(index=index)
+    monkeypatch.setattr(GLIPModule, "data", SimpleNamespace(datasets={"valid": valid}))
+    counted = []
+    for rank in (0, 1):
+        trainer, module = SimpleNamespace(world_size=2, global_rank=rank), tiny_module()
+        callback = Alignment({"colour": ["red", "blue"]})
+        batch, outputs = {"image_ids": [int(index.ids[0])]}, {"detections": [found((0, 0.9, 0.0))]}
+        callback.on_validation_batch_end(trainer, module, outputs, batch, 0)  # type: ignore[arg-type]
+        counted.append(callback._all["colour"])
+    assert counted[0] > 0
+    assert counted[1] == 0
 
 
 def test_an_average_of_the_weights_comes_later(tmp_path: Path) -> None:

@@ -30,9 +30,10 @@ def test_a_card_says_what_its_run_says(tmp_path: Path) -> None:
     recipe["data"]["init_args"]["sources"] = {"b": {"file": "words.json"}, "a": {"file": "boxes.json"}}
     write_json(tmp_path / "result.json", result_of(recipe, 0.5, steps=1600, seconds=61.0, best_epoch=15))
     row = Measured("single names", 23, 0.5, 0.75, [0.7, 0.8]).row()
-    text = card("glip-nano", tmp_path, row, "abacus")
-    assert "1,600 steps from glip-nano-c, 61 seconds on one core of a abacus beside others;\nseed 7 of" in text
+    text = card("glip-nano", tmp_path, row, "one core of an abacus")
+    assert "1,600 steps from glip-nano-c, 61 seconds on one core of an abacus;\nseed 7 of" in text
     assert "every 2 epochs (epoch 15, from 0)" in text
     assert "boxes.json, words.json" in text
     assert row in text
     assert "{" not in text
+    assert "61 seconds on cuda:0;" in card("glip-nano", tmp_path, row, None)

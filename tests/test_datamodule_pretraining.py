@@ -17,12 +17,12 @@ from glip_lightning.data.findings import DataError
 from glip_lightning.data.mixture import Mixture, MixtureSampler, Nouns, Sentences
 from glip_lightning.data.odinw import ANNOTATIONS
 from glip_lightning.data.shapes.pretraining import write_pretraining
-from glip_lightning.datamodules import Pretraining, ShapesPretraining, Source
+from glip_lightning.datamodules import Pretraining, ShapesDetection, ShapesPretraining, Source
 from glip_lightning.module import GLIPModule
 from glip_lightning.resume import LAST, Resumable
 from glip_lightning.selection import BestCheckpoint
 from glip_lightning.tuning import FullTuning
-from small_runs import result
+from small_runs import result, rows
 from test_resume import FORKS, Signals, assert_equal, last
 from tiny import tiny_module, tiny_trainer
 
@@ -93,6 +93,40 @@ def test_an_epoch_without_a_source_is_refused_before_the_start(tmp_path: Path, w
     data = mixture(world, {"boxes": Source(DETECTION, last_epoch=1)})
     with pytest.raises(ValueError, match=r"none takes part in epoch 2; let one of them go on \(last_epoch: null\)"):
         ready(data, tmp_path, max_epochs=3)
+
+
+def test_a_run_that_counts_steps_ends_before_such_an_epoch_or_is_refused(tmp_path: Path, world: Path) -> None:
+    mixed = {"boxes": Source(DETECTION, last_epoch=1)}
+    ready(mixture(world, mixed), tmp_path, max_epochs=-1, max_steps=6)  # two epochs of 6 images in batches of 2
+    for steps in (7, -1):
+        with pytest.raises(ValueError, match="none takes part in epoch 2"):
+            ready(mixture(world, mixed), tmp_path, max_epochs=-1, max_steps=steps)
+
+
+def test_a_detector_with_a_table_of_classes_is_refused(tmp_path: Path, world: Path) -> None:
+    """It would take every box for the first class."""
+    data, trainer = mixture(world), tiny_trainer(tmp_path)
+    trainer.strategy._lightning_module = GLIPModule("dyhead-nano", "random", FullTuning())
+    data.trainer = trainer
+    with pytest.raises(ValueError, match=r"has a table of classes and reads no captions.*ShapesDetection"):
+        data.setup("fit")
+
+
+def test_pictures_with_captions_are_not_mirrored(world: Path) -> None:
+    """Left of would be right of."""
+    usual = Pretraining(str(world), sources(), epoch_images=6, valid=VALID)
+    assert usual.train_transform.flip == 0
+
+
+def test_boxes_that_no_token_names_are_told(tmp_path: Path, world: Path) -> None:
+    beyond = tmp_path / "world"
+    shutil.copytree(world, beyond)
+    file = beyond / "grounding" / "words.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["tokens_positive"] = [[5000, 5004]]  # official files have such
+    file.write_text(json.dumps(content))
+    findings = ready(mixture(beyond), tmp_path).findings
+    assert [(x.level, x.count) for x in findings if x.code == "unnamed-box"] == [("warning", 1)]
 
 
 def test_every_fault_of_every_file_is_named_once(tmp_path: Path, world: Path) -> None:
@@ -188,7 +222,7 @@ def test_pictures_may_lie_elsewhere(tmp_path: Path, world: Path) -> None:
 def test_the_recipe_through_the_command_line(
     tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The real one, on the few pictures that are there."""
+    """That of variant C, on the few pictures that are there."""
     monkeypatch.setattr(ShapesPretraining, "prepare_data", lambda self: None)
     options = [f"--data.root={world}", "--data.epoch_images=6", "--data.batch_size=2", "--data.min_sizes=[64]"]
     options += ["--data.max_size=64", "--data.test_size=64", "--trainer.max_epochs=2", "--trainer.accelerator=cpu"]
@@ -204,6 +238,28 @@ def test_the_recipe_through_the_command_line(
     shares = {name: (source["share"], source["size"]) for name, source in found["sources"].items()}
     assert shares == {"detection": (0.25, 5), "words": (0.75, 9), "words_later": (0.15, 9), "phrases": (0.6, 9)}
     assert len((tmp_path / "run" / "result.json").read_text()) < 20_000
+    logged = {name: float(value) for row in rows(tmp_path / "run") for name, value in row.items() if value}
+    assert 0 <= logged["val/AP_without_fusion"] <= 1
+    assert all(0 <= logged[f"val/accuracy_{kind}"] <= 1 for kind in ("shape", "colour", "texture"))
+
+
+@pytest.mark.parametrize("name", ["glip-nano-a", "glip-nano-b", "glip-nano", "dyhead-nano"])
+def test_the_other_recipes_through_the_command_line(
+    tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The student's pictures with captions, which it expects beside the others, are those with phrases here."""
+    root = tmp_path / "pretraining"
+    shutil.copytree(world, root)
+    shutil.copytree(world / "grounding", tmp_path / "captions")
+    shutil.copy(world / "grounding" / "phrases.json", tmp_path / "labelled.json")
+    for kind in (ShapesPretraining, ShapesDetection):
+        monkeypatch.setattr(kind, "prepare_data", lambda self: None)
+    options = [f"--data.root={root}", "--data.batch_size=2", "--trainer.accelerator=cpu", "--trainer.fast_dev_run=true"]
+    options += ["--data.min_sizes=[64]", "--data.max_size=64", "--data.test_size=64"]
+    recipe = str(RECIPE.with_name(f"{name}.yaml"))
+    assert main(["fit", "--config", recipe, "--run", str(tmp_path / "run"), *options]) == 0
+    started = {"glip-nano": "glip-nano-c"}.get(name, name)
+    assert result(tmp_path / "run")["detector"] == started
 
 
 def train(folder: Path, world: Path, kill: tuple[str, int] | None = None) -> None:

@@ -17,12 +17,21 @@ from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.findings import Findings
 from glip_lightning.data.grounding import GroundingDataset, Spans
 from glip_lightning.data.images import Names
-from glip_lightning.data.mixture import ABSENT, Detections, Mixture, MixtureSampler, Nouns, Sentences, portions
+from glip_lightning.data.mixture import (
+    ABSENT,
+    Detections,
+    Mixture,
+    MixtureSampler,
+    Nouns,
+    Sentences,
+    _unsaid,
+    portions,
+)
 from glip_lightning.data.odinw import ANNOTATIONS
 from glip_lightning.data.sampler import Key
 from glip_lightning.data.shapes.pretraining import write_pretraining
 from glip_lightning.data.transforms import Transform
-from glip_lightning.noun_phrases import noun
+from glip_lightning.noun_phrases import WORD, noun
 from glip_lightning.prompts import Phrase
 from glip_lightning.text import Tokenizer
 
@@ -131,6 +140,22 @@ def test_capitals_make_no_other_noun(sentences: list[GroundingDataset]) -> None:
         assert {*asked} <= said | ({"cat"} if image % 3 != 2 else {"dog"})
 
 
+WRITTEN = st.text("adogs -'", max_size=5)
+
+
+@given(st.lists(WRITTEN), st.lists(WRITTEN.filter(bool)))
+def test_what_a_caption_does_not_say(said: list[str], words: list[str]) -> None:
+    """As the sentence of the function has it, word for word."""
+    caption = " ".join(said)
+    heard = [word.lower() for word in WORD.findall(caption)]
+
+    def is_said(word: str) -> bool:
+        longer = [other for other in heard if len(other) > 2]
+        return word in heard or any(word.startswith(other) or other.startswith(word) for other in longer)
+
+    assert _unsaid(words, caption) == [word for word in words if not is_said(word)]
+
+
 def test_captions_without_a_noun_stay_whole(sentences: list[GroundingDataset]) -> None:
     sample = of_captions(sentences[0], ["red. blue"], [((0, 3),)])[(0, 0)]
     assert sample["caption"] == "red. blue"
@@ -175,6 +200,19 @@ def test_boxes_whose_class_does_not_fit_into_the_caption_are_left_out(
         assert named <= {phrase.name for phrase in long}
 
 
+def test_an_image_that_comes_again_has_another_view_and_caption(
+    detection: DetectionDataset, tokenizer: Tokenizer
+) -> None:
+    phrases = [Phrase(name) for name in detection.class_names]
+    mixture = Mixture([Detections(detection.index, phrases, tokenizer, SEED)], Transform((64,), 64, 0.5, SEED))
+    sampler = MixtureSampler([len(mixture)], lambda _: [8 * len(mixture)], SEED)
+    samples = [mixture[key] for key in sampler if key[1] % len(mixture) == 0]
+    assert len(samples) == 8
+    assert len({sample["image_id"] for sample in samples}) == 1
+    assert len({sample["caption"] for sample in samples}) > 1
+    assert len({sample["image"].numpy().tobytes() for sample in samples}) == 2  # mirrored or not
+
+
 def test_the_parts_stand_in_one_index(mixture: Mixture, detection: DetectionDataset) -> None:
     assert mixture.image_ids == list(range(1, len(mixture) + 1))
     index = mixture.index
@@ -209,8 +247,8 @@ sizes_and_counts = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 40)), m
 
 def part_of(sizes: Sequence[int], keys: Sequence[Key]) -> list[list[int]]:
     """Image numbers of each part, in the order of the keys."""
-    starts = np.cumsum([0, *sizes])
-    return [[i - start for _, i in keys if start <= i < start + n] for start, n in zip(starts, sizes, strict=False)]
+    starts, images = np.cumsum([0, *sizes]), [i % sum(sizes) for _, i in keys]
+    return [[i - start for i in images if start <= i < start + n] for start, n in zip(starts, sizes, strict=False)]
 
 
 @given(sizes_and_counts, st.integers(0, 2**40), st.integers(0, 1000))
@@ -223,6 +261,7 @@ def test_an_epoch_has_the_counts_and_all_of_a_part_before_one_again(
     keys = list(sampler)
     assert len(keys) == len(sampler) == sum(counts)
     assert {e for e, _ in keys} == {epoch}
+    assert len({*keys}) == len(keys)  # an image that comes again is another item, with a view of its own
     for size, count, images in zip(sizes, counts, part_of(sizes, keys), strict=True):
         assert len(images) == count
         assert set(images) <= set(range(size))

@@ -26,6 +26,8 @@ def phrases(caption: str) -> list[str]:
         ("It's a very tightly packed family", ["packed family"]),
         ("a dog and a dog", ["dog", "dog"]),
         ("red circle. blue square", ["red circle", "blue square"]),
+        ("a man without a red hat on a bench", ["man", "bench"]),
+        ("no dogs and a cat with no collar", ["cat"]),
         ("two of them", []),
         ("42", []),
         ("...", []),

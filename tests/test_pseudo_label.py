@@ -412,9 +412,28 @@ def test_captions_in_csv_may_hold_lines_and_commas(tmp_path: Path) -> None:
     assert read_captions(tmp_path / "x.csv") == [Captioned("a.jpg", (Sentence('a, "b"\nc'),))]
 
 
+@pytest.mark.parametrize("break_", ["\x85", "\u2028", "\f", "\v"])
+def test_a_line_of_csv_ends_where_the_line_of_a_file_does(tmp_path: Path, break_: str) -> None:
+    """Other breaks would cut captions and make up photos."""
+    (tmp_path / "x.csv").write_text(f"file_name,caption\na.jpg,a dog{break_}b.jpg\n", encoding="utf-8")
+    assert read_captions(tmp_path / "x.csv") == [Captioned("a.jpg", (Sentence(f"a dog{break_}b.jpg"),))]
+
+
+def test_ids_in_quotes_are_those_without(tmp_path: Path) -> None:
+    content = {"images": [{"id": "7", "file_name": "a.jpg"}], "annotations": [{"image_id": 7, "caption": "x"}]}
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    assert read_captions(tmp_path / "x.json") == [Captioned("a.jpg", (Sentence("x"),))]
+
+
 @pytest.mark.parametrize(
     "name, text, told",
     [
+        ("x.json", '{"images": [], "annotations": 5}', 'x.json: not readable captions \\("annotations" is 5, no list'),
+        (
+            "x.json",
+            '{"images": [{"id": 1}, {"id": "1"}, {"id": 2}], "annotations": [{"image_id": 1, "caption": "x"}]}',
+            "image ids that occur twice: 1; give every image",
+        ),
         ("x.txt", "", "captions are read from"),
         ("x.json", "{", "not readable"),
         ("x.json", "{}", 'no list "images"'),

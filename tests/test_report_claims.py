@@ -221,6 +221,21 @@ def test_only_what_the_runs_are_about_is_claimed(tmp_path: Path) -> None:
     assert 'id="claims"' not in (tmp_path / "random" / "report.html").read_text(encoding="utf-8")
 
 
+def test_runs_of_different_tasks_are_not_compared(tmp_path: Path) -> None:
+    """Their report is made all the same."""
+    for part, task, shots in (("T", "Kites", 0), ("D", "Reef", 1), ("C", "Reef", 0)):
+        put(tmp_path / "apart", 0.5, part, task, shots, 3, "FullTuning", "names")
+    assert claims(tmp_path / "apart") == {}
+    for part in "TC":
+        put(tmp_path / "partly", 0.5, part, "Kites", 0, 3, "FullTuning", "names")
+        put(tmp_path / "partly", 0.5, part, "Reef", 5, 3, "FullTuning", "names")
+    (student,) = claims(tmp_path / "partly").values()
+    assert (student.name, [each.tasks for each in student.comparisons]) == ("student", [("Kites",), ("Reef",)])
+    for name, said in (("apart", ""), ("partly", "Tasks: none that all comparisons share.")):
+        report(tmp_path / name)
+        assert said in (tmp_path / name / "report.html").read_text(encoding="utf-8")
+
+
 def test_official_detectors_are_compared_on_their_prompts(tmp_path: Path) -> None:
     for prompts, ap in (("odinw_13", 0.3), ("odinw_35", 0.4)):
         recipe = recipe_of("Aquarium", 0, 3, "FullTuning")

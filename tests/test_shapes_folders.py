@@ -50,6 +50,28 @@ def test_other_settings_leave_what_is_there(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"a.txt", MANIFEST}
 
 
+def test_another_kind_or_seed_is_left_alone_whatever_its_version(tmp_path: Path) -> None:
+    """28,000 pictures must not be replaced because a command was given the wrong folder."""
+    mine = {"kind": "pictures", "version": 1, "seed": 0}
+    folder = written_once(tmp_path / "world", mine, write)
+    for other in ({"kind": "captions"}, {"seed": 5}, {"kind": "captions", "version": 1}):
+        with pytest.raises(
+            FileExistsError, match=r"world: holds pictures of other settings \(.* choose another folder"
+        ):
+            written_once(folder, mine | {"version": 2} | other, no_write)
+    with pytest.raises(FileExistsError, match=r"other settings \(kind pictures, not None\)"):
+        written_once(folder, {"version": 1, "seed": 0}, no_write)
+    assert (folder / "a.txt").exists()
+
+
+def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+    folder = written_once(tmp_path / "world", {"version": 1}, write)
+    (folder / MANIFEST).write_text('{"version"')
+    with pytest.raises(FileExistsError, match=rf"world.{MANIFEST}: not readable \(.*; choose another folder or remove"):
+        written_once(folder, {"version": 1}, no_write)
+    assert (folder / "a.txt").exists()
+
+
 def test_rights_are_those_of_other_folders(tmp_path: Path) -> None:
     (tmp_path / "usual").mkdir()
     folder = written_once(tmp_path / "world", {}, write)

@@ -1,5 +1,6 @@
 """Pictures with captions and no boxes: what the student learns from through its teacher."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,15 +13,18 @@ from glip_lightning.data.findings import Findings
 from glip_lightning.data.odinw import ANNOTATIONS
 from glip_lightning.data.shapes import image_captions
 from glip_lightning.data.shapes.captions import ATTRIBUTES
+from glip_lightning.data.shapes.folders import MANIFEST
 from glip_lightning.data.shapes.image_captions import (
     COUNT,
     FILE,
     STREAM,
+    VERSION,
     VOCABULARY,
     show,
     write_caption_shapes,
     write_image_captions,
 )
+from glip_lightning.data.shapes.pretraining import SIZE
 from glip_lightning.data.shapes.scene import scene
 from glip_lightning.data.shapes.styles import STYLES
 from glip_lightning.data.shapes.words import (
@@ -34,6 +38,7 @@ from glip_lightning.data.shapes.words import (
 )
 from glip_lightning.noun_phrases import noun_phrases
 
+WRITTEN = Path(__file__).parent.parent / "runs" / ".shapes" / "captions"
 FILLING = {"a", "with", "and", "left", "right", "of", "above", "below", "thing", "two", "three", "four", "five", "six"}
 
 
@@ -57,13 +62,35 @@ def captions() -> list[str]:
     return [show(0, index)[1] for index in range(150)]
 
 
+def assert_known(caption: str) -> None:
+    words = {singular(word) for word in re.findall(r"\w+", caption)}
+    assert words <= {*ATTRIBUTES, *CAPTION_SHAPES} | FILLING, caption
+    for phrase in re.split(r", | and | left of | right of | above | below ", caption):
+        said = [singular(word) for word in phrase.split()]
+        assert not {(a, s) for a in said for s in said} & HELD_OUT, caption
+
+
+@pytest.mark.slow
+def test_no_caption_of_the_whole_data_has_what_is_held_out() -> None:
+    """All painted as they are written, so that every caption is the one of the file."""
+    for index in range(COUNT):
+        assert_known(show(0, index)[1])
+
+
+def test_the_written_file_has_nothing_held_out() -> None:
+    """The one that a teacher labels, where ``runs`` has it."""
+    settings = {"kind": "captions", "version": VERSION, "seed": 0, "count": COUNT, "size": SIZE}
+    if not (WRITTEN / MANIFEST).is_file() or json.loads((WRITTEN / MANIFEST).read_text()) != settings:
+        pytest.skip("the pictures with captions have not been written")
+    images = json.loads((WRITTEN / FILE).read_text())["images"]
+    assert len(images) > 0.99 * COUNT
+    for image in images:
+        assert_known(image["caption"])
+
+
 def test_captions_say_known_words_and_no_held_out_pair(captions: list[str]) -> None:
     for caption in captions:
-        words = {singular(word) for word in re.findall(r"\w+", caption)}
-        assert words <= {*ATTRIBUTES, *CAPTION_SHAPES} | FILLING, caption
-        for phrase in re.split(r", | and | left of | right of | above | below ", caption):
-            said = [singular(word) for word in phrase.split()]
-            assert not {(a, s) for a in said for s in said} & HELD_OUT, caption
+        assert_known(caption)
     assert {"flower", "arrow"} <= {singular(word) for caption in captions for word in re.findall(r"\w+", caption)}
 
 

@@ -56,6 +56,17 @@ def test_the_command_draws_a_caption(tmp_path: Path) -> None:
         assert (image.format, image.size) == ("JPEG", (384, 384))
 
 
+@pytest.mark.parametrize("module", ["phrase_picture", "image_captions"])
+def test_the_commands_say_how_they_are_called(tmp_path: Path, module: str) -> None:
+    """A word that is no folder draws nothing."""
+    command = [sys.executable, "-m", f"glip_lightning.data.shapes.{module}"]
+    for options, code in ((["--help"], 0), ([], 2), (["--hlp", "a", "b"], 2)):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+        assert done.returncode == code
+        assert "usage: " in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_says_what_it_cannot_draw(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="phrases: 'dog': 'dog' cannot be drawn"):
         main("dog", tmp_path / "picture.jpg")

@@ -65,6 +65,8 @@ class Alignment(Callback):
     ) -> None:
         assert isinstance(pl_module, GLIPModule)
         index = pl_module.data.datasets["valid"].index
+        if batch_idx * trainer.world_size + trainer.global_rank >= len(index):
+            return  # one that came already: processes get equal numbers of images, which are loaded one by one
         for image_id, found in zip(batch["image_ids"], outputs["detections"], strict=True):
             for kind, labels in self._labels(index).items():
                 right = named_right(index, index.find(image_id), found, labels)

@@ -4,6 +4,7 @@ The official code looks for ``NP: {<DT>?<JJ.*>*<NN.*>+}`` in the part-of-speech 
 downloaded. Here a caption is cut at punctuation and at words that are no part of a noun phrase (prepositions, forms
 of *be*, conjunctions, pronouns, the verbs of captions, adverbs in *-ly*); what is left between two cuts is a phrase,
 without articles, numbers and possessives in front (they name nothing) and place words (*left*, *top*) at the end.
+What follows *no* or *without* is not there and no phrase.
 
 Limits, since no word is tagged: a verb that is in no list stays in its phrase (``"a man juggles balls"`` is one); a
 noun that is also a listed verb (*look*, *run*) cuts; *-ing* words are taken for verbs before an article, a preposition
@@ -50,6 +51,7 @@ VERBS = _words(
     "wait waits waiting work works working enjoy enjoys enjoying reach reaches reaching feed feeds feeding"
 )
 ADVERBS = _words("very also just still together away too again almost only even close outdoors indoors outside")
+DENIALS = _words("no without")
 BREAKS = PREPOSITIONS | CONJUNCTIONS | PRONOUNS | VERBS | ADVERBS
 
 FRONT = _words(
@@ -88,17 +90,20 @@ def noun_phrases(caption: str) -> list[Span]:
     """
     words = list(WORD.finditer(caption))
     chunks: list[list[re.Match[str]]] = [[]]
+    denied: set[int] = set()  # chunks that are not there
     for place, word in enumerate(words):
         if place and caption[words[place - 1].end() : word.start()].strip():  # punctuation
             chunks.append([])
         following = words[place + 1] if place + 1 < len(words) else None
         if _breaks(word[0].lower(), following):
             chunks.append([])
+            if word[0].lower() in DENIALS:
+                denied.add(len(chunks) - 1)
         else:
             if word[0].lower() in FRONT and chunks[-1]:  # an article begins a new phrase
                 chunks.append([])
             chunks[-1].append(word)
-    named = (_trimmed(chunk) for chunk in chunks)
+    named = (_trimmed(chunk) for number, chunk in enumerate(chunks) if number not in denied)
     return [(chunk[0].start(), chunk[-1].end()) for chunk in named if chunk]
 
 

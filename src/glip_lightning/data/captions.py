@@ -6,8 +6,10 @@ caption, JSON may have ``phrases``, the characters ``[[start, end], ...]`` of wh
 """
 
 import csv
+import io
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,14 +63,25 @@ def _json(text: str) -> Iterable[Any]:
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise ValueError('no list "images" at its top level')
     images = [image for image in content["images"] if isinstance(image, dict)]
-    sentences = [a for a in content.get("annotations") or () if isinstance(a, dict) and "caption" in a]
+    annotations = content.get("annotations") or []
+    if not isinstance(annotations, list):
+        raise ValueError(f'"annotations" is {short(annotations)}, no list')
+    sentences = [a for a in annotations if isinstance(a, dict) and "caption" in a]
     if not sentences:
         return content["images"]
-    names = {repr(image.get("id")): image.get("file_name") for image in images}
-    owners = [repr(sentence.get("image_id")) for sentence in sentences]
+    names = {_id(image.get("id")): image.get("file_name") for image in images}
+    if len(names) < len(images):
+        twice = [number for number, times in Counter(_id(image.get("id")) for image in images).items() if times > 1]
+        raise ValueError(f"image ids that occur twice: {listing(twice)}; give every image an id of its own")
+    owners = [_id(sentence.get("image_id")) for sentence in sentences]
     if silent := len(names.keys() - set(owners)):
         log.warning("%d of %d images have no caption; they are left out", silent, len(names))
     return [{**sentence, "file_name": names.get(owner)} for sentence, owner in zip(sentences, owners, strict=True)]
+
+
+def _id(value: object) -> str:
+    """Ids in quotes mean those without."""
+    return value if isinstance(value, str) else repr(value)
 
 
 def _lines(text: str) -> Iterable[Any]:
@@ -76,7 +89,7 @@ def _lines(text: str) -> Iterable[Any]:
 
 
 def _csv(text: str) -> Iterable[Any]:
-    rows = csv.DictReader(text.splitlines(keepends=True))
+    rows = csv.DictReader(io.StringIO(text, newline=""))  # splitlines would also cut where no line of a file ends
     if missing := {"file_name", "caption"} - set(rows.fieldnames or ()):
         raise ValueError(f"no column {' and '.join(sorted(missing))} in its first line")
     return [{"file_name": row["file_name"], "caption": row["caption"]} for row in rows]

@@ -28,7 +28,7 @@ ABSENT = 3
 """Nouns of other captions among those of an image."""
 
 
-class Captioned(NamedTuple):
+class Asked(NamedTuple):
     """What a sample reads: its caption, the boxes that stay, and of each of these the characters that name it."""
 
     caption: str
@@ -41,7 +41,7 @@ class Part(Protocol):
 
     index: Index
 
-    def caption(self, sample: KeyedSample, image: int) -> Captioned:
+    def caption(self, sample: KeyedSample, image: int) -> Asked:
         """Of image ``image`` of this part."""
         ...
 
@@ -52,13 +52,13 @@ class Detections:
     def __init__(self, index: Index, phrases: Sequence[Phrase], tokenizer: HasOffsets, seed: int) -> None:
         self.index, self.phrases, self.tokenizer, self.seed = index, tuple(phrases), tokenizer, seed
 
-    def caption(self, sample: KeyedSample, image: int) -> Captioned:
+    def caption(self, sample: KeyedSample, image: int) -> Asked:
         chosen = sampled_classes(self.phrases, sample, self.tokenizer, self.seed)
         caption, spans = caption_of([self.phrases[k] for k in chosen])
         span_of = dict(zip(chosen, spans, strict=True))
         labels = sample["labels"].tolist()
         kept = torch.tensor([label in span_of for label in labels], dtype=torch.bool)
-        return Captioned(caption, kept, [(span_of[label],) for label in labels if label in span_of])
+        return Asked(caption, kept, [(span_of[label],) for label in labels if label in span_of])
 
 
 class Sentences:
@@ -67,9 +67,9 @@ class Sentences:
     def __init__(self, index: Index, captions: Names, phrases: Sequence[Spans]) -> None:
         self.index, self.captions, self.phrases = index, captions, phrases
 
-    def caption(self, sample: KeyedSample, image: int) -> Captioned:
+    def caption(self, sample: KeyedSample, image: int) -> Asked:
         labels = sample["labels"]
-        return Captioned(
+        return Asked(
             self.captions[image], torch.ones_like(labels, dtype=torch.bool), [self.phrases[k] for k in labels.tolist()]
         )
 
@@ -90,20 +90,20 @@ class Nouns(Sentences):
         pairs = {(captions[image], phrases[label]) for image, found in enumerate(labels) for label in found}
         self.known = sorted({word for caption, spans in pairs for word in _nouns(caption, spans)})
 
-    def caption(self, sample: KeyedSample, image: int) -> Captioned:
+    def caption(self, sample: KeyedSample, image: int) -> Asked:
         whole = super().caption(sample, image)
         nouns = [_nouns(whole.caption, spans) for spans in whole.spans]
         named = list(dict.fromkeys(word for words in nouns for word in words))
         if not named:
             return whole
         rng = random_stream("caption", self.seed, sample["epoch"], sample["index"])
-        others = [word for word in self.known if not _is_said(word, whole.caption)]
+        others = _unsaid(self.known, whole.caption)
         asked = [*named, *rng.choice(others, min(ABSENT, len(others)), replace=False).tolist()]
         rng.shuffle(asked)
         caption, spans = caption_of([Phrase(word) for word in asked])
         span_of = dict(zip(asked, spans, strict=True))
         kept = torch.tensor([bool(words) for words in nouns], dtype=torch.bool)
-        return Captioned(caption, kept, [tuple(span_of[word] for word in words) for words in nouns if words])
+        return Asked(caption, kept, [tuple(span_of[word] for word in words) for words in nouns if words])
 
 
 def _nouns(caption: str, spans: Spans) -> list[str]:
@@ -112,11 +112,13 @@ def _nouns(caption: str, spans: Spans) -> list[str]:
     return list(dict.fromkeys(word.lower() for word in found if word is not None))
 
 
-def _is_said(word: str, caption: str) -> bool:
-    """In the singular or the plural: one begins with the other, which nothing says of words of two letters."""
+def _unsaid(words: Sequence[str], caption: str) -> list[str]:
+    """Those that the caption does not say, in the singular or the plural: one of the two begins with the other, which
+    nothing says of words of two letters."""
     said = [other.lower() for other in WORD.findall(caption)]
-    longer = (other for other in said if len(other) > 2)
-    return word in said or any(word.startswith(other) or other.startswith(word) for other in longer)
+    longer = tuple(other for other in said if len(other) > 2)
+    known = {*said, *(other[:end] for other in longer for end in range(1, len(other)))}
+    return [word for word in words if word not in known and not word.startswith(longer)]
 
 
 class Mixture(DetectionDataset):
@@ -129,7 +131,7 @@ class Mixture(DetectionDataset):
 
     def __getitem__(self, index: Key | int) -> GroundingSample:
         sample = super().__getitem__(index)
-        part, image = _place(self.starts, sample["index"])
+        part, image = _place(self.starts, sample["index"] % len(self.index))
         caption, kept, spans = self.parts[part].caption(sample, image)
         sample["boxes"] = sample["boxes"][kept]
         sample["labels"] = torch.zeros_like(sample["labels"][kept])
@@ -139,9 +141,9 @@ class Mixture(DetectionDataset):
 class MixtureSampler(EpochSampler):
     """Keys of a :class:`Mixture`: in epoch e, ``counts(e)[k]`` random images of part k, shuffled together.
 
-    Within an epoch all images of a part come before one comes again; each epoch draws anew. The order is a function
-    of (seed, epoch), as every order here. ``sizes`` are the parts' numbers of images, ``counts`` gives the same sum
-    for every epoch.
+    Within an epoch all images of a part come before one comes again, in another view: item i shows image ``i % N`` of
+    the N of all parts. Each epoch draws anew. The order is a function of (seed, epoch), as every order here. ``sizes``
+    are the parts' numbers of images, ``counts`` gives the same sum for every epoch.
     """
 
     def __init__(
@@ -154,9 +156,11 @@ class MixtureSampler(EpochSampler):
 
     def order(self) -> np.ndarray:
         rng = random_stream("order", self.seed, self.epoch)
+        total = sum(self.sizes)
         drawn = [
-            start + np.concatenate([*_permutations(rng, size, count)])
+            start + once + times * total
             for start, size, count in zip(_starts(self.sizes), self.sizes, self.counts(self.epoch), strict=True)
+            for times, once in enumerate(_permutations(rng, size, count))
         ]
         return rng.permutation(np.concatenate(drawn))
 

@@ -20,6 +20,7 @@ from ..data.sampler import EpochSampler
 from ..data.shapes.pretraining import SIZE, VERSION, write_pretraining
 from ..data.types import Split
 from ..prompts import Phrase, clean_name
+from ..text import ClassTokenizer
 from .base import DetectionData
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Pretraining(DetectionData):
         epoch_images: int,
         valid: str,
         test: str | None = None,
+        flip: float = 0.0,
         **kwargs: Any,
     ) -> None:
         """
@@ -82,8 +84,9 @@ class Pretraining(DetectionData):
                 in an epoch before all of it came once.
             valid: annotation file, below the root, on which the best weights are chosen.
             test: the one for the result.
+            flip: probability of mirroring a training image; 0 where captions say what is left of what.
         """
-        super().__init__(**kwargs)
+        super().__init__(flip=flip, **kwargs)
         if epoch_images < 1:
             raise ValueError(f"epoch_images={epoch_images}: expected 1 or more")
         if self.shots not in ("all", 0) or self.copies != 1 or not self.negatives:
@@ -116,10 +119,20 @@ class Pretraining(DetectionData):
         return {"image_ids": None, "epoch_images": self.epoch_images, "sources": sources}
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and self.trainer is not None:
-            for epoch in range(max(1, self.trainer.max_epochs or 1)):
-                self._counts(epoch)  # an epoch without a source must not be met after days
+        if isinstance(self._tokenizer(), ClassTokenizer):
+            text = "the detector has a table of classes and reads no captions, of which a mixture is made"
+            raise ValueError(f"{text}; take a detector that reads, or data with one list of classes (ShapesDetection)")
+        if stage == "fit":
+            for source in self.sources.values():
+                if source.last_epoch is not None and source.last_epoch + 1 < self._epochs():
+                    self._counts(source.last_epoch + 1)  # an epoch without a source must not be met after days
         super().setup(stage)
+
+    def _epochs(self) -> float:
+        """How many a fit has at most."""
+        assert self.trainer is not None
+        ends = [self.trainer.max_epochs or -1, self.trainer.max_steps * self.batch_size / self.epoch_images]
+        return min((end for end in ends if end >= 0), default=math.inf)
 
     def read(self, findings: Findings) -> dict[Split, Index]:
         """The splits that are evaluated."""
@@ -165,6 +178,9 @@ class Pretraining(DetectionData):
         findings = Findings()  # of its own, since a grounding file raises all that there are
         if any(isinstance(image, dict) and "caption" in image for image in read_json(file)["images"]):
             data = GroundingDataset(file, folder, findings=findings)
+            if silent := data.unnamed(self._tokenizer()):
+                text = f"{silent} boxes whose tokens_positive holds no token of the caption are taught as background"
+                findings.warn("unnamed-box", file, text, silent)
             part: Part = Sentences(data.index, data.captions, data.phrases)
         else:
             part = self._detections(read_coco(file, folder, findings))
@@ -211,11 +227,9 @@ class ShapesPretraining(Pretraining):
         min_sizes: Sequence[int] = (SIZE,),
         max_size: int = SIZE,
         test_size: int = SIZE,
-        flip: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        """``flip`` stays 0 where captions say what is left of what."""
-        kwargs |= {"min_sizes": min_sizes, "max_size": max_size, "test_size": test_size, "flip": flip}
+        kwargs |= {"min_sizes": min_sizes, "max_size": max_size, "test_size": test_size}
         super().__init__(root, sources, epoch_images, valid, test, **kwargs)
 
     def prepare_data(self) -> None:

@@ -43,7 +43,7 @@ def verdict_text(claim: Claim) -> str:
 
 def _section(view: View, claim: Claim) -> str:
     rows: list[list[Td | str]] = [[each.text, *_cells(each)] for each in claim.comparisons]
-    tasks = ", ".join(map(task_name, claim.group.tasks))
+    tasks = ", ".join(map(task_name, claim.group.tasks)) or "none that all comparisons share"
     return section(
         f"claim-{claim.name}",
         claim.title,
@@ -78,7 +78,7 @@ def _cells(each: Comparison) -> list[Td | str]:
 def _charts(view: View, claim: Claim) -> str:
     """The curves that are compared, and all comparisons beside each other."""
     body = ""
-    if claim.lines:
+    if claim.lines and claim.group.tasks:
         body += legend(view, claim.lines)
         body += figure(f"AP over shots, {claim.group.name}", *_curves(view, claim))
     return f'<div class="pair"><div>{body}</div>{_differences(claim)}</div>' if body else _differences(claim)

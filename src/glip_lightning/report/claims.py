@@ -179,9 +179,11 @@ CLAIMS: Sequence[Callable[[Cast], Claim | None]] = (
 
 
 def claims_of(view: View) -> list[Claim]:
-    """Those whose runs are planned, finished or not."""
+    """Those whose runs are planned, finished or not, for one task at least."""
     cast = Cast(view)
-    return [claim for make in CLAIMS if (claim := make(cast))]
+    made = [claim for make in CLAIMS if (claim := make(cast))]
+    known = [claim._replace(comparisons=[each for each in claim.comparisons if each.planned]) for claim in made]
+    return [claim for claim in known if claim.comparisons]
 
 
 def _lines(cast: Cast, *parts: Part) -> list[Line]:

@@ -190,6 +190,7 @@ def _by_seed(cells: Sequence[Cell]) -> dict[Any, tuple[Run, ...]]:
 
 
 def _complete(cells: Iterable[Cell]) -> list[tuple[Run, ...]]:
-    """The different sets of runs, one per seed."""
-    sets = _by_seed(list(cells))
+    """The different sets of runs, one per seed; none of no cells."""
+    given = list(cells)
+    sets = _by_seed(given) if given else {}
     return list({tuple(run.id for run in runs): runs for runs in sets.values()}.values())

@@ -30,13 +30,13 @@ class Caption(NamedTuple):
     spans: list[tuple[Span, ...]]  # of each thing, in the order of the scene; () where nothing names it
 
 
-class Phrase(NamedTuple):
-    """A description: words by kind (size, texture, colour, shape, part)."""
+class Description(NamedTuple):
+    """Words by kind (size, texture, colour, shape, part)."""
 
     words: Mapping[str, str]
 
     def fits(self, thing: Thing) -> bool:
-        return all(thing.words.get(kind) == word for kind, word in self.words.items())
+        return thing.fits({kind: (word,) for kind, word in self.words.items()})
 
     def text(self, plural: bool = False) -> str:
         noun = self.words.get("shape", "thing")
@@ -45,15 +45,15 @@ class Phrase(NamedTuple):
         return " ".join([*words, f"with a {self.words['part']}"] if "part" in self.words else words)
 
 
-def describe(thing: Thing, rng: np.random.Generator) -> Phrase:
+def describe(thing: Thing, rng: np.random.Generator) -> Description:
     """Some of what is true of ``thing``: its shape nearly always, of the rest what chance picks, but something."""
     odds = {"size": 0.2, "texture": 0.7, "colour": 0.65, "shape": 0.92, "part": 0.6}
     words = {kind: word for kind, word in thing.words.items() if rng.random() < odds[kind]}
-    return Phrase(words or {kind: word for kind, word in thing.words.items() if kind in ("colour", "shape")})
+    return Description(words or {kind: word for kind, word in thing.words.items() if kind in ("colour", "shape")})
 
 
 def word_list(things: Sequence[Thing], rng: np.random.Generator, count: int = 12) -> Caption:
-    """``count`` single words in random order, all but three at most true of something: dense supervision."""
+    """``count`` single words in random order, at most all but three true of something: dense supervision."""
     present = sorted({word for thing in things for word in thing.words.values() if word in ATTRIBUTES})
     absent = [word for word in ATTRIBUTES if word not in present]
     rng.shuffle(present)
@@ -96,7 +96,7 @@ def sentence(things: Sequence[Thing], rng: np.random.Generator) -> Caption | Non
     return None
 
 
-def _related(subject: Phrase, relation: str, other: Phrase, things: Sequence[Thing]) -> list[bool] | None:
+def _related(subject: Description, relation: str, other: Description, things: Sequence[Thing]) -> list[bool] | None:
     """Of each thing, whether it is meant by ``subject relation other``; None where it means nothing or is unclear."""
     anchors = [thing for thing in things if other.fits(thing)]
     if len(anchors) != 1 or subject.fits(anchors[0]):
@@ -112,7 +112,7 @@ _Part = tuple[str, str, list[bool]]  # text, the piece of it that is the phrase,
 
 
 def counted(
-    phrase: Phrase, things: Sequence[Thing], rng: np.random.Generator, named: list[bool] | None = None
+    phrase: Description, things: Sequence[Thing], rng: np.random.Generator, named: list[bool] | None = None
 ) -> _Part:
     """With an article or, where there are several, their number; or without."""
     named = [phrase.fits(thing) for thing in things] if named is None else named

@@ -21,22 +21,21 @@ MANIFEST = "shapes.json"
 def written_once(folder: Path, settings: Mapping[str, object], write: Callable[[Path], None]) -> Path:
     """``folder`` with what ``write`` puts into a new one.
 
-    A folder written with the same ``settings`` is used as it is, one of an older or newer "version" is written anew,
-    any other one is left alone: FileExistsError. It appears at once when complete, so that processes may call this
-    side by side.
+    A folder written with the same ``settings`` is used as it is, one of the same "kind" and "seed" but of an older or
+    newer "version" is written anew, any other one is left alone: FileExistsError. It appears at once when complete, so
+    that processes may call this side by side.
     """
     known = _settings(folder)
     if known == settings:
         return folder
     if known is None and folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder}: holds other files than generated pictures; choose a new or empty folder")
-    if known is not None and known.get("version") == settings.get("version"):
-        others = ", ".join(
-            f"{key} {known.get(key)}, not {settings[key]}" for key in settings if known.get(key) != settings[key]
-        )
-        raise FileExistsError(
-            f"{folder}: holds pictures of other settings ({others}); choose another folder or remove it"
-        )
+    if known is not None:
+        differ = [key for key in {**settings, **known} if known.get(key) != settings.get(key)]
+        if "version" not in differ or {"kind", "seed"} & {*differ}:
+            others = ", ".join(f"{key} {known.get(key)}, not {settings.get(key)}" for key in differ)
+            text = f"{folder}: holds pictures of other settings ({others}); choose another folder or remove it"
+            raise FileExistsError(text)
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -50,11 +49,16 @@ def written_once(folder: Path, settings: Mapping[str, object], write: Callable[[
     return folder
 
 
-def _settings(folder: Path) -> dict | None:
+def _settings(folder: Path) -> dict[str, Any] | None:
     """With which settings the folder was written; None if it is none of ours."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    return None
+    manifest = folder / MANIFEST
+    try:
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise FileExistsError(f"{manifest}: not readable ({error}); choose another folder or remove it") from error
+    return found if isinstance(found, dict) else None
 
 
 def _replace(folder: Path, new: Path, old: Path, settings: Mapping[str, object]) -> None:

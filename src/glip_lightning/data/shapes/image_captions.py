@@ -6,8 +6,8 @@ They show what the other data do not: the shapes ``CAPTION_SHAPES``, and in four
 photos of the web do beside curated data. What a caption says can be seen, but it does not say everything.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,8 +70,7 @@ def write_image_captions(folder: str | Path, seed: int = 0, count: int = COUNT, 
                     images.append({**save_picture(fresh, index, picture), "caption": caption})
         (fresh / FILE).write_text(json.dumps({"images": images, "annotations": []}), encoding="utf-8")
 
-    settings = {"version": VERSION, "seed": seed, "count": count, "size": size}
-    return written_once(Path(folder), settings, write)
+    return written_once(Path(folder), _settings("captions", seed, count, size), write)
 
 
 def write_caption_shapes(folder: str | Path, seed: int, count: int, size: int = SIZE) -> Path:
@@ -85,8 +84,14 @@ def write_caption_shapes(folder: str | Path, seed: int, count: int, size: int = 
             shown = (_painted(seed, index, size)[0] for index in bar(range(count)))
             write_named(fresh, CAPTION_SHAPES, shown, lambda thing: {thing.shape} & {*CAPTION_SHAPES})
 
-    return written_once(Path(folder), {"version": VERSION, "seed": seed, "count": count, "size": size}, write)
+    return written_once(Path(folder), _settings("shapes of captions", seed, count, size), write)
+
+
+def _settings(kind: str, seed: int, count: int, size: int) -> dict[str, object]:
+    return {"kind": kind, "version": VERSION, "seed": seed, "count": count, "size": size}
 
 
 if __name__ == "__main__":
-    print(write_image_captions(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="a new or empty one")
+    print(write_image_captions(parser.parse_args().folder))

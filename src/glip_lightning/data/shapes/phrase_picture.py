@@ -5,7 +5,7 @@
 For each thing that is named there is another one that differs in a single word, so that who looks for it has to read.
 """
 
-import sys
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from ...files import replacing
 from ...prompts import read_phrases
+from .captions import Description
 from .paint import Shown, paint_seen
 from .scene import Thing, Vocabulary, arrange
 from .words import CAPTION_SHAPES, COLOURS, NEW_COLOURS, NEW_SHAPES, NEW_TEXTURES, SHAPES, TEXTURES
@@ -34,13 +35,13 @@ def picture_of(phrases: Sequence[str], seed: int = 0, size: int = SIZE) -> Shown
     kind, or more things than there is room for, is a ValueError.
     """
     rng = np.random.default_rng(seed)
-    looks = [_words(phrase) for phrase in phrases]
-    named = [_thing(words, rng) for words in looks]
+    looks = [Description(_words(phrase)) for phrase in phrases]
+    named = [_thing(look, rng) for look in looks]
     others = [other for thing in named for other in _other(thing, looks, rng)]
     things = arrange([*named, *others], rng, DIAMETERS)
     shown = paint_seen(things, rng, size)
-    for phrase, words in zip(phrases, looks, strict=True):
-        if not any(_fits(thing, words) for thing in shown.things):
+    for phrase, look in zip(phrases, looks, strict=True):
+        if not any(map(look.fits, shown.things)):
             raise ValueError(f"{phrase!r} found no room among {len(phrases)} things; name fewer, or take another seed")
     return shown
 
@@ -56,19 +57,15 @@ def _words(phrase: str) -> dict[str, str]:
     return dict(zip(kinds, phrase.split(), strict=True))
 
 
-def _thing(words: dict[str, str], rng: np.random.Generator) -> Thing:
+def _thing(look: Description, rng: np.random.Generator) -> Thing:
     """Plain where no texture is named."""
-    return VOCABULARY.draw(rng)._replace(texture=None)._replace(**words)  # pyrefly: ignore[bad-argument-type]
+    return VOCABULARY.draw(rng)._replace(texture=None)._replace(**look.words)  # pyrefly: ignore[bad-argument-type]
 
 
-def _other(thing: Thing, looks: Sequence[dict[str, str]], rng: np.random.Generator) -> list[Thing]:
+def _other(thing: Thing, looks: Sequence[Description], rng: np.random.Generator) -> list[Thing]:
     """A near miss of ``thing`` that no phrase means; none where the phrases leave none."""
     tried = (VOCABULARY.near_miss(thing, rng) for _ in range(50))
-    return [other for other in tried if not any(_fits(other, words) for words in looks)][:1]
-
-
-def _fits(thing: Thing, words: dict[str, str]) -> bool:
-    return thing.fits({kind: (word,) for kind, word in words.items()})
+    return [other for other in tried if not any(look.fits(other) for look in looks)][:1]
 
 
 def main(caption: str, target: Path) -> None:
@@ -82,4 +79,8 @@ def main(caption: str, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("phrases", help="what to draw, with full stops between")
+    parser.add_argument("picture", type=Path, help="the JPEG to write")
+    given = parser.parse_args()
+    main(given.phrases, given.picture)

@@ -87,7 +87,7 @@ def write_pretraining(folder: str | Path, seed: int = 0, counts: Mapping[str, in
     """
     if unknown := sorted(counts.keys() - COUNTS.keys()):
         raise ValueError(f"counts: there is no part {unknown[0]!r}; the parts are {', '.join(COUNTS)}")
-    settings = {"version": VERSION, "seed": seed, "counts": dict(counts), "size": size}
+    settings = {"kind": "pretraining", "version": VERSION, "seed": seed, "counts": dict(counts), "size": size}
 
     def write(fresh: Path) -> None:
         with progress("generated pictures, drawn once", sum(counts.values())) as counted:

@@ -42,6 +42,10 @@ class Thing(NamedTuple):
         """Whether for each kind of word one of ``looks`` is true of it."""
         return all(self.words.get(kind) in words for kind, words in looks.items())
 
+    def possible(self) -> "Thing":
+        """Without a core where its shape has no room for one."""
+        return self._replace(part=None) if self.part == "core" and self.shape not in CENTRED else self
+
     def is_held_out(self) -> bool:
         """Whether pre-training must not show it."""
         return (self.colour, self.shape) in HELD_OUT or (self.texture, self.shape) in HELD_OUT
@@ -62,9 +66,7 @@ class Vocabulary(NamedTuple):
             shape = _one(rng, self.shapes)
             texture = _one(rng, self.textures) if self.textures and rng.random() < 0.4 else None
             part = _one(rng, self.parts) if self.parts and rng.random() < 0.2 else None
-            if part == "core" and shape not in CENTRED:
-                part = None
-            thing = Thing(shape, _one(rng, self.colours), texture, part)
+            thing = Thing(shape, _one(rng, self.colours), texture, part).possible()
             if self.held_out or not thing.is_held_out():
                 return thing
 
@@ -75,8 +77,7 @@ class Vocabulary(NamedTuple):
             kind = _one(rng, kinds)
             word = _one(rng, getattr(self, f"{kind}s"))
             other = thing._replace(**{kind: word})  # pyrefly: ignore[bad-argument-type]
-            possible = other.part != "core" or other.shape in CENTRED
-            if other != thing and possible and (self.held_out or not other.is_held_out()):
+            if other != thing and other == other.possible() and (self.held_out or not other.is_held_out()):
                 return other
         return self.draw(rng)
 

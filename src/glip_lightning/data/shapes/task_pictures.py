@@ -11,7 +11,7 @@ from PIL import Image
 
 from .folders import progress, write_coco, written_once
 from .paint import Box, paint
-from .scene import CENTRED, LARGE, SMALL, Thing, apart, settled
+from .scene import LARGE, SMALL, Thing, apart, settled
 from .styles import STYLES
 from .tasks import TASKS, Looks, Named, ShapesTask
 
@@ -81,11 +81,7 @@ def _with(task: ShapesTask, looks: Looks, rng: np.random.Generator) -> Thing:
     """A thing of these looks but for its size, which comes with its place."""
     thing = task.vocabulary.draw(rng)
     words = {kind: str(rng.choice(words)) for kind, words in looks.items() if kind != "size"}
-    return _possible(thing._replace(**words))  # pyrefly: ignore[bad-argument-type]
-
-
-def _possible(thing: Thing) -> Thing:
-    return thing._replace(part=None) if thing.part == "core" and thing.shape not in CENTRED else thing
+    return thing._replace(**words).possible()  # pyrefly: ignore[bad-argument-type]
 
 
 def _near_miss(task: ShapesTask, named: Named, rng: np.random.Generator) -> tuple[Thing, tuple[str, ...]]:
@@ -99,7 +95,7 @@ def _near_miss(task: ShapesTask, named: Named, rng: np.random.Generator) -> tupl
     if kind in ("texture", "part"):
         others.append(None)
     other = others[rng.integers(len(others))]
-    return _possible(thing._replace(**{kind: other})), sizes  # pyrefly: ignore[bad-argument-type]
+    return thing._replace(**{kind: other}).possible(), sizes  # pyrefly: ignore[bad-argument-type]
 
 
 def _settled(
@@ -150,7 +146,7 @@ def write_task(
     known = TASKS[task]
     counts = known.counts if counts is None else counts
     names = [named.name for named in known.classes]
-    settings = {"version": VERSION, "task": task, "seed": seed, "counts": dict(counts), "size": size}
+    settings = {"kind": task, "version": VERSION, "seed": seed, "counts": dict(counts), "size": size}
 
     def write(fresh: Path) -> None:
         with progress(f"{task}: pictures, drawn once", sum(counts.values())) as counted:
