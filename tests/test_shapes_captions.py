@@ -12,7 +12,7 @@ from glip_lightning.data.shapes.captions import (
     ATTRIBUTES,
     MARGIN,
     RELATIONS,
-    Phrase,
+    Description,
     describe,
     phrase_list,
     sentence,
@@ -178,9 +178,9 @@ def test_pictures_without_things() -> None:
 
 def test_a_phrase_as_text() -> None:
     words = {"size": "small", "texture": "dotted", "colour": "red", "shape": "cross", "part": "border"}
-    assert Phrase(words).text() == "small dotted red cross with a border"
-    assert Phrase(words).text(plural=True) == "small dotted red crosses with a border"
-    assert Phrase({"part": "core"}).text(plural=True) == "things with a core"
+    assert Description(words).text() == "small dotted red cross with a border"
+    assert Description(words).text(plural=True) == "small dotted red crosses with a border"
+    assert Description({"part": "core"}).text(plural=True) == "things with a core"
 
 
 @given(seeds)

@@ -171,7 +171,8 @@ def test_files_of_captions_are_read_and_every_box_is_named(world: Path) -> None:
 
 
 def test_folders_are_written_once_for_their_settings(world: Path, tmp_path: Path) -> None:
-    assert json.loads((world / MANIFEST).read_text()) == {"version": VERSION, "seed": 0, "counts": SMALL, "size": 96}
+    settings = {"kind": "pretraining", "version": VERSION, "seed": 0, "counts": SMALL, "size": 96}
+    assert json.loads((world / MANIFEST).read_text()) == settings
     before = (world / MANIFEST).stat().st_mtime_ns
     write_pretraining(world, counts=SMALL, size=96)
     assert (world / MANIFEST).stat().st_mtime_ns == before
