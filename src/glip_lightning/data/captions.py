@@ -69,10 +69,10 @@ def _json(text: str) -> Iterable[Any]:
     sentences = [a for a in annotations if isinstance(a, dict) and "caption" in a]
     if not sentences:
         return content["images"]
-    names = {_id(image.get("id")): image.get("file_name") for image in images}
-    if len(names) < len(images):
-        twice = [number for number, times in Counter(_id(image.get("id")) for image in images).items() if times > 1]
+    ids = [_id(image.get("id")) for image in images]
+    if twice := [number for number, times in Counter(ids).items() if times > 1]:
         raise ValueError(f"image ids that occur twice: {listing(twice)}; give every image an id of its own")
+    names = {number: image.get("file_name") for number, image in zip(ids, images, strict=True)}
     owners = [_id(sentence.get("image_id")) for sentence in sentences]
     if silent := len(names.keys() - set(owners)):
         log.warning("%d of %d images have no caption; they are left out", silent, len(names))

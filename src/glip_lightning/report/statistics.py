@@ -184,13 +184,12 @@ def _by_seed(cells: Sequence[Cell]) -> dict[Any, tuple[Run, ...]]:
     found = {}
     for seed in seeds or [None]:
         runs = [cell.done.get(seed) or cell.done.get(None) for cell in cells]
-        if all(run is not None for run in runs):
+        if runs and all(run is not None for run in runs):
             found[seed] = tuple(run for run in runs if run is not None)
     return found
 
 
 def _complete(cells: Iterable[Cell]) -> list[tuple[Run, ...]]:
-    """The different sets of runs, one per seed; none of no cells."""
-    given = list(cells)
-    sets = _by_seed(given) if given else {}
+    """The different sets of runs, one per seed."""
+    sets = _by_seed(list(cells))
     return list({tuple(run.id for run in runs): runs for runs in sets.values()}.values())
