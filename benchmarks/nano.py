@@ -19,9 +19,9 @@ from glip_lightning.data.coco import read_coco
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.findings import Findings
 from glip_lightning.data.odinw import ANNOTATIONS
-from glip_lightning.data.shapes.image_captions import write_caption_shapes
+from glip_lightning.data.shapes.image_captions import write_caption_words
 from glip_lightning.data.shapes.pretraining import SIZE, write_pretraining
-from glip_lightning.data.shapes.words import single_names
+from glip_lightning.data.shapes.words import CAPTION_NAMES, CAPTION_SHAPES, single_names
 from glip_lightning.data.transforms import Transform
 from glip_lightning.evaluation.coco import CocoEvaluator
 from glip_lightning.files import write_text
@@ -64,7 +64,9 @@ def measure(loaded: Loaded) -> list[Measured]:
     found = [_measure(loaded, ROOT / "names/test", f"single names: {kind}", words) for kind, words in names.items()]
     seen = _measure(loaded, ROOT / "combinations/seen", "combinations seen in pre-training")
     held_out = _measure(loaded, ROOT / "combinations/held_out", "combinations held out")
-    return [closed, *found, seen, held_out, _measure(loaded, CAPTIONED, "shapes that captions alone show")]
+    shapes = _measure(loaded, CAPTIONED, "shapes that captions alone show", CAPTION_SHAPES)
+    said = _measure(loaded, CAPTIONED, "names that captions alone say", (*CAPTION_NAMES,))
+    return [closed, *found, seen, held_out, shapes, said]
 
 
 @torch.inference_mode()
@@ -131,8 +133,8 @@ READING = """\
 A single name is one word in a caption with all the words of its row; a combination is a colour or texture with
 a shape, in a caption with all of its row, those seen in two captions since one holds too few words: among 109 classes
 it is harder to be right than among 21. Held-out combinations stand in no picture and no caption of any pre-training.
-The shapes of the last row stand in the captions alone that variant T has learned from, and here, as there, in pictures
-of all styles. """
+The shapes and names of the last rows stand in the captions alone that variant T has learned from, and here, as there,
+in pictures of all styles. """
 WHAT = {
     "glip-nano-a": "Variant A: detection data, no fusion of image and text.",
     "glip-nano-b": "Variant B: detection data, with fusion.",
@@ -175,7 +177,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     write_pretraining(ROOT)
     write_pretraining(CLOSED_ROOT, CLOSED_SEED, {"detection/valid": COUNT})
-    write_caption_shapes(CAPTIONED, CAPTIONED_SEED, COUNT)
+    write_caption_words(CAPTIONED, CAPTIONED_SEED, COUNT)
     table = "\n".join([HEAD, *(found.row() for found in measure(load(arguments.detector)))])
     print(table)
     if arguments.run:

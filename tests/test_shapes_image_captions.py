@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,18 @@ from glip_lightning.data.shapes.image_captions import (
     FILE,
     STREAM,
     VERSION,
-    VOCABULARY,
+    names_of,
     show,
-    write_caption_shapes,
+    tell,
+    things_of,
+    write_caption_words,
     write_image_captions,
 )
 from glip_lightning.data.shapes.pretraining import SIZE
-from glip_lightning.data.shapes.scene import scene
+from glip_lightning.data.shapes.scene import Thing
 from glip_lightning.data.shapes.styles import STYLES
 from glip_lightning.data.shapes.words import (
+    CAPTION_NAMES,
     CAPTION_SHAPES,
     COLOURS,
     HELD_OUT,
@@ -43,14 +47,16 @@ FILLING = {"a", "with", "and", "left", "right", "of", "above", "below", "thing",
 
 
 def singular(word: str) -> str:
-    return {f"{s}es" if s.endswith("s") else f"{s}s": s for s in (*SHAPES, *CAPTION_SHAPES, "thing")}.get(word, word)
+    return {
+        f"{s}es" if s.endswith("s") else f"{s}s": s for s in (*SHAPES, *CAPTION_SHAPES, *CAPTION_NAMES, "thing")
+    }.get(word, word)
 
 
 def test_no_scene_has_what_is_held_out() -> None:
     """All of them; a caption says only what is true of its scene."""
     new, seen = {*NEW_SHAPES, *NEW_COLOURS, *NEW_TEXTURES}, set()
     for index in range(COUNT):
-        for thing in scene(np.random.default_rng([0, STREAM, index]), VOCABULARY):
+        for thing in things_of(np.random.default_rng([0, STREAM, index])):
             assert not thing.is_held_out()
             assert not {*thing.words.values()} & new
             seen.add(thing.shape)
@@ -64,7 +70,7 @@ def captions() -> list[str]:
 
 def assert_known(caption: str) -> None:
     words = {singular(word) for word in re.findall(r"\w+", caption)}
-    assert words <= {*ATTRIBUTES, *CAPTION_SHAPES} | FILLING, caption
+    assert words <= {*ATTRIBUTES, *CAPTION_SHAPES, *CAPTION_NAMES} | FILLING, caption
     for phrase in re.split(r", | and | left of | right of | above | below ", caption):
         said = [singular(word) for word in phrase.split()]
         assert not {(a, s) for a in said for s in said} & HELD_OUT, caption
@@ -91,7 +97,31 @@ def test_the_written_file_has_nothing_held_out() -> None:
 def test_captions_say_known_words_and_no_held_out_pair(captions: list[str]) -> None:
     for caption in captions:
         assert_known(caption)
-    assert {"flower", "arrow"} <= {singular(word) for caption in captions for word in re.findall(r"\w+", caption)}
+    said = {singular(word) for caption in captions for word in re.findall(r"\w+", caption)}
+    assert said >= {*CAPTION_SHAPES, *CAPTION_NAMES}
+
+
+def test_a_name_is_said_of_what_looks_so() -> None:
+    """Of all such things, and not always."""
+    said, silent = Counter[str](), Counter[str]()
+    for index in range(600):
+        rng = np.random.default_rng(index)
+        things = things_of(rng)
+        caption = tell(things, rng)
+        for thing, spans in zip(things, caption.spans, strict=True):
+            words = {singular(word) for start, end in spans for word in caption.text[start:end].split()}
+            for name, looks in CAPTION_NAMES.items():
+                is_one = looks.items() <= thing.words.items()
+                assert is_one or name not in words, caption
+                said[name] += name in words
+                silent[name] += is_one and name not in words
+    assert all(said[name] > silent[name] > 10 for name in CAPTION_NAMES)
+
+
+def test_what_has_no_colour_has_no_name_of_a_colour() -> None:
+    thing = Thing("diamond", "", texture=None)
+    assert names_of(thing) == []
+    assert names_of(thing._replace(colour="yellow")) == ["kite"]
 
 
 def test_the_chunker_finds_what_captions_name(captions: list[str]) -> None:
@@ -119,14 +149,14 @@ def test_pictures_depend_on_seed_and_index_only(tmp_path: Path) -> None:
     assert first.tobytes() == again.tobytes() != other.tobytes()
 
 
-def test_test_pictures_have_boxes_for_the_shapes_of_captions_alone(tmp_path: Path) -> None:
-    folder = write_caption_shapes(tmp_path / "test", seed=3, count=20, size=64)
+def test_test_pictures_have_boxes_for_the_words_of_captions_alone(tmp_path: Path) -> None:
+    folder = write_caption_words(tmp_path / "test", seed=3, count=20, size=64)
     index = read_coco(folder / ANNOTATIONS, folder, Findings())
-    assert index.class_names == CAPTION_SHAPES
+    assert index.class_names == (*CAPTION_SHAPES, *CAPTION_NAMES)
     assert len(index) == 20
     assert index.sizes.tolist() == [[64, 64]] * 20
     for image in range(20):
-        scenes = [thing.shape for thing in scene(np.random.default_rng([3, STREAM, image]), VOCABULARY)]
-        shapes = [CAPTION_SHAPES[label] for label in index.target(image)[1].tolist()]
-        assert all(shapes.count(shape) <= scenes.count(shape) for shape in CAPTION_SHAPES)
-    assert len(index.boxes.labels) > 3
+        things = things_of(np.random.default_rng([3, STREAM, image]))
+        drawn = Counter(word for thing in things for word in (thing.shape, *names_of(thing)))
+        assert Counter(index.class_names[label] for label in index.target(image)[1].tolist()) <= drawn
+    assert len({*index.boxes.labels.tolist()}) > 3

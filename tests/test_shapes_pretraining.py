@@ -31,6 +31,7 @@ from glip_lightning.data.shapes.pretraining import (
 )
 from glip_lightning.data.shapes.scene import Thing, Vocabulary
 from glip_lightning.data.shapes.words import (
+    CAPTION_NAMES,
     CAPTION_SHAPES,
     COLOURS,
     DETECTION_NAMES,
@@ -45,7 +46,7 @@ from glip_lightning.text import Tokenizer
 
 SMALL = dict.fromkeys(COUNTS, 6)
 TRAINED = [name for name in COUNTS if name != "combinations/held_out"]
-NEW_WORDS = {*CAPTION_SHAPES, *NEW_SHAPES, *NEW_COLOURS, *NEW_TEXTURES}
+NEW_WORDS = {*CAPTION_SHAPES, *CAPTION_NAMES, *NEW_SHAPES, *NEW_COLOURS, *NEW_TEXTURES}
 WRITTEN = Path(__file__).parent.parent / "runs" / ".shapes" / "pretraining"
 
 parts, seeds, indexes = st.sampled_from(list(COUNTS)), st.integers(0, 2**31), st.integers(0, 10**6)

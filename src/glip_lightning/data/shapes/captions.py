@@ -11,7 +11,7 @@ import numpy as np
 
 from ...prompts import SEPARATOR, Span
 from .scene import Thing, Vocabulary
-from .words import COLOURS, PARTS, SHAPES, SIZES, TEXTURES
+from .words import CAPTION_NAMES, COLOURS, PARTS, SHAPES, SIZES, TEXTURES
 
 ATTRIBUTES = (*SHAPES, *COLOURS, *TEXTURES, *SIZES, *PARTS)
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
@@ -34,12 +34,14 @@ class Description(NamedTuple):
     """Words by kind (size, texture, colour, shape, part)."""
 
     words: Mapping[str, str]
+    name: str | None = None  # one of CAPTION_NAMES, in place of the shape
 
     def fits(self, thing: Thing) -> bool:
-        return thing.fits({kind: (word,) for kind, word in self.words.items()})
+        meant = {**self.words, **(CAPTION_NAMES[self.name] if self.name else {})}
+        return thing.fits({kind: (word,) for kind, word in meant.items()})
 
     def text(self, plural: bool = False) -> str:
-        noun = self.words.get("shape", "thing")
+        noun = self.name or self.words.get("shape", "thing")
         words = [self.words[kind] for kind in ("size", "texture", "colour") if kind in self.words]
         words.append(noun + ("es" if noun.endswith("s") else "s") * plural)
         return " ".join([*words, f"with a {self.words['part']}"] if "part" in self.words else words)
@@ -77,7 +79,11 @@ def phrase_list(things: Sequence[Thing], rng: np.random.Generator, vocabulary: V
     return join([counted(phrase, things, rng) for phrase in unique])
 
 
-def sentence(things: Sequence[Thing], rng: np.random.Generator) -> Caption | None:
+def sentence(
+    things: Sequence[Thing],
+    rng: np.random.Generator,
+    describe: Callable[[Thing, np.random.Generator], Description] = describe,
+) -> Caption | None:
     """Such as "a striped red ring left of a star and a blue heart"; None where no relation is clear.
 
     The first phrase means only those things that it describes and that stand in the relation to what the second

@@ -2,8 +2,9 @@
 
     python -m glip_lightning.data.shapes.image_captions FOLDER
 
-They show what the other data do not: the shapes ``CAPTION_SHAPES``, and in four of five pictures another style, as
-photos of the web do beside curated data. What a caption says can be seen, but it does not say everything.
+They have what the other data do not: the shapes ``CAPTION_SHAPES``, the names ``CAPTION_NAMES``, and in four of five
+pictures another style, as photos of the web do beside curated data. What a caption says can be seen, but it does not
+say everything.
 """
 
 import argparse
@@ -14,48 +15,81 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .captions import Caption, counted, describe, join, sentence
+from .captions import Caption, Description, counted, describe, join, sentence
 from .folders import progress, save_picture, written_once
 from .paint import Shown, paint_seen
 from .pretraining import SIZE, write_named
 from .scene import Thing, Vocabulary, scene
 from .styles import STYLES
-from .words import CAPTION_SHAPES, SHAPES
+from .words import CAPTION_NAMES, CAPTION_SHAPES, SHAPES
 
-VERSION = 4  # raise it when pictures or captions change, so that folders of the old ones are written anew
+VERSION = 5  # raise it when pictures or captions change, so that folders of the old ones are written anew
 COUNT = 24_000
 FILE = "captions.json"
 STREAM = 101  # apart from those of the pre-training data
 VOCABULARY = Vocabulary(shapes=(*SHAPES, *CAPTION_SHAPES * 3))  # what only captions show is not rare in them
 STYLED = 0.8  # share of pictures of a random style; the others are as those of the pre-training data
 MENTIONED = 3  # things at most
+NAMED = 0.7  # share of pictures with a thing that has one of CAPTION_NAMES
+CALLED = 0.75  # share of such things that a caption calls so
+SAID = 0.85  # of what such a name means besides the shape, as in "a yellow kite"
 
 
 def show(seed: int, index: int, size: int = SIZE) -> tuple[Image.Image, str]:
     """Picture ``index`` and its caption, blank if there is nothing to see: a function of seed and index."""
-    shown, coloured, rng = _painted(seed, index, size)
-    told = shown.things if coloured else [thing._replace(colour="") for thing in shown.things]
-    return shown.image, tell(told, rng).text
+    shown, rng = _painted(seed, index, size)
+    return shown.image, tell(shown.things, rng).text
 
 
-def _painted(seed: int, index: int, size: int) -> tuple[Shown, bool, np.random.Generator]:
-    """A picture, whether its colours are to be seen, and the generator that goes on to tell of it."""
+def _painted(seed: int, index: int, size: int) -> tuple[Shown, np.random.Generator]:
+    """A picture with what is to be seen, and the generator that goes on to tell of it."""
     rng = np.random.default_rng([seed, STREAM, index])
-    things = scene(rng, VOCABULARY)
+    things = things_of(rng)
     styles = sorted(STYLES) if rng.random() < STYLED else ["photo"]
     style = STYLES[styles[rng.integers(len(styles))]]
-    return paint_seen(things, rng, size, style), style.coloured, rng
+    shown = paint_seen(things, rng, size, style)
+    seen = shown.things if style.coloured else [thing._replace(colour="") for thing in shown.things]
+    return shown._replace(things=seen), rng
+
+
+def things_of(rng: np.random.Generator) -> list[Thing]:
+    """A scene, mostly with a thing that has one of ``CAPTION_NAMES``."""
+    things = scene(rng, VOCABULARY)
+    if rng.random() < NAMED:
+        looks = list(CAPTION_NAMES.values())[rng.integers(len(CAPTION_NAMES))]
+        chosen = int(rng.integers(len(things)))
+        plain = things[chosen]._replace(texture=None)
+        things[chosen] = plain._replace(**looks).possible()  # pyrefly: ignore[bad-argument-type]
+    return things
 
 
 def tell(things: Sequence[Thing], rng: np.random.Generator) -> Caption:
     """A sentence about some of the things, with a relation where one is clear."""
-    found = sentence(things, rng) if rng.random() < 0.5 else None
+    found = sentence(things, rng, called) if rng.random() < 0.5 else None
     if found is not None:
         return found
-    chosen = [describe(things[k], rng) for k in rng.permutation(len(things))[:MENTIONED]]
+    order = sorted(rng.permutation(len(things)), key=lambda k: not names_of(things[k]))  # what has a name is told first
+    chosen = [called(things[k], rng) for k in order[:MENTIONED]]
+    rng.shuffle(chosen)  # type: ignore[arg-type]
     phrases = list({phrase.text(): phrase for phrase in chosen}.values())
     separators = [", "] * (len(phrases) - 2) + [" and "]
     return join([counted(phrase, things, rng) for phrase in phrases], separators)
+
+
+def names_of(thing: Thing) -> list[str]:
+    """The names of ``CAPTION_NAMES`` that are true of it: one at most."""
+    return [name for name in CAPTION_NAMES if Description({}, name).fits(thing)]
+
+
+def called(thing: Thing, rng: np.random.Generator) -> Description:
+    """A description, by its name if it has one and chance wants it."""
+    usual = describe(thing, rng)
+    names = names_of(thing)
+    if not names or rng.random() >= CALLED:
+        return usual
+    said = {kind: word for kind, word in CAPTION_NAMES[names[0]].items() if rng.random() < SAID}
+    words = {kind: word for kind, word in (dict(usual.words) | said).items() if kind != "shape"}
+    return Description(words, names[0])
 
 
 def write_image_captions(folder: str | Path, seed: int = 0, count: int = COUNT, size: int = SIZE) -> Path:
@@ -73,8 +107,8 @@ def write_image_captions(folder: str | Path, seed: int = 0, count: int = COUNT, 
     return written_once(Path(folder), _settings("captions", seed, count, size), write)
 
 
-def write_caption_shapes(folder: str | Path, seed: int, count: int, size: int = SIZE) -> Path:
-    """Such pictures with boxes for ``CAPTION_SHAPES`` in place of captions, to test with (a COCO file).
+def write_caption_words(folder: str | Path, seed: int, count: int, size: int = SIZE) -> Path:
+    """Such pictures with boxes for ``CAPTION_SHAPES`` and ``CAPTION_NAMES`` in place of captions, to test with (COCO).
 
     ``seed`` is another one than that of the pictures which were learned from.
     """
@@ -82,9 +116,10 @@ def write_caption_shapes(folder: str | Path, seed: int, count: int, size: int = 
     def write(fresh: Path) -> None:
         with progress("generated pictures with boxes, drawn once", count) as bar:
             shown = (_painted(seed, index, size)[0] for index in bar(range(count)))
-            write_named(fresh, CAPTION_SHAPES, shown, lambda thing: {thing.shape} & {*CAPTION_SHAPES})
+            words = (*CAPTION_SHAPES, *CAPTION_NAMES)
+            write_named(fresh, words, shown, lambda thing: {thing.shape, *names_of(thing)} & {*words})
 
-    return written_once(Path(folder), _settings("shapes of captions", seed, count, size), write)
+    return written_once(Path(folder), _settings("words of captions", seed, count, size), write)
 
 
 def _settings(kind: str, seed: int, count: int, size: int) -> dict[str, object]:

@@ -1,9 +1,9 @@
 """Shapes-13: downstream tasks of the generated world, as unlike each other as those of ODinW-13.
 
 From 1 to 20 classes, from 19 to 1600 training pictures, other styles, shapes and textures than pre-training shows. Some
-classes are called what they are; the names of others are words that pre-training never reads, and a manual prompt says
-in known words what is meant. In two tasks it is not the pictures that are unusual but the meaning: "target" is whatever
-has a core, and "star" is whatever is striped.
+classes are called what they are; the names of others are words that pre-training never reads, or in captions without
+boxes alone, and a manual prompt says in known words what is meant. In two tasks it is not the pictures that are unusual
+but the meaning: "target" is whatever has a core, and "star" is whatever is striped.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """The words of the generated world, and which of them pre-training never shows.
 
 Pre-training (:mod:`.pretraining`) uses ``SHAPES``, ``COLOURS`` and ``TEXTURES`` in all combinations but the held-out
-ones. Image-caption data alone show ``CAPTION_SHAPES``. What is new comes in downstream tasks only, so that a test can
-say what a detector does with names that it has never read.
+ones. Image-caption data alone show ``CAPTION_SHAPES`` and say ``CAPTION_NAMES``. What else is new comes in downstream
+tasks only, so that a test can say what a detector does with names that it has never read.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,16 @@ from types import MappingProxyType
 SHAPES = ("circle", "square", "triangle", "star", "ring", "cross", "diamond", "heart", "moon", "drop")
 CAPTION_SHAPES = ("flower", "arrow")
 NEW_SHAPES = ("gear", "bolt", "house")
+CAPTION_NAMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "kite": {"colour": "yellow", "shape": "diamond"},
+        "bus": {"colour": "yellow", "shape": "square"},
+        "crater": {"colour": "black", "shape": "circle"},
+        "toadstool": {"texture": "dotted", "colour": "red", "shape": "drop"},
+    }
+)
+"""What captions of images without boxes call things that look so, as captions of the web have names that no list of
+classes has."""
 
 COLOURS = ("red", "green", "blue", "yellow", "orange", "purple", "pink", "brown", "black", "white")
 NEW_COLOURS = ("cyan",)
