@@ -1,4 +1,5 @@
-"""What a nano detector knows of the generated world: AP50 on single names, seen and held-out combinations.
+"""What a nano detector knows of the generated world: AP50 on single names, seen and held-out combinations, and on what
+captions alone show and say.
 
     python benchmarks/nano.py glip-nano-c                            # a name, a run, a folder
     python benchmarks/nano.py glip-nano-c --run runs/pretrain/glip-nano-c    # writes the card of a shipped one
@@ -35,7 +36,7 @@ from glip_lightning.query import encode_query
 ROOT = Path("runs/.shapes/pretraining")
 CLOSED_ROOT, CLOSED_SEED = Path("runs/.shapes/detection_test"), 1  # another seed: the detection data have no test split
 CLOSED = CLOSED_ROOT / "detection/valid"
-CAPTIONED, CAPTIONED_SEED = Path("runs/.shapes/captions_test"), 1
+CAPTIONED, CAPTIONED_SEED = Path("runs/.shapes/caption_words_test"), 1
 COUNT = 400  # pictures of each
 
 
@@ -55,7 +56,7 @@ HEAD = "| what | classes | AP | AP50 | 95 % interval of AP50 |\n|---|---|---|---
 
 
 def measure(loaded: Loaded) -> list[Measured]:
-    """The closed list of the detection data and, of detectors that read, single names by kind and pairs of them."""
+    """The closed list of the detection data; of detectors that read, single names, pairs of them, captions' words."""
     closed = _measure(loaded, CLOSED, "names of the detection data")
     if loaded.model.config.classes:
         return [closed]

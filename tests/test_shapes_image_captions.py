@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,14 @@ from glip_lightning.data.coco import read_coco
 from glip_lightning.data.findings import Findings
 from glip_lightning.data.odinw import ANNOTATIONS
 from glip_lightning.data.shapes import image_captions
-from glip_lightning.data.shapes.captions import ATTRIBUTES
+from glip_lightning.data.shapes.captions import ATTRIBUTES, Description
 from glip_lightning.data.shapes.folders import MANIFEST
 from glip_lightning.data.shapes.image_captions import (
     COUNT,
     FILE,
     STREAM,
     VERSION,
-    names_of,
+    name_of,
     show,
     tell,
     things_of,
@@ -53,7 +54,7 @@ def singular(word: str) -> str:
 
 
 def test_no_scene_has_what_is_held_out() -> None:
-    """All of them; a caption says only what is true of its scene."""
+    """All of them; that a caption says what is true of its scene alone is another test."""
     new, seen = {*NEW_SHAPES, *NEW_COLOURS, *NEW_TEXTURES}, set()
     for index in range(COUNT):
         for thing in things_of(np.random.default_rng([0, STREAM, index])):
@@ -72,8 +73,16 @@ def assert_known(caption: str) -> None:
     words = {singular(word) for word in re.findall(r"\w+", caption)}
     assert words <= {*ATTRIBUTES, *CAPTION_SHAPES, *CAPTION_NAMES} | FILLING, caption
     for phrase in re.split(r", | and | left of | right of | above | below ", caption):
-        said = [singular(word) for word in phrase.split()]
+        named = [singular(word) for word in phrase.split()]
+        said = [*named, *(CAPTION_NAMES[word]["shape"] for word in named if word in CAPTION_NAMES)]
         assert not {(a, s) for a in said for s in said} & HELD_OUT, caption
+
+
+@pytest.mark.parametrize("pair", ["red heart", "a striped crater", "two purple kites", "a star left of blue buses"])
+def test_the_search_for_what_is_held_out_finds_it(pair: str) -> None:
+    with pytest.raises(AssertionError):
+        assert_known(pair)
+    assert_known("a yellow kite and two dotted craters")
 
 
 @pytest.mark.slow
@@ -101,8 +110,8 @@ def test_captions_say_known_words_and_no_held_out_pair(captions: list[str]) -> N
     assert said >= {*CAPTION_SHAPES, *CAPTION_NAMES}
 
 
-def test_a_name_is_said_of_what_looks_so() -> None:
-    """Of all such things, and not always."""
+def test_captions_say_what_is_true() -> None:
+    """Of every thing that a phrase means; a name is said of what looks so, mostly."""
     said, silent = Counter[str](), Counter[str]()
     for index in range(600):
         rng = np.random.default_rng(index)
@@ -110,6 +119,7 @@ def test_a_name_is_said_of_what_looks_so() -> None:
         caption = tell(things, rng)
         for thing, spans in zip(things, caption.spans, strict=True):
             words = {singular(word) for start, end in spans for word in caption.text[start:end].split()}
+            assert words - FILLING <= {*thing.words.values(), name_of(thing)}, caption
             for name, looks in CAPTION_NAMES.items():
                 is_one = looks.items() <= thing.words.items()
                 assert is_one or name not in words, caption
@@ -120,8 +130,21 @@ def test_a_name_is_said_of_what_looks_so() -> None:
 
 def test_what_has_no_colour_has_no_name_of_a_colour() -> None:
     thing = Thing("diamond", "", texture=None)
-    assert names_of(thing) == []
-    assert names_of(thing._replace(colour="yellow")) == ["kite"]
+    assert name_of(thing) is None
+    assert name_of(thing._replace(colour="yellow")) == "kite"
+
+
+def test_no_two_names_look_alike() -> None:
+    """One of the looks says of a kind what the other does not."""
+    for one, other in combinations(CAPTION_NAMES.values(), 2):
+        assert any(one[kind] != other[kind] for kind in one.keys() & other.keys())
+
+
+def test_a_description_fits_what_all_of_it_is_true_of() -> None:
+    kite = Thing("diamond", "yellow", texture=None)
+    assert Description({"colour": "yellow"}, "kite").fits(kite)
+    assert not Description({"colour": "red"}, "kite").fits(kite)
+    assert not Description({}, "bus").fits(kite)
 
 
 def test_the_chunker_finds_what_captions_name(captions: list[str]) -> None:
@@ -137,7 +160,7 @@ def test_nobody_tells_colours_of_a_thermal_picture(monkeypatch: pytest.MonkeyPat
         return {word for index in range(30) for word in show(0, index, 64)[1].split()}
 
     assert words("thermal") & {*SHAPES}
-    assert not words("thermal") & {*COLOURS}
+    assert not {singular(word) for word in words("thermal")} & {*COLOURS, *CAPTION_NAMES}
     assert words("night") & {*COLOURS}
 
 
@@ -157,6 +180,15 @@ def test_test_pictures_have_boxes_for_the_words_of_captions_alone(tmp_path: Path
     assert index.sizes.tolist() == [[64, 64]] * 20
     for image in range(20):
         things = things_of(np.random.default_rng([3, STREAM, image]))
-        drawn = Counter(word for thing in things for word in (thing.shape, *names_of(thing)))
+        drawn = Counter(word for thing in things for word in (thing.shape, name_of(thing)))
         assert Counter(index.class_names[label] for label in index.target(image)[1].tolist()) <= drawn
     assert len({*index.boxes.labels.tolist()}) > 3
+
+
+def test_thermal_test_pictures_have_no_boxes_for_names_of_colours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_captions, "STYLES", {"photo": STYLES["thermal"]})
+    folder = write_caption_words(tmp_path / "test", seed=3, count=20, size=64)
+    index = read_coco(folder / ANNOTATIONS, folder, Findings())
+    assert {index.class_names[label] for label in index.boxes.labels.tolist()} == {*CAPTION_SHAPES}

@@ -31,14 +31,15 @@ class Caption(NamedTuple):
 
 
 class Description(NamedTuple):
-    """Words by kind (size, texture, colour, shape, part)."""
+    """Words by kind (size, texture, colour, shape, part), and a name of ``CAPTION_NAMES`` in place of the shape."""
 
     words: Mapping[str, str]
-    name: str | None = None  # one of CAPTION_NAMES, in place of the shape
+    name: str | None = None
 
     def fits(self, thing: Thing) -> bool:
-        meant = {**self.words, **(CAPTION_NAMES[self.name] if self.name else {})}
-        return thing.fits({kind: (word,) for kind, word in meant.items()})
+        """Whether all of it is true of ``thing``: a red kite is none, since kites are yellow."""
+        looks = CAPTION_NAMES[self.name] if self.name else {}
+        return all(thing.fits({kind: (word,)}) for kind, word in (*self.words.items(), *looks.items()))
 
     def text(self, plural: bool = False) -> str:
         noun = self.name or self.words.get("shape", "thing")
@@ -82,20 +83,20 @@ def phrase_list(things: Sequence[Thing], rng: np.random.Generator, vocabulary: V
 def sentence(
     things: Sequence[Thing],
     rng: np.random.Generator,
-    describe: Callable[[Thing, np.random.Generator], Description] = describe,
+    told: Callable[[Thing, np.random.Generator], Description] = describe,
 ) -> Caption | None:
-    """Such as "a striped red ring left of a star and a blue heart"; None where no relation is clear.
+    """Such as "a striped red ring left of a star and a blue heart", each as ``told``; None where no relation is clear.
 
     The first phrase means only those things that it describes and that stand in the relation to what the second
     describes; a thing that is described so but nearly stands there makes a sentence unclear.
     """
     for _ in range(8 if things else 0):
         first, second = (things[k] for k in rng.integers(len(things), size=2))
-        subject, other = describe(first, rng), describe(second, rng)
+        subject, other = told(first, rng), told(second, rng)
         relation = list(RELATIONS)[rng.integers(len(RELATIONS))]
         found = _related(subject, relation, other, things)
         if found is not None:
-            rest = [describe(thing, rng) for thing in things if not subject.fits(thing) and not other.fits(thing)][:1]
+            rest = [told(thing, rng) for thing in things if not subject.fits(thing) and not other.fits(thing)][:1]
             parts = [counted(subject, things, rng, found)]
             parts += [counted(phrase, things, rng) for phrase in (other, *rest)]
             return join(parts, [f" {relation} ", " and "])

@@ -30,9 +30,9 @@ STREAM = 101  # apart from those of the pre-training data
 VOCABULARY = Vocabulary(shapes=(*SHAPES, *CAPTION_SHAPES * 3))  # what only captions show is not rare in them
 STYLED = 0.8  # share of pictures of a random style; the others are as those of the pre-training data
 MENTIONED = 3  # things at most
-NAMED = 0.7  # share of pictures with a thing that has one of CAPTION_NAMES
-CALLED = 0.75  # share of such things that a caption calls so
-SAID = 0.85  # of what such a name means besides the shape, as in "a yellow kite"
+NAMED = 0.7  # share of scenes that get a thing of one of CAPTION_NAMES; in thermal pictures it has no such name
+CALLED = 0.75  # chance that it is called so where it is told of
+SAID = 0.85  # of the look of what is called so: beside the usual chance, so that 19 of 20 kites are "yellow" ones
 
 
 def show(seed: int, index: int, size: int = SIZE) -> tuple[Image.Image, str]:
@@ -68,7 +68,7 @@ def tell(things: Sequence[Thing], rng: np.random.Generator) -> Caption:
     found = sentence(things, rng, called) if rng.random() < 0.5 else None
     if found is not None:
         return found
-    order = sorted(rng.permutation(len(things)), key=lambda k: not names_of(things[k]))  # what has a name is told first
+    order = sorted(rng.permutation(len(things)), key=lambda k: not name_of(things[k]))  # what has a name is told first
     chosen = [called(things[k], rng) for k in order[:MENTIONED]]
     rng.shuffle(chosen)  # type: ignore[arg-type]
     phrases = list({phrase.text(): phrase for phrase in chosen}.values())
@@ -76,20 +76,20 @@ def tell(things: Sequence[Thing], rng: np.random.Generator) -> Caption:
     return join([counted(phrase, things, rng) for phrase in phrases], separators)
 
 
-def names_of(thing: Thing) -> list[str]:
-    """The names of ``CAPTION_NAMES`` that are true of it: one at most."""
-    return [name for name in CAPTION_NAMES if Description({}, name).fits(thing)]
+def name_of(thing: Thing) -> str | None:
+    """The name of ``CAPTION_NAMES`` that is true of it: no two look alike."""
+    return next((name for name in CAPTION_NAMES if Description({}, name).fits(thing)), None)
 
 
 def called(thing: Thing, rng: np.random.Generator) -> Description:
     """A description, by its name if it has one and chance wants it."""
     usual = describe(thing, rng)
-    names = names_of(thing)
-    if not names or rng.random() >= CALLED:
+    name = name_of(thing)
+    if name is None or rng.random() >= CALLED:
         return usual
-    said = {kind: word for kind, word in CAPTION_NAMES[names[0]].items() if rng.random() < SAID}
+    said = {kind: word for kind, word in CAPTION_NAMES[name].items() if rng.random() < SAID}
     words = {kind: word for kind, word in (dict(usual.words) | said).items() if kind != "shape"}
-    return Description(words, names[0])
+    return Description(words, name)
 
 
 def write_image_captions(folder: str | Path, seed: int = 0, count: int = COUNT, size: int = SIZE) -> Path:
@@ -117,7 +117,7 @@ def write_caption_words(folder: str | Path, seed: int, count: int, size: int = S
         with progress("generated pictures with boxes, drawn once", count) as bar:
             shown = (_painted(seed, index, size)[0] for index in bar(range(count)))
             words = (*CAPTION_SHAPES, *CAPTION_NAMES)
-            write_named(fresh, words, shown, lambda thing: {thing.shape, *names_of(thing)} & {*words})
+            write_named(fresh, words, shown, lambda thing: [x for x in words if x in (thing.shape, name_of(thing))])
 
     return written_once(Path(folder), _settings("words of captions", seed, count, size), write)
 
