@@ -134,8 +134,8 @@ READING = """\
 A single name is one word in a caption with all the words of its row; a combination is a colour or texture with
 a shape, in a caption with all of its row, those seen in two captions since one holds too few words: among 109 classes
 it is harder to be right than among 21. Held-out combinations stand in no picture and no caption of any pre-training.
-The shapes and names of the last rows stand in the captions alone that variant T has learned from, and here, as there,
-in pictures of all styles. """
+The shapes and names of the last rows occur in the captions of variant T alone; like those, these pictures are of all
+styles. """
 WHAT = {
     "glip-nano-a": "Variant A: detection data, no fusion of image and text.",
     "glip-nano-b": "Variant B: detection data, with fusion.",
