@@ -99,8 +99,8 @@ def test_names_that_were_never_read_but_can_be_described() -> None:
     unread = {name for name, said in described if not words_of(said) & {*READ, *CAPTION_NAMES}}
     assert unread == {"Beetles", "Fungi", "Parcels", "Targets", "Traffic"}
     assert {name for name, said in described if said in CAPTION_NAMES} == {"Kites", "Traffic", "Craters", "Fungi"}
-    said = {*READ, *CAPTION_NAMES, *CAPTION_SHAPES, "near"}
-    assert len({name for name, named in every if not words_of(named.name) <= said}) == 8
+    spoken = {*READ, *CAPTION_NAMES, *CAPTION_SHAPES, "near"}
+    assert len({name for name, named in every if not words_of(named.name) <= spoken}) == 8
 
 
 def test_names_that_captions_say_mean_the_same_in_tasks() -> None:

@@ -66,10 +66,9 @@ class GroundingDataset(DetectionDataset):
         return sum(self._unnamed(image, tokenizer) for image in range(len(self.index)))
 
     def _unnamed(self, image: int, tokenizer: HasOffsets) -> int:
-        caption, labels = self.captions[image], self.index.target(image)[1].tolist()
-        doubtful = [
-            spans for spans in map(self.phrases.__getitem__, labels) if not any(_is_said(caption, *s) for s in spans)
-        ]
+        caption = self.captions[image]
+        named = [self.phrases[label] for label in self.index.target(image)[1].tolist()]
+        doubtful = [spans for spans in named if not any(_is_said(caption, *span) for span in spans)]
         offsets = tokenizer.offsets(caption) if doubtful else []  # which takes longer than to read the file
         return sum(not token_indices(spans, offsets) for spans in doubtful)
 

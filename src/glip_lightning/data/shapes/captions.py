@@ -39,7 +39,7 @@ class Description(NamedTuple):
     def fits(self, thing: Thing) -> bool:
         """Whether all of it is true of ``thing``: a red kite is none, since kites are yellow."""
         looks = CAPTION_NAMES[self.name] if self.name else {}
-        return all(thing.fits({kind: (word,)}) for kind, word in (*self.words.items(), *looks.items()))
+        return {*self.words.items(), *looks.items()} <= thing.words.items()
 
     def text(self, plural: bool = False) -> str:
         noun = self.name or self.words.get("shape", "thing")
