@@ -1,0 +1,20 @@
+"""The error that a user can act on."""
+
+
+class GLIPError(ValueError):
+    """An error with a message for the user and a stable code for programs and tests.
+
+    ``code`` is in kebab-case, from the same vocabulary as the code of a data set's finding.
+    """
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the code where an error travels between processes."""
+        return _restore, (type(self), str(self), self.code)
+
+
+def _restore(kind: type[GLIPError], message: str, code: str) -> GLIPError:
+    return kind(message, code=code)
