@@ -11,7 +11,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "glip_lightning"
 FLOORS = (
     # ground: pure functions and value types
-    ("boxes", "anchors", "prompts", "noun_phrases", "outputs", "files", "versions", "trial", "labels", "logs"),
+    [
+        *("boxes", "anchors", "prompts", "noun_phrases", "outputs", "errors", "files", "versions"),
+        *("trial", "labels", "logs"),
+    ],
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
     # second floor: what we do with a model
