@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "glip_lightning"
 FLOORS = (
     # ground: pure functions and value types
     [
-        *("boxes", "anchors", "prompts", "noun_phrases", "outputs", "errors", "files", "versions"),
+        *("boxes", "anchors", "prompts", "noun_phrases", "outputs", "errors", "escaping", "files", "versions"),
         *("trial", "labels", "logs"),
     ],
     # first floor: rooms that do not know each other
@@ -32,8 +32,10 @@ FLOORS = (
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
+    "files": {"errors"},
+    "logs": {"escaping"},
     "trial": {"files"},
-    "labels": {"trial"},
+    "labels": {"escaping", "trial"},
     "noun_phrases": {"prompts"},
     "losses": {"assign"},
     "adapter": {"base_model"},

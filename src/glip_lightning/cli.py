@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
+from .escaping import printable_lines
 from .logs import show_log
 from .messages import WrongUsage, check_recipes, meant, translate
 
@@ -47,7 +48,7 @@ def _say(message: str, error: BaseException | None = None) -> None:
     """The message and the notes of the error on stderr, once for all processes of a run."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         for line in (f"glip: {message}", *(f"  {note}" for note in getattr(error, "__notes__", ()))):
-            print(line, file=sys.stderr)
+            print(printable_lines(line), file=sys.stderr)
 
 
 def _explanation(error: BaseException) -> str | None:

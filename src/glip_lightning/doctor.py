@@ -12,6 +12,7 @@ from .data.doctor import Diagnosis, diagnose
 from .data.findings import Findings
 from .data.layouts import read_folder
 from .data.types import SPLITS
+from .escaping import printable, printable_lines
 from .hub_files import OFFICIAL_VOCAB, is_cached
 from .pretrained import load_tokenizer
 from .text import Tokenizer
@@ -53,7 +54,7 @@ def _progress(steps: Iterator[None], total: int, console: Console) -> Iterator[N
 
 def _print(diagnosis: Diagnosis, title: str, vocabulary: str) -> None:
     console = Console(highlight=False)
-    console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print(Text(printable_lines(title), style="bold"), soft_wrap=True)
     if diagnosis.splits:
         console.print(_split_table(diagnosis), _class_table(diagnosis, vocabulary))
     for finding in sorted(diagnosis.findings, key=lambda finding: list(SIGNS).index(finding.level)):
@@ -82,6 +83,12 @@ def _class_table(diagnosis: Diagnosis, vocabulary: str) -> Table:
     table.caption = f"boxes per class; tokens by the vocabulary of {vocabulary}"
     for row in diagnosis.classes:
         counts = [str(row.boxes[split]) for split in splits]
-        cells = [str(row.category_id), row.name[:40], *counts, str(len(row.tokens)), " ".join(row.tokens[:12])]
+        cells = [
+            str(row.category_id),
+            printable(row.name[:40]),
+            *counts,
+            str(len(row.tokens)),
+            " ".join(row.tokens[:12]),
+        ]
         table.add_row(*map(Text, cells))
     return table

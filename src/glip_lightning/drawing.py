@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from .escaping import printable
+
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 """Okabe and Ito's colours (2008), distinct also for colour-blind readers; black is left out."""
 
@@ -42,7 +44,8 @@ def draw_boxes(
     for i, colour in coloured:
         _outline(draw, boxes[i], colour, unit)
     for i, colour in coloured:  # after all boxes, so that no line crosses a label
-        text = labels[i] if scores is None else f"{labels[i]} {100 * scores[i]:.0f}%"
+        name = printable(labels[i])
+        text = name if scores is None else f"{name} {100 * scores[i]:.0f}%"
         _plate(draw, boxes[i], text, colour, font, canvas.size)
     return canvas
 

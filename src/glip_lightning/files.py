@@ -2,10 +2,34 @@
 
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .errors import GLIPError
+
+KINDS = {
+    stat.S_IFDIR: "a folder; give a file",
+    stat.S_IFIFO: "a pipe, which may never end; write what comes out of it to a file and give that",
+    stat.S_IFCHR: "a device or a terminal; write what comes out of it to a file and give that",
+    stat.S_IFBLK: "a disk; give a file",
+    stat.S_IFSOCK: "a socket; give a file",
+}
+
+
+def regular_file(path: str | Path) -> Path:
+    """Return ``path``, to be opened next, if there is a file or a link to one: no reader waits for a pipe or a device.
+
+    Raises:
+        GLIPError: a folder, a named pipe, a device or a socket.
+        OSError: nothing is there, or it cannot be reached.
+    """
+    kind = stat.S_IFMT(Path(path).stat().st_mode)
+    if kind != stat.S_IFREG:
+        raise GLIPError(f"{path}: no file but {KINDS.get(kind, 'something else; give a file')}", code="not-a-file")
+    return Path(path)
 
 
 @contextmanager

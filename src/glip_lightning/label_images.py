@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from . import __version__
 from .data.captions import Captioned, Sentence, read_captions
 from .data.images import pictures
+from .escaping import printable, printable_lines
 from .files import write_text
 from .predictor import as_phrases
 from .prompts import Phrase, check_phrases, read_phrases_file
@@ -146,7 +147,10 @@ def _content(
 
     found = {same(phrase) for phrase, _ in phrase_scores(records())} if floors.phrases else set()
     if unused := sorted(floors.phrases.keys() - found):
-        print(f"glip: --thresholds {options.thresholds}: there is no box of {', '.join(unused)}", file=sys.stderr)
+        print(
+            f"glip: --thresholds {options.thresholds}: there is no box of {', '.join(map(printable, unused))}",
+            file=sys.stderr,
+        )
     share = options.keep_share
     thresholds = floors if share is None else keep_share(floors, phrase_scores(records()), share)
     content, chosen = grounding_content(records(), thresholds, options.keep_empty)
@@ -173,7 +177,7 @@ def _info(teacher: Teacher, options: Options, counts: Counter[str], thresholds: 
 
 def _tell(failed: Sequence[str], counts: Counter[str], out: Path, scores: Path) -> None:
     for error in failed:
-        print(f"glip: {error}", file=sys.stderr)
+        print(f"glip: {printable_lines(error)}", file=sys.stderr)
     print("\n".join(f"{number:>9} {what}" for what, number in counts.items() if number))
     print(f"{counts['boxes kept']} boxes in {out}; {scores.name} keeps all scores for other thresholds")
 

@@ -6,6 +6,7 @@ logged for dashboards stand here, because what logs them is not imported by what
 
 from typing import Any, NamedTuple
 
+from .escaping import printable
 from .trial import Axes, Trial
 
 CURVE_AP, CURVE_SHOTS, CURVE_IMAGES = "efficiency/AP", "efficiency/shots", "efficiency/images"
@@ -43,7 +44,9 @@ class Labels(NamedTuple):
 def label_run(name: str, group: str, job_type: str, axes: Axes, detector: str) -> Labels:
     """A run of its own; ``group`` is its data set, ``axes`` are task, shots, seed and tuning."""
     tags = [str(axes["task"]), _shots(axes["shots"]), str(axes["tuning"]), detector]
-    return Labels(name[:LONGEST_NAME], group[:LONGEST_NAME], job_type, _tags(tags), {"axes": axes, **axes})
+    return Labels(
+        printable(name)[:LONGEST_NAME], printable(group)[:LONGEST_NAME], job_type, _tags(tags), {"axes": axes, **axes}
+    )
 
 
 def label_trial(trial: Trial, detector: str) -> Labels:
@@ -59,7 +62,9 @@ def label_trial(trial: Trial, detector: str) -> Labels:
     flat = {axis: value for axis, value in axes.items() if "." not in axis}
     config = {"axes": dict(axes), "points": list(trial.points), "trial": trial.id, **flat, "tuning": tuning}
     tags = _tags([str(axes["task"]), shots, tuning, detector])
-    return Labels(" ".join(words)[:LONGEST_NAME], trial.sweep[:LONGEST_NAME], tuning, tags, config)
+    return Labels(
+        printable(" ".join(words))[:LONGEST_NAME], printable(trial.sweep)[:LONGEST_NAME], tuning, tags, config
+    )
 
 
 def _shots(shots: Any) -> str:
@@ -68,4 +73,4 @@ def _shots(shots: Any) -> str:
 
 def _tags(tags: list[str]) -> list[str]:
     """Once each; of a long one, a path, the end tells more."""
-    return list(dict.fromkeys(tag[-LONGEST_TAG:] for tag in tags if tag))
+    return list(dict.fromkeys(tag[-LONGEST_TAG:] for tag in map(printable, tags) if tag))

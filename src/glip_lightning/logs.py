@@ -2,11 +2,20 @@
 
 import logging
 
+from .escaping import printable_lines
+
+
+class _Printable(logging.Formatter):
+    """Shows control characters in names of others escaped; a traceback keeps its lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
+
 
 def show_log() -> None:
     """What the package has to say goes to stderr; other packages' loggers stay as they are."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("glip: %(message)s"))
+    handler.setFormatter(_Printable("glip: %(message)s"))
     log = logging.getLogger(__package__)
     log.handlers = [handler]
     log.setLevel(logging.INFO)

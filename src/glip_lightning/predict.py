@@ -10,8 +10,9 @@ from typing import Any
 from PIL import Image
 from rich.progress import track
 
-from .data.images import read_image
+from .data.images import PICTURES, read_image
 from .drawing import draw_boxes
+from .escaping import json_text, printable, printable_lines
 from .files import picture_names, replacing, write_text
 from .predictor import GLIPPredictor, Prediction, as_phrases
 from .prompts import Phrase, read_phrases_file
@@ -41,9 +42,9 @@ def predict_photos(
     captions = [prompt.caption for query in queries for prompt in query.prompts]
     names = [phrase.name for query in queries for phrase in query.phrases]
     if predictor.tuned or predictor.model.config.classes:
-        print(f"{'tuned prompt' if predictor.tuned else 'classes'}: {', '.join(names)}")
+        print(f"{'tuned prompt' if predictor.tuned else 'classes'}: {', '.join(map(printable, names))}")
     else:
-        print(f"caption: {' | '.join(captions)}")
+        print(f"caption: {' | '.join(map(printable, captions))}")
     entries: list[dict[str, Any]] = []
     try:
         for path, picture in zip(track(paths, description="photos", transient=True), pictures, strict=True):
@@ -58,14 +59,14 @@ def predict_photos(
             "caption": captions,
             "photos": entries,
         }
-        write_text(Path(out) / RESULT_NAME, json.dumps(content, indent=2, ensure_ascii=False))
+        write_text(Path(out) / RESULT_NAME, json_text(json.dumps(content, indent=2, ensure_ascii=False)))
     failed = [entry for entry in entries if "error" in entry]
     for entry in failed:
-        print(f"glip: {entry['error']}", file=sys.stderr)
+        print(f"glip: {printable_lines(entry['error'])}", file=sys.stderr)
     boxes = sum(len(entry.get("detections", ())) for entry in entries)
-    print(f"{boxes} boxes in {len(entries) - len(failed)} photos: {Path(out) / RESULT_NAME}")
+    print(f"{boxes} boxes in {len(entries) - len(failed)} photos: {printable(str(Path(out) / RESULT_NAME))}")
     if drawn := [entry["picture"] for entry in entries if "picture" in entry]:
-        print(f"picture  {drawn[0]}" if len(drawn) == 1 else f"pictures {out}")
+        print(f"picture  {printable(drawn[0])}" if len(drawn) == 1 else f"pictures {printable(out)}")
     return 1 if failed else 0
 
 
@@ -107,12 +108,11 @@ def find_photos(given: Iterable[str]) -> list[Path]:
 
     A file that does not exist stays in the list: it fails by itself and stops no other.
     """
-    readable = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     paths: list[Path] = []
     for name in given:
         if Path(name).is_dir():
             found = sorted(
-                p for p in Path(name).iterdir() if p.suffix.lower() in readable and not p.name.startswith(".")
+                p for p in Path(name).iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")
             )
             if not found:
                 raise ValueError(f"{name}: the folder holds no images")

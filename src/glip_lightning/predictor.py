@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from . import boxes as box_ops
 from .base_model import check_base
+from .data.checks import check_names
 from .data.images import read_image, to_rgb
 from .data.transforms import MAX_SIZE, TEST_SIZE, resize_image, resize_size
+from .errors import GLIPError
 from .models.glip import GLIP
 from .models.language import TextFeatures
 from .outputs import Outputs
@@ -29,6 +32,7 @@ from .tuned_prompt import PROMPT_NAME, load_prompt, on_device
 log = logging.getLogger(__name__)
 
 Photo = str | Path | Image.Image | np.ndarray
+Phrases = str | Sequence[str | Phrase]
 
 Detect = Callable[[Sequence[Tensor], Sequence[TextFeatures]], Iterable[Outputs]]
 """RGB images, uint8 [3, h, w], and texts [B, T, D] -> the predictions with each text."""
@@ -145,14 +149,30 @@ class GLIPPredictor:
         self.post = PostProcess()
         self._queries = [on_device(prompt.query, self.device) for prompt in self.tuned]
 
+    @overload
+    def __call__(self, photo: Photo, phrases: Phrases | None = None) -> Prediction: ...
+
+    @overload
+    def __call__(self, photo: Sequence[Photo], phrases: Phrases | None = None) -> list[Prediction]: ...
+
     @torch.inference_mode()
-    def __call__(self, photo: Photo, phrases: str | Sequence[str | Phrase] | None = None) -> Prediction:
+    def __call__(self, photo: Photo | Sequence[Photo], phrases: Phrases | None = None) -> Prediction | list[Prediction]:
         """Detect in a file, a PIL image (as it is stored, not turned by EXIF) or an RGB array uint8 [h, w, 3].
 
-        ``phrases`` is "raccoon. dog", a list of names, or a list of :class:`Phrase`; left out, the classes
-        that a fine-tuned detector or the tuned prompts know.
+        A list of photos gives a list of predictions, one by one: each as if it were alone. ``phrases`` is
+        "raccoon. dog", a list of names, or a list of :class:`Phrase`; left out, the classes that a fine-tuned
+        detector or the tuned prompts know.
+
+        Raises:
+            GLIPError: a file that is no readable image, an array of another kind, phrases that nobody can mean.
         """
         queries = self.queries(phrases)
+        if isinstance(photo, Sequence) and not isinstance(photo, str):
+            return [self._predict(each, queries) for each in photo]
+        return self._predict(photo, queries)
+
+    def _predict(self, photo: Photo, queries: Sequence[Query]) -> Prediction:
+        """Return what the queries find in one photo."""
         image = _as_image(photo)
         original = (image.height, image.width)
         parts, first = [], 0
@@ -173,7 +193,7 @@ class GLIPPredictor:
         classes = [phrase.name for query in queries for phrase in query.phrases]
         return Prediction(boxes, found.scores[keep], labels, [classes[k] for k in labels.tolist()], original)
 
-    def queries(self, phrases: str | Sequence[str | Phrase] | None) -> list[Query]:
+    def queries(self, phrases: Phrases | None) -> list[Query]:
         """The encoded class list, or those of the tuned prompts; the last one is remembered."""
         if self.tuned:
             if phrases is not None:
@@ -185,6 +205,7 @@ class GLIPPredictor:
             return self._queries
         if not own:
             check_phrases(wanted)
+            check_names(wanted, self.loaded.tokenizer, "phrases")
             self._check_known(wanted)
         with torch.inference_mode():
             query = encode_query(self.model, self.loaded.tokenizer, wanted)
@@ -219,7 +240,7 @@ class GLIPPredictor:
         return [self.loaded.task.input_size if self.loaded.task else (TEST_SIZE, MAX_SIZE)]
 
 
-def as_phrases(phrases: str | Sequence[str | Phrase]) -> list[Phrase]:
+def as_phrases(phrases: Phrases) -> list[Phrase]:
     """A caption, a list of names or a list of phrases -> phrases."""
     if isinstance(phrases, str):
         return read_phrases(phrases)
@@ -241,6 +262,10 @@ def _as_image(photo: Photo) -> Image.Image:
         return read_image(Path(photo), upright=True)
     if isinstance(photo, np.ndarray):
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
-            raise ValueError(f"array {photo.dtype} {photo.shape}: give RGB, uint8 [height, width, 3]")
+            text = f"array {photo.dtype} {photo.shape}: give RGB, uint8 [height, width, 3]"
+            raise GLIPError(text, code="not-an-image")
         return Image.fromarray(photo)
+    if not isinstance(photo, Image.Image):
+        text = f"{type(photo).__name__}: no photo; give a path, a PIL image, an RGB array, or a list of them"
+        raise GLIPError(text, code="not-an-image")
     return to_rgb(photo)

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .datamodules import DetectionData
+from .escaping import printable
 from .module import GLIPModule
 from .versions import versions
 
@@ -107,14 +108,14 @@ def print_summary(result: Mapping[str, Any], folder: Path, pictures: Sequence[Pa
         print(f"restored the weights before step {event['step']}: {event['why']}")
     if result["ended"]:
         print(f"ended    {result['ended']}")
-    print(f"run      {folder}")
+    print(f"run      {printable(str(folder))}")
     if pictures:
-        print(f"pictures {pictures[0].parent}")
+        print(f"pictures {printable(str(pictures[0].parent))}")
     for line in logs:
         print(f"logs     {line}")
     detector = folder if result["fitted"] else result["detector"]
     if result["fitted"] or result["weights"] != "random":
-        print(f"next     glip predict PHOTO --detector {detector}")
+        print(f"next     glip predict PHOTO --detector {printable(str(detector))}")
 
 
 def _class_table(metrics: Mapping[str, Any], names: Sequence[str]) -> Table:
@@ -123,7 +124,7 @@ def _class_table(metrics: Mapping[str, Any], names: Sequence[str]) -> Table:
     table.add_column("AP", justify="right")
     for name in names:
         ap = metrics["AP_class"].get(name)
-        table.add_row(escape(name), "no box" if ap is None else f"{ap:.3f}")
+        table.add_row(escape(printable(name)), "no box" if ap is None else f"{ap:.3f}")
     return table
 
 

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..errors import GLIPError
+from ..escaping import is_text
+from ..files import regular_file
 from ..prompts import Span
 from .findings import DataError, listing, short
-from .grounding import is_text
 from .images import is_below
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,10 @@ def read_captions(file: str | Path) -> list[Captioned]:
     if path.suffix.lower() not in readers:
         raise DataError(f"{path}: captions are read from {', '.join(readers)}, not from {path.suffix!r}")
     try:
-        rows = list(readers[path.suffix.lower()](path.read_text(encoding="utf-8-sig")))
+        text = regular_file(path).read_text(encoding="utf-8-sig")
+        rows = list(readers[path.suffix.lower()](text))
+    except GLIPError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such file of captions; check the path") from None
     except (ValueError, RecursionError, csv.Error) as error:  # broken JSON, other encodings

@@ -2,24 +2,43 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..errors import GLIPError
+from ..escaping import is_text, printable
+from ..prompts import MAX_TOKENS, HasOffsets, Phrase
 from .findings import Findings, listing
 from .images import PICTURES, ImageFiles
 from .index import Index
 from .types import SPLITS, Split
 
 SMALLEST, LONGEST = 8, 20  # pixels of the shorter side, ratio of the sides: beyond them little is left to see
+LONGEST_NAME = MAX_TOKENS - 4
+"""Tokens that a class may have: a caption holds 256, with [CLS], [SEP], a separator and one to spare, without which
+:func:`..prompts.sample_phrases` finds no class for a picture."""
+
 CURES = {
     "without area": "draw them again or remove them",
     "outside the image": "check that the boxes are x, y, width, height in pixels of this image",
     "one pixel thin": "remove them, or use larger images",
 }
+
+
+def check_names(phrases: Sequence[Phrase], tokenizer: HasOffsets, where: object) -> None:
+    """Raise GLIPError for classes whose names no caption can hold; a detector with a table of classes reads none."""
+    if broken := [phrase.text for phrase in phrases if not is_text(phrase.text)]:
+        text = f"half a character (a lone surrogate) is in {listing(broken)}"
+        raise GLIPError(f"{where}: {text}; write the names anew", code="broken-name")
+    counts = [len(tokenizer.offsets(phrase.text)) - 2 for phrase in phrases]  # without [CLS] and [SEP]
+    pairs = zip(phrases, counts, strict=True)
+    if long := [f"'{printable(phrase.name[:40])}...' ({n} tokens)" for phrase, n in pairs if n > LONGEST_NAME]:
+        text = f"{len(long)} classes are too long for a caption, which has room for {LONGEST_NAME} tokens of a class"
+        raise GLIPError(f"{where}: {text}: {listing(long)}; say it in a few words", code="name-too-long")
 
 
 def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Split, Index]:

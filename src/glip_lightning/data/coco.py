@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from ..errors import GLIPError
+from ..files import regular_file
 from .dataset import DetectionDataset
 from .findings import DataError, Findings, listing, short
 from .images import ImageFiles, is_below, is_file
@@ -77,7 +79,10 @@ def _whole(entry: object, key: str) -> int | None:
 def read_json(file: Path) -> dict[str, Any]:
     """What a COCO file holds; its three lists are there, nothing else is checked."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        text = regular_file(file).read_text(encoding="utf-8-sig")
+        content = json.loads(text)
+    except GLIPError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{file}: no such annotation file; check the path") from None
     except RecursionError:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 from ..prompts import Phrase, Span, build_prompt, clean_name
-from .checks import check_splits
+from .checks import check_names, check_splits
 from .dataset import DetectionDataset
 from .findings import Findings, listing
 from .index import Index
@@ -63,7 +63,7 @@ def diagnose(
     for _ in progress(_decode(checked, findings), sum(map(len, checked.values()))):
         pass
     rows = _classes(checked, encoder)
-    _check_names(rows, checked, findings)
+    _check_names(rows, encoder, checked, findings)
     return Diagnosis({split: _counts(index) for split, index in checked.items()}, rows, findings)
 
 
@@ -146,9 +146,11 @@ def _pieces(name: str, encoder: Encoder) -> list[str]:
     return [pieces[token] for token in tokens]
 
 
-def _check_names(rows: Sequence[ClassRow], splits: Mapping[Split, Index], findings: Findings) -> None:
+def _check_names(rows: Sequence[ClassRow], encoder: Encoder, splits: Mapping[Split, Index], findings: Findings) -> None:
     """Classes that words cannot name well, and classes without boxes."""
     where = splits[min(splits, key=SPLITS.index)].where if splits else ""
+    phrases = [Phrase(clean_name(row.name)) for row in rows]
+    findings.attempt(where, lambda: check_names(phrases, encoder, where))
     silent = [row.name for row in rows if not row.tokens]
     unknown = [f"{row.name!r} ({' '.join(row.tokens)})" for row in rows if "[UNK]" in row.tokens]
     long = [f"{row.name[:40]!r} ({len(row.tokens)} tokens)" for row in rows if len(row.tokens) > LONG_NAME]

@@ -4,6 +4,9 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple, TypeVar
 
+from ..errors import GLIPError
+from ..escaping import printable, printable_lines
+
 T = TypeVar("T")
 Level = Literal["error", "warning", "info"]
 LISTED = 200  # ids and names that one message spells out
@@ -17,11 +20,14 @@ class Finding(NamedTuple):
     count: int = 1  # images, boxes or classes that it is about
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}"
+        return f"{printable(self.where)}: {printable_lines(self.message)}"
 
 
-class DataError(ValueError):
+class DataError(GLIPError):
     """A data set that cannot be used as it is; the message holds every finding of level "error"."""
+
+    def __init__(self, message: str, *, code: str = "unreadable-data") -> None:
+        super().__init__(message, code=code)
 
 
 class Findings(list[Finding]):
@@ -40,11 +46,11 @@ class Findings(list[Finding]):
         self.append(Finding("info", code, message, str(where), count))
 
     def attempt(self, where: object, read: Callable[[], T]) -> T | None:
-        """What ``read`` returns; a :class:`DataError` becomes one finding of ``where``, and None."""
+        """Return what ``read`` does; an error of ours becomes one finding of ``where``, and None."""
         try:
             return read()
-        except DataError as error:
-            self.error("unreadable-data", where, str(error).removeprefix(f"{where}: "))
+        except GLIPError as error:
+            self.error(error.code, where, str(error).removeprefix(f"{where}: "))
             return None
 
     @property
@@ -58,7 +64,7 @@ class Findings(list[Finding]):
     def raise_errors(self) -> None:
         """Raise :class:`DataError` if there is an error among them."""
         if self.errors:
-            raise DataError("\n  ".join(map(str, self.errors)))
+            raise DataError("\n  ".join(map(str, self.errors)), code=self.errors[0].code)
 
     def log_to(self, log: logging.Logger) -> None:
         """Warnings as warnings, notes as information; errors are for :meth:`raise_errors`."""
@@ -69,7 +75,7 @@ class Findings(list[Finding]):
 
 def listing(items: Iterable[object], most: int = LISTED) -> str:
     """Items separated by commas, the first ``most`` by name."""
-    named = [str(item) for item in items]
+    named = [printable(str(item)) for item in items]
     more = f" and {len(named) - most} more" if len(named) > most else ""
     return ", ".join(named[:most]) + more
 

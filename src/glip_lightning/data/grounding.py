@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..escaping import is_text
 from ..prompts import HasOffsets, Span, token_indices
 from .coco import index_coco, read_json
 from .dataset import DetectionDataset
@@ -93,13 +94,6 @@ def _captions(content: Mapping[str, Any], file: Path, findings: Findings) -> dic
         text = f"image entries without a caption or without a number as id: {listing(without)}; complete them"
         findings.error("no-caption", file, text, len(without))
     return found
-
-
-def is_text(caption: str) -> bool:
-    try:
-        return bool(caption.encode("utf-8"))
-    except UnicodeEncodeError:  # half a character, which JSON can hold
-        return False
 
 
 def _number_phrases(content: dict[str, Any], file: Path, findings: Findings) -> list[Spans]:

@@ -113,6 +113,11 @@ class _Columns(NamedTuple):
     category: str
     names: list[str] | None  # None: the categories are texts
 
+    def read(self) -> list[str]:
+        """Return the columns that are read, those that a data set need not have included."""
+        objects = [self.objects] if self.objects else [self.bbox, self.category, "area", "iscrowd"]
+        return [*objects, "image_id", "height", "width", "upright"]
+
 
 def _columns(where: str, features: "datasets.Features") -> _Columns:
     import datasets
@@ -154,7 +159,8 @@ def _fields(feature: Any) -> Mapping[str, Any]:
 def _index(where: str, key: str, rows: "datasets.Dataset", findings: Findings) -> Index:
     columns = _columns(where, rows.features)
     source = ImageRows(rows, columns.image, key)
-    table = cast(dict[str, list[Any]], rows.remove_columns([columns.image]).with_format(None)[:])
+    read = [key for key in columns.read() if key in rows.features]  # other columns may hold pictures, to be decoded
+    table = cast(dict[str, list[Any]], rows.select_columns(read).with_format(None)[:])
     objects = [list(_objects(table, row, columns)) for row in range(len(rows))]
     names = columns.names
     if names is None:

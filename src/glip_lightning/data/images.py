@@ -5,11 +5,28 @@ from typing import IO, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from ..errors import GLIPError
+from ..escaping import printable
+from ..files import regular_file
 
 ORIENTATION = 0x0112  # EXIF tag
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+TGA = frozenset({".tga", ".icb", ".vda", ".vst"})
+PICTURES = TGA | frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif", ".avifs"}
+    | {".tif", ".tiff", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
+)
 """File name endings, in lower case, that are taken for pictures."""
+
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "AVIF", "TIFF", "GIF", "JPEG2000", "PPM")
+"""What Pillow may take a file for, besides TGA.
+
+Left to choose, it gives a file that begins with %!PS, a program, to Ghostscript. The MPO of cameras needs no entry:
+Pillow's JPEG reader recognises it.
+"""
+
+TGA_END = b"TRUEVISION-XFILE.\0"  # since 1989; the beginning of a TGA file has nothing to know it by
 
 Source = str | Path | IO[bytes]
 
@@ -53,6 +70,33 @@ class ImageSource(Protocol):
     def read(self, index: int, *, upright: bool) -> Image.Image: ...
 
 
+def open_image(source: Source) -> ImageFile.ImageFile:
+    """Open an image file whose pixels are still encoded, as one of :data:`FORMATS`, for a ``with`` statement.
+
+    Nearly any bytes can pass for a TGA header: a path has to end like one, and a stream like a file of TGA 2.
+
+    Raises:
+        GLIPError: what is not a plain file, such as a folder or a named pipe.
+        FileNotFoundError: nothing is there.
+        Exception: Pillow's errors about the content, of all kinds.
+    """
+    if isinstance(source, str | Path):
+        _check_there(source)
+    Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]  # builds of Pillow lack some
+    return Image.open(source, formats=[*formats, "TGA"] if _may_be_tga(source) else formats)
+
+
+def _may_be_tga(source: Source) -> bool:
+    if isinstance(source, str | Path):
+        return Path(source).suffix.lower() in TGA
+    size = source.seek(0, 2)
+    source.seek(max(0, size - len(TGA_END)))
+    end = source.read()
+    source.seek(0)
+    return end == TGA_END
+
+
 def read_image(source: Source, *, upright: bool, name: str | None = None) -> Image.Image:
     """An image file as PIL RGB; grey, palette, CMYK, 16-bit and transparent ones included.
 
@@ -60,35 +104,44 @@ def read_image(source: Source, *, upright: bool, name: str | None = None) -> Ima
     the stored pixels. Alpha is dropped, as in the official ``Image.open(path).convert("RGB")``. A file that
     is missing, truncated or no image is an error that names it (by ``name`` where it is no path).
     """
-    _check_there(source)
     try:
-        with Image.open(source) as file:
+        with open_image(source) as file:
             image = ImageOps.exif_transpose(file) if upright else file
             return to_rgb(image)
     except Exception as error:  # the decoders of PIL let all kinds of errors through
-        raise ValueError(_unreadable(name or source, error)) from error
+        raise _unreadable(name or source, error) from error
 
 
 def read_header(source: Source, name: str | None = None) -> Header:
     """Sizes of an image file; what is no image is an error that names it."""
-    _check_there(source)
     try:
-        with Image.open(source) as file:
+        with open_image(source) as file:
             exif = Image.Image.getexif(file)  # that of PNG files would decode them
             turned = exif.get(ORIENTATION, 1) in (5, 6, 7, 8)
             height, width = file.height, file.width
     except Exception as error:
-        raise ValueError(_unreadable(name or source, error)) from error
+        raise _unreadable(name or source, error) from error
     return Header((height, width), (width, height) if turned else (height, width))
 
 
-def _check_there(source: Source) -> None:
-    if isinstance(source, str | Path) and not Path(source).is_file():
-        raise FileNotFoundError(f"{source}: no such image file; check the path")
+def _check_there(path: str | Path) -> None:
+    try:
+        regular_file(path)
+    except GLIPError:
+        raise
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a null byte in its name
+        raise FileNotFoundError(f"{printable(str(path))}: no such image file; check the path") from error
 
 
-def _unreadable(name: object, error: Exception) -> str:
-    return f"{name}: not a readable image ({error}); replace the file or remove it"
+def _unreadable(name: object, error: Exception) -> Exception:
+    """Return the error that names the file; those of :func:`open_image` itself do so already."""
+    if isinstance(error, GLIPError | FileNotFoundError):
+        return error
+    reason = printable(" ".join(str(error).split()) or type(error).__name__)
+    if isinstance(error, UnidentifiedImageError):
+        reason = f"its content is none of {', '.join(FORMATS)}"
+    message = f"{printable(str(name))}: not a readable image ({reason}); replace the file or remove it"
+    return GLIPError(message, code="unreadable-image")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import boxes as box_ops
+from ..escaping import is_text, printable
 from .findings import Findings, listing
 from .images import Header, ImageSource
 
@@ -281,6 +282,10 @@ def _distinct_names(categories: Mapping[int, str], where: str, findings: Finding
     names: dict[str, int] = {}
     for number, raw in categories.items():
         name = " ".join(raw.split()) or f"category {number}"
+        if not is_text(name):
+            text = f"the name of category {number}, '{printable(name)}', holds half a character (a lone surrogate)"
+            findings.error("broken-name", where, f"{text}; write it anew")
+            name = printable(name)
         if not raw.strip():
             findings.warn("blank-name", where, f"category {number} has no name; it is called {name!r}, name it")
         if name in names:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..files import write_text
+from ..files import regular_file, write_text
 from .findings import DataError, Findings, listing
 from .index import Index
 from .types import SPLITS, Split
@@ -82,7 +82,7 @@ def _read(file: Path) -> dict[Split, list[str]]:
     """The lists of a split file; anything else is an error."""
     cure = f"correct it, or delete it to split by the rule: {RULE}"
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = json.loads(regular_file(file).read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError, OSError) as error:
         raise DataError(f"{file}: not readable JSON ({error}); {cure}") from None
     lists: dict[Split, list[str]] = {}

@@ -1,5 +1,6 @@
 """Zip files from elsewhere: unpacked without leaving their folder, and to no more than they declare."""
 
+import os
 import shutil
 import stat
 import struct
@@ -11,6 +12,9 @@ from typing import NamedTuple
 
 CHUNK = 1 << 20
 MAX_RATIO = 100  # unpacked to packed bytes: pictures give 1 to 2, annotation files up to 20
+LONGEST_NAME = 255  # bytes of one part of a path; Linux, macOS and Windows take no more
+LONGEST_PATH = 1000  # bytes of a path inside an archive; macOS takes 1,024 with the folder that it is unpacked to
+DEEPEST = 100  # folders inside one another
 
 BROKEN = (
     zipfile.BadZipFile,
@@ -79,11 +83,26 @@ def _safe_path(archive: Path, info: zipfile.ZipInfo) -> PurePosixPath:
     if leads_out or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         what = "leads out of its folder" if leads_out else "is a link or a device"
         raise ValueError(f"{archive.name}: {name!r} {what}; nothing of this archive is unpacked")
+    if fault := _too_long(path):
+        raise ValueError(
+            f"{archive.name}: {name:.60}{'...' if len(name) > 60 else ''}: {fault}; nothing of this archive is unpacked"
+        )
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{archive.name}: {name!r} is encrypted or packed by a rare method; pack it anew without")
     if info.header_offset < 0:
         raise zipfile.BadZipFile(f"{name!r} lies before its beginning")
     return path
+
+
+def _too_long(path: PurePosixPath) -> str | None:
+    """Return what no file system would take of a path, None if it is of usual length."""
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if longest > LONGEST_NAME:
+        return f"a name of {longest} bytes in it, {LONGEST_NAME} are possible"
+    if len(path.parts) > DEEPEST:
+        return f"{len(path.parts) - 1} folders inside one another, {DEEPEST - 1} are possible"
+    length = len(os.fsencode(str(path)))
+    return f"a path of {length} bytes, {LONGEST_PATH} are possible" if length > LONGEST_PATH else None
 
 
 def _check_size(archive: Path, members: Mapping[str, zipfile.ZipInfo], target: Path) -> None:

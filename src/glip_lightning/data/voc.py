@@ -10,6 +10,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from ..files import regular_file
 from .findings import Findings, listing, short
 from .images import PICTURES, ImageFiles, is_below, is_file
 from .index import Index, RawBox, RawImage, build_index, coordinate
@@ -141,7 +142,7 @@ def _refuse(*_: object) -> None:
 def _parse(file: Path, folder: Path, faults: _Faults) -> Annotation | None:
     """What an annotation file of the data in ``folder`` says; None, and a fault, if that is of no use."""
     try:
-        root = parse_xml(file.read_bytes())
+        root = parse_xml(regular_file(file).read_bytes())
     except (ValueError, OSError) as error:
         faults["broken-xml"].append(f"{file.name} ({error})")
         return None

@@ -10,7 +10,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ..batching import BatchPlan, check_applied, plan
-from ..data.checks import check_splits
+from ..data.checks import check_names, check_splits
 from ..data.collate import Collate, Encoder
 from ..data.dataset import DetectionDataset
 from ..data.fewshot import few_shot
@@ -105,6 +105,8 @@ class DetectionData(LightningDataModule, ABC):
         if self.datasets:
             return
         self.read_splits()
+        where = next(iter(self.datasets.values())).index.where
+        check_names(self._captioned(), self._tokenizer(), where)
         prompts = build_prompts(self._captioned(), self._tokenizer())
         if silent := classes_without_tokens(prompts, self.class_names):
             log.warning("no token names %s: never trained, never found", ", ".join(map(repr, silent)))

@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..data.images import open_image
 from .charts import Mark, Row, dots
-from .html import Td, figure, paragraph, section, table
+from .html import Td, escape, figure, paragraph, section, table
 from .runs import Line, Run, Shots, number, part, percent, trainable
 from .sections import legend
 from .view import MISSING, View, gigabytes, inside, millions, of_shots, seconds, shots_name, task_name
@@ -113,7 +113,7 @@ def _of_run(view: View, run: Run, task: str) -> str:
 def _shrunk(path: Path) -> bytes | None:
     """A JPEG of at most 480 pixels; None if it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
             content = io.BytesIO()
             image.convert("RGB").save(content, format="JPEG", quality=PICTURE_QUALITY, optimize=True)
@@ -212,7 +212,9 @@ def undone(view: View) -> str:
         log = inside(view.collection.folder, run.log) if run.log else MISSING
         state = Td(run.state, kind="left bad" if run.state == "failed" else "left soft")
         name = f"{point.task}, {view.names[point.line]}, {of_shots(point.shots)}, seed {point.seed}"
-        rows.append([run.id, state, Td(name, kind="left"), Td(run.error, kind="wrap"), Td(log, kind="wrap")])
+        rows.append(
+            [run.id, state, Td(name, kind="left"), Td(" ".join(run.error.split()), kind="wrap"), Td(log, kind="wrap")]
+        )
     if not rows:
         return section("undone", "Failed and missing trials", paragraph("None."))
     head = ["trial", "state", "what", "reason", "log"]
@@ -237,7 +239,7 @@ def repeat(view: View) -> str:
         f"Commits: {', '.join(commits) or MISSING}. Devices: {', '.join(devices) or MISSING}.",
     ]
     listed = "".join(f'<p class="note">{escape(each)}</p>' for each in sets)
-    body = f"<pre><code>{escape(chr(10).join(lines))}</code></pre>" + "".join(map(paragraph, said)) + listed
+    body = f"<pre><code>{chr(10).join(map(escape, lines))}</code></pre>" + "".join(map(paragraph, said)) + listed
     return section("repeat", "To repeat it", body)
 
 

@@ -5,7 +5,8 @@ Series are told apart by colour (Okabe and Ito's, darker on white and lighter on
 
 import math
 from collections.abc import Sequence
-from html import escape
+
+from .html import escape
 
 COLOURS = 7
 DASHES = ("", "8 4", "9 3 2 3", "4 3")

@@ -1,8 +1,15 @@
 """HTML by hand: text is escaped where it enters."""
 
+import html
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
+
+from ..escaping import printable
+
+
+def escape(text: str) -> str:
+    """Return ``text`` for a page: markup and control characters in names of others show, and do nothing."""
+    return html.escape(printable(text))
 
 
 class Td(NamedTuple):

@@ -1,11 +1,11 @@
 """The report as one HTML file: no script, no request; the policy in its head forbids both."""
 
-from html import escape
 from pathlib import Path
 
 from .. import __version__
 from .claim_sections import claims
 from .details import classes, cost, pictures, repeat, undone
+from .html import escape
 from .retention import retention
 from .sections import against_paper, efficiency, paper_layout, summary, tunings
 from .view import View, shots_name

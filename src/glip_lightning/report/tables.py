@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..escaping import printable
 from .claim_sections import COMPARED, RULE, comparison_texts, verdict_text
 from .claims import Claim, claims_of
 from .comparisons import Comparison
@@ -99,7 +100,7 @@ def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
     writer = csv.DictWriter(target, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {name: " ".join(x.split()) if isinstance(x, str) else x for name, x in row.items()} for row in found
+        {name: printable(" ".join(x.split())) if isinstance(x, str) else x for name, x in row.items()} for row in found
     )
     return target.getvalue()
 
@@ -216,6 +217,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _plain(content: str) -> str:
     """One line without what Markdown would read as markup."""
+    content = printable(" ".join(content.split()))
     for sign in "\\|`*_<>[]":
         content = content.replace(sign, f"\\{sign}") if sign not in "[]" else content
-    return " ".join(content.split())
+    return content
