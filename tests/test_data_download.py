@@ -158,6 +158,8 @@ def test_a_broken_record_is_named(server: Server, tmp_path: Path, content: str) 
         (RACCOON[:-5000], "a broken zip file"),
         (RACCOON.replace(b'"train"', b'"trains', 1), "a broken zip file"),
         (zip_of({"Raccoon/../../evil": b"x"}), "leads out of its folder"),
+        (zip_of({"Raccoon/" + "x" * 300: b"x"}), r"Raccoon/xxx.* a name of 300 bytes"),
+        (zip_of({"Raccoon/" + "d/" * 2000 + "f": b"x"}), r"Raccoon/d/d.* 2001 folders"),
         (zip_of({"Aquarium/x": b"x"}), "no files in a folder 'Raccoon'; it holds 'Aquarium'"),
         (zip_of({"Raccoon/x": b"x"}), "not the zip file of Raccoon_Raccoon"),
     ],

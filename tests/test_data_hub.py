@@ -1,6 +1,7 @@
 """Data sets as the Hub has them: read, written, and read back the same."""
 
 import io
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -275,3 +276,37 @@ def test_the_data_module_divides_a_lone_split(tmp_path: Path) -> None:
     assert {split: len(index) for split, index in data.read(findings).items()} == {"train": 1, "valid": 1}
     assert data.label == "owner-set"
     assert [finding.code for finding in findings] == ["split-by-rule"]
+
+
+def test_pictures_of_other_columns_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a column of masks holds, Pillow is not asked which format it might be."""
+    table = columns(mask=[{"bytes": b"%!PS-Adobe-3.0 EPSF-3.0", "path": None}] * 2)
+    kinds = features(table)
+    kinds["mask"] = datasets.Image()
+    datasets.Dataset.from_dict(table, kinds).save_to_disk(tmp_path / "set")
+    findings = Findings()
+    assert truths(read_hub(tmp_path / "set", findings)["train"]) == TWO_BOXES
+    assert not findings
+
+
+def test_a_row_that_is_a_program(tmp_path: Path) -> None:
+    table = columns(image=[{"bytes": b"%!PS-Adobe-3.0 EPSF-3.0", "path": None}, {"bytes": png(), "path": None}])
+    findings = Findings()
+    read_hub(saved(tmp_path / "set", table), findings)
+    assert [(f.code, f.count) for f in findings.errors] == [("unreadable-image", 1)]
+    assert "train[0]" in findings.errors[0].message
+
+
+@pytest.mark.parametrize("ending", ["json", "arrow"])
+def test_a_pipe_in_a_saved_folder(tmp_path: Path, ending: str) -> None:
+    folder = saved(tmp_path / "set", columns())
+    file = max(folder.glob(f"*.{ending}"))
+    content = file.read_bytes()
+    file.unlink()
+    os.mkfifo(file)
+    findings = Findings()
+    assert findings.attempt(folder, lambda: read_hub(folder, findings)) is None
+    assert [f.code for f in findings.errors] == ["not-a-file"]
+    file.unlink()
+    file.write_bytes(content)
+    assert len(read_hub(folder, Findings())["train"]) == 2

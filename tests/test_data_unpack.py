@@ -51,6 +51,27 @@ def test_names_that_lead_out(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "inner" / "Task").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Task/" + "d/" * 2000 + "f", r"Task/d/d/d.*: 2001 folders"),
+        ("Task/" + "x" * 300, r"Task/xxx.*: a name of 300 bytes"),
+        ("Task/" + "é" * 130 + "/f", r"Task/é.*: a name of 260 bytes"),
+        ("Task/" + ("x" * 200 + "/") * 6 + "f", r"Task/xxx.*: a path of 1212 bytes"),
+        ("Other/" + "x" * 300, r"Other/xxx.*: a name of 300 bytes"),
+    ],
+)
+def test_names_that_no_file_system_takes(tmp_path: Path, name: str, message: str) -> None:
+    refused(tmp_path, zip_of({**FILES, name: b"x"}), message)
+    assert not (tmp_path / "inner" / "Task").exists()  # nothing is unpacked before it is said
+
+
+def test_names_as_long_as_can_be(tmp_path: Path) -> None:
+    names = ["Task/" + "d/" * 98 + "f", "Task/" + "x" * 255]
+    files = unpack(write(tmp_path, zip_of(dict.fromkeys(names, b"x"))), "Task", tmp_path / "Task")
+    assert [f"Task/{name}" for name in files] == names
+
+
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
 def test_links_and_devices(tmp_path: Path, kind: int) -> None:
     memory = io.BytesIO()

@@ -1,5 +1,7 @@
 """Pascal VOC folders: lists, corners, difficult objects, and what is said about faulty files."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -178,3 +180,20 @@ def test_a_turned_photo_is_read_as_its_size_says(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.new("RGB", (HEIGHT, WIDTH)).save(tmp_path / "JPEGImages" / "a.png", exif=exif)
     assert read_voc(tmp_path, Findings())["train"].upright.tolist() == [True]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_an_annotation_that_is_no_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    write_voc(tmp_path)
+    make(tmp_path / "Annotations" / "z.xml")
+    findings = Findings()
+    read_voc(tmp_path, findings)
+    assert [(f.code, f.count) for f in findings.errors] == [("broken-xml", 1)]
+    assert "z.xml" in findings.errors[0].message
+
+
+def test_deep_nesting_is_read(tmp_path: Path) -> None:
+    """Neither the parser nor the search below the root calls itself for each level."""
+    findings = Findings()
+    read_voc(write_one(tmp_path, "<annotation>" * 50_000 + "</annotation>" * 50_000), findings)
+    assert [f.code for f in findings.errors] == ["no-categories"]

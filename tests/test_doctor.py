@@ -1,6 +1,7 @@
 """``glip doctor``: tables for people, findings for programs, and whether one can train."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from PIL import Image
 
 from formats import write_parts
 from glip_lightning.cli import main
+
+RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 @pytest.fixture
@@ -70,3 +73,79 @@ def test_names_that_words_cannot_tell(folder: Path, capsys: pytest.CaptureFixtur
     main(["doctor", str(folder), "--detector", "glip-nano", "--json"])
     codes = {f["code"] for f in json.loads(capsys.readouterr().out)}
     assert {"unknown-words", "long-name"} <= codes
+
+
+def rename(folder: Path, name: str) -> None:
+    """Call the first class ``name`` in all splits."""
+    for file in folder.rglob("*.json"):
+        content = json.loads(file.read_text())
+        content["categories"][0]["name"] = name
+        file.write_text(json.dumps(content))
+
+
+def said_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[dict]:
+    code = main(["doctor", str(folder), "--detector", "glip-nano", "--json"])
+    findings = json.loads(capsys.readouterr().out)
+    assert code == any(f["level"] == "error" for f in findings)
+    return findings
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "shown"),
+    [
+        ("cir\ud800cle", "broken-name", "cir\\ud800cle"),
+        ("\udcff", "broken-name", "\\udcff"),
+        ("cat " * 253, "name-too-long", "(253 tokens)"),
+        ("cat " * 20_000, "name-too-long", "(20000 tokens)"),
+    ],
+)
+def test_names_that_no_caption_holds(
+    folder: Path, tmp_path: Path, name: str, code: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The doctor says what the training would, which stops before its first step."""
+    rename(folder, name)
+    errors = [f for f in said_of(folder, capsys) if f["level"] == "error"]
+    assert {f["code"] for f in errors} == {code}
+    assert shown in errors[0]["message"]
+    assert len(errors[0]["message"]) < 400
+    arguments = ["--config", str(RECIPES / "nano.yaml"), "--data", "CustomData", f"--data.root={folder}"]
+    assert main(["fit", *arguments, "--run", str(tmp_path / "run")]) == 1
+    text = capsys.readouterr().err
+    assert shown in text
+    assert "Traceback" not in text
+
+
+def test_the_longest_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rename(folder, "cat " * 252)
+    assert "name-too-long" not in {f["code"] for f in said_of(folder, capsys)}
+
+
+def test_control_characters_are_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rename(folder, "c\x1b[31m\u202eat")
+    assert main(["doctor", str(folder), "--detector", "glip-nano"]) == 0
+    said = capsys.readouterr().out
+    assert r"c\x1b[31m\u202eat" in said
+    assert not {"\x1b", "\u202e"} & set(said)
+
+
+@pytest.mark.parametrize("kind", ["program", "pipe", "folder", "loop"])
+def test_what_is_called_a_picture(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = folder / "train" / "a.png"
+    picture.unlink()
+    if kind == "program":
+        picture.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n{} loop\n")
+    elif kind == "loop":
+        picture.symlink_to(picture)
+    else:
+        (os.mkfifo if kind == "pipe" else Path.mkdir)(picture)
+    errors = [f for f in said_of(folder, capsys) if f["level"] == "error"]
+    code = "missing-image" if kind != "program" else "unreadable-image"
+    assert errors[0]["code"] == code
+    assert "a.png" in errors[0]["message"]
+
+
+def test_annotations_nested_too_deep(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "train" / "_annotations.coco.json").write_text("[" * 100_000 + "]" * 100_000)
+    errors = [f for f in said_of(folder, capsys) if f["level"] == "error"]
+    assert errors[0]["code"] == "unreadable-data"
+    assert "nested too deep" in errors[0]["message"]

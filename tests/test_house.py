@@ -36,6 +36,7 @@ SAME_FLOOR = {  # who may know whom on one floor
     "logs": {"escaping"},
     "trial": {"files"},
     "labels": {"escaping", "trial"},
+    "prompts": {"files"},
     "noun_phrases": {"prompts"},
     "losses": {"assign"},
     "adapter": {"base_model"},

@@ -1,7 +1,9 @@
 """``glip predict`` and ``GLIPPredictor``, through the real command line on real files."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 from glip_lightning.cli import main
 from glip_lightning.data.shapes.task_pictures import example
 from glip_lightning.data.shapes.tasks import TASKS
+from glip_lightning.errors import GLIPError
 from glip_lightning.files import picture_names
 from glip_lightning.postprocess import PostProcess
 from glip_lightning.predict import find_photos
@@ -220,3 +223,77 @@ def test_an_image_is_detected_alone_as_in_a_batch(detector: Path) -> None:
         order, other_order = one.scores.argsort(), other.scores.argsort()
         torch.testing.assert_close(one.scores[order], other.scores[other_order], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(one.boxes[order], other.boxes[other_order], rtol=1e-4, atol=1e-2)
+
+
+def test_a_list_of_pictures_is_a_list_of_predictions(detector: Path, photos: Path) -> None:
+    predictor = GLIPPredictor(str(detector), device="cpu", threshold=0.1)
+    given = [photos / "0.jpg", str(photos / "grey16.png"), np.zeros((50, 90, 3), np.uint8)]
+    found = predictor(given, CAPTION)
+    assert len(found) == 3
+    for one, photo in zip(found, given, strict=True):
+        alone = predictor(photo, CAPTION)
+        assert torch.equal(one.boxes, alone.boxes)
+        assert torch.equal(one.scores, alone.scores)
+        assert (one.names, one.size) == (alone.names, alone.size)
+    assert predictor(tuple(given[:1]), CAPTION)[0].names == found[0].names
+    assert predictor([], CAPTION) == []
+
+
+@pytest.mark.parametrize("photo", [None, 3, b"x", [None]])
+def test_what_is_no_photo(detector: Path, photo: Any) -> None:
+    with pytest.raises(GLIPError) as caught:
+        GLIPPredictor(str(detector), device="cpu")(photo, CAPTION)
+    assert caught.value.code == "not-an-image"
+
+
+@pytest.mark.parametrize(
+    ("phrases", "code"), [(["cat " * 300], "name-too-long"), (["cat", "d\udcffog"], "broken-name")]
+)
+def test_phrases_that_no_caption_holds(detector: Path, phrases: list[str], code: str) -> None:
+    with pytest.raises(GLIPError) as caught:
+        GLIPPredictor(str(detector), device="cpu").queries(phrases)
+    assert caught.value.code == code
+
+
+def test_hostile_photos_are_refused_each_in_a_line(
+    detector: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "a\x1b[31m\n.png").write_text("no picture")
+    (photos / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n{} loop\n")
+    os.mkfifo(photos / "pipe.png")
+    (photos / "folder.png").mkdir()
+    arguments = ["predict", str(photos), "/dev/zero", "--detector", str(detector), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 1
+    result = entries(tmp_path / "out")["photos"]
+    assert len([entry for entry in result if "error" in entry]) == 5
+    assert len([entry for entry in result if "picture" in entry]) == 3
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("glip: ")]
+    for name in (r"a\x1b[31m\n.png", "program.png", "pipe.png", "folder.png", "/dev/zero"):
+        assert sum(name in line for line in said) == 1, name
+
+
+def test_a_file_name_that_is_no_text(
+    detector: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes that are no UTF-8: the predictions are written, and name the file so that it can be opened again."""
+    file = photos / "caf\udce9.jpg"
+    (photos / "0.jpg").rename(file)
+    assert main(["predict", str(file), "--detector", str(detector), "--out", str(tmp_path / "out")]) == 0
+    (entry,) = entries(tmp_path / "out")["photos"]
+    assert Path(entry["photo"]) == file
+    assert Path(entry["picture"]).is_file()
+    assert r"caf\udce9.jpg" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_phrases_that_would_be_waited_for(
+    detector: Path, photos: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "phrases.txt"
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    arguments = ["--phrases-file", str(file), "--detector", str(detector), "--out", str(tmp_path / "out")]
+    assert main(["predict", str(photos), *arguments]) == 1
+    assert "phrases.txt" in capsys.readouterr().err

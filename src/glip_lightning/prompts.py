@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from .files import regular_file
+
 if TYPE_CHECKING:
     from random import Random
 
@@ -231,8 +233,8 @@ def read_phrases_file(path: str | Path) -> list[Phrase]:
 
     The latter two hold a list of names or of mappings with ``name``, ``prefix`` and ``suffix``.
     """
-    path = Path(path)
-    readers = {".txt": _read_lines, ".json": _read_json, ".yaml": _read_yaml, ".yml": _read_yaml}
+    path = regular_file(path)
+    readers = {".txt": _read_lines, ".json": json.loads, ".yaml": _read_yaml, ".yml": _read_yaml}
     if path.suffix.lower() not in readers:
         raise ValueError(f"{path}: phrases are read from {', '.join(readers)}, not from {path.suffix!r}")
     try:
@@ -249,10 +251,6 @@ def read_phrases_file(path: str | Path) -> list[Phrase]:
 def _read_lines(text: str) -> list[str]:
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
-
-
-def _read_json(text: str) -> object:
-    return json.loads(text)
 
 
 def _read_yaml(text: str) -> object:

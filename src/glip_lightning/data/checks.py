@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import GLIPError
 from ..escaping import is_text, printable
+from ..files import regular_file
 from ..prompts import MAX_TOKENS, HasOffsets, Phrase
 from .findings import Findings, listing
 from .images import PICTURES, ImageFiles
@@ -196,7 +197,7 @@ def report_leaks(parts: Iterable[tuple[Split, Index]], findings: Findings) -> No
             continue
         by_content: dict[bytes, list[tuple[Split, Path]]] = defaultdict(list)
         for split, path in group:
-            by_content[hashlib.sha256(path.read_bytes()).digest()].append((split, path))
+            by_content[hashlib.sha256(regular_file(path).read_bytes()).digest()].append((split, path))
         same = [members for members in by_content.values() if len({split for split, _ in members}) > 1]
         leaks += [" = ".join(f"{split}/{path.name}" for split, path in members) for members in same]
     if leaks:

@@ -19,7 +19,7 @@ from huggingface_hub import get_token
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from ..files import replacing, write_text
+from ..files import regular_file, replacing, write_text
 from .fetch import Part, Report, fetch_zip
 from .findings import listing
 from .odinw import ODinWTask, find_task, get_task, task_names
@@ -190,7 +190,7 @@ def _read(record: Path) -> dict[str, Any] | None:
     if not record.exists():
         return None
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
+        content = json.loads(regular_file(record).read_text(encoding="utf-8"))
         return {key: content[key] for key in ("url", "sha256", "files")}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{record}: not a record of a download ({error}); delete it to go on without") from error

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import __version__
-from ..files import write_text
+from ..files import regular_file, write_text
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Part:
     def state(self) -> State | None:
         """None if nothing can be continued."""
         try:
-            state = State(**json.loads(self._note.read_text(encoding="utf-8")))
+            state = State(**json.loads(regular_file(self._note).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):  # none, or not ours
             return None
         return state if state.validator and self.size and self.size <= (state.total or self.size) else None

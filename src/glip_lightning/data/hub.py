@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from PIL import Image
 
+from ..files import regular_file
 from .findings import DataError, Findings, listing, short
 from .images import Header, ImageFiles, ImageSource, Source, is_file, read_header, read_image
 from .index import Index, RawBox, RawImage, build_index, coordinate
@@ -95,6 +96,9 @@ def _load(name: str | Path, subset: str | None) -> "dict[str, datasets.Dataset]"
     import datasets
 
     local = is_saved(Path(name))
+    for path in Path(name).rglob("*") if Path(name).is_dir() else ():
+        if not path.is_dir():
+            regular_file(path)  # `datasets` would wait for a named pipe
     try:
         found = datasets.load_from_disk(str(name)) if local else datasets.load_dataset(str(name), subset)
     except Exception as error:  # Arrow, file system, network and Hub have errors of their own

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from ..files import regular_file
 from .coco import read_coco
 from .findings import DataError, Findings, listing
 from .hub import is_saved, read_hub
@@ -180,7 +181,7 @@ def _image_folders(file: Path, folder: Path) -> Iterator[Path]:
 
 def _file_names(file: Path) -> list[str]:
     """The first file names of a COCO file, found without reading all of it where they come early."""
-    with file.open("rb") as stream:
+    with regular_file(file).open("rb") as stream:
         for size in (1 << 20, -1):
             text = stream.read(size).decode("utf-8", "replace")
             found = re.findall(r'"file_name"\s*:\s*("(?:[^"\\]|\\.){0,1000}")', text)[:SAMPLED]

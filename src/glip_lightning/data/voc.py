@@ -101,7 +101,8 @@ def _lists(folder: Path, files: Mapping[str, Path], findings: Findings) -> dict[
         return {"train": list(files)}
     found: dict[Split, list[str]] = {}
     for split in (split for split in SPLITS if split in lists):
-        stems = [_stem(line.strip(), files) for line in lists[split].read_text("utf-8-sig", "replace").splitlines()]
+        text = regular_file(lists[split]).read_text("utf-8-sig", "replace")
+        stems = [_stem(line.strip(), files) for line in text.splitlines()]
         stems = list(dict.fromkeys(stem for stem in stems if stem))
         if missing := [stem for stem in stems if stem not in files]:
             text = f"{len(missing)} of {len(stems)} pictures have no XML file: {listing(map(repr, missing))}"

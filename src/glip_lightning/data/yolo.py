@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..files import regular_file
 from .findings import DataError, Findings, listing, short
 from .images import ImageFiles, is_file, pictures
 from .index import Index, RawBox, RawImage, build_index, coordinate
@@ -52,7 +53,9 @@ def find_yaml(folder: Path) -> Path | None:
     if usual := [folder / name for name in YAML_FILES if (folder / name).is_file()]:
         return usual[0]
     files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".yaml", ".yml") and path.is_file()]
-    named = [path for path in files if "\nnames:" in "\n" + path.read_text(encoding="utf-8", errors="replace")]
+    named = [
+        path for path in files if "\nnames:" in "\n" + regular_file(path).read_text(encoding="utf-8", errors="replace")
+    ]
     return named[0] if len(named) == 1 else None
 
 
@@ -95,7 +98,7 @@ def _load(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = regular_file(file).read_text(encoding="utf-8-sig")
         _refuse_bombs(text)
         content = yaml.safe_load(text)
     except Exception as error:  # the constructors of PyYAML let all kinds of errors through
@@ -125,7 +128,8 @@ def _names(config: Config, findings: Findings) -> dict[int, str]:
         found = next((config.folder / name for name in CLASS_FILES if (config.folder / name).is_file()), None)
         if found is None:
             raise DataError(f"{where}: no names of classes; write them as `names:` into data.yaml or into classes.txt")
-        where, names = found, found.read_text(encoding="utf-8-sig", errors="replace").rstrip().splitlines()
+        text = regular_file(found).read_text(encoding="utf-8-sig", errors="replace")
+        where, names = found, text.rstrip().splitlines()
     entries = names if isinstance(names, dict) else dict(enumerate(names)) if isinstance(names, list) else {}
     if not entries:
         raise DataError(f"{where}: names is {short(names)}; write a list of names, or numbers with names")
@@ -191,7 +195,7 @@ def _exists(path: Path) -> bool:
 def _image_list(file: Path, config: Config, findings: Findings) -> list[Path]:
     """The pictures that a text file names, one a line."""
     found, missing, leaving = [], [], []
-    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = regular_file(file).read_text(encoding="utf-8-sig", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -264,7 +268,7 @@ class _Labels:
             return
         self._used.add(file)
         try:
-            lines = file.read_text(encoding="utf-8-sig").split("\n")
+            lines = regular_file(file).read_text(encoding="utf-8-sig").split("\n")
         except (UnicodeDecodeError, OSError):
             self._faults["label-unreadable"].append(self._name(file))
             return

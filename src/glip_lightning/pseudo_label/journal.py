@@ -11,6 +11,8 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from ..files import regular_file
+
 Record = dict[str, Any]
 """``file_name`` and either ``error`` or ``height``, ``width`` and ``found``: rows for each sentence."""
 
@@ -35,7 +37,7 @@ class Journal:
         self._places: dict[str, int] = {}  # of good records
         self._failed: dict[str, str] = {}
         try:
-            self._file = path.open("a+b")
+            self._file = (regular_file(path) if path.exists() else path).open("a+b")
             self._read()
         except BaseException:
             self._lock.release()

@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import boxes as box_ops
 from ..base_model import Base, weights_hash
 from ..data.captions import Captioned, Sentence
+from ..data.checks import check_names
 from ..data.images import read_header, read_image
 from ..data.transforms import MAX_SIZE, TEST_SIZE, resize_image, resize_size
 from ..models.glip import padded_size
@@ -66,6 +67,7 @@ class Teacher:
                 "classes of its own)"
             )
         wanted = self.loaded.task.phrases if phrases is None and self.loaded.task else phrases or ()
+        check_names(wanted, self.loaded.tokenizer, "phrases")
         prompts = build_prompts(wanted, self.loaded.tokenizer)
         if silent := classes_without_tokens(prompts, [phrase.name for phrase in wanted]):
             named = ", ".join(map(repr, silent))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import yaml
 
+from ..errors import GLIPError
+from ..files import regular_file
 from .teacher import STORED_FROM
 
 
@@ -47,8 +49,10 @@ def check_threshold(value: object, where: str) -> float:
 def read_thresholds(file: str | Path, default: float) -> Thresholds:
     """A YAML or JSON mapping of phrases to scores; the other phrases have the ``default``."""
     try:
-        text = Path(file).read_text(encoding="utf-8-sig")
+        text = regular_file(file).read_text(encoding="utf-8-sig")
         content = json.loads(text) if Path(file).suffix.lower() == ".json" else yaml.safe_load(text)
+    except GLIPError:
+        raise
     except FileNotFoundError:
         raise FileNotFoundError(f"{file}: no such file of thresholds; check the path") from None
     except (ValueError, yaml.YAMLError) as error:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from ..files import regular_file
 from .paper import official_task
 from .runs import SETTINGS, Collection, Line, Point, Run, Shots, State, get, percent
 
@@ -57,7 +58,7 @@ def _sweeps(folder: Path, files: Sequence[Path]) -> Collection:
     trials: dict[str, _Trial] = {}
     for path in files:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(regular_file(path).read_text(encoding="utf-8"))
             names.append(_add_sweep(content, path.stat().st_mtime, axes, trials))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not what glip sweep writes ({error!r}); run the sweep again") from error
@@ -99,7 +100,7 @@ def _plain(place: Path) -> Run:
     state, result, error = _outcome(place)
     recipe = (result or {}).get("recipe")
     try:
-        recipe = recipe or yaml.safe_load((place / "recipe.yaml").read_text(encoding="utf-8"))
+        recipe = recipe or yaml.safe_load(regular_file(place / "recipe.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as problem:
         state, error = "failed", error or f"recipe.yaml: {problem}"
     recipe = recipe if isinstance(recipe, Mapping) else {}

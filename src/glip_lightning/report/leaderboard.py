@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.odinw import get_task, task_names
-from ..files import write_text
+from ..files import regular_file, write_text
 from .runs import Line, Run, Shots, number, part, trainable
 from .view import View
 
@@ -85,7 +85,7 @@ def _parameters(run: Run) -> dict[str, int | None]:
 
 def _detections(run: Run) -> Sequence[Any] | None:
     try:
-        found = json.loads((run.folder / "detections.json").read_text(encoding="utf-8"))
+        found = json.loads(regular_file(run.folder / "detections.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, list) else None
