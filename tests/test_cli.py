@@ -132,4 +132,7 @@ def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:
     assert cli._explanation(ValueError(f"{caught.format(ours)}{kind}: a.jpg: cut off; replace it\n")) == (
         "a.jpg: cut off; replace it"
     )
+    coded = f"{caught.format(ours)}glip_lightning.errors.GLIPError: a.jpg: cut off\n"
+    assert cli._explanation(RuntimeError(coded)) == "a.jpg: cut off"  # torch cannot make an error that needs a code
+    assert cli._explanation(RuntimeError("something of torch")) is None
     assert cli._explanation(ValueError(f"{caught.format('/elsewhere/numpy.py')}ValueError: bad shape\n")) is None

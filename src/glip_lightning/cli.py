@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
-from .escaping import printable_lines
+from .escaping import printable, printable_lines
 from .logs import show_log
 from .messages import WrongUsage, check_recipes, meant, translate
 
@@ -53,11 +53,12 @@ def _say(message: str, error: BaseException | None = None) -> None:
 
 def _explanation(error: BaseException) -> str | None:
     """The message if it says all: it names a file, or the error is one of ours. Others keep their traceback."""
-    if not isinstance(error, OSError | ValueError):
+    worker = re.match(r"Caught \w+ in DataLoader worker process", str(error))
+    if not worker and not isinstance(error, OSError | ValueError):  # torch makes others of those that have a code
         return None
     if isinstance(error, OSError) and error.filename:
         return str(error)
-    if worker := re.match(r"Caught \w+ in DataLoader worker process", str(error)):
+    if worker:
         *frames, last = re.split(r'^ +File "', worker.string, flags=re.MULTILINE)  # a traceback as text
         said = re.search(r"^(?:[\w.]+\.)?\w*Error: (.*)", last, re.MULTILINE | re.DOTALL)
         return said[1].strip() if frames and said and _is_ours(last.split('"')[0]) else None
@@ -296,7 +297,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _download(arguments: argparse.Namespace) -> int:
     from .data.download import download
 
-    print(*download(arguments.tasks, arguments.root, arguments.mirror), sep="\n")
+    for folder in download(arguments.tasks, arguments.root, arguments.mirror):
+        print(printable(str(folder)))
     return 0
 
 
@@ -316,7 +318,8 @@ def _dashboard(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from .report import report
 
-    print(*report(arguments.folder, arguments.out, arguments.leaderboard), sep="\n")
+    for file in report(arguments.folder, arguments.out, arguments.leaderboard):
+        print(printable(str(file)))
     return 0
 
 

@@ -179,7 +179,8 @@ def _tell(failed: Sequence[str], counts: Counter[str], out: Path, scores: Path) 
     for error in failed:
         print(f"glip: {printable_lines(error)}", file=sys.stderr)
     print("\n".join(f"{number:>9} {what}" for what, number in counts.items() if number))
-    print(f"{counts['boxes kept']} boxes in {out}; {scores.name} keeps all scores for other thresholds")
+    kept = f"{counts['boxes kept']} boxes in {out}; {scores.name} keeps all scores for other thresholds"
+    print(printable(kept))
 
 
 class _Meter:

@@ -112,7 +112,7 @@ def print_summary(result: Mapping[str, Any], folder: Path, pictures: Sequence[Pa
     if pictures:
         print(f"pictures {printable(str(pictures[0].parent))}")
     for line in logs:
-        print(f"logs     {line}")
+        print(f"logs     {printable(line)}")
     detector = folder if result["fitted"] else result["detector"]
     if result["fitted"] or result["weights"] != "random":
         print(f"next     glip predict PHOTO --detector {printable(str(detector))}")

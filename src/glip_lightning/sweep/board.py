@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..callbacks import RECIPE_NAME, RESULT_NAME
+from ..escaping import printable
 from ..trial import Axes
 from .executors import Event
 from .grid import label_text
@@ -46,7 +47,7 @@ def look(folder: Path) -> Found:
 
 
 def name_of(axes: Axes) -> str:
-    return " ".join(f"{axis}={label_text(label)}" for axis, label in axes.items())
+    return " ".join(f"{axis}={printable(label_text(label))}" for axis, label in axes.items())
 
 
 class Rates:
@@ -92,7 +93,7 @@ def show_plan(planned: Sequence[Planned], folder: Path) -> None:
     for name in ("points", "images", "steps", "time"):
         table.add_column(name, justify="right")
     for each in planned:
-        labels = [escape(label_text(each.trial.axes[axis])) for axis in axes]
+        labels = [escape(printable(label_text(each.trial.axes[axis]))) for axis in axes]
         state, result = found[each.trial.id]
         steps = "?" if each.work.steps is None else str(each.work.steps)
         seconds = result["seconds"] if result else rates.seconds(each)
@@ -182,7 +183,7 @@ def show_results(planned: Sequence[Planned], folder: Path) -> None:
     for each in planned:
         found = look(folder / each.trial.id)
         for point in each.trial.points:
-            row = tuple(label_text(point[axis]) for axis in axes)
+            row = tuple(printable(label_text(point[axis])) for axis in axes)
             cells.setdefault(row, {}).setdefault(label_text(point["shots"]), []).append(found)
     every = {label for row in cells.values() for label in row}
     shots = sorted(every, key=lambda label: float("inf") if label == "all" else int(label))

@@ -10,6 +10,7 @@ import yaml
 from rich.progress import Progress
 
 from ..callbacks import RUNS
+from ..escaping import printable, printable_lines
 from ..files import write_text
 from ..messages import WrongUsage
 from ..trial import Axes
@@ -158,7 +159,8 @@ def _tell(chosen: Sequence[Planned], ended: dict[str, Event], folder: Path) -> N
         path = place / each.trial.id
         if look(path).state == "failed":
             failure = json.loads((path / FAILED_NAME).read_text(encoding="utf-8"))
-            print(f"failed   {name_of(each.trial.axes)}: {failure['error']}\n         log: {path / LOG_NAME}")
+            print(f"failed   {name_of(each.trial.axes)}: {printable_lines(str(failure['error']))}")
+            print(f"         log: {printable(str(path / LOG_NAME))}")
     if elsewhere := [event for event in ended.values() if event.state == "elsewhere"]:
         print(f"running elsewhere: {len(elsewhere)} trials; the same command shows them when they are finished")
     unfinished = sum(look(place / each.trial.id).state in ("new", "unfinished") for each in chosen) - len(elsewhere)
