@@ -13,7 +13,7 @@ FLOORS = (
     # ground: pure functions and value types
     [
         *("boxes", "anchors", "prompts", "noun_phrases", "outputs", "errors", "files", "versions"),
-        *("trial", "labels", "logs"),
+        *("trial", "labels", "logs", "schema", "tensor_files"),
     ],
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
@@ -32,7 +32,10 @@ FLOORS = (
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
-    "trial": {"files"},
+    "trial": {"files", "schema"},
+    "schema": {"errors"},
+    "tensor_files": {"errors"},
+    "prompts": {"errors", "schema"},
     "labels": {"trial"},
     "noun_phrases": {"prompts"},
     "losses": {"assign"},

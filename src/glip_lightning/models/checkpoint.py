@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from ..anchors import cell_anchor
+from ..errors import GLIPError
 from .config import STRIDES, VARIANTS, GLIPConfig, TextConfig
 from .glip import GLIP
 
@@ -94,8 +95,11 @@ NOT_IN_SHAPES += ("small_start", "pixel_mean", "pixel_std")
 NOT_IN_TEXT_SHAPES = ("num_attention_heads", "layer_norm_eps", "dropout")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(GLIPError):
     """A file or state dict that is not the expected detector; the message lists everything that differs."""
+
+    def __init__(self, message: str, *, code: str = "no-checkpoint") -> None:
+        super().__init__(message, code=code)
 
 
 class Inert:
@@ -241,7 +245,19 @@ def read_official(path: str | Path) -> StateDict:
         content = content.get("model", content.get("state_dict", content))
     if not isinstance(content, dict) or not content or not all(isinstance(x, Tensor) for x in content.values()):
         raise CheckpointError(f"{path}: expected a dict of tensors, alone or under the key 'model' or 'state_dict'")
+    _check_storage(content, path)
     return {key: x.float() if x.is_floating_point() else x for key, x in content.items()}
+
+
+def _check_storage(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Every number of a tensor stands in the file: a view that repeats some could be larger than any memory."""
+    for key, tensor in tensors.items():
+        if not isinstance(key, str):
+            raise CheckpointError(f"{path}: the name of a tensor is {key!r:.60}, no text")
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise CheckpointError(f"{path}: {key} is no dense tensor ({tensor.layout}, {tensor.dtype})")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise CheckpointError(f"{path}: {key} ({_by(tensor.shape)}) has more numbers than are in the file")
 
 
 def _load_tensors(path: Path) -> object:
@@ -287,13 +303,19 @@ def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> 
         found = _sizes(strip_module(state))
     except KeyError as error:
         raise CheckpointError(f"no GLIP detector: {error.args[0]} is missing") from None
+    except (IndexError, ValueError) as error:  # tensors of other ranks, sizes out of bounds
+        raise CheckpointError(f"no GLIP detector: {error}") from error
     if same := [name for name, config in VARIANTS.items() if _like(config, found) == found]:
         logger.info("the sizes are those of %s", ", ".join(same))
         return VARIANTS[same[0]]
     width = found.text.hidden_size
     if text_heads is None and width % BERT_HEAD_DIM:
         raise CheckpointError(f"a text encoder of width {width} does not show its number of heads; give text_heads")
-    return replace(found, text=replace(found.text, num_attention_heads=text_heads or width // BERT_HEAD_DIM))
+    heads = text_heads or width // BERT_HEAD_DIM
+    try:
+        return replace(found, text=replace(found.text, num_attention_heads=heads))
+    except GLIPError as error:
+        raise CheckpointError(f"no GLIP detector: {error}") from error
 
 
 def _like(config: GLIPConfig, found: GLIPConfig) -> GLIPConfig:
@@ -332,6 +354,7 @@ def _text_sizes(state: StateDict) -> TextConfig:
         num_hidden_layers=_count(state, re.escape(bert) + r"encoder\.layer\.(\d+)\."),
         intermediate_size=state[f"{bert}encoder.layer.0.intermediate.dense.weight"].shape[0],
         max_position_embeddings=state[f"{bert}embeddings.position_embeddings.weight"].shape[0],
+        num_attention_heads=1,  # not in the shapes; fits every width
     )
 
 
