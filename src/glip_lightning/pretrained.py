@@ -181,11 +181,10 @@ def load_official(
     try:
         config = config or infer_config(state)
         ours = from_official(state, config)
-        check_tensors(ours, str(path))
-        model = _build(config, ours, text)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return _loaded(model, Tokenizer(vocab or _official_vocab(path)), name, "official")
+    except GLIPError as error:
+        raise CheckpointError(f"{path}: {error}", code=error.code) from error
+    check_tensors(ours, str(path))
+    return _loaded(_build(config, ours, text), Tokenizer(vocab or _official_vocab(path)), name, "official")
 
 
 def _official_vocab(checkpoint: Path) -> Path:

@@ -26,7 +26,7 @@ LARGEST_FILE = 64_000_000
 
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = _shown.maxlong = 60
-_shown.maxlevel, _shown.maxlist, _shown.maxdict, _shown.maxtuple = 2, 3, 3, 3
+_shown.maxlevel, _shown.maxlist, _shown.maxdict, _shown.maxtuple = 2, 2, 2, 2
 
 
 class Kind(Protocol):

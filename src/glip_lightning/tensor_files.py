@@ -41,3 +41,15 @@ def is_finite(tensor: Tensor) -> bool:
     """Return whether all numbers are finite. The sum is, if all are, unless it overflows: 15 times faster than to look
     at each (27 ms for the 232 million numbers of glip-tiny)."""
     return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
+
+
+def check_storage(tensors: Mapping[object, Tensor], where: str) -> None:
+    """Raise an error unless every number stands in the file: a view that repeats some may outgrow any memory."""
+    for key, tensor in tensors.items():
+        if not isinstance(key, str):
+            raise GLIPError(f"{where}: the name of a tensor is {key!r:.60}, no text", code="bad-tensor")
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise GLIPError(f"{where}: {key} is no dense tensor ({tensor.layout}, {tensor.dtype})", code="bad-tensor")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            message = f"{where}: {key} {tuple(tensor.shape)} has more numbers than are in the file"
+            raise GLIPError(message, code="bad-tensor")

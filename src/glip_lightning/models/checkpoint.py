@@ -23,6 +23,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from ..anchors import cell_anchor
 from ..errors import GLIPError
+from ..tensor_files import check_storage
 from .config import STRIDES, VARIANTS, GLIPConfig, TextConfig
 from .glip import GLIP
 
@@ -90,8 +91,8 @@ CLASSES = 80  # columns of cls_logits in every released checkpoint (MODEL.DYHEAD
 PRIOR = 0.01  # MODEL.RETINANET.PRIOR_PROB, sets the bias of cls_logits
 BERT_HEAD_DIM = 64  # of every published BERT
 
-NOT_IN_SHAPES = ("drop_path", "drop_block", "fusion_heads", "fusion_dropout", "log_scale")
-NOT_IN_SHAPES += ("small_start", "pixel_mean", "pixel_std")
+NOT_IN_SHAPES = (*("drop_path", "drop_block", "fusion_heads", "fusion_dropout"), "log_scale", "small_start")
+NOT_IN_SHAPES += ("pixel_mean", "pixel_std")
 NOT_IN_TEXT_SHAPES = ("num_attention_heads", "layer_norm_eps", "dropout")
 
 
@@ -245,19 +246,8 @@ def read_official(path: str | Path) -> StateDict:
         content = content.get("model", content.get("state_dict", content))
     if not isinstance(content, dict) or not content or not all(isinstance(x, Tensor) for x in content.values()):
         raise CheckpointError(f"{path}: expected a dict of tensors, alone or under the key 'model' or 'state_dict'")
-    _check_storage(content, path)
+    check_storage(content, str(path))
     return {key: x.float() if x.is_floating_point() else x for key, x in content.items()}
-
-
-def _check_storage(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Every number of a tensor stands in the file: a view that repeats some could be larger than any memory."""
-    for key, tensor in tensors.items():
-        if not isinstance(key, str):
-            raise CheckpointError(f"{path}: the name of a tensor is {key!r:.60}, no text")
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
-            raise CheckpointError(f"{path}: {key} is no dense tensor ({tensor.layout}, {tensor.dtype})")
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise CheckpointError(f"{path}: {key} ({_by(tensor.shape)}) has more numbers than are in the file")
 
 
 def _load_tensors(path: Path) -> object:
@@ -311,11 +301,7 @@ def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> 
     width = found.text.hidden_size
     if text_heads is None and width % BERT_HEAD_DIM:
         raise CheckpointError(f"a text encoder of width {width} does not show its number of heads; give text_heads")
-    heads = text_heads or width // BERT_HEAD_DIM
-    try:
-        return replace(found, text=replace(found.text, num_attention_heads=heads))
-    except GLIPError as error:
-        raise CheckpointError(f"no GLIP detector: {error}") from error
+    return replace(found, text=replace(found.text, num_attention_heads=text_heads or width // BERT_HEAD_DIM))
 
 
 def _like(config: GLIPConfig, found: GLIPConfig) -> GLIPConfig:
