@@ -13,7 +13,7 @@ FLOORS = (
     # ground: pure functions and value types
     [
         *("boxes", "anchors", "prompts", "noun_phrases", "outputs", "errors", "escaping", "files", "versions"),
-        *("trial", "labels", "logs"),
+        *("trial", "labels", "logs", "schema", "tensor_files"),
     ],
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
@@ -34,9 +34,11 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "files": {"errors"},
     "logs": {"escaping"},
-    "trial": {"files"},
+    "schema": {"errors"},
+    "tensor_files": {"errors"},
+    "trial": {"files", "schema"},
     "labels": {"escaping", "trial"},
-    "prompts": {"files"},
+    "prompts": {"errors", "files", "schema"},
     "noun_phrases": {"prompts"},
     "losses": {"assign"},
     "adapter": {"base_model"},

@@ -5,25 +5,40 @@ A folder of ``adapter.safetensors`` (``new.<name>`` replaces a tensor, ``up.<nam
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from .base_model import Base, read_base
+from .errors import GLIPError
 from .files import replacing
 from .models.glip import GLIP
 from .prompts import Phrase
+from .schema import BASE, MOST_CLASSES, PHRASES, Items, Keys, Text, Whole, check_format, read_json
+from .tensor_files import check_tensors, read_tensors
 
 RUN_ADAPTER = "adapter"
 """Where a finished run keeps it."""
 
 TENSORS_NAME, CONTENT_NAME = "adapter.safetensors", "adapter.json"
 FORMAT = 1
+NO_ADAPTER = "not an adapter of glip-lightning"
+
+UPDATE = ("up", "down", "scale")  # of a low-rank update
+_CONTENT = Keys(
+    {
+        "format": Whole(FORMAT, FORMAT),
+        "tuning": Text(),
+        "base": BASE,
+        "phrases": PHRASES,
+        "captions": Items(Text(), 1, MOST_CLASSES),
+    }
+)
 
 
 class Adapter(NamedTuple):
@@ -56,19 +71,50 @@ def load_adapter(folder: Path) -> Adapter:
     """Read a folder of :func:`save_adapter`; anything else is an error that says why."""
     if missing := [name for name in (TENSORS_NAME, CONTENT_NAME) if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder}: no adapter, {' and '.join(missing)} missing")
-    try:
-        content: dict[str, Any] = json.loads((folder / CONTENT_NAME).read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']}, this version reads {FORMAT}")
-        return Adapter(
-            load_file(folder / TENSORS_NAME),
-            tuple(Phrase(**phrase) for phrase in content["phrases"]),
-            tuple(content["captions"]),
-            content["tuning"],
-            read_base(content["base"]),
-        )
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder}: not an adapter of glip-lightning ({error!r})") from error
+    content = _read_content(folder)
+    where = f"{folder / TENSORS_NAME}: {NO_ADAPTER}"
+    _, tensors = read_tensors(folder / TENSORS_NAME, where)
+    _check_names(tensors, where)
+    check_tensors(tensors, where)
+    return Adapter(
+        tensors,
+        tuple(Phrase(**phrase) for phrase in content["phrases"]),
+        tuple(content["captions"]),
+        content["tuning"],
+        read_base(content["base"]),
+    )
+
+
+def base_of(folder: Path) -> str:
+    """Return the name of the base; an adapter that is its own base, perhaps through others, is an error."""
+    name = read_base(_read_content(folder)["base"]).name
+    seen, base = {folder.resolve()}, Path(name) / RUN_ADAPTER
+    while base.is_dir():
+        if base.resolve() in seen:
+            raise GLIPError(f"{folder}: {NO_ADAPTER}: it was trained on itself (base {base.parent})", code="own-base")
+        seen.add(base.resolve())
+        base = Path(read_base(_read_content(base)["base"]).name) / RUN_ADAPTER
+    return name
+
+
+def _read_content(folder: Path) -> dict[str, Any]:
+    where = f"{folder / CONTENT_NAME}: {NO_ADAPTER}"
+    content = read_json(folder / CONTENT_NAME, where)
+    check_format(content, FORMAT, where)
+    _CONTENT.check(content, where)
+    return content
+
+
+def _check_names(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Each tensor of the base is replaced, or updated by all parts of a low-rank update."""
+    given: dict[str, set[str]] = {}
+    for key in tensors:
+        kind, _, name = key.partition(".")
+        given.setdefault(name, set()).add(kind)
+    for name, kinds in given.items():
+        if kinds not in ({"new"}, set(UPDATE)):
+            told = f"{', '.join(sorted(kinds))} of the tensor {name!r:.100}"
+            raise GLIPError(f"{where}: {told}, expected new, or {', '.join(UPDATE)}", code="unknown-key")
 
 
 @torch.no_grad()
@@ -77,13 +123,30 @@ def apply_adapter(model: GLIP, tensors: Mapping[str, Tensor], where: str) -> Non
     state = model.state_dict()
     names = {key.split(".", 1)[1] for key in tensors}
     if unknown := sorted(names - state.keys()):
-        raise ValueError(f"{where}: the base has no {_some(unknown)}")
+        raise GLIPError(f"{where}: the base has no {_some(unknown)}", code="unknown-key")
     for name in names:
-        new, update = tensors.get(f"new.{name}"), [tensors.get(f"{part}.{name}") for part in ("up", "down", "scale")]
-        changed = new if new is not None else low_rank(*update, state[name].shape)  # pyrefly: ignore
-        if changed.shape != state[name].shape:
-            raise ValueError(f"{where}: {name} is {tuple(changed.shape)}, in the base {tuple(state[name].shape)}")
-        state[name].copy_(changed) if new is not None else state[name].add_(changed)
+        new, shape = tensors.get(f"new.{name}"), tuple(state[name].shape)
+        if new is not None:
+            if new.shape != shape:
+                raise GLIPError(f"{where}: {name} is {tuple(new.shape)}, in the base {shape}", code="bad-tensor")
+            state[name].copy_(new)
+        else:
+            up, down, scale = (tensors[f"{part}.{name}"] for part in UPDATE)
+            _check_update(up, down, scale, shape, f"{where}: the update of {name}")
+            state[name].add_(low_rank(up, down, scale, shape))
+        check_tensors({name: state[name]}, where)  # an update of finite numbers may be infinite
+
+
+def _check_update(up: Tensor, down: Tensor, scale: Tensor, shape: tuple[int, ...], where: str) -> None:
+    """[out, r], [r, in] and one number for a weight of ``shape``."""
+    size = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
+    rank = up.shape[-1] if up.ndim else 0
+    if up.shape != (size[0], rank) or down.shape != (rank, size[1]) or scale.numel() != 1:
+        found = ", ".join(str(tuple(x.shape)) for x in (up, down, scale))
+        expected = f"({size[0]}, r), (r, {size[1]}) and one number"
+        raise GLIPError(f"{where} is {found}, expected {expected}", code="bad-tensor")
+    if up.dtype != down.dtype:
+        raise GLIPError(f"{where} is {up.dtype} and {down.dtype}, expected one of them", code="bad-tensor")
 
 
 def low_rank(up: Tensor, down: Tensor, scale: Tensor | float, shape: Sequence[int]) -> Tensor:

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -43,9 +43,7 @@ def absolute(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
-def read_base(content: dict[str, object]) -> Base:
-    """From the JSON of a file; what is missing is a KeyError, what is no number a ValueError."""
-    name, sha256, size = content["name"], content["sha256"], content["input_size"]
-    if not isinstance(name, str) or not isinstance(sha256, str) or not isinstance(size, list) or len(size) != 2:
-        raise ValueError(f"base {content}: expected name, sha256 and input_size of two numbers")
-    return Base(name, sha256, (int(size[0]), int(size[1])))
+def read_base(content: dict[str, Any]) -> Base:
+    """Return the base that the JSON of a file names, once :data:`~glip_lightning.schema.BASE` has checked it."""
+    short, longest = content["input_size"]
+    return Base(content["name"], content["sha256"], (short, longest))

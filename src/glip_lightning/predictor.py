@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor
 
 from . import boxes as box_ops
-from .base_model import check_base
 from .data.checks import check_names
 from .data.images import read_image, to_rgb
 from .data.transforms import MAX_SIZE, TEST_SIZE, resize_image, resize_size
@@ -27,7 +26,7 @@ from .postprocess import Detections, PostProcess
 from .pretrained import RUN_DETECTOR, Loaded, load
 from .prompts import Phrase, check_phrases, classes_without_tokens, read_phrases
 from .query import Query, encode_query, same_names
-from .tuned_prompt import PROMPT_NAME, load_prompt, on_device
+from .tuned_prompt import PROMPT_NAME, check_prompt, load_prompt, on_device
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +141,7 @@ class GLIPPredictor:
         self.name = detector or (self.tuned[0].base.name if tuned else "glip-tiny")
         self.loaded: Loaded = load(self.name, text=not tuned)
         for path, prompt in tuned.items():
-            check_base(path, prompt.base, self.loaded.model, self.name, text=False)
+            check_prompt(path, prompt, self.loaded.model, self.name)
         self.device = torch.device(choose_device(device))
         self.model = self.loaded.model.to(self.device).eval()
         self.threshold = threshold

@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .adapter import RUN_ADAPTER, apply_adapter, load_adapter
+from .adapter import RUN_ADAPTER, apply_adapter, base_of, load_adapter
 from .base_model import check_base
 from .data.transforms import MAX_SIZE, TEST_SIZE
+from .errors import GLIPError
 from .files import replacing
 from .hub_files import OFFICIAL, OFFICIAL_VOCAB, DownloadError, HubFile, NotInRepository, hub_file
 from .models.checkpoint import (
@@ -30,9 +30,11 @@ from .models.checkpoint import (
     infer_config,
     read_official,
 )
-from .models.config import VARIANTS, GLIPConfig, variant
+from .models.config import CONFIG, VARIANTS, GLIPConfig, variant
 from .models.glip import GLIP
 from .prompts import Phrase
+from .schema import PHRASES, InputSize, Keys, read_json
+from .tensor_files import check_tensors, read_tensors
 from .text import VOCAB_NAME, ClassTokenizer, Tokenizer
 from .tuned_prompt import PROMPT_NAME, load_prompt
 
@@ -42,7 +44,7 @@ MAY_REPLACE = {*EXCHANGE, TASK_NAME, "README.md"}  # the Hub mixin writes a mode
 SHIPPED = Path(__file__).parent / "assets" / "nano"  # an exchange folder per detector, in half precision
 TEXT_PREFIX = "language."  # of the text encoder's tensors
 RUN_DETECTOR = "detector"  # where a finished run keeps its exchange folder
-
+_TASK = Keys({"phrases": PHRASES, "input_size": InputSize()})
 
 Origin = Literal["random", "official", "shipped", "folder"]
 
@@ -81,7 +83,7 @@ def load(detector: str, weights: Literal["pretrained", "random"] = "pretrained",
             f"weights='random' starts a named detector ({', '.join(VARIANTS)}), and {detector!r} is none; "
             "weights='pretrained' loads folders, runs, files and repositories"
         )
-    path = Path(detector).expanduser()
+    path = _path(detector)
     if path.is_dir():
         return load_folder(path, text=text)
     if path.is_file():
@@ -93,12 +95,12 @@ def load(detector: str, weights: Literal["pretrained", "random"] = "pretrained",
 
 def load_tokenizer(detector: str) -> Tokenizer:
     """The vocabulary of ``detector`` alone, named as in :func:`load`; weights are neither read nor downloaded."""
-    path = Path(detector).expanduser()
+    path = _path(detector)
     if detector in VARIANTS:
         return _named_tokenizer(detector)
     if path.is_dir():
         if (path / RUN_ADAPTER).is_dir():
-            return load_tokenizer(load_adapter(path / RUN_ADAPTER).base.name)
+            return load_tokenizer(base_of(path / RUN_ADAPTER))
         return _tokenizer_in(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
     if path.is_file():
         return Tokenizer(_official_vocab(path))
@@ -130,8 +132,16 @@ def _files(folder: Path) -> tuple[str, ...]:
 
 def check_detector(detector: str) -> None:
     """An error if ``detector`` is nothing that :func:`load` takes; whether a repository exists is not asked."""
-    if detector not in VARIANTS and not Path(detector).expanduser().exists() and not _is_repository(detector):
+    if detector not in VARIANTS and not _path(detector).exists() and not _is_repository(detector):
         raise ValueError(_unknown(detector))
+
+
+def _path(detector: str) -> Path:
+    """Return ``detector`` as a path; ``~`` is somebody's home where there is one."""
+    try:
+        return Path(detector).expanduser()
+    except RuntimeError:
+        return Path(detector)
 
 
 def _is_repository(detector: str) -> bool:
@@ -170,10 +180,11 @@ def load_official(
     state = read_official(path)
     try:
         config = config or infer_config(state)
-        model = _build(config, from_official(state, config), text)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return _loaded(model, Tokenizer(vocab or _official_vocab(path)), name, "official")
+        ours = from_official(state, config)
+    except GLIPError as error:
+        raise CheckpointError(f"{path}: {error}", code=error.code) from error
+    check_tensors(ours, str(path))
+    return _loaded(_build(config, ours, text), Tokenizer(vocab or _official_vocab(path)), name, "official")
 
 
 def _official_vocab(checkpoint: Path) -> Path:
@@ -199,28 +210,30 @@ def load_folder(folder: Path, name: str | None = None, text: bool = True, origin
     try:
         state = _read_weights(folder / WEIGHTS_NAME, text)
         check(state, expected_shapes(replace(config, text_encoder=config.text_encoder and text)))
-    except (CheckpointError, SafetensorError) as error:
+    except CheckpointError as error:
         raise CheckpointError(f"{folder / WEIGHTS_NAME}: {error}") from error
-    tokenizer = _tokenizer_in(folder)
-    return _loaded(_build(config, state, text), tokenizer, name, origin, _read_task(folder / TASK_NAME))
+    check_tensors(state, str(folder / WEIGHTS_NAME))
+    task, tokenizer = _read_task(folder / TASK_NAME, config), _tokenizer_in(folder)
+    return _loaded(_build(config, state, text), tokenizer, name, origin, task)
 
 
 def _load_adapted(folder: Path, name: str) -> Loaded:
+    base_of(folder)  # no circle
     adapter = load_adapter(folder)
     base = adapter.base
     try:
         loaded = load(base.name)
     except (OSError, ValueError) as error:
-        raise type(error)(f"{folder} was trained on the detector {base.name}, which cannot be had: {error}") from error
+        message = f"{folder} was trained on the detector {base.name}, which cannot be had: {error}"
+        raise GLIPError(message, code=getattr(error, "code", "no-base")) from error
     check_base(str(folder), base, loaded.model, base.name, text=True)
     apply_adapter(loaded.model, adapter.tensors, str(folder))
     return loaded._replace(name=name, weights="folder", task=Task(adapter.phrases, base.input_size))
 
 
 def _read_weights(path: Path, text: bool) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as file:
-        keys = [key for key in file.keys() if text or not key.startswith(TEXT_PREFIX)]  # noqa: SIM118 - no mapping
-        return {key: file.get_tensor(key) for key in keys}
+    _, tensors = read_tensors(path, str(path), lambda key: text or not key.startswith(TEXT_PREFIX))
+    return tensors
 
 
 def _load_repository(repo: str, text: bool) -> Loaded:
@@ -266,26 +279,31 @@ def config_on_disk(detector: str) -> GLIPConfig | None:
     """The sizes of a named detector, a folder or a run; None of what would have to be loaded for it."""
     if detector in VARIANTS:
         return variant(detector)
-    files = [Path(detector).expanduser() / name / CONFIG_NAME for name in (RUN_DETECTOR, ".")]
+    files = [_path(detector) / name / CONFIG_NAME for name in (RUN_DETECTOR, ".")]
     return next((_read_config(file) for file in files if file.is_file()), None)
 
 
 def _read_config(path: Path) -> GLIPConfig:
+    where = f"{path}: not the configuration of a GLIP detector"
+    content = read_json(path, where)
+    CONFIG.check(content, where)
     try:
-        return GLIPConfig(**json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not the configuration of a GLIP detector ({error})") from error
+        return GLIPConfig(**content)
+    except GLIPError as error:  # sizes that do not fit each other
+        raise GLIPError(f"{where}: {error}", code=error.code) from error
 
 
-def _read_task(path: Path) -> Task | None:
+def _read_task(path: Path, config: GLIPConfig) -> Task | None:
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        phrases = tuple(Phrase(**phrase) for phrase in content["phrases"])
-        short, longest = content["input_size"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected phrases (name, prefix, suffix) and input_size ({error!r})") from error
+    where = f"{path}: not the task of a detector, expected phrases and input_size"
+    content = read_json(path, where)
+    _TASK.check(content, where)
+    phrases = tuple(Phrase(**phrase) for phrase in content["phrases"])
+    if config.classes and len(phrases) > config.classes:
+        message = f"{where}: {len(phrases)} phrases, expected at most {config.classes}, as {CONFIG_NAME} says (classes)"
+        raise GLIPError(message, code="bad-value")
+    short, longest = content["input_size"]
     return Task(phrases, (short, longest))
 
 

@@ -9,7 +9,6 @@ Source: microsoft/GLIP data/datasets/od_to_grounding.py, data/datasets/modulated
 (create_positive_map), engine/inference.py (create_queries_and_maps).
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,7 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from .errors import GLIPError
 from .files import regular_file
+from .schema import MOST_CLASSES, PHRASE, parse_json, parse_yaml, shown
 
 if TYPE_CHECKING:
     from random import Random
@@ -200,7 +201,10 @@ def check_phrases(phrases: Sequence[Phrase], source: str = "phrases") -> None:
     if not phrases:
         raise ValueError(f"{source}: there is no phrase in it; name at least one class, e.g. 'raccoon'")
     seen: dict[str, int] = {}
+    if len(phrases) > MOST_CLASSES:
+        raise GLIPError(f"{source}: {len(phrases)} phrases, expected at most {MOST_CLASSES}", code="bad-value")
     for place, phrase in enumerate(phrases, start=1):
+        PHRASE.check(phrase._asdict(), source, f"phrase {place}")
         if not phrase.name.strip():
             raise ValueError(
                 f"{source}: phrase {place} of {len(phrases)} is blank ({phrase.name!r}); "
@@ -234,46 +238,36 @@ def read_phrases_file(path: str | Path) -> list[Phrase]:
     The latter two hold a list of names or of mappings with ``name``, ``prefix`` and ``suffix``.
     """
     path = regular_file(path)
-    readers = {".txt": _read_lines, ".json": json.loads, ".yaml": _read_yaml, ".yml": _read_yaml}
+    readers = {".txt": _read_lines, ".json": parse_json, ".yaml": parse_yaml, ".yml": parse_yaml}
     if path.suffix.lower() not in readers:
         raise ValueError(f"{path}: phrases are read from {', '.join(readers)}, not from {path.suffix!r}")
     try:
-        entries = readers[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, broken YAML
-        raise ValueError(f"{path}: not a readable {path.suffix} file in UTF-8 ({error})") from error
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"{path}: not a readable {path.suffix} file in UTF-8 ({error})"
+        raise GLIPError(message, code="unreadable-phrases") from error
+    entries = readers[path.suffix.lower()](text, f"{path}: not a readable {path.suffix} file")
     if not isinstance(entries, list):
-        raise ValueError(f"{path}: expected a list of phrases, found {entries!r:.60}; write '- raccoon' lines")
+        message = f"{path}: expected a list of phrases, found {shown(entries)}; write '- raccoon' lines"
+        raise GLIPError(message, code="bad-value")
     phrases = [_phrase(entry, f"{path}, entry {place}") for place, entry in enumerate(entries, start=1)]
     check_phrases(phrases, source=str(path))
     return phrases
 
 
-def _read_lines(text: str) -> list[str]:
+def _read_lines(text: str, where: str) -> list[str]:
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _read_yaml(text: str) -> object:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-
-
 def _phrase(entry: object, place: str) -> Phrase:
-    """One entry of a file; ``place`` says where it stands."""
+    """Return one entry of a file; ``place`` says where it stands."""
     fields = {"name": entry} if isinstance(entry, str) else entry
     if not isinstance(fields, dict):
-        raise ValueError(f"{place}: {entry!r} is no text; put it in quotes, e.g. {str(entry)!r}")
-    if unknown := sorted(map(str, fields.keys() - set(Phrase._fields))):
-        raise ValueError(f"{place}: unknown key {unknown[0]!r}; the keys are {', '.join(Phrase._fields)}")
-    if "name" not in fields:
-        raise ValueError(f"{place}: no 'name' in {fields!r}; add it, prefix and suffix alone name no class")
-    for key, value in fields.items():
-        if not isinstance(value, str):
-            raise ValueError(f"{place}: {key} is {value!r}, no text; put it in quotes")
+        quoted = shown(str(entry)) if isinstance(entry, int | float) else "'raccoon'"
+        message = f"{place}: {shown(entry)} is no text; put it in quotes, e.g. {quoted}"
+        raise GLIPError(message, code="bad-value")
+    PHRASE.check(fields, place)
     return Phrase(**fields)
 
 

@@ -9,11 +9,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .files import write_text
+from .schema import Items, Keys, Label, Mapped, Text, read_json
 
 TRIAL_NAME = "trial.json"
 
 Axes = dict[str, Any]
 """Value of each axis by its name: ``{"task": "Raccoon", "shots": 10, "seed": 3, "tuning": "PromptTuning"}``."""
+
+
+_AXES = Mapped(Label(), 100)  # the longest sweep file that we have has 5
+_TRIAL = Keys(
+    {
+        "sweep": Text(),
+        "id": Text(200, shortest=1),
+        "axes": _AXES,
+        "points": Items(_AXES, 0, 1_000_000),  # of a grid; a run of no training stands for each seed and tuning
+    }
+)
 
 
 class Trial(NamedTuple):
@@ -33,8 +45,7 @@ def read_trial(folder: Path) -> Trial | None:
     path = folder / TRIAL_NAME
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Trial(content["sweep"], content["id"], content["axes"], tuple(content["points"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not the file of a sweep's trial ({error!r}); remove it") from error
+    where = f"{path}: not the file of a sweep's trial"
+    content = read_json(path, where)
+    _TRIAL.check(content, where)
+    return Trial(content["sweep"], content["id"], content["axes"], tuple(content["points"]))

@@ -10,19 +10,43 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .base_model import Base, read_base
+from .base_model import Base, check_base, read_base
+from .errors import GLIPError
 from .files import replacing
+from .models.glip import GLIP
 from .models.language import TextFeatures
-from .prompts import Phrase, Prompt
+from .prompts import MAX_TOKENS, Phrase, Prompt
 from .query import Query
+from .schema import BASE, MOST_CLASSES, PHRASES, Items, Keys, Text, Whole, check_format, parse_json
+from .tensor_files import check_tensors, read_tensors
 
 PROMPT_NAME = "prompt.safetensors"
 """Of a finished run that tuned a prompt."""
 
 KEY, FORMAT = "glip_lightning.prompt", 1
+
+LARGEST_FEATURE = 1e6
+"""Features of BERT are below 20. Squares of much larger ones are infinite, and nothing would be found."""
+
+_TOKENS = Items(Whole(0, MAX_TOKENS - 1), 0, MAX_TOKENS)
+_CAPTION = Keys(
+    {
+        "caption": Text(),
+        "tokens": Items(_TOKENS, 1, MOST_CLASSES),
+        "classes": Items(Whole(0, MOST_CLASSES - 1), 1, MOST_CLASSES),
+    }
+)
+_PROMPT = Keys(
+    {
+        "format": Whole(FORMAT, FORMAT),
+        "tuning": Text(),
+        "base": BASE,
+        "classes": PHRASES,
+        "captions": Items(_CAPTION, 1, MOST_CLASSES),
+    }
+)
 
 
 class TunedPrompt(NamedTuple):
@@ -54,29 +78,83 @@ def load_prompt(path: str | Path) -> TunedPrompt:
     """Read a file of :func:`save_prompt`; anything else is an error that says why."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such tuned prompt; a run with PromptTuning leaves {PROMPT_NAME}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            content = json.loads((file.metadata() or {})[KEY])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']}, this version reads {FORMAT}")
-        return TunedPrompt(_query(content, tensors), content["tuning"], read_base(content["base"]))
-    except (SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{path}: not a tuned prompt of glip-lightning ({error!r})") from error
+    where = f"{path}: not a tuned prompt of glip-lightning"
+    metadata, tensors = read_tensors(Path(path), where)
+    if KEY not in metadata:
+        raise GLIPError(f"{where}: its metadata have no {KEY}", code="missing-key")
+    content = parse_json(metadata[KEY], where)
+    check_format(content, FORMAT, where)
+    _PROMPT.check(content, where)
+    _check_classes(content, where)
+    _check_texts(tensors, len(content["captions"]), where)
+    return TunedPrompt(_query(content, tensors, where), content["tuning"], read_base(content["base"]))
 
 
-def _query(content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Query:
+def _check_classes(content: Mapping[str, Any], where: str) -> None:
+    """Each class stands in one caption, so that none is missed and none is found twice."""
+    placed: dict[int, str] = {}
+    last = Whole(0, len(content["classes"]) - 1)
+    for k, part in enumerate(content["captions"]):
+        if len(part["classes"]) != len(part["tokens"]):
+            told = f"{len(part['classes'])} classes and the tokens of {len(part['tokens'])}"
+            raise GLIPError(f"{where}: captions[{k}] has {told}, expected as many", code="bad-value")
+        for place, index in enumerate(part["classes"]):
+            key = f"captions[{k}].classes[{place}]"
+            last.check(index, where, key)
+            if index in placed:
+                raise GLIPError(f"{where}: {key} is {index}, which {placed[index]} is already", code="bad-value")
+            placed[index] = key
+    if missing := sorted(set(range(len(content["classes"]))) - placed.keys()):
+        raise GLIPError(f"{where}: classes[{missing[0]}] is in none of the captions", code="bad-value")
+
+
+def _check_texts(tensors: Mapping[str, torch.Tensor], captions: int, where: str) -> None:
+    """Features and mask of each caption: of one width, finite, and nothing else."""
+    names = {f"{kind}.{k}" for k in range(captions) for kind in ("features", "mask")}
+    for kind, keys in {"missing": names - tensors.keys(), "unknown": tensors.keys() - names}.items():
+        if keys:
+            raise GLIPError(f"{where}: the tensor {min(keys)} is {kind}", code=f"{kind}-key")
+    width = tensors["features.0"].shape[-1] if tensors["features.0"].ndim else 0
+    for k in range(captions):
+        hidden, mask = tensors[f"features.{k}"], tensors[f"mask.{k}"]
+        _check_tensor(hidden, torch.float32, (len(mask) if mask.ndim else 0, width), f"{where}: features.{k}")
+        _check_tensor(mask, torch.bool, tuple(hidden.shape[:1]), f"{where}: mask.{k}")
+        if not 1 <= len(mask) <= MAX_TOKENS or not width or not mask.any():
+            told = f"{len(mask)} tokens ({int(mask.sum())} of them used) of width {width}"
+            raise GLIPError(f"{where}: caption {k} has {told}, expected 1 to {MAX_TOKENS} tokens", code="bad-tensor")
+        check_tensors({f"features.{k}": hidden}, where)
+        if (largest := float(hidden.abs().max())) > LARGEST_FEATURE:
+            told = f"features.{k} has the number {largest:g}, expected at most {LARGEST_FEATURE:g}"
+            raise GLIPError(f"{where}: {told}", code="bad-tensor")
+
+
+def _check_tensor(tensor: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...], where: str) -> None:
+    if tensor.dtype != dtype or tensor.shape != shape:
+        found, expected = f"{tensor.dtype} {tuple(tensor.shape)}", f"{dtype} {shape}"
+        raise GLIPError(f"{where} is {found}, expected {expected}".replace("torch.", ""), code="bad-tensor")
+
+
+def _query(content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], where: str) -> Query:
     prompts, texts = [], []
     for k, part in enumerate(content["captions"]):
-        hidden, mask = tensors[f"features.{k}"], tensors[f"mask.{k}"].bool()
-        if hidden.ndim != 2 or mask.shape != hidden.shape[:1] or not hidden.isfinite().all():
-            raise ValueError(f"features {tuple(hidden.shape)} and mask {tuple(mask.shape)} of caption {k}")
-        tokens = tuple(tuple(map(int, group)) for group in part["tokens"])
-        if any(not 0 <= token < len(mask) for group in tokens for token in group):
-            raise ValueError(f"tokens of caption {k} lie beyond its {len(mask)}")
-        prompts.append(Prompt(part["caption"], tokens, tuple(map(int, part["classes"]))))
+        hidden, mask = tensors[f"features.{k}"], tensors[f"mask.{k}"]
+        for place, group in enumerate(part["tokens"]):
+            if outside := [token for token in group if token >= len(mask) or not mask[token]]:
+                told = f"captions[{k}].tokens[{place}] has {outside[0]}, no token of a caption of {int(mask.sum())}"
+                raise GLIPError(f"{where}: {told}", code="bad-value")
+        tokens = tuple(map(tuple, part["tokens"]))
+        prompts.append(Prompt(part["caption"], tokens, tuple(part["classes"])))
         texts.append(TextFeatures(hidden[None], mask[None]))
     return Query(tuple(Phrase(**phrase) for phrase in content["classes"]), tuple(prompts), tuple(texts))
+
+
+def check_prompt(file: str, prompt: TunedPrompt, model: GLIP, name: str) -> None:
+    """Raise an error if ``prompt`` was made for another detector than ``model``, called ``name``."""
+    check_base(file, prompt.base, model, name, text=False)
+    found, expected = prompt.query.texts[0].hidden.shape[-1], model.config.text.hidden_size
+    if found != expected:
+        message = f"{file}: not a tuned prompt of glip-lightning: features of width {found}, {name} has {expected}"
+        raise GLIPError(message, code="bad-tensor")
 
 
 def on_device(query: Query, device: torch.device) -> Query:

@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from ..anchors import cell_anchor
+from ..errors import GLIPError
+from ..tensor_files import check_storage
 from .config import STRIDES, VARIANTS, GLIPConfig, TextConfig
 from .glip import GLIP
 
@@ -89,13 +91,16 @@ CLASSES = 80  # columns of cls_logits in every released checkpoint (MODEL.DYHEAD
 PRIOR = 0.01  # MODEL.RETINANET.PRIOR_PROB, sets the bias of cls_logits
 BERT_HEAD_DIM = 64  # of every published BERT
 
-NOT_IN_SHAPES = ("drop_path", "drop_block", "fusion_heads", "fusion_dropout", "log_scale")
-NOT_IN_SHAPES += ("small_start", "pixel_mean", "pixel_std")
+NOT_IN_SHAPES = (*("drop_path", "drop_block", "fusion_heads", "fusion_dropout"), "log_scale", "small_start")
+NOT_IN_SHAPES += ("pixel_mean", "pixel_std")
 NOT_IN_TEXT_SHAPES = ("num_attention_heads", "layer_norm_eps", "dropout")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(GLIPError):
     """A file or state dict that is not the expected detector; the message lists everything that differs."""
+
+    def __init__(self, message: str, *, code: str = "no-checkpoint") -> None:
+        super().__init__(message, code=code)
 
 
 class Inert:
@@ -241,6 +246,7 @@ def read_official(path: str | Path) -> StateDict:
         content = content.get("model", content.get("state_dict", content))
     if not isinstance(content, dict) or not content or not all(isinstance(x, Tensor) for x in content.values()):
         raise CheckpointError(f"{path}: expected a dict of tensors, alone or under the key 'model' or 'state_dict'")
+    check_storage(content, str(path))
     return {key: x.float() if x.is_floating_point() else x for key, x in content.items()}
 
 
@@ -287,6 +293,8 @@ def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> 
         found = _sizes(strip_module(state))
     except KeyError as error:
         raise CheckpointError(f"no GLIP detector: {error.args[0]} is missing") from None
+    except (IndexError, ValueError) as error:  # tensors of other ranks, sizes out of bounds
+        raise CheckpointError(f"no GLIP detector: {error}") from error
     if same := [name for name, config in VARIANTS.items() if _like(config, found) == found]:
         logger.info("the sizes are those of %s", ", ".join(same))
         return VARIANTS[same[0]]
@@ -332,6 +340,7 @@ def _text_sizes(state: StateDict) -> TextConfig:
         num_hidden_layers=_count(state, re.escape(bert) + r"encoder\.layer\.(\d+)\."),
         intermediate_size=state[f"{bert}encoder.layer.0.intermediate.dense.weight"].shape[0],
         max_position_embeddings=state[f"{bert}embeddings.position_embeddings.weight"].shape[0],
+        num_attention_heads=1,  # not in the shapes; fits every width
     )
 
 

@@ -8,13 +8,62 @@ and config/defaults.py. The nano variants are ours: the same structure with a fe
 import difflib
 from dataclasses import dataclass, field, replace
 
+from ..errors import GLIPError
 from ..prompts import MAX_TOKENS
+from ..schema import Flag, Items, Keys, Real, Whole
 
 STRIDES = (8, 16, 32, 64, 128)
 """Strides of the five pyramid levels P3..P7; anchors are square with 8 times the stride."""
 
 SIZE_DIVISOR = 32
 """Batches are zero-padded to multiples of the coarsest stride of the backbone."""
+
+GROUPS = 16
+"""Of the group norms of the head (dyhead.py)."""
+
+
+RATE = Real(0, 0.99)
+"""Of what is dropped in training: where all of it is, nothing is left to divide by."""
+
+# Sizes end about four times above the largest published model of the kind, which is named.
+_TEXT = Keys(
+    {
+        "vocab_size": Whole(5, 1_000_000),  # the special tokens; XLM-R has 250,002
+        "hidden_size": Whole(1, 4096),  # BERT-large 1024
+        "num_hidden_layers": Whole(1, 96),  # BERT-large 24
+        "num_attention_heads": Whole(1, 64),  # BERT-large 16
+        "intermediate_size": Whole(1, 16_384),  # BERT-large 4096
+        "max_position_embeddings": Whole(1, 8192),  # BERT 512; longer captions are cut at 256
+        "layer_norm_eps": Real(1e-15, 0.1),  # BERT 1e-12; 0 divides by zero where all features are equal
+        "dropout": RATE,
+    }
+)
+_SIZES = Keys(
+    {
+        "fusion": Flag(),
+        "swin_dim": Whole(1, 1024),  # Swin-L 192, Swin V2-G 512
+        "swin_depths": Items(Whole(1, 96), 4, 4),  # Swin-L 18; the pyramid is built on four stages
+        "swin_heads": Items(Whole(1, 256), 4, 4),  # Swin-L 48
+        "swin_window": Whole(1, 64),  # Swin-L 12, Swin V2-G 24
+        "drop_path": RATE,
+        "drop_block": RATE,
+        "channels": Whole(16, 1024),  # GLIP 256
+        "rounds": Whole(1, 32),  # GLIP-L 8
+        "fusion_dim": Whole(1, 8192),  # GLIP 2048
+        "fusion_heads": Whole(1, 64),  # GLIP 8
+        "fusion_dropout": RATE,
+        "text": _TEXT,
+        "text_encoder": Flag(),
+        "classes": Whole(0, MAX_TOKENS - 2),  # rows of the table: a caption without [CLS] and [SEP]
+        "log_scale": Real(-20, 20),  # its exponential divides: 5e8 is far above any use
+        "small_start": Flag(),
+        "pixel_mean": Items(Real(0, 255), 3, 3),  # pixels are 0 to 255
+        "pixel_std": Items(Real(0.01, 1000), 3, 3),  # it divides; official 57
+    }
+)
+_TEXT_FROM_JSON = Keys(_TEXT.fields, optional=_TEXT.fields.keys())
+CONFIG = Keys({**_SIZES.fields, "text": _TEXT_FROM_JSON}, optional=_SIZES.fields.keys())
+"""``config.json``; what it does not say has its default."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +78,10 @@ class TextConfig:
     max_position_embeddings: int = 512
     layer_norm_eps: float = 1e-12
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _TEXT.check(vars(self), "the text encoder")
+        _check_multiple(self.hidden_size, "text.hidden_size", self.num_attention_heads, "num_attention_heads")
 
 
 @dataclass(frozen=True)
@@ -57,13 +110,28 @@ class GLIPConfig:
     pixel_std: tuple[float, float, float] = (57.375, 57.12, 58.395)
 
     def __post_init__(self) -> None:
-        # a config that came from JSON holds lists and a plain mapping
+        if not isinstance(self.text, TextConfig):  # a config that came from JSON holds lists and a plain mapping
+            _TEXT_FROM_JSON.check(self.text, "the detector's sizes", "text")
+            object.__setattr__(self, "text", TextConfig(**self.text))
+        _SIZES.check({**vars(self), "text": vars(self.text)}, "the detector's sizes")
         for name in ("swin_depths", "swin_heads", "pixel_mean", "pixel_std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if isinstance(self.text, dict):
-            object.__setattr__(self, "text", TextConfig(**self.text))
-        if not 0 <= self.classes <= MAX_TOKENS - 2:
-            raise ValueError(f"classes={self.classes}: a table has 1 to {MAX_TOKENS - 2} rows, 0 means a text encoder")
+        for stage, heads in enumerate(self.swin_heads):
+            _check_multiple(self.swin_dim * 2**stage, f"the width of stage {stage}", heads, f"swin_heads[{stage}]")
+        _check_multiple(self.channels, "channels", GROUPS, "the groups of its norms")
+        if self.fusion:
+            _check_multiple(self.fusion_dim, "fusion_dim", self.fusion_heads, "fusion_heads")
+        longest = self.text.max_position_embeddings
+        if self.text_encoder and not self.classes and longest < MAX_TOKENS:
+            message = f"text.max_position_embeddings is {longest}, expected at least {MAX_TOKENS}, the longest caption"
+            raise GLIPError(f"the detector's sizes: {message}", code="bad-value")
+
+
+def _check_multiple(size: int, what: str, parts: int, of: str) -> None:
+    """Raise an error that names both if ``size`` cannot be cut into equal ``parts``."""
+    if size % parts:
+        message = f"{what} is {size}, expected a multiple of {of} ({parts})"
+        raise GLIPError(f"the detector's sizes: {message}", code="bad-value")
 
 
 _TINY = GLIPConfig()

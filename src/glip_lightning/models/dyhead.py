@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import GLIPConfig
+from .config import GROUPS, GLIPConfig
 from .deform_conv import TAPS, DeformConv
 from .fusion import Fusion, TextLayer
 from .language import TextFeatures
@@ -42,7 +42,7 @@ class DyConv(nn.Module):
         super().__init__()
         strides = (1, 1, 2)  # from the coarser level, from this level, from the finer level
         self.convs = nn.ModuleList(DeformConv(channels, channels, stride) for stride in strides)
-        self.norms = nn.ModuleList(nn.GroupNorm(16, channels) for _ in strides)
+        self.norms = nn.ModuleList(nn.GroupNorm(GROUPS, channels) for _ in strides)
         self.offset = nn.Conv2d(channels, OFFSETS + TAPS, 3, padding=1)
         self.scale_attention = nn.Conv2d(channels, 1, 1)
         self.relu = DyReLU(channels)

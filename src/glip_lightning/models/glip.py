@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..anchors import grid_anchors
 from ..outputs import Outputs
+from ..tensor_files import check_tensors
 from .config import SIZE_DIVISOR, STRIDES, GLIPConfig
 from .dyhead import DyHead
 from .fpn import FPN
@@ -38,8 +39,10 @@ class GLIP(nn.Module, PyTorchModelHubMixin, library_name="glip-lightning", tags=
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **kwargs: Any) -> "GLIP":
-        """The mixin's, but strict: a missing tensor must not keep its initial value unnoticed."""
-        return super()._from_pretrained(strict=strict, **kwargs)
+        """The mixin's, but strict: a missing tensor must not keep its initial value unnoticed, and all are finite."""
+        model = super()._from_pretrained(strict=strict, **kwargs)
+        check_tensors(model.state_dict(), str(kwargs.get("model_id", "the detector")))
+        return model
 
     def preprocess(self, images: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
         """RGB images, uint8 [3, h, w] of any sizes -> one normalised batch [B, 3, H, W].

@@ -1,16 +1,14 @@
 """From which score on a box of a phrase is believed."""
 
-import json
 import math
 from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from ..errors import GLIPError
 from ..files import regular_file
+from ..schema import MOST_CLASSES, Text, parse_json, parse_yaml, shown
 from .teacher import STORED_FROM
 
 
@@ -42,7 +40,8 @@ def same(phrase: str) -> str:
 def check_threshold(value: object, where: str) -> float:
     """Scores below ``STORED_FROM`` are not stored."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not STORED_FROM <= value <= 1:
-        raise ValueError(f"{where} {value!r}: expected a score from {STORED_FROM} (lower ones are not stored) to 1")
+        message = f"{where} {shown(value)}: expected a score from {STORED_FROM} (lower ones are not stored) to 1"
+        raise GLIPError(message, code="bad-value")
     return float(value)
 
 
@@ -50,17 +49,32 @@ def read_thresholds(file: str | Path, default: float) -> Thresholds:
     """A YAML or JSON mapping of phrases to scores; the other phrases have the ``default``."""
     try:
         text = regular_file(file).read_text(encoding="utf-8-sig")
-        content = json.loads(text) if Path(file).suffix.lower() == ".json" else yaml.safe_load(text)
-    except GLIPError:
-        raise
     except FileNotFoundError:
         raise FileNotFoundError(f"{file}: no such file of thresholds; check the path") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{file}: neither YAML nor JSON ({error})") from error
+    except UnicodeDecodeError as error:
+        raise GLIPError(f"{file}: neither YAML nor JSON ({error})", code="unreadable-yaml") from error
+    parse = parse_json if Path(file).suffix.lower() == ".json" else parse_yaml
+    content = parse(text, f"{file}: neither YAML nor JSON")
     if not isinstance(content, dict):
-        raise ValueError(f"{file}: expected phrases with a score each, e.g. 'red ring: 0.4', found {content!r:.60}")
-    found = {same(str(phrase)): check_threshold(score, f"{file}: {phrase!r}:") for phrase, score in content.items()}
-    return Thresholds(default, found)
+        message = f"{file}: expected phrases with a score each, e.g. 'red ring: 0.4', found {shown(content)}"
+        raise GLIPError(message, code="bad-value")
+    return Thresholds(default, _scores(content, file))
+
+
+def _scores(content: Mapping[object, object], file: str | Path) -> dict[str, float]:
+    if len(content) > MOST_CLASSES:
+        raise GLIPError(f"{file}: {len(content)} phrases, expected at most {MOST_CLASSES}", code="bad-value")
+    found: dict[str, float] = {}
+    for phrase, score in content.items():
+        # YAML reads yes, no and null as something else than words; numbers may be names
+        if isinstance(phrase, bool) or not isinstance(phrase, str | int | float):
+            raise GLIPError(f"{file}: {shown(phrase)} is no phrase; put it in quotes", code="bad-value")
+        name = str(phrase)
+        Text().check(name, f"{file}", "a phrase")
+        if same(name) in found:
+            raise GLIPError(f"{file}: {shown(name)} stands there twice; keep one of them", code="bad-value")
+        found[same(name)] = check_threshold(score, f"{file}: {shown(phrase)}:")
+    return found
 
 
 def keep_share(floors: Thresholds, scores: Iterable[tuple[str, float]], share: float) -> Thresholds:

@@ -10,9 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from ..files import regular_file
+from ..schema import Items, Label, is_unicode, parse_yaml, shown
 from .paper import official_task
 from .runs import SETTINGS, Collection, Line, Point, Run, Shots, State, get, percent
 
@@ -60,7 +59,8 @@ def _sweeps(folder: Path, files: Sequence[Path]) -> Collection:
         try:
             content = json.loads(regular_file(path).read_text(encoding="utf-8"))
             names.append(_add_sweep(content, path.stat().st_mtime, axes, trials))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            _check_text(content)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path}: not what glip sweep writes ({error!r}); run the sweep again") from error
     runs = [_trial(folder / "trials" / id, id, trial) for id, trial in trials.items()]
     planned = {id: max(trial.planned) for id, trial in trials.items()}
@@ -100,11 +100,14 @@ def _plain(place: Path) -> Run:
     state, result, error = _outcome(place)
     recipe = (result or {}).get("recipe")
     try:
-        recipe = recipe or yaml.safe_load(regular_file(place / "recipe.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as problem:
-        state, error = "failed", error or f"recipe.yaml: {problem}"
+        if not recipe:
+            recipe = parse_yaml(regular_file(place / "recipe.yaml").read_text(encoding="utf-8"), "recipe.yaml")
+        _check_text(recipe)
+    except (OSError, ValueError) as problem:
+        state, result, recipe, error = "failed", None, {}, error or f"recipe.yaml: {problem}"
     recipe = recipe if isinstance(recipe, Mapping) else {}
-    data = get(recipe, "data.init_args") or {}
+    data = get(recipe, "data.init_args")
+    data = data if isinstance(data, Mapping) else {}
     tuning = get(recipe, "model.tuning")
     label = str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else "FullTuning"
     shots = _shots(data.get("shots", "all"))
@@ -121,8 +124,9 @@ def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
     if (place / "failed.json").is_file():  # with a result, too, where the last evaluation failed
         try:
             content = json.loads((place / "failed.json").read_text(encoding="utf-8"))
+            _check_text(content)
             return "failed", None, str(content["error"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             return "failed", None, f"failed.json: cannot be read: {error}"
     path = place / "result.json"
     if path.is_file():
@@ -142,8 +146,20 @@ def _check(result: Any) -> None:
         ap = (metrics or {}).get("AP")
         if ap is not None and ap == ap and percent(ap) is None:  # nan, as null, is an AP without a box to find
             raise ValueError(f"AP of {split} is {ap!r}, not from 0 to 1")
+        interval = ((metrics or {}).get("bootstrap") or {}).get("interval95")
+        if interval is not None:
+            Items(Label(), 2, 2).check(interval, split, "bootstrap.interval95")
     if not any(result["metrics"].values()):
         raise ValueError("nothing was evaluated")
+    if not isinstance(get(result, "recipe.data.init_args") or {}, Mapping):
+        raise ValueError(f"recipe.data.init_args is {shown(get(result, 'recipe.data.init_args'))}, no mapping")
+    _check_text(result)
+
+
+def _check_text(content: Any) -> None:
+    """Raise an error if there is half a character in it: JSON can hold one, no page and no table can."""
+    if not is_unicode(json.dumps(content, ensure_ascii=False, default=str)):
+        raise ValueError("a part of a character in it is no Unicode text")
 
 
 def _settings(recipe: Mapping[str, Any], result: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:

@@ -6,12 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..base_model import check_base
 from ..models.glip import GLIP
 from ..models.language import Language, TextFeatures
 from ..prompts import MAX_TOKENS, Phrase, Prompt
 from ..text import PLACEHOLDERS, Tokenizer
-from ..tuned_prompt import load_prompt
+from ..tuned_prompt import check_prompt, load_prompt
 from .base import ParameterGroup, Tuning, need_text_encoder
 
 Form = Literal["offset", "features", "context"]
@@ -160,7 +159,7 @@ class SavedPrompt(Tuning):
 
     def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         model.requires_grad_(False)
-        check_base(self.file, self.prompt.base, model, "the detector of this run", text=False)
+        check_prompt(self.file, self.prompt, model, "the detector of this run")
         self._captions = [tokenizer.encode([part.caption])[0] for part in self.prompt.query.prompts]
         return []
 
