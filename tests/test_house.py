@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "glip_lightning"
 FLOORS = (
     # ground: pure functions and value types
     [
-        *("boxes", "anchors", "prompts", "noun_phrases", "outputs", "errors", "files", "versions"),
+        *("boxes", "anchors", "prompts", "noun_phrases", "outputs", "errors", "files", "locks", "versions"),
         *("trial", "labels", "logs"),
     ],
     # first floor: rooms that do not know each other
@@ -25,13 +25,25 @@ FLOORS = (
     # third floor: Lightning
     [
         *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
-        *("resume", "estimate", "pictures", "loggers", "wandb_run", "result", "retention", "probing", "alignment"),
+        *(
+            "resume",
+            "checkpoint_files",
+            "estimate",
+            "pictures",
+            "loggers",
+            "wandb_run",
+            "result",
+            "retention",
+            "probing",
+            "alignment",
+        ),
     ],
     # roof: programs
     ("messages", "recipe", "predict", "label_images", "doctor", "environment", "dashboard", "sweep", "report", "cli"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
+    "locks": {"errors"},
     "trial": {"files"},
     "labels": {"trial"},
     "noun_phrases": {"prompts"},
@@ -46,7 +58,8 @@ SAME_FLOOR = {  # who may know whom on one floor
     "pseudo_label": {"base_model", "predictor", "pretrained"},
     "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
-    "estimate": {"datamodules", "module"},
+    "resume": {"checkpoint_files", "selection"},
+    "estimate": {"datamodules", "ema", "module", "resume", "selection"},
     "loggers": {"module", "pictures", "wandb_run"},
     "wandb_run": {"pictures"},
     "result": {"module", "datamodules"},
@@ -58,7 +71,18 @@ SAME_FLOOR = {  # who may know whom on one floor
     "sweep": {"messages", "recipe"},
     "cli": {"messages", "recipe", "predict", "label_images", "doctor", "environment", "dashboard", "report", "sweep"},
 }
-LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
+LIGHTNING = {
+    "module",
+    "datamodules",
+    "callbacks",
+    "selection",
+    "divergence",
+    "ema",
+    "batching",
+    "resume",
+    "estimate",
+    "checkpoint_files",
+}
 ONLY_IN = {
     "lightning": {*LIGHTNING, "loggers", "wandb_run", "result", "retention", "probing", "alignment", "recipe", "cli"},
     "wandb": {"wandb_run", "dashboard"},

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"interrupted: {stop}" if str(stop) else "interrupted", stop)
         return 130
     except Exception as error:
-        message = translate(error) or _explanation(error)
+        message = translate(error, arguments[0]) or _explanation(error)
         if message is None:
             raise
         _say(message, error)

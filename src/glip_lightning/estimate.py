@@ -5,6 +5,7 @@ import itertools
 import logging
 import math
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,11 +16,16 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
+from .adapter import RUN_ADAPTER
 from .data.transforms import Transform
 from .data.types import Batch
 from .datamodules import DetectionData
+from .ema import EMA
 from .features import FeatureCache
 from .module import GLIPModule
+from .pretrained import RUN_DETECTOR
+from .resume import LAST, Resumable
+from .selection import BestCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +60,7 @@ class Work(NamedTuple):
 class Estimate(Callback):
     """Two trial steps on a real batch of the largest size, one of the smallest; no optimizer step, nothing left.
 
-    Skipped for runs of fewer than 20 steps and on resume. Other ranks take part without talking to each other
+    Skipped for runs of fewer than 20 steps and on resume; what the run will put on the disk is told always. Other ranks take part without talking to each other
     but in the loss, so that none has to wait.
     """
 
@@ -63,6 +69,8 @@ class Estimate(Callback):
         self.memory: int | None = None  # bytes on one device; on the CPU, of all processes of this machine
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and isinstance(pl_module, GLIPModule):
+            tell_disk(trainer, pl_module)
         steps = trainer.estimated_stepping_batches
         if trainer.ckpt_path or trainer.global_step or steps < MIN_STEPS or not isinstance(pl_module, GLIPModule):
             return
@@ -88,6 +96,51 @@ class Estimate(Callback):
         )
         if self.memory > available:
             log.warning("this needs %.1f GB, but there are %.1f GB: %s", self.memory / 1e9, available / 1e9, FIX)
+
+
+def disk_bytes(trainer: Trainer, module: GLIPModule) -> dict[str, int]:
+    """Return the bytes of each large file that the run leaves, by its name in the run's folder."""
+    state = module.state_dict()
+    weights = sum(x.nbytes for x in state.values())
+    trained = sum(p.nbytes for p in module.parameters() if p.requires_grad)
+    moments = ADAMW_BYTES * sum(p.numel() for p in module.parameters() if p.requires_grad)
+    averaged = any(isinstance(callback, EMA) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    found = {LAST: weights * (1 + averaged) + moments}
+    if (
+        any(isinstance(callback, BestCheckpoint) for callback in trainer.checkpoint_callbacks)
+        and trainer.num_val_batches
+    ):
+        found["best.ckpt"] = weights
+    leaves = module.tuning.leaves
+    if leaves == "detector" or module.origin == "random":
+        found[RUN_DETECTOR] = sum(x.nbytes for x in module.model.state_dict().values())
+    elif leaves == "adapter":
+        found[RUN_ADAPTER] = trained
+    return found
+
+
+def tell_disk(trainer: Trainer, module: GLIPModule) -> None:
+    """Say what the run will put on the disk, and warn if there is no room for it.
+
+    Most is needed while a checkpoint is written anew: the former one stays until the new one is whole.
+    """
+    folder = next((c.path.parent for c in trainer.callbacks if isinstance(c, Resumable)), None)  # type: ignore[attr-defined]
+    if folder is None:
+        return
+    sizes = disk_bytes(trainer, module)
+    checkpoints = [size for name, size in sizes.items() if name.endswith(".ckpt")]
+    kept = sum(path.stat().st_size for path in folder.glob("*.ckpt"))
+    needed = max(sum(checkpoints) + max(checkpoints), sum(sizes.values())) - kept
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    listed = ", ".join(f"{name} {_size(size)}" for name, size in sizes.items())
+    log.info("disk: %s in %s, %s free; at most %s at once", listed, folder.parent, _size(free), _size(needed))
+    if needed > free:
+        log.warning("this run needs %s on the disk of %s, where %s are free", _size(needed), there, _size(free))
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def seconds(trial: Trial, work: Work) -> float:

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from .files import disk_error, no_room
+
 WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -327,12 +329,28 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def translate(error: BaseException) -> str | None:
-    """What to do when memory or disk did not suffice; None for every other error."""
+ELSEWHERE = {
+    "predict": "--out DIR",
+    "pseudo-label": "--out FILE",
+    "report": "--out FOLDER",
+    "sweep": "--dir DIR",
+    "download": "--root DIR",
+    "convert": "another target",
+    "doctor": None,
+    "dashboard": None,
+}
+"""What puts the output of a verb elsewhere; of the others ``--run FOLDER``."""
+
+
+def translate(error: BaseException, verb: str = "fit") -> str | None:
+    """Return what to do when memory or disk did not suffice, with an option of ``verb``; None for every other error."""
     text = str(error)
-    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left on device" in text:
-        file = getattr(error, "filename", None)
-        return f"the disk is full{f' ({file})' if file else ''}: make room, or choose another disk with --run FOLDER"
+    found = disk_error(error)
+    if (found and no_room(found)) or "No space left on device" in text:
+        file, option = getattr(error, "filename", None), ELSEWHERE.get(verb, "--run FOLDER")
+        what = "a file became too large for its disk" if found and found.errno == errno.EFBIG else "the disk is full"
+        where, room = (f" ({file})", f"make room in {Path(file).parent}") if file else ("", "make room")
+        return f"{what}{where}: {room}{f', or choose another disk with {option}' if option else ''}"
     memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if memory or re.search(r"DefaultCPUAllocator|can't allocate memory|CUDA out of memory", text):
         return (

@@ -12,7 +12,7 @@ from rich.progress import track
 
 from .data.images import read_image
 from .drawing import draw_boxes
-from .files import picture_names, replacing, write_text
+from .files import no_room, picture_names, remove_parts, replacing, write_text
 from .predictor import GLIPPredictor, Prediction, as_phrases
 from .prompts import Phrase, read_phrases_file
 
@@ -45,6 +45,7 @@ def predict_photos(
     else:
         print(f"caption: {' | '.join(captions)}")
     entries: list[dict[str, Any]] = []
+    remove_parts(Path(out))
     try:
         for path, picture in zip(track(paths, description="photos", transient=True), pictures, strict=True):
             entries.append(_predict(predictor, path, picture, wanted, names))
@@ -84,6 +85,8 @@ def _predict(
         found = predictor(image, wanted)
         draw(image, found, names, picture)
     except (OSError, ValueError) as error:
+        if no_room(error):
+            raise  # the next photo's picture would not find any either
         return {"photo": str(path), "error": str(error)}
     height, width = found.size
     return {

@@ -1,6 +1,7 @@
 """A recipe file -> checked configuration -> a run in a folder of its own."""
 
 import logging
+import os
 import shlex
 import sys
 import warnings
@@ -17,13 +18,17 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 from . import alignment, divergence, ema  # noqa: F401 - a recipe may name their classes without the path
 from .adapter import RUN_ADAPTER
 from .batching import GlobalBatch
-from .callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME, Lines, Progress, RunFolder
+from .callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME, Lines, Progress, RunFolder, take_folder
+from .checkpoint_files import about, damage
 from .datamodules import DetectionData
+from .errors import GLIPError
 from .estimate import Estimate
+from .locks import FolderLock
 from .loggers import SamplePictures
 from .messages import Option, WrongUsage, explain, recipes
 from .module import GLIPModule
@@ -38,6 +43,7 @@ log = logging.getLogger(__name__)
 
 CLI = TypeVar("CLI", bound="GLIPCLI")
 
+KEYWORDS = ("best", "last", "hpc")  # Lightning looks for these checkpoints
 NOT_KEPT = ("config", "run", "resume", "ckpt_path")  # belong to one start, not to the recipe
 VERBS = ("fit", "validate", "test")
 DEFAULTS = {"use_distributed_sampler": False, "enable_model_summary": False, "log_every_n_steps": 5}
@@ -48,6 +54,14 @@ class GLIPCLI(LightningCLI):
 
     model: GLIPModule
     datamodule: DetectionData
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Run the verb; Lightning does all of it in here."""
+        self.lock = FolderLock()
+        try:
+            super().__init__(*args, **kwargs)
+        finally:
+            self.lock.release()
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -82,6 +96,17 @@ class GLIPCLI(LightningCLI):
         recipe = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[verb]
         return {key: value for key, value in recipe.items() if key not in NOT_KEPT}
 
+    def before_instantiate_classes(self) -> None:
+        """Check the checkpoint and take the folder before data are read and the detector is built."""
+        config = self.config[str(self.subcommand)]
+        run = Path(config.run) if config.run else None
+        checkpoint = config.get("ckpt_path")
+        resuming = bool(run and checkpoint and Path(checkpoint).resolve().is_relative_to(run.resolve()))
+        if run and is_first_process():
+            take_folder(run, resuming, self.lock)
+        if checkpoint and "://" not in checkpoint and checkpoint not in KEYWORDS:
+            check_checkpoint(Path(checkpoint), str(self.subcommand), config.get("weights_only") is False)
+
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
@@ -112,14 +137,12 @@ class GLIPCLI(LightningCLI):
 
     def _run_folder(self, named: list[Logger], wandb: bool) -> RunFolder:
         config = self.config[str(self.subcommand)]
-        folder = Path(config.run) if config.run else None
-        checkpoint = config.get("ckpt_path")
         return RunFolder(
-            folder,
+            Path(config.run) if config.run else None,
             str(self.subcommand),
             self._recipe(str(self.subcommand)),
             shlex.join(["glip", *self.arguments]),
-            resuming=bool(folder and checkpoint and Path(checkpoint).resolve().is_relative_to(folder.resolve())),
+            self.lock,
             loggers=named,
             wandb=wandb,
         )
@@ -135,9 +158,11 @@ class GLIPCLI(LightningCLI):
     def after_fit(self) -> None:
         """Validate and test the weights of the best ``val/AP``; the last ones where nothing was validated."""
         self.model.best_epoch = None
-        best = self.best.best_model_path or None
         try:
-            self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
+            learned = self._learned()
+            self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=learned, verbose=False)
+            if learned and Path(learned).name == LAST:
+                self.model.best_epoch = None
             if self.retention:
                 self.retention.conclude(self.trainer, self.model)
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)  # what validate has loaded
@@ -146,6 +171,16 @@ class GLIPCLI(LightningCLI):
             raise
         self.run_folder.finish(self.trainer, self.model)
 
+    def _learned(self) -> str | None:
+        """Return the checkpoint with the weights that the run keeps; None for those that the model has."""
+        best, last = self.best.best_model_path, self.run_folder.folder / CHECKPOINTS / LAST
+        if best and (wrong := damage(Path(best))):
+            self.best.lose(wrong, f"the weights of {LAST} are evaluated and kept")
+            return str(last)
+        if not best and self.trainer.ckpt_path and last.is_file():
+            return str(last)  # a run that was over when it was resumed has not got its average back
+        return best or None
+
     def validate(self, **kwargs: Any) -> None:
         self.trainer.validate(**kwargs, verbose=False)
         self.run_folder.finish(self.trainer, self.model)
@@ -153,6 +188,42 @@ class GLIPCLI(LightningCLI):
     def test(self, **kwargs: Any) -> None:
         self.trainer.test(**kwargs, verbose=False)
         self.run_folder.finish(self.trainer, self.model)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of a run that writes; known before there is a trainer."""
+    node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
+    return getattr(rank_zero_only, "rank", 0) == 0 and node == "0"
+
+
+def check_checkpoint(path: Path, verb: str, trusted: bool) -> None:
+    """Raise a GLIPError in one line for a checkpoint that ``verb`` cannot use; it says what still works.
+
+    ``trusted``: whether Lightning was told to load any object from it.
+    """
+    if wrong := damage(path, trusted):
+        raise GLIPError(f"{path} {wrong}; {_way_on(path, verb)}", code="damaged-checkpoint")
+    if verb == "fit" and not trusted and "optimizer_states" not in about(path):
+        raise GLIPError(
+            f"{path} holds weights alone: a training goes on from {LAST}, with glip fit --resume RUN",
+            code="weights-only-checkpoint",
+        )
+
+
+def _way_on(path: Path, verb: str) -> str:
+    """What still works where the checkpoint at ``path`` cannot be used."""
+    run, other = path.parent.parent, path.with_name("best.ckpt" if path.name == LAST else LAST)
+    recipe = run / RECIPE_NAME
+    of_run = path.parent.name == CHECKPOINTS and recipe.is_file()
+    if not of_run:
+        return "give another one to --ckpt_path"
+    anew = shlex.join(["glip", "fit", "--config", str(recipe)])
+    if damage(other):
+        return f"there is no other checkpoint in this run that could be used; start anew with: {anew}"
+    use = shlex.join(["glip", "test" if verb == "fit" else verb, "--config", str(recipe), "--ckpt_path", str(other)])
+    whole = about(other)
+    others = f"{other.name} is whole (epoch {whole['epoch'] + 1}, step {whole['global_step']}), use it with: {use}"
+    return f"the training cannot go on, but {others}; or start anew with: {anew}" if verb == "fit" else others
 
 
 class Resolved(NamedTuple):
@@ -182,6 +253,8 @@ class Resolver(GLIPCLI):
         return Resolved(self._recipe("fit"), _built(given.data), tuning, probe)
 
     def _set_seed(self) -> None: ...
+
+    def before_instantiate_classes(self) -> None: ...
 
     def instantiate_classes(self) -> None: ...
 
@@ -239,7 +312,7 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     again = f"glip fit --config {recipe}"
     if (run / RESULT_NAME).exists():
         raise FileExistsError(f"--resume {run}: this run is finished; {again} starts another one like it")
-    if not last.is_file():
+    if not last.exists():
         raise FileNotFoundError(f"--resume {run}: there is no {last}, nothing was saved yet; {again} starts anew")
     return ["fit", "--config", str(recipe), "--run", str(run), "--ckpt_path", str(last), *others]
 
@@ -263,7 +336,8 @@ def finished(arguments: Sequence[str]) -> list[str]:
     runs = [Path(file).parent for file in recipes(arguments) if Path(file).name == RECIPE_NAME]
     learned = (RUN_DETECTOR, RUN_ADAPTER, PROMPT_NAME)
     run = next((run for run in runs if any((run / name).exists() for name in learned)), None)
-    named = any(a.split("=")[0] in ("--model.detector", "--model.tuning") for a in arguments)
+    given = ("--model.detector", "--model.tuning", "--ckpt_path")  # a checkpoint fits what the run started from
+    named = any(a.split("=")[0] in given for a in arguments)
     if arguments[0] not in ("validate", "test") or run is None or named:
         return list(arguments)
     changed = list(arguments)

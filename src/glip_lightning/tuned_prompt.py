@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .base_model import Base, read_base
-from .files import replacing
+from .files import write_bytes
 from .models.language import TextFeatures
 from .prompts import Phrase, Prompt
 from .query import Query
@@ -46,8 +46,7 @@ def save_prompt(path: Path, prompt: TunedPrompt) -> None:
         "classes": [phrase._asdict() for phrase in query.phrases],
         "captions": [part._asdict() for part in query.prompts],
     }
-    with replacing(path) as fresh:
-        save_file(tensors, fresh, {KEY: json.dumps(content)})
+    write_bytes(path, save(tensors, {KEY: json.dumps(content)}))
 
 
 def load_prompt(path: str | Path) -> TunedPrompt:
