@@ -13,7 +13,7 @@ FLOORS = (
     # ground: pure functions and value types
     [
         *("boxes", "anchors", "prompts", "noun_phrases", "outputs", "errors", "files", "locks", "versions"),
-        *("trial", "labels", "logs"),
+        *("trial", "labels", "logs", "resources"),
     ],
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
@@ -25,25 +25,28 @@ FLOORS = (
     # third floor: Lightning
     [
         *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
-        *(
-            "resume",
-            "checkpoint_files",
-            "estimate",
-            "pictures",
-            "loggers",
-            "wandb_run",
-            "result",
-            "retention",
-            "probing",
-            "alignment",
-        ),
+        *("resume", "estimate", "pictures", "loggers", "wandb_run", "result", "retention", "probing", "alignment"),
+        "checkpoint_files",
     ],
     # roof: programs
-    ("messages", "recipe", "predict", "label_images", "doctor", "environment", "dashboard", "sweep", "report", "cli"),
+    (
+        "messages",
+        "recipe",
+        "continuing",
+        "predict",
+        "label_images",
+        "doctor",
+        "environment",
+        "dashboard",
+        "sweep",
+        "report",
+        "cli",
+    ),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "locks": {"errors"},
+    "resources": {"files"},
     "trial": {"files"},
     "labels": {"trial"},
     "noun_phrases": {"prompts"},
@@ -67,22 +70,13 @@ SAME_FLOOR = {  # who may know whom on one floor
     "alignment": {"module", "probing"},
     "retention": {"module", "datamodules", "probing"},
     "callbacks": {"datamodules", "module", "loggers", "wandb_run", "pictures", "result", "resume", "retention"},
-    "recipe": {"messages"},
+    "continuing": {"messages"},
+    "recipe": {"continuing", "messages"},
     "sweep": {"messages", "recipe"},
     "cli": {"messages", "recipe", "predict", "label_images", "doctor", "environment", "dashboard", "report", "sweep"},
 }
-LIGHTNING = {
-    "module",
-    "datamodules",
-    "callbacks",
-    "selection",
-    "divergence",
-    "ema",
-    "batching",
-    "resume",
-    "estimate",
-    "checkpoint_files",
-}
+LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
+LIGHTNING |= {"checkpoint_files"}
 ONLY_IN = {
     "lightning": {*LIGHTNING, "loggers", "wandb_run", "result", "retention", "probing", "alignment", "recipe", "cli"},
     "wandb": {"wandb_run", "dashboard"},

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .logs import show_log
-from .messages import WrongUsage, check_recipes, meant, translate
+from .messages import WrongUsage, check_recipes, meant
+from .resources import translate
 
 TRAINING = {
     "fit": "train by a recipe, test the best weights, keep the detector",

@@ -21,11 +21,12 @@ from .data.transforms import Transform
 from .data.types import Batch
 from .datamodules import DetectionData
 from .ema import EMA
+from .errors import GLIPError
 from .features import FeatureCache
 from .module import GLIPModule
 from .pretrained import RUN_DETECTOR
 from .resume import LAST, Resumable
-from .selection import BestCheckpoint
+from .selection import BEST, BestCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,8 @@ class Work(NamedTuple):
 class Estimate(Callback):
     """Two trial steps on a real batch of the largest size, one of the smallest; no optimizer step, nothing left.
 
-    Skipped for runs of fewer than 20 steps and on resume; what the run will put on the disk is told always. Other ranks take part without talking to each other
-    but in the loss, so that none has to wait.
+    Skipped for runs of fewer than 20 steps and on resume. Other ranks take part without talking to each other
+    but in the loss, so that none has to wait. What the run will put on the disk is told always.
     """
 
     def __init__(self) -> None:
@@ -69,8 +70,8 @@ class Estimate(Callback):
         self.memory: int | None = None  # bytes on one device; on the CPU, of all processes of this machine
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero and isinstance(pl_module, GLIPModule):
-            tell_disk(trainer, pl_module)
+        if isinstance(pl_module, GLIPModule):
+            check_disk(trainer, pl_module)
         steps = trainer.estimated_stepping_batches
         if trainer.ckpt_path or trainer.global_step or steps < MIN_STEPS or not isinstance(pl_module, GLIPModule):
             return
@@ -110,7 +111,7 @@ def disk_bytes(trainer: Trainer, module: GLIPModule) -> dict[str, int]:
         any(isinstance(callback, BestCheckpoint) for callback in trainer.checkpoint_callbacks)
         and trainer.num_val_batches
     ):
-        found["best.ckpt"] = weights
+        found[BEST] = weights
     leaves = module.tuning.leaves
     if leaves == "detector" or module.origin == "random":
         found[RUN_DETECTOR] = sum(x.nbytes for x in module.model.state_dict().values())
@@ -119,10 +120,13 @@ def disk_bytes(trainer: Trainer, module: GLIPModule) -> dict[str, int]:
     return found
 
 
-def tell_disk(trainer: Trainer, module: GLIPModule) -> None:
-    """Say what the run will put on the disk, and warn if there is no room for it.
+def check_disk(trainer: Trainer, module: GLIPModule) -> None:
+    """Say what the run will put on the disk, and warn if there may be no room for it.
 
     Most is needed while a checkpoint is written anew: the former one stays until the new one is whole.
+
+    Raises:
+        GLIPError: not even one checkpoint finds room (code ``disk-too-small``): training would be for nothing.
     """
     folder = next((c.path.parent for c in trainer.callbacks if isinstance(c, Resumable)), None)  # type: ignore[attr-defined]
     if folder is None:
@@ -133,10 +137,17 @@ def tell_disk(trainer: Trainer, module: GLIPModule) -> None:
     needed = max(sum(checkpoints) + max(checkpoints), sum(sizes.values())) - kept
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free
-    listed = ", ".join(f"{name} {_size(size)}" for name, size in sizes.items())
-    log.info("disk: %s in %s, %s free; at most %s at once", listed, folder.parent, _size(free), _size(needed))
-    if needed > free:
-        log.warning("this run needs %s on the disk of %s, where %s are free", _size(needed), there, _size(free))
+    if trainer.is_global_zero:
+        listed = ", ".join(f"{name} {_size(size)}" for name, size in sizes.items())
+        log.info("disk: %s in %s, %s free; at most %s at once", listed, folder.parent, _size(free), _size(needed))
+    short = f"the disk of {there} has {_size(free)} free"
+    if max(checkpoints) > free:
+        raise GLIPError(
+            f"{short}, a checkpoint takes {_size(max(checkpoints))}: make room, or give another --run FOLDER",
+            code="disk-too-small",
+        )
+    if needed > free and trainer.is_global_zero:
+        log.warning("%s, this run needs up to %s: make room, or choose another disk", short, _size(needed))
 
 
 def _size(count: float) -> str:

@@ -23,10 +23,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from . import alignment, divergence, ema  # noqa: F401 - a recipe may name their classes without the path
 from .adapter import RUN_ADAPTER
 from .batching import GlobalBatch
-from .callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME, Lines, Progress, RunFolder, take_folder
-from .checkpoint_files import about, damage
+from .callbacks import CHECKPOINTS, RECIPE_NAME, Lines, Progress, RunFolder, take_folder
+from .checkpoint_files import damage
+from .continuing import check_checkpoint, resumed
 from .datamodules import DetectionData
-from .errors import GLIPError
 from .estimate import Estimate
 from .locks import FolderLock
 from .loggers import SamplePictures
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 
 CLI = TypeVar("CLI", bound="GLIPCLI")
 
-KEYWORDS = ("best", "last", "hpc")  # Lightning looks for these checkpoints
 NOT_KEPT = ("config", "run", "resume", "ckpt_path")  # belong to one start, not to the recipe
 VERBS = ("fit", "validate", "test")
 DEFAULTS = {"use_distributed_sampler": False, "enable_model_summary": False, "log_every_n_steps": 5}
@@ -84,6 +83,18 @@ class GLIPCLI(LightningCLI):
             super().parse_arguments(parser, args)
         except ArgumentError as error:
             raise self._explained(error, self.arguments) from None
+        self._take_folder(str(self.config["subcommand"]))
+
+    def _take_folder(self, verb: str) -> None:
+        """Take the folder and check the checkpoint before Lightning or anybody else reads it."""
+        config = self.config[verb]
+        run = Path(config.run) if config.run else None
+        checkpoint = config.get("ckpt_path")
+        resuming = bool(run and checkpoint and Path(checkpoint).resolve().is_relative_to(run.resolve()))
+        if run and is_first_process():
+            take_folder(run, resuming, self.lock)
+        if checkpoint:
+            check_checkpoint(checkpoint, verb, config.get("weights_only") is False)
 
     def _explained(self, error: ArgumentError, arguments: Sequence[str]) -> WrongUsage:
         verb = arguments[0]
@@ -95,17 +106,6 @@ class GLIPCLI(LightningCLI):
         """The configuration of the last parse, complete, as it stands in ``recipe.yaml``."""
         recipe = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[verb]
         return {key: value for key, value in recipe.items() if key not in NOT_KEPT}
-
-    def before_instantiate_classes(self) -> None:
-        """Check the checkpoint and take the folder before data are read and the detector is built."""
-        config = self.config[str(self.subcommand)]
-        run = Path(config.run) if config.run else None
-        checkpoint = config.get("ckpt_path")
-        resuming = bool(run and checkpoint and Path(checkpoint).resolve().is_relative_to(run.resolve()))
-        if run and is_first_process():
-            take_folder(run, resuming, self.lock)
-        if checkpoint and "://" not in checkpoint and checkpoint not in KEYWORDS:
-            check_checkpoint(Path(checkpoint), str(self.subcommand), config.get("weights_only") is False)
 
     def instantiate_classes(self) -> None:
         try:
@@ -173,6 +173,8 @@ class GLIPCLI(LightningCLI):
 
     def _learned(self) -> str | None:
         """Return the checkpoint with the weights that the run keeps; None for those that the model has."""
+        if self.datamodule.shots == 0:
+            return None
         best, last = self.best.best_model_path, self.run_folder.folder / CHECKPOINTS / LAST
         if best and (wrong := damage(Path(best))):
             self.best.lose(wrong, f"the weights of {LAST} are evaluated and kept")
@@ -194,36 +196,6 @@ def is_first_process() -> bool:
     """Whether this is the process of a run that writes; known before there is a trainer."""
     node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     return getattr(rank_zero_only, "rank", 0) == 0 and node == "0"
-
-
-def check_checkpoint(path: Path, verb: str, trusted: bool) -> None:
-    """Raise a GLIPError in one line for a checkpoint that ``verb`` cannot use; it says what still works.
-
-    ``trusted``: whether Lightning was told to load any object from it.
-    """
-    if wrong := damage(path, trusted):
-        raise GLIPError(f"{path} {wrong}; {_way_on(path, verb)}", code="damaged-checkpoint")
-    if verb == "fit" and not trusted and "optimizer_states" not in about(path):
-        raise GLIPError(
-            f"{path} holds weights alone: a training goes on from {LAST}, with glip fit --resume RUN",
-            code="weights-only-checkpoint",
-        )
-
-
-def _way_on(path: Path, verb: str) -> str:
-    """What still works where the checkpoint at ``path`` cannot be used."""
-    run, other = path.parent.parent, path.with_name("best.ckpt" if path.name == LAST else LAST)
-    recipe = run / RECIPE_NAME
-    of_run = path.parent.name == CHECKPOINTS and recipe.is_file()
-    if not of_run:
-        return "give another one to --ckpt_path"
-    anew = shlex.join(["glip", "fit", "--config", str(recipe)])
-    if damage(other):
-        return f"there is no other checkpoint in this run that could be used; start anew with: {anew}"
-    use = shlex.join(["glip", "test" if verb == "fit" else verb, "--config", str(recipe), "--ckpt_path", str(other)])
-    whole = about(other)
-    others = f"{other.name} is whole (epoch {whole['epoch'] + 1}, step {whole['global_step']}), use it with: {use}"
-    return f"the training cannot go on, but {others}; or start anew with: {anew}" if verb == "fit" else others
 
 
 class Resolved(NamedTuple):
@@ -253,8 +225,6 @@ class Resolver(GLIPCLI):
         return Resolved(self._recipe("fit"), _built(given.data), tuning, probe)
 
     def _set_seed(self) -> None: ...
-
-    def before_instantiate_classes(self) -> None: ...
 
     def instantiate_classes(self) -> None: ...
 
@@ -290,31 +260,6 @@ def _first_cause(error: BaseException) -> BaseException:
     if isinstance(error, ModuleNotFoundError) and "tensorboard" in str(error):
         return ValueError("trainer.logger: TensorBoard is not installed: pip install 'glip-lightning[tensorboard]'")
     return error
-
-
-def resumed(arguments: Sequence[str]) -> list[str]:
-    """``fit --resume RUN`` as what it stands for: the run's recipe, its folder and its last checkpoint."""
-    joined = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--resume=") else [a])]
-    if "--resume" not in joined:
-        return list(arguments)
-    place = joined.index("--resume")
-    others = [*joined[1:place], *joined[place + 2 :]]
-    if joined[0] != "fit":
-        raise WrongUsage("--resume: goes on with a training, glip fit --resume RUN")
-    if len(joined) < place + 2:
-        raise WrongUsage("--resume: a value is missing, the folder of the interrupted run")
-    if taken := [a for a in others if a.split("=")[0] in ("--run", "--config", "-c", "--ckpt_path")]:
-        raise WrongUsage(f"{taken[0]}: not together with --resume, which takes it from the run")
-    run = Path(joined[place + 1])
-    recipe, last = run / RECIPE_NAME, run / CHECKPOINTS / LAST
-    if not recipe.is_file():
-        raise FileNotFoundError(f"--resume {run}: no {RECIPE_NAME} in it, this is not the folder of a run")
-    again = f"glip fit --config {recipe}"
-    if (run / RESULT_NAME).exists():
-        raise FileExistsError(f"--resume {run}: this run is finished; {again} starts another one like it")
-    if not last.exists():
-        raise FileNotFoundError(f"--resume {run}: there is no {last}, nothing was saved yet; {again} starts anew")
-    return ["fit", "--config", str(recipe), "--run", str(run), "--ckpt_path", str(last), *others]
 
 
 def fresh(arguments: Sequence[str]) -> list[str]:

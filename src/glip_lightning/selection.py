@@ -16,6 +16,7 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 MONITOR = "val/AP"
+BEST = "best.ckpt"
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -41,7 +42,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def lose(self, why: str, instead: str) -> None:
         """Note that ``best.ckpt`` is damaged, as ``why`` says, and what stands ``instead`` of its weights."""
-        self.lost = f"best.ckpt {why}: {instead}"
+        self.lost = f"{BEST} {why}: {instead}"
         log.warning("%s", Path(self.dirpath or "") / self.lost)
 
     def state_dict(self) -> dict[str, Any]:
@@ -59,7 +60,7 @@ class BestCheckpoint(ModelCheckpoint):
         """The score of ``best.ckpt`` counts wherever the run's folder is now, as long as the file lies in it."""
         assert self.dirpath is not None
         self.lost = state_dict.get("lost")  # checkpoints of earlier versions do not have it
-        best = Path(self.dirpath) / "best.ckpt"
+        best = Path(self.dirpath) / BEST
         if not state_dict["best_model_path"]:
             return
         if not best.is_file():

@@ -27,8 +27,9 @@ from ..errors import GLIPError
 from ..files import write_text
 from ..locks import LOCK_NAME, FolderLock
 from ..logs import show_log
-from ..messages import WrongUsage, translate
+from ..messages import WrongUsage
 from ..recipe import run
+from ..resources import translate
 from ..resume import LAST
 from ..trial import TRIAL_NAME
 from .executors import Event, Job
