@@ -14,8 +14,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from glip_lightning.datamodules import Shapes
-from glip_lightning.feature_store import ABANDONED, FolderStore, MemoryStore
+from glip_lightning.feature_store import FolderStore, MemoryStore
 from glip_lightning.features import Cut, FeatureCache, cut
+from glip_lightning.files import ABANDONED
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip import GLIP
 from glip_lightning.models.language import TextFeatures
@@ -389,7 +390,7 @@ def test_files_of_earlier_runs_make_room_and_those_of_this_one_stay(tmp_path: Pa
 def test_parts_of_killed_processes_are_removed(tmp_path: Path) -> None:
     store = FolderStore(tmp_path, 10**6)
     store.put(KEYS[0], tensors(0))
-    fresh, old = (tmp_path / f".{x * 8}.{KEYS[1]}.safetensors" for x in "ab")
+    fresh, old = (tmp_path / f".glip-{x * 8}-{KEYS[1]}.safetensors" for x in "ab")
     fresh.touch()
     old.touch()
     os.utime(old, (0, 0))

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "src" / "glip_lightning"
 FLOORS = (
     # ground: pure functions and value types
     [
-        *("boxes", "anchors", "prompts", "noun_phrases", "outputs", "errors", "escaping", "files", "versions"),
-        *("trial", "labels", "logs", "schema", "tensor_files"),
+        *("boxes", "anchors", "prompts", "noun_phrases", "outputs", "errors", "escaping", "files", "locks", "versions"),
+        *("trial", "labels", "logs", "schema", "tensor_files", "resources"),
     ],
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
@@ -26,14 +26,29 @@ FLOORS = (
     [
         *("module", "datamodules", "schedules", "batching", "callbacks", "selection", "divergence", "ema"),
         *("resume", "estimate", "pictures", "loggers", "wandb_run", "result", "retention", "probing", "alignment"),
+        "checkpoint_files",
     ],
     # roof: programs
-    ("messages", "recipe", "predict", "label_images", "doctor", "environment", "dashboard", "sweep", "report", "cli"),
+    (
+        "messages",
+        "recipe",
+        "continuing",
+        "predict",
+        "label_images",
+        "doctor",
+        "environment",
+        "dashboard",
+        "sweep",
+        "report",
+        "cli",
+    ),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
     "files": {"errors"},
+    "locks": {"errors"},
     "logs": {"escaping"},
+    "resources": {"files"},
     "schema": {"errors"},
     "tensor_files": {"errors"},
     "trial": {"files", "schema"},
@@ -51,7 +66,8 @@ SAME_FLOOR = {  # who may know whom on one floor
     "pseudo_label": {"base_model", "predictor", "pretrained"},
     "datamodules": {"batching"},
     "module": {"datamodules", "schedules"},
-    "estimate": {"datamodules", "module"},
+    "resume": {"checkpoint_files", "selection"},
+    "estimate": {"datamodules", "ema", "module", "resume", "selection"},
     "loggers": {"module", "pictures", "wandb_run"},
     "wandb_run": {"pictures"},
     "result": {"module", "datamodules"},
@@ -59,11 +75,13 @@ SAME_FLOOR = {  # who may know whom on one floor
     "alignment": {"module", "probing"},
     "retention": {"module", "datamodules", "probing"},
     "callbacks": {"datamodules", "module", "loggers", "wandb_run", "pictures", "result", "resume", "retention"},
-    "recipe": {"messages"},
+    "continuing": {"messages"},
+    "recipe": {"continuing", "messages"},
     "sweep": {"messages", "recipe"},
     "cli": {"messages", "recipe", "predict", "label_images", "doctor", "environment", "dashboard", "report", "sweep"},
 }
 LIGHTNING = {"module", "datamodules", "callbacks", "selection", "divergence", "ema", "batching", "resume", "estimate"}
+LIGHTNING |= {"checkpoint_files"}
 ONLY_IN = {
     "lightning": {*LIGHTNING, "loggers", "wandb_run", "result", "retention", "probing", "alignment", "recipe", "cli"},
     "wandb": {"wandb_run", "dashboard"},

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from glip_lightning.cli import main
-from glip_lightning.messages import explain, recipes, translate
+from glip_lightning.messages import explain, recipes
+from glip_lightning.resources import translate
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 DATA = ("CustomData", "HubData", "ODinW", "Pretraining", "Shapes", "ShapesDetection", "ShapesPretraining")

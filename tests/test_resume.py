@@ -15,7 +15,7 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from glip_lightning import resume
+from glip_lightning import files, resume
 from glip_lightning.batching import GlobalBatch
 from glip_lightning.data.shapes.task_pictures import write_task
 from glip_lightning.datamodules import Shapes
@@ -82,7 +82,7 @@ def die_while_writing(count: int) -> None:
             os.truncate(descriptor, os.fstat(descriptor).st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    resume.os = type("os", (), {"fsync": staticmethod(fsync)})  # type: ignore[assignment]
+    files.os = type("os", (), {"fsync": staticmethod(fsync)})  # type: ignore[assignment]
 
 
 def train(run: Run) -> GLIPModule:
@@ -173,7 +173,7 @@ def assert_same_end(a: Path, b: Path) -> None:
     best = [torch.load(folder / "best.ckpt", weights_only=True) for folder in (a, b)]
     for name in ("state_dict", "global_step", "epoch"):
         assert_equal(best[0][name], best[1][name], f"best/{name}")
-    assert not list(b.glob(".*.ckpt"))
+    assert not list(b.glob(".glip-*"))
 
 
 @pytest.fixture(scope="module")
@@ -239,12 +239,13 @@ def test_best_checkpoints_of_the_future_are_forgotten(tmp_path: Path) -> None:
     best = ModelCheckpoint(tmp_path, filename="best", monitor="val/AP")
     steps = {"best.ckpt": 3, "best-v1.ckpt": 9, "best-v2.ckpt": 2, "last.ckpt": 9, "other.ckpt": 9}
     for name, step in steps.items():
-        torch.save({"global_step": step}, tmp_path / name)
+        torch.save({"state_dict": {}, "epoch": 0, "global_step": step}, tmp_path / name)
     (tmp_path / "best-v3.ckpt").write_bytes((tmp_path / "best.ckpt").read_bytes()[:100])
     known = ("best.ckpt", "best-v1.ckpt", "best-v3.ckpt")
     best.best_k_models = {str(tmp_path / name): torch.tensor(0.5) for name in known}
     stale = [Path(path).name for path in resume._stale(best, step=5)]
     assert sorted(stale) == ["best-v1.ckpt", "best-v2.ckpt", "best-v3.ckpt"]
+    assert resume._stale(best, step=5)[str(tmp_path / "best-v3.ckpt")] == "is cut off"
 
 
 @pytest.mark.slow

@@ -16,8 +16,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .data.types import Batch, Split
-from .files import picture_names, replacing, write_text
+from .files import ABANDONED, picture_names, remove_parts, replacing, write_text
 from .labels import UNTUNED, Labels, label_run, label_trial
+from .locks import FolderLock
 from .loggers import ContinuedCSV, close, describe, make_loggers
 from .module import GLIPModule
 from .pictures import show
@@ -50,7 +51,7 @@ class RunFolder(Callback):
         verb: str,
         recipe: Mapping[str, Any],
         command: str = "",
-        resuming: bool = False,
+        lock: FolderLock | None = None,
         loggers: Sequence[Logger] = (),
         wandb: bool = True,
         pictures: int = 8,
@@ -61,12 +62,11 @@ class RunFolder(Callback):
             folder: None for ``runs/<data>-<number>``.
             verb: ``fit``, ``validate`` or ``test``.
             recipe: the checked configuration, complete; ``command`` the command line. Both are for the result.
-            resuming: whether the folder may hold an unfinished run.
+            lock: keeps other processes out of the folder; whoever gives it has checked the folder and releases it.
             loggers: those named in the recipe; ``wandb`` is for runs without any.
             pictures: so many evaluated images are drawn, with detections from score ``threshold`` on.
         """
-        if folder is not None:
-            check_free(folder, resuming)
+        self._lock = lock or FolderLock()
         self._given, self.verb, self.recipe, self.command = folder, verb, recipe, command
         self._named, self._wandb = loggers, wandb
         self.pictures, self.threshold = pictures, threshold
@@ -106,6 +106,7 @@ class RunFolder(Callback):
         assert folder is not None
         self._trial = read_trial(folder)
         if trainer.is_global_zero:
+            self._lock.hold(folder)
             write_text(folder / RECIPE_NAME, yaml.safe_dump(dict(self.recipe), sort_keys=False, allow_unicode=True))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -230,6 +231,20 @@ def claim_folder(parent: Path, label: str) -> Path:
             folder.mkdir(parents=True)
             return folder
     raise AssertionError("counting ends")
+
+
+def take_folder(folder: Path, resuming: bool, lock: FolderLock) -> None:
+    """Lock the folder of a run, check it, and remove what killed processes have left in it.
+
+    Raises:
+        GLIPError: another process is working in it; nothing in it was changed.
+        FileExistsError: see :func:`check_free`.
+    """
+    check_free(folder, resuming)  # a finished run is not even locked
+    lock.hold(folder)
+    check_free(folder, resuming)  # what another process did until then
+    for part in (folder, *(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())):
+        remove_parts(part, older=0 if lock.exclusive else ABANDONED)
 
 
 def check_free(folder: Path, resuming: bool) -> None:

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 from . import __version__
 from .escaping import printable, printable_lines
 from .logs import show_log
-from .messages import WrongUsage, check_recipes, meant, translate
+from .messages import WrongUsage, check_recipes, meant
+from .resources import translate
 
 TRAINING = {
     "fit": "train by a recipe, test the best weights, keep the detector",
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"interrupted: {stop}" if str(stop) else "interrupted", stop)
         return 130
     except Exception as error:
-        message = translate(error) or _explanation(error)
+        message = translate(error, arguments[0]) or _explanation(error)
         if message is None:
             raise
         _say(message, error)

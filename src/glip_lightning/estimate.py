@@ -5,6 +5,7 @@ import itertools
 import logging
 import math
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,11 +16,17 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
+from .adapter import RUN_ADAPTER
 from .data.transforms import Transform
 from .data.types import Batch
 from .datamodules import DetectionData
+from .ema import EMA
+from .errors import GLIPError
 from .features import FeatureCache
 from .module import GLIPModule
+from .pretrained import RUN_DETECTOR
+from .resume import LAST, Resumable
+from .selection import BEST, BestCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +62,7 @@ class Estimate(Callback):
     """Two trial steps on a real batch of the largest size, one of the smallest; no optimizer step, nothing left.
 
     Skipped for runs of fewer than 20 steps and on resume. Other ranks take part without talking to each other
-    but in the loss, so that none has to wait.
+    but in the loss, so that none has to wait. What the run will put on the disk is told always.
     """
 
     def __init__(self) -> None:
@@ -63,6 +70,8 @@ class Estimate(Callback):
         self.memory: int | None = None  # bytes on one device; on the CPU, of all processes of this machine
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(pl_module, GLIPModule):
+            check_disk(trainer, pl_module)
         steps = trainer.estimated_stepping_batches
         if trainer.ckpt_path or trainer.global_step or steps < MIN_STEPS or not isinstance(pl_module, GLIPModule):
             return
@@ -88,6 +97,61 @@ class Estimate(Callback):
         )
         if self.memory > available:
             log.warning("this needs %.1f GB, but there are %.1f GB: %s", self.memory / 1e9, available / 1e9, FIX)
+
+
+def disk_bytes(trainer: Trainer, module: GLIPModule) -> dict[str, int]:
+    """Return the bytes of each large file that the run leaves, by its name in the run's folder."""
+    state = module.state_dict()
+    weights = sum(x.nbytes for x in state.values())
+    trained = sum(p.nbytes for p in module.parameters() if p.requires_grad)
+    moments = ADAMW_BYTES * sum(p.numel() for p in module.parameters() if p.requires_grad)
+    averaged = any(isinstance(callback, EMA) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    found = {LAST: weights * (1 + averaged) + moments}
+    if (
+        any(isinstance(callback, BestCheckpoint) for callback in trainer.checkpoint_callbacks)
+        and trainer.num_val_batches
+    ):
+        found[BEST] = weights
+    leaves = module.tuning.leaves
+    if leaves == "detector" or module.origin == "random":
+        found[RUN_DETECTOR] = sum(x.nbytes for x in module.model.state_dict().values())
+    elif leaves == "adapter":
+        found[RUN_ADAPTER] = trained
+    return found
+
+
+def check_disk(trainer: Trainer, module: GLIPModule) -> None:
+    """Say what the run will put on the disk, and warn if there may be no room for it.
+
+    Most is needed while a checkpoint is written anew: the former one stays until the new one is whole.
+
+    Raises:
+        GLIPError: not even one checkpoint finds room (code ``disk-too-small``): training would be for nothing.
+    """
+    folder = next((c.path.parent for c in trainer.callbacks if isinstance(c, Resumable)), None)  # type: ignore[attr-defined]
+    if folder is None:
+        return
+    sizes = disk_bytes(trainer, module)
+    checkpoints = [size for name, size in sizes.items() if name.endswith(".ckpt")]
+    kept = sum(path.stat().st_size for path in folder.glob("*.ckpt"))
+    needed = max(sum(checkpoints) + max(checkpoints), sum(sizes.values())) - kept
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if trainer.is_global_zero:
+        listed = ", ".join(f"{name} {_size(size)}" for name, size in sizes.items())
+        log.info("disk: %s in %s, %s free; at most %s at once", listed, folder.parent, _size(free), _size(needed))
+    short = f"the disk of {there} has {_size(free)} free"
+    if max(checkpoints) > free:
+        raise GLIPError(
+            f"{short}, a checkpoint takes {_size(max(checkpoints))}: make room, or give another --run FOLDER",
+            code="disk-too-small",
+        )
+    if needed > free and trainer.is_global_zero:
+        log.warning("%s, this run needs up to %s: make room, or choose another disk", short, _size(needed))
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def seconds(trial: Trial, work: Work) -> float:

@@ -11,10 +11,10 @@ from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from .files import replacing
+from .files import remove_parts, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +22,7 @@ Shapes = Sequence[tuple[int, ...]]
 
 SUFFIX = ".safetensors"
 NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
-PART = re.compile(rf"\.[0-9a-f]{{8}}\.{NAME.pattern}")  # what files.replacing writes to
 HEADER = 1024  # bytes of a file beside its numbers, at most
-ABANDONED = 3600  # seconds after which a part belongs to a process that was killed while writing it
 
 
 class Store(Protocol):
@@ -85,9 +83,7 @@ class FolderStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"features.folder={str(folder)!r}: cannot be made: {error.strerror}") from None
-        for path in folder.iterdir():
-            if PART.fullmatch(path.name) and self._began - _changed(path) > ABANDONED:
-                path.unlink(missing_ok=True)
+        remove_parts(folder)
 
     def get(self, key: str, shapes: Shapes) -> list[Tensor] | None:
         path = self._path(key)
@@ -133,8 +129,7 @@ class FolderStore:
         flat = [x.as_strided((x.numel(),), (1,)) for x in rows]
         strides = json.dumps([x.stride() for x in rows])
         about = {"key": key, "strides": strides, "sha256": _checksum(flat, strides)}
-        with replacing(self._path(key)) as fresh:
-            save_file({str(i): x for i, x in enumerate(flat)}, fresh, about)
+        write_bytes(self._path(key), save({str(i): x for i, x in enumerate(flat)}, about))
 
     def _make_room(self, size: int) -> bool:
         files = self._files()
@@ -166,10 +161,6 @@ class FolderStore:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SUFFIX}"
-
-
-def _changed(path: Path) -> float:
-    return path.stat().st_mtime if path.exists() else time.time()
 
 
 def _count(shape: Sequence[int]) -> int:

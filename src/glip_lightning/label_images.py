@@ -16,7 +16,7 @@ from . import __version__
 from .data.captions import Captioned, Sentence, read_captions
 from .data.images import pictures
 from .escaping import printable, printable_lines
-from .files import write_text
+from .files import remove_parts, write_text
 from .predictor import as_phrases
 from .prompts import Phrase, check_phrases, read_phrases_file
 from .pseudo_label.grounding import grounding_content, phrase_scores
@@ -68,6 +68,7 @@ def label_images(options: Options) -> int:
     photos = given if captioned is None else with_phrases(given, teacher, counts)
     if not photos:
         raise ValueError(f"{options.captions}: no caption names a thing that can be found; give phrases with them")
+    remove_parts(out.parent)
     with Journal(out.with_suffix(".scores.jsonl"), header(teacher, folder, photos)) as journal:
         _find(teacher, folder, photos, journal, options.batch)
         content = _content(photos, journal, floors, options, counts)

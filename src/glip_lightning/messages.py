@@ -4,7 +4,6 @@ jsonargparse says where a value is wrong in nested paragraphs, one per way in wh
 Here the way that was meant is picked, its key and value are named, with what is accepted and what is close.
 """
 
-import errno
 import inspect
 import re
 import sys
@@ -326,20 +325,3 @@ def _short_name(path: str | None) -> str:
 def _short(value: object) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def translate(error: BaseException) -> str | None:
-    """What to do when memory or disk did not suffice; None for every other error."""
-    text = str(error)
-    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left on device" in text:
-        file = getattr(error, "filename", None)
-        return f"the disk is full{f' ({file})' if file else ''}: make room, or choose another disk with --run FOLDER"
-    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if memory or re.search(r"DefaultCPUAllocator|can't allocate memory|CUDA out of memory", text):
-        return (
-            f"out of memory: {_short(text.split('. ')[0])}\n"
-            "  less at once: --data.images_per_device 1 (the batch is kept by accumulation)\n"
-            "  smaller images: --data.min_sizes, --data.max_size\n"
-            "  half the activations: --trainer.precision bf16-mixed"
-        )
-    return None

@@ -13,7 +13,7 @@ from rich.progress import track
 from .data.images import PICTURES, read_image
 from .drawing import draw_boxes
 from .escaping import json_text, printable, printable_lines
-from .files import picture_names, replacing, write_text
+from .files import no_room, picture_names, remove_parts, replacing, write_text
 from .predictor import GLIPPredictor, Prediction, as_phrases
 from .prompts import Phrase, read_phrases_file
 
@@ -46,6 +46,7 @@ def predict_photos(
     else:
         print(f"caption: {' | '.join(map(printable, captions))}")
     entries: list[dict[str, Any]] = []
+    remove_parts(Path(out))
     try:
         for path, picture in zip(track(paths, description="photos", transient=True), pictures, strict=True):
             entries.append(_predict(predictor, path, picture, wanted, names))
@@ -85,6 +86,8 @@ def _predict(
         found = predictor(image, wanted)
         draw(image, found, names, picture)
     except (OSError, ValueError) as error:
+        if no_room(error):
+            raise  # the next photo's picture would not find any either
         return {"photo": str(path), "error": str(error)}
     height, width = found.size
     return {

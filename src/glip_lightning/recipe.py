@@ -1,6 +1,7 @@
 """A recipe file -> checked configuration -> a run in a folder of its own."""
 
 import logging
+import os
 import shlex
 import sys
 import warnings
@@ -17,13 +18,17 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 from . import alignment, divergence, ema  # noqa: F401 - a recipe may name their classes without the path
 from .adapter import RUN_ADAPTER
 from .batching import GlobalBatch
-from .callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME, Lines, Progress, RunFolder
+from .callbacks import CHECKPOINTS, RECIPE_NAME, Lines, Progress, RunFolder, take_folder
+from .checkpoint_files import damage
+from .continuing import check_checkpoint, resumed
 from .datamodules import DetectionData
 from .estimate import Estimate
+from .locks import FolderLock
 from .loggers import SamplePictures
 from .messages import Option, WrongUsage, explain, recipes
 from .module import GLIPModule
@@ -49,6 +54,14 @@ class GLIPCLI(LightningCLI):
     model: GLIPModule
     datamodule: DetectionData
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Run the verb; Lightning does all of it in here."""
+        self.lock = FolderLock()
+        try:
+            super().__init__(*args, **kwargs)
+        finally:
+            self.lock.release()
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         ours = {verb: names for verb, names in LightningCLI.subcommands().items() if verb != "predict"}
@@ -70,6 +83,18 @@ class GLIPCLI(LightningCLI):
             super().parse_arguments(parser, args)
         except ArgumentError as error:
             raise self._explained(error, self.arguments) from None
+        self._take_folder(str(self.config["subcommand"]))
+
+    def _take_folder(self, verb: str) -> None:
+        """Take the folder and check the checkpoint before Lightning or anybody else reads it."""
+        config = self.config[verb]
+        run = Path(config.run) if config.run else None
+        checkpoint = config.get("ckpt_path")
+        resuming = bool(run and checkpoint and Path(checkpoint).resolve().is_relative_to(run.resolve()))
+        if run and is_first_process():
+            take_folder(run, resuming, self.lock)
+        if checkpoint:
+            check_checkpoint(checkpoint, verb, config.get("weights_only") is False)
 
     def _explained(self, error: ArgumentError, arguments: Sequence[str]) -> WrongUsage:
         verb = arguments[0]
@@ -112,14 +137,12 @@ class GLIPCLI(LightningCLI):
 
     def _run_folder(self, named: list[Logger], wandb: bool) -> RunFolder:
         config = self.config[str(self.subcommand)]
-        folder = Path(config.run) if config.run else None
-        checkpoint = config.get("ckpt_path")
         return RunFolder(
-            folder,
+            Path(config.run) if config.run else None,
             str(self.subcommand),
             self._recipe(str(self.subcommand)),
             shlex.join(["glip", *self.arguments]),
-            resuming=bool(folder and checkpoint and Path(checkpoint).resolve().is_relative_to(folder.resolve())),
+            self.lock,
             loggers=named,
             wandb=wandb,
         )
@@ -135,9 +158,11 @@ class GLIPCLI(LightningCLI):
     def after_fit(self) -> None:
         """Validate and test the weights of the best ``val/AP``; the last ones where nothing was validated."""
         self.model.best_epoch = None
-        best = self.best.best_model_path or None
         try:
-            self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
+            learned = self._learned()
+            self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=learned, verbose=False)
+            if learned and Path(learned).name == LAST:
+                self.model.best_epoch = None
             if self.retention:
                 self.retention.conclude(self.trainer, self.model)
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)  # what validate has loaded
@@ -146,6 +171,18 @@ class GLIPCLI(LightningCLI):
             raise
         self.run_folder.finish(self.trainer, self.model)
 
+    def _learned(self) -> str | None:
+        """Return the checkpoint with the weights that the run keeps; None for those that the model has."""
+        if self.datamodule.shots == 0:
+            return None
+        best, last = self.best.best_model_path, self.run_folder.folder / CHECKPOINTS / LAST
+        if best and (wrong := damage(Path(best))):
+            self.best.lose(wrong, f"the weights of {LAST} are evaluated and kept")
+            return str(last)
+        if not best and self.trainer.ckpt_path and last.is_file():
+            return str(last)  # a run that was over when it was resumed has not got its average back
+        return best or None
+
     def validate(self, **kwargs: Any) -> None:
         self.trainer.validate(**kwargs, verbose=False)
         self.run_folder.finish(self.trainer, self.model)
@@ -153,6 +190,12 @@ class GLIPCLI(LightningCLI):
     def test(self, **kwargs: Any) -> None:
         self.trainer.test(**kwargs, verbose=False)
         self.run_folder.finish(self.trainer, self.model)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of a run that writes; known before there is a trainer."""
+    node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
+    return getattr(rank_zero_only, "rank", 0) == 0 and node == "0"
 
 
 class Resolved(NamedTuple):
@@ -219,31 +262,6 @@ def _first_cause(error: BaseException) -> BaseException:
     return error
 
 
-def resumed(arguments: Sequence[str]) -> list[str]:
-    """``fit --resume RUN`` as what it stands for: the run's recipe, its folder and its last checkpoint."""
-    joined = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--resume=") else [a])]
-    if "--resume" not in joined:
-        return list(arguments)
-    place = joined.index("--resume")
-    others = [*joined[1:place], *joined[place + 2 :]]
-    if joined[0] != "fit":
-        raise WrongUsage("--resume: goes on with a training, glip fit --resume RUN")
-    if len(joined) < place + 2:
-        raise WrongUsage("--resume: a value is missing, the folder of the interrupted run")
-    if taken := [a for a in others if a.split("=")[0] in ("--run", "--config", "-c", "--ckpt_path")]:
-        raise WrongUsage(f"{taken[0]}: not together with --resume, which takes it from the run")
-    run = Path(joined[place + 1])
-    recipe, last = run / RECIPE_NAME, run / CHECKPOINTS / LAST
-    if not recipe.is_file():
-        raise FileNotFoundError(f"--resume {run}: no {RECIPE_NAME} in it, this is not the folder of a run")
-    again = f"glip fit --config {recipe}"
-    if (run / RESULT_NAME).exists():
-        raise FileExistsError(f"--resume {run}: this run is finished; {again} starts another one like it")
-    if not last.is_file():
-        raise FileNotFoundError(f"--resume {run}: there is no {last}, nothing was saved yet; {again} starts anew")
-    return ["fit", "--config", str(recipe), "--run", str(run), "--ckpt_path", str(last), *others]
-
-
 def fresh(arguments: Sequence[str]) -> list[str]:
     """Another tuning or schedule on the command line begins with its own defaults: jsonargparse would keep what the
     recipe says for the other one (a learning rate!) wherever the names agree."""
@@ -263,7 +281,8 @@ def finished(arguments: Sequence[str]) -> list[str]:
     runs = [Path(file).parent for file in recipes(arguments) if Path(file).name == RECIPE_NAME]
     learned = (RUN_DETECTOR, RUN_ADAPTER, PROMPT_NAME)
     run = next((run for run in runs if any((run / name).exists() for name in learned)), None)
-    named = any(a.split("=")[0] in ("--model.detector", "--model.tuning") for a in arguments)
+    given = ("--model.detector", "--model.tuning", "--ckpt_path")  # a checkpoint fits what the run started from
+    named = any(a.split("=")[0] in given for a in arguments)
     if arguments[0] not in ("validate", "test") or run is None or named:
         return list(arguments)
     changed = list(arguments)

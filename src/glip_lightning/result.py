@@ -36,6 +36,7 @@ def result_of(trainer: Trainer, module: GLIPModule) -> dict[str, Any]:
         "best_epoch": module.best_epoch,
         "ended": next((x for c in trainer.callbacks if (x := getattr(c, "ended", None))), None),  # type: ignore[attr-defined]
         "restored": [x for c in trainer.callbacks for x in getattr(c, "restored", ())],  # type: ignore[attr-defined]
+        "lost": next((x for c in trainer.callbacks if (x := getattr(c, "lost", None))), None),  # type: ignore[attr-defined]
         "parameters": sum(p.numel() for p in module.parameters()),
         "device": str(trainer.strategy.root_device),
         "processes": trainer.world_size,
@@ -71,6 +72,7 @@ def groups_of(trainer: Trainer) -> list[dict[str, Any]]:
             "name": group.get("name", str(number)),
             "lr": group.get("initial_lr", group["lr"]),
             "weight_decay": group.get("weight_decay"),
+            "lost": next((x for c in trainer.callbacks if (x := getattr(c, "lost", None))), None),  # type: ignore[attr-defined]
             "parameters": sum(p.numel() for p in group["params"]),
         }
         for optimizer in trainer.optimizers
@@ -106,6 +108,8 @@ def print_summary(result: Mapping[str, Any], folder: Path, pictures: Sequence[Pa
         print(f"AP on the probe {kept['probe']}: {before} before, {after} after")
     for event in result["restored"]:
         print(f"restored the weights before step {event['step']}: {event['why']}")
+    if result.get("lost"):
+        print(f"lost     {result['lost']}")
     if result["ended"]:
         print(f"ended    {result['ended']}")
     print(f"run      {printable(str(folder))}")

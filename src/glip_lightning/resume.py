@@ -5,7 +5,6 @@ position are the whole state.
 """
 
 import logging
-import os
 import signal
 import threading
 import time
@@ -18,13 +17,16 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.loops import evaluation_loop, fit_loop, training_epoch_loop
 
-from .files import replacing
+from .checkpoint_files import about, damage, write_whole
+from .files import remove_parts
+from .selection import BestCheckpoint
 
 log = logging.getLogger(__name__)
 
 LAST = "last.ckpt"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Place = Literal["epoch", "step"]
+LATER = "is from after the step that the run goes on from"
 
 
 class Resumable(Checkpoint):
@@ -52,14 +54,17 @@ class Resumable(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed = state_dict
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Have all checkpoints of the trainer written whole, also those of other callbacks."""
+        write_whole(trainer)
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.ckpt_path:
             self._resumed = {}  # of a checkpoint that an evaluation before this fit had read
         if self._resumed.get("done"):  # early stopping had ended the run
             trainer.should_stop = True
         if trainer.is_global_zero:
-            for part in self.path.parent.glob(f".????????.{LAST}"):  # of a process that was killed while writing
-                part.unlink()
+            remove_parts(self.path.parent, older=0)  # of a process that was killed while writing
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         place = self._resumed.get("place")
@@ -125,16 +130,9 @@ class Resumable(Checkpoint):
     def _save(self, trainer: Trainer, place: Place) -> None:
         self._writing = place
         try:
-            if trainer.is_global_zero:
-                with replacing(self.path) as fresh:
-                    trainer.save_checkpoint(fresh)
-                    with fresh.open("rb+") as file:
-                        os.fsync(file.fileno())
-            else:
-                trainer.save_checkpoint(self.path)  # takes part, writes nothing
+            trainer.save_checkpoint(self.path)
         finally:
             self._writing = None
-        trainer.strategy.barrier("Resumable")  # the one within save_checkpoint comes before the file has its name
         self._saved = time.monotonic()
 
     def _is_last(self, trainer: Trainer) -> bool:
@@ -217,33 +215,37 @@ def _counters(progress: Any) -> tuple[Any, Any]:
 
 
 def forget_the_future(trainer: Trainer) -> None:
-    """Remove best checkpoints that a killed process wrote after the one that the run goes on from.
+    """Remove best checkpoints that a killed process wrote after the one that the run goes on from, and damaged ones.
 
-    They come again, since the run does the same again; kept, their weights would not fit the score on record.
+    The former come again, since the run does the same again; kept, their weights would not fit the score on record.
     """
     for callback in trainer.checkpoint_callbacks:
         if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None:
             continue
-        stale = _stale(callback, trainer.global_step) if trainer.is_global_zero else []
+        stale = _stale(callback, trainer.global_step) if trainer.is_global_zero else {}
         stale = trainer.strategy.broadcast(stale)
-        if trainer.is_global_zero:
-            for path in stale:
+        for path, why in stale.items():
+            if trainer.is_global_zero:
                 Path(path).unlink()
-                log.info("%s is from after step %d, where the run goes on: removed", path, trainer.global_step)
-        if callback.best_model_path in stale or not Path(callback.best_model_path or "?").exists():
-            callback.best_model_path, callback.best_model_score, callback.best_k_models = "", None, {}
+                log.info("%s %s (step %d): removed", path, why, trainer.global_step)
+        best = callback.best_model_path
+        if best not in stale and Path(best or "?").exists():
+            continue
+        if isinstance(callback, BestCheckpoint) and stale.get(best, LATER) != LATER:
+            callback.lose(stale[best], "its weights are lost, the best are those of later validations")
+        callback.best_model_path, callback.best_model_score, callback.best_k_models = "", None, {}
 
 
-def _stale(callback: ModelCheckpoint, step: int) -> list[str]:
-    found = Path(callback.dirpath or "").glob("*.ckpt")
+def _stale(callback: ModelCheckpoint, step: int) -> dict[str, str]:
+    """Return the callback's own files that do not belong to a run at ``step``, each with why."""
+    found = [path for path in Path(callback.dirpath or "").glob("*.ckpt") if path.is_file()]
     stem = (callback.filename or "").split("{")[0]
     own = [path for path in found if stem and path.name.startswith(stem) and path.name != LAST]
     known = {Path(path).name for path in (*callback.best_k_models, callback.best_model_path)}  # the folder may move
-    return [str(path) for path in own if path.name not in known or not _written_before(path, step)]
-
-
-def _written_before(path: Path, step: int) -> bool:
-    try:
-        return torch.load(path, weights_only=True, mmap=True, map_location="cpu")["global_step"] <= step
-    except (RuntimeError, OSError, KeyError, EOFError):  # cut off
-        return False
+    stale: dict[str, str] = {}
+    for path in own:
+        if wrong := damage(path):
+            stale[str(path)] = wrong
+        elif path.name not in known or about(path)["global_step"] > step:
+            stale[str(path)] = LATER
+    return stale

@@ -16,13 +16,15 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 MONITOR = "val/AP"
+BEST = "best.ckpt"
 
 
 class BestCheckpoint(ModelCheckpoint):
     """Keeps one file, ``best.ckpt``, written anew at every validation whose AP is not below the best so far.
 
     Where AP is undefined throughout (no ground truth) that is the last validation; without validation there is
-    no file and ``best_model_path`` is empty.
+    no file and ``best_model_path`` is empty. The file holds weights, their epoch and step, no state of an optimizer:
+    a run goes on from ``last.ckpt`` alone.
     """
 
     def __init__(self, dirpath: str | Path | None = None) -> None:
@@ -31,9 +33,20 @@ class BestCheckpoint(ModelCheckpoint):
             filename="best",
             monitor=MONITOR,
             mode="max",
+            save_weights_only=True,
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
+        self.lost: str | None = None
+        """What became of a best checkpoint that was damaged, for the run's result."""
+
+    def lose(self, why: str, instead: str) -> None:
+        """Note that ``best.ckpt`` is damaged, as ``why`` says, and what stands ``instead`` of its weights."""
+        self.lost = f"{BEST} {why}: {instead}"
+        log.warning("%s", Path(self.dirpath or "") / self.lost)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "lost": self.lost}
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Whether ``current`` is at least the best; an undefined AP equals only an undefined one."""
@@ -46,7 +59,8 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The score of ``best.ckpt`` counts wherever the run's folder is now, as long as the file lies in it."""
         assert self.dirpath is not None
-        best = Path(self.dirpath) / "best.ckpt"
+        self.lost = state_dict.get("lost")  # checkpoints of earlier versions do not have it
+        best = Path(self.dirpath) / BEST
         if not state_dict["best_model_path"]:
             return
         if not best.is_file():

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .base_model import Base, check_base, read_base
 from .errors import GLIPError
-from .files import replacing
+from .files import write_bytes
 from .models.glip import GLIP
 from .models.language import TextFeatures
 from .prompts import MAX_TOKENS, Phrase, Prompt
@@ -70,8 +70,7 @@ def save_prompt(path: Path, prompt: TunedPrompt) -> None:
         "classes": [phrase._asdict() for phrase in query.phrases],
         "captions": [part._asdict() for part in query.prompts],
     }
-    with replacing(path) as fresh:
-        save_file(tensors, fresh, {KEY: json.dumps(content)})
+    write_bytes(path, save(tensors, {KEY: json.dumps(content)}))
 
 
 def load_prompt(path: str | Path) -> TunedPrompt:

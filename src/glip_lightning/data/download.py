@@ -129,7 +129,7 @@ def _is_there(root: Path, task: ODinWTask) -> bool:
 
 def _install(url: str, part: Part, top: str, target: Path, tasks: list[ODinWTask], record: Path) -> None:
     """Check what arrived, record it, unpack it; what is not right is fetched anew next time."""
-    for left in target.parent.glob(f".*.{top}"):  # of an unpacking that was killed
+    for left in target.parent.glob(f".glip-*-{top}"):  # of an unpacking that was killed
         shutil.rmtree(left)
     try:
         with part.path.open("rb") as file:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..files import write_text
+from ..files import remove_parts, write_text
 from .claims import claims_of
 from .collect import collect
 from .page import page
@@ -18,6 +18,7 @@ def report(folder: str | Path, out: str | Path | None = None, leaderboard: str |
     """
     view = make_view(collect(Path(folder)))
     target = Path(out) if out else Path(folder)
+    remove_parts(target)
     written = {"report.html": page, "report.md": markdown, "report.csv": trials_csv, "cells.csv": cells_csv}
     if claims_of(view):
         written["claims.csv"] = claims_csv

@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from ..callbacks import RUNS
 from ..escaping import printable, printable_lines
-from ..files import write_text
+from ..files import remove_parts, write_text
 from ..messages import WrongUsage
 from ..trial import Axes
 from .board import Board, console, look, name_of, show_plan, show_results
@@ -49,6 +49,8 @@ def sweep(file: str, options: Options, overrides: Sequence[str] = ()) -> int:
     if options.dry_run:
         show_plan(chosen, folder / TRIALS)
         return 0
+    for place in (folder, folder / SWEEPS, folder / TRIALS):
+        remove_parts(place)
     _write_sweep(folder, grid, planned)
     left = [each for each in chosen if look(folder / TRIALS / each.trial.id).state != "finished"]
     print(f"{grid.name}: {len(chosen)} trials in {folder}, {len(chosen) - len(left)} of them finished already")
@@ -161,11 +163,11 @@ def _tell(chosen: Sequence[Planned], ended: dict[str, Event], folder: Path) -> N
             failure = json.loads((path / FAILED_NAME).read_text(encoding="utf-8"))
             print(f"failed   {name_of(each.trial.axes)}: {printable_lines(str(failure['error']))}")
             print(f"         log: {printable(str(path / LOG_NAME))}")
-    if elsewhere := [event for event in ended.values() if event.state == "elsewhere"]:
+    waiting = {each.trial.id for each in chosen if look(place / each.trial.id).state in ("new", "unfinished")}
+    if elsewhere := {event.id for event in ended.values() if event.state == "elsewhere"} & waiting:
         print(f"running elsewhere: {len(elsewhere)} trials; the same command shows them when they are finished")
-    unfinished = sum(look(place / each.trial.id).state in ("new", "unfinished") for each in chosen) - len(elsewhere)
-    if unfinished:
-        print(f"unfinished: {unfinished} trials; the same command goes on with them")
+    if unfinished := waiting - elsewhere:
+        print(f"unfinished: {len(unfinished)} trials; the same command goes on with them")
     print(f"next     glip report {folder}")
     if any(place.glob("*/wandb/offline-run-*")):
         print(f"         wandb sync {place}/*/wandb/offline-run-*")

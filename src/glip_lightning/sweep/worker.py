@@ -23,10 +23,13 @@ import torch
 from filelock import FileLock, Timeout
 
 from ..callbacks import CHECKPOINTS, RECIPE_NAME, RESULT_NAME
+from ..errors import GLIPError
 from ..files import write_text
+from ..locks import LOCK_NAME, FolderLock
 from ..logs import show_log
-from ..messages import WrongUsage, translate
+from ..messages import WrongUsage
 from ..recipe import run
+from ..resources import translate
 from ..resume import LAST
 from ..trial import TRIAL_NAME
 from .executors import Event, Job
@@ -35,7 +38,7 @@ log = logging.getLogger(__name__)
 
 LOG_NAME = "trial.log"
 FAILED_NAME = "failed.json"
-STAYS = (TRIAL_NAME, LOG_NAME, FAILED_NAME)  # when a trial starts anew
+STAYS = (TRIAL_NAME, LOG_NAME, FAILED_NAME, LOCK_NAME)  # when a trial starts anew
 
 
 def run_trial(job: Job) -> Event:
@@ -60,6 +63,8 @@ def _attempt(job: Job, folder: Path, began: float) -> Event:
         log.warning("interrupted: %s", stop)
         return Event(job.id, "interrupted", seconds=time.monotonic() - began)
     except Exception as error:
+        if _in_use(error):
+            return Event(job.id, "elsewhere")
         text = "".join(traceback.format_exception(error))
         print(text, file=sys.stderr)
         said = _one_line(error)
@@ -82,11 +87,28 @@ def _fit(folder: Path) -> None:
         except Exception as error:
             if last.is_file() and last.stat().st_mtime_ns != saved:
                 raise  # it went on, and failed later
+            if _in_use(error):
+                raise
             log.warning("cannot go on from %s, the trial starts anew: %s", last, _one_line(error))
-    for path in folder.iterdir():
-        if path.name not in STAYS:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _clear(folder)
     run(["fit", "--config", str(folder.with_suffix(".yaml")), "--run", str(folder)])
+
+
+def _in_use(error: BaseException) -> bool:
+    """Whether somebody runs ``glip fit`` in the trial's folder; its own lock is that of sweeps."""
+    return isinstance(error, GLIPError) and error.code == "folder-in-use"
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier attempt has left."""
+    lock = FolderLock()
+    lock.hold(folder)
+    try:
+        for path in folder.iterdir():
+            if path.name not in STAYS:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    finally:
+        lock.release()
 
 
 def record_failure(folder: Path, error: str, text: str, seconds: float) -> None:
@@ -98,7 +120,7 @@ def record_failure(folder: Path, error: str, text: str, seconds: float) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    text = translate(error) or str(error)
+    text = translate(error, "sweep") or str(error)
     ours = isinstance(error, OSError | ValueError | WrongUsage)
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return first if first and (ours or translate(error)) else f"{type(error).__name__}: {first}"

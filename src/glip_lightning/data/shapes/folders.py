@@ -5,13 +5,14 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
+from uuid import uuid4
 
 from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from ...files import remove_parts
 from ..odinw import ANNOTATIONS
 from .paint import Box
 
@@ -37,10 +38,11 @@ def written_once(folder: Path, settings: Mapping[str, object], write: Callable[[
             text = f"{folder}: holds pictures of other settings ({others}); choose another folder or remove it"
             raise FileExistsError(text)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    remove_parts(folder.parent)
+    unfinished = folder.with_name(f".glip-{uuid4().hex[:8]}-{folder.name}")
     try:
         new = unfinished / "new"
-        new.mkdir()  # with the usual rights: mkdtemp's are private
+        new.mkdir(parents=True)
         write(new)
         (new / MANIFEST).write_text(json.dumps(settings), encoding="utf-8")
         _replace(folder, new, unfinished / "old", settings)
