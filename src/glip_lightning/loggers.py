@@ -23,8 +23,9 @@ class ContinuedCSV(CSVLogger):
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "logs" / "metrics.csv"
-        self._before = self._file.read_text(encoding="utf-8") if self._file.is_file() else ""
-        super().__init__(folder, name="", version="logs")
+        before = self._file.read_text(encoding="utf-8") if self._file.is_file() else ""
+        self._before = before[: before.rfind("\n") + 1]  # without a row that a kill has cut off
+        super().__init__(folder, name="", version="logs", flush_logs_every_n_steps=1)  # a kill loses no row
 
     @rank_zero_only
     def restore(self) -> None:
@@ -35,15 +36,26 @@ class ContinuedCSV(CSVLogger):
             self._file.write_text(self._before, encoding="utf-8")
             writer.metrics_keys = next(csv.reader(self._before.splitlines()))
 
-    def forget_from(self, step: int) -> None:
-        """Drop the rows of optimizer step ``step`` and later ones, which come again after the last checkpoint."""
+    def forget_from(self, step: int, validated: bool = False) -> None:
+        """Drop the rows of optimizer step ``step`` and later ones, which come again after the last checkpoint.
+
+        ``validated`` is for a checkpoint in front of a validation: what that has logged of the step before comes
+        again, too.
+        """
         if self._before:
             rows = list(csv.DictReader(self._before.splitlines()))
             with replacing(self._file) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
                 writer.writeheader()
-                writer.writerows(row for row in rows if int(row["step"]) < step)
+                kept = [row for row in rows if int(row["step"]) < step]
+                if validated:
+                    kept = [row for row in kept if int(row["step"]) < step - 1 or not _is_validation(row)]
+                writer.writerows(kept)
             self._before = ""
+
+
+def _is_validation(row: Mapping[str, str]) -> bool:
+    return any(value and name.startswith("val/") for name, value in row.items())
 
 
 def make_loggers(folder: Path, labels: Labels, named: Sequence[Logger], wandb: bool) -> list[Logger]:

@@ -28,6 +28,7 @@ from ..logs import show_log
 from ..messages import WrongUsage, translate
 from ..recipe import run
 from ..resume import LAST
+from ..signals import received
 from ..trial import TRIAL_NAME
 from .executors import Event, Job
 
@@ -60,6 +61,9 @@ def _attempt(job: Job, folder: Path, began: float) -> Event:
         log.warning("interrupted: %s", stop)
         return Event(job.id, "interrupted", seconds=time.monotonic() - began)
     except Exception as error:
+        if number := received():  # what breaks when a signal ends several processes at once
+            log.warning("interrupted by %s: %s", number.name, _one_line(error))
+            return Event(job.id, "interrupted", seconds=time.monotonic() - began)
         text = "".join(traceback.format_exception(error))
         print(text, file=sys.stderr)
         said = _one_line(error)
