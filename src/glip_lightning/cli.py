@@ -14,6 +14,7 @@ from .logs import show_log
 from .messages import WrongUsage, check_recipes, meant, translate
 from .signals import Interrupted, interrupting, received
 
+PARENT = os.getppid()  # at the start
 TRAINING = {
     "fit": "train by a recipe, test the best weights, keep the detector",
     "validate": "evaluate on the validation split by a recipe",
@@ -86,8 +87,8 @@ def _lost_process(error: BaseException) -> str | None:
 
 
 def _is_orphan() -> bool:
-    """Return whether the process that says things for all, the parent of this one, is gone."""
-    return os.getppid() == 1
+    """Return whether the parent of this process, of several ranks the one that says things for all, is gone."""
+    return os.getppid() != PARENT
 
 
 def _first_line(text: str) -> str:
