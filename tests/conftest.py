@@ -1,5 +1,6 @@
 """Where the reference tensors and the real photos are, and what happens without them."""
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -7,6 +8,9 @@ import pytest
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault
 hypothesis.settings.load_profile("any machine")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts programs in the background like that
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else no test of Ctrl-C means anything
 
 TESTS = Path(__file__).parent
 SHARED = TESTS.parent.parent / "shared"

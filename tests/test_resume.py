@@ -24,6 +24,7 @@ from glip_lightning.module import GLIPModule
 from glip_lightning.resume import LAST, Resumable
 from glip_lightning.schedules import Plateau
 from glip_lightning.selection import BestCheckpoint
+from glip_lightning.signals import SIGNALS
 from glip_lightning.tuning import FullTuning
 
 EPOCHS = 3  # of 5 images / (1 image x 2 accumulated) = 3 steps, the last of one image only
@@ -201,7 +202,7 @@ def test_killed_runs_end_in_the_same_bits(tmp_path: Path, data: Path, whole: Pat
     assert_same_end(whole, tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_the_run_after_the_step(tmp_path: Path, data: Path, whole: Path, number: signal.Signals) -> None:
     """Sent in the first of two accumulated batches; nothing was saved before."""
     assert live(Run(tmp_path, data, send=("on_train_batch_start", 3, number), minutes=60)) == 1
@@ -224,14 +225,14 @@ def test_a_signal_in_a_validation_ends_it_with_the_checkpoint_that_is_there(
 
 
 def test_the_second_signal_ends_at_once_and_handlers_come_back(tmp_path: Path) -> None:
-    before = [signal.getsignal(number) for number in resume.SIGNALS]
+    before = [signal.getsignal(number) for number in SIGNALS]
     callback = Resumable(tmp_path)
     callback._listen()
     os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
     callback._unlisten()
-    assert [signal.getsignal(number) for number in resume.SIGNALS] == before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 def test_best_checkpoints_of_the_future_are_forgotten(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from .loggers import ContinuedCSV, close, describe, make_loggers
 from .module import GLIPModule
 from .pictures import show
 from .result import groups_of, print_summary, result_of, without_nan
-from .resume import LAST, Resumable
+from .resume import LAST, Resumable, leave_signals_to_us, validates_first
 from .retention import Retention
 from .trial import Trial, read_trial
 from .wandb_run import CarefulWandb, conclude, sync_command
@@ -98,6 +98,7 @@ class RunFolder(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._fitting = stage == "fit"
+        leave_signals_to_us(trainer)
         if self._folder is not None or not isinstance(pl_module, GLIPModule):
             return
         label = pl_module.data.label
@@ -140,11 +141,15 @@ class RunFolder(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._fitted = trainer.global_step > 0
+        self._continue_table(trainer)  # one that was killed after its last step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._continue_table(trainer, validates_first(trainer))
+
+    def _continue_table(self, trainer: Trainer, validated: bool = False) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, ContinuedCSV) and trainer.is_global_zero:
-                logger.forget_from(trainer.global_step)
+                logger.forget_from(trainer.global_step, validated)
 
     def on_test_batch_end(
         self,

@@ -14,7 +14,9 @@ from .escaping import printable, printable_lines
 from .logs import show_log
 from .messages import WrongUsage, check_recipes, meant
 from .resources import translate
+from .signals import Interrupted, interrupting, received
 
+PARENT = os.getppid()  # at the start
 TRAINING = {
     "fit": "train by a recipe, test the best weights, keep the detector",
     "validate": "evaluate on the validation split by a recipe",
@@ -23,8 +25,16 @@ TRAINING = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 is success, 1 a failure that was explained, 2 a wrong command line, 130 an interruption."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run one verb; return 0 for success, 1 for a failure that was explained, 2 for a wrong command line.
+
+    A signal that ends the program gives 128 plus its number, as in shells: 130 for Ctrl-C, 143 for SIGTERM, 129 for
+    SIGHUP (a closed terminal).
+    """
+    with interrupting():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: list[str]) -> int:
     show_log()
     parsed = None
     if not arguments or arguments[0] not in TRAINING:
@@ -35,19 +45,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"{error}\n  glip {arguments[0]} --help lists the options")
         return 2
     except KeyboardInterrupt as stop:
-        _say(f"interrupted: {stop}" if str(stop) else "interrupted", stop)
-        return 130
+        ended = stop if isinstance(stop, Interrupted) else Interrupted(str(stop))
+        _say(f"interrupted: {ended}" if str(ended) else f"interrupted by {ended.number.name}", stop)
+        return ended.exit_code
     except Exception as error:
-        message = translate(error, arguments[0]) or _explanation(error)
+        message = translate(error, arguments[0]) or _lost_process(error) or _explanation(error)
+        if number := received():  # what breaks when a signal ends several processes at once
+            _say(f"interrupted by {number.name} ({_first_line(message or f'{type(error).__name__}: {error}')})", error)
+            return Interrupted(number=number).exit_code
         if message is None:
             raise
-        _say(message, error)
+        _say(message, error, always=_lost_process(error) is not None and _is_orphan())
         return 1
 
 
-def _say(message: str, error: BaseException | None = None) -> None:
-    """The message and the notes of the error on stderr, once for all processes of a run."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+def _say(message: str, error: BaseException | None = None, always: bool = False) -> None:
+    """Write the message and the notes of the error to stderr, once for all processes of a run unless ``always``."""
+    if always or os.environ.get("LOCAL_RANK", "0") == "0":
         for line in (f"glip: {message}", *(f"  {note}" for note in getattr(error, "__notes__", ()))):
             print(printable_lines(line), file=sys.stderr)
 
@@ -64,6 +78,24 @@ def _explanation(error: BaseException) -> str | None:
         said = re.search(r"^(?:[\w.]+\.)?\w*Error: (.*)", last, re.MULTILINE | re.DOTALL)
         return said[1].strip() if frames and said and _is_ours(last.split('"')[0]) else None
     return str(error) if _is_ours(traceback.extract_tb(error.__traceback__)[-1].filename) else None
+
+
+def _lost_process(error: BaseException) -> str | None:
+    """Return what to say where the connection to another process of the run broke, else None."""
+    lost = r"Connection (closed by peer|reset)|Broken pipe|remote process exited|Socket (Timeout|closed)"
+    told = re.search(r"gloo|nccl|c10d|ProcessGroup", str(error), re.IGNORECASE)
+    if not isinstance(error, RuntimeError) or not told or not re.search(lost, str(error)):
+        return None
+    return "another process of this run was lost (killed, or out of memory); what it said stands above"
+
+
+def _is_orphan() -> bool:
+    """Return whether the parent of this process, of several ranks the one that says things for all, is gone."""
+    return os.getppid() != PARENT
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def _is_ours(file: str) -> bool:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from signal import SIGINT
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -24,6 +25,7 @@ from .pseudo_label.journal import Journal
 from .pseudo_label.labelling import find_all, header, with_phrases
 from .pseudo_label.teacher import Teacher
 from .pseudo_label.thresholds import Thresholds, check_threshold, keep_share, read_thresholds, same
+from .signals import Interrupted
 
 EVERY = 100  # images between two lines where there is no terminal
 
@@ -131,10 +133,9 @@ def _find(teacher: Teacher, folder: Path, photos: Sequence[Captioned], journal: 
             for step in find_all(teacher, folder, photos, journal, batch):
                 done += step
                 meter.tell(done)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"{done} of {len(photos)} images are done; the same command goes on with {journal.path}"
-        ) from None
+    except KeyboardInterrupt as stop:
+        message = f"{done} of {len(photos)} images are done; the same command goes on with {journal.path}"
+        raise Interrupted(message, getattr(stop, "number", SIGINT)) from None
 
 
 def _content(

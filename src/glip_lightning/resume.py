@@ -6,10 +6,8 @@ position are the whole state.
 
 import logging
 import signal
-import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import torch
@@ -20,11 +18,11 @@ from lightning.pytorch.loops import evaluation_loop, fit_loop, training_epoch_lo
 from .checkpoint_files import about, damage, write_whole
 from .files import remove_parts
 from .selection import BestCheckpoint
+from .signals import Interrupted, Previous, listen, restore
 
 log = logging.getLogger(__name__)
 
 LAST = "last.ckpt"
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Place = Literal["epoch", "step"]
 LATER = "is from after the step that the run goes on from"
 
@@ -33,15 +31,15 @@ class Resumable(Checkpoint):
     """Writes ``folder/last.ckpt``, whole or not at all: after every epoch, its validation and its schedules, and at
     the first optimizer step after ``minutes``. Of several checkpoint callbacks it has to be the last.
 
-    The first SIGINT or SIGTERM lets the optimizer step finish, saves and raises KeyboardInterrupt on all ranks; in
-    a validation the run ends at once with the checkpoint that is there. The second signal ends the process.
+    The first SIGINT, SIGTERM or SIGHUP lets the optimizer step finish, saves and raises :class:`Interrupted` on all
+    ranks; in a validation the run ends at once with the checkpoint that is there. The second signal ends it at once.
     """
 
     def __init__(self, folder: str | Path, minutes: float = 10) -> None:
         self.path, self.minutes = Path(folder) / LAST, minutes
         self._saved = time.monotonic()
-        self._received: str | None = None
-        self._previous: dict[signal.Signals, Any] = {}
+        self._received: signal.Signals | None = None
+        self._previous: Previous = {}
         self._writing: Place | None = None
         self._resumed: dict[str, Any] = {}
         self._entered: int | None = None  # the epoch that this process was resumed in front of
@@ -87,6 +85,8 @@ class Resumable(Checkpoint):
             return  # within an accumulation, or the end of the epoch follows immediately
         # a signal during the validation that follows finds the work up to here
         stop, due = self._agree(trainer, minutes=1 if trainer.is_last_batch else self.minutes)
+        if stop:
+            log_step(trainer)
         if stop or due:
             self._save(trainer, "step")
         if stop:
@@ -122,7 +122,10 @@ class Resumable(Checkpoint):
             self._stop(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        stop = self._agree(trainer)[0]  # a signal since the last epoch was saved
         self._unlisten()
+        if stop:
+            self._stop(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._unlisten()
@@ -153,23 +156,45 @@ class Resumable(Checkpoint):
 
     def _stop(self, trainer: Trainer) -> None:
         left = f"go on from {self.path}" if self.path.exists() else "nothing was saved yet"
-        raise KeyboardInterrupt(f"stopped by {self._received or 'another rank'} at step {trainer.global_step}; {left}")
+        by = self._received.name if self._received else "another rank"
+        message = f"stopped by {by} at step {trainer.global_step}; {left}"
+        raise Interrupted(message, self._received or signal.SIGTERM)
 
     def _listen(self) -> None:
-        if threading.current_thread() is threading.main_thread():  # Python allows no other
-            self._received = None
-            self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        self._received = None
+        self._previous = listen(self._on_signal)
 
     def _unlisten(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        restore(self._previous)
         self._previous = {}
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        self._received = signal.Signals(number).name
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        log.warning("%s: finishing this step; once more ends the run at once", self._received)
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._received is not None:
+            raise Interrupted(f"stopped by {number.name} before the step was finished", number)
+        self._received = number
+        log.warning("%s: finishing this step; once more ends the run at once", number.name)
+
+
+def leave_signals_to_us(trainer: Trainer) -> None:
+    """Take out Lightning's own answer to SIGTERM where a program listens itself.
+
+    It talks to the other ranks from within the handler, between whatever they are saying to each other.
+    """
+    if signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None):
+        trainer._signal_connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]
+
+
+def log_step(trainer: Trainer) -> None:
+    """Log the step that was just trained, as Lightning does after the hook that a stop does not come back from."""
+    trainer._logger_connector.on_batch_end()
+    trainer._logger_connector.update_train_step_metrics()
+
+
+def validates_first(trainer: Trainer) -> bool:
+    """Return whether a run that is about to go on begins with a validation; one that was killed may have logged it."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    resumed = [callback._resumed for callback in callbacks if isinstance(callback, Resumable)]
+    return any(state.get("place") == "step" for state in resumed) and validation_due(trainer)
 
 
 def validation_due(trainer: Trainer) -> bool:
@@ -202,7 +227,8 @@ def within_epoch(trainer: Trainer) -> None:
         progress.processed = progress.completed = progress.started - 1
     for progress in _counters(steps.batch_progress):
         progress.completed = progress.processed
-    steps._batches_that_stepped += 1  # counts after the hook that saved
+    if not validation_due(trainer):
+        steps._batches_that_stepped += 1  # counts after the hook that saved, and after a validation that comes again
     loop._restarting = steps.val_loop._restarting = False
     loop._restart_stage = fit_loop.RestartStage.RESTARTED_MID_EPOCH
     steps._restart_stage = training_epoch_loop.RestartStage.RESTARTED_ON_LAST

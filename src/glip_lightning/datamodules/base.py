@@ -1,7 +1,6 @@
 """Data sets as Lightning takes them: where the splits are, what their classes are called, how they are batched."""
 
 import logging
-import signal
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal, cast
@@ -20,6 +19,7 @@ from ..data.sampler import EpochSampler
 from ..data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
 from ..data.types import Split
 from ..prompts import Phrase, build_prompts, classes_without_tokens, clean_name
+from ..signals import heed_parent_only
 
 Shots = int | Literal["all"]
 
@@ -212,7 +212,7 @@ class DetectionData(LightningDataModule, ABC):
             collate_fn=Collate(self._tokenizer(), self._captioned(), self.seed or 0),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            worker_init_fn=_ignore_interrupt,
+            worker_init_fn=_leave_signals,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
@@ -231,6 +231,6 @@ class DetectionData(LightningDataModule, ABC):
         return cast(Any, self.trainer.lightning_module).phrases()
 
 
-def _ignore_interrupt(_: int) -> None:
-    """Ctrl-C reaches every process of the terminal, but the step that is to be finished still needs its images."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals(_: int) -> None:
+    """Leave signals that reach the whole group to the parent: the step that it finishes still needs its images."""
+    heed_parent_only()

@@ -4,6 +4,7 @@ An executor is handed one function and what to call it with, and tells what beco
 imported here: a worker has to be told its GPU before torch is imported.
 """
 
+import math
 import multiprocessing
 import os
 import signal
@@ -11,9 +12,12 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
+
+from .. import signals
 
 PAUSE = 0.5  # seconds between looks at the signals
 
@@ -48,21 +52,21 @@ class Stop:
 
     def __init__(self) -> None:
         self.count = 0
+        self.number: signal.Signals | None = None  # of the first
 
     @contextmanager
     def listening(self) -> Iterator["Stop"]:
-        """Takes Ctrl-C and SIGTERM of this process."""
+        """Take Ctrl-C, SIGTERM and SIGHUP of this process."""
 
-        def count(*_: Any) -> None:
+        def count(number: signal.Signals) -> None:
             self.count += 1
+            self.number = self.number or number
 
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        previous = {number: signal.signal(number, count) for number in numbers}
+        previous = signals.listen(count)
         try:
             yield self
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            signals.restore(previous)
 
 
 class Executor(Protocol):
@@ -116,7 +120,11 @@ class _Worker:
         spawn = multiprocessing.get_context("spawn")
         self.connection, theirs = spawn.Pipe()
         self._process: BaseProcess = spawn.Process(target=_serve, args=(theirs, self._gpu))
-        self._process.start()
+        if os.name == "posix":
+            with signals.blocked():
+                resource_tracker.ensure_running()  # its start lets signals through again
+        with signals.blocked():
+            self._process.start()
         theirs.close()
         self.connection.send(self._function)
 
@@ -155,17 +163,23 @@ class _Worker:
 
 
 def _serve(connection: Connection, gpu: str | None) -> None:
-    """What a worker process does. It ends when its parent does, after the job that it has."""
-    if hasattr(signal, "pthread_sigmask"):  # not on Windows
-        # a terminal sends Ctrl-C to all processes; this one is told by its parent, once
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Do what a worker process does. It ends when its parent does, after the job that it has.
+
+    Of the signals only SIGTERM comes through, from the parent or with it; SIGINT and SIGHUP of a terminal, which reach
+    all processes, are left to the parent, which passes them on. A SIGTERM that reaches all comes twice, therefore.
+    """
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported with the function
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # outside of training, where a step is finished first
     with suppress(EOFError, OSError, KeyboardInterrupt):
-        function = connection.recv()
-        while (job := connection.recv()) is not None:
-            connection.send(function(job))
+        with signals.interrupting():
+            signals.unblock(signal.SIGTERM)
+            function = connection.recv()
+        while True:
+            with signals.interrupting(echo=math.inf):
+                job = connection.recv()
+                if job is None:
+                    break
+                connection.send(function(job))
 
 
 def _cause(code: int) -> str:

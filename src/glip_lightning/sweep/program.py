@@ -13,6 +13,7 @@ from ..callbacks import RUNS
 from ..escaping import printable, printable_lines
 from ..files import remove_parts, write_text
 from ..messages import WrongUsage
+from ..signals import Interrupted
 from ..trial import Axes
 from .board import Board, console, look, name_of, show_plan, show_results
 from .clusters import Ray, Slurm, slurm_parameters
@@ -38,7 +39,7 @@ class Options(NamedTuple):
 
 
 def sweep(file: str, options: Options, overrides: Sequence[str] = ()) -> int:
-    """0 if no trial failed, 1 if one did, 130 after an interruption."""
+    """Run what is left of a sweep; return 0 if no trial failed, 1 if one did, 128 + its number after a signal."""
     for name, value in (("--workers", options.workers), ("--trials-per-gpu", options.trials_per_gpu)):
         if value is not None and value < 1:
             raise WrongUsage(f"{name} {value}: expected 1 or more")
@@ -59,8 +60,8 @@ def sweep(file: str, options: Options, overrides: Sequence[str] = ()) -> int:
     if options.executor == "submitit":
         return _tell_submitted(left, folder)
     _tell(chosen, ended, folder)
-    if stop.count:
-        return 130
+    if stop.number:
+        return Interrupted(number=stop.number).exit_code
     return int(any(look(folder / TRIALS / each.trial.id).state == "failed" for each in chosen))
 
 

@@ -31,6 +31,7 @@ from ..messages import WrongUsage
 from ..recipe import run
 from ..resources import translate
 from ..resume import LAST
+from ..signals import received
 from ..trial import TRIAL_NAME
 from .executors import Event, Job
 
@@ -65,6 +66,9 @@ def _attempt(job: Job, folder: Path, began: float) -> Event:
     except Exception as error:
         if _in_use(error):
             return Event(job.id, "elsewhere")
+        if number := received():  # what breaks when a signal ends several processes at once
+            log.warning("interrupted by %s: %s", number.name, _one_line(error))
+            return Event(job.id, "interrupted", seconds=time.monotonic() - began)
         text = "".join(traceback.format_exception(error))
         print(text, file=sys.stderr)
         said = _one_line(error)
