@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from glip_lightning.cli import main
 from glip_lightning.data.captions import read_captions
 from glip_lightning.data.coco import read_json
 from glip_lightning.errors import GLIPError
-from glip_lightning.files import regular_file
+from glip_lightning.files import refuse_pipes, regular_file
 from glip_lightning.prompts import read_phrases_file
 from glip_lightning.pseudo_label.thresholds import read_thresholds
 
@@ -51,6 +52,28 @@ def test_devices_are_refused() -> None:
     with pytest.raises(GLIPError) as caught:
         regular_file("/dev/zero")
     assert caught.value.code == "not-a-file"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--config", "{}"], 2),
+        (["--config", "recipes/custom.yaml", "--data", "{}"], 1),
+        (["--config", "recipes/custom.yaml", "--model.tuning={}"], 1),
+        (["--config", "recipes/custom.yaml", "--ckpt_path", "{}"], 1),
+        (["--config", "recipes/custom.yaml", "--data.root", "/dev/zero", "{}"], 1),
+    ],
+)
+def test_no_parser_waits(tmp_path: Path, words: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    root = Path(__file__).parent.parent
+    given = [word.format(tmp_path / "pipe.yaml").replace("recipes/", f"{root}/recipes/") for word in words]
+    assert main(["fit", *given]) == code
+    assert ("/dev/zero" if "/dev/zero" in given else "pipe.yaml") in capsys.readouterr().err
+
+
+def test_other_words_are_left_alone(tmp_path: Path) -> None:
+    refuse_pipes(["--run", str(tmp_path), "--x=" + "y" * 5000, "a\0b", "", "--", "fit"])
 
 
 def test_readers_of_data_look_before_they_open() -> None:

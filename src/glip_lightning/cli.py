@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .escaping import printable, printable_lines
+from .files import refuse_pipes
 from .logs import show_log
 from .messages import WrongUsage, check_recipes, meant
 from .resources import translate
@@ -287,6 +288,7 @@ def _add_report(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _train(arguments: Sequence[str]) -> int:
     check_recipes(arguments)
+    refuse_pipes(arguments[1:])
     from .recipe import run
 
     run(arguments)
@@ -338,6 +340,7 @@ def _download(arguments: argparse.Namespace) -> int:
 def _sweep(arguments: argparse.Namespace) -> int:
     from .sweep.program import Options, sweep
 
+    refuse_pipes(arguments.overrides)
     given = {name: getattr(arguments, name) for name in Options._fields}
     return sweep(arguments.file, Options(**given), arguments.overrides)
 

@@ -41,6 +41,18 @@ PART = re.compile(r"\.glip-[0-9a-f]{8}-(old-)?(.+)")
 ABANDONED = 3600  # seconds after which a part belongs to a process that was killed while writing it
 
 
+def refuse_pipes(arguments: Iterable[str]) -> None:
+    """Raise GLIPError for a word or an option's value that names a pipe or a device: who reads it would wait for it."""
+    for word in arguments:
+        path = Path(word.partition("=")[2] or word)
+        try:
+            waits = path.is_fifo() or path.is_char_device() or path.is_socket()
+        except OSError:  # a text too long for a name
+            continue
+        if waits:
+            regular_file(path)
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a new path beside ``target`` for a file or a folder; at the end it takes the target's place.

@@ -55,8 +55,9 @@ def check_recipes(arguments: Sequence[str]) -> None:
     for file in recipes(arguments):
         path = Path(file)
         if not path.is_file():
-            what = "a pipe or a device; write the recipe to a file" if path.exists() else "no such file"
-            what = "a folder, not a recipe file" if path.is_dir() else what
+            if path.exists() and not path.is_dir():
+                raise WrongUsage(f"--config {file}: a pipe or a device; write the recipe to a file")
+            what = "a folder, not a recipe file" if path.is_dir() else "no such file"
             known = [str(p) for folder in {path.parent, Path("recipes")} for p in folder.glob("*.y*ml")]
             raise WrongUsage(f"--config {file}: {what}{meant(file, known)}")
         try:
