@@ -439,3 +439,42 @@ def test_odd_names_and_numbers(tmp_path: Path, name: str, other: str, value: Any
     assert "script" not in {tag for tag, _ in outline.tags}
     assert len(rows_of(folder / "report.csv")) == 3
     assert "<script" not in (folder / "report.md").read_text(encoding="utf-8").replace("\\<", "")
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("metrics.test.bootstrap.interval95", -1),
+        ("metrics.test.bootstrap.interval95", "\0"),
+        ("metrics.test.bootstrap.interval95", [0.1, {}]),
+        ("metrics.test.AP", "0.5"),
+        ("metrics.test", "x"),
+        ("recipe.data.init_args", "96"),
+        ("recipe.data.init_args.shots", "\ud800"),
+        ("steps", "\ud800"),
+    ],
+)
+def test_an_edited_result_is_listed_and_the_others_stay(tmp_path: Path, key: str, value: Any) -> None:
+    put(tmp_path, "good", recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5)
+    result = result_of(recipe_of("Raccoon", 10, 30, "FullTuning"), 0.5)
+    *way, last = key.split(".")
+    place: Any = result
+    for step in way:
+        place = place[step]
+    place[last] = value
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "result.json").write_text(json.dumps(result))
+    report(tmp_path)
+    rows = {row["trial"]: row for row in rows_of(tmp_path / "report.csv")}
+    assert rows["good"]["state"] == "finished"
+    assert rows["bad"]["state"] == "failed"
+    assert rows["bad"]["error"].startswith("result.json: cannot be read: ") or "recipe.yaml" in rows["bad"]["error"]
+
+
+def test_a_deep_result_is_listed_and_the_others_stay(tmp_path: Path) -> None:
+    put(tmp_path, "good", recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5)
+    (tmp_path / "bad").mkdir()
+    for name in ("result.json", "recipe.yaml"):
+        (tmp_path / "bad" / name).write_text("[" * 3000)
+    report(tmp_path)
+    assert sorted(row["state"] for row in rows_of(tmp_path / "report.csv")) == ["failed", "finished"]

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from glip_lightning.adapter import CONTENT_NAME, RUN_ADAPTER, TENSORS_NAME, Adapter, load_adapter, save_adapter
 from glip_lightning.base_model import Base, weights_hash
 from glip_lightning.cli import main
+from glip_lightning.data.transforms import Transform
 from glip_lightning.errors import GLIPError
 from glip_lightning.models.checkpoint import read_official, to_official
 from glip_lightning.models.config import GLIPConfig, TextConfig
@@ -34,6 +35,7 @@ from glip_lightning.prompts import Phrase, read_phrases_file
 from glip_lightning.pseudo_label.thresholds import read_thresholds
 from glip_lightning.query import encode_query
 from glip_lightning.schema import LONGEST_TEXT, Items, Keys, Label, Mapped, Real, Text, Whole, parse_yaml
+from glip_lightning.sweep.board import look
 from glip_lightning.tensor_files import check_tensors
 from glip_lightning.text import Tokenizer
 from glip_lightning.trial import TRIAL_NAME, read_trial
@@ -682,3 +684,29 @@ def test_large_values_are_shown_short() -> None:
 
 def test_yaml_is_loaded_without_torch_at_hand() -> None:
     assert parse_yaml("a: [1]", "f") == {"a": [1]}
+
+
+# -- what a sweep shows
+
+
+@pytest.mark.parametrize(
+    "text, code",
+    [
+        ("{", "unreadable-json"),
+        (DEEP, "nested-too-deeply"),
+        ("[]", "bad-value"),
+        ('{"metrics": {}, "seconds": 1}', "missing-key"),
+        ('{"metrics": {"test": {"AP": "0.5"}}, "seconds": 1, "steps": 1}', "bad-value"),
+        ('{"metrics": {"test": 5}, "seconds": 1, "steps": 1}', "bad-value"),
+        ('{"metrics": {}, "seconds": "1", "steps": 1}', "bad-value"),
+    ],
+)
+def test_an_edited_result_of_a_trial(text: str, code: str, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(text)
+    refused(lambda: look(tmp_path), code)
+
+
+def test_no_training_is_larger_than_its_files_may_say() -> None:
+    Transform((4096,), 65_535)
+    refused(lambda: Transform((4097,), 65_535), "bad-value")
+    refused(lambda: Transform((800,), 65_536), "bad-value")

@@ -169,6 +169,14 @@ class Label:
             _refuse(value, where, key, "a text or a number")
 
 
+@dataclass(frozen=True)
+class Anything:
+    """Whatever it is: somebody else checks it."""
+
+    def check(self, value: object, where: str, key: str = "") -> None:
+        return
+
+
 # No sides of a picture are larger in any recipe; at 4096 on the shorter side glip-tiny needs 25 times its usual memory.
 SHORTEST_SIDE = Whole(1, 4096)
 LONGEST_SIDE = Whole(1, 65_535)  # no JPEG has a longer one, so that is no limit at all

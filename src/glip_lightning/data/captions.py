@@ -18,6 +18,7 @@ from ..errors import GLIPError
 from ..escaping import is_text
 from ..files import regular_file
 from ..prompts import Span
+from ..schema import LONGEST_TEXT
 from .findings import DataError, listing, short
 from .images import is_below
 
@@ -134,6 +135,8 @@ def _fault(row: object) -> str | None:
         return f"file_name {short(name)} leads out of the folder of the images"
     if caption is not None and not (isinstance(caption, str) and is_text(caption)):
         return f"caption is {short(caption)}"
+    if caption is not None and len(caption) > LONGEST_TEXT:
+        return f"caption has {len(caption)} characters, expected at most {LONGEST_TEXT}"
     listed = [] if phrases is None else phrases
     if not isinstance(listed, list) or not all(_is_span(span, caption or "") for span in listed):
         return f"phrases {short(phrases)} are no list of [start, end] inside the caption"

@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from .. import boxes as box_ops
+from ..errors import GLIPError
+from ..schema import LONGEST_SIDE, SHORTEST_SIDE
 from .sampler import random_stream
 
 TEST_SIZE = 800  # INPUT.MIN_SIZE_TEST
@@ -62,6 +64,10 @@ class Transform:
                 f"min_sizes={tuple(min_sizes)}, max_size={max_size}: give at least one shorter side in pixels, "
                 "none above max_size"
             )
+        if max(min_sizes) > SHORTEST_SIDE.high or max_size > LONGEST_SIDE.high:  # no file of the run could say so
+            message = f"min_sizes={tuple(min_sizes)}, max_size={max_size}: expected shorter sides up to "
+            message += f"{SHORTEST_SIDE.high} and a longer one up to {LONGEST_SIDE.high} pixels"
+            raise GLIPError(message, code="bad-value")
         if not 0 <= flip <= 1:
             raise ValueError(f"flip={flip}: it is a probability, from 0 to 1")
         self.min_sizes, self.max_size = tuple(min_sizes), max_size

@@ -1,6 +1,5 @@
 """What a sweep shows: trials before it, progress during it, AP after it."""
 
-import json
 import statistics
 import sys
 import time
@@ -15,12 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from ..callbacks import RECIPE_NAME, RESULT_NAME
+from ..errors import GLIPError
 from ..escaping import printable
+from ..schema import Anything, Keys, Mapped, Real, Whole, read_json, shown
 from ..trial import Axes
 from .executors import Event
 from .grid import label_text
 from .trials import Planned
 from .worker import FAILED_NAME
+
+_SHOWN = {"metrics": Mapped(Anything(), 10), "seconds": Real(0, 1e9), "steps": Whole(0, 10**12)}
+"""Keys of a result that are read here; 1e9 seconds are 30 years."""
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -42,8 +46,22 @@ def look(folder: Path) -> Found:
     if (folder / FAILED_NAME).is_file():  # there may be a result, too, of a run that failed in its last evaluation
         return Found("failed")
     if (folder / RESULT_NAME).is_file():
-        return Found("finished", json.loads((folder / RESULT_NAME).read_text(encoding="utf-8")))
+        return Found("finished", _read_result(folder / RESULT_NAME))
     return Found("unfinished" if (folder / RECIPE_NAME).is_file() else "new")
+
+
+def _read_result(path: Path) -> Mapping[str, Any]:
+    """Return what a run has written, as far as the board shows it; an edited file is an error of one line."""
+    where = f"{path}: not the result of a run (remove it, and the trial runs again)"
+    content = read_json(path, where)
+    if not isinstance(content, dict):
+        raise GLIPError(f"{where}: {shown(content)}, expected a mapping", code="bad-value")
+    Keys(_SHOWN).check({key: content[key] for key in _SHOWN if key in content}, where)
+    for split, metrics in content["metrics"].items():
+        ap = metrics.get("AP") if isinstance(metrics, dict) else metrics
+        if ap is not None:
+            Real(0, 1).check(ap, where, f"metrics.{split:.60}")
+    return content
 
 
 def name_of(axes: Axes) -> str:
