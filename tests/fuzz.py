@@ -1,4 +1,4 @@
-"""Damaged and hostile input for all that the product reads: readers in a warm process, commands in processes of their own.
+"""Damaged and hostile input for all that the product reads: readers in a warm process, each command in its own.
 
 ``python tests/fuzz.py --minutes 60 --seed 1`` tries all readers in turn and spends a tenth of the time on commands.
 Input K of a reader is a function of the seed, its name and K: ``--seed 1 --only "data sets" --case 17`` makes it again.
@@ -47,6 +47,7 @@ SLICE = 2.0  # seconds of one reader before the next one's turn
 COMMANDS_SHARE = 0.1  # of the time
 KEPT = 3  # inputs of a find that are kept
 MEMORY = 4 << 30  # bytes that a reader may take beyond what a warm process has
+PROGRAMS = {"git", "uname"}  # which results and ``glip env`` ask for versions
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
 
@@ -110,12 +111,8 @@ class Arena:
         (self.folder / "outside" / "secret.txt").write_text("cat\ndog\n")
         (self.folder / "outside" / "secret.png").write_bytes(b"\x89PNG\r\n\x1a\n")
         (self.out / "cache").mkdir(exist_ok=True)
-        own = {
-            "TMPDIR": str(self.folder / "tmp"),
-            "HOME": str(self.folder / "home"),
-            "HF_HOME": str(self.out / "cache"),
-        }
-        os.environ.update(own | {"XDG_CACHE_HOME": str(self.out / "cache"), "MPLCONFIGDIR": str(self.out / "cache")})
+        os.environ.update({"TMPDIR": str(self.folder / "tmp"), "HOME": str(self.folder / "home")})
+        os.environ.update(dict.fromkeys(("HF_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"), str(self.out / "cache")))
         tempfile.tempdir = None
 
     def around(self) -> dict[str, tuple[int, ...]]:
@@ -173,11 +170,14 @@ class Watch:
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.active:
             return
-        if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.startfile"):
-            self._note(f"a program started: {arguments[0]!r}")
-        elif (
-            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        ) or event in ("os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "shutil.rmtree"):
+        if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"):
+            if arguments[0] not in PROGRAMS:
+                self._note(f"a program started: {arguments[0]!r}")
+        elif event == "open":
+            flags = arguments[2] if isinstance(arguments[2], int) else 0
+            if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                self._check(arguments[0])
+        elif event in ("os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "shutil.rmtree"):
             self._check(arguments[0])
         elif event in ("os.rename", "os.link", "os.symlink"):
             self._check(arguments[1])
@@ -236,7 +236,8 @@ def make_case(target: Any, case: int, seed: int, arena: Arena) -> tuple[Random |
     changes = [chosen.name]
     least = 0 if target.command else 1
     for _ in range(max(least, rng.choice((0, 1, 1, 1, 2, 3)))):
-        changes.append(rng.choice(target.mutations)(folder, rng))
+        change = rng.choice(target.mutations)
+        changes += [change(folder, rng)]
     return rng, "; ".join(changes)
 
 
@@ -294,7 +295,7 @@ def _children() -> list[str]:
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG) != (0, 0):
                 pass
-        places = [Path(f"/proc/self/task/{thread}/children") for thread in os.listdir("/proc/self/task")]
+        places = [thread / "children" for thread in Path("/proc/self/task").iterdir()]
         numbers = [number for place in places if place.exists() for number in place.read_text().split()]
         if not numbers:
             return []
@@ -357,12 +358,11 @@ class Worker:
     def _work(self) -> int:
         """Ticks of the processor that the process and its threads have had, and times that they were woken up."""
         with suppress(OSError):
-            stat_line = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-            threads = Path(f"/proc/{self.process.pid}/task").iterdir()
-            switches = [
-                line for each in threads for line in (each / "status").read_text().splitlines() if "_switches" in line
-            ]
-            return int(stat_line[11]) + int(stat_line[12]) + sum(int(line.split()[1]) for line in switches)
+            place = Path(f"/proc/{self.process.pid}")
+            numbers = (place / "stat").read_text().rpartition(")")[2].split()
+            states = "\n".join((each / "status").read_text() for each in (place / "task").iterdir())
+            switches = [line.split()[1] for line in states.splitlines() if "ctxt_switches" in line]
+            return sum(map(int, [numbers[11], numbers[12], *switches]))
         return 0
 
     def _start(self) -> None:
@@ -425,14 +425,15 @@ def turns(targets: Sequence[Any], rows: dict[str, Row], until: float) -> Iterato
             end = min(time.monotonic() + SLICE, until)
             while time.monotonic() < end:
                 yield reader, rows[reader.name].inputs
-        spent = {
-            command: sum(rows[t.name].seconds for t in targets if t.command == command) for command in (True, False)
-        }
-        while commands and time.monotonic() < until and spent[True] <= COMMANDS_SHARE * sum(spent.values()):
+        while commands and time.monotonic() < until and _share(commands, rows) <= COMMANDS_SHARE:
             command = min(commands, key=lambda each: rows[each.name].inputs)
-            before = rows[command.name].seconds
             yield command, rows[command.name].inputs
-            spent[True] += rows[command.name].seconds - before
+
+
+def _share(targets: Sequence[Any], rows: dict[str, Row]) -> float:
+    """Return the part of all the time that some targets have had."""
+    total = sum(row.seconds for row in rows.values())
+    return sum(rows[target.name].seconds for target in targets) / total if total else 0.0
 
 
 def run(targets: Sequence[Any], seed: int, minutes: float, out: Path, case: int | None = None) -> Campaign:
@@ -460,19 +461,13 @@ def run(targets: Sequence[Any], seed: int, minutes: float, out: Path, case: int 
                 if len(alike) <= KEPT:
                     keep(arena, target, number, seed, outcome, len(alike))
             if case is not None:
-                print(f"{target.name}, case {number}: {outcome.changes}\n{outcome.end} {outcome.text}")
+                said = (out / "said.txt").read_text("utf-8", "replace")
+                print(f"{target.name}, case {number}: {outcome.changes}\n{outcome.end} {outcome.text}\n{said}")
     except KeyboardInterrupt:
         print("interrupted")
     finally:
         worker.stop()
-        for path in (
-            arena.folder,
-            arena.seeds,
-            arena.out / "cache",
-            arena.stack,
-            arena.changes,
-            arena.out / "said.txt",
-        ):
+        for path in (arena.folder, arena.seeds, arena.stack, arena.changes, out / "cache", out / "said.txt"):
             remove(path)
     return campaign
 

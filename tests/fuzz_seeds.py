@@ -58,9 +58,8 @@ def data_sets(folder: Path) -> None:
         formats.write_coco(folder / "coco/annotations" / f"instances_{split}.json", folder / "coco" / split, names)
     formats.write_coco(folder / "single/annotations.json", folder / "single/images")
     _lvis(folder / "lvis")
-    formats.write_yolo(
-        folder / "yolo", "names: [cat, dog]\ntrain: images/train\nval: images/valid\ntest: images/test\n"
-    )
+    described = "names: [cat, dog]\ntrain: images/train\nval: images/valid\ntest: images/test\n"
+    formats.write_yolo(folder / "yolo", described)
     _yolo_lists(folder / "yolo-lists")
     formats.write_labels(folder / "yolo-classes/images", folder / "yolo-classes/labels", tuple(formats.BOXES))
     (folder / "yolo-classes/classes.txt").write_text("cat\ndog\n")
@@ -211,8 +210,11 @@ def journal(folder: Path) -> None:
 
 def recipes(folder: Path) -> None:
     for file in sorted(RECIPES.glob("*.yaml")):
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if content["data"]["class_path"].endswith("ODinW"):  # whose task is given on the command line
+            content["data"]["init_args"] |= {"task": "Aquarium", "root": "DATA"}
         (folder / file.stem).mkdir()
-        shutil.copy(file, folder / file.stem)
+        (folder / file.stem / file.name).write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def sweeps(folder: Path) -> None:
