@@ -264,12 +264,12 @@ def task_files() -> dict[str, bytes]:
 # Detectors and what belongs to them
 
 
-def small_detector(seed: int = 0) -> GLIP:
+def small_detector(text_width: int = 8) -> GLIP:
     """A detector of a few thousand numbers, sure of itself, so that there are boxes."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     text = TextConfig(
         vocab_size=len(Tokenizer.nano()),
-        hidden_size=8,
+        hidden_size=text_width,
         num_hidden_layers=1,
         num_attention_heads=1,
         intermediate_size=8,
@@ -293,8 +293,8 @@ def small_detector(seed: int = 0) -> GLIP:
     return model
 
 
-def write_detector(folder: Path, seed: int = 0) -> GLIP:
-    model = small_detector(seed)
+def write_detector(folder: Path) -> GLIP:
+    model = small_detector()
     save(model, Tokenizer.nano(), folder, Task(PHRASES, INPUT_SIZE))
     (folder / "README.md").unlink(missing_ok=True)
     return model
@@ -340,7 +340,7 @@ def adapters(folder: Path) -> None:
 
 
 def official_file(folder: Path) -> None:
-    model = small_detector()
+    model = small_detector(text_width=64)  # the least that official files can have
     folder.mkdir(parents=True, exist_ok=True)
     torch.save({"model": to_official(model.state_dict(), model.config)}, folder / "official.pth")
     Tokenizer.nano().save(folder)
