@@ -61,10 +61,6 @@ class Outcome(NamedTuple):
     changes: str = ""  # what was done to the seed
 
 
-class OwnFault(Exception):
-    """The fuzzer itself is at fault."""
-
-
 @dataclass
 class Row:
     """What a reader has seen so far."""
@@ -220,7 +216,7 @@ def serve(pipe: Connection, targets: Sequence[Any], arena: Arena, seed: int) -> 
             try:
                 outcome = try_case(by_name[name], case, seed, arena, watch)
             except Exception:
-                outcome = Outcome("fault", text=traceback.format_exc())
+                outcome = Outcome("find", "the fuzzer's own fault", name, traceback.format_exc())
             pipe.send(outcome)
 
 
@@ -337,8 +333,6 @@ class Worker:
             self.stop()
         if target.command:
             self.stop()
-        if outcome.end == "fault":
-            raise OwnFault(f"{target.name}, case {case}: {outcome.text}")
         if outcome.end == "find" and not outcome.changes:
             outcome = outcome._replace(changes=self.arena.changes.read_text(encoding="utf-8"))
         return outcome

@@ -343,7 +343,7 @@ KINDS = (
 
 def change_tree(folder: Path, rng: Random, kinds: Sequence[str] = KINDS) -> str:
     """Put something else in the place of a file or a folder, or something odd beside it."""
-    paths = [path for path in sorted(folder.rglob("*")) if not path.is_symlink()]
+    paths = [path for path in sorted(folder.rglob("*")) if not path.is_symlink() and _is_plain(path)]
     if not paths:
         return "no file"
     path = rng.choice(paths)
@@ -356,12 +356,22 @@ def change_tree(folder: Path, rng: Random, kinds: Sequence[str] = KINDS) -> str:
     return f"{name}: {kind}"
 
 
+def _is_plain(path: Path) -> bool:
+    return path.is_dir() or path.is_file()
+
+
+def _specials(folder: str, names: Sequence[str]) -> list[str]:
+    """What cannot be copied."""
+    return [name for name in names if not _is_plain(Path(folder, name))]
+
+
 def change_tree_within(folder: Path, rng: Random) -> str:
     """:func:`change_tree` without links that lead elsewhere: for what may be written to."""
     return change_tree(folder, rng, [kind for kind in KINDS if kind not in ("outside", "parent")])
 
 
 def _replant(folder: Path, path: Path, other: Path, kind: str, rng: Random) -> None:
+    content = path.read_bytes() if path.is_file() else b""
     if kind in ("remove", "folder", "fifo", "loop", "outside", "parent", "device"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     if kind == "rename":
@@ -388,7 +398,7 @@ def _replant(folder: Path, path: Path, other: Path, kind: str, rng: Random) -> N
         path.chmod(0)
     elif kind == "copy":
         target = path.with_name(f"copy-{path.name}")
-        shutil.copytree(path, target) if path.is_dir() else shutil.copy(path, target)
+        shutil.copytree(path, target, ignore=_specials) if path.is_dir() else shutil.copy(path, target)
     elif kind == "swap" and path.is_file() and other.is_file() and path != other:
         mine, its = path.read_bytes(), other.read_bytes()
         path.write_bytes(its)
@@ -396,9 +406,9 @@ def _replant(folder: Path, path: Path, other: Path, kind: str, rng: Random) -> N
     elif kind == "move":
         path.rename((other if other.is_dir() else other.parent) / f"moved-{path.name}")
     elif kind == "odd file":
-        (path.parent / rng.choice(NAMES)).write_bytes(rng.choice((b"", b"x", path.read_bytes())))
+        (path.parent / rng.choice(NAMES)).write_bytes(rng.choice((b"", b"x", content)))
     elif kind == "odd name":
-        Path(os.fsdecode(os.fsencode(path.parent) + b"/" + ODD_NAME)).write_bytes(path.read_bytes())
+        Path(os.fsdecode(os.fsencode(path.parent) + b"/" + ODD_NAME)).write_bytes(content)
     elif kind == "hide":
         path.rename(path.with_name(f".{path.name}"))
 
