@@ -78,7 +78,7 @@ class Campaign:
     finds: dict[tuple[str, str, str], list[int]] = field(default_factory=dict)
 
     def table(self) -> str:
-        """Reader, inputs, seconds, inputs per hour, used, refused, finds."""
+        """Return the table of reader, inputs, seconds, inputs per hour, used, refused, finds."""
         head = f"{'reader':26}{'inputs':>8}{'seconds':>9}{'per hour':>10}{'used':>8}{'refused':>9}{'finds':>7}"
         lines = [head, "-" * len(head)]
         for name, row in sorted(self.rows.items()):
@@ -101,22 +101,25 @@ class Arena:
         self.case, self.stack, self.changes = self.folder / "case", out / "stack.txt", out / "changes.txt"
 
     def make(self) -> None:
-        """The folders, and the environment that makes the product use them."""
+        """Make the folders."""
         for name in ("tmp", "home", "outside"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "outside" / "secret.txt").write_text("cat\ndog\n")
         (self.folder / "outside" / "secret.png").write_bytes(b"\x89PNG\r\n\x1a\n")
         (self.out / "cache").mkdir(exist_ok=True)
-        os.environ.update({"TMPDIR": str(self.folder / "tmp"), "HOME": str(self.folder / "home")})
+
+    def enter(self) -> None:
+        """Set the environment that makes the product use the folders, for this process."""
+        os.environ.update(ENVIRONMENT | {"TMPDIR": str(self.folder / "tmp"), "HOME": str(self.folder / "home")})
         os.environ.update(dict.fromkeys(("HF_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"), str(self.out / "cache")))
         tempfile.tempdir = None
 
     def around(self) -> dict[str, tuple[int, ...]]:
-        """All that lies in the arena beside the input."""
+        """Return all that lies in the arena beside the input."""
         return listing(self.folder, skip=("case",))
 
     def fresh(self) -> Path:
-        """An empty folder for the next input."""
+        """Return an empty folder for the next input."""
         remove(self.case)
         for path in (self.folder / "tmp").iterdir():
             remove(path)
@@ -138,7 +141,7 @@ def remove(path: Path) -> None:
 
 
 def listing(folder: Path, skip: Sequence[str] = ()) -> dict[str, tuple[int, ...]]:
-    """Path -> kind, size and time of change of all below a folder; ``skip`` are names directly in it."""
+    """Return path -> kind, size and time of change of all below a folder; ``skip`` are names directly in it."""
     found: dict[str, tuple[int, ...]] = {}
     for root, folders, names in os.walk(folder):
         inside = os.path.relpath(root, folder)
@@ -196,6 +199,7 @@ class Watch:
 def serve(pipe: Connection, targets: Sequence[Any], arena: Arena, seed: int) -> None:
     """Read (target, case) from the pipe and answer with an :class:`Outcome`, until it is closed."""
     os.setsid()
+    arena.enter()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)  # what our children leave becomes ours
     said = os.open(arena.out / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -221,7 +225,7 @@ def serve(pipe: Connection, targets: Sequence[Any], arena: Arena, seed: int) -> 
 
 
 def make_case(target: Any, case: int, seed: int, arena: Arena) -> tuple[Random | None, str]:
-    """Write an input; the generator that goes on with it, and what was done. Case -K is seed K as it is."""
+    """Write an input; return the generator that goes on with it, and what was done. Case -K is seed K as it is."""
     rng = Random(f"{seed}:{target.name}:{case}")
     folder = arena.fresh()
     examples = sorted((arena.seeds / target.name).iterdir())
@@ -239,8 +243,8 @@ def make_case(target: Any, case: int, seed: int, arena: Arena) -> tuple[Random |
 
 def try_case(target: Any, case: int, seed: int, arena: Arena, watch: Watch) -> Outcome:
     """Make an input, read it, and judge what happened."""
-    from fuzz_product import place_of
-    from fuzz_readers import Late, refuse
+    from fuzz_product import is_explained, place_of
+    from fuzz_readers import Fault
 
     os.chdir(arena.folder)
     rng, changes = make_case(target, case, seed, arena)
@@ -252,9 +256,9 @@ def try_case(target: Any, case: int, seed: int, arena: Arena, watch: Watch) -> O
         outcome = Outcome(target.read(arena.case, rng))
     except BaseException as error:
         watch.active = False
-        known = isinstance(error, Exception) and not isinstance(error, Late) and refuse(error)
+        known = isinstance(error, Exception) and not isinstance(error, Fault) and is_explained(error)
         text = "".join(traceback.format_exception(error)[-40:])
-        place = getattr(error, "place", None) or place_of(error)
+        place = error.place if isinstance(error, Fault) else place_of(error)
         outcome = Outcome("refused" if known else "find", type(error).__name__, place, text)
     finally:
         watch.active = False
@@ -267,7 +271,7 @@ def try_case(target: Any, case: int, seed: int, arena: Arena, watch: Watch) -> O
 def _left_behind(
     target: Any, arena: Arena, before: dict[str, Any], around: dict[str, Any], watch: Watch
 ) -> tuple[str, str, str] | None:
-    """(kind, place, text) of what a reader has done besides reading."""
+    """Return (kind, place, text) of what a reader has done besides reading."""
     if watch.noted:
         return "Elsewhere", watch.noted[0].split(":")[0], "\n".join(watch.noted)
     if processes := _children():
@@ -281,12 +285,12 @@ def _left_behind(
 
 
 def _kind_of(path: str) -> str:
-    """A path without what changes from run to run."""
+    """Return a path without what changes from run to run."""
     return os.path.dirname(path) or path  # noqa: PTH120
 
 
 def _children() -> list[str]:
-    """Commands of the processes that this one has started and that live on after a moment."""
+    """Return the commands of the processes that this one has started and that live on after a moment."""
     for _ in range(20):
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG) != (0, 0):
@@ -315,7 +319,7 @@ class Worker:
         self.process: Any = None
 
     def try_case(self, target: Any, case: int) -> Outcome:
-        """The outcome of one input, within the limit of its reader."""
+        """Return the outcome of one input, within the limit of its reader."""
         if self.process is None:
             self._start()
         self.pipe.send((target.name, case))
@@ -338,7 +342,7 @@ class Worker:
         return outcome
 
     def _answers(self, limit: float, asleep: float) -> bool:
-        """Whether an answer comes in time; a process that sleeps all the while, as before a FIFO, is not waited for."""
+        """Return whether an answer comes in time; one that sleeps, as before a FIFO, is not waited for."""
         end = time.monotonic() + limit
         work = -1
         while time.monotonic() < end:
@@ -350,7 +354,7 @@ class Worker:
         return False
 
     def _work(self) -> int:
-        """Ticks of the processor that the process and its threads have had, and times that they were woken up."""
+        """Return the ticks that the process and its threads have worked, plus the times that they were woken up."""
         with suppress(OSError):
             place = Path(f"/proc/{self.process.pid}")
             numbers = (place / "stat").read_text().rpartition(")")[2].split()
@@ -368,7 +372,7 @@ class Worker:
         inner.close()
 
     def _stack(self) -> tuple[str, str]:
-        """Where a process is that does not answer, and its stack: the innermost frame of ours of any thread."""
+        """Return where a process is that does not answer, and its stack: the innermost frame of ours of any thread."""
         os.kill(self.process.pid, signal.SIGUSR1)
         time.sleep(0.5)
         text = self.arena.stack.read_text("utf-8", "replace")
@@ -411,7 +415,7 @@ def keep(arena: Arena, target: Any, case: int, seed: int, outcome: Outcome, numb
 
 
 def turns(targets: Sequence[Any], rows: dict[str, Row], until: float) -> Iterator[tuple[Any, int]]:
-    """(target, case) until the time is over: readers in turn, a slice of time each, commands for their share."""
+    """Yield (target, case) until the time is over: readers in turn, a slice of time each, commands for their share."""
     readers = [target for target in targets if not target.command]
     commands = [target for target in targets if target.command]
     while time.monotonic() < until:
@@ -431,7 +435,7 @@ def _share(targets: Sequence[Any], rows: dict[str, Row]) -> float:
 
 
 def run(targets: Sequence[Any], seed: int, minutes: float, out: Path, case: int | None = None) -> Campaign:
-    """Try inputs for some minutes, or one ``case`` of every target. After Ctrl-C, what has been seen so far."""
+    """Try inputs for some minutes, or one ``case`` of every target. Ctrl-C ends it early."""
     arena = Arena(out)
     arena.make()
     for target in targets:
@@ -476,8 +480,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     out = options.out or Path(tempfile.mkdtemp(prefix="glip-fuzz-"))
     out.mkdir(parents=True, exist_ok=True)
-    os.environ.update(ENVIRONMENT)
-    Arena(out.resolve()).make()  # before the product reads the environment
+    arena = Arena(out.resolve())
+    arena.make()
+    arena.enter()  # before the product reads the environment
     start = time.monotonic()
     from fuzz_readers import TARGETS, warm_up
 

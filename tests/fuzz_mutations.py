@@ -119,7 +119,7 @@ def _edit_json(file: Path, rng: Random) -> str:
 
 
 def edited_json(text: str, rng: Random) -> tuple[str, str]:
-    """A JSON text with one to three values changed, and what was done."""
+    """Return a JSON text with one to three values changed, and what was done."""
     root = [json.loads(text, object_pairs_hook=Pairs)]
     done = [_change_one(root, rng) for _ in range(rng.choice((1, 1, 2, 3)))]
     return to_json(root[0]), ", ".join(done)
@@ -166,7 +166,7 @@ def _change_one(root: list[Any], rng: Random) -> str:
 
 
 def _slots(value: Any, path: tuple[Any, ...] = ()) -> Any:
-    """(owner, place, path) of every value below ``value``."""
+    """Yield (owner, place, path) of every value below ``value``."""
     if isinstance(value, list) and not isinstance(value, Raw):
         for place, entry in enumerate(value):
             inner = entry[1] if isinstance(value, Pairs) else entry
@@ -192,7 +192,7 @@ def to_json(value: Any) -> str:
 
 
 def _edit_lines(file: Path, rng: Random) -> str:
-    """JSON lines: the values of one line, or whole lines."""
+    """Change JSON lines: the values of one line, or whole lines."""
     lines = file.read_text("utf-8", "replace").split("\n")
     place = rng.randrange(len(lines))
     kind = rng.choice(("values", "values", "repeat", "remove", "swap", "no end"))
@@ -218,7 +218,7 @@ YAML_ODDITIES = (
 
 
 def _edit_yaml(file: Path, rng: Random) -> str:
-    """A value, a key or a whole line as text; or all of it as JSON, which is YAML, with values changed."""
+    """Change a value, a key or a whole line as text; or write it as JSON, which is YAML, with values changed."""
     import yaml
 
     text = file.read_text("utf-8")
@@ -245,7 +245,7 @@ def _edit_yaml(file: Path, rng: Random) -> str:
 
 
 def _edit_xml(file: Path, rng: Random) -> str:
-    """The text, the name or the whole of an element."""
+    """Change the text, the name or the whole of an element."""
     text = file.read_text("utf-8")
     elements = list(re.finditer(r"<(\w+)>([^<>]*)</\1>", text))
     found = rng.choice(elements)
@@ -267,7 +267,7 @@ def _edit_xml(file: Path, rng: Random) -> str:
 
 
 def _edit_table(file: Path, rng: Random) -> str:
-    """A field of a list or a table, or a whole line."""
+    """Change a field of a list or a table, or a whole line."""
     lines = file.read_text("utf-8", "replace").split("\n")
     place = rng.randrange(len(lines))
     separator = "," if file.suffix.lower() == ".csv" else " "
@@ -292,7 +292,7 @@ def _edit_table(file: Path, rng: Random) -> str:
 
 
 def _edit_safetensors(file: Path, rng: Random) -> str:
-    """The JSON at its head: offsets, shapes, types, and the JSON in its metadata."""
+    """Change the JSON at its head: offsets, shapes, types, and the JSON in its metadata."""
     data = file.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     head, body = data[8 : 8 + length].decode(), data[8 + length :]
@@ -312,7 +312,7 @@ def _edit_safetensors(file: Path, rng: Random) -> str:
 
 
 def _odd_numbers(body: bytes, rng: Random) -> bytes:
-    """Some of the tensors' numbers become NaN, infinite or huge."""
+    """Make some of the tensors' numbers NaN, infinite or huge."""
     odd = rng.choice((b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\xff\xff\x7f\x7f", b"\0\0\0\0"))
     start = 4 * rng.randrange(max(1, len(body) // 4))
     count = rng.choice((1, 100, len(body)))
@@ -361,12 +361,12 @@ def _is_plain(path: Path) -> bool:
 
 
 def _specials(folder: str, names: Sequence[str]) -> list[str]:
-    """What cannot be copied."""
+    """Return what cannot be copied."""
     return [name for name in names if not _is_plain(Path(folder, name))]
 
 
 def change_tree_within(folder: Path, rng: Random) -> str:
-    """:func:`change_tree` without links that lead elsewhere: for what may be written to."""
+    """Do :func:`change_tree` without links that lead elsewhere: for what may be written to."""
     return change_tree(folder, rng, [kind for kind in KINDS if kind not in ("outside", "parent")])
 
 
@@ -414,7 +414,7 @@ def _replant(folder: Path, path: Path, other: Path, kind: str, rng: Random) -> N
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Plain files below ``folder`` in a fixed order."""
+    """Return the plain files below ``folder`` in a fixed order."""
     found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
     return sorted(path for path in found if path.is_file() and not path.is_symlink() and path.lstat().st_size < 1 << 24)
 
@@ -430,7 +430,7 @@ WORDS = (
 
 
 def change_options(words: list[str], rng: Random) -> tuple[list[str], str]:
-    """A command line with a value, an option or their order changed."""
+    """Return a command line with a value, an option or their order changed."""
     words = list(words)
     place = rng.randrange(1, len(words)) if len(words) > 1 else 0
     kind = rng.choice(("value", "value", "value", "remove", "repeat", "swap", "add", "join"))

@@ -36,7 +36,6 @@ from fuzz_product import (
     Phrase,
     Tokenizer,
     Transform,
-    WrongUsage,
     apply_adapter,
     build_prompts,
     check_recipes,
@@ -44,7 +43,6 @@ from fuzz_product import (
     collect,
     diagnose,
     download,
-    is_explained,
     load_adapter,
     load_folder,
     main,
@@ -67,16 +65,24 @@ FEW = 60  # points of a sweep that are looked at
 TINY = Transform(min_sizes=(32,), max_size=64)
 
 
-class Lost(Exception):
-    """Something of the input was neither used nor counted nor refused; ``place`` is what, of which kind of input."""
+class Fault(Exception):
+    """What a reader here finds wrong; ``place`` stands for all inputs of this kind."""
 
     def __init__(self, place: str, text: str) -> None:
         super().__init__(f"{place}: {text}")
         self.place = place
 
 
-class Late(Exception):
+class Lost(Fault):
+    """Something of the input was neither used nor counted nor refused."""
+
+
+class Late(Fault):
     """An input passed the check that is there to refuse it, and failed afterwards."""
+
+
+class BadEnd(Fault):
+    """A command that ends otherwise than it should."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ ALL_OF_IT = {"two-layouts", "unannotated-split", "unused-split", "missing-split-
 
 
 def read_data_set(folder: Path, _: Random | None) -> str:
-    """What ``glip doctor`` does, and of data without errors the first sample of each split."""
+    """Do what ``glip doctor`` does, and take of data without errors the first sample of each split."""
     findings = Findings()
     layout = findings.attempt(folder, lambda: read_folder(folder, findings))
     splits = layout.splits if layout else {}
@@ -135,7 +141,7 @@ def _tokenizer() -> Any:
 
 @contextlib.contextmanager
 def _printed() -> Iterator[None]:
-    """What is printed has to be text that a terminal takes."""
+    """Make sure that what is printed is text that a terminal takes."""
     with io.TextIOWrapper(io.BytesIO(), encoding="utf-8") as stream, contextlib.redirect_stdout(stream):
         yield
 
@@ -147,7 +153,7 @@ def _train_on(splits: Any) -> None:
             if len(index):
                 _ = DetectionDataset(index, TINY)[0]
     except (ValueError, OSError) as error:
-        raise Late(f"the doctor finds no error: {error}") from error
+        raise Late("data that the doctor finds no error in", f"{error}") from error
 
 
 def _check_pictures(folder: Path, layout: str, splits: Any, findings: Findings) -> None:
@@ -178,7 +184,7 @@ def _check_loss(what: str, lost: int, findings: Findings, text: str) -> None:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Plain files below a folder, hidden ones left out, links to folders not followed."""
+    """Return the plain files below a folder, hidden ones left out, links to folders not followed."""
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -187,7 +193,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _boxes_of_coco(file: Path) -> int:
-    """Entries of all lists of annotations, also where a key comes twice."""
+    """Return the number of entries of all lists of annotations, also where a key comes twice."""
     if file.suffix.lower() != ".json":
         return 0
     lengths: list[int] = []
@@ -221,7 +227,7 @@ def _boxes_of_yolo(file: Path) -> int:
 
 
 def read_grounding(folder: Path, _: Random | None) -> str:
-    """MDETR's file, its samples, and that every box is there or named."""
+    """Read MDETR's file and its first samples; every box is there or named."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     file = folder / "file.json" if (folder / "file.json").exists() or not files else files[0]
     findings = Findings()
@@ -239,12 +245,12 @@ def read_grounding(folder: Path, _: Random | None) -> str:
 
 
 def read_picture(folder: Path, _: Random | None) -> str:
-    """Every file as a picture: its head, then its pixels, which have to agree."""
+    """Read every file as a picture: its head, then its pixels, which have to agree."""
     for file in sorted(folder.iterdir()):
         header = read_header(file)
         image = read_image(file, upright=True)
         if (image.height, image.width) not in header:
-            raise Late(f"{file.name}: {header} at first, then {image.size}")
+            raise Late("size of a picture", f"{file.name}: {header} at first, then {image.size}")
         read_image(file, upright=False)
     return "used"
 
@@ -254,7 +260,7 @@ def read_picture(folder: Path, _: Random | None) -> str:
 
 @contextlib.contextmanager
 def _logged() -> Iterator[list[str]]:
-    """Messages of warnings and above."""
+    """Collect the messages of warnings and above."""
     said: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
@@ -267,7 +273,7 @@ def _logged() -> Iterator[list[str]]:
 
 
 def read_caption_file(folder: Path, _: Random | None) -> str:
-    """Captions: as many as there are entries, or a warning that says how many are left out."""
+    """Read captions: as many as there are entries, or a warning that says how many are left out."""
     file = _only(folder)
     with _logged() as said:
         found = read_captions(file)
@@ -291,7 +297,7 @@ def _captions_in(file: Path) -> int:
 
 
 def read_phrase_file(folder: Path, _: Random | None) -> str:
-    """Phrases, and the captions that they make."""
+    """Read phrases, and make the captions of them."""
     file = _only(folder)
     found = read_phrases_file(file)
     if file.suffix.lower() == ".txt":
@@ -312,12 +318,12 @@ def read_threshold_file(folder: Path, _: Random | None) -> str:
 
 
 def _only(folder: Path) -> Path:
-    """The first file; a name that nothing has where there is none."""
+    """Return the first file; a name that nothing has where there is none."""
     return next((path for path in sorted(folder.iterdir()) if not path.is_dir()), folder / "missing.json")
 
 
 def read_journal(folder: Path, _: Random | None) -> str:
-    """A journal keeps all of its whole lines, and every photo that they name."""
+    """Open a journal: it keeps all of its whole lines, and every photo that they name."""
     file = folder / "labels.scores.jsonl"
     before = file.read_bytes() if file.is_file() else b""
     with Journal(file, seeds.JOURNAL_HEADER) as found:
@@ -359,7 +365,7 @@ def _made(folder: Path) -> Path:
 
 
 def read_recipe(folder: Path, _: Random | None) -> str:
-    """A recipe as ``glip fit`` checks it, before any detector is built."""
+    """Check a recipe as ``glip fit`` does, before any detector is built."""
     file = _only(folder)
     check_recipes(["--config", str(file)])
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -368,7 +374,7 @@ def read_recipe(folder: Path, _: Random | None) -> str:
 
 
 def read_sweep(folder: Path, _: Random | None) -> str:
-    """A sweep file and the recipes that it names; what its first points are."""
+    """Read a sweep file and the recipes that it names, and make its first points."""
     grid = read_grid(folder / "sweeps" / "sweep.yaml")
     for point in islice(grid.points(), FEW):
         content, options = grid.options(point)
@@ -404,7 +410,7 @@ MEMBERS = (
 
 
 def odd_members(folder: Path, rng: Random) -> str:
-    """An archive with a member that should not be there."""
+    """Put a member into the archive that should not be there."""
     files = seeds.task_files()
     top = seeds.TOP
     name = rng.choice((*MEMBERS, *(f"{top}/{name}" for name in MEMBERS)))
@@ -421,7 +427,7 @@ def odd_members(folder: Path, rng: Random) -> str:
 
 
 def fetch_task(folder: Path, _: Random | None) -> str:
-    """``glip download`` of the archive from a server on this machine."""
+    """Do what ``glip download`` does, with the archive from a server on this machine."""
     file = folder / f"{seeds.TOP}.zip"
     with running_server() as server:
         if file.is_file():
@@ -445,7 +451,7 @@ def _photo(folder: Path) -> Any:
 
 
 def read_detector(folder: Path, _: Random | None) -> str:
-    """A detector's folder, and that it finds something finite."""
+    """Load a detector's folder; what it finds is finite."""
     return _predict(folder, GLIPPredictor(str(folder), device="cpu", threshold=0.06), None)
 
 
@@ -460,14 +466,14 @@ def _predict(folder: Path, predictor: Any, phrases: Any) -> str:
         print(json.dumps(found.rows()))
         print([phrase.name for query in predictor.queries(None) for phrase in query.phrases])
     if not found.scores.isfinite().all() or not found.boxes.isfinite().all():
-        raise Late("scores or boxes are not finite")
+        raise Late("scores or boxes that are not finite", f"{found.scores}")
     if not all(tensor.isfinite().all() for tensor in predictor.model.state_dict().values()):
-        raise Late("weights are not finite, and nobody says so")
+        raise Late("weights that are not finite", "nobody says so")
     return "used"
 
 
 def read_adapter(folder: Path, _: Random | None) -> str:
-    """An adapter's folder: alone, put into its base, and as a run."""
+    """Read an adapter's folder: alone, put into its base, and as a run."""
     place = folder / "run" / RUN_ADAPTER
     adapter = load_adapter(place)
     apply_adapter(load_folder(folder / "detector").model, adapter.tensors, str(place))
@@ -478,7 +484,7 @@ def read_adapter(folder: Path, _: Random | None) -> str:
 
 
 def read_runs(folder: Path, _: Random | None) -> str:
-    """``glip report``: every run is in it, whatever became of it."""
+    """Do what ``glip report`` does: every run is in it, whatever became of it."""
     found = collect(folder)
     if not found.axes:
         places = [folder] if (folder / "result.json").is_file() else [p for p in folder.iterdir() if p.is_dir()]
@@ -526,12 +532,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 STATUSES = {0, 1, 2, 130}
 
 
-class BadEnd(Exception):
-    """A command that ends otherwise than it should."""
-
-
 def run_command(verb: str) -> Callable[[Path, Random], str]:
-    """A reader that runs ``glip`` in the folder with the options of the verb, some of which are changed."""
+    """Return a reader that runs ``glip`` in the folder with the options of the verb, some of which are changed."""
 
     def run(folder: Path, rng: Random | None) -> str:
         words = [verb.partition(" ")[0], *COMMANDS[verb]]
@@ -563,17 +565,12 @@ def _end_of(words: list[str]) -> str:
     said = err.read()
     os.write(1, said.encode("utf-8", "replace"))  # where the fuzzer looks
     if "Traceback (most recent call last)" in said:
-        raise BadEnd(f"traceback in what it says: {said[-2000:]}")
+        raise BadEnd(f"traceback of {words[:1]}", said[-2000:])
     if status is not None and status not in STATUSES:
-        raise BadEnd(f"status {status!r}")
+        raise BadEnd(f"status {status!r}", f"{words}")
     if status and not said.strip() and words[:1] != ["doctor"]:
-        raise BadEnd(f"status {status} without a word: {words}")
+        raise BadEnd("status without a word", f"{status}: {words}")
     return "refused" if status else "used"
-
-
-def refuse(error: BaseException) -> bool:
-    """Whether a reader's error is the product's own, which says what is wrong."""
-    return is_explained(error) or isinstance(error, WrongUsage)
 
 
 ALL = (change_bytes, change_values, change_values, change_tree)

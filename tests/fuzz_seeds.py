@@ -51,7 +51,7 @@ PARTS = ("Raccoon/Raccoon.v2-raw.coco/train", "Raccoon/Raccoon.v2-raw.coco/valid
 
 
 def data_sets(folder: Path) -> None:
-    """All layouts; the file names and boxes are those of ``formats``."""
+    """Write all layouts; the file names and boxes are those of ``formats``."""
     formats.write_parts(folder / "odinw", "annotations_without_background.json")
     formats.write_parts(folder / "roboflow")
     for split, names in formats.SPLITS.items():
@@ -70,7 +70,7 @@ def data_sets(folder: Path) -> None:
 
 
 def _lvis(folder: Path) -> None:
-    """COCO with the further keys of LVIS."""
+    """Write COCO with the further keys of LVIS."""
     for split, names in formats.SPLITS.items():
         content = formats.coco(names)
         for image in content["images"]:
@@ -84,7 +84,7 @@ def _lvis(folder: Path) -> None:
 
 
 def _yolo_lists(folder: Path) -> None:
-    """Splits as lists of files, numbered names, a polygon."""
+    """Write splits as lists of files, numbered names, a polygon."""
     formats.write_labels(folder / "images", folder / "labels", tuple(formats.BOXES))
     (folder / "labels/d.txt").write_text("1 0.1 0.1 0.5 0.1 0.5 0.5\n0 0.5 0.5 0.2 0.2\n")
     for split, names in {"train": ("a.png", "b 1.png"), "val": ("c.png",), "test": ("d.png",)}.items():
@@ -94,7 +94,7 @@ def _yolo_lists(folder: Path) -> None:
 
 
 def _saved(folder: Path, source: Path) -> None:
-    """As ``datasets`` saves it."""
+    """Save a data set as ``datasets`` does."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -102,7 +102,7 @@ def _saved(folder: Path, source: Path) -> None:
 
 
 def pictures(folder: Path) -> None:
-    """Each format and each mode of pixels, one picture a folder."""
+    """Write each format and each mode of pixels, one picture a folder."""
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
     exif = Image.Exif()
@@ -169,7 +169,7 @@ def captions(folder: Path) -> None:
 
 
 def grounding(folder: Path) -> None:
-    """MDETR's annotation files, also as ``glip pseudo-label`` writes them."""
+    """Write MDETR's annotation files, also as ``glip pseudo-label`` writes them."""
     place = folder / "grounding"
     names = formats.SPLITS["train"]
     content = formats.coco(names)
@@ -238,7 +238,7 @@ def _texts(folder: Path, texts: Mapping[str, str]) -> None:
 
 
 def archives(folder: Path) -> None:
-    """Zip files of a task: stored, packed, with folders, with a file beside the task."""
+    """Write zip files of a task: stored, packed, with folders, with a file beside the task."""
     for name, method in (("stored", zipfile.ZIP_STORED), ("packed", zipfile.ZIP_DEFLATED)):
         (folder / name).mkdir()
         write_archive(folder / name / f"{TOP}.zip", task_files(), method)
@@ -251,7 +251,7 @@ def write_archive(file: Path, files: Mapping[str, bytes], method: int = zipfile.
 
 
 def task_files() -> dict[str, bytes]:
-    """What the official archive of Raccoon holds, with other pictures."""
+    """Return what the official archive of Raccoon holds, with other pictures."""
     memory = io.BytesIO()
     Image.new("RGB", (formats.WIDTH, formats.HEIGHT), (200, 90, 10)).save(memory, "PNG")
     files: dict[str, bytes] = {}
@@ -265,7 +265,7 @@ def task_files() -> dict[str, bytes]:
 
 
 def small_detector(text_width: int = 8) -> GLIP:
-    """A detector of a few thousand numbers, sure of itself, so that there are boxes."""
+    """Return a detector of a few thousand numbers, sure of itself, so that there are boxes."""
     torch.manual_seed(0)
     text = TextConfig(
         vocab_size=len(Tokenizer.nano()),
@@ -311,7 +311,7 @@ def detectors(folder: Path) -> None:
 
 
 def write_prompt(folder: Path, base: str = "detector") -> None:
-    """A detector and a prompt for it; the detector is found from the working directory."""
+    """Write a detector and a prompt for it; the detector is found from the working directory."""
     model = write_detector(folder / "detector")
     with torch.inference_mode():
         query = encode_query(model, Tokenizer.nano(), PHRASES)
@@ -350,7 +350,7 @@ def official_file(folder: Path) -> None:
 
 
 def runs(folder: Path) -> None:
-    """A small sweep, a folder of runs, and one run."""
+    """Write a small sweep, a folder of runs, and one run."""
     write_sweep(folder / "sweep", ["Aquarium", "pothole"], (0, 10), (3,), ("FullTuning", "PromptTuning"))
     for shots in (1, "all"):
         recipe = recipe_of("Raccoon", shots, 3, "FullTuning")
@@ -372,7 +372,7 @@ def runs(folder: Path) -> None:
 
 
 def command(folder: Path) -> None:
-    """All that a command line may name, in one folder."""
+    """Write all that a command line may name, in one folder."""
     place = folder / "all"
     formats.write_parts(place / "data")
     for name in formats.BOXES:
@@ -395,7 +395,7 @@ def command(folder: Path) -> None:
 
 
 def _texts_of(write: Any, place: Path, name: str) -> None:
-    """One file of a group of texts."""
+    """Write one file of a group of texts."""
     spare = place / "spare"
     spare.mkdir()
     write(spare)
