@@ -46,7 +46,7 @@ DEEP = 500  # letters of a path
 SLICE = 2.0  # seconds of one reader before the next one's turn
 COMMANDS_SHARE = 0.1  # of the time
 KEPT = 3  # inputs of a find that are kept
-MEMORY = 4 << 30  # bytes that a reader may take beyond what a warm process has
+MEMORY = 2 << 30  # bytes that a reader may take beyond what a warm process has
 PROGRAMS = {"git", "uname"}  # which results and ``glip env`` ask for versions
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
@@ -198,8 +198,11 @@ class Watch:
 
 def serve(pipe: Connection, targets: Sequence[Any], arena: Arena, seed: int) -> None:
     """Read (target, case) from the pipe and answer with an :class:`Outcome`, until it is closed."""
+    import torch
+
     os.setsid()
     arena.enter()
+    torch.set_num_threads(1)  # the threads of the parent do not exist here
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)  # what our children leave becomes ours
     said = os.open(arena.out / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -247,6 +250,7 @@ def try_case(target: Any, case: int, seed: int, arena: Arena, watch: Watch) -> O
     from fuzz_readers import Fault
 
     os.chdir(arena.folder)
+    arena.changes.write_text("")
     rng, changes = make_case(target, case, seed, arena)
     arena.changes.write_text(changes, encoding="utf-8", errors="backslashreplace")
     before, around = listing(arena.case, target.outputs), arena.around()
@@ -277,7 +281,9 @@ def _left_behind(
     if processes := _children():
         return "ProcessLeft", target.name, ", ".join(processes)
     after, now = listing(arena.case, target.outputs), arena.around()
-    if changed := sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path)):
+    if not target.command:  # which may write where it is told to
+        before = dict.fromkeys(after, ()) | before
+    if changed := sorted(path for path in before if before[path] != after.get(path)):
         return "InputChanged", ", ".join(changed[:3]), ", ".join(changed)
     if changed := sorted(path for path in around.keys() | now.keys() if around.get(path) != now.get(path)):
         return "WrittenOutside", ", ".join(_kind_of(path) for path in changed[:3]), ", ".join(changed)

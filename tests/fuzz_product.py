@@ -9,7 +9,7 @@ import glip_lightning
 from glip_lightning.adapter import RUN_ADAPTER, Adapter, apply_adapter, load_adapter, save_adapter
 from glip_lightning.base_model import Base, weights_hash
 from glip_lightning.cli import _explanation, main
-from glip_lightning.data.captions import read_captions
+from glip_lightning.data.captions import Captioned, Sentence, read_captions
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.doctor import diagnose
 from glip_lightning.data.download import download
@@ -28,8 +28,9 @@ from glip_lightning.models.glip import GLIP
 from glip_lightning.predictor import GLIPPredictor
 from glip_lightning.pretrained import Task, load_folder, save
 from glip_lightning.prompts import Phrase, build_prompts, clean_name, read_phrases_file
+from glip_lightning.pseudo_label.grounding import grounding_content, phrase_scores
 from glip_lightning.pseudo_label.journal import Journal
-from glip_lightning.pseudo_label.thresholds import read_thresholds
+from glip_lightning.pseudo_label.thresholds import Thresholds, read_thresholds
 from glip_lightning.query import encode_query
 from glip_lightning.recipe import resolver
 from glip_lightning.report import report

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ import fuzz_seeds as seeds
 from fuzz_mutations import MAGIC, Mutation, change_bytes, change_options, change_tree, change_tree_within, change_values
 from fuzz_product import (
     RUN_ADAPTER,
+    Captioned,
     DetectionDataset,
     Findings,
     GLIPPredictor,
@@ -34,6 +36,8 @@ from fuzz_product import (
     ImageFiles,
     Journal,
     Phrase,
+    Sentence,
+    Thresholds,
     Tokenizer,
     Transform,
     apply_adapter,
@@ -43,9 +47,11 @@ from fuzz_product import (
     collect,
     diagnose,
     download,
+    grounding_content,
     load_adapter,
     load_folder,
     main,
+    phrase_scores,
     print_diagnosis,
     read_captions,
     read_folder,
@@ -157,7 +163,8 @@ def _train_on(splits: Any) -> None:
 
 
 def _check_pictures(folder: Path, layout: str, splits: Any, findings: Findings) -> None:
-    lying = {path for path in _visible(folder) if path.suffix.lower() in PICTURES}
+    below = {path for path in _visible(folder) if path.suffix.lower() in PICTURES}
+    lying = {path for path in below if path.parent != folder}  # a picture at the top is one of the data set at most
     used: set[Path] = set()
     for index in splits.values():
         if isinstance(index.source, ImageFiles):
@@ -323,24 +330,28 @@ def _only(folder: Path) -> Path:
 
 
 def read_journal(folder: Path, _: Random | None) -> str:
-    """Open a journal: it keeps all of its whole lines, and every photo that they name."""
+    """Open a journal: it keeps all of its whole lines, and every photo that they name; then use its records."""
     file = folder / "labels.scores.jsonl"
     before = file.read_bytes() if file.is_file() else b""
     with Journal(file, seeds.JOURNAL_HEADER) as found:
         after = file.read_bytes()
         whole = before[: before.rfind(b"\n") + 1]
-        if not after.startswith(whole) or (before and not whole):
+        begun = json.dumps(seeds.JOURNAL_HEADER).encode().startswith(before)  # its writer was killed at once
+        if not after.startswith(whole) or not (whole or begun):
             raise Lost("lines", f"{len(before)} bytes became {len(after)}")
         names = {json.loads(line)["file_name"] for line in whole.splitlines()[1:]}
-        done = {name for name in names if name in found}
+        done = sorted(name for name in names if name in found)
         if len(done) + len(found.failed) < len(names):
             raise Lost("photos", f"{len(names)} are named, {len(done)} done, {len(found.failed)} failed")
-        for name in done:
-            record = found.get(name)
-            assert record["file_name"] == name
-            for row in record["found"][0]:
-                [float(number) for number in row]
+        labelled = [(Captioned(name, (SENTENCE,)), found.get(name)) for name in done]
+        list(phrase_scores(labelled))
+        content, _ = grounding_content(labelled, Thresholds(0.2), keep_empty=True)
+        if len(content["images"]) < len(done):
+            raise Lost("photos", f"{len(done)} are done, {len(content['images'])} in the file")
     return "used"
+
+
+SENTENCE = Sentence("a cat beside a dog", ((2, 5), (15, 18)))
 
 
 # Recipes and sweeps
@@ -352,16 +363,10 @@ def warm_up() -> None:
     """Make what takes seconds and is the same for all inputs."""
     _tokenizer()
     _RESOLVER.append(resolver())
-    folder = Path(os.environ["TMPDIR"]) / "warm"
-    seeds.pictures(_made(folder / "pictures"))
-    for file in sorted(folder.rglob("*.*")):
-        with contextlib.suppress(ValueError, OSError):
+    with tempfile.TemporaryDirectory() as folder:
+        seeds.pictures(Path(folder))
+        for file in Path(folder).glob("*/*"):
             read_image(file, upright=True)  # the decoders of PIL are imported now
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def read_recipe(folder: Path, _: Random | None) -> str:
