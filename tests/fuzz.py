@@ -162,7 +162,8 @@ class Watch:
     """What the process does elsewhere, seen by Python's audit events: refused and noted."""
 
     def __init__(self, out: Path) -> None:
-        self.inside = (os.path.realpath(out), "/dev/", "/proc/", sys.pycache_prefix or "__pycache__", "/sys/")
+        own = str(out.resolve())
+        self.inside = (f"{own}/", f"{sys.pycache_prefix or own}/")
         self.active = False
         self.noted: list[str] = []
 
@@ -174,7 +175,7 @@ class Watch:
                 self._note(f"a program started: {arguments[0]!r}")
         elif event == "open":
             flags = arguments[2] if isinstance(arguments[2], int) else 0
-            if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and arguments[0] not in (os.devnull, "/dev/tty"):
                 self._check(arguments[0])
         elif event in ("os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "shutil.rmtree"):
             self._check(arguments[0])
