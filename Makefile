@@ -8,7 +8,7 @@ PHRASES ?= red heart. pink star. blue moon. orange drop
 # in a browser with windows, where there is one; without TERM none that takes over the terminal
 OPEN := TERM= $(BIN)/python -m webbrowser
 
-.PHONY: test test-slow demo lint clean
+.PHONY: test test-slow test-unchanged demo lint clean
 
 # two processes of one thread each: most tests are too small for more threads
 test: lint
@@ -16,6 +16,10 @@ test: lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# whether all detectors with all tunings come out as before, bit by bit: four minutes of one core
+test-unchanged: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/unchanged.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
