@@ -13,7 +13,7 @@ FLOORS = (
     # ground: pure functions and value types
     [
         *("boxes", "anchors", "prompts", "noun_phrases", "outputs", "errors", "files", "versions"),
-        *("trial", "labels", "logs", "signals"),
+        *("trial", "labels", "logs", "signals", "ranks"),
     ],
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),
