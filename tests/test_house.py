@@ -13,7 +13,7 @@ FLOORS = (
     # ground: pure functions and value types
     [
         *("boxes", "anchors", "prompts", "noun_phrases", "outputs", "errors", "escaping", "files", "locks", "versions"),
-        *("trial", "labels", "logs", "schema", "tensor_files", "resources", "signals"),
+        *("trial", "labels", "logs", "schema", "tensor_files", "resources", "signals", "ranks"),
     ],
     # first floor: rooms that do not know each other
     ("text", "models", "assign", "losses", "postprocess", "data", "evaluation", "drawing"),

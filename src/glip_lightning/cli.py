@@ -14,10 +14,10 @@ from .escaping import printable, printable_lines
 from .files import refuse_pipes
 from .logs import show_log
 from .messages import WrongUsage, check_recipes, meant
+from .ranks import is_orphan, lost_rank
 from .resources import translate
 from .signals import Interrupted, interrupting, received
 
-PARENT = os.getppid()  # at the start
 TRAINING = {
     "fit": "train by a recipe, test the best weights, keep the detector",
     "validate": "evaluate on the validation split by a recipe",
@@ -50,13 +50,14 @@ def _run(arguments: list[str]) -> int:
         _say(f"interrupted: {ended}" if str(ended) else f"interrupted by {ended.number.name}", stop)
         return ended.exit_code
     except Exception as error:
-        message = translate(error, arguments[0]) or _lost_process(error) or _explanation(error)
+        message = translate(error, arguments[0]) or lost_rank(error) or _explanation(error)
         if number := received():  # what breaks when a signal ends several processes at once
-            _say(f"interrupted by {number.name} ({_first_line(message or f'{type(error).__name__}: {error}')})", error)
+            first = (message or f"{type(error).__name__}: {error}").splitlines()[0]
+            _say(f"interrupted by {number.name} ({first})", error)
             return Interrupted(number=number).exit_code
         if message is None:
             raise
-        _say(message, error, always=_lost_process(error) is not None and _is_orphan())
+        _say(message, error, always=is_orphan() and lost_rank(error) is not None)
         return 1
 
 
@@ -79,24 +80,6 @@ def _explanation(error: BaseException) -> str | None:
         said = re.search(r"^(?:[\w.]+\.)?\w*Error: (.*)", last, re.MULTILINE | re.DOTALL)
         return said[1].strip() if frames and said and _is_ours(last.split('"')[0]) else None
     return str(error) if _is_ours(traceback.extract_tb(error.__traceback__)[-1].filename) else None
-
-
-def _lost_process(error: BaseException) -> str | None:
-    """Return what to say where the connection to another process of the run broke, else None."""
-    lost = r"Connection (closed by peer|reset)|Broken pipe|remote process exited|Socket (Timeout|closed)"
-    told = re.search(r"gloo|nccl|c10d|ProcessGroup", str(error), re.IGNORECASE)
-    if not isinstance(error, RuntimeError) or not told or not re.search(lost, str(error)):
-        return None
-    return "another process of this run was lost (killed, or out of memory); what it said stands above"
-
-
-def _is_orphan() -> bool:
-    """Return whether the parent of this process, of several ranks the one that says things for all, is gone."""
-    return os.getppid() != PARENT
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def _is_ours(file: str) -> bool:
