@@ -12,6 +12,7 @@ from glip_lightning.data.coco import read_json
 from glip_lightning.errors import GLIPError
 from glip_lightning.files import refuse_pipes, regular_file
 from glip_lightning.prompts import read_phrases_file
+from glip_lightning.pseudo_label.journal import Journal
 from glip_lightning.pseudo_label.thresholds import read_thresholds
 
 DATA = Path(__file__).parent.parent / "src" / "glip_lightning" / "data"
@@ -34,8 +35,9 @@ def test_a_file_or_a_link_to_one(tmp_path: Path) -> None:
         lambda path: read_captions(path.rename(path.with_suffix(".csv"))),
         lambda path: read_phrases_file(path.rename(path.with_suffix(".txt"))),
         lambda path: read_thresholds(path, 0.5),
+        lambda path: Journal(path, {}),
     ],
-    ids=["regular_file", "json", "captions", "phrases", "thresholds"],
+    ids=["regular_file", "json", "captions", "phrases", "thresholds", "journal"],
 )
 def test_pipes_and_folders_are_refused_in_one_line(tmp_path: Path, read) -> None:
     for make in (os.mkfifo, Path.mkdir):

@@ -45,7 +45,7 @@ FLOORS = (
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {  # who may know whom on one floor
-    "files": {"errors"},
+    "files": {"errors", "escaping"},
     "locks": {"errors"},
     "logs": {"escaping"},
     "resources": {"files"},

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import GLIPError
+from .escaping import printable
 
 KINDS = {
     stat.S_IFDIR: "a folder; give a file",
@@ -31,7 +32,8 @@ def regular_file(path: str | Path) -> Path:
     """
     kind = stat.S_IFMT(Path(path).stat().st_mode)
     if kind != stat.S_IFREG:
-        raise GLIPError(f"{path}: no file but {KINDS.get(kind, 'something else; give a file')}", code="not-a-file")
+        what = KINDS.get(kind, "something else; give a file")
+        raise GLIPError(f"{printable(str(path))}: no file but {what}", code="not-a-file")
     return Path(path)
 
 

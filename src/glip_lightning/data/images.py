@@ -108,6 +108,8 @@ def read_image(source: Source, *, upright: bool, name: str | None = None) -> Ima
         with open_image(source) as file:
             image = ImageOps.exif_transpose(file) if upright else file
             return to_rgb(image)
+    except (GLIPError, FileNotFoundError):  # of open_image itself
+        raise
     except Exception as error:  # the decoders of PIL let all kinds of errors through
         raise _unreadable(name or source, error) from error
 
@@ -119,6 +121,8 @@ def read_header(source: Source, name: str | None = None) -> Header:
             exif = Image.Image.getexif(file)  # that of PNG files would decode them
             turned = exif.get(ORIENTATION, 1) in (5, 6, 7, 8)
             height, width = file.height, file.width
+    except (GLIPError, FileNotFoundError):
+        raise
     except Exception as error:
         raise _unreadable(name or source, error) from error
     return Header((height, width), (width, height) if turned else (height, width))
@@ -133,10 +137,7 @@ def _check_there(path: str | Path) -> None:
         raise FileNotFoundError(f"{printable(str(path))}: no such image file; check the path") from error
 
 
-def _unreadable(name: object, error: Exception) -> Exception:
-    """Return the error that names the file; those of :func:`open_image` itself do so already."""
-    if isinstance(error, GLIPError | FileNotFoundError):
-        return error
+def _unreadable(name: object, error: Exception) -> GLIPError:
     reason = printable(" ".join(str(error).split()) or type(error).__name__)
     if isinstance(error, UnidentifiedImageError):
         reason = f"its content is none of {', '.join(FORMATS)}"

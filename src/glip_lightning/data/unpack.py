@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
+from ..errors import GLIPError
+from ..escaping import printable
+
 CHUNK = 1 << 20
 MAX_RATIO = 100  # unpacked to packed bytes: pictures give 1 to 2, annotation files up to 20
 LONGEST_NAME = 255  # bytes of one part of a path; Linux, macOS and Windows take no more
@@ -84,9 +87,8 @@ def _safe_path(archive: Path, info: zipfile.ZipInfo) -> PurePosixPath:
         what = "leads out of its folder" if leads_out else "is a link or a device"
         raise ValueError(f"{archive.name}: {name!r} {what}; nothing of this archive is unpacked")
     if fault := _too_long(path):
-        raise ValueError(
-            f"{archive.name}: {name:.60}{'...' if len(name) > 60 else ''}: {fault}; nothing of this archive is unpacked"
-        )
+        shown = printable(name if len(name) <= 60 else f"{name[:60]}...")
+        raise GLIPError(f"{archive.name}: {shown}: {fault}; nothing of this archive is unpacked", code="path-too-long")
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{archive.name}: {name!r} is encrypted or packed by a rare method; pack it anew without")
     if info.header_offset < 0:
