@@ -1,90 +1,108 @@
-"""Files that are opened: no reader waits for what may never end."""
+"""Files that appear whole or not at all, also on a full disk and after a kill."""
 
-import ast
+import errno
 import os
+import resource
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from glip_lightning.cli import main
-from glip_lightning.data.captions import read_captions
-from glip_lightning.data.coco import read_json
-from glip_lightning.errors import GLIPError
-from glip_lightning.files import refuse_pipes, regular_file
-from glip_lightning.prompts import read_phrases_file
-from glip_lightning.pseudo_label.journal import Journal
-from glip_lightning.pseudo_label.thresholds import read_thresholds
-
-DATA = Path(__file__).parent.parent / "src" / "glip_lightning" / "data"
+from glip_lightning.checkpoint_files import WholeCheckpoints
+from glip_lightning.files import ABANDONED, remove_parts, replacing, write_bytes, write_text
 
 
-def test_a_file_or_a_link_to_one(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("x")
-    (tmp_path / "b").symlink_to(tmp_path / "a")
-    assert regular_file(tmp_path / "a").read_text() == "x"
-    assert regular_file(str(tmp_path / "b")) == tmp_path / "b"
-    with pytest.raises(FileNotFoundError):
-        regular_file(tmp_path / "c")
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """A disk on which no file may pass ``size`` bytes, for this process."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize(
-    "read",
-    [
-        regular_file,
-        read_json,
-        lambda path: read_captions(path.rename(path.with_suffix(".csv"))),
-        lambda path: read_phrases_file(path.rename(path.with_suffix(".txt"))),
-        lambda path: read_thresholds(path, 0.5),
-        lambda path: Journal(path, {}),
-    ],
-    ids=["regular_file", "json", "captions", "phrases", "thresholds", "journal"],
-)
-def test_pipes_and_folders_are_refused_in_one_line(tmp_path: Path, read) -> None:
-    for make in (os.mkfifo, Path.mkdir):
-        path = tmp_path / f"{make.__name__}.json"
-        make(path)
-        with pytest.raises(GLIPError) as caught:
-            read(path)
-        assert caught.value.code == "not-a-file"
-        assert make.__name__ in str(caught.value)
-        assert "\n" not in str(caught.value)
+def write_checkpoint(path: Path, size: int) -> None:
+    WholeCheckpoints().save_checkpoint({"state_dict": {"a": torch.zeros(size // 4)}}, path)
 
 
-def test_devices_are_refused() -> None:
-    with pytest.raises(GLIPError) as caught:
-        regular_file("/dev/zero")
-    assert caught.value.code == "not-a-file"
+def write_folder(path: Path, size: int) -> None:
+    with replacing(path) as fresh:
+        fresh.mkdir()
+        save_file({"a": torch.zeros(size // 4)}, fresh / "model.safetensors")
 
 
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        (["--config", "{}"], 2),
-        (["--config", "recipes/custom.yaml", "--data", "{}"], 1),
-        (["--config", "recipes/custom.yaml", "--model.tuning={}"], 1),
-        (["--config", "recipes/custom.yaml", "--ckpt_path", "{}"], 1),
-        (["--config", "recipes/custom.yaml", "--data.root", "/dev/zero", "{}"], 1),
-    ],
-)
-def test_no_parser_waits(tmp_path: Path, words: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    os.mkfifo(tmp_path / "pipe.yaml")
-    root = Path(__file__).parent.parent
-    given = [word.format(tmp_path / "pipe.yaml").replace("recipes/", f"{root}/recipes/") for word in words]
-    assert main(["fit", *given]) == code
-    assert ("/dev/zero" if "/dev/zero" in given else "pipe.yaml") in capsys.readouterr().err
+WRITERS = {
+    "text": lambda path, size: write_text(path, "x" * size),
+    "bytes": lambda path, size: write_bytes(path, bytes(size)),
+    "checkpoint": write_checkpoint,
+    "folder": write_folder,
+}
 
 
-def test_other_words_are_left_alone(tmp_path: Path) -> None:
-    refuse_pipes(["--run", str(tmp_path), "--x=" + "y" * 5000, "a\0b", "", "--", "fit"])
+@pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS.keys())
+def test_where_a_file_finds_no_room_all_stays_as_it_was(tmp_path: Path, writer) -> None:
+    target = tmp_path / "some" / "target"
+    writer(target, 1000)
+    before = sorted((path.relative_to(tmp_path), path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    with largest_file(20_000), pytest.raises(OSError, match="too large") as stopped:
+        writer(target, 100_000)
+    assert (stopped.value.errno, stopped.value.filename) == (errno.EFBIG, str(target))
+    target.parent.chmod(0o755)
+    assert [path for path, _ in before] == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    assert dict(before)[target.relative_to(tmp_path)] == target.stat().st_mtime_ns
 
 
-def test_readers_of_data_look_before_they_open() -> None:
-    """``PATH.read_text()`` stands nowhere in data/ without ``regular_file(PATH)``, but for tables of our own."""
-    unchecked = []
-    for path in sorted(DATA.glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute) and node.attr in ("read_text", "read_bytes"):
-                receiver = ast.unparse(node.value)
-                if not receiver.startswith("regular_file(") and receiver != "TABLE":
-                    unchecked.append(f"{path.name}: {receiver}")
-    assert unchecked == []
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_files_get_the_usual_permissions(tmp_path: Path, mask: int) -> None:
+    """Libraries make their files private, as those of a temporary folder are."""
+    before = os.umask(mask)
+    try:
+        for name, writer in WRITERS.items():
+            writer(tmp_path / name, 1000)
+        (tmp_path / "usual").touch()
+    finally:
+        os.umask(before)
+    usual = stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+    assert usual == 0o666 & ~mask
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_file()} == {usual}
+
+
+def test_nothing_passes_through_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+    for name, writer in WRITERS.items():
+        writer(tmp_path / name, 1000)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(WRITERS)
+
+
+def test_what_killed_processes_leave_is_removed(tmp_path: Path) -> None:
+    """Never what others have there; a part that may be in work only if nobody else works in the folder."""
+    others = [tmp_path / name for name in (".glip-cache", ".12345678.a.txt", "a.txt")]
+    parts = [tmp_path / f".glip-{x * 8}-a.txt" for x in "ab"]
+    for path in (*others, *parts):
+        path.touch()
+    (tmp_path / ".glip-cccccccc-detector").mkdir()
+    (tmp_path / ".glip-cccccccc-detector" / "half").touch()
+    os.utime(parts[0], (0, 0))
+    remove_parts(tmp_path)
+    assert [path.exists() for path in parts] == [False, True]
+    remove_parts(tmp_path, older=0)
+    assert sorted(tmp_path.iterdir()) == sorted(others)
+    assert ABANDONED > 60
+    remove_parts(tmp_path / "not there")
+
+
+def test_a_folder_that_was_put_aside_comes_back(tmp_path: Path) -> None:
+    """Killed between the two renames that replace a folder."""
+    (tmp_path / ".glip-aaaaaaaa-old-detector").mkdir()
+    (tmp_path / ".glip-aaaaaaaa-old-detector" / "model").write_text("old")
+    (tmp_path / ".glip-aaaaaaaa-detector").mkdir()
+    remove_parts(tmp_path, older=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["detector"]
+    assert (tmp_path / "detector" / "model").read_text() == "old"

@@ -19,6 +19,9 @@ from lightning import Callback, LightningModule, Trainer
 from glip_lightning.cli import main
 from glip_lightning.report.collect import collect
 from glip_lightning.sweep.board import look
+from glip_lightning.sweep.executors import Event
+from glip_lightning.sweep.program import _tell
+from glip_lightning.sweep.trials import Planned, Work
 from glip_lightning.trial import read_trial
 from small_sweeps import results, sweep, trial_folders, write_sweep
 
@@ -223,6 +226,19 @@ def test_two_sweeps_at_once_run_every_trial_once(tmp_path: Path) -> None:
     folders = trial_folders(tmp_path / "out")
     assert [look(path).state for path in folders] == ["finished"] * 3
     assert [(path / "trial.log").read_text().count("test images") for path in folders] == [1] * 3
+    assert not any("unfinished" in text for text in said)
+
+
+def test_trials_that_another_sweep_has_finished_are_not_counted(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were its own when this sweep came to them, and are finished when it ends."""
+    trials = [read_trial(path) for path in trial_folders(finished[1])]
+    chosen = [Planned(trial, {}, Work(0, 0)) for trial in trials if trial]
+    _tell(chosen, {each.trial.id: Event(each.trial.id, "elsewhere") for each in chosen}, finished[1])
+    said = capsys.readouterr().out
+    assert "unfinished" not in said
+    assert "elsewhere" not in said
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The score of ``best.ckpt`` counts wherever the run's folder is now, as long as the file lies in it."""
         assert self.dirpath is not None
-        self.lost = state_dict.get("lost")  # checkpoints of earlier versions do not have it
+        self.lost = state_dict.get("lost") or self.lost  # checkpoints of earlier versions do not have it
         best = Path(self.dirpath) / BEST
         if not state_dict["best_model_path"]:
             return
