@@ -55,6 +55,11 @@ def rows(run: Path) -> list[dict[str, str]]:
 def records(run: Path) -> list[dict[str, Any]]:
     """The offline W&B run in the folder of a run as the program that comes with W&B reads it."""
     (folder,) = (run / "wandb").glob("offline-run-*")
+    return records_of(folder)
+
+
+def records_of(folder: Path) -> list[dict[str, Any]]:
+    """Read one part of a W&B run, of which an interrupted one has several."""
     wandb = Path(sys.executable).with_name("wandb")
     done = subprocess.run([wandb, "leet", "inspect", "--json", folder], capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -22,7 +22,7 @@ from glip_lightning.cli import main
 from glip_lightning.data.shapes.task_pictures import example
 from glip_lightning.data.shapes.tasks import TASKS
 from glip_lightning.signals import SIGNALS, Interrupted, interrupting
-from small_runs import make_shapes, options
+from small_runs import make_shapes, options, records_of
 from small_sweeps import trial_folders, write_sweep
 
 TERM, HUP = signal.SIGTERM, signal.SIGHUP
@@ -168,6 +168,27 @@ def test_the_table_of_accumulated_batches_stopped_anywhere(
     batch: int, shapes: Path, tmp_path: Path, tables: dict[str, list[str]]
 ) -> None:
     assert interrupted(shapes, tmp_path / "run", ACCUMULATED, batch) == tables[ACCUMULATED]
+
+
+def wandb_rows(run: Path) -> list[tuple[Any, ...]]:
+    """Step, loss and AP of all parts of a run in W&B."""
+    parts = sorted((run / "wandb").glob("offline-run-*"), key=lambda part: part.stat().st_mtime_ns)
+    found = [record["history"]["item"] for part in parts for record in records_of(part) if record["type"] == "history"]
+    keys = ("trainer/global_step", "train/loss", "val/AP", "test/AP")
+    rows = [tuple(item.get(key) for key in keys) for item in found]
+    return [row for row in rows if any(value is not None for value in row[1:])]
+
+
+@pytest.mark.slow
+def test_wandb_has_the_rows_of_a_whole_run(
+    shapes: Path, tmp_path: Path, tables: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert main(["fit", *options(shapes, tmp_path / "whole")]) == 0
+    assert interrupted(shapes, tmp_path / "parts", "--data.workers=0", 1, 2) == tables["--data.workers=0"]
+    whole = wandb_rows(tmp_path / "whole")
+    assert len(whole) >= 7  # four steps, two validations, a test
+    assert wandb_rows(tmp_path / "parts") == whole
 
 
 # ---- training ------------------------------------------------------------------------------------------------------

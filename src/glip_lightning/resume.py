@@ -170,6 +170,8 @@ class Resumable(Checkpoint):
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._received is not None:
+            for each in self._previous:
+                signal.signal(each, signal.SIG_DFL)  # a third one needs no help of Python, which may be waiting
             raise Interrupted(f"stopped by {number.name} before the step was finished", number)
         self._received = number
         log.warning("%s: finishing this step; once more ends the run at once", number.name)

@@ -4,6 +4,7 @@ A signal that was ignored when the program started (SIGHUP under ``nohup``) stay
 """
 
 import math
+import multiprocessing
 import os
 import signal
 import threading
@@ -72,8 +73,9 @@ def listen(handler: Callable[[signal.Signals], None]) -> Previous:
     def handle(number: int, _: FrameType | None) -> None:
         if os.getpid() != owner:
             _in_forked_child(number)
-        elif not _heard.note(signal.Signals(number)):
-            _leave_closed(terminals)
+            return
+        _leave_closed(terminals)
+        if not _heard.note(signal.Signals(number)):
             handler(signal.Signals(number))
 
     heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
@@ -147,10 +149,11 @@ def heed_parent_only() -> None:
 
 
 def _end_with_parent() -> None:
-    while True:
-        sender = signal.sigwaitinfo([signal.SIGTERM]).si_pid
-        if sender == os.getppid():
-            os._exit(0)
+    parent = multiprocessing.parent_process()  # not always the process that has forked this one
+    boss = os.getppid() if parent is None else parent.pid
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != boss:
+        pass
+    os._exit(0)
 
 
 def _in_forked_child(number: int) -> None:
