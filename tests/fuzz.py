@@ -46,7 +46,7 @@ DEEP = 500  # letters of a path
 SLICE = 2.0  # seconds of one reader before the next one's turn
 COMMANDS_SHARE = 0.1  # of the time
 KEPT = 3  # inputs of a find that are kept
-MEMORY = 2 << 30  # bytes that a reader may take beyond what a warm process has
+MEMORY = 1 << 30  # bytes that a reader may take beyond what a warm process has
 PROGRAMS = {"git", "uname"}  # which results and ``glip env`` ask for versions
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
@@ -381,8 +381,12 @@ class Worker:
     def _stack(self) -> tuple[str, str]:
         """Return where a process is that does not answer, and its stack: the innermost frame of ours of any thread."""
         os.kill(self.process.pid, signal.SIGUSR1)
-        time.sleep(0.5)
-        text = self.arena.stack.read_text("utf-8", "replace")
+        text = ""
+        for _ in range(10):  # it answers late while it is deep in a call of the system
+            time.sleep(0.3)
+            text = self.arena.stack.read_text("utf-8", "replace") or text
+            if text:
+                break
         frames = [line.strip() for line in text.splitlines() if "glip_lightning/" in line]
         if not frames:
             return "outside", text
