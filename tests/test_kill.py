@@ -95,7 +95,7 @@ def test_killed_at_random_moments_and_on_full_disks(tmp_path: Path, seed: int, m
     assert live(go_on(shapes, whole), log) == 0
     length = time.monotonic() - began
     rng, ends = random.Random(seed), []
-    for kind in rng.sample(["seconds", "save", "largest"] * 8, 24):
+    for kind in rng.sample(["seconds", "save", "largest"] * 7, 21):
         trouble = {
             "seconds": Trouble(seconds=rng.uniform(0.2, 0.9) * length),
             "save": Trouble(save=rng.randint(1, SAVES)),
