@@ -133,7 +133,7 @@ def check_disk(trainer: Trainer, module: GLIPModule) -> None:
         return
     sizes = disk_bytes(trainer, module)
     checkpoints = [size for name, size in sizes.items() if name.endswith(".ckpt")]
-    kept = sum(path.stat().st_size for path in folder.glob("*.ckpt"))
+    kept = sum(path.stat().st_size for path in folder.glob("[!.]*.ckpt"))
     needed = max(sum(checkpoints) + max(checkpoints), sum(sizes.values())) - kept
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free
