@@ -403,6 +403,22 @@ def test_the_first_signal_interrupts(number: signal.Signals) -> None:
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
+class Dying:
+    def __del__(self) -> None:
+        os.kill(os.getpid(), TERM)
+        time.sleep(0)
+
+
+def test_a_signal_is_not_lost_where_python_drops_exceptions(capfd: pytest.CaptureFixture[str]) -> None:
+    def wait() -> None:
+        Dying()
+        time.sleep(10)
+
+    with pytest.raises(Interrupted), interrupting():
+        wait()
+    assert capfd.readouterr().err == ""
+
+
 def test_what_is_ignored_stays_ignored() -> None:
     before = signal.signal(HUP, signal.SIG_IGN)
     try:
