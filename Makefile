@@ -19,7 +19,7 @@ test-slow: $(READY)
 
 # whether all detectors with all tunings come out as before, bit by bit: four minutes of one core
 test-unchanged: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python tests/unchanged.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/support/unchanged.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -28,7 +28,7 @@ lint: $(READY)
 
 # Called again, it goes on where it was stopped; `make clean` begins anew.
 demo: $(READY)
-	$(BIN)/python -m glip_lightning.data.shapes.phrase_picture "$(PHRASES)" runs/demo/things.jpg
+	$(BIN)/python -m glip_lightning.shapes.phrase_picture "$(PHRASES)" runs/demo/things.jpg
 	$(BIN)/glip predict runs/demo/things.jpg --phrases "$(PHRASES)" --detector glip-nano-c --out runs/demo/found
 	WANDB_MODE=disabled $(BIN)/glip sweep recipes/sweeps/demo.yaml --dir runs/demo --workers 2
 	$(BIN)/glip report runs/demo

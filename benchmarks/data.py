@@ -27,13 +27,13 @@ from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from glip_lightning.data.coco import CocoDetection
 from glip_lightning.data.collate import Collate
+from glip_lightning.data.formats.coco_json import CocoDetection
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.transforms import Transform
-from glip_lightning.evaluation.coco import CocoEvaluator
-from glip_lightning.prompts import Phrase
-from glip_lightning.text import Tokenizer
+from glip_lightning.evaluation.coco_ap import CocoEvaluator
+from glip_lightning.text.captions import Phrase
+from glip_lightning.text.tokenizer import Tokenizer
 
 SEED = 0
 CLASSES = 80

@@ -12,11 +12,11 @@ import sys
 import torch
 from torch import Tensor
 
-from glip_lightning.data.checks import check_splits
-from glip_lightning.data.findings import Findings
+from glip_lightning.data.checks.consistency import check_splits
+from glip_lightning.data.checks.findings import Findings
+from glip_lightning.data.formats.layouts import read_folder
 from glip_lightning.data.index import Index
-from glip_lightning.data.layouts import read_folder
-from glip_lightning.evaluation.coco import CocoEvaluator
+from glip_lightning.evaluation.coco_ap import CocoEvaluator
 
 GRID = 12  # places along each side
 

@@ -14,9 +14,9 @@ import argparse
 import torch
 from torch import Tensor
 
-from glip_lightning.losses import build_targets, detection_losses
 from glip_lightning.models.config import variant
-from glip_lightning.models.glip import GLIP
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.ops.losses import build_targets, detection_losses
 from measure import Setting, fastest, flops, matrix_rate, setting, where_time_goes
 from straightforward import make_straightforward, pad_text
 

@@ -16,22 +16,22 @@ from typing import Any, NamedTuple
 import torch
 from rich.progress import track
 
-from glip_lightning.data.coco import read_coco
+from glip_lightning.common.files import write_text
+from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
+from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.dataset import DetectionDataset
-from glip_lightning.data.findings import Findings
-from glip_lightning.data.odinw import ANNOTATIONS
-from glip_lightning.data.shapes.image_captions import write_caption_words
-from glip_lightning.data.shapes.pretraining import SIZE, write_pretraining
-from glip_lightning.data.shapes.words import CAPTION_NAMES, CAPTION_SHAPES, single_names
+from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.transforms import Transform
-from glip_lightning.evaluation.coco import CocoEvaluator
-from glip_lightning.files import write_text
+from glip_lightning.evaluation.coco_ap import CocoEvaluator
 from glip_lightning.models.config import variant
-from glip_lightning.postprocess import PostProcess
-from glip_lightning.pretrained import SHIPPED, Loaded, load
-from glip_lightning.probing import detect_in
-from glip_lightning.prompts import Phrase
-from glip_lightning.query import encode_query
+from glip_lightning.models.query import encode_query
+from glip_lightning.ops.postprocess import PostProcess
+from glip_lightning.shapes.image_captions import write_caption_words
+from glip_lightning.shapes.pretraining_pictures import SIZE, write_pretraining
+from glip_lightning.shapes.words import CAPTION_NAMES, CAPTION_SHAPES, single_names
+from glip_lightning.text.captions import Phrase
+from glip_lightning.training.probing import detect_in
+from glip_lightning.weights.load import SHIPPED, Loaded, load
 
 ROOT = Path("runs/.shapes/pretraining")
 CLOSED_ROOT, CLOSED_SEED = Path("runs/.shapes/detection_test"), 1  # another seed: the detection data have no test split
@@ -112,7 +112,7 @@ textures at 128 pixels) and nothing of photos. Licence: MIT, as the package, whi
 ## Training
 
 ```bash
-glip fit --config recipes/pretrain/{name}.yaml --run runs/pretrain/{name}
+glip fit --config recipes/shapes/pretrain/{name}.yaml --run runs/pretrain/{name}
 ```
 
 {steps:,} steps from {start}, {seconds:,.0f} seconds on {device};

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from glip_lightning.data.shapes.paint import Box
-from glip_lightning.data.shapes.pretraining import SIZE, show
-from glip_lightning.data.shapes.words import HELD_OUT
-from glip_lightning.drawing import draw_boxes
-from glip_lightning.files import replacing
-from glip_lightning.predictor import GLIPPredictor
+from glip_lightning.common.files import replacing
+from glip_lightning.inference.drawing import draw_boxes
+from glip_lightning.inference.predictor import GLIPPredictor
+from glip_lightning.shapes.paint import Box
+from glip_lightning.shapes.pretraining_pictures import SIZE, show
+from glip_lightning.shapes.words import HELD_OUT
 
 SCALE, LINE = 2, 22  # enlargement of a picture, height of the text in pixels
 PART = "combinations/held_out"

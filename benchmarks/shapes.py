@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glip_lightning.data.coco import read_coco
-from glip_lightning.data.findings import Findings
+from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
+from glip_lightning.data.checks.findings import Findings
+from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.index import Index
-from glip_lightning.data.odinw import ANNOTATIONS
-from glip_lightning.data.shapes.task_pictures import Example, example, write_task
-from glip_lightning.data.shapes.tasks import TASKS, ShapesTask, task_names
-from glip_lightning.evaluation.coco import CocoEvaluator
+from glip_lightning.evaluation.coco_ap import CocoEvaluator
+from glip_lightning.shapes.shapes13 import TASKS, ShapesTask, task_names
+from glip_lightning.shapes.task_pictures import Example, example, write_task
 from mean_box import evaluate, grid_boxes, mean_boxes
 
 TRAIN = 400  # pictures at most from which it is learned

@@ -14,12 +14,14 @@ from functools import partial
 
 import torch
 
-from glip_lightning.features import FeatureCache
-from glip_lightning.losses import build_targets, detection_losses
 from glip_lightning.models.config import variant
-from glip_lightning.models.glip import GLIP
-from glip_lightning.prompts import Prompt
-from glip_lightning.tuning import FullTuning, LinearProbe, PromptTuning, Tuning, eval_where_frozen
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.ops.losses import build_targets, detection_losses
+from glip_lightning.text.captions import Prompt
+from glip_lightning.tuning.base import Tuning, eval_where_frozen
+from glip_lightning.tuning.feature_cache import FeatureCache
+from glip_lightning.tuning.prompt import PromptTuning
+from glip_lightning.tuning.weight_tunings import FullTuning, LinearProbe
 from measure import Setting, fastest, flops, matrix_rate, others, setting, where_time_goes
 
 TOKENS = 20

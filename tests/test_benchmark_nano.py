@@ -7,8 +7,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import pytest
 
-from glip_lightning.data.shapes.pretraining import write_pretraining
-from glip_lightning.pretrained import load
+from glip_lightning.shapes.pretraining_pictures import write_pretraining
+from glip_lightning.weights.load import load
 from nano import Measured, _measure, card
 from report_sweep import recipe_of, result_of, write_json
 

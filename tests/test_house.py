@@ -132,7 +132,7 @@ def test_files_stay_short() -> None:
     assert {path.name: n for path in FILES if (n := len(path.read_text().splitlines())) > 500} == {}
 
 
-@pytest.mark.parametrize("module", ["glip_lightning", "glip_lightning.cli"])
+@pytest.mark.parametrize("module", ["glip_lightning", "glip_lightning.app.cli"])
 def test_help_needs_neither_torch_nor_lightning(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'lightning', 'transformers') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -140,7 +140,7 @@ def test_help_needs_neither_torch_nor_lightning(module: str) -> None:
 
 
 def test_no_lightning_below_the_third_floor() -> None:
-    rooms = "predictor, glip_lightning.evaluation.coco, glip_lightning.data.collate, glip_lightning.data.coco"
+    rooms = "predictor, glip_lightning.evaluation.coco_ap, glip_lightning.data.collate, glip_lightning.data.formats.coco_json"
     code = f"import sys, glip_lightning.{rooms}; print('lightning' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

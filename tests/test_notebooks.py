@@ -8,7 +8,7 @@ import pytest
 import yaml
 from nbclient import NotebookClient
 
-from glip_lightning.recipe import resolver
+from glip_lightning.config.recipe import resolver
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -89,11 +89,11 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with notebooks and recipes beside each other, whose runs are short."""
     folder = tmp_path_factory.mktemp("checkout")
     (folder / "notebooks").mkdir()
-    (folder / "recipes").mkdir()
-    recipe = (ROOT / "recipes" / "nano_shapes.yaml").read_text(encoding="utf-8")
+    (folder / "recipes" / "shapes").mkdir(parents=True)
+    recipe = (ROOT / "recipes" / "shapes/nano_few_shot.yaml").read_text(encoding="utf-8")
     short = recipe.replace("max_steps: 120", "max_steps: 4").replace("val_check_interval: 40", "val_check_interval: 2")
     assert {"  max_steps: 4", "  val_check_interval: 2"} <= set(short.splitlines())
-    (folder / "recipes" / "nano_shapes.yaml").write_text(short, encoding="utf-8")
+    (folder / "recipes" / "shapes/nano_few_shot.yaml").write_text(short, encoding="utf-8")
     return folder
 
 

@@ -43,7 +43,8 @@ def test_what_users_rely_on_is_there(runs: dict[str, Path]) -> None:
     gone, new = changes(expected, found), changes(found, expected)
     assert not gone and not new, (  # noqa: PT018 - both are needed to see what was renamed
         f"gone: {gone}\nnew: {new}\nIf this is wanted: a line for each in CHANGELOG.md, then "
-        "python tests/unchanged.py --keep RUNS && python tests/unchanged_surface.py RUNS > " + str(SURFACE)
+        "python tests/support/unchanged.py --keep RUNS && python tests/support/unchanged_surface.py RUNS > "
+        + str(SURFACE)
     )
 
 

@@ -1,0 +1,1 @@
+"""Annotations -> samples -> batches."""

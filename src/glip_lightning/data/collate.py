@@ -11,7 +11,10 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
-from ..prompts import (
+from glip_lightning.data.grounding import GroundingSample
+from glip_lightning.data.sampler import KeyedSample, random_stream
+from glip_lightning.data.types import Batch
+from glip_lightning.text.captions import (
     MAX_TOKENS,
     HasOffsets,
     Phrase,
@@ -23,13 +26,10 @@ from ..prompts import (
     sample_phrases,
     token_indices,
 )
-from .grounding import GroundingSample
-from .sampler import KeyedSample, random_stream
-from .types import Batch
 
 
 class Encoder(Protocol):
-    """What is needed of :class:`glip_lightning.text.Tokenizer`."""
+    """What is needed of :class:`glip_lightning.text.tokenizer.Tokenizer`."""
 
     separator: str
 

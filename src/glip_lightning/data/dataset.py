@@ -3,9 +3,9 @@
 from PIL import Image
 from torch.utils.data import Dataset
 
-from .index import Index
-from .sampler import Key, KeyedSample
-from .transforms import Transform
+from glip_lightning.data.index import Index
+from glip_lightning.data.sampler import Key, KeyedSample
+from glip_lightning.data.transforms import Transform
 
 
 class DetectionDataset(Dataset[KeyedSample]):

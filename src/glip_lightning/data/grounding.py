@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from ..escaping import is_text
-from ..prompts import HasOffsets, Span, token_indices
-from .coco import index_coco, read_json
-from .dataset import DetectionDataset
-from .findings import Findings, listing, short
-from .images import Names
-from .sampler import Key, KeyedSample
-from .transforms import Transform
+from glip_lightning.common.escaping import is_text
+from glip_lightning.data.checks.findings import Findings, listing, short
+from glip_lightning.data.dataset import DetectionDataset
+from glip_lightning.data.formats.coco_json import index_coco, read_json
+from glip_lightning.data.images import Names
+from glip_lightning.data.sampler import Key, KeyedSample
+from glip_lightning.data.transforms import Transform
+from glip_lightning.text.captions import HasOffsets, Span, token_indices
 
 Spans = tuple[Span, ...]
 

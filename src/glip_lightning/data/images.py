@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from ..errors import GLIPError
-from ..escaping import printable
-from ..files import regular_file
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.escaping import printable
+from glip_lightning.common.files import regular_file
 
 ORIENTATION = 0x0112  # EXIF tag
 TGA = frozenset({".tga", ".icb", ".vda", ".vst"})

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .. import boxes as box_ops
-from ..escaping import is_text, printable
-from .findings import Findings, listing
-from .images import Header, ImageSource
+from glip_lightning.common.escaping import is_text, printable
+from glip_lightning.data.checks.findings import Findings, listing
+from glip_lightning.data.images import Header, ImageSource
+from glip_lightning.ops import boxes as box_ops
 
 CLIPPED = 1.0  # pixels that a box has to leave its image by before that is mentioned
 

@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..noun_phrases import WORD, noun
-from ..prompts import HasOffsets, Phrase, caption_of
-from .collate import sampled_classes
-from .dataset import DetectionDataset
-from .grounding import GroundingSample, Spans
-from .images import Header, ImageSource, Names
-from .index import Boxes, Index
-from .sampler import EpochSampler, Key, KeyedSample, random_stream
-from .transforms import Transform
+from glip_lightning.data.collate import sampled_classes
+from glip_lightning.data.dataset import DetectionDataset
+from glip_lightning.data.grounding import GroundingSample, Spans
+from glip_lightning.data.images import Header, ImageSource, Names
+from glip_lightning.data.index import Boxes, Index
+from glip_lightning.data.sampler import EpochSampler, Key, KeyedSample, random_stream
+from glip_lightning.data.transforms import Transform
+from glip_lightning.text.captions import HasOffsets, Phrase, caption_of
+from glip_lightning.text.noun_phrases import WORD, noun
 
 ABSENT = 3
 """Nouns of other captions among those of an image."""

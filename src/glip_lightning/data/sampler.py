@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Sampler
 
-from .types import Sample
+from glip_lightning.data.types import Sample
 
 Key = tuple[int, int]
 """Epoch and index: what a sampler yields and a data set takes, so that workers need not be told the epoch."""

@@ -5,10 +5,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..files import regular_file, write_text
-from .findings import DataError, Findings, listing
-from .index import Index
-from .types import SPLITS, Split
+from glip_lightning.common.files import regular_file, write_text
+from glip_lightning.data.checks.findings import DataError, Findings, listing
+from glip_lightning.data.index import Index
+from glip_lightning.data.types import SPLITS, Split
 
 SPLIT_FILE = "splits.json"
 SPLIT_WORDS: Mapping[str, Split] = {

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .. import boxes as box_ops
-from ..errors import GLIPError
-from ..schema import LONGEST_SIDE, SHORTEST_SIDE
-from .sampler import random_stream
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.schema import LONGEST_SIDE, SHORTEST_SIDE
+from glip_lightning.data.sampler import random_stream
+from glip_lightning.ops import boxes as box_ops
 
 TEST_SIZE = 800  # INPUT.MIN_SIZE_TEST
 TRAIN_SIZES = (480, 560, 640, 720, 800)  # AUGMENT.MULT_MIN_SIZE_TRAIN, which fine-tuning keeps

@@ -1,0 +1,1 @@
+"""Detections and annotations -> metrics, one file per protocol."""

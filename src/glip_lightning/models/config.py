@@ -8,9 +8,9 @@ and config/defaults.py. The nano variants are ours: the same structure with a fe
 import difflib
 from dataclasses import dataclass, field, replace
 
-from ..errors import GLIPError
-from ..prompts import MAX_TOKENS
-from ..schema import Flag, Items, Keys, Real, Whole
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.schema import Flag, Items, Keys, Real, Whole
+from glip_lightning.text.captions import MAX_TOKENS
 
 STRIDES = (8, 16, 32, 64, 128)
 """Strides of the five pyramid levels P3..P7; anchors are square with 8 times the stride."""
@@ -160,7 +160,7 @@ _NANO = GLIPConfig(
     small_start=True,
     log_scale=-2.08,  # eight times the logits, see starts.py
     text=TextConfig(
-        vocab_size=2800,  # assets/nano_vocab.txt
+        vocab_size=2800,  # nano_vocab.txt
         hidden_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,

@@ -13,11 +13,11 @@ from typing import Literal, NamedTuple, TypedDict
 import torch
 from torch import Tensor, nn
 
-from ..models.checkpoint import official_name
-from ..models.glip import GLIP
-from ..models.language import TextFeatures
-from ..prompts import Phrase, Prompt
-from ..text import Tokenizer
+from glip_lightning.models.glip.language import TextFeatures
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.text.captions import Phrase, Prompt
+from glip_lightning.text.tokenizer import Tokenizer
+from glip_lightning.weights.official_checkpoint import official_name
 
 BIAS_LR_FACTOR = 2.0  # SOLVER.BIAS_LR_FACTOR; biases are not decayed (SOLVER.WEIGHT_DECAY_BIAS)
 TABLE = "language.rows"  # the parameter of a detector with a table of classes
@@ -66,7 +66,7 @@ class Tuning(nn.Module, ABC):
         return self._texts(model, input_ids, attention_mask)
 
     def trained(self, model: GLIP) -> dict[str, Tensor]:
-        """What was learned, as the tensors of an adapter (:mod:`glip_lightning.adapter`).
+        """What was learned, as the tensors of an adapter (:mod:`glip_lightning.weights.adapter`).
 
         A table of classes is part of it even if frozen: the base may have it for other classes.
         """

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..adapter import low_rank
-from ..models.deform_conv import DeformConv
-from ..models.glip import GLIP
-from ..prompts import Prompt
-from ..text import Tokenizer
-from .base import PARTS, ParameterGroup, Tuning
+from glip_lightning.models.dynamic_head.deform_conv import DeformConv
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.text.captions import Prompt
+from glip_lightning.text.tokenizer import Tokenizer
+from glip_lightning.tuning.base import PARTS, ParameterGroup, Tuning
+from glip_lightning.weights.adapter import low_rank
 
 Part = Literal["text", "fusion", "vision", "head"]
 

@@ -6,12 +6,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..models.glip import GLIP
-from ..models.language import Language, TextFeatures
-from ..prompts import MAX_TOKENS, Phrase, Prompt
-from ..text import PLACEHOLDERS, Tokenizer
-from ..tuned_prompt import check_prompt, load_prompt
-from .base import ParameterGroup, Tuning, need_text_encoder
+from glip_lightning.models.glip.language import Language, TextFeatures
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.text.captions import MAX_TOKENS, Phrase, Prompt
+from glip_lightning.text.tokenizer import PLACEHOLDERS, Tokenizer
+from glip_lightning.tuning.base import ParameterGroup, Tuning, need_text_encoder
+from glip_lightning.weights.prompt_file import check_prompt, load_prompt
 
 Form = Literal["offset", "features", "context"]
 

@@ -1,0 +1,1 @@
+"""Programs: the command ``glip``, one file per verb."""

@@ -1,0 +1,47 @@
+"""Official checkpoints to exchange folders and back; folders to smaller ones."""
+
+from pathlib import Path
+
+import torch
+
+from glip_lightning.common.files import replacing
+from glip_lightning.weights.load import load_folder, load_official, save
+from glip_lightning.weights.official_checkpoint import to_official
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    vocab: str | Path | None = None,
+    without_text: bool = False,
+    half: bool = False,
+) -> Path:
+    """Official ``.pth`` file -> exchange folder, or exchange folder -> official ``.pth`` file.
+
+    ``vocab`` is the vocabulary of an official file, by default ``vocab.txt`` beside it or bert-base-uncased.
+    ``without_text``: file or folder -> exchange folder without the text encoder, for tuned prompts only.
+    ``half``: file or folder -> exchange folder in half precision.
+    """
+    source, target = Path(source), Path(target)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise FileExistsError(f"{target}: exists already; remove it or choose another target")
+    if source.is_dir() and vocab is not None:
+        raise ValueError(f"vocab={str(vocab)!r}: {source} is a folder with a vocabulary of its own; leave vocab out")
+    if not source.is_dir() or without_text or half:
+        text = not without_text
+        loaded = (
+            load_folder(source, text=text)
+            if source.is_dir()
+            else load_official(str(source), source, vocab=vocab, text=text)
+        )
+        if loaded.model.config.classes and without_text:
+            raise ValueError(f"{source}: has no text encoder to leave out, but a table of classes, which it needs")
+        return save(loaded.model, loaded.tokenizer, target, loaded.task, half)
+    model = load_folder(source).model
+    if model.config.classes:
+        raise ValueError(f"{source}: has a table of classes, an official checkpoint a text encoder; keep the folder")
+    if not model.config.text_encoder:
+        raise ValueError(f"{source}: has no text encoder, an official checkpoint needs one; convert the whole detector")
+    with replacing(target) as fresh:
+        torch.save({"model": to_official(model.state_dict(), model.config)}, fresh)
+    return target

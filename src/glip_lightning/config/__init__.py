@@ -1,0 +1,1 @@
+"""A recipe and the command line -> checked configuration -> trainer, module and data."""

@@ -1,0 +1,73 @@
+"""Which checkpoint a command uses, and what still works where it is damaged."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.training.callbacks.best_checkpoint import BEST
+from glip_lightning.training.callbacks.resume import LAST
+from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RECIPE_NAME, RESULT_NAME
+from glip_lightning.training.checkpoint_files import about, damage
+
+KEYWORDS = ("best", "last", "hpc")  # Lightning looks for these checkpoints
+
+
+def resumed(arguments: Sequence[str]) -> list[str]:
+    """``fit --resume RUN`` as what it stands for: the run's recipe, its folder and its last checkpoint."""
+    joined = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--resume=") else [a])]
+    if "--resume" not in joined:
+        return list(arguments)
+    place = joined.index("--resume")
+    others = [*joined[1:place], *joined[place + 2 :]]
+    if joined[0] != "fit":
+        raise WrongUsage("--resume: goes on with a training, glip fit --resume RUN")
+    if len(joined) < place + 2:
+        raise WrongUsage("--resume: a value is missing, the folder of the interrupted run")
+    if taken := [a for a in others if a.split("=")[0] in ("--run", "--config", "-c", "--ckpt_path")]:
+        raise WrongUsage(f"{taken[0]}: not together with --resume, which takes it from the run")
+    run = Path(joined[place + 1])
+    recipe, last = run / RECIPE_NAME, run / CHECKPOINTS / LAST
+    if not recipe.is_file():
+        raise FileNotFoundError(f"--resume {run}: no {RECIPE_NAME} in it, this is not the folder of a run")
+    again = f"glip fit --config {recipe}"
+    if (run / RESULT_NAME).exists():
+        raise FileExistsError(f"--resume {run}: this run is finished; {again} starts another one like it")
+    if not last.exists():
+        raise FileNotFoundError(f"--resume {run}: there is no {last}, nothing was saved yet; {again} starts anew")
+    return ["fit", "--config", str(recipe), "--run", str(run), "--ckpt_path", str(last), *others]
+
+
+def check_checkpoint(given: str, verb: str, trusted: bool) -> None:
+    """Raise a GLIPError in one line for a checkpoint that ``verb`` cannot use; it says what still works.
+
+    An address of a cloud's storage and Lightning's words for checkpoints are left to Lightning. ``trusted``: whether
+    it was told to load any object from the file.
+    """
+    path = Path(given)
+    if "://" in given or given in KEYWORDS:
+        return
+    if wrong := damage(path, trusted):
+        raise GLIPError(f"{path} {wrong}; {_way_on(path, verb)}", code="damaged-checkpoint")
+    if verb == "fit" and not trusted and "optimizer_states" not in about(path):
+        raise GLIPError(
+            f"{path} holds weights alone: a training goes on from {LAST}, with glip fit --resume RUN",
+            code="weights-only-checkpoint",
+        )
+
+
+def _way_on(path: Path, verb: str) -> str:
+    """What still works where the checkpoint at ``path`` cannot be used."""
+    run, other = path.parent.parent, path.with_name(BEST if path.name == LAST else LAST)
+    recipe = run / RECIPE_NAME
+    of_run = path.parent.name == CHECKPOINTS and recipe.is_file()
+    if not of_run:
+        return "give another one to --ckpt_path"
+    anew = shlex.join(["glip", "fit", "--config", str(recipe)])
+    if damage(other):
+        return f"there is no other checkpoint in this run that could be used; start anew with: {anew}"
+    use = shlex.join(["glip", "test" if verb == "fit" else verb, "--config", str(recipe), "--ckpt_path", str(other)])
+    whole = about(other)
+    others = f"{other.name} is whole (epoch {whole['epoch'] + 1}, step {whole['global_step']}), use it with: {use}"
+    return f"the training cannot go on, but {others}; or start anew with: {anew}" if verb == "fit" else others

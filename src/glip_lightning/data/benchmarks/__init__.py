@@ -1,0 +1,1 @@
+"""Tasks of public benchmarks: their tables and their download."""

@@ -1,0 +1,166 @@
+"""All that can be known of a data set before it is trained on: the cheap checks, every pixel, every class."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+from glip_lightning.data.checks.consistency import check_names, check_splits
+from glip_lightning.data.checks.findings import Findings, listing
+from glip_lightning.data.dataset import DetectionDataset
+from glip_lightning.data.index import Index
+from glip_lightning.data.types import SPLITS, Split
+from glip_lightning.text.captions import Phrase, Span, build_prompt, clean_name
+
+LONG_NAME = 16  # tokens; names are a few words, longer ones are usually a mistake or a description
+READERS = 4
+
+
+class Encoder(Protocol):
+    """What is needed of :class:`glip_lightning.text.tokenizer.Tokenizer`."""
+
+    separator: str
+
+    def offsets(self, caption: str) -> Sequence[Span]: ...
+
+    def tokens(self, caption: str) -> list[str]: ...
+
+
+class SplitCounts(NamedTuple):
+    images: int
+    without_boxes: int
+    boxes: int  # to train on
+    dropped: int
+    clipped: int
+
+
+class ClassRow(NamedTuple):
+    name: str
+    category_id: int
+    tokens: list[str]  # the word pieces that name it in a caption
+    boxes: dict[Split, int]
+
+
+class Diagnosis(NamedTuple):
+    splits: dict[Split, SplitCounts]
+    classes: list[ClassRow]
+    findings: Findings
+
+
+def diagnose(
+    splits: Mapping[Split, Index],
+    encoder: Encoder,
+    findings: Findings,
+    progress: Callable[[Iterator[None], int], Iterator[None]],
+) -> Diagnosis:
+    """Check splits as read, decode every image, and count what names each class.
+
+    ``findings`` holds what the readers found and gets the rest. ``progress`` wraps the iterator over the images,
+    whose number it is told.
+    """
+    checked = check_splits(splits, findings)
+    for _ in progress(_decode(checked, findings), sum(map(len, checked.values()))):
+        pass
+    rows = _classes(checked, encoder)
+    _check_names(rows, encoder, checked, findings)
+    return Diagnosis({split: _counts(index) for split, index in checked.items()}, rows, findings)
+
+
+def _counts(index: Index) -> SplitCounts:
+    trains = index.trains()
+    return SplitCounts(
+        images=len(index),
+        without_boxes=len(index) - len(index.boxes.images[trains].unique()),
+        boxes=int(trains.sum()),
+        dropped=len(trains) - int(trains.sum()),
+        clipped=int(index.clipped().sum()),
+    )
+
+
+def _decode(splits: Mapping[Split, Index], findings: Findings) -> Iterator[None]:
+    """Read every image; one that fails is an error, equal pixels are a warning. Yields once per image."""
+    seen: dict[bytes, list[tuple[Split, str]]] = defaultdict(list)
+    for split, index in splits.items():
+        broken = []
+        dataset = DetectionDataset(index)
+        with ThreadPoolExecutor(READERS) as pool:
+            for image, outcome in enumerate(pool.map(lambda i, d=dataset: _digest(d, i), range(len(index)))):
+                if isinstance(outcome, bytes):
+                    seen[outcome].append((split, index.name(image)))
+                else:
+                    broken.append(outcome)
+                yield
+        if broken:
+            text = f"{len(broken)} images cannot be decoded: {'; '.join(broken)}"
+            findings.error("undecodable-image", index.where, text, len(broken))
+    _report_equal(seen, splits, findings)
+
+
+def _digest(dataset: DetectionDataset, image: int) -> bytes | str:
+    """Hash of the pixels, or what is wrong with the file."""
+    try:
+        picture = dataset.picture(image)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return hashlib.blake2b(repr(picture.size).encode() + picture.tobytes(), digest_size=16).digest()
+
+
+def _report_equal(
+    seen: Mapping[bytes, list[tuple[Split, str]]], splits: Mapping[Split, Index], findings: Findings
+) -> None:
+    groups = [members for members in seen.values() if len(members) > 1]
+    across = [members for members in groups if len({split for split, _ in members}) > 1]
+    within = [members for members in groups if members not in across]
+    where = splits[next(iter(splits))].where if splits else ""
+    if len(across) > findings.counts("leak"):  # those with the same bytes were found before
+        text = f"the same pixels in two splits: {_names(across)}; take them out of one, or the AP is too good"
+        findings.warn("leak", where, text, len(across) - findings.counts("leak"))
+    if within:
+        text = f"the same pixels: {_names(within)}; copies count twice"
+        findings.note("duplicate-image", where, text, len(within))
+
+
+def _names(groups: Sequence[Sequence[tuple[Split, str]]]) -> str:
+    return listing(" = ".join(f"{split}/{name}" for split, name in members) for members in groups)
+
+
+def _classes(splits: Mapping[Split, Index], encoder: Encoder) -> list[ClassRow]:
+    if not splits:
+        return []
+    index = splits[min(splits, key=SPLITS.index)]
+    counts = {
+        split: each.boxes.labels[each.trains()].bincount(minlength=len(index.class_names))
+        for split, each in splits.items()
+    }
+    return [
+        ClassRow(name, number, _pieces(name, encoder), {split: int(count[label]) for split, count in counts.items()})
+        for label, (name, number) in enumerate(zip(index.class_names, index.category_ids, strict=True))
+    ]
+
+
+def _pieces(name: str, encoder: Encoder) -> list[str]:
+    phrase = Phrase(clean_name(name))
+    (tokens,) = build_prompt([phrase], encoder).tokens
+    pieces = encoder.tokens(phrase.text)
+    return [pieces[token] for token in tokens]
+
+
+def _check_names(rows: Sequence[ClassRow], encoder: Encoder, splits: Mapping[Split, Index], findings: Findings) -> None:
+    """Classes that words cannot name well, and classes without boxes."""
+    where = splits[min(splits, key=SPLITS.index)].where if splits else ""
+    phrases = [Phrase(clean_name(row.name)) for row in rows]
+    findings.attempt(where, lambda: check_names(phrases, encoder, where))
+    silent = [row.name for row in rows if not row.tokens]
+    unknown = [f"{row.name!r} ({' '.join(row.tokens)})" for row in rows if "[UNK]" in row.tokens]
+    long = [f"{row.name[:40]!r} ({len(row.tokens)} tokens)" for row in rows if len(row.tokens) > LONG_NAME]
+    untrained = [row.name for row in rows if "train" in splits and not row.boxes["train"]]
+    for code, items, text in (
+        ("no-tokens", silent, "no token names {}: never trained, never found; give them a name of letters"),
+        ("unknown-words", unknown, "the vocabulary lacks words of {}; use plainer names"),
+        ("long-name", long, "very long names: {}; a few words say more"),
+        ("untrained-class", untrained, "no box to train on: {}; add examples or remove the class"),
+    ):
+        if items:
+            report = findings.note if code == "untrained-class" else findings.warn
+            report(code, where, text.format(listing(items)), len(items))

@@ -1,0 +1,86 @@
+"""What is wrong with a data set: collected while it is read, so that one look names every fault."""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple, TypeVar
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.escaping import printable, printable_lines
+
+T = TypeVar("T")
+Level = Literal["error", "warning", "info"]
+LISTED = 200  # ids and names that one message spells out
+
+
+class Finding(NamedTuple):
+    level: Level
+    code: str  # stable, e.g. "missing-image"
+    message: str  # names the values and says what to do
+    where: str  # file or folder
+    count: int = 1  # images, boxes or classes that it is about
+
+    def __str__(self) -> str:
+        return f"{printable(self.where)}: {printable_lines(self.message)}"
+
+
+class DataError(GLIPError):
+    """A data set that cannot be used as it is; the message holds every finding of level "error"."""
+
+    def __init__(self, message: str, *, code: str = "unreadable-data") -> None:
+        super().__init__(message, code=code)
+
+
+class Findings(list[Finding]):
+    """Findings in the order in which they were met."""
+
+    def error(self, code: str, where: object, message: str, count: int = 1) -> None:
+        """The data cannot be used before this is mended."""
+        self.append(Finding("error", code, message, str(where), count))
+
+    def warn(self, code: str, where: object, message: str, count: int = 1) -> None:
+        """The data can be used, but not as they stand or not all of them."""
+        self.append(Finding("warning", code, message, str(where), count))
+
+    def note(self, code: str, where: object, message: str, count: int = 1) -> None:
+        """Good to know; nothing has to be done."""
+        self.append(Finding("info", code, message, str(where), count))
+
+    def attempt(self, where: object, read: Callable[[], T]) -> T | None:
+        """Return what ``read`` does; an error of ours becomes one finding of ``where``, and None."""
+        try:
+            return read()
+        except GLIPError as error:
+            self.error(error.code, where, str(error).removeprefix(f"{where}: "))
+            return None
+
+    @property
+    def errors(self) -> list[Finding]:
+        return [finding for finding in self if finding.level == "error"]
+
+    def counts(self, *codes: str) -> int:
+        """Sum of the counts of the findings with one of ``codes``."""
+        return sum(finding.count for finding in self if finding.code in codes)
+
+    def raise_errors(self) -> None:
+        """Raise :class:`DataError` if there is an error among them."""
+        if self.errors:
+            raise DataError("\n  ".join(map(str, self.errors)), code=self.errors[0].code)
+
+    def log_to(self, log: logging.Logger) -> None:
+        """Warnings as warnings, notes as information; errors are for :meth:`raise_errors`."""
+        for finding in self:
+            if finding.level != "error":
+                log.log(logging.WARNING if finding.level == "warning" else logging.INFO, "%s", finding)
+
+
+def listing(items: Iterable[object], most: int = LISTED) -> str:
+    """Items separated by commas, the first ``most`` by name."""
+    named = [printable(str(item)) for item in items]
+    more = f" and {len(named) - most} more" if len(named) > most else ""
+    return ", ".join(named[:most]) + more
+
+
+def short(value: object) -> str:
+    """A value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

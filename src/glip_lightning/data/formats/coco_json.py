@@ -1,0 +1,270 @@
+"""COCO annotation files: checked, with every fault named, and read into an :class:`Index`."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.files import regular_file
+from glip_lightning.data.checks.findings import DataError, Findings, listing, short
+from glip_lightning.data.dataset import DetectionDataset
+from glip_lightning.data.images import ImageFiles, is_below, is_file
+from glip_lightning.data.index import Index, RawBox, RawImage, build_index
+from glip_lightning.data.transforms import Transform
+
+
+class CocoDetection(DetectionDataset):
+    """Samples of a COCO file whose images lie in ``image_dir``; see :func:`read_coco`."""
+
+    def __init__(self, annotation_file: str | Path, image_dir: str | Path, transform: Transform | None = None) -> None:
+        findings = Findings()
+        index = read_coco(annotation_file, image_dir, findings)
+        findings.raise_errors()
+        super().__init__(index, transform)
+
+
+def read_coco(annotation_file: str | Path, image_dir: str | Path, findings: Findings) -> Index:
+    """The images and boxes of a COCO file.
+
+    Classes are all categories in ascending id; a category 0 that no box uses and that others name as their
+    supercategory is Roboflow's name of the data set, and left out. Faults go to ``findings``; those that leave
+    nothing to go on with raise :class:`DataError`.
+    """
+    file = Path(annotation_file)
+    return index_coco(read_json(file), file, image_dir, findings)
+
+
+def index_coco(content: Mapping[str, Any], file: Path, image_dir: str | Path, findings: Findings) -> Index:
+    """:func:`read_coco` of a content that :func:`read_json` gave."""
+    numbers = _Numbers()
+    categories = _categories(content, file, numbers, findings)
+    images, names = _images(content, file, Path(image_dir), numbers, findings)
+    boxes = _boxes(content, file, images, categories, numbers, findings)
+    numbers.report(file, findings)
+    return build_index(file, categories, images, boxes, ImageFiles(Path(image_dir), names), findings)
+
+
+class _Numbers:
+    """Reads ids; whole numbers in quotes or with a point are taken for what they mean, and counted."""
+
+    def __init__(self) -> None:
+        self.converted = 0
+
+    def read(self, entry: object, key: str) -> int | None:
+        """None if there is no such number."""
+        number = _whole(entry, key)
+        self.converted += number is not None and not isinstance(_get(entry, key), int)
+        return number
+
+    def report(self, file: Path, findings: Findings) -> None:
+        if self.converted:
+            text = f"{self.converted} ids are no plain whole numbers (in quotes or with a point); read as numbers"
+            findings.warn("text-id", file, text, self.converted)
+
+
+def _whole(entry: object, key: str) -> int | None:
+    """The whole number that ``entry[key]`` is, or means; else None."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        number = float(value) if isinstance(value, str | float) else math.nan
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What a COCO file holds; its three lists are there, nothing else is checked."""
+    try:
+        text = regular_file(file).read_text(encoding="utf-8-sig")
+        content = json.loads(text)
+    except GLIPError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such annotation file; check the path") from None
+    except RecursionError:
+        raise DataError(f"{file}: not readable JSON (nested too deep); export or download it again") from None
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, a number of thousands of digits
+        raise DataError(f"{file}: not readable JSON ({error}); export or download it again") from error
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise DataError(
+                f"{file}: no list {key!r} at its top level; expected a COCO file, an object "
+                '{"images": [...], "annotations": [...], "categories": [...]}'
+            )
+    return content
+
+
+def _by_id(
+    entries: Sequence[Any], what: str, file: Path, numbers: _Numbers, findings: Findings
+) -> dict[int, dict[str, Any]]:
+    """``entries`` by their ids; those without a usable one, or with one that came before, are errors."""
+    found: dict[int, Any] = {}
+    without, twice = [], []
+    for place, entry in enumerate(entries, start=1):
+        number = numbers.read(entry, "id")
+        if number is None or abs(number) >= 2**63:
+            without.append(f"number {place} ({short(entry)})")
+        elif number in found:
+            twice.append(number)
+        else:
+            found[number] = entry
+    if without:
+        text = f"{what} entries without an id that is a whole number: {listing(without)}; number them"
+        findings.error(f"no-{what}-id", file, text, len(without))
+    if twice:
+        text = f"{what} ids that occur twice: {listing(twice)}; give every {what} an id of its own"
+        findings.error(f"duplicate-{what}-id", file, text, len(twice))
+    return found
+
+
+def _categories(content: Mapping[str, Any], file: Path, numbers: _Numbers, findings: Findings) -> dict[int, str]:
+    """Category id -> name."""
+    entries = _by_id(content["categories"], "category", file, numbers, findings)
+    names: dict[int, str] = {}
+    for number, entry in entries.items():
+        name = entry.get("name")
+        names[number] = name if isinstance(name, str) else ""
+        if not isinstance(name, str):
+            findings.error("no-category-name", file, f"category {number}: name is {short(name)}; write a text")
+    parents = [entry.get("supercategory") for number, entry in entries.items() if number != 0]
+    if (
+        0 in names
+        and names[0] in parents
+        and all(_whole(annotation, "category_id") != 0 for annotation in content["annotations"])
+    ):
+        text = f"category 0 ({names.pop(0)!r}) has no box and is the group of the others: it is no class"
+        findings.warn("background-category", file, text)
+    if not names:
+        findings.error("no-categories", file, "its list of categories is empty; name at least one class")
+    return names
+
+
+def _images(
+    content: Mapping[str, Any], file: Path, folder: Path, numbers: _Numbers, findings: Findings
+) -> tuple[list[RawImage], list[str]]:
+    """The images that are there, and their file names."""
+    images, names, missing, leaving = [], [], [], []
+    for number, entry in _by_id(content["images"], "image", file, numbers, findings).items():
+        name = entry.get("file_name")
+        if not isinstance(name, str) or not name:
+            text = f"image {number}: file_name is {short(name)}; write the name of its file"
+            findings.error("no-file-name", file, text)
+        elif not is_below(name):
+            leaving.append(f"{name!r} (image {number})")
+        elif not is_file(folder / name):
+            missing.append(f"{name!r} (image {number})")
+        else:
+            images.append(RawImage(number, _size(entry, numbers)))
+            names.append(name)
+    if leaving:
+        text = f"file names that lead out of {folder}: {listing(leaving)}; write paths inside it"
+        findings.error("outside-folder", file, text, len(leaving))
+    if missing:
+        text = (
+            f"{len(missing)} of {len(content['images'])} images are not in {folder}: {listing(missing)}; "
+            "add the files or take their entries out"
+        )
+        findings.error("missing-image", file, text, len(missing))
+    return images, names
+
+
+def _size(entry: Mapping[str, Any], numbers: _Numbers) -> tuple[int, int] | None:
+    """Height and width, if the file says both."""
+    height, width = numbers.read(entry, "height"), numbers.read(entry, "width")
+    return None if height is None or width is None else (height, width)
+
+
+def _boxes(
+    content: Mapping[str, Any],
+    file: Path,
+    images: Sequence[RawImage],
+    categories: Mapping[int, str],
+    numbers: _Numbers,
+    findings: Findings,
+) -> list[RawBox]:
+    """All annotations that can be used; the others are errors that name their ids."""
+    listed = {_whole(entry, "id") for entry in content["images"]}
+    there = {image.id for image in images}
+    found: list[RawBox] = []
+    seen: set[object] = set()
+    twice: list[object] = []
+    stray: list[str] = []
+    unknown: list[str] = []
+    bad: list[str] = []
+    unfilled = 0
+    for place, entry in enumerate(content["annotations"], start=1):
+        number = entry.get("id") if isinstance(entry, dict) else None
+        name = f"number {place}" if number is None else short(number)
+        if isinstance(number, int | str | float):
+            twice += [number] if number in seen else []
+            seen.add(number)
+        image, category = numbers.read(entry, "image_id"), numbers.read(entry, "category_id")
+        xywh = _xywh(entry)
+        if image not in listed or image is None:
+            stray.append(f"{name} (image {short(_get(entry, 'image_id'))})")
+        elif category not in categories or category is None:
+            unknown.append(f"{name} (category {short(_get(entry, 'category_id'))})")
+        elif xywh is None:
+            bad.append(f"{name} ({short(_get(entry, 'bbox'))})")
+        elif image in there:
+            unfilled += "area" not in entry or "iscrowd" not in entry
+            found.append(RawBox(image, category, xywh, _area(entry), _is_crowd(entry)))
+    _report(file, findings, twice, stray, unknown, bad, categories)
+    if 0 in seen:
+        text = "annotation 0 exists, which COCO's evaluation takes for no match; annotations are numbered anew"
+        findings.warn("annotation-id-zero", file, text)
+    if unfilled:
+        text = f"{unfilled} annotations lack area or iscrowd; width x height and 0 are used"
+        findings.warn("missing-keys", file, text, unfilled)
+    return found
+
+
+def _report(
+    file: Path,
+    findings: Findings,
+    twice: Sequence[object],
+    stray: Sequence[str],
+    unknown: Sequence[str],
+    bad: Sequence[str],
+    categories: Mapping[int, str],
+) -> None:
+    known = ", ".join(map(str, sorted(categories)))
+    faults = {
+        "duplicate-annotation-id": (twice, "annotation ids that occur twice", "give every annotation an id of its own"),
+        "unknown-image": (stray, "annotations of images that are not in the file", "add the images or take them out"),
+        "unknown-category": (unknown, "annotations of unknown categories", f"the file's categories are {known}"),
+        "bad-box": (bad, "annotations whose bbox is not x, y, width, height in pixels", "correct or remove them"),
+    }
+    for code, (items, what, cure) in faults.items():
+        if items:
+            findings.error(code, file, f"{what}: {listing(items)}; {cure}", len(items))
+
+
+def _is_crowd(entry: Mapping[str, Any]) -> bool:
+    """Also where 0 and 1 stand in quotes."""
+    return entry.get("iscrowd") is True or _whole(entry, "iscrowd") not in (None, 0)
+
+
+def _get(entry: object, key: str) -> object:
+    return entry.get(key) if isinstance(entry, dict) else entry
+
+
+def _xywh(entry: object) -> list[float] | None:
+    box = _get(entry, "bbox")
+    if not isinstance(box, list) or len(box) != 4:
+        return None
+    return [float(x) for x in box] if all(_is_number(x) for x in box) else None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """A finite number that still is one in float32 arithmetic."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e9 < value < 1e9
+
+
+def _area(entry: Mapping[str, Any]) -> float | None:
+    area = entry.get("area")
+    return float(area) if _is_number(area) and area > 0 else None

@@ -1,0 +1,220 @@
+"""A user's folder: which layout it has, and its splits."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from glip_lightning.common.files import regular_file
+from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
+from glip_lightning.data.checks.findings import DataError, Findings, listing
+from glip_lightning.data.formats.coco_json import read_coco
+from glip_lightning.data.formats.hub_dataset import is_saved, read_hub
+from glip_lightning.data.formats.voc_xml import is_voc, read_voc
+from glip_lightning.data.formats.yolo_txt import is_yolo, read_yolo
+from glip_lightning.data.images import PICTURES, is_below, is_file
+from glip_lightning.data.index import Index
+from glip_lightning.data.splits import SPLIT_FILE, SPLIT_WORDS, complete_splits
+from glip_lightning.data.types import Split
+
+LAYOUTS = """
+  train/, valid/, test/, each with one COCO file (*.json) beside its images (ODinW, Roboflow)
+  annotations/*.json with train, val, test in their names, images in images/ or train2017/, ... (COCO)
+  data.yaml, or labels/ and classes.txt, with images/ and labels/ (YOLO)
+  Annotations/*.xml and JPEGImages/, perhaps ImageSets/Main/*.txt (Pascal VOC)
+  a folder written by save_to_disk (datasets)
+  one COCO file (*.json), images beside it or in images/; it is split by a rule"""
+IMAGE_FOLDERS = ("images", "Images", "imgs", "data", "JPEGImages")
+OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")  # of COCO, beside its instances
+WORD = re.compile(rf"(?<![a-z])({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})(?![a-z])\d*")
+SAMPLED = 20  # images whose names decide in which folder they are
+
+Reader = Callable[[Findings], dict[Split, Index]]
+
+
+class Layout(NamedTuple):
+    name: str  # for messages
+    splits: dict[Split, Index]
+
+
+def read_folder(folder: str | Path, findings: Findings, seed: int = 0, write: bool = False) -> Layout:
+    """The splits of a data set in any of the layouts above.
+
+    Where there is only one set of images, :mod:`.splits` divides it with ``seed``, and writes that down if
+    ``write``. No layout, or one that cannot be read at all, is a :class:`DataError`; other faults go to ``findings``.
+    """
+    folder = Path(folder)
+    try:
+        found = _find(_checked(folder))
+        if not found:
+            raise DataError(_nothing(folder))
+        name, read = found[0]
+        if others := [other for other, _ in found[1:]]:
+            findings.warn("two-layouts", folder, f"taken as {name}; it also looks like {listing(others)}, not used")
+        splits = complete_splits(read(findings), folder, findings, seed, write)
+    except OSError as error:
+        raise DataError(f"{error.filename or folder}: cannot be read ({error.strerror or error})") from error
+    return Layout(name, splits)
+
+
+def _checked(folder: Path) -> Path:
+    if folder.is_dir():
+        return folder
+    if folder.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
+        raise DataError(f"{folder}: this is an archive; unpack it and give the folder")
+    if folder.is_file():
+        raise DataError(f"{folder}: this is a file; give the folder that it is in, {folder.parent}")
+    near = [path.name for path in _folders(folder.parent)] if folder.parent.is_dir() else []
+    there = f"{folder.parent} has {listing(near)}" if near else f"{folder.parent} is not there or has no folders"
+    raise DataError(f"{folder}: no such folder; {there}")
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _find(folder: Path) -> list[tuple[str, Reader]]:
+    """The layouts that a folder has, the one to take first."""
+    if is_saved(folder):
+        return [("a folder saved by datasets", lambda findings: read_hub(folder, findings))]
+    found: list[tuple[str, Reader]] = []
+    if parts := _split_folders(folder):
+        found.append(("one folder per split (ODinW, Roboflow)", lambda findings: _read_parts(folder, parts, findings)))
+    if files := _coco_files(folder):
+        found.append(("annotations by split (COCO)", lambda findings: _read_files(folder, files, findings)))
+    if is_yolo(folder):
+        found.append(("YOLO", lambda findings: read_yolo(folder, findings)))
+    if is_voc(folder):
+        found.append(("Pascal VOC", lambda findings: read_voc(folder, findings)))
+    if not found and (singles := _singles(folder)):
+        found.append(("one COCO file", lambda findings: _read_single(folder, singles, findings)))
+    return found
+
+
+def _json_files(folder: Path) -> list[Path]:
+    files = (path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.is_file())
+    return sorted(path for path in files if path.name != SPLIT_FILE and not path.name.startswith("."))
+
+
+def _split_folders(folder: Path) -> dict[Split, list[Path]]:
+    """Annotation files of each split folder; more than one means that none has a known name."""
+    found: dict[Split, list[Path]] = {}
+    for path in _folders(folder):
+        split = SPLIT_WORDS.get(path.name.lower())
+        if split and not is_saved(path) and (files := _json_files(path)):
+            known = [path / name for name in (ANNOTATIONS, "_annotations.coco.json") if (path / name).is_file()]
+            found.setdefault(split, known[:1] or files)
+    return found
+
+
+def _read_parts(folder: Path, parts: dict[Split, list[Path]], findings: Findings) -> dict[Split, Index]:
+    for path in _folders(folder):
+        split = SPLIT_WORDS.get(path.name.lower())
+        if split and split not in parts and any(file.suffix.lower() in PICTURES for file in path.rglob("*")):
+            text = f"the {split} folder has pictures, but no annotation file ({ANNOTATIONS}, ...): it is not used"
+            findings.warn("unannotated-split", path, text)
+    return {split: _read(_only(files), folder, findings) for split, files in parts.items()}
+
+
+def _only(files: Sequence[Path]) -> Path:
+    if len(files) > 1:
+        names = listing(path.name for path in files)
+        raise DataError(f"{files[0].parent}: which file has the annotations, {names}? call it {ANNOTATIONS}")
+    return files[0]
+
+
+def _coco_files(folder: Path) -> dict[Split, list[Path]]:
+    """Annotation files with a split in their names, in ``annotations`` or in the folder itself."""
+    places = [path for path in _folders(folder) if path.name.lower() == "annotations"]
+    for place in [*places, folder]:
+        found: dict[Split, list[Path]] = {}
+        for file in _json_files(place):
+            word = WORD.search(file.stem.lower())
+            if word and not file.stem.startswith(OTHER_TASKS):
+                found.setdefault(SPLIT_WORDS[word[1]], []).append(file)
+        if found:
+            return {
+                split: [f for f in files if f.stem.startswith("instances")] or files for split, files in found.items()
+            }
+    return {}
+
+
+def _read_files(folder: Path, files: dict[Split, list[Path]], findings: Findings) -> dict[Split, Index]:
+    return {split: _read(_only(found), folder, findings) for split, found in files.items()}
+
+
+def _singles(folder: Path) -> list[Path]:
+    places = [path for path in _folders(folder) if path.name.lower() == "annotations"]
+    return next((files for place in [folder, *places] if (files := _json_files(place))), [])
+
+
+def _read_single(folder: Path, files: list[Path], findings: Findings) -> dict[Split, Index]:
+    return {"train": _read(_only(files), folder, findings)}
+
+
+def _read(file: Path, folder: Path, findings: Findings) -> Index:
+    return read_coco(file, _image_folder(file, folder), findings)
+
+
+def _image_folder(file: Path, folder: Path) -> Path:
+    """The folder with most of the first images of a COCO file; beside the file if there are none anywhere."""
+    names = [name for name in _file_names(file) if is_below(name)]
+    candidates = dict.fromkeys(place for place in _image_folders(file, folder) if place.is_dir())
+    return max(candidates, key=lambda place: sum(is_file(place / name) for name in names))
+
+
+def _image_folders(file: Path, folder: Path) -> Iterator[Path]:
+    """Where the images of an annotation file may be, more special places first."""
+    word = WORD.search(file.stem.lower())
+    words = [word[0], *(w for w, split in SPLIT_WORDS.items() if split == SPLIT_WORDS[word[1]])] if word else []
+    beside = file.parent.name.lower() != "annotations"
+    for place in dict.fromkeys((file.parent, folder) if beside else (folder, file.parent)):
+        for name in words:
+            yield from (place / name, *(place / images / name for images in IMAGE_FOLDERS), place / name / "images")
+        yield from (place / images for images in IMAGE_FOLDERS)
+        yield place
+    yield folder / "images" / file.parent.name
+
+
+def _file_names(file: Path) -> list[str]:
+    """The first file names of a COCO file, found without reading all of it where they come early."""
+    with regular_file(file).open("rb") as stream:
+        for size in (1 << 20, -1):
+            text = stream.read(size).decode("utf-8", "replace")
+            found = re.findall(r'"file_name"\s*:\s*("(?:[^"\\]|\\.){0,1000}")', text)[:SAMPLED]
+            if found:
+                break
+    names = []
+    for literal in found:
+        try:
+            names.append(json.loads(literal))
+        except ValueError:  # read_coco names the fault
+            continue
+    return names
+
+
+def _nothing(folder: Path) -> str:
+    """What was looked for, what is there, and what is probably wrong."""
+    there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    names = listing(f"{path.name}/" if path.is_dir() else path.name for path in there[:20])
+    more = f" and {len(there) - 20} more" if len(there) > 20 else ""
+    text = f"{folder}: no data set found. It holds {names or 'nothing'}{more}. Known layouts:{LAYOUTS}"
+    if inner := next((path for path in _below(folder) if _find(path)), None):
+        return f"{text}\ndid you mean {inner}?"
+    if archives := [path.name for path in there if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz")]:
+        return f"{text}\nunpack {archives[0]} first"
+    if any(path.suffix.lower() in PICTURES for path in islice(folder.rglob("*"), 10_000)):
+        return f"{text}\nthere are pictures, but no annotations; add the annotation file or files"
+    return text
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Folders one and two levels down, as far as they can be read; not all of a whole disk."""
+    near = _folders(folder)[:50]
+    yield from near
+    for path in near:
+        with suppress(OSError):
+            yield from _folders(path)[:50]

@@ -1,6 +1,0 @@
-"""A generated world: pictures of things that words describe, for pre-training and for tasks after it; no download.
-
-:mod:`.words` and :mod:`.scene` say what there is, :mod:`.paint`, :mod:`.outlines` and :mod:`.styles` how it looks.
-:mod:`.pretraining` with :mod:`.captions` writes what a detector is pre-trained on, :mod:`.task_pictures` the tasks of
-:mod:`.tasks`, :mod:`.phrase_picture` a picture of what one names. Every picture is a function of its seed and number.
-"""

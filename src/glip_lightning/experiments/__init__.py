@@ -1,0 +1,1 @@
+"""Many runs: sweeps that start them, and reports about them."""

@@ -1,0 +1,130 @@
+"""Trials as tasks of Ray, or as jobs of SLURM."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.experiments.sweep.executors import PAUSE, Event, Function, Job, Stop
+
+GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
+"""Parameters that submitit has for every cluster."""
+
+
+class Ray:
+    """Tasks of Ray: on the cluster that ``RAY_ADDRESS`` names, else on a Ray of this machine for the time of the sweep.
+
+    All nodes need this package and one file system for data and trials; claims need its locks to work across nodes
+    (see :mod:`worker`). Whether tokens guard a Ray is left to Ray and ``RAY_AUTH_MODE``; for one of its own it makes
+    ``~/.ray/auth_token``.
+    """
+
+    def __init__(self, trials_per_gpu: int = 1) -> None:
+        self.trials_per_gpu = trials_per_gpu
+
+    def run(self, function: Function, jobs: Sequence[Job], stop: Stop) -> Iterator[Event]:
+        ray = _ray()
+        gpus = 1 / self.trials_per_gpu if ray.cluster_resources().get("GPU") else 0
+        # our errors are answers; a task whose process died is not repeated before somebody has looked
+        task = ray.remote(max_retries=0, num_cpus=jobs[0].threads or 1, num_gpus=gpus)(function)
+        running = {task.remote(job): job for job in jobs}
+        asked = 0
+        try:
+            yield from (Event(job.id, "submitted") for job in jobs)
+            while running:
+                if stop.count > asked:
+                    asked = stop.count
+                    for reference in running:
+                        ray.cancel(reference, force=asked > 1)
+                for reference in ray.wait(list(running), timeout=PAUSE)[0]:
+                    yield _answer(ray, reference, running.pop(reference))
+        finally:
+            ray.shutdown()
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise WrongUsage("--executor ray: Ray is not installed: pip install 'glip-lightning[ray]'") from None
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address := os.environ.get("RAY_ADDRESS"):
+        ray.init(address=address, **quiet)
+    else:  # nothing is passed through its store
+        ray.init(address="local", include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
+    return ray
+
+
+def _answer(ray: Any, reference: Any, job: Job) -> Event:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.TaskCancelledError:
+        return Event(job.id, "interrupted")
+    except ray.exceptions.RayError as error:
+        return Event(job.id, "died", f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
+
+
+class Slurm:
+    """One array of SLURM jobs through submitit; it does not wait for them.
+
+    The folder has to lie on the file system of the nodes. A job that runs out of time goes back into the queue and on
+    from its last checkpoint; calling the sweep again submits what is neither finished nor running.
+    """
+
+    def __init__(self, folder: Path, parameters: Mapping[str, Any]) -> None:
+        """``folder`` for submitit's files; ``parameters`` as submitit calls them (timeout_min, partition, ...)."""
+        self.folder, self.parameters = folder, parameters
+
+    def run(self, function: Function, jobs: Sequence[Job], stop: Stop) -> Iterator[Event]:
+        try:
+            import submitit
+        except ModuleNotFoundError:
+            raise WrongUsage("--executor submitit: not installed: pip install 'glip-lightning[slurm]'") from None
+        try:
+            executor = submitit.AutoExecutor(self.folder, cluster="slurm")
+        except RuntimeError:
+            raise WrongUsage("--executor submitit: there is no srun on this machine; log in to one of SLURM") from None
+        try:
+            executor.update_parameters(**self._named())
+        except (ValueError, NameError, AssertionError) as error:
+            said = " ".join(str(error).split()).split(" Valid arguments")[0]  # which it lists with their types
+            raise WrongUsage(f"--slurm: {said} submitit's and sbatch's own names are known") from None
+        submitted = executor.map_array(Requeued(function), jobs)
+        for job, there in zip(jobs, submitted, strict=True):
+            yield Event(job.id, "submitted", f"job {there.job_id}")
+
+    def _named(self) -> dict[str, Any]:
+        """As submitit tells its own parameters from those of SLURM alone."""
+        return {name if name in GENERAL else f"slurm_{name}": value for name, value in self.parameters.items()}
+
+
+class Requeued:
+    """A function that submitit may send back into the queue when its time is over."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+
+    def __call__(self, job: Job) -> Event:
+        return self.function(job)
+
+    def checkpoint(self, job: Job) -> Any:
+        """Called by submitit before the job is ended."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, job)
+
+
+def slurm_parameters(given: str) -> dict[str, Any]:
+    """``partition=gpu,timeout_min=60`` as a mapping; values are read as YAML."""
+    found: dict[str, Any] = {}
+    for part in filter(None, given.split(",")):
+        name, sep, value = part.partition("=")
+        if not sep or not name.strip():
+            raise WrongUsage(f"--slurm {part}: expected NAME=VALUE, as in partition=gpu,timeout_min=240")
+        found[name.strip()] = yaml.safe_load(value)
+    return found

@@ -1,0 +1,294 @@
+"""The trials of a grid: every point resolved and validated, equal runs told by their hash, their work counted."""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from glip_lightning import __version__
+from glip_lightning.config.recipe import Resolved, resolver
+from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.data.checks.consistency import check_splits
+from glip_lightning.data.checks.findings import DataError, Findings
+from glip_lightning.data.index import Index
+from glip_lightning.experiments.sweep.grid import KEYS, Grid
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.text.tokenizer import Tokenizer
+from glip_lightning.training.batching import plan
+from glip_lightning.training.callbacks.retention import probe_split
+from glip_lightning.training.data_module import DetectionData
+from glip_lightning.training.trial import Axes, Trial
+from glip_lightning.tuning.base import Tuning
+from glip_lightning.tuning.lora import LoRATuning
+from glip_lightning.tuning.prompt import PromptTuning
+from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, PartialTuning
+from glip_lightning.weights.adapter import RUN_ADAPTER
+from glip_lightning.weights.load import RUN_DETECTOR, config_on_disk, shipped
+
+CHECKED = (FullTuning, LanguageTuning, LoRATuning, PartialTuning, PromptTuning)
+"""Tunings that may not fit a detector."""
+
+LOOKS = (
+    *("trainer.logger", "trainer.default_root_dir", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
+    *("trainer.profiler", "data.workers", "model.features"),
+)
+"""Keys that change nothing of the result."""
+
+UNTRAINED: dict[str, Any] = {
+    **dict.fromkeys(("model.tuning", "model.schedule", "trainer.callbacks", "trainer.max_epochs"), None),
+    **dict.fromkeys(("trainer.gradient_clip_val", "trainer.check_val_every_n_epoch", "data.images_per_device"), None),
+    **{"trainer.max_steps": -1, "trainer.min_epochs": None, "trainer.min_steps": None, "trainer.max_time": None},
+    "trainer.val_check_interval": None,
+    **{"data.seed": 0, "data.copies": 1, "data.batch_size": 1, "data.flip": 0.0, "data.negatives": True},
+}
+"""Keys of training and the values that they get where nothing is trained."""
+
+NOT_READ = (
+    *("shots", "seed", "copies", "batch_size", "images_per_device", "min_sizes", "max_size", "test_size"),
+    *("flip", "workers", "negatives", "prompts"),
+)
+"""Arguments of data that do not change which files are read."""
+
+
+class Work(NamedTuple):
+    """What a trial trains on. ``steps`` are at most so many; None where nothing bounds them."""
+
+    images: int
+    steps: int | None
+
+
+class Planned(NamedTuple):
+    trial: Trial
+    recipe: dict[str, Any]  # complete
+    work: Work
+
+
+def resolve(grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], None] | None = None) -> list[Planned]:
+    """All trials of ``grid`` in the order of its points, with ``overrides`` (options of ``fit``) in each.
+
+    Every error of every trial is collected; then :class:`WrongUsage` says each once, with how many trials have it.
+    ``tell`` is told how many points of how many are done.
+    """
+    _check_overrides(grid, overrides)
+    points = list(grid.points())
+    found: dict[str, Planned] = {}
+    errors: Counter[str] = Counter()
+    resolving, reader = resolver(), _Reader()
+    with _silent():
+        for number, point in enumerate(points):
+            try:
+                planned = _planned(grid, point, overrides, resolving.resolve, reader)
+            except (WrongUsage, ValueError, TypeError, OSError) as error:
+                errors[_of_axis(str(error), grid)] += 1
+                continue
+            finally:
+                if tell:
+                    tell(number + 1, len(points))
+            if same := found.get(planned.trial.id):
+                points_of_both = (*same.trial.points, *planned.trial.points)
+                planned = same._replace(trial=same.trial._replace(points=points_of_both))
+            found[planned.trial.id] = planned
+    if errors:
+        raise WrongUsage("\n  ".join(_counted(message, n, len(points)) for message, n in errors.items()))
+    return list(found.values())
+
+
+def _check_overrides(grid: Grid, overrides: Sequence[str]) -> None:
+    taken = {key: axis for axis in grid.axes for key in KEYS.get(axis, (axis,))}
+    for word in overrides:
+        key = word.split("=")[0].removeprefix("--").replace(".init_args", "")
+        if not word.startswith("-"):
+            continue
+        if word.split("=")[0] in ("--config", "-c", "--run", "--resume", "--ckpt_path"):
+            raise WrongUsage(f"{word.split('=')[0]}: not for a sweep, whose file names recipes and folders")
+        if axis := next((axis for k, axis in taken.items() if key == k), None):
+            raise WrongUsage(f"--{key}: {axis} is an axis of {grid.file}; --only {axis}=VALUE runs a part of it")
+
+
+def _planned(
+    grid: Grid, point: Axes, overrides: Sequence[str], check: Callable[..., Resolved], reader: "_Reader"
+) -> Planned:
+    content, options = grid.options(point)
+    options = [*options, *overrides]
+    resolved = check(grid.regime(point).file, content, options)
+    if resolved.data.shots == 0:
+        resolved = resolved._replace(recipe=untrained(resolved.recipe))
+    images = reader.images(resolved)
+    reader.check_tuning(resolved)
+    reader.check_probe(resolved)
+    axes = {**_own_axes(resolved), **point}
+    trial = Trial(grid.name, identity(resolved), axes, (axes,))
+    return Planned(trial, resolved.recipe, Work(images, _steps(resolved, images)))
+
+
+def _own_axes(resolved: Resolved) -> Axes:
+    """The four axes that every trial has, from the recipe where the grid does not name them."""
+    data = resolved.data
+    tuning = resolved.recipe["model"]["tuning"] or {"class_path": "FullTuning"}
+    name = tuning["class_path"].split(".")[-1]
+    return {"task": data.task_name, "shots": data.shots, "seed": data.seed, "tuning": name}
+
+
+def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """``recipe`` of a run that trains nothing, without what then cannot matter: equal runs become equal.
+
+    The seed stays where it draws the weights.
+    """
+    content = deepcopy(dict(recipe)) | {"retention": None}
+    for key, value in UNTRAINED.items():
+        part, name = key.split(".")
+        owner = content[part].get("init_args", content[part])
+        if name in owner:
+            owner[name] = value
+    if content["model"]["weights"] != "random":
+        content["seed_everything"] = 0
+    return content
+
+
+def identity(resolved: Resolved) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of all that decides the result: recipe, weights, generated data and
+    version of the package."""
+    content = deepcopy(resolved.recipe)
+    for key in LOOKS:
+        part, name = key.split(".")
+        content[part].get("init_args", content[part]).pop(name, None)
+    generated = [data.version for data in (resolved.data, resolved.probe) if data is not None]
+    decides = [content, _weights_of(content["model"]["detector"]), generated, __version__]
+    text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _weights_of(detector: str) -> str | None:
+    """What is in the folder of a detector, also of a shipped one: trained anew, it makes other trials."""
+    folder = shipped(detector) or detector
+    files = [x for name in (".", RUN_DETECTOR, RUN_ADAPTER) for x in Path(folder, name).glob("*.safetensors")]
+    return _digest(tuple((str(x), x.stat().st_mtime_ns) for x in sorted(files))) if files else None
+
+
+@cache
+def _digest(files: tuple[tuple[str, int], ...]) -> str:
+    """SHA-256 of the contents; the times say when one has changed."""
+    digest = hashlib.sha256()
+    for file, _ in files:
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()
+
+
+class _Reader:
+    """Reads every data set once, and chooses the images of every number of shots and seed once."""
+
+    def __init__(self) -> None:
+        self._train: dict[str, Index | Exception | None] = {}
+        self._chosen: dict[str, int] = {}
+        self._faults: dict[str, Exception | None] = {}
+
+    def check_tuning(self, resolved: Resolved) -> None:
+        """Whether the tuning fits the detector, as far as that is a matter of the names of its parts."""
+        detector, tuning = resolved.recipe["model"]["detector"], resolved.tuning
+        if resolved.data.shots != 0 and isinstance(tuning, CHECKED):
+            self._once(json.dumps([detector, resolved.recipe["model"]["tuning"]]), lambda: _set_up(detector, tuning))
+
+    def check_probe(self, resolved: Resolved) -> None:
+        """Whether the probe set of retention can be read."""
+        if (probe := resolved.probe) is not None:
+            self._once(json.dumps(resolved.recipe["retention"], sort_keys=True), lambda: probe_split(probe))
+
+    def _once(self, key: str, check: Callable[[], object]) -> None:
+        """What ``check`` raises, for every trial that asks for it."""
+        if key not in self._faults:
+            self._faults[key] = None
+            try:
+                check()
+            except (ValueError, OSError) as error:
+                self._faults[key] = error
+        if (fault := self._faults[key]) is not None:
+            raise fault
+
+    def images(self, resolved: Resolved) -> int:
+        """How many a trial trains on; a fault of the data is raised for every trial that has them."""
+        data, given = resolved.data, resolved.recipe["data"]
+        own = () if getattr(data, "prepared", False) else NOT_READ
+        arguments = {key: value for key, value in given["init_args"].items() if key not in own}
+        which = json.dumps([given["class_path"], arguments], sort_keys=True)
+        if which not in self._train:
+            self._train[which] = _train_split(data)
+        train = self._train[which]
+        if isinstance(train, Exception):
+            raise train
+        if data.shots == 0:
+            return 0
+        chosen = json.dumps([which, data.shots, data.seed, data.negatives])
+        if chosen not in self._chosen:
+            self._chosen[chosen] = data.count(train)
+        return self._chosen[chosen]
+
+
+def _set_up(detector: str, tuning: Tuning) -> None:
+    config = config_on_disk(detector)
+    if config is None or (isinstance(tuning, PromptTuning) and not config.classes):
+        return  # a prompt asks the classes of the data
+    with torch.device("meta"):
+        tuning.setup(GLIP(config), None, Tokenizer.nano())  # the others ask neither classes nor tokenizer
+
+
+def _train_split(data: DetectionData) -> Index | Exception | None:
+    findings = Findings()
+    try:
+        data.prepare_data()
+        splits = check_splits(data.read(findings), findings)
+        findings.raise_errors()
+        if not splits:
+            raise DataError(f"{data.label}: there is no split at all; check the path")
+    except (ValueError, OSError) as error:
+        return error
+    return splits.get("train")
+
+
+def _steps(resolved: Resolved, images: int) -> int | None:
+    """Optimizer steps if nothing ends the run early; None where that is unknown."""
+    data, trainer = resolved.data, resolved.recipe["trainer"]
+    if data.shots == 0:
+        return 0
+    if trainer["limit_train_batches"] not in (None, 1.0) or trainer["overfit_batches"] or trainer["fast_dev_run"]:
+        return None
+    devices = trainer["devices"] if isinstance(trainer["devices"], int) and trainer["devices"] > 0 else 1
+    per_epoch = plan(data.batch_size, devices * trainer["num_nodes"], data.images_per_device)
+    epochs, steps = trainer["max_epochs"], trainer["max_steps"]
+    bounds = [steps] if steps >= 0 else []
+    if epochs is None and not bounds:
+        epochs = 1000  # Lightning's
+    if epochs is not None and epochs >= 0:
+        bounds.append(epochs * per_epoch.steps(images * data.copies))
+    return min(bounds, default=None)
+
+
+def _of_axis(message: str, grid: Grid) -> str:
+    """The axis in the place of the options that it sets."""
+    for axis in grid.axes:
+        for key in KEYS.get(axis, (axis,)):
+            message = message.replace(f"--{key}: ", f"{grid.file}, axis {axis}: ")
+            message = message.replace(f"--{key} ", f"{grid.file}, axis {axis}: ", 1)
+    return message
+
+
+def _counted(message: str, count: int, total: int) -> str:
+    return message if total == 1 else f"{message} (in {'all' if count == total else count} of {total} trials)"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """What data have to say is said by each trial in its log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

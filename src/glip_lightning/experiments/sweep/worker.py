@@ -1,0 +1,205 @@
+"""One trial in this process, so that neither its errors nor its settings reach the next one.
+
+A trial is claimed by a lock on ``<folder>.lock``, which the system gives back when the process ends, however it ends.
+Across the nodes of a cluster that holds where their file system shares such locks (NFS from version 4, Lustre with
+``flock``, GPFS); elsewhere do not run two sweeps over one directory at once.
+"""
+
+import gc
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.files import write_text
+from glip_lightning.common.locks import LOCK_NAME, FolderLock
+from glip_lightning.common.logs import show_log
+from glip_lightning.common.resources import translate
+from glip_lightning.common.signals import received
+from glip_lightning.config.recipe import run
+from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.experiments.sweep.executors import Event, Job
+from glip_lightning.training.callbacks.resume import LAST
+from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RECIPE_NAME, RESULT_NAME
+from glip_lightning.training.trial import TRIAL_NAME
+
+log = logging.getLogger(__name__)
+
+LOG_NAME = "trial.log"
+FAILED_NAME = "failed.json"
+STAYS = (TRIAL_NAME, LOG_NAME, FAILED_NAME, LOCK_NAME)  # when a trial starts anew
+
+
+def run_trial(job: Job) -> Event:
+    """Run, or go on with, the trial in ``job.folder`` unless it is finished or somebody else has it."""
+    folder, began = Path(job.folder), time.monotonic()
+    try:
+        with FileLock(folder.with_suffix(".lock"), blocking=False):
+            if (folder / RESULT_NAME).is_file() and not (folder / FAILED_NAME).is_file():
+                return Event(job.id, "finished")
+            with _as_found(), _output_to(folder / LOG_NAME):
+                return _attempt(job, folder, began)
+    except Timeout:
+        return Event(job.id, "elsewhere")
+
+
+def _attempt(job: Job, folder: Path, began: float) -> Event:
+    try:
+        os.chdir(job.home)
+        _fresh(job.threads)
+        _fit(folder)
+    except KeyboardInterrupt as stop:
+        log.warning("interrupted: %s", stop)
+        return Event(job.id, "interrupted", seconds=time.monotonic() - began)
+    except Exception as error:
+        if _in_use(error):
+            return Event(job.id, "elsewhere")
+        if number := received():  # what breaks when a signal ends several processes at once
+            log.warning("interrupted by %s: %s", number.name, _one_line(error))
+            return Event(job.id, "interrupted", seconds=time.monotonic() - began)
+        text = "".join(traceback.format_exception(error))
+        print(text, file=sys.stderr)
+        said = _one_line(error)
+        record_failure(folder, said, text, time.monotonic() - began)
+        return Event(job.id, "failed", said, time.monotonic() - began)
+    if not job.keep_checkpoints:
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    (folder / FAILED_NAME).unlink(missing_ok=True)
+    return Event(job.id, "finished", seconds=time.monotonic() - began)
+
+
+def _fit(folder: Path) -> None:
+    """Go on from the last checkpoint; start anew without one, or if it is of no use."""
+    last = folder / CHECKPOINTS / LAST
+    if last.is_file() and (folder / RECIPE_NAME).is_file():
+        saved = last.stat().st_mtime_ns
+        try:
+            run(["fit", "--resume", str(folder)])
+            return
+        except Exception as error:
+            if last.is_file() and last.stat().st_mtime_ns != saved:
+                raise  # it went on, and failed later
+            if _in_use(error):
+                raise
+            log.warning("cannot go on from %s, the trial starts anew: %s", last, _one_line(error))
+    _clear(folder)
+    run(["fit", "--config", str(folder.with_suffix(".yaml")), "--run", str(folder)])
+
+
+def _in_use(error: BaseException) -> bool:
+    """Whether somebody runs ``glip fit`` in the trial's folder; its own lock is that of sweeps."""
+    return isinstance(error, GLIPError) and error.code == "folder-in-use"
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier attempt has left."""
+    lock = FolderLock()
+    lock.hold(folder)
+    try:
+        for path in folder.iterdir():
+            if path.name not in STAYS:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    finally:
+        lock.release()
+
+
+def record_failure(folder: Path, error: str, text: str, seconds: float) -> None:
+    """Write ``failed.json``: what the report shows and the next call repeats."""
+    path = folder / FAILED_NAME
+    attempts = 1 + (json.loads(path.read_text(encoding="utf-8"))["attempts"] if path.is_file() else 0)
+    content = {"error": error, "traceback": text, "log": str(folder / LOG_NAME), "attempts": attempts}
+    write_text(path, json.dumps({**content, "seconds": round(seconds, 1)}, indent=2, ensure_ascii=False))
+
+
+def _one_line(error: BaseException) -> str:
+    text = translate(error, "sweep") or str(error)
+    ours = isinstance(error, OSError | ValueError | WrongUsage)
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return first if first and (ours or translate(error)) else f"{type(error).__name__}: {first}"
+
+
+def _fresh(threads: int | None) -> None:
+    """Memory and threads as in a new process; the peak of memory is counted from here."""
+    gc.collect()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):  # where the kernel lets us
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+@contextmanager
+def _as_found() -> Iterator[None]:
+    """Whatever a trial sets for the whole process is set back."""
+    environment, home, handlers = dict(os.environ), Path.cwd(), logging.root.handlers[:]
+    package = logging.getLogger("glip_lightning")
+    ours = package.handlers[:]
+    settings = _torch_settings()
+    logging.root.handlers[:] = []
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        _set_torch(settings)
+        logging.root.handlers[:], package.handlers[:] = handlers, ours
+        os.chdir(home)
+        os.environ.clear()
+        os.environ.update(environment)
+        wandb: Any = sys.modules.get("wandb")
+        if wandb is not None and wandb.run is not None:  # left open by an error between trainer and result
+            with suppress(Exception):
+                wandb.finish(exit_code=1)
+
+
+def _torch_settings() -> dict[str, Any]:
+    cudnn = torch.backends.cudnn
+    return {
+        "dtype": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+        "precision": torch.get_float32_matmul_precision(),
+        "deterministic": (torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark),
+        "grad": torch.is_grad_enabled(),
+    }
+
+
+def _set_torch(settings: dict[str, Any]) -> None:
+    algorithms, *cudnn = settings["deterministic"]
+    torch.set_default_dtype(settings["dtype"])
+    torch.set_num_threads(settings["threads"])
+    torch.set_float32_matmul_precision(settings["precision"])
+    torch.use_deterministic_algorithms(algorithms)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+    torch.set_grad_enabled(settings["grad"])
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Everything that this process and its children print goes to the end of ``path``, also from below Python."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    kept = [os.dup(number) for number in (1, 2)]
+    with path.open("a", buffering=1, encoding="utf-8") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+        try:
+            with redirect_stdout(file), redirect_stderr(file):
+                show_log()
+                yield
+        finally:
+            for number, before in zip((1, 2), kept, strict=True):
+                os.dup2(before, number)
+                os.close(before)

@@ -1,0 +1,1 @@
+"""A detector on photos: predictions, drawing, pseudo-labels."""

@@ -1,0 +1,82 @@
+"""Boxes with their labels on a photo."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from glip_lightning.common.escaping import printable
+
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+"""Okabe and Ito's colours (2008), distinct also for colour-blind readers; black is left out."""
+
+TRUTH_COLOUR = "#FFFFFF"
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Box = Sequence[float]  # outside corners x1, y1, x2, y2 in pixels of the photo
+
+
+def draw_boxes(
+    image: Image.Image,
+    boxes: Sequence[Box],
+    labels: Sequence[str],
+    scores: Sequence[float] | None = None,
+    truth: Sequence[Box] | None = None,
+    classes: Sequence[str] | None = None,
+) -> Image.Image:
+    """A copy of ``image`` with ``boxes``, each with its label and, where given, its score in percent.
+
+    Every class keeps its colour from photo to photo if ``classes`` lists them all; otherwise colours go by
+    the first appearance of a label. ``truth`` boxes are thin and white. The best score is drawn last, on
+    top; lines and text grow with the photo.
+    """
+    if not len(boxes) == len(labels) == len(boxes if scores is None else scores):
+        counts = f"{len(boxes)} boxes, {len(labels)} labels, {len(boxes if scores is None else scores)} scores"
+        raise ValueError(f"{counts}: give one label and one score per box")
+    names = list(dict.fromkeys([*(classes or ()), *labels]))
+    canvas = image.convert("RGB")
+    draw = ImageDraw.Draw(canvas)
+    unit = max(1, round(min(canvas.size) / 200))  # line width; 2 at 400 pixels
+    font = ImageFont.load_default(size=max(11, 5 * unit + 3))
+    for box in truth or ():
+        _outline(draw, box, TRUTH_COLOUR, max(1, unit // 2))
+    order = range(len(boxes)) if scores is None else sorted(range(len(boxes)), key=lambda i: scores[i])
+    coloured = [(i, COLOURS[names.index(labels[i]) % len(COLOURS)]) for i in order]
+    for i, colour in coloured:
+        _outline(draw, boxes[i], colour, unit)
+    for i, colour in coloured:  # after all boxes, so that no line crosses a label
+        name = printable(labels[i])
+        text = name if scores is None else f"{name} {100 * scores[i]:.0f}%"
+        _plate(draw, boxes[i], text, colour, font, canvas.size)
+    return canvas
+
+
+def _outline(draw: ImageDraw.ImageDraw, box: Box, colour: str, width: int) -> None:
+    """A coloured line along the box with a dark one around it, to be seen on light and on dark photos."""
+    x1, y1, x2, y2 = _sorted(box)
+    draw.rectangle((x1 - 1, y1 - 1, x2, y2), outline="#202020", width=width + 2)
+    draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=width)
+
+
+def _sorted(box: Box) -> tuple[int, int, int, int]:
+    x1, y1, x2, y2 = (round(float(x)) for x in box)
+    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+
+def _plate(draw: ImageDraw.ImageDraw, box: Box, text: str, colour: str, font: _Font, size: tuple[int, int]) -> None:
+    """The label on a plate of its colour: above the box, else inside its top, always inside the photo."""
+    left, _, right, _ = draw.textbbox((0, 0), text, font=font)
+    _, top, _, bottom = draw.textbbox((0, 0), "Ág", font=font)  # the same height for all labels
+    pad = max(2, round((bottom - top) / 6))
+    width, height = round(right - left) + 2 * pad, round(bottom - top) + 2 * pad
+    x1, y1, _, _ = _sorted(box)
+    x = min(max(x1 - 1, 0), max(size[0] - width, 0))
+    y = y1 - height if y1 >= height else y1
+    y = min(max(y, 0), max(size[1] - height, 0))
+    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
+    draw.text((x + pad - left, y + pad - top), text, fill=_ink(colour), font=font)
+
+
+def _ink(colour: str) -> str:
+    """Black or white, whichever is easier to read on ``colour`` (luminance of ITU-R BT.601)."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 120 else "#FFFFFF"

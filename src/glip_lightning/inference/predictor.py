@@ -1,0 +1,270 @@
+"""From an image and phrases to detections: what a finished detector is for.
+
+``detect_images`` is the one inference path: the predictor, validation and test all go through it.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.data.checks.consistency import check_names
+from glip_lightning.data.images import read_image, to_rgb
+from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, resize_image, resize_size
+from glip_lightning.models.glip.language import TextFeatures
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.query import Query, encode_query, same_names
+from glip_lightning.ops import boxes as box_ops
+from glip_lightning.ops.outputs import Outputs
+from glip_lightning.ops.postprocess import Detections, PostProcess
+from glip_lightning.text.captions import Phrase, check_phrases, classes_without_tokens, read_phrases
+from glip_lightning.weights.load import RUN_DETECTOR, Loaded, load
+from glip_lightning.weights.prompt_file import PROMPT_NAME, check_prompt, load_prompt, on_device
+
+log = logging.getLogger(__name__)
+
+Photo = str | Path | Image.Image | np.ndarray
+Phrases = str | Sequence[str | Phrase]
+
+Detect = Callable[[Sequence[Tensor], Sequence[TextFeatures]], Iterable[Outputs]]
+"""RGB images, uint8 [3, h, w], and texts [B, T, D] -> the predictions with each text."""
+
+
+def detect_images(
+    model: GLIP, images: Sequence[Tensor], query: Query, post: PostProcess, detect: Detect | None = None
+) -> list[Detections]:
+    """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized.
+
+    ``detect`` is the model unless something stands for it, as a cache of features does.
+    """
+    sizes = [(x.shape[1], x.shape[2]) for x in images]
+    if detect is None:
+        return detect_levels(model, model.encode_images(model.preprocess(images)), sizes, query, post)
+    return _merged(detect(images, _texts(query, len(images))), sizes, query, post)
+
+
+def detect_levels(
+    model: GLIP, levels: list[Tensor], sizes: Sequence[tuple[int, int]], query: Query, post: PostProcess
+) -> list[Detections]:
+    """The same from encoded images (P3..P7, [B, C, H, W]); ``sizes`` are heights and widths without padding."""
+    texts = _texts(query, len(sizes))
+    return _merged((model.detect(levels, text) for text in texts), sizes, query, post)
+
+
+def _texts(query: Query, images: int) -> list[TextFeatures]:
+    """Each prompt for all images: [B, T, D]."""
+    return [text.select(torch.zeros(images, dtype=torch.int64, device=text.hidden.device)) for text in query.texts]
+
+
+def _merged(
+    predictions: Iterable[Outputs], sizes: Sequence[tuple[int, int]], query: Query, post: PostProcess
+) -> list[Detections]:
+    """What was found with each prompt. Every class is in one of them, so no second suppression is needed."""
+    parts: list[list[Detections]] = [[] for _ in sizes]
+    for k, outputs in enumerate(predictions):
+        found = post(outputs, query.class_tokens(k), sizes)
+        for part, detections in zip(parts, found, strict=True):
+            part.append(detections)
+    return [post.best(_joined(part)) for part in parts]
+
+
+def _joined(parts: Sequence[Detections]) -> Detections:
+    return Detections(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def to_original(found: Detections, size: tuple[int, int], original: tuple[int, int]) -> Detections:
+    """From the input frame (``size`` = height, width) to outside boxes in the ``original`` frame, on the CPU."""
+    scale_h, scale_w = original[0] / size[0], original[1] / size[1]
+    boxes = box_ops.to_outside(found.boxes.float(), scale_w, scale_h)
+    return Detections(boxes.cpu(), found.scores.float().cpu(), found.labels.cpu())
+
+
+@dataclass
+class Prediction:
+    """What was found in one photo, best first."""
+
+    boxes: Tensor  # [n, 4] outside corners, pixels of the photo as it is seen (EXIF orientation applied)
+    scores: Tensor  # [n]
+    labels: Tensor  # int64 [n], 0-based class index
+    names: list[str]  # the phrase of each detection
+    size: tuple[int, int]  # height, width of the photo
+
+    def rows(self) -> list[dict[str, object]]:
+        """Plain rows for JSON: class id, name, score, box as x1, y1, x2, y2."""
+        return [
+            {
+                "class_id": int(label),
+                "name": name,
+                "score": round(float(score), 6),
+                "box": [round(float(x), 2) for x in box],
+            }
+            for box, score, label, name in zip(self.boxes, self.scores, self.labels, self.names, strict=True)
+        ]
+
+
+class GLIPPredictor:
+    """Find what phrases name in photos.
+
+    >>> predictor = GLIPPredictor("glip-tiny")
+    >>> prediction = predictor("photo.jpg", "raccoon. dog")
+    """
+
+    def __init__(
+        self,
+        detector: str | None = None,
+        *,
+        prompts: Sequence[str | Path] = (),
+        device: str = "auto",
+        threshold: float = 0.5,
+    ) -> None:
+        """
+        Args:
+            detector: a name, a Hub repository, a folder or a run; default ``glip-tiny``, with ``prompts`` the one
+                that they were tuned for. A run that tuned a prompt stands for its prompt.
+            prompts: files of tuned prompts; all their classes are looked for, and the text encoder is not loaded.
+            threshold: on the final score.
+        """
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold={threshold}: scores lie between 0 and 1")
+        if detector is not None and not prompts and (Path(detector) / PROMPT_NAME).is_file():
+            prompts = [Path(detector) / PROMPT_NAME]
+            detector = detector if (Path(detector) / RUN_DETECTOR).is_dir() else None
+        tuned = {str(path): load_prompt(path) for path in prompts}
+        self.tuned = list(tuned.values())
+        self.name = detector or (self.tuned[0].base.name if tuned else "glip-tiny")
+        self.loaded: Loaded = load(self.name, text=not tuned)
+        for path, prompt in tuned.items():
+            check_prompt(path, prompt, self.loaded.model, self.name)
+        self.device = torch.device(choose_device(device))
+        self.model = self.loaded.model.to(self.device).eval()
+        self.threshold = threshold
+        self.post = PostProcess()
+        self._queries = [on_device(prompt.query, self.device) for prompt in self.tuned]
+
+    @overload
+    def __call__(self, photo: Photo, phrases: Phrases | None = None) -> Prediction: ...
+
+    @overload
+    def __call__(self, photo: Sequence[Photo], phrases: Phrases | None = None) -> list[Prediction]: ...
+
+    @torch.inference_mode()
+    def __call__(self, photo: Photo | Sequence[Photo], phrases: Phrases | None = None) -> Prediction | list[Prediction]:
+        """Detect in a file, a PIL image (as it is stored, not turned by EXIF) or an RGB array uint8 [h, w, 3].
+
+        A list of photos gives a list of predictions, one by one: each as if it were alone. ``phrases`` is
+        "raccoon. dog", a list of names, or a list of :class:`Phrase`; left out, the classes that a fine-tuned
+        detector or the tuned prompts know.
+
+        Raises:
+            GLIPError: a file that is no readable image, an array of another kind, phrases that nobody can mean.
+        """
+        queries = self.queries(phrases)
+        if isinstance(photo, Sequence) and not isinstance(photo, str):
+            return [self._predict(each, queries) for each in photo]
+        return self._predict(photo, queries)
+
+    def _predict(self, photo: Photo, queries: Sequence[Query]) -> Prediction:
+        """Return what the queries find in one photo."""
+        image = _as_image(photo)
+        original = (image.height, image.width)
+        parts, first = [], 0
+        encoded: dict[tuple[int, int], tuple[tuple[int, int], list[Tensor]]] = {}  # once per size
+        for query, wanted in zip(queries, self._input_sizes(), strict=True):  # each as if it were alone
+            if wanted not in encoded:
+                resized = resize_image(image, resize_size(*original, *wanted))
+                levels = self.model.encode_images(self.model.preprocess([resized]))
+                encoded[wanted] = (resized.shape[1], resized.shape[2]), levels
+            size, levels = encoded[wanted]
+            found = to_original(detect_levels(self.model, levels, [size], query, self.post)[0], size, original)
+            parts.append(found._replace(labels=found.labels + first))
+            first += len(query.phrases)
+        found = _joined(parts)
+        keep = (found.scores >= self.threshold).nonzero().flatten()
+        keep = keep[found.scores[keep].argsort(descending=True)]
+        boxes, labels = box_ops.clip_outside(found.boxes[keep], *original), found.labels[keep]
+        classes = [phrase.name for query in queries for phrase in query.phrases]
+        return Prediction(boxes, found.scores[keep], labels, [classes[k] for k in labels.tolist()], original)
+
+    def queries(self, phrases: Phrases | None) -> list[Query]:
+        """The encoded class list, or those of the tuned prompts; the last one is remembered."""
+        if self.tuned:
+            if phrases is not None:
+                raise ValueError("phrases: tuned prompts have classes of their own; give one or the other")
+            return self._queries
+        own = phrases is None
+        wanted = tuple(self._own_phrases() if own else as_phrases(phrases))
+        if self._queries and self._queries[0].phrases == wanted:
+            return self._queries
+        if not own:
+            check_phrases(wanted)
+            check_names(wanted, self.loaded.tokenizer, "phrases")
+            self._check_known(wanted)
+        with torch.inference_mode():
+            query = encode_query(self.model, self.loaded.tokenizer, wanted)
+        if silent := classes_without_tokens(query.prompts, [phrase.name for phrase in wanted]):
+            message = f"the detector's vocabulary has no token for {', '.join(map(repr, silent))}"
+            if not own:
+                raise ValueError(f"{message}; name it with other words")
+            log.warning("%s: never found", message)  # the data set was like that
+        self._queries = [query]
+        return self._queries
+
+    def _check_known(self, wanted: Sequence[Phrase]) -> None:
+        """A detector with a table of classes finds no others."""
+        if self.model.config.classes and not same_names(wanted, known := self._own_phrases()):
+            raise ValueError(
+                f"phrases: {self.name} knows only the classes that it was trained for, "
+                f"{', '.join(phrase.name for phrase in known)}; leave the phrases out, or take a detector that reads "
+                "names (glip-tiny)"
+            )
+
+    def _own_phrases(self) -> Sequence[Phrase]:
+        if self.loaded.task is None and self.model.config.classes:
+            raise ValueError(f"{self.name} knows no classes yet: train it (glip fit), then give the run as detector")
+        if self.loaded.task is None:
+            raise ValueError("say what to look for: phrases='raccoon. dog' (this detector has no classes of its own)")
+        return self.loaded.task.phrases
+
+    def _input_sizes(self) -> list[tuple[int, int]]:
+        """Short side and longest side for each of the queries."""
+        if self.tuned:
+            return [prompt.base.input_size for prompt in self.tuned]
+        return [self.loaded.task.input_size if self.loaded.task else (TEST_SIZE, MAX_SIZE)]
+
+
+def as_phrases(phrases: Phrases) -> list[Phrase]:
+    """A caption, a list of names or a list of phrases -> phrases."""
+    if isinstance(phrases, str):
+        return read_phrases(phrases)
+    return [phrase if isinstance(phrase, Phrase) else Phrase(phrase) for phrase in phrases]
+
+
+def choose_device(device: str) -> str:
+    """``auto`` is CUDA, else MPS, else the CPU; what this machine lacks is an error that says what it has."""
+    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, there in usable.items() if there)
+    if not usable.get(device.split(":")[0]):
+        raise ValueError(f"device={device!r}: this machine has {', '.join(n for n, there in usable.items() if there)}")
+    return device
+
+
+def _as_image(photo: Photo) -> Image.Image:
+    if isinstance(photo, str | Path):
+        return read_image(Path(photo), upright=True)
+    if isinstance(photo, np.ndarray):
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+            text = f"array {photo.dtype} {photo.shape}: give RGB, uint8 [height, width, 3]"
+            raise GLIPError(text, code="not-an-image")
+        return Image.fromarray(photo)
+    if not isinstance(photo, Image.Image):
+        text = f"{type(photo).__name__}: no photo; give a path, a PIL image, an RGB array, or a list of them"
+        raise GLIPError(text, code="not-an-image")
+    return to_rgb(photo)

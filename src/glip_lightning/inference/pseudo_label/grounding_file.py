@@ -1,0 +1,135 @@
+"""What a teacher found -> the content of a grounding file, which ``data.grounding.GroundingDataset`` reads.
+
+Boxes of different phrases of one caption that show the same object (IoU of ``SAME_OBJECT`` and more: a *ring* that is
+also a *red ring*) become one annotation with the characters of all these phrases, the best box and its score. In
+training an anchor is assigned to one box, so of two equal ones it would learn the words of one and be taught that
+the words of the other are wrong.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from glip_lightning.data.formats.captioned_images import Captioned, Sentence
+from glip_lightning.inference.pseudo_label.journal import Record
+from glip_lightning.inference.pseudo_label.teacher import Row
+from glip_lightning.inference.pseudo_label.thresholds import Thresholds
+from glip_lightning.ops import boxes as box_ops
+from glip_lightning.text.captions import Span
+
+SAME_OBJECT = 0.9
+TAKEN = 0.5  # IoU from which an object is that of another phrase's box
+
+Labelled = Iterable[tuple[Captioned, Record]]
+"""Every photo with what was found in it."""
+
+
+class Label(NamedTuple):
+    """One box with the characters that name it."""
+
+    row: Row
+    spans: tuple[Span, ...]
+
+
+def phrase_scores(labelled: Labelled) -> Iterable[tuple[str, float]]:
+    """Phrase and score of every box."""
+    for photo, record in labelled:
+        for sentence, rows in zip(photo.sentences, record["found"], strict=True):
+            names = _names(sentence)
+            yield from ((names[row[0]], row[1]) for row in rows)
+
+
+def grounding_content(labelled: Labelled, thresholds: Thresholds, keep_empty: bool) -> tuple[dict[str, Any], Counter]:
+    """The three lists of the file, and what became of the captions and boxes."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
+    for photo, record in labelled:
+        for sentence, rows in zip(photo.sentences, record["found"], strict=True):
+            labels = choose(sentence, rows, thresholds, counts)
+            counts["captions in which nothing was found"] += not labels
+            if not labels and not keep_empty:
+                continue
+            images.append(_image(len(images) + 1, photo.file_name, sentence.caption, record))
+            for found in labels:
+                annotations.append(_annotation(len(annotations) + 1, len(images), found))
+    counts["captions kept"], counts["boxes kept"] = len(images), len(annotations)
+    categories = [{"supercategory": "object", "id": 1, "name": "object"}]
+    return {"images": images, "annotations": annotations, "categories": categories}, counts
+
+
+def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, counts: Counter[str]) -> list[Label]:
+    """The boxes that pass, those of one object as one, best first."""
+    names, spans = _names(sentence), sentence.spans or ()
+    passed = [row for row in rows if row[1] >= thresholds.of(names[row[0]])]
+    if thresholds.best_from is not None:
+        known = {row[0] for row in rows if row[1] >= thresholds.floor(names[row[0]])}
+        passed += _best_of_others(rows, passed, known, thresholds.best_from)
+    labels: list[Label] = []
+    for row in sorted(passed, key=lambda row: -row[1]):
+        same = _overlapped(row, [label.row for label in labels], SAME_OBJECT)
+        if same is None:
+            labels.append(Label(row, (spans[row[0]],)))
+        else:
+            labels[same] = labels[same]._replace(spans=_joined((*labels[same].spans, spans[row[0]])))
+    counts["boxes below their threshold"] += len(rows) - len(passed)
+    counts["boxes joined with another phrase's"] += len(passed) - len(labels)
+    return labels
+
+
+def _best_of_others(rows: Sequence[Row], passed: Sequence[Row], known: set[int], least: float) -> list[Row]:
+    """Of each phrase that is not ``known`` the best row, from score ``least`` on, whose object no other phrase has: of
+    a word that the teacher does not know, what is left over is the best guess."""
+    found: dict[int, Row] = {}
+    for row in sorted(rows, key=lambda row: -row[1]):
+        new = row[1] >= least and row[0] not in known and row[0] not in found
+        if new and _overlapped(row, [*passed, *found.values()], TAKEN) is None:
+            found[row[0]] = row
+    return list(found.values())
+
+
+def _names(sentence: Sentence) -> list[str]:
+    return [sentence.caption[start:end] for start, end in sentence.spans or ()]
+
+
+def _overlapped(row: Row, others: Sequence[Row], least: float) -> int | None:
+    """Which of the ``others`` the box of ``row`` overlaps most, if their IoU is at least ``least``."""
+    if not others:
+        return None
+    mine, boxes = (
+        box_ops.from_xywh(torch.tensor(x, dtype=torch.float64)) for x in ([row[2:]], [x[2:] for x in others])
+    )
+    overlap, best = box_ops.iou_matrix(mine, boxes)[0].max(0)
+    return int(best) if overlap >= least else None
+
+
+def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Ascending, overlapping ones as one."""
+    found: list[Span] = []
+    for start, end in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return tuple(found)
+
+
+def _image(number: int, file_name: str, caption: str, record: Record) -> dict[str, Any]:
+    size = {"height": record["height"], "width": record["width"]}
+    return {"id": number, "file_name": file_name, **size, "caption": caption}
+
+
+def _annotation(number: int, image: int, label: Label) -> dict[str, Any]:
+    _, score, x, y, w, h = label.row
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": 1,
+        "bbox": [x, y, w, h],
+        "area": round(w * h, 2),
+        "iscrowd": 0,
+        "tokens_positive": [list(span) for span in label.spans],
+        "score": score,
+    }

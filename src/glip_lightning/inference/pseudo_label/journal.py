@@ -1,0 +1,122 @@
+"""What a teacher has found so far: an append-only file of JSON lines that a killed program goes on with.
+
+The first line says what the rest was made with, every other line is the record of one photo. Of two records of a
+photo the later one holds.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from glip_lightning.common.files import regular_file
+
+Record = dict[str, Any]
+"""``file_name`` and either ``error`` or ``height``, ``width`` and ``found``: rows for each sentence."""
+
+
+class Journal:
+    """Records by ``file_name``; they stay on the disk, only their places are in memory."""
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        """Go on with the file at ``path``, or begin it; one of another ``header`` is an error that names both.
+
+        Its ``teacher`` is a name for people, which may differ.
+        """
+        self.path, self.header = path, json.loads(json.dumps(header))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(path.with_name(path.name + ".lock"), blocking=False)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise ValueError(
+                f"{path}: another process is writing it; wait for its end, or give another --out"
+            ) from None
+        self._places: dict[str, int] = {}  # of good records
+        self._failed: dict[str, str] = {}
+        try:
+            self._file = (regular_file(path) if path.exists() else path).open("a+b")
+            self._read()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._lock.release()
+
+    def __contains__(self, file_name: str) -> bool:
+        """Whether the photo has been done; one that could not be read has not."""
+        return file_name in self._places
+
+    @property
+    def failed(self) -> list[str]:
+        """Why photos could not be read."""
+        return list(self._failed.values())
+
+    def get(self, file_name: str) -> Record:
+        self._file.seek(self._places[file_name])
+        return json.loads(self._file.readline())
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Add records in one write; a line that a kill cuts off is dropped by the next reader."""
+        place = self._file.seek(0, 2)
+        lines = []
+        for record in records:
+            lines.append(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+            self._note(record, place)
+            place += len(lines[-1])
+        self._file.write(b"".join(lines))
+        self._file.flush()
+
+    def _note(self, record: Record, place: int) -> None:
+        name = record["file_name"]
+        if "error" in record:
+            self._failed[name] = record["error"]
+        else:
+            self._failed.pop(name, None)
+            self._places[name] = place
+
+    def _read(self) -> None:
+        self._file.seek(0)
+        end, number = 0, 0
+        for number, line in enumerate(self._file, start=1):
+            if not line.endswith(b"\n"):  # half-written
+                break
+            if number == 1:
+                self._check(self._parsed(line, number))
+            else:
+                self._note(self._parsed(line, number), end)
+            end += len(line)
+        self._file.truncate(end)
+        if end == 0:
+            self._file.write(json.dumps(self.header).encode() + b"\n")
+            self._file.flush()
+
+    def _parsed(self, line: bytes, number: int) -> Record:
+        try:
+            record = json.loads(line)
+            if isinstance(record, dict) and (number == 1 or isinstance(record["file_name"], str)):
+                return record
+        except (ValueError, KeyError):
+            pass
+        what = "its first line is no header of pseudo-labels" if number == 1 else f"line {number} is damaged"
+        raise ValueError(
+            f"{self.path}: {what}; remove {'the file' if number == 1 else 'that line'}, or give another --out"
+        )
+
+    def _check(self, found: Record) -> None:
+        ours = self.header
+        apart = [key for key in ours if key != "teacher" and found.get(key) != ours[key]]
+        if apart:
+            raise ValueError(
+                f"{self.path}: holds what {found.get('teacher')} found with "
+                f"{', '.join(f'{key} {found.get(key)}' for key in apart)}; this command ({ours.get('teacher')}) has "
+                f"{', '.join(f'{key} {ours[key]}' for key in apart)}. Give the same again to go on, another --out to "
+                "begin anew beside it, or remove the file"
+            )

@@ -1,0 +1,146 @@
+"""A detector that finds the phrases of sentences in photos: the expensive half of pseudo-labels.
+
+A photo is encoded once for all of its sentences, a caption once as long as it is remembered, and photos of the same
+padded size share a batch. Every box of a score from ``STORED_FROM`` on is kept, so that thresholds come later.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from glip_lightning.data.checks.consistency import check_names
+from glip_lightning.data.formats.captioned_images import Captioned, Sentence
+from glip_lightning.data.images import read_header, read_image
+from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, resize_image, resize_size
+from glip_lightning.inference.predictor import choose_device, to_original
+from glip_lightning.models.glip.language import TextFeatures
+from glip_lightning.models.glip.model import padded_size
+from glip_lightning.ops import boxes as box_ops
+from glip_lightning.ops.outputs import Outputs
+from glip_lightning.ops.postprocess import PostProcess
+from glip_lightning.text.captions import (
+    MAX_TOKENS,
+    Phrase,
+    build_prompts,
+    caption_of,
+    classes_without_tokens,
+    token_indices,
+)
+from glip_lightning.weights.base_model import Base, weights_hash
+from glip_lightning.weights.load import load
+
+STORED_FROM = 0.1
+"""Least score that is stored; no threshold can be lower."""
+
+REMEMBERED = 1024  # sentences whose features are kept
+
+Row = tuple[int, float, float, float, float, float]
+"""Number of the phrase in its sentence, score, then x, y, width, height in pixels of the photo."""
+
+
+class View(NamedTuple):
+    """A photo as the detector takes it."""
+
+    image: Tensor  # uint8 [3, h, w]
+    original: tuple[int, int]  # height, width of the view that boxes refer to
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        return padded_size([self.image])
+
+
+class Teacher:
+    """A detector as :func:`glip_lightning.weights.load.load` takes it; boxes come from its whole text encoder."""
+
+    def __init__(self, detector: str, device: str = "auto") -> None:
+        self.device = torch.device(choose_device(device))
+        self.loaded = load(detector)
+        if self.loaded.model.config.classes:
+            raise ValueError(f"--detector {detector}: has a table of classes and reads no words; take one that does")
+        self.model = self.loaded.model.to(self.device).eval()
+        size = self.loaded.task.input_size if self.loaded.task else (TEST_SIZE, MAX_SIZE)
+        self.base = Base(detector, weights_hash(self.model, text=True), size)
+        self.post = PostProcess()
+        self._known: dict[Sentence, tuple[TextFeatures, list[tuple[int, ...]]]] = {}
+
+    def class_lists(self, phrases: Sequence[Phrase] | None) -> tuple[Sentence, ...]:
+        """As few captions as hold all ``phrases``, by default the classes that a fine-tuned detector knows."""
+        if phrases is None and self.loaded.task is None:
+            raise ValueError(
+                f"say what to look for: --captions FILE, --phrases or --phrases-file ({self.base.name} has no "
+                "classes of its own)"
+            )
+        wanted = self.loaded.task.phrases if phrases is None and self.loaded.task else phrases or ()
+        check_names(wanted, self.loaded.tokenizer, "phrases")
+        prompts = build_prompts(wanted, self.loaded.tokenizer)
+        if silent := classes_without_tokens(prompts, [phrase.name for phrase in wanted]):
+            named = ", ".join(map(repr, silent))
+            raise ValueError(f"the detector's vocabulary has no token for {named}; name it with other words")
+        captions = (caption_of(wanted[k] for k in prompt.classes) for prompt in prompts)
+        return tuple(Sentence(caption, tuple(spans)) for caption, spans in captions)
+
+    def tokens(self, sentence: Sentence) -> list[tuple[int, ...]]:
+        """Of each phrase, as training will see them: none beyond the longest caption."""
+        offsets = self.loaded.tokenizer.offsets(sentence.caption)[: MAX_TOKENS - 1]  # [SEP] is the last
+        return [token_indices([span], offsets) for span in sentence.spans or ()]
+
+    def read(self, path: Path) -> View:
+        """The view that :class:`GroundingDataset` takes for the boxes: turned by EXIF where the size tells so.
+
+        Half a turn, or a turn of a square photo, leaves the size as it is, and the pixels as they are stored.
+        """
+        header = read_header(path)
+        image = read_image(path, upright=header.upright != header.stored)
+        size = (image.height, image.width)
+        return View(resize_image(image, resize_size(*size, *self.base.input_size)), size)
+
+    @torch.inference_mode()
+    def find(self, views: Sequence[View], photos: Sequence[Captioned]) -> list[list[list[Row]]]:
+        """For each photo (all of one padded size) and each of its sentences what was found, best first."""
+        levels = self.model.encode_images(self.model.preprocess([view.image for view in views]))
+        found: list[list[list[Row]]] = [[] for _ in views]
+        for k in range(max(len(photo.sentences) for photo in photos)):
+            rows = [i for i, photo in enumerate(photos) if k < len(photo.sentences)]
+            sentences = [photos[i].sentences[k] for i in rows]
+            text = _stacked([self._encode(sentence)[0] for sentence in sentences])
+            outputs = self.model.detect(levels if len(rows) == len(views) else [x[rows] for x in levels], text)
+            for place, (i, sentence) in enumerate(zip(rows, sentences, strict=True)):
+                found[i].append(self._rows(outputs, place, sentence, views[i]))
+        return found
+
+    def _encode(self, sentence: Sentence) -> tuple[TextFeatures, list[tuple[int, ...]]]:
+        """The features of the caption [1, T, D] and the tokens of its phrases."""
+        if sentence not in self._known:
+            if len(self._known) >= REMEMBERED:
+                self._known.pop(next(iter(self._known)))  # the oldest
+            ids, mask = self.loaded.tokenizer.encode([sentence.caption])
+            text = self.model.encode_text(ids.to(self.device), mask.to(self.device))
+            self._known[sentence] = text, self.tokens(sentence)
+        return self._known[sentence]
+
+    def _rows(self, outputs: Outputs, place: int, sentence: Sentence, view: View) -> list[Row]:
+        size = (view.image.shape[1], view.image.shape[2])
+        found = self.post.select(self.post.candidates(outputs, place, self._encode(sentence)[1], size))
+        boxes, scores, labels = to_original(found, size, view.original)
+        boxes = box_ops.clip_outside(boxes, *view.original)
+        xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
+        keep = (scores >= STORED_FROM) & (xywh[:, 2:] > 1).all(-1)  # training leaves thinner ones out
+        order = keep.nonzero().flatten()
+        order = order[scores[order].argsort(descending=True, stable=True)]
+        columns = zip(labels[order].tolist(), scores[order].tolist(), xywh[order].tolist(), strict=True)
+        return [(label, round(score, 4), *(round(v, 2) for v in box)) for label, score, box in columns]
+
+
+def _stacked(texts: Sequence[TextFeatures]) -> TextFeatures:
+    """One caption each [1, T, D] -> [B, T, D]; shorter ones end with masked tokens."""
+    longest = max(text.mask.shape[1] for text in texts)
+    first = texts[0]
+    hidden = first.hidden.new_zeros(len(texts), longest, first.hidden.shape[2])
+    mask = first.mask.new_zeros(len(texts), longest)
+    for row, text in enumerate(texts):
+        length = text.mask.shape[1]
+        hidden[row, :length], mask[row, :length] = text.hidden[0], text.mask[0]
+    return TextFeatures(hidden, mask)

@@ -1,0 +1,99 @@
+"""From which score on a box of a phrase is believed."""
+
+import math
+from array import array
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.files import regular_file
+from glip_lightning.common.schema import MOST_CLASSES, Text, parse_json, parse_yaml, shown
+from glip_lightning.inference.pseudo_label.teacher import STORED_FROM
+
+
+class Thresholds(NamedTuple):
+    """Least score of every phrase; phrases are the same whatever their capitals and blanks.
+
+    What a caption names is in the picture: of a phrase that has no box from its ``floor`` on, the best one that no
+    other phrase has counts from ``best_from`` on.
+    """
+
+    default: float
+    phrases: Mapping[str, float] = {}
+    surest: Mapping[str, float] = {}
+    """Where the surest share of the boxes of a phrase begins."""
+    best_from: float | None = None
+
+    def floor(self, phrase: str) -> float:
+        """As it was given."""
+        return self.phrases.get(same(phrase), self.default)
+
+    def of(self, phrase: str) -> float:
+        return self.surest.get(same(phrase), self.floor(phrase))
+
+
+def same(phrase: str) -> str:
+    return " ".join(phrase.lower().split())
+
+
+def check_threshold(value: object, where: str) -> float:
+    """Scores below ``STORED_FROM`` are not stored."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not STORED_FROM <= value <= 1:
+        message = f"{where} {shown(value)}: expected a score from {STORED_FROM} (lower ones are not stored) to 1"
+        raise GLIPError(message, code="bad-value")
+    return float(value)
+
+
+def read_thresholds(file: str | Path, default: float) -> Thresholds:
+    """A YAML or JSON mapping of phrases to scores; the other phrases have the ``default``."""
+    try:
+        text = regular_file(file).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file}: no such file of thresholds; check the path") from None
+    except UnicodeDecodeError as error:
+        raise GLIPError(f"{file}: neither YAML nor JSON ({error})", code="unreadable-yaml") from error
+    parse = parse_json if Path(file).suffix.lower() == ".json" else parse_yaml
+    content = parse(text, f"{file}: neither YAML nor JSON")
+    if not isinstance(content, dict):
+        message = f"{file}: expected phrases with a score each, e.g. 'red ring: 0.4', found {shown(content)}"
+        raise GLIPError(message, code="bad-value")
+    return Thresholds(default, _scores(content, file))
+
+
+def _scores(content: Mapping[object, object], file: str | Path) -> dict[str, float]:
+    if len(content) > MOST_CLASSES:
+        raise GLIPError(f"{file}: {len(content)} phrases, expected at most {MOST_CLASSES}", code="bad-value")
+    found: dict[str, float] = {}
+    for phrase, score in content.items():
+        # YAML reads yes, no and null as something else than words; numbers may be names
+        if isinstance(phrase, bool) or not isinstance(phrase, str | int | float):
+            raise GLIPError(f"{file}: {shown(phrase)} is no phrase; put it in quotes", code="bad-value")
+        name = str(phrase)
+        Text().check(name, f"{file}", "a phrase")
+        if same(name) in found:
+            raise GLIPError(f"{file}: {shown(name)} stands there twice; keep one of them", code="bad-value")
+        found[same(name)] = check_threshold(score, f"{file}: {shown(phrase)}:")
+    return found
+
+
+def keep_share(floors: Thresholds, scores: Iterable[tuple[str, float]], share: float) -> Thresholds:
+    """Thresholds that leave of each phrase the ``share`` of its boxes of which the detector is surest.
+
+    ``scores`` are phrases and scores of all boxes; those below the phrase's floor do not count. Of n boxes
+    ceil(share n) are kept, ties included, so at least one. So every phrase has a threshold in the range of its own
+    scores: with a low floor, one that the detector is never sure of is not lost, and one of which it is always sure
+    does not swamp the others with its doubtful boxes.
+
+    Source of the idea: class-balanced self-training, arXiv 1810.07911, section 4.2.
+    """
+    passed: dict[str, array[float]] = {}
+    for phrase, score in scores:
+        if score >= floors.floor(phrase):
+            passed.setdefault(same(phrase), array("d")).append(score)
+    return floors._replace(surest={name: _cut(found, share) for name, found in passed.items()})
+
+
+def _cut(scores: Iterable[float], share: float) -> float:
+    ranked = sorted(scores, reverse=True)
+    return ranked[max(1, math.ceil(share * len(ranked) - 1e-9)) - 1]

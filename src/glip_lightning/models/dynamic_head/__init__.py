@@ -1,0 +1,1 @@
+"""The Dynamic Head: a tower of dynamic convolutions over the pyramid."""

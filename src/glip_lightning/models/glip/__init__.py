@@ -1,0 +1,1 @@
+"""GLIP: image encoder, text encoder, fusion and head."""

@@ -1,0 +1,48 @@
+"""A class list as a detector takes it: captions with their tokens, encoded once for any number of images."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from glip_lightning.models.glip.language import TextFeatures
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.text.captions import Phrase, Prompt, build_prompts
+from glip_lightning.text.tokenizer import Tokenizer
+
+
+class Query(NamedTuple):
+    """A class list ready for the detector: one prompt, or several where the caption would be too long."""
+
+    phrases: tuple[Phrase, ...]
+    prompts: tuple[Prompt, ...]
+    texts: tuple[TextFeatures, ...]  # one caption each: [1, T, D]
+
+    def class_tokens(self, k: int) -> list[tuple[int, ...]]:
+        """Tokens of every class in prompt ``k``, empty for the classes of the other prompts."""
+        tokens: list[tuple[int, ...]] = [()] * len(self.phrases)
+        for index, found in zip(self.prompts[k].classes, self.prompts[k].tokens, strict=True):
+            tokens[index] = found
+        return tokens
+
+
+def same_names(one: Iterable[Phrase], other: Iterable[Phrase]) -> bool:
+    """Whether both are the same classes in the same order, whatever stands around their names."""
+    return [phrase.name for phrase in one] == [phrase.name for phrase in other]
+
+
+def encode_query(
+    model: GLIP,
+    tokenizer: Tokenizer,
+    phrases: Sequence[Phrase],
+    encode_text: Callable[[Tensor, Tensor], TextFeatures] | None = None,
+) -> Query:
+    """Tokenise and encode a class list once, for any number of images; ``encode_text`` is a tuning's."""
+    encode_text = encode_text or model.encode_text
+    prompts = build_prompts(phrases, tokenizer)
+    device = next(model.parameters()).device
+    texts = []
+    for prompt in prompts:
+        ids, mask = tokenizer.encode([prompt.caption])
+        texts.append(encode_text(ids.to(device), mask.to(device)))
+    return Query(tuple(phrases), tuple(prompts), tuple(texts))

@@ -1,0 +1,1 @@
+"""Pure functions on tensors: boxes, anchors, assignment, losses, post-processing."""

@@ -1,0 +1,1 @@
+"""Captions, token spans, tokenizer, phrase files and noun phrases."""

@@ -1,0 +1,236 @@
+"""Data sets as Lightning takes them: where the splits are, what their classes are called, how they are batched."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from glip_lightning.common.signals import heed_parent_only
+from glip_lightning.data.checks.consistency import check_names, check_splits
+from glip_lightning.data.checks.findings import DataError, Findings
+from glip_lightning.data.collate import Collate, Encoder
+from glip_lightning.data.dataset import DetectionDataset
+from glip_lightning.data.few_shot import few_shot
+from glip_lightning.data.index import Index
+from glip_lightning.data.sampler import EpochSampler
+from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
+from glip_lightning.data.types import Split
+from glip_lightning.text.captions import Phrase, build_prompts, classes_without_tokens, clean_name
+from glip_lightning.training.batching import BatchPlan, check_applied, plan
+
+Shots = int | Literal["all"]
+
+log = logging.getLogger(__name__)
+
+
+class DetectionData(LightningDataModule, ABC):
+    """Splits of one data set; a subclass says how they are read and may say how classes are named.
+
+    The tokenizer is the detector's, so batches can only be made while attached to a trainer.
+    """
+
+    label = "data"  # names the run's folder
+    version: int | None = None  # of generated data, another one when they change
+
+    def __init__(
+        self,
+        batch_size: int = 4,
+        images_per_device: int | None = None,
+        shots: Shots = "all",
+        copies: int | dict[int, int] = 1,
+        seed: int | None = 0,
+        negatives: bool = True,
+        min_sizes: Sequence[int] = TRAIN_SIZES,
+        max_size: int = MAX_SIZE,
+        test_size: int = TEST_SIZE,
+        flip: float = 0.5,
+        workers: int = 0,
+    ) -> None:
+        """
+        Args:
+            batch_size: images per optimizer step, over all devices.
+            images_per_device: at most so many in one device at once; the batch is kept by accumulation.
+            shots: images are chosen so that each class comes in this many, if it does; 0 trains nothing.
+            copies: how often an image comes in an epoch, or a mapping from shots to that (1 for others).
+            seed: chooses the images of few shots, their order and views; null takes the first images of the file.
+            negatives: train on images without boxes, too.
+            min_sizes: the shorter side in training is one of these, in pixels; the longer at most ``max_size``.
+            max_size: the longest side, in pixels.
+            test_size: the shorter side in evaluation.
+            flip: probability of mirroring a training image.
+            workers: processes that read images.
+        """
+        super().__init__()
+        if shots != "all" and shots < 0:
+            raise ValueError(f"shots={shots}: expected 0 or more images per class, or all")
+        least = {"batch_size": (batch_size, 1), "images_per_device": (images_per_device, 1), "seed": (seed, 0)}
+        least |= {"workers": (workers, 0), "test_size": (test_size, 1)}
+        for name, (value, bound) in least.items():
+            if value is not None and value < bound:
+                raise ValueError(f"{name}={value}: expected {bound} or more")
+        if test_size > max_size:
+            raise ValueError(f"test_size={test_size}: the shorter side cannot be above max_size={max_size}")
+        self.batch_size, self.images_per_device, self.workers = batch_size, images_per_device, workers
+        self.shots: Shots = shots
+        self.copies = copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1
+        self.seed, self.negatives = seed, negatives
+        self.test_size, self.max_size = test_size, max_size
+        self.train_transform = Transform(min_sizes, max_size, flip, seed or 0)
+        self.test_transform = Transform((test_size,), max_size)
+        self.datasets: dict[Split, DetectionDataset] = {}
+        self.findings = Findings()
+        self._position: dict[str, int] = {}  # where the next training data starts, if a checkpoint said so
+
+    @abstractmethod
+    def read(self, findings: Findings) -> dict[Split, Index]:
+        """The splits that there are; faults go to ``findings``."""
+
+    def phrases(self) -> list[Phrase]:
+        """How each class stands in the caption, in the order of the labels."""
+        return [Phrase(clean_name(name)) for name in self.class_names]
+
+    @property
+    def task_name(self) -> str:
+        """What sweeps and reports call it: the short name of a task of a benchmark, else the label."""
+        return self.label
+
+    @property
+    def class_names(self) -> list[str]:
+        return next(iter(self.datasets.values())).class_names
+
+    def setup(self, stage: str) -> None:
+        if self.datasets:
+            return
+        self.read_splits()
+        where = next(iter(self.datasets.values())).index.where
+        check_names(self._captioned(), self._tokenizer(), where)
+        prompts = build_prompts(self._captioned(), self._tokenizer())
+        if silent := classes_without_tokens(prompts, self.class_names):
+            log.warning("no token names %s: never trained, never found", ", ".join(map(repr, silent)))
+
+    def read_splits(self) -> None:
+        """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""
+        splits = check_splits(self.read(self.findings), self.findings)
+        self.findings.log_to(log)
+        self.findings.raise_errors()
+        if not splits:
+            raise DataError("there is no split at all; check the path")
+        for split, index in splits.items():
+            if split == "train":
+                self.datasets[split] = DetectionDataset(self.choose(index), self.train_transform, self.copies)
+            else:
+                self.datasets[split] = DetectionDataset(index, self.test_transform)
+
+    def choose(self, index: Index) -> Index:
+        """The images to train on: those of few shots, or all but, if so wished, the ones without boxes."""
+        if self.shots == "all" or self.shots == 0:
+            return index if self.negatives else index.select(index.with_boxes())
+        chosen = few_shot(index, self.shots, self.seed)
+        if rare := [name for name, n in zip(index.class_names, chosen.counts, strict=True) if n < self.shots]:
+            log.warning("%s: fewer than %d images show %s", index.where, self.shots, ", ".join(rare))
+        return index.select(chosen.images)
+
+    def count(self, train: Index | None) -> int:
+        """Images that are trained on, of the ``train`` split as it was read, before anything is set up."""
+        if train is None:
+            raise DataError(f"{self.label}: there is no train split to train on")
+        return len(self.choose(train))
+
+    def images_per_epoch(self) -> int:
+        """Training images that an epoch shows, whatever the copies."""
+        return len(self.datasets["train"].index)
+
+    def chosen(self) -> dict[str, Any]:
+        """Which images are trained on, for ``result.json`` and loggers."""
+        train = self.datasets.get("train")
+        return {"image_ids": train.image_ids if train and self.shots != 0 else []}
+
+    def batch_plan(self) -> BatchPlan:
+        """How ``batch_size``, the global batch, is spread over the devices of the trainer."""
+        assert self.trainer is not None
+        return plan(self.batch_size, self.trainer.world_size, self.images_per_device)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        assert self.trainer is not None
+        if "train" not in self.datasets:
+            raise DataError(f"{self.label}: there is no train split to train on")
+        batches = self.batch_plan()
+        check_applied(batches, self.trainer)
+        loader = self._loader("train", batches.per_device, shuffle=True)
+        sampler = cast(EpochSampler, loader.sampler)
+        position, self._position = self._position, {}
+        sampler.set_epoch(position.get("epoch", 0))  # before workers ask for the first images
+        sampler.skip(min(position.get("batches", 0) * batches.per_device, len(sampler)))
+        return loader
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch that a resumed run begins in, and the batches of it that it need not see again."""
+        assert self.trainer is not None
+        loop, now = self.trainer.fit_loop, self.batch_plan()
+        epochs: Any = loop.epoch_progress.current  # Lightning's annotation is a base class without these counters
+        begun = epochs.started > epochs.processed
+        return {
+            "epoch": epochs.processed,
+            "batches": loop.epoch_loop.batch_progress.current.ready if begun else 0,
+            "per_device": now.per_device,
+            "devices": now.devices,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        assert self.trainer is not None
+        if self.trainer.state.fn != "fit":  # the same checkpoint may be read for its weights only
+            return
+        now = self.batch_plan()
+        then = state_dict["devices"], state_dict["per_device"]
+        if state_dict["batches"] and then != (now.devices, now.per_device):
+            raise ValueError(
+                f"the checkpoint lies within epoch {state_dict['epoch']}, {then[0]} devices x {then[1]} images; "
+                f"this run has {now.devices} x {now.per_device}: resume with the same devices, data.batch_size and "
+                "data.images_per_device, or from a checkpoint between two epochs"
+            )
+        self._position = state_dict
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        return self._evaluated("valid")
+
+    def test_dataloader(self) -> DataLoader[Any] | list[Any]:
+        return self._evaluated("test")
+
+    def _evaluated(self, split: Split) -> DataLoader[Any] | list[Any]:
+        """One by one: padding must not depend on neighbours. Nothing where there is no such split."""
+        return self._loader(split, 1, shuffle=False) if len(self.datasets.get(split, ())) else []
+
+    def _loader(self, split: Split, batch_size: int, shuffle: bool) -> DataLoader[Any]:
+        assert self.trainer is not None
+        return DataLoader(
+            self.datasets[split],
+            batch_size=batch_size,
+            sampler=self.sampler(split, shuffle, self.trainer.global_rank, self.trainer.world_size),
+            collate_fn=Collate(self._tokenizer(), self._captioned(), self.seed or 0),
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            worker_init_fn=_leave_signals,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
+        """Which images of a split this process reads, in which order."""
+        return EpochSampler(len(self.datasets[split]), self.seed or 0, shuffle, rank, world)
+
+    def _tokenizer(self) -> Encoder:
+        """The detector's: captions are tokenised for whatever model the trainer has."""
+        assert self.trainer is not None
+        return cast(Encoder, self.trainer.lightning_module.tokenizer)
+
+    def _captioned(self) -> list[Phrase]:
+        """The phrases as they are put into captions: a tuning may add words of its own."""
+        assert self.trainer is not None
+        return cast(Any, self.trainer.lightning_module).phrases()
+
+
+def _leave_signals(_: int) -> None:
+    """Leave signals that reach the whole group to the parent: the step that it finishes still needs its images."""
+    heed_parent_only()

@@ -1,0 +1,262 @@
+"""Pre-training: several detection and grounding sets mixed, epoch by epoch."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
+from glip_lightning.data.checks.consistency import align_classes, check_index, report_leaks
+from glip_lightning.data.checks.findings import Findings
+from glip_lightning.data.dataset import DetectionDataset
+from glip_lightning.data.formats.coco_json import read_coco, read_json
+from glip_lightning.data.grounding import GroundingDataset
+from glip_lightning.data.index import Index
+from glip_lightning.data.mixture import Detections, Mixture, MixtureSampler, Nouns, Part, Sentences, portions
+from glip_lightning.data.sampler import EpochSampler
+from glip_lightning.data.types import Split
+from glip_lightning.shapes.pretraining_pictures import SIZE, VERSION, write_pretraining
+from glip_lightning.text.captions import Phrase, clean_name
+from glip_lightning.text.tokenizer import ClassTokenizer
+from glip_lightning.training.data_module import DetectionData
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Source:
+    """One data set of a mixture.
+
+    Args:
+        file: annotations, below the data's root: a COCO file, or a grounding file whose images have captions (MDETR).
+        images: their folder below the root; the file's own if not given.
+        nouns: of a grounding file, ask for its phrases' nouns alone (:class:`~glip_lightning.data.mixture.Nouns`).
+        share: how much of an epoch, relative to the other sources.
+        first_epoch: the epoch (from 0) from which it takes part, ``last_epoch`` the one after which it no longer does.
+    """
+
+    file: str
+    images: str | None = None
+    nouns: bool = False
+    share: float = 1.0
+    first_epoch: int = 0
+    last_epoch: int | None = None
+
+    def check(self, place: str) -> None:
+        """Refuse what can never be drawn from; ``place`` is where the recipe has it."""
+        if not 0 < self.share < math.inf:
+            raise ValueError(f"{place}.share={self.share}: expected a positive number")
+        if self.first_epoch < 0:
+            raise ValueError(f"{place}.first_epoch={self.first_epoch}: epochs are counted from 0")
+        if self.last_epoch is not None and self.last_epoch < self.first_epoch:
+            text = f"{place}.last_epoch={self.last_epoch}: lies before first_epoch={self.first_epoch}"
+            raise ValueError(f"{text}, so it would never take part; remove the source or correct one of them")
+
+    def share_in(self, epoch: int) -> float:
+        part = self.first_epoch <= epoch and (self.last_epoch is None or epoch <= self.last_epoch)
+        return self.share if part else 0.0
+
+
+class Pretraining(DetectionData):
+    """A mixture to train on; ``valid`` and ``test`` are detection sets, in each of which the classes of both are asked
+    for."""
+
+    label = "pretraining"
+
+    def __init__(
+        self,
+        root: str,
+        sources: dict[str, Source],
+        epoch_images: int,
+        valid: str,
+        test: str | None = None,
+        flip: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Args:
+            root: folder of all files.
+            sources: what is mixed, by name.
+            epoch_images: images per epoch, of all sources together, drawn anew in each; none of a source comes twice
+                in an epoch before all of it came once.
+            valid: annotation file, below the root, on which the best weights are chosen.
+            test: the one for the result.
+            flip: probability of mirroring a training image; 0 where captions say what is left of what.
+        """
+        super().__init__(flip=flip, **kwargs)
+        if epoch_images < 1:
+            raise ValueError(f"epoch_images={epoch_images}: expected 1 or more")
+        if self.shots not in ("all", 0) or self.copies != 1 or not self.negatives:
+            text = f"shots={self.shots}, copies={self.copies}, negatives={self.negatives}"
+            raise ValueError(f"{text}: a mixture has no such choice; leave them out, shares and epoch_images say it")
+        if not sources:
+            raise ValueError("sources={}: there is nothing to mix; name one file at least")
+        # a sweep builds data from the mappings of its recipe
+        sources = {name: Source(**x) if isinstance(x, Mapping) else x for name, x in sources.items()}
+        for name, source in sources.items():
+            source.check(f"sources.{name}")
+        self.root, self.sources, self.epoch_images = Path(root), sources, epoch_images
+        self._counts(0)
+        self.files: dict[Split, str | None] = {"valid": valid, "test": test}
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.datasets["valid"].class_names
+
+    def count(self, train: Index | None) -> int:
+        return self.epoch_images  # of sources, which only a run reads
+
+    def images_per_epoch(self) -> int:
+        return self.epoch_images
+
+    def chosen(self) -> dict[str, Any]:
+        """The sources instead of the ids of all their images."""
+        named = zip(self.sources.items(), self._sizes(), strict=True)
+        sources = {name: {**asdict(source), "size": size} for (name, source), size in named}
+        return {"image_ids": None, "epoch_images": self.epoch_images, "sources": sources}
+
+    def setup(self, stage: str) -> None:
+        if isinstance(self._tokenizer(), ClassTokenizer):
+            text = "the detector has a table of classes and reads no captions, of which a mixture is made"
+            raise ValueError(f"{text}; take a detector that reads, or data with one list of classes (ShapesDetection)")
+        if stage == "fit":
+            for source in self.sources.values():
+                if source.last_epoch is not None and source.last_epoch + 1 < self._epochs():
+                    self._counts(source.last_epoch + 1)  # an epoch without a source must not be met after days
+        super().setup(stage)
+
+    def _epochs(self) -> float:
+        """How many a fit has at most."""
+        assert self.trainer is not None
+        ends = [self.trainer.max_epochs or -1, self.trainer.max_steps * self.batch_size / self.epoch_images]
+        return min((end for end in ends if end >= 0), default=math.inf)
+
+    def read(self, findings: Findings) -> dict[Split, Index]:
+        """The splits that are evaluated."""
+        found: dict[Split, Index] = {}
+        for split, name in self.files.items():
+            if name is not None:
+                file = self.root / name
+                index = findings.attempt(file, partial(read_coco, file, file.parent, findings))
+                found |= {split: index} if index is not None else {}
+        return found
+
+    def read_splits(self) -> None:
+        found = self.read(self.findings)
+        for split, index in found.items():
+            check_index(split, index, self.findings)
+        parts = [part for part in self._parts() if part is not None]
+        report_leaks([*(("train", part.index) for part in parts), *found.items()], self.findings)
+        found = align_classes(found, self.findings)
+        self.findings.log_to(log)
+        self.findings.raise_errors()
+        self.datasets = {split: DetectionDataset(index, self.test_transform) for split, index in found.items()}
+        self.datasets["train"] = Mixture(parts, self.train_transform)
+
+    def _parts(self) -> Iterator[Part | None]:
+        """Of each source, None where its files have faults; two sources of the same files share them."""
+        known: dict[tuple[Path, Path], Part | None] = {}
+        for name, source in self.sources.items():
+            file = self.root / source.file
+            folder = self.root / source.images if source.images else file.parent
+            if (file, folder) not in known:
+                known[file, folder] = self.findings.attempt(file, partial(self._read_part, file, folder))
+            part = known[file, folder]
+            yield self._nouns(f"sources.{name}", file, part) if source.nouns and part is not None else part
+
+    def _nouns(self, place: str, file: Path, part: Part) -> Part:
+        if isinstance(part, Sentences):
+            return Nouns(part.index, part.captions, part.phrases, self.seed or 0)
+        text = f"{place}.nouns: its images have no captions; leave it out, or name a grounding file"
+        self.findings.error("no-caption", file, text)
+        return part
+
+    def _read_part(self, file: Path, folder: Path) -> Part:
+        findings = Findings()  # of its own, since a grounding file raises all that there are
+        if any(isinstance(image, dict) and "caption" in image for image in read_json(file)["images"]):
+            data = GroundingDataset(file, folder, findings=findings)
+            if silent := data.unnamed(self._tokenizer()):
+                text = f"{silent} boxes whose tokens_positive holds no token of the caption are taught as background"
+                findings.warn("unnamed-box", file, text, silent)
+            part: Part = Sentences(data.index, data.captions, data.phrases)
+        else:
+            part = self._detections(read_coco(file, folder, findings))
+        check_index("train", part.index, findings)
+        self.findings += findings
+        return part
+
+    def _detections(self, index: Index) -> Detections:
+        phrases = [Phrase(clean_name(name)) for name in index.class_names]
+        return Detections(index, phrases, self._tokenizer(), self.seed or 0)
+
+    def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
+        if split != "train":
+            return super().sampler(split, shuffle, rank, world)
+        return MixtureSampler(self._sizes(), self._counts, self.seed or 0, rank, world)
+
+    def _sizes(self) -> list[int]:
+        """Images of each source."""
+        mixture = self.datasets["train"]
+        assert isinstance(mixture, Mixture)
+        return [len(part.index) for part in mixture.parts]
+
+    def _counts(self, epoch: int) -> list[int]:
+        """Images of each source in an epoch."""
+        shares = [source.share_in(epoch) for source in self.sources.values()]
+        if not any(shares):
+            text = "set first_epoch of one of them to 0" if epoch == 0 else "let one of them go on (last_epoch: null)"
+            raise ValueError(f"sources: none takes part in epoch {epoch}; {text}")
+        return portions(shares, self.epoch_images)
+
+
+class ShapesPretraining(Pretraining):
+    """The generated world's, written to ``root`` on first use (a few minutes)."""
+
+    label, version = "shapes-pretraining", VERSION
+
+    def __init__(
+        self,
+        sources: dict[str, Source],
+        root: str = "runs/.shapes/pretraining",
+        epoch_images: int = 8000,
+        valid: str = f"names/valid/{ANNOTATIONS}",
+        test: str | None = f"names/test/{ANNOTATIONS}",
+        min_sizes: Sequence[int] = (SIZE,),
+        max_size: int = SIZE,
+        test_size: int = SIZE,
+        **kwargs: Any,
+    ) -> None:
+        kwargs |= {"min_sizes": min_sizes, "max_size": max_size, "test_size": test_size}
+        super().__init__(root, sources, epoch_images, valid, test, **kwargs)
+
+    def prepare_data(self) -> None:
+        write_pretraining(self.root)
+
+
+class ShapesDetection(DetectionData):
+    """The detection data of the generated world alone, all names in every caption: for detectors with a table of
+    classes, which cannot draw negative categories."""
+
+    label, version = "shapes-detection", VERSION
+
+    def __init__(
+        self,
+        root: str = "runs/.shapes/pretraining",
+        min_sizes: Sequence[int] = (SIZE,),
+        max_size: int = SIZE,
+        test_size: int = SIZE,
+        flip: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(min_sizes=min_sizes, max_size=max_size, test_size=test_size, flip=flip, **kwargs)
+        self.root = Path(root)
+
+    def prepare_data(self) -> None:
+        write_pretraining(self.root)
+
+    def read(self, findings: Findings) -> dict[Split, Index]:
+        folders: dict[Split, Path] = {split: self.root / "detection" / split for split in ("train", "valid")}
+        return {split: read_coco(folder / ANNOTATIONS, folder, findings) for split, folder in folders.items()}

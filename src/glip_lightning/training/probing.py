@@ -1,0 +1,52 @@
+"""Evaluations besides those of the trainer: of another data set, or of other weights."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning import Trainer
+
+from glip_lightning.data.dataset import DetectionDataset
+from glip_lightning.evaluation.coco_ap import CocoEvaluator
+from glip_lightning.inference.predictor import detect_images, to_original
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.query import Query
+from glip_lightning.ops.postprocess import PostProcess
+from glip_lightning.training.module import GLIPModule
+
+
+def evaluate(trainer: Trainer, module: GLIPModule, dataset: DetectionDataset, query: Query) -> dict[str, Any]:
+    """COCO metrics on ``dataset``: every process looks at its share of the images and has the numbers of all."""
+    evaluator = CocoEvaluator(dataset.index.ground_truth(), dataset.class_names)
+    mine = range(trainer.global_rank, len(dataset), trainer.world_size)
+    detect_in(dataset, mine, module.model, query, module.post, evaluator)
+    return evaluator.compute()
+
+
+def detect_in(
+    dataset: DetectionDataset,
+    places: Iterable[int],
+    model: GLIP,
+    query: Query,
+    post: PostProcess,
+    evaluator: CocoEvaluator,
+) -> None:
+    """Tell ``evaluator`` what is found in the images at ``places`` of ``dataset``, one at a time."""
+    for place in places:
+        sample = dataset[place]
+        (found,) = detect_images(model, [sample["image"]], query, post)
+        size = (sample["image"].shape[1], sample["image"].shape[2])
+        evaluator.update([sample["image_id"]], [to_original(found, size, sample["original_size"])._asdict()])
+
+
+@contextmanager
+def evaluating(trainer: Trainer, module: GLIPModule) -> Iterator[None]:
+    """As in a validation: eval mode, the precision of the trainer, no gradients."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad(), trainer.strategy.precision_plugin.val_step_context():
+            yield
+    finally:
+        module.train(training)

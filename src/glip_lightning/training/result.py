@@ -1,0 +1,160 @@
+"""What a run reached and all that is needed to repeat it: the content of ``result.json`` and its summary."""
+
+import math
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from glip_lightning.common.escaping import printable
+from glip_lightning.common.versions import versions
+from glip_lightning.training.data_module import DetectionData
+from glip_lightning.training.module import GLIPModule
+
+LISTED = 20  # classes that the summary lists
+
+
+def result_of(trainer: Trainer, module: GLIPModule) -> dict[str, Any]:
+    """What is known of a run after its last evaluation; metrics of a split that there is not are null."""
+    data = module.data
+    return {
+        "detector": module.detector,
+        "weights": module.origin,
+        "data": _data(data),
+        "classes": data.class_names,
+        "phrases": [phrase._asdict() for phrase in data.phrases()],
+        **data.chosen(),
+        "steps": trainer.global_step,
+        "epochs": trainer.current_epoch,
+        "best_epoch": module.best_epoch,
+        "ended": next((x for c in trainer.callbacks if (x := getattr(c, "ended", None))), None),  # type: ignore[attr-defined]
+        "restored": [x for c in trainer.callbacks for x in getattr(c, "restored", ())],  # type: ignore[attr-defined]
+        "lost": next((x for c in trainer.callbacks if (x := getattr(c, "lost", None))), None),  # type: ignore[attr-defined]
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "device": str(trainer.strategy.root_device),
+        "processes": trainer.world_size,
+        "memory": _memory(trainer),
+        "metrics": {stage: module.results.get(stage) for stage in ("val", "test")},
+        "versions": versions(),
+        "git": git_commit(),
+    }
+
+
+def _data(data: DetectionData) -> dict[str, Any]:
+    """The data set as it was used; counts of findings by their code, of boxes that train by why not."""
+    train = data.datasets.get("train")
+    return {
+        "name": data.label,
+        "version": data.version,
+        "splits": {split: str(dataset.index.where) for split, dataset in data.datasets.items()},
+        "images": {split: len(dataset.index) for split, dataset in data.datasets.items()},
+        "shots": data.shots,
+        "copies": data.copies,
+        "seed": data.seed,
+        "prompts": getattr(data, "prompts", None),
+        "findings": {finding.code: data.findings.counts(finding.code) for finding in data.findings},
+        "dropped": {why: int(mask.sum()) for why, mask in train.index.dropped().items()} if train else {},
+        "clipped": int(train.index.clipped().sum()) if train else 0,
+    }
+
+
+def groups_of(trainer: Trainer) -> list[dict[str, Any]]:
+    """Learning rate and weight decay of each parameter group as the run began."""
+    return [
+        {
+            "name": group.get("name", str(number)),
+            "lr": group.get("initial_lr", group["lr"]),
+            "weight_decay": group.get("weight_decay"),
+            "lost": next((x for c in trainer.callbacks if (x := getattr(c, "lost", None))), None),  # type: ignore[attr-defined]
+            "parameters": sum(p.numel() for p in group["params"]),
+        }
+        for optimizer in trainer.optimizers
+        for number, group in enumerate(optimizer.param_groups)
+    ]
+
+
+def _memory(trainer: Trainer) -> dict[str, int | None]:
+    """Peaks in bytes: of this process, and of what torch had on its CUDA device."""
+    if sys.platform == "win32":
+        return {"process_peak": None, "device_peak": None}
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    device = trainer.strategy.root_device
+    cuda = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return {"process_peak": peak, "device_peak": cuda}
+
+
+def print_summary(result: Mapping[str, Any], folder: Path, pictures: Sequence[Path], logs: Sequence[str]) -> None:
+    """AP and AP50, by class where they are few, and where everything lies."""
+    console = Console(highlight=False, soft_wrap=True)
+    found = result["metrics"]
+    name, metrics = ("test", found["test"]) if found["test"] else ("validation", found["val"])
+    if not metrics:
+        console.print("nothing was evaluated: there is neither a valid nor a test split")
+    else:
+        if len(result["classes"]) <= LISTED:
+            console.print(_class_table(metrics, result["classes"]))
+        print(f"AP {_number(metrics['AP'])}, AP50 {_number(metrics['AP50'])} on {metrics['images']} {name} images")
+    if kept := result.get("retention"):
+        before, after = _number(kept["before"]), _number(kept["after"])
+        print(f"AP on the probe {kept['probe']}: {before} before, {after} after")
+    for event in result["restored"]:
+        print(f"restored the weights before step {event['step']}: {event['why']}")
+    if result.get("lost"):
+        print(f"lost     {result['lost']}")
+    if result["ended"]:
+        print(f"ended    {result['ended']}")
+    print(f"run      {printable(str(folder))}")
+    if pictures:
+        print(f"pictures {printable(str(pictures[0].parent))}")
+    for line in logs:
+        print(f"logs     {printable(line)}")
+    detector = folder if result["fitted"] else result["detector"]
+    if result["fitted"] or result["weights"] != "random":
+        print(f"next     glip predict PHOTO --detector {printable(str(detector))}")
+
+
+def _class_table(metrics: Mapping[str, Any], names: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class")
+    table.add_column("AP", justify="right")
+    for name in names:
+        ap = metrics["AP_class"].get(name)
+        table.add_row(escape(printable(name)), "no box" if ap is None else f"{ap:.3f}")
+    return table
+
+
+def _number(value: float) -> str:
+    return "undefined (no box to find)" if math.isnan(value) else f"{value:.3f}"
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout that the package runs from, with ``+`` if it was changed; None elsewhere."""
+    try:
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # not an environment inside a foreign checkout
+        commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", ".")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+" if changed else commit
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def without_nan(value: Any) -> Any:
+    """What no box defines is null in JSON: most readers refuse a bare NaN."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

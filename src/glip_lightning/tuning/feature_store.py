@@ -1,0 +1,180 @@
+"""Where computed features are kept: in memory, or memory-mapped in a folder that other runs may use, too."""
+
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from glip_lightning.common.files import remove_parts, write_bytes
+
+log = logging.getLogger(__name__)
+
+Shapes = Sequence[tuple[int, ...]]
+
+SUFFIX = ".safetensors"
+NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
+HEADER = 1024  # bytes of a file beside its numbers, at most
+
+
+class Store(Protocol):
+    """Keeps what was computed for one image: dense tensors, with their strides, on the CPU."""
+
+    limit: int  # bytes
+
+    def get(self, key: str, shapes: Shapes) -> list[Tensor] | None:
+        """What is kept for ``key``, which has to be tensors of these shapes."""
+        ...
+
+    def put(self, key: str, tensors: Sequence[Tensor]) -> bool:
+        """Keep the tensors, unless that would pass the limit. Says whether it did."""
+        ...
+
+    def used(self) -> int:
+        """Bytes."""
+        ...
+
+
+class MemoryStore:
+    """In the memory of this process. Nothing is thrown out for something new: images come in turns, and the one
+    that was not used for longest is the one that comes next."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._kept: dict[str, list[Tensor]] = {}
+        self._bytes = 0
+
+    def get(self, key: str, shapes: Shapes) -> list[Tensor] | None:
+        return self._kept.get(key)
+
+    def put(self, key: str, tensors: Sequence[Tensor]) -> bool:
+        size = sum(x.nbytes for x in tensors)
+        if self._bytes + size > self.limit:
+            return False
+        self._kept[key] = [x.detach().to("cpu", copy=True) for x in tensors]
+        self._bytes += size
+        return True
+
+    def used(self) -> int:
+        return self._bytes
+
+
+class FolderStore:
+    """A file per key, read by mapping it into memory; several processes and later runs may share the folder.
+
+    A file appears whole, under its name, or not at all. What is not as it was written (torn, foreign, of another
+    key or shape; the content is checked when this process first opens it) is removed and computed anew. Where the
+    limit is reached, files that nobody has used since this process began make room, then no more are written.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.folder, self.limit = folder, limit
+        self._began = time.time()
+        self._checked: set[str] = set()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"features.folder={str(folder)!r}: cannot be made: {error.strerror}") from None
+        remove_parts(folder)
+
+    def get(self, key: str, shapes: Shapes) -> list[Tensor] | None:
+        path = self._path(key)
+        if not path.exists():
+            return None
+        try:
+            tensors = self._read(path, key, shapes)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            log.warning("%s is damaged or not ours (%s): removed, its features are computed anew", path, error)
+            self._checked.discard(key)
+            path.unlink(missing_ok=True)
+            return None
+        return tensors
+
+    def _read(self, path: Path, key: str, shapes: Shapes) -> list[Tensor]:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            strides = json.loads(about["strides"])
+            flat = [file.get_tensor(str(i)) for i in range(len(strides))]
+        if about["key"] != key or [x.numel() for x in flat] != [_count(shape) for shape in shapes]:
+            raise ValueError("it holds something else")
+        if key not in self._checked:
+            if about["sha256"] != _checksum(flat, about["strides"]):
+                raise ValueError("its checksum differs")
+            self._checked.add(key)
+            path.touch()  # in use
+        return [x.as_strided(shape, stride) for x, shape, stride in zip(flat, shapes, strides, strict=True)]
+
+    def put(self, key: str, tensors: Sequence[Tensor]) -> bool:
+        try:
+            if not self._make_room(sum(x.nbytes for x in tensors) + HEADER):
+                return False
+            self._write(key, tensors)
+        except (OSError, SafetensorError) as error:  # the disk is full, or not ours to write to
+            log.warning("%s: cannot be written (%s); features that are not there are computed", self.folder, error)
+            self.limit = 0
+            return False
+        self._checked.add(key)
+        return True
+
+    def _write(self, key: str, tensors: Sequence[Tensor]) -> None:
+        rows = [x.detach().to("cpu", copy=True) for x in tensors]
+        flat = [x.as_strided((x.numel(),), (1,)) for x in rows]
+        strides = json.dumps([x.stride() for x in rows])
+        about = {"key": key, "strides": strides, "sha256": _checksum(flat, strides)}
+        write_bytes(self._path(key), save({str(i): x for i, x in enumerate(flat)}, about))
+
+    def _make_room(self, size: int) -> bool:
+        files = self._files()
+        free = self.limit - size - sum(length for length, _, _ in files)
+        old = [file for file in sorted(files, key=lambda file: file[1]) if file[1] < self._began]
+        if free + sum(length for length, _, _ in old) < 0:
+            return False
+        for length, _, path in old:
+            if free >= 0:
+                break
+            path.unlink(missing_ok=True)
+            free += length
+        return True
+
+    def _files(self) -> list[tuple[int, float, Path]]:
+        """Bytes, time of the last use and path of what is kept."""
+        found = []
+        for path in self.folder.iterdir():
+            if NAME.fullmatch(path.name):
+                try:
+                    status = path.stat()
+                except FileNotFoundError:  # another process has removed it
+                    continue
+                found.append((status.st_size, status.st_mtime, path))
+        return found
+
+    def used(self) -> int:
+        return sum(size for size, _, _ in self._files())
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}{SUFFIX}"
+
+
+def _count(shape: Sequence[int]) -> int:
+    return torch.Size(shape).numel()
+
+
+def _checksum(flat: Sequence[Tensor], strides: str) -> str:
+    found = hashlib.sha256(strides.encode())
+    for x in flat:
+        found.update(f"{x.dtype}{x.numel()}".encode())
+        found.update(tensor_bytes(x))
+    return found.hexdigest()
+
+
+def tensor_bytes(x: Tensor) -> memoryview:
+    """The numbers of a tensor on any device, row-major, as bytes."""
+    return x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data

@@ -1,0 +1,133 @@
+"""Tunings that train some of the detector's own weights and add none.
+
+Source: microsoft/GLIP tools/finetune.py:66-92, 215-260 (TUNING_HIGHLEVEL_OVERRIDE),
+modeling/backbone/swint.py:556-571 (freezing), modeling/detector/generalized_vl_rcnn.py:134-173.
+"""
+
+import re
+from collections.abc import Mapping
+
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.text.captions import Prompt
+from glip_lightning.text.tokenizer import Tokenizer
+from glip_lightning.tuning.base import ParameterGroup, Tuning, need_text_encoder, official_groups
+
+LAST_LAYERS = (
+    *("log_scale", "token_bias_weight", "token_bias", "text_projection.weight", "text_projection.bias"),
+    *("box.weight", "box.bias", "centerness.weight", "centerness.bias"),
+)
+"""Of the grounding head; the five scales of the boxes are frozen in the official mode, too."""
+
+
+class FullTuning(Tuning):
+    """Everything is trained but the first stages of the image backbone (official mode "full")."""
+
+    def __init__(self, lr: float = 1e-4, text_lr: float = 1e-5, weight_decay: float = 0.05, freeze_at: int = 2) -> None:
+        """``text_lr`` is for BERT; a table of classes learns at ``lr``, as the head does. ``freeze_at`` counts as
+        MODEL.BACKBONE.FREEZE_CONV_BODY_AT: -1 freezes nothing, 0 and 1 the patch embedding, 2 the first stage with
+        it, 5 the whole body but its norms."""
+        super().__init__()
+        self.lr, self.text_lr, self.weight_decay, self.freeze_at = lr, text_lr, weight_decay, freeze_at
+
+    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+        model.requires_grad_(True)
+        freeze_backbone(model, self.freeze_at)
+        return official_groups(model, self._rate, self.weight_decay)
+
+    def _rate(self, key: str) -> float:
+        return self.text_lr if key.startswith("language.bert.") else self.lr
+
+
+def freeze_backbone(model: GLIP, freeze_at: int) -> None:
+    """Freeze the patch embedding (``freeze_at`` >= 0) and the first ``freeze_at - 1`` stages with their merging."""
+    stages = model.backbone.stages
+    if not -1 <= freeze_at <= len(stages) + 1:
+        raise ValueError(f"freeze_at={freeze_at}: expected -1 (nothing) to {len(stages) + 1} (all stages)")
+    if freeze_at >= 0:
+        model.backbone.patch_embed.requires_grad_(False)
+    for stage in stages[: max(0, freeze_at - 1)]:
+        stage.requires_grad_(False)
+
+
+class LinearProbe(Tuning):
+    """Only the last layers: projection of the text, boxes, centerness, scale and biases of the logits
+    (official mode "linear_prob"), and the table of classes of a detector that has one.
+
+    Officially dropout stays on in the frozen fusion and text layers; here what is frozen is in eval mode, so that
+    all before the last layers can be computed once.
+    """
+
+    leaves = "adapter"
+
+    def __init__(self, lr: float = 1e-4, weight_decay: float = 0.05) -> None:
+        super().__init__()
+        self.lr, self.weight_decay = lr, weight_decay
+
+    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+        model.requires_grad_(False)
+        for name in LAST_LAYERS:
+            model.grounding.get_parameter(name).requires_grad_(True)
+        model.language.requires_grad_(model.config.classes > 0)
+        return official_groups(model, lambda _: self.lr, self.weight_decay)
+
+
+class LanguageTuning(Tuning):
+    """Only the text encoder (official mode "language_prompt_v1", and v3, which does the same)."""
+
+    def __init__(self, text_lr: float = 1e-5, weight_decay: float = 0.05) -> None:
+        super().__init__()
+        self.text_lr, self.weight_decay = text_lr, weight_decay
+
+    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+        need_text_encoder(model, self)
+        model.requires_grad_(False)
+        model.language.requires_grad_(True)
+        return official_groups(model, lambda _: self.text_lr, self.weight_decay)
+
+
+class PartialTuning(Tuning):
+    """What regular expressions name, each with a learning rate of its own."""
+
+    leaves = "adapter"
+
+    def __init__(self, rates: Mapping[str, float], weight_decay: float = 0.05) -> None:
+        """``rates``: expression -> learning rate, e.g. ``{"^fpn": 1e-4, "^dyhead.*fusion": 1e-5}``, searched for in
+        the names of the parameters; the first that fits decides. Biases learn at twice the rate, as officially."""
+        super().__init__()
+        if not rates:
+            raise ValueError("rates={}: name at least one expression with its learning rate")
+        self.rates = {_compiled(pattern): lr for pattern, lr in rates.items()}
+        self.weight_decay = weight_decay
+
+    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+        used = set()
+        for key, parameter in model.named_parameters():
+            pattern = self._first(key)
+            parameter.requires_grad_(pattern is not None)
+            used.add(pattern)
+        if unused := [pattern.pattern for pattern in self.rates if pattern not in used]:
+            raise ValueError(
+                f"rates: {', '.join(map(repr, unused))} fits no parameter that an earlier expression has left; "
+                f"names are like {', '.join(_examples(model))}"
+            )
+        return official_groups(model, self._rate, self.weight_decay)
+
+    def _first(self, key: str) -> re.Pattern[str] | None:
+        return next((pattern for pattern in self.rates if pattern.search(key)), None)
+
+    def _rate(self, key: str) -> float:
+        pattern = self._first(key)
+        assert pattern is not None, f"{key} is trained, but has no rate"
+        return self.rates[pattern]
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"rates: {pattern!r} is no regular expression: {error}") from None
+
+
+def _examples(model: GLIP) -> list[str]:
+    """One parameter of each top-level part."""
+    return list({key.split(".")[0]: key for key, _ in model.named_parameters()}.values())

@@ -1,0 +1,1 @@
+"""A name, file, folder or repository -> detector, and back."""

@@ -1,0 +1,158 @@
+"""A tuned detector as what was trained and the name of its base: megabytes where a copy takes a gigabyte.
+
+A folder of ``adapter.safetensors`` (``new.<name>`` replaces a tensor, ``up.<name>``, ``down.<name>`` and
+``scale.<name>`` are a low-rank update that is added to one) and ``adapter.json`` (base, its hash, classes, caption).
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.files import replacing
+from glip_lightning.common.schema import BASE, MOST_CLASSES, PHRASES, Items, Keys, Text, Whole, check_format, read_json
+from glip_lightning.common.tensor_files import check_tensors, read_tensors
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.text.captions import Phrase
+from glip_lightning.weights.base_model import Base, read_base
+
+RUN_ADAPTER = "adapter"
+"""Where a finished run keeps it."""
+
+TENSORS_NAME, CONTENT_NAME = "adapter.safetensors", "adapter.json"
+FORMAT = 1
+NO_ADAPTER = "not an adapter of glip-lightning"
+
+UPDATE = ("up", "down", "scale")  # of a low-rank update
+_CONTENT = Keys(
+    {
+        "format": Whole(FORMAT, FORMAT),
+        "tuning": Text(),
+        "base": BASE,
+        "phrases": PHRASES,
+        "captions": Items(Text(), 1, MOST_CLASSES),
+    }
+)
+
+
+class Adapter(NamedTuple):
+    """What was learned on a base, for which classes."""
+
+    tensors: Mapping[str, Tensor]
+    phrases: tuple[Phrase, ...]
+    captions: tuple[str, ...]
+    tuning: str  # class and settings, for people to read
+    base: Base
+
+
+def save_adapter(folder: Path, adapter: Adapter) -> None:
+    """Write the folder at once or not at all."""
+    content = {
+        "format": FORMAT,
+        "tuning": adapter.tuning,
+        "base": adapter.base._asdict(),
+        "phrases": [phrase._asdict() for phrase in adapter.phrases],
+        "captions": adapter.captions,
+    }
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in adapter.tensors.items()}
+    with replacing(folder) as fresh:
+        fresh.mkdir()
+        save_file(tensors, fresh / TENSORS_NAME)
+        (fresh / CONTENT_NAME).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def load_adapter(folder: Path) -> Adapter:
+    """Read a folder of :func:`save_adapter`; anything else is an error that says why."""
+    if missing := [name for name in (TENSORS_NAME, CONTENT_NAME) if not (folder / name).is_file()]:
+        raise FileNotFoundError(f"{folder}: no adapter, {' and '.join(missing)} missing")
+    content = _read_content(folder)
+    where = f"{folder / TENSORS_NAME}: {NO_ADAPTER}"
+    _, tensors = read_tensors(folder / TENSORS_NAME, where)
+    _check_names(tensors, where)
+    check_tensors(tensors, where)
+    return Adapter(
+        tensors,
+        tuple(Phrase(**phrase) for phrase in content["phrases"]),
+        tuple(content["captions"]),
+        content["tuning"],
+        read_base(content["base"]),
+    )
+
+
+def base_of(folder: Path) -> str:
+    """Return the name of the base; an adapter that is its own base, perhaps through others, is an error."""
+    name = read_base(_read_content(folder)["base"]).name
+    seen, base = {folder.resolve()}, Path(name) / RUN_ADAPTER
+    while base.is_dir():
+        if base.resolve() in seen:
+            raise GLIPError(f"{folder}: {NO_ADAPTER}: it was trained on itself (base {base.parent})", code="own-base")
+        seen.add(base.resolve())
+        base = Path(read_base(_read_content(base)["base"]).name) / RUN_ADAPTER
+    return name
+
+
+def _read_content(folder: Path) -> dict[str, Any]:
+    where = f"{folder / CONTENT_NAME}: {NO_ADAPTER}"
+    content = read_json(folder / CONTENT_NAME, where)
+    check_format(content, FORMAT, where)
+    _CONTENT.check(content, where)
+    return content
+
+
+def _check_names(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Each tensor of the base is replaced, or updated by all parts of a low-rank update."""
+    given: dict[str, set[str]] = {}
+    for key in tensors:
+        kind, _, name = key.partition(".")
+        given.setdefault(name, set()).add(kind)
+    for name, kinds in given.items():
+        if kinds not in ({"new"}, set(UPDATE)):
+            told = f"{', '.join(sorted(kinds))} of the tensor {name!r:.100}"
+            raise GLIPError(f"{where}: {told}, expected new, or {', '.join(UPDATE)}", code="unknown-key")
+
+
+@torch.no_grad()
+def apply_adapter(model: GLIP, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Put what was learned into the base; the same sums as merging it after the training."""
+    state = model.state_dict()
+    names = {key.split(".", 1)[1] for key in tensors}
+    if unknown := sorted(names - state.keys()):
+        raise GLIPError(f"{where}: the base has no {_some(unknown)}", code="unknown-key")
+    for name in names:
+        new, shape = tensors.get(f"new.{name}"), tuple(state[name].shape)
+        if new is not None:
+            if new.shape != shape:
+                raise GLIPError(f"{where}: {name} is {tuple(new.shape)}, in the base {shape}", code="bad-tensor")
+            state[name].copy_(new)
+        else:
+            up, down, scale = (tensors[f"{part}.{name}"] for part in UPDATE)
+            _check_update(up, down, scale, shape, f"{where}: the update of {name}")
+            state[name].add_(low_rank(up, down, scale, shape))
+        check_tensors({name: state[name]}, where)  # an update of finite numbers may be infinite
+
+
+def _check_update(up: Tensor, down: Tensor, scale: Tensor, shape: tuple[int, ...], where: str) -> None:
+    """[out, r], [r, in] and one number for a weight of ``shape``."""
+    size = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
+    rank = up.shape[-1] if up.ndim else 0
+    if up.shape != (size[0], rank) or down.shape != (rank, size[1]) or scale.numel() != 1:
+        found = ", ".join(str(tuple(x.shape)) for x in (up, down, scale))
+        expected = f"({size[0]}, r), (r, {size[1]}) and one number"
+        raise GLIPError(f"{where} is {found}, expected {expected}", code="bad-tensor")
+    if up.dtype != down.dtype:
+        raise GLIPError(f"{where} is {up.dtype} and {down.dtype}, expected one of them", code="bad-tensor")
+
+
+def low_rank(up: Tensor, down: Tensor, scale: Tensor | float, shape: Sequence[int]) -> Tensor:
+    """[out, r] and [r, in] -> what is added to a weight of ``shape``."""
+    return (up @ down * scale).view(*shape)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

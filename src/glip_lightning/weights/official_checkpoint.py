@@ -1,0 +1,349 @@
+"""Official checkpoints: one two-way table of names, a reader that runs nothing, sizes from shapes.
+
+Source of the official names: microsoft/GLIP, state dicts of configs/pretrain/*.yaml. What the network does
+not use is left out on the way in, with a log line, and made anew on the way out.
+"""
+
+import logging
+import pickle
+import re
+import zipfile
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from math import isqrt, log
+from pathlib import Path
+
+import torch
+from timm.models.swin_transformer import get_relative_position_index
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.tensor_files import check_storage
+from glip_lightning.models.config import STRIDES, VARIANTS, GLIPConfig, TextConfig
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.ops.anchors import cell_anchor
+
+logger = logging.getLogger(__name__)
+
+StateDict = dict[str, Tensor]
+
+NAMES = (
+    # ours, official; {3r+2} is three times the number {r} of the left side plus two; what follows is equal
+    ("backbone.patch_embed", "backbone.body.patch_embed"),
+    ("backbone.stages.{i}", "backbone.body.layers.{i}"),
+    ("backbone.norms.{i}", "backbone.body.norm{i+1}"),
+    ("fpn.lateral.{i}", "backbone.fpn.fpn_inner{i+2}"),
+    ("fpn.output.{i}", "backbone.fpn.fpn_layer{i+2}"),
+    ("fpn.p6", "backbone.fpn.top_blocks.p6"),
+    ("fpn.p7", "backbone.fpn.top_blocks.p7"),
+    ("language.bert", "language_backbone.body.model"),
+    ("dyhead.rounds.{r}.fusion.norm_vision", "rpn.head.dyhead_tower.{3r}.b_attn.layer_norm_v"),
+    ("dyhead.rounds.{r}.fusion.norm_text", "rpn.head.dyhead_tower.{3r}.b_attn.layer_norm_l"),
+    ("dyhead.rounds.{r}.fusion.gate_vision", "rpn.head.dyhead_tower.{3r}.b_attn.gamma_v"),
+    ("dyhead.rounds.{r}.fusion.gate_text", "rpn.head.dyhead_tower.{3r}.b_attn.gamma_l"),
+    ("dyhead.rounds.{r}.fusion.query", "rpn.head.dyhead_tower.{3r}.b_attn.attn.v_proj"),
+    ("dyhead.rounds.{r}.fusion.key", "rpn.head.dyhead_tower.{3r}.b_attn.attn.l_proj"),
+    ("dyhead.rounds.{r}.fusion.value_vision", "rpn.head.dyhead_tower.{3r}.b_attn.attn.values_v_proj"),
+    ("dyhead.rounds.{r}.fusion.value_text", "rpn.head.dyhead_tower.{3r}.b_attn.attn.values_l_proj"),
+    ("dyhead.rounds.{r}.fusion.out_vision", "rpn.head.dyhead_tower.{3r}.b_attn.attn.out_v_proj"),
+    ("dyhead.rounds.{r}.fusion.out_text", "rpn.head.dyhead_tower.{3r}.b_attn.attn.out_l_proj"),
+    ("dyhead.rounds.{r}.text.query", "rpn.head.dyhead_tower.{3r+1}.attention.self.query"),
+    ("dyhead.rounds.{r}.text.key", "rpn.head.dyhead_tower.{3r+1}.attention.self.key"),
+    ("dyhead.rounds.{r}.text.value", "rpn.head.dyhead_tower.{3r+1}.attention.self.value"),
+    ("dyhead.rounds.{r}.text.out", "rpn.head.dyhead_tower.{3r+1}.attention.output.dense"),
+    ("dyhead.rounds.{r}.text.norm1", "rpn.head.dyhead_tower.{3r+1}.attention.output.LayerNorm"),
+    ("dyhead.rounds.{r}.text.fc1", "rpn.head.dyhead_tower.{3r+1}.intermediate.dense"),
+    ("dyhead.rounds.{r}.text.fc2", "rpn.head.dyhead_tower.{3r+1}.output.dense"),
+    ("dyhead.rounds.{r}.text.norm2", "rpn.head.dyhead_tower.{3r+1}.output.LayerNorm"),
+    ("dyhead.rounds.{r}.vision.convs.{k}", "rpn.head.dyhead_tower.{3r+2}.DyConv.{k}.conv"),
+    ("dyhead.rounds.{r}.vision.norms.{k}", "rpn.head.dyhead_tower.{3r+2}.DyConv.{k}.bn"),
+    ("dyhead.rounds.{r}.vision.offset", "rpn.head.dyhead_tower.{3r+2}.offset"),
+    ("dyhead.rounds.{r}.vision.scale_attention", "rpn.head.dyhead_tower.{3r+2}.AttnConv.1"),
+    ("dyhead.rounds.{r}.vision.relu.fc1", "rpn.head.dyhead_tower.{3r+2}.relu.fc.0"),
+    ("dyhead.rounds.{r}.vision.relu.fc2", "rpn.head.dyhead_tower.{3r+2}.relu.fc.2"),
+    ("grounding.text_projection", "rpn.head.dot_product_projection_text"),
+    ("grounding.log_scale", "rpn.head.log_scale"),
+    ("grounding.token_bias_weight", "rpn.head.bias_lang"),
+    ("grounding.token_bias", "rpn.head.bias0"),
+    ("grounding.box", "rpn.head.bbox_pred"),
+    ("grounding.centerness", "rpn.head.centerness"),
+    ("grounding.box_scales.{l}", "rpn.head.scales.{l}.scale"),
+)
+
+TUNED_PROMPT = "rpn.tunable_linear.weight"
+LEFT_OUT = {
+    "rpn.head.cls_logits.*": "its loss is multiplied by zero",
+    "*.relative_position_index": "recomputed",
+    "rpn.anchor_generator.cell_anchors.*": "recomputed",
+    "*.embeddings.position_ids": "recomputed",
+    "*.pooler.*": "never called",
+    "*mlm_head.*": "a loss that the released configurations switch off",
+    "*resizer.*": "a layer that the released configurations do not build",
+    TUNED_PROMPT: "a tuned prompt, which belongs to one caption",
+}
+"""Official names that the network does not use, and why."""
+
+CLASSES = 80  # columns of cls_logits in every released checkpoint (MODEL.DYHEAD.NUM_CLASSES - 1)
+PRIOR = 0.01  # MODEL.RETINANET.PRIOR_PROB, sets the bias of cls_logits
+BERT_HEAD_DIM = 64  # of every published BERT
+
+NOT_IN_SHAPES = (*("drop_path", "drop_block", "fusion_heads", "fusion_dropout"), "log_scale", "small_start")
+NOT_IN_SHAPES += ("pixel_mean", "pixel_std")
+NOT_IN_TEXT_SHAPES = ("num_attention_heads", "layer_norm_eps", "dropout")
+
+
+class CheckpointError(GLIPError):
+    """A file or state dict that is not the expected detector; the message lists everything that differs."""
+
+    def __init__(self, message: str, *, code: str = "no-checkpoint") -> None:
+        super().__init__(message, code=code)
+
+
+class Inert:
+    """Stands in for a class that a checkpoint names beside its tensors; takes anything, does nothing."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+STAND_INS: dict[str, type] = {
+    "yacs.config.CfgNode": OrderedDict,  # a mapping: torch fills only its own kinds of them
+    "argparse.Namespace": Inert,
+    "numpy.dtype": Inert,
+    "numpy.ndarray": Inert,
+    "numpy.core.multiarray.scalar": Inert,  # the best AP so far, kept by the plateau schedule
+    "numpy._core.multiarray.scalar": Inert,
+    "numpy.core.multiarray._reconstruct": Inert,
+    "numpy._core.multiarray._reconstruct": Inert,
+}
+"""Globals that official training files may name beside torch's own; nothing else is let in."""
+
+
+def official_name(key: str, fusion: bool) -> str:
+    """Our name of a tensor -> the official one. Without fusion a round of the tower is a single module."""
+    for ours, official in NAMES:
+        pattern = re.sub(r"\\{(\w)\\}", r"(?P<\1>\\d+)", re.escape(ours)) + r"(?=\.|$)"
+        if match := re.match(pattern, key):
+            official = official if fusion else official.replace("{3r+2}", "{r}")
+            return _fill(official, match.groupdict()) + key[match.end() :]
+    raise CheckpointError(f"{key}: no row of the table of names fits")
+
+
+def _fill(official: str, numbers: Mapping[str, str]) -> str:
+    def number(term: re.Match[str]) -> str:
+        factor, name, shift = term.groups()
+        return str(int(factor or 1) * int(numbers[name]) + int(shift or 0))
+
+    return re.sub(r"\{(\d*)([a-z])(\+\d+)?\}", number, official)
+
+
+@lru_cache(maxsize=2)
+def expected_shapes(config: GLIPConfig) -> dict[str, torch.Size]:
+    """Our name -> shape of every tensor of the detector."""
+    with torch.device("meta"):
+        return {key: tensor.shape for key, tensor in GLIP(config).state_dict().items()}
+
+
+def official_names(config: GLIPConfig) -> dict[str, str]:
+    """Our name -> official name of every tensor of the detector."""
+    return {key: official_name(key, config.fusion) for key in expected_shapes(config)}
+
+
+def check(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:
+    """Raise one error that lists the missing, the unknown and the differently shaped tensors."""
+    common = state.keys() & shapes.keys()
+    problems = {
+        "missing": shapes.keys() - common,
+        "unknown": state.keys() - common,
+        "of another shape": [
+            f"{key} ({_by(state[key].shape)}, expected {_by(shapes[key])})"
+            for key in common
+            if state[key].shape != shapes[key]
+        ],
+    }
+    listed = [f"{len(keys)} {kind}: {_first_ten(keys)}" for kind, keys in problems.items() if keys]
+    if listed:
+        raise CheckpointError("the tensors do not fit the detector. " + "; ".join(listed))
+
+
+def _by(shape: torch.Size) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def _first_ten(keys: Iterable[str]) -> str:
+    keys = sorted(keys)
+    return ", ".join(keys[:10]) + (", ..." if len(keys) > 10 else "")
+
+
+def from_official(state: Mapping[str, Tensor], config: GLIPConfig) -> StateDict:
+    """Official state dict -> ours; anything unknown, missing or of another shape is a :class:`CheckpointError`."""
+    state = _leave_out(strip_module(state))
+    names, shapes = official_names(config), expected_shapes(config)
+    check(state, {names[key]: shape for key, shape in shapes.items()})
+    return {ours: state[official] for ours, official in names.items()}
+
+
+def to_official(state: Mapping[str, Tensor], config: GLIPConfig) -> StateDict:
+    """Our state dict -> the official one, with what the official model holds beside it."""
+    check(state, expected_shapes(config))
+    tensors = {official: state[ours] for ours, official in official_names(config).items()}
+    return tensors | _unused_tensors(config)
+
+
+def strip_module(state: Mapping[str, Tensor]) -> StateDict:
+    """Without the ``module.`` of DistributedDataParallel, if all names have it (model_serialization.py)."""
+    wrapped = all(key.startswith("module.") for key in state)
+    return {key.removeprefix("module.") if wrapped else key: tensor for key, tensor in state.items()}
+
+
+def _leave_out(state: StateDict) -> StateDict:
+    kept, counts = {}, Counter()
+    for key, tensor in state.items():
+        pattern = next((pattern for pattern in LEFT_OUT if fnmatchcase(key, pattern)), None)
+        if pattern is None:
+            kept[key] = tensor
+        counts[pattern] += 1
+    for pattern in counts.keys() - {None}:
+        logger.info("left out %d tensors, %s: %s", counts[pattern], pattern, LEFT_OUT[pattern])
+    if TUNED_PROMPT in state and state[TUNED_PROMPT].any():
+        logger.warning(
+            "the file holds a tuned prompt (%s), which is not applied: results will be those of the detector "
+            "before prompt tuning",
+            TUNED_PROMPT,
+        )
+    return kept
+
+
+def _unused_tensors(config: GLIPConfig) -> StateDict:
+    """What the official model holds and ours does not, as its own initialisation makes it."""
+    index = get_relative_position_index(config.swin_window, config.swin_window)
+    blocks = [(i, j) for i, depth in enumerate(config.swin_depths) for j in range(depth)]
+    return {
+        **{f"backbone.body.layers.{i}.blocks.{j}.attn.relative_position_index": index.clone() for i, j in blocks},
+        **{f"rpn.anchor_generator.cell_anchors.{i}": torch.tensor([cell_anchor(s)]) for i, s in enumerate(STRIDES)},
+        "language_backbone.body.model.embeddings.position_ids": torch.arange(config.text.max_position_embeddings)[None],
+        "rpn.head.cls_logits.weight": torch.zeros(CLASSES, config.channels, 1, 1),
+        "rpn.head.cls_logits.bias": torch.full((CLASSES,), -log((1 - PRIOR) / PRIOR)),
+    }
+
+
+def read_official(path: str | Path) -> StateDict:
+    """Tensors of the ``model`` in an official ``.pth`` file, floats as float32; no code in it is ever run.
+
+    ``model_ema``, ``optimizer`` and the rest are ignored; files that hold the state dict alone, or under
+    ``state_dict``, are read as well.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint file")
+    content = _load_tensors(path)
+    if isinstance(content, dict):
+        content = content.get("model", content.get("state_dict", content))
+    if not isinstance(content, dict) or not content or not all(isinstance(x, Tensor) for x in content.values()):
+        raise CheckpointError(f"{path}: expected a dict of tensors, alone or under the key 'model' or 'state_dict'")
+    check_storage(content, str(path))
+    return {key: x.float() if x.is_floating_point() else x for key, x in content.items()}
+
+
+def _load_tensors(path: Path) -> object:
+    with safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()]):
+        try:
+            # memory-mapped, the optimizer state beside the weights is never read
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        except Exception as error:  # a damaged or hostile pickle can fail in any way
+            raise CheckpointError(f"{path}: {_why_unreadable(path, error)}") from error
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        head = file.read(64).lstrip()
+    if head.startswith(b"<"):
+        return "a web page, no checkpoint; download the file itself (.../resolve/..., not .../blob/...)"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, no checkpoint; run `git lfs pull` or download the file itself"
+    if names := _forbidden_globals(path, error):
+        return (
+            f"refused, and nothing in it was run: it asks for {', '.join(names)}, which no file of weights needs. "
+            "If you trust whoever made it, save the tensors alone there: torch.save({'model': model.state_dict()}, ...)"
+        )
+    reason = str(error).strip().partition("\n")[0]  # torch goes on with advice to run the file's code
+    return f"no readable checkpoint ({type(error).__name__}: {reason})"
+
+
+def _forbidden_globals(path: Path, error: Exception) -> list[str]:
+    """What the file wants to import; of a file older than torch 1.6 (no zip) the first such name."""
+    try:
+        return sorted(get_unsafe_globals_in_checkpoint(path))
+    except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return re.findall(r"GLOBAL (\S+)", str(error))[:1]
+
+
+def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> GLIPConfig:
+    """Sizes of the detector in an official state dict.
+
+    What shapes do not show (dropout rates, heads of fusion and text) is that of the named variant with the
+    same shapes, else the default. ``text_heads`` is needed where BERT's width is no multiple of 64.
+    """
+    try:
+        found = _sizes(strip_module(state))
+    except KeyError as error:
+        raise CheckpointError(f"no GLIP detector: {error.args[0]} is missing") from None
+    except (IndexError, ValueError) as error:  # tensors of other ranks, sizes out of bounds
+        raise CheckpointError(f"no GLIP detector: {error}") from error
+    if same := [name for name, config in VARIANTS.items() if _like(config, found) == found]:
+        logger.info("the sizes are those of %s", ", ".join(same))
+        return VARIANTS[same[0]]
+    width = found.text.hidden_size
+    if text_heads is None and width % BERT_HEAD_DIM:
+        raise CheckpointError(f"a text encoder of width {width} does not show its number of heads; give text_heads")
+    return replace(found, text=replace(found.text, num_attention_heads=text_heads or width // BERT_HEAD_DIM))
+
+
+def _like(config: GLIPConfig, found: GLIPConfig) -> GLIPConfig:
+    """``config`` with everything that shapes do not show taken from ``found``."""
+    hidden = NOT_IN_SHAPES if config.fusion else (*NOT_IN_SHAPES, "fusion_dim")
+    text = replace(config.text, **{name: getattr(found.text, name) for name in NOT_IN_TEXT_SHAPES})
+    return replace(config, text=text, **{name: getattr(found, name) for name in hidden})
+
+
+def _sizes(state: StateDict) -> GLIPConfig:
+    stages = _count(state, r"backbone\.body\.layers\.(\d+)\.")
+    blocks = [_count(state, rf"backbone\.body\.layers\.{i}\.blocks\.(\d+)\.") for i in range(stages)]
+    tables = [
+        state[f"backbone.body.layers.{i}.blocks.0.attn.relative_position_bias_table"].shape for i in range(stages)
+    ]
+    fused = "rpn.head.dyhead_tower.0.b_attn.attn.v_proj.weight"
+    return GLIPConfig(
+        fusion=fused in state,
+        swin_dim=state["backbone.body.patch_embed.proj.weight"].shape[0],
+        swin_depths=tuple(blocks),
+        swin_heads=tuple(heads for _, heads in tables),
+        swin_window=(isqrt(tables[0][0]) + 1) // 2 if tables else 0,
+        channels=state["backbone.fpn.fpn_layer2.weight"].shape[0],
+        rounds=_count(state, r"rpn\.head\.dyhead_tower\.(\d+)\.offset\.weight"),
+        fusion_dim=state[fused].shape[0] if fused in state else GLIPConfig.fusion_dim,
+        text=_text_sizes(state),
+    )
+
+
+def _text_sizes(state: StateDict) -> TextConfig:
+    bert = "language_backbone.body.model."
+    vocab_size, width = state[f"{bert}embeddings.word_embeddings.weight"].shape
+    return TextConfig(
+        vocab_size=vocab_size,
+        hidden_size=width,
+        num_hidden_layers=_count(state, re.escape(bert) + r"encoder\.layer\.(\d+)\."),
+        intermediate_size=state[f"{bert}encoder.layer.0.intermediate.dense.weight"].shape[0],
+        max_position_embeddings=state[f"{bert}embeddings.position_embeddings.weight"].shape[0],
+        num_attention_heads=1,  # not in the shapes; fits every width
+    )
+
+
+def _count(state: StateDict, pattern: str) -> int:
+    """Different numbers that the group of ``pattern`` takes at the start of the names."""
+    return len({match[1] for key in state if (match := re.match(pattern, key))})

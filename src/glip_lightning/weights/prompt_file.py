@@ -1,0 +1,161 @@
+"""A tuned prompt as one small file: the final text features of a task, and for which detector they were made.
+
+The file is safetensors: ``features.<k>`` float32 [T, D] and ``mask.<k>`` bool [T] of caption k; all else is JSON in
+its metadata. Whoever has it needs no text encoder.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import save
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.files import write_bytes
+from glip_lightning.common.schema import BASE, MOST_CLASSES, PHRASES, Items, Keys, Text, Whole, check_format, parse_json
+from glip_lightning.common.tensor_files import check_tensors, read_tensors
+from glip_lightning.models.glip.language import TextFeatures
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.query import Query
+from glip_lightning.text.captions import MAX_TOKENS, Phrase, Prompt
+from glip_lightning.weights.base_model import Base, check_base, read_base
+
+PROMPT_NAME = "prompt.safetensors"
+"""Of a finished run that tuned a prompt."""
+
+KEY, FORMAT = "glip_lightning.prompt", 1
+
+LARGEST_FEATURE = 1e6
+"""Features of BERT are below 20. Squares of much larger ones are infinite, and nothing would be found."""
+
+_TOKENS = Items(Whole(0, MAX_TOKENS - 1), 0, MAX_TOKENS)
+_CAPTION = Keys(
+    {
+        "caption": Text(),
+        "tokens": Items(_TOKENS, 1, MOST_CLASSES),
+        "classes": Items(Whole(0, MOST_CLASSES - 1), 1, MOST_CLASSES),
+    }
+)
+_PROMPT = Keys(
+    {
+        "format": Whole(FORMAT, FORMAT),
+        "tuning": Text(),
+        "base": BASE,
+        "classes": PHRASES,
+        "captions": Items(_CAPTION, 1, MOST_CLASSES),
+    }
+)
+
+
+class TunedPrompt(NamedTuple):
+    """Classes with their final text features (on the CPU)."""
+
+    query: Query
+    tuning: str  # class and settings, for people to read
+    base: Base
+
+
+def save_prompt(path: Path, prompt: TunedPrompt) -> None:
+    """Write the file at once or not at all."""
+    query, tensors = prompt.query, {}
+    for k, text in enumerate(query.texts):
+        tensors[f"features.{k}"] = text.hidden[0].detach().to("cpu", torch.float32).contiguous()
+        tensors[f"mask.{k}"] = text.mask[0].cpu().contiguous()
+    content = {
+        "format": FORMAT,
+        "tuning": prompt.tuning,
+        "base": prompt.base._asdict(),
+        "classes": [phrase._asdict() for phrase in query.phrases],
+        "captions": [part._asdict() for part in query.prompts],
+    }
+    write_bytes(path, save(tensors, {KEY: json.dumps(content)}))
+
+
+def load_prompt(path: str | Path) -> TunedPrompt:
+    """Read a file of :func:`save_prompt`; anything else is an error that says why."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such tuned prompt; a run with PromptTuning leaves {PROMPT_NAME}")
+    where = f"{path}: not a tuned prompt of glip-lightning"
+    metadata, tensors = read_tensors(Path(path), where)
+    if KEY not in metadata:
+        raise GLIPError(f"{where}: its metadata have no {KEY}", code="missing-key")
+    content = parse_json(metadata[KEY], where)
+    check_format(content, FORMAT, where)
+    _PROMPT.check(content, where)
+    _check_classes(content, where)
+    _check_texts(tensors, len(content["captions"]), where)
+    return TunedPrompt(_query(content, tensors, where), content["tuning"], read_base(content["base"]))
+
+
+def _check_classes(content: Mapping[str, Any], where: str) -> None:
+    """Each class stands in one caption, so that none is missed and none is found twice."""
+    placed: dict[int, str] = {}
+    last = Whole(0, len(content["classes"]) - 1)
+    for k, part in enumerate(content["captions"]):
+        if len(part["classes"]) != len(part["tokens"]):
+            told = f"{len(part['classes'])} classes and the tokens of {len(part['tokens'])}"
+            raise GLIPError(f"{where}: captions[{k}] has {told}, expected as many", code="bad-value")
+        for place, index in enumerate(part["classes"]):
+            key = f"captions[{k}].classes[{place}]"
+            last.check(index, where, key)
+            if index in placed:
+                raise GLIPError(f"{where}: {key} is {index}, which {placed[index]} is already", code="bad-value")
+            placed[index] = key
+    if missing := sorted(set(range(len(content["classes"]))) - placed.keys()):
+        raise GLIPError(f"{where}: classes[{missing[0]}] is in none of the captions", code="bad-value")
+
+
+def _check_texts(tensors: Mapping[str, torch.Tensor], captions: int, where: str) -> None:
+    """Features and mask of each caption: of one width, finite, and nothing else."""
+    names = {f"{kind}.{k}" for k in range(captions) for kind in ("features", "mask")}
+    for kind, keys in {"missing": names - tensors.keys(), "unknown": tensors.keys() - names}.items():
+        if keys:
+            raise GLIPError(f"{where}: the tensor {min(keys)} is {kind}", code=f"{kind}-key")
+    width = tensors["features.0"].shape[-1] if tensors["features.0"].ndim else 0
+    for k in range(captions):
+        hidden, mask = tensors[f"features.{k}"], tensors[f"mask.{k}"]
+        _check_tensor(hidden, torch.float32, (len(mask) if mask.ndim else 0, width), f"{where}: features.{k}")
+        _check_tensor(mask, torch.bool, tuple(hidden.shape[:1]), f"{where}: mask.{k}")
+        if not 1 <= len(mask) <= MAX_TOKENS or not width or not mask.any():
+            told = f"{len(mask)} tokens ({int(mask.sum())} of them used) of width {width}"
+            raise GLIPError(f"{where}: caption {k} has {told}, expected 1 to {MAX_TOKENS} tokens", code="bad-tensor")
+        check_tensors({f"features.{k}": hidden}, where)
+        if (largest := float(hidden.abs().max())) > LARGEST_FEATURE:
+            told = f"features.{k} has the number {largest:g}, expected at most {LARGEST_FEATURE:g}"
+            raise GLIPError(f"{where}: {told}", code="bad-tensor")
+
+
+def _check_tensor(tensor: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...], where: str) -> None:
+    if tensor.dtype != dtype or tensor.shape != shape:
+        found, expected = f"{tensor.dtype} {tuple(tensor.shape)}", f"{dtype} {shape}"
+        raise GLIPError(f"{where} is {found}, expected {expected}".replace("torch.", ""), code="bad-tensor")
+
+
+def _query(content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], where: str) -> Query:
+    prompts, texts = [], []
+    for k, part in enumerate(content["captions"]):
+        hidden, mask = tensors[f"features.{k}"], tensors[f"mask.{k}"]
+        for place, group in enumerate(part["tokens"]):
+            if outside := [token for token in group if token >= len(mask) or not mask[token]]:
+                told = f"captions[{k}].tokens[{place}] has {outside[0]}, no token of a caption of {int(mask.sum())}"
+                raise GLIPError(f"{where}: {told}", code="bad-value")
+        tokens = tuple(map(tuple, part["tokens"]))
+        prompts.append(Prompt(part["caption"], tokens, tuple(part["classes"])))
+        texts.append(TextFeatures(hidden[None], mask[None]))
+    return Query(tuple(Phrase(**phrase) for phrase in content["classes"]), tuple(prompts), tuple(texts))
+
+
+def check_prompt(file: str, prompt: TunedPrompt, model: GLIP, name: str) -> None:
+    """Raise an error if ``prompt`` was made for another detector than ``model``, called ``name``."""
+    check_base(file, prompt.base, model, name, text=False)
+    found, expected = prompt.query.texts[0].hidden.shape[-1], model.config.text.hidden_size
+    if found != expected:
+        message = f"{file}: not a tuned prompt of glip-lightning: features of width {found}, {name} has {expected}"
+        raise GLIPError(message, code="bad-tensor")
+
+
+def on_device(query: Query, device: torch.device) -> Query:
+    texts = tuple(TextFeatures(text.hidden.to(device), text.mask.to(device)) for text in query.texts)
+    return query._replace(texts=texts)

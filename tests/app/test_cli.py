@@ -1,0 +1,139 @@
+"""The command line itself: help at once, verbs that explain themselves."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from glip_lightning import __version__
+from glip_lightning.app import cli
+from glip_lightning.app.cli import TRAINING, build_parser, main
+from glip_lightning.text.tokenizer import NANO_VOCAB
+from glip_lightning.weights.load import load, save
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+
+def test_help_names_every_verb() -> None:
+    result = subprocess.run([sys.executable, "-m", "glip_lightning.app.cli", "--help"], capture_output=True, text=True)
+    assert result.returncode == 0
+    for verb in (
+        "fit",
+        "validate",
+        "test",
+        "predict",
+        "pseudo-label",
+        "convert",
+        "doctor",
+        "download",
+        "sweep",
+        "report",
+        "env",
+    ):
+        assert verb in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["predict", "--help"], ["convert", "--help"]])
+def test_help_of_verbs(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["forecast"], ["predict"]])
+def test_a_wrong_command_line_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+
+
+def test_an_unknown_verb_is_met_with_a_close_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fitt", "--config", "recipes/shapes/blocks.yaml"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["glip: fitt: no such verb; did you mean fit?", "  glip --help lists what there is"]
+
+
+def test_other_processes_of_a_run_do_not_repeat_what_the_first_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert main(["fit", "--config", "nowhere.yaml"]) == 2
+    assert capsys.readouterr().err == ""
+
+
+def test_env_prints_versions_devices_and_the_hub(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert main(["env"]) == 0
+    printed = capsys.readouterr().out
+    assert __version__ in printed
+    for word in ("Python", "torch", "CUDA", "MPS", "Hub", "offline"):
+        assert word in printed
+
+
+def test_env_says_that_the_hub_cannot_be_reached(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    assert main(["env"]) == 0
+    assert "cannot be reached" in capsys.readouterr().out
+
+
+def test_convert_explains_a_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", "nowhere.pth", "out"]) == 1
+    assert "nowhere.pth" in capsys.readouterr().err
+
+
+def test_convert_there_and_back(tmp_path: Path) -> None:
+    loaded = load("glip-nano", "random")
+    save(loaded.model, loaded.tokenizer, tmp_path / "ours")
+    assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "official.pth")]) == 0
+    vocab = ["--vocab", str(NANO_VOCAB)]
+    assert main(["convert", str(tmp_path / "official.pth"), str(tmp_path / "again"), *vocab]) == 0
+    again = load(str(tmp_path / "again")).model
+    assert again.config == loaded.model.config
+    for name, tensor in loaded.model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line.split(" #")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line.startswith(("glip ", "make "))]
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_commands_of_the_readme_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, verb, *rest = shlex.split(command)
+    if program == "make":
+        assert re.search(rf"^{verb}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    elif verb in TRAINING:
+        monkeypatch.chdir(REPOSITORY)
+        with pytest.raises(SystemExit) as ended:  # of a wrong option, with another code
+            main([verb, *rest, "--print_config"])
+        assert ended.value.code in (None, 0)
+    else:
+        assert callable(build_parser().parse_args([verb, *rest]).verb)
+
+
+def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:
+    """torch hands them on as a text with their traceback."""
+    ours = str(Path(cli.__file__).parent.parent / "data" / "images.py")
+    frame = 'Original Traceback:\n  File "/elsewhere/worker.py", line 1, in f\n    x()\n  File "{}", line 9, in g\n'
+    caught = "Caught DataError in DataLoader worker process 0.\n" + frame
+    kind = "glip_lightning.data.checks.findings.DataError"
+    assert cli._explanation(ValueError(f"{caught.format(ours)}{kind}: a.jpg: cut off; replace it\n")) == (
+        "a.jpg: cut off; replace it"
+    )
+    coded = f"{caught.format(ours)}glip_lightning.common.errors.GLIPError: a.jpg: cut off\n"
+    assert cli._explanation(RuntimeError(coded)) == "a.jpg: cut off"  # torch cannot make an error that needs a code
+    assert cli._explanation(RuntimeError("something of torch")) is None
+    assert cli._explanation(ValueError(f"{caught.format('/elsewhere/numpy.py')}ValueError: bad shape\n")) is None

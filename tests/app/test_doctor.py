@@ -1,0 +1,151 @@
+"""``glip doctor``: tables for people, findings for programs, and whether one can train."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from formats import write_parts
+from glip_lightning.app.cli import main
+
+RECIPES = Path(__file__).parent.parent.parent / "recipes"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_parts(tmp_path / "pets")
+
+
+def test_counts_classes_and_verdict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(folder), "--detector", "glip-nano"]) == 0
+    said = capsys.readouterr().out
+    assert "one folder per split" in said
+    for row in ("train 2 0 3 0 0", "1 cat 1 1 1 1 cat", "2 dog 2 0 0 1 dog"):
+        assert any(line.replace("│", " ").split() == row.split() for line in said.splitlines()), row
+    assert "vocabulary of glip-nano" in said
+    assert "can be trained on: 0 errors" in said
+
+
+def test_every_image_is_decoded(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = folder / "train" / "a.png"
+    picture.write_bytes(picture.read_bytes()[:2000])
+    assert main(["doctor", str(folder), "--detector", "glip-nano", "--json"]) == 1
+    (error,) = [f for f in json.loads(capsys.readouterr().out) if f["level"] == "error"]
+    assert error["code"] == "undecodable-image"
+    assert "a.png" in error["message"]
+    assert error.keys() == {"level", "code", "message", "where", "count"}
+
+
+def test_equal_pixels_in_other_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Image.open(folder / "train" / "a.png") as image:
+        image.save(folder / "test" / "d.png", compress_level=1)
+    shutil.copy(folder / "valid" / "c.png", folder / "valid" / "d.png")
+    main(["doctor", str(folder), "--detector", "glip-nano", "--json"])
+    found = {f["code"]: f["message"] for f in json.loads(capsys.readouterr().out)}
+    assert "train/a.png = test/d.png" in found["leak"]
+    assert "valid/c.png = valid/d.png" in found["duplicate-image"]
+
+
+@pytest.mark.parametrize("what", ["nowhere", "empty"])
+def test_nothing_to_examine(tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["doctor", str(tmp_path / what), "--detector", "glip-nano"]) == 1
+    said = capsys.readouterr().out
+    assert str(tmp_path / what) in said
+    assert "cannot be trained on yet: 1 errors" in said
+
+
+def test_without_a_train_split(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(folder / "train")
+    assert main(["doctor", str(folder), "--detector", "glip-nano"]) == 1
+    assert "no train split" in capsys.readouterr().out
+
+
+def test_names_that_words_cannot_tell(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in folder.rglob("*.json"):
+        content = json.loads(file.read_text())
+        names = ["猫", "word " * 30]
+        content["categories"] = [{"id": k, "name": name} for k, name in enumerate(names, start=1)]
+        file.write_text(json.dumps(content))
+    main(["doctor", str(folder), "--detector", "glip-nano", "--json"])
+    codes = {f["code"] for f in json.loads(capsys.readouterr().out)}
+    assert {"unknown-words", "long-name"} <= codes
+
+
+def rename(folder: Path, name: str) -> None:
+    """Call the first class ``name`` in all splits."""
+    for file in folder.rglob("*.json"):
+        content = json.loads(file.read_text())
+        content["categories"][0]["name"] = name
+        file.write_text(json.dumps(content))
+
+
+def said_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[dict]:
+    code = main(["doctor", str(folder), "--detector", "glip-nano", "--json"])
+    findings = json.loads(capsys.readouterr().out)
+    assert code == any(f["level"] == "error" for f in findings)
+    return findings
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "shown"),
+    [
+        ("cir\ud800cle", "broken-name", "cir\\ud800cle"),
+        ("\udcff", "broken-name", "\\udcff"),
+        ("cat " * 253, "name-too-long", "(253 tokens)"),
+        ("cat " * 20_000, "name-too-long", "(20000 tokens)"),
+    ],
+)
+def test_names_that_no_caption_holds(
+    folder: Path, tmp_path: Path, name: str, code: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The doctor says what the training would, which stops before its first step."""
+    rename(folder, name)
+    errors = [f for f in said_of(folder, capsys) if f["level"] == "error"]
+    assert {f["code"] for f in errors} == {code}
+    assert shown in errors[0]["message"]
+    assert len(errors[0]["message"]) < 400
+    arguments = ["--config", str(RECIPES / "nano.yaml"), "--data", "CustomData", f"--data.root={folder}"]
+    assert main(["fit", *arguments, "--run", str(tmp_path / "run")]) == 1
+    text = capsys.readouterr().err
+    assert shown in text
+    assert "Traceback" not in text
+
+
+def test_the_longest_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rename(folder, "cat " * 252)
+    assert "name-too-long" not in {f["code"] for f in said_of(folder, capsys)}
+
+
+def test_control_characters_are_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rename(folder, "c\x1b[31m\u202eat")
+    assert main(["doctor", str(folder), "--detector", "glip-nano"]) == 0
+    said = capsys.readouterr().out
+    assert r"c\x1b[31m\u202eat" in said
+    assert not {"\x1b", "\u202e"} & set(said)
+
+
+@pytest.mark.parametrize("kind", ["program", "pipe", "folder", "loop"])
+def test_what_is_called_a_picture(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = folder / "train" / "a.png"
+    picture.unlink()
+    if kind == "program":
+        picture.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n{} loop\n")
+    elif kind == "loop":
+        picture.symlink_to(picture)
+    else:
+        (os.mkfifo if kind == "pipe" else Path.mkdir)(picture)
+    errors = [f for f in said_of(folder, capsys) if f["level"] == "error"]
+    code = "missing-image" if kind != "program" else "unreadable-image"
+    assert errors[0]["code"] == code
+    assert "a.png" in errors[0]["message"]
+
+
+def test_annotations_nested_too_deep(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "train" / "_annotations.coco.json").write_text("[" * 100_000 + "]" * 100_000)
+    errors = [f for f in said_of(folder, capsys) if f["level"] == "error"]
+    assert errors[0]["code"] == "unreadable-data"
+    assert "nested too deep" in errors[0]["message"]

@@ -1,0 +1,299 @@
+"""``glip predict`` and ``GLIPPredictor``, through the real command line on real files."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from glip_lightning.app.cli import main
+from glip_lightning.app.predict import find_photos
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.files import picture_names
+from glip_lightning.inference.predictor import GLIPPredictor, detect_images
+from glip_lightning.models.query import encode_query
+from glip_lightning.ops.postprocess import PostProcess
+from glip_lightning.shapes.shapes13 import TASKS
+from glip_lightning.shapes.task_pictures import example
+from glip_lightning.text.captions import Phrase
+from glip_lightning.weights.load import RUN_DETECTOR, Task, load, save
+
+CAPTION = "red circle. blue square"
+
+
+@pytest.fixture(scope="session")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run's folder whose random detector is sure of itself, so that there are boxes."""
+    run = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
+    loaded = load("glip-nano", "random")
+    with torch.no_grad():
+        loaded.model.grounding.token_bias.fill_(1.0)
+    save(loaded.model, loaded.tokenizer, run / RUN_DETECTOR, Task((Phrase("raccoon"), Phrase("dog")), (128, 256)))
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(2):
+        example(TASKS["Blocks"], "test", i).image.save(folder / f"{i}.jpg")
+    Image.fromarray(np.full((60, 80), 40000, np.uint16)).save(folder / "grey16.png")
+    return folder
+
+
+def entries(out: Path) -> dict:
+    return json.loads((out / "predictions.json").read_text())
+
+
+def test_every_photo_gets_an_entry_and_a_picture(detector: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["predict", str(photos), "--detector", str(detector), "--phrases", CAPTION, "--threshold", "0.1"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    result = entries(out)
+    assert result["classes"] == ["red circle", "blue square"]
+    assert result["caption"] == [CAPTION]
+    assert [Path(entry["photo"]).name for entry in result["photos"]] == ["0.jpg", "1.jpg", "grey16.png"]
+    for entry in result["photos"]:
+        with Image.open(entry["picture"]) as picture:
+            assert picture.size == (entry["width"], entry["height"])
+        assert entry["detections"]
+        for row in entry["detections"]:
+            x1, y1, x2, y2 = row["box"]
+            assert 0 <= x1 < x2 <= entry["width"]
+            assert 0 <= y1 < y2 <= entry["height"]
+            assert row["name"] == result["classes"][row["class_id"]]
+            assert 0.1 <= row["score"] <= 1
+        scores = [row["score"] for row in entry["detections"]]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_a_run_knows_its_classes(
+    detector: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(photos / "0.jpg"), "--detector", str(detector), "--out", str(tmp_path)]) == 0
+    assert entries(tmp_path)["caption"] == ["raccoon. dog"]
+    assert capsys.readouterr().out.endswith(f"picture  {tmp_path / '0.jpg'}\n")
+
+
+@pytest.mark.parametrize("given", ["red circle . blue square.", "red circle; blue square", "red circle\nblue square"])
+def test_the_caption_is_the_trained_one_however_phrases_are_given(
+    detector: Path, photos: Path, tmp_path: Path, given: str
+) -> None:
+    arguments = ["--detector", str(detector), "--phrases", given, "--out", str(tmp_path)]
+    assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
+    assert entries(tmp_path)["caption"] == [CAPTION]
+
+
+def test_phrases_file_with_prefix_and_suffix(detector: Path, photos: Path, tmp_path: Path) -> None:
+    file = tmp_path / "phrases.yaml"
+    file.write_text("- {name: holes, prefix: 'there are some ', suffix: ' on the road'}\n- cat\n")
+    arguments = ["--detector", str(detector), "--phrases-file", str(file), "--out", str(tmp_path)]
+    assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
+    assert entries(tmp_path)["caption"] == ["there are some holes on the road. cat"]
+    assert entries(tmp_path)["classes"] == ["holes", "cat"]
+
+
+def test_bad_photos_do_not_stop_the_others(
+    detector: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.jpg").write_bytes((photos / "0.jpg").read_bytes()[:500])
+    (photos / "text.png").write_text("no image")
+    given = [str(photos), str(tmp_path / "missing.jpg")]
+    assert main(["predict", *given, "--detector", str(detector), "--out", str(tmp_path / "out")]) == 1
+    result = entries(tmp_path / "out")["photos"]
+    failed = {Path(entry["photo"]).name for entry in result if "error" in entry}
+    assert failed == {"broken.jpg", "text.png", "missing.jpg"}
+    assert len(result) == 6
+    errors = capsys.readouterr().err
+    assert all(name in errors for name in failed)
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--phrases", "raccoon. . dog"], "phrase"),
+        (["--phrases", ""], "phrase"),
+        (["--phrases-file", "nowhere.txt"], "nowhere.txt"),
+        (["--phrases", "dog", "--threshold", "2"], "threshold"),
+        (["--phrases", "dog", "--device", "tpu"], "this machine has"),
+        (["--phrases", "dog", "--detector", "glip-tinny"], "glip-tiny"),
+    ],
+)
+def test_wrong_input_is_explained(
+    detector: Path,
+    photos: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = arguments if "--detector" in arguments else ["--detector", str(detector), *arguments]
+    assert main(["predict", str(photos), *named, "--out", str(tmp_path / "out")]) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_the_file_of_a_prediction_says_whose_weights(photos: Path, tmp_path: Path) -> None:
+    arguments = ["--detector", "glip-nano", "--phrases", "dog", "--out", str(tmp_path)]
+    assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
+    assert entries(tmp_path)["weights"] == "shipped"
+
+
+def test_demo_photos(shared_data: Path, tmp_path: Path) -> None:
+    """Real photos, one of them grey."""
+    arguments = ["--phrases", "cat. coin. rocket", "--detector", "glip-nano", "--out", str(tmp_path)]
+    assert main(["predict", str(shared_data / "_demos"), *arguments]) == 0
+    assert len(entries(tmp_path)["photos"]) == 8
+
+
+def test_find_photos(photos: Path) -> None:
+    found = find_photos([str(photos / "*.jpg"), str(photos / "0.jpg"), str(photos)])
+    assert [path.name for path in found] == ["0.jpg", "1.jpg", "grey16.png"]
+    with pytest.raises(ValueError, match="no file matches"):
+        find_photos([str(photos / "*.tiff")])
+    with pytest.raises(ValueError, match="no images"):
+        find_photos([str(photos.parent)])
+
+
+def test_equal_stems_get_pictures_of_their_own() -> None:
+    names = picture_names([Path("a/x.jpg"), Path("b/x.png"), Path("c/X.jpg")])
+    assert list(names) == ["x.jpg", "x_2.jpg", "X_3.jpg"]
+
+
+def test_photos_are_not_overwritten(detector: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (photos / "0.jpg").read_bytes()
+    arguments = ["predict", str(photos / "0.jpg"), "--detector", str(detector), "--out", str(photos)]
+    assert main(arguments) == 1
+    assert "would overwrite" in capsys.readouterr().err
+    assert (photos / "0.jpg").read_bytes() == before
+
+
+def test_a_run_whose_data_had_a_blank_class_predicts(detector: Path, photos: Path, tmp_path: Path) -> None:
+    """ChessPieces of ODinW-35 has a class of two blanks: never found, and no reason to stop."""
+    loaded = load(str(detector))
+    save(loaded.model, loaded.tokenizer, tmp_path / RUN_DETECTOR, Task((Phrase("  "), Phrase("dog")), (128, 256)))
+    arguments = ["--detector", str(tmp_path), "--threshold", "0.1", "--out", str(tmp_path / "out")]
+    assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
+    rows = entries(tmp_path / "out")["photos"][0]["detections"]
+    assert {row["name"] for row in rows} == {"dog"}
+
+
+def test_python_takes_files_images_and_arrays(detector: Path, photos: Path) -> None:
+    predictor = GLIPPredictor(str(detector), device="cpu", threshold=0.1)
+    path = photos / "0.jpg"
+    with Image.open(path) as file:
+        image = file.convert("RGB")
+    by_file, by_image = predictor(path, CAPTION), predictor(image, ["red circle", "blue square"])
+    by_array = predictor(np.asarray(image), [Phrase("red circle"), Phrase("blue square")])
+    assert len(by_file.boxes) > 0
+    for other in (by_image, by_array):
+        assert torch.equal(by_file.boxes, other.boxes)
+        assert by_file.names == other.names
+    with pytest.raises(ValueError, match="uint8"):
+        predictor(np.zeros((4, 4, 3)), CAPTION)
+
+
+def test_long_class_lists_are_chunked(detector: Path, photos: Path) -> None:
+    """300 classes take several captions; all labels are reachable, boxes stay under the limit."""
+    predictor = GLIPPredictor(str(detector), device="cpu", threshold=0.0)
+    names = [f"thing number {i}" for i in range(300)]
+    query = predictor.queries(names)[0]
+    assert len(query.prompts) > 1
+    assert sorted(k for prompt in query.prompts for k in prompt.classes) == list(range(300))
+    found = predictor(photos / "0.jpg", names)
+    assert len(found.boxes) >= 100
+    assert set(found.names) <= set(names)
+
+
+def test_an_image_is_detected_alone_as_in_a_batch(detector: Path) -> None:
+    """Two images of one size give the same detections one by one and together."""
+    loaded = load(str(detector))
+    images = [torch.from_numpy(np.array(example(TASKS["Blocks"], "test", i).image)).permute(2, 0, 1) for i in range(2)]
+    with torch.inference_mode():
+        query = encode_query(loaded.model, loaded.tokenizer, [Phrase("red circle"), Phrase("blue square")])
+        together = detect_images(loaded.model, images, query, PostProcess())
+        alone = [detect_images(loaded.model, [image], query, PostProcess())[0] for image in images]
+    for one, other in zip(alone, together, strict=True):
+        assert len(one.boxes) > 0
+        order, other_order = one.scores.argsort(), other.scores.argsort()
+        torch.testing.assert_close(one.scores[order], other.scores[other_order], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one.boxes[order], other.boxes[other_order], rtol=1e-4, atol=1e-2)
+
+
+def test_a_list_of_pictures_is_a_list_of_predictions(detector: Path, photos: Path) -> None:
+    predictor = GLIPPredictor(str(detector), device="cpu", threshold=0.1)
+    given = [photos / "0.jpg", str(photos / "grey16.png"), np.zeros((50, 90, 3), np.uint8)]
+    found = predictor(given, CAPTION)
+    assert len(found) == 3
+    for one, photo in zip(found, given, strict=True):
+        alone = predictor(photo, CAPTION)
+        assert torch.equal(one.boxes, alone.boxes)
+        assert torch.equal(one.scores, alone.scores)
+        assert (one.names, one.size) == (alone.names, alone.size)
+    assert predictor(tuple(given[:1]), CAPTION)[0].names == found[0].names
+    assert predictor([], CAPTION) == []
+
+
+@pytest.mark.parametrize("photo", [None, 3, b"x", [None]])
+def test_what_is_no_photo(detector: Path, photo: Any) -> None:
+    with pytest.raises(GLIPError) as caught:
+        GLIPPredictor(str(detector), device="cpu")(photo, CAPTION)
+    assert caught.value.code == "not-an-image"
+
+
+@pytest.mark.parametrize(
+    ("phrases", "code"), [(["cat " * 300], "name-too-long"), (["cat", "d\udcffog"], "broken-name")]
+)
+def test_phrases_that_no_caption_holds(detector: Path, phrases: list[str], code: str) -> None:
+    with pytest.raises(GLIPError) as caught:
+        GLIPPredictor(str(detector), device="cpu").queries(phrases)
+    assert caught.value.code == code
+
+
+def test_hostile_photos_are_refused_each_in_a_line(
+    detector: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "a\x1b[31m\n.png").write_text("no picture")
+    (photos / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n{} loop\n")
+    os.mkfifo(photos / "pipe.png")
+    (photos / "folder.png").mkdir()
+    arguments = ["predict", str(photos), "/dev/zero", "--detector", str(detector), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 1
+    result = entries(tmp_path / "out")["photos"]
+    assert len([entry for entry in result if "error" in entry]) == 5
+    assert len([entry for entry in result if "picture" in entry]) == 3
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("glip: ")]
+    for name in (r"a\x1b[31m\n.png", "program.png", "pipe.png", "folder.png", "/dev/zero"):
+        assert sum(name in line for line in said) == 1, name
+
+
+def test_a_file_name_that_is_no_text(
+    detector: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes that are no UTF-8: the predictions are written, and name the file so that it can be opened again."""
+    file = photos / "caf\udce9.jpg"
+    (photos / "0.jpg").rename(file)
+    assert main(["predict", str(file), "--detector", str(detector), "--out", str(tmp_path / "out")]) == 0
+    (entry,) = entries(tmp_path / "out")["photos"]
+    assert Path(entry["photo"]) == file
+    assert Path(entry["picture"]).is_file()
+    assert r"caf\udce9.jpg" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_phrases_that_would_be_waited_for(
+    detector: Path, photos: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "phrases.txt"
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    arguments = ["--phrases-file", str(file), "--detector", str(detector), "--out", str(tmp_path / "out")]
+    assert main(["predict", str(photos), *arguments]) == 1
+    assert "phrases.txt" in capsys.readouterr().err

@@ -1,0 +1,190 @@
+"""Any folder: its layout is found and named, or the error says what is there and what may be wrong."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from formats import (
+    BOXES,
+    SPLITS,
+    coco,
+    picture,
+    write_coco,
+    write_labels,
+    write_parts,
+    write_voc,
+    write_yolo,
+)
+from glip_lightning.data.checks.consistency import check_splits
+from glip_lightning.data.checks.findings import DataError, Findings
+from glip_lightning.data.formats.layouts import read_folder
+from glip_lightning.data.splits import SPLIT_FILE
+
+
+def coco_2017(folder: Path, images: str = "{}2017", file: str = "instances_{}2017.json") -> Path:
+    for split, word in (("train", "train"), ("valid", "val"), ("test", "test")):
+        write_coco(folder / "annotations" / file.format(word), folder / images.format(word), SPLITS[split])
+        (folder / "annotations" / f"captions_{word}2017.json").write_text("{}")
+    return folder
+
+
+def flat(folder: Path) -> Path:
+    for split, names in SPLITS.items():
+        write_coco(folder / f"{split}_annotations_without_background.json", folder, names)
+    return folder
+
+
+def voc(folder: Path) -> Path:
+    words = {"train": "train", "valid": "val", "test": "test"}
+    return write_voc(folder, {words[split]: [name[:-4] for name in names] for split, names in SPLITS.items()})
+
+
+def linked(folder: Path) -> Path:
+    write_parts(folder / "real")
+    (folder / "link").symlink_to(folder / "real", target_is_directory=True)
+    return folder / "link"
+
+
+def odinw(folder: Path) -> Path:
+    write_parts(folder, "annotations_without_background.json")
+    (folder / "train" / "other.json").write_text("[]")
+    return folder
+
+
+WRITERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "roboflow": ("one folder per split", write_parts),
+    "odinw": ("one folder per split", odinw),
+    "capitals": ("one folder per split", lambda folder: write_parts(folder / "My Photos (1) ü#%20")),
+    "link": ("one folder per split", linked),
+    "one json": ("one folder per split", lambda folder: write_parts(folder, "labels_my-project_2024.json")),
+    "coco": ("COCO", coco_2017),
+    "coco images/train": ("COCO", lambda folder: coco_2017(folder, "images/{}")),
+    "coco images": ("COCO", lambda folder: coco_2017(folder, "images", "{}.json")),
+    "flat": ("COCO", flat),
+    "yolo": (
+        "YOLO",
+        lambda f: write_yolo(f, "names: [cat, dog]\ntrain: images/train\nval: images/valid\ntest: images/test"),
+    ),
+    "voc": ("Pascal VOC", voc),
+}
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+def test_every_layout_gives_the_same_splits(tmp_path: Path, layout: str) -> None:
+    name, write = WRITERS[layout]
+    findings = Findings()
+    found = read_folder(write(tmp_path), findings)
+    assert name in found.name
+    assert list(found.splits) == list(SPLITS)
+    for split, index in found.splits.items():
+        truth, expected = index.ground_truth(), coco(SPLITS[split])
+        boxes = [[round(x, 3) for x in annotation["bbox"]] for annotation in truth["annotations"]]
+        assert boxes == [annotation["bbox"] for annotation in expected["annotations"]]
+        assert truth["categories"] == expected["categories"]
+        assert truth["images"] == [{k: v for k, v in image.items() if k != "file_name"} for image in expected["images"]]
+    check_splits(found.splits, findings)
+    assert {finding.code for finding in findings} <= {"leak", "image-without-boxes"}  # d.png is in two splits
+
+
+@pytest.mark.parametrize("images", [".", "images", "data"])
+def test_one_file_is_split(tmp_path: Path, images: str) -> None:
+    write_coco(tmp_path / "result.json", tmp_path / images)
+    findings = Findings()
+    found = read_folder(tmp_path, findings, seed=1, write=True)
+    assert found.name == "one COCO file"
+    assert {split: len(index) for split, index in found.splits.items()} == {"train": 2, "valid": 1, "test": 1}
+    assert [finding.code for finding in findings] == ["split-by-rule"]
+    assert (tmp_path / SPLIT_FILE).is_file()
+    again = read_folder(tmp_path, Findings(), seed=2)  # splits.json is no second annotation file
+    assert [again.splits[split].ids.tolist() for split in SPLITS] == [found.splits[s].ids.tolist() for s in SPLITS]
+
+
+@pytest.mark.parametrize("write", [write_voc, lambda f: write_labels(f / "images", f / "labels", list(BOXES))])
+def test_other_layouts_without_splits_are_split_too(tmp_path: Path, write: Callable[[Path], object]) -> None:
+    write(tmp_path)
+    (tmp_path / "classes.txt").write_text("cat\ndog")
+    (tmp_path / "classes.txt").rename(tmp_path / ("classes.txt" if (tmp_path / "labels").is_dir() else "readme.txt"))
+    found = read_folder(tmp_path, Findings(), write=True)
+    names = {split: [index.name(i) for i in range(len(index))] for split, index in found.splits.items()}
+    written = json.loads((tmp_path / SPLIT_FILE).read_text())
+    assert names == {split: sorted(written[split]) for split in SPLITS}
+
+
+def test_a_lone_train_folder_is_split(tmp_path: Path) -> None:
+    write_parts(tmp_path)
+    for split in ("valid", "test"):
+        shutil.rmtree(tmp_path / split)
+    assert set(read_folder(tmp_path, Findings()).splits) == {"train", "valid"}
+    write_coco(tmp_path / "test" / "_annotations.coco.json", tmp_path / "test")
+    assert set(read_folder(tmp_path, Findings()).splits) == {"train", "test"}  # nothing is taken from either
+
+
+def test_two_layouts_are_said(tmp_path: Path) -> None:
+    write_yolo(write_parts(tmp_path))
+    findings = Findings()
+    assert read_folder(tmp_path, findings).name.startswith("one folder per split")
+    (finding,) = (finding for finding in findings if finding.code == "two-layouts")
+    assert "YOLO" in finding.message
+
+
+def test_a_split_folder_without_annotations_is_said(tmp_path: Path) -> None:
+    write_parts(tmp_path)
+    (tmp_path / "test" / "_annotations.coco.json").unlink()
+    findings = Findings()
+    assert set(read_folder(tmp_path, findings).splits) == {"train", "valid"}
+    assert [(f.code, f.where) for f in findings] == [("unannotated-split", str(tmp_path / "test"))]
+
+
+@pytest.mark.parametrize(
+    "write, message",
+    [
+        (lambda folder: None, "It holds nothing"),
+        (lambda folder: write_parts(folder / "export" / "v2"), "did you mean .*export/v2"),
+        (lambda folder: picture(folder, "a.png"), "pictures, but no annotations"),
+        (lambda folder: (folder / "set.v1.zip").write_bytes(b"PK"), "unpack set.v1.zip first"),
+        (lambda folder: (folder / "notes.txt").write_text("x"), "It holds notes.txt"),
+    ],
+)
+def test_nothing_found(tmp_path: Path, write: Callable[[Path], object], message: str) -> None:
+    write(tmp_path)
+    with pytest.raises(DataError, match=rf"(?s)no data set found.*{message}"):
+        read_folder(tmp_path, Findings())
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    write_parts(tmp_path / "photos")
+    (tmp_path / "photos.zip").write_bytes(b"PK")
+    (tmp_path / "photos.json").write_text("{}")
+    for name, message in {
+        "photo": "no such folder; .* has photos",
+        "photos.zip": "unpack it",
+        "photos.json": "this is a file",
+        "none/x": "is not there or has no folders",
+    }.items():
+        with pytest.raises(DataError, match=message):
+            read_folder(tmp_path / name, Findings())
+
+
+def test_which_file_is_meant(tmp_path: Path) -> None:
+    for name in ("x.json", "y.json"):
+        write_coco(tmp_path / name, tmp_path)
+    with pytest.raises(DataError, match=r"which file has the annotations, x\.json, y\.json\?"):
+        read_folder(tmp_path, Findings())
+
+
+def test_missing_images_are_named_with_their_folder(tmp_path: Path) -> None:
+    coco_2017(tmp_path)
+    for name in SPLITS["train"]:
+        (tmp_path / "train2017" / name).unlink()
+    findings = Findings()
+    read_folder(tmp_path, findings)
+    assert [(f.code, f.count) for f in findings] == [("missing-image", 2)]
+    assert str(tmp_path / "train2017") in findings[0].message
+
+
+def test_real_photos(shared_data: Path) -> None:
+    found = read_folder(shared_data / "BCCD", Findings())
+    assert list(found.splits) == ["train", "valid", "test"]

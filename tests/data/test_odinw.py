@@ -1,0 +1,155 @@
+"""The table of ODinW tasks, their names, and where their files are looked for."""
+
+from pathlib import Path
+
+import pytest
+
+from glip_lightning.data.benchmarks.odinw import (
+    ANNOTATIONS,
+    FEWSHOT_SEEDS,
+    FEWSHOT_SHOTS,
+    fewshot_file,
+    find_task,
+    get_task,
+    split_files,
+    task_names,
+    tasks,
+)
+from glip_lightning.data.formats.coco_json import CocoDetection
+from glip_lightning.text.captions import Phrase
+
+
+def test_table() -> None:
+    assert len(tasks()) == 35
+    assert sum(task.in_odinw13 for task in tasks().values()) == 13
+    for task in tasks().values():
+        assert {"train", "valid", "test"} <= task.splits.keys() <= {"train", "valid", "minival", "test"}
+        assert task.categories
+        assert len(task.caption_prompt) in (0, len(task.categories))
+        assert (task.odinw13_yaml is not None) == task.in_odinw13
+        assert len(task.phrases()) == len(task.categories)
+        assert task.official_eval_split == ("minival" if "minival" in task.splits else "valid")
+        assert task.zip == task.dir.split("/")[0] + ".zip"
+
+
+def test_benchmarks() -> None:
+    assert task_names("odinw35") == list(tasks())
+    thirteen = [get_task(name) for name in task_names("odinw13")]
+    assert len(thirteen) == 13
+    assert all(get_task(task.short) == task for task in thirteen)  # each may be called by its short name
+    assert [task.short for task in thirteen if task.official_eval_split == "minival"] == [
+        "EgoHands",
+        "VehiclesOpenImages",
+    ]
+    assert len({get_task(name).zip for name in task_names("odinw35")}) == 32
+
+
+@pytest.mark.parametrize(
+    "name, official",
+    [
+        ("Raccoon", "Raccoon_Raccoon.v2-raw.coco"),
+        ("Raccoon_Raccoon.v2-raw.coco", "Raccoon_Raccoon.v2-raw.coco"),
+        ("pothole", "pothole"),
+        ("EgoHands", "EgoHands_generic"),
+        ("EgoHands_specific", "EgoHands_specific"),
+        ("AerialMaritimeDrone", "AerialMaritimeDrone_large"),
+    ],
+)
+def test_names(name: str, official: str) -> None:
+    assert get_task(name).name == official
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("OxfordPets", "the variants 'OxfordPets_by-breed' and 'OxfordPets_by-species'"),
+        ("racoon", "did you mean 'Raccoon"),
+        ("PotHole", "did you mean 'pothole'"),
+        ("qqqqqq", "the tasks are AerialMaritimeDrone_large, "),
+    ],
+)
+def test_wrong_names(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        get_task(name)
+
+
+def test_phrases() -> None:
+    assert get_task("pothole").phrases() == [Phrase("holes", "there are some ", " on the road")]
+    assert get_task("pothole").phrases("odinw_13") == [Phrase("pothole")]
+    assert get_task("CottontailRabbits").phrases() == [Phrase("rabbit")]
+    assert get_task("CottontailRabbits").phrases("odinw_13") == [Phrase("Cottontail-Rabbit")]
+    assert get_task("BCCD").phrases()[0] == Phrase("Platelets")
+    with pytest.raises(ValueError, match="not in ODinW-13"):
+        get_task("BCCD").phrases("odinw_13")
+
+
+def place(root: Path, file: str) -> Path:
+    (root / file).parent.mkdir(parents=True, exist_ok=True)
+    (root / file).touch()
+    return root / file
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["odinw/Raccoon/Raccoon.v2-raw.coco", "Raccoon/Raccoon.v2-raw.coco", "Raccoon", "Raccoon_Raccoon.v2-raw.coco"],
+)
+def test_layouts(tmp_path: Path, folder: str) -> None:
+    for split in ("train", "valid", "test"):
+        file = place(tmp_path, f"{folder}/{split}/{ANNOTATIONS}")
+        assert split_files(tmp_path, "Raccoon", split) == (file.parent, file)
+    assert find_task(tmp_path, "Raccoon_Raccoon.v2-raw.coco") == tmp_path / folder
+
+
+def test_flat_tasks_and_borrowed_splits(tmp_path: Path) -> None:
+    file = place(tmp_path, f"odinw/pistols/export/val_{ANNOTATIONS}")
+    assert split_files(tmp_path, "pistols", "valid") == (file.parent, file)
+    file = place(tmp_path, f"PascalVOC/valid/{ANNOTATIONS}")
+    assert split_files(tmp_path, "PascalVOC", "test") == (file.parent, file)
+    file = place(tmp_path, f"EgoHands/generic/mini_val/{ANNOTATIONS}")
+    assert split_files(tmp_path, "EgoHands", "minival") == (file.parent, file)
+
+
+def test_a_short_folder_is_not_taken_for_another_variant(tmp_path: Path) -> None:
+    place(tmp_path, f"EgoHands/train/{ANNOTATIONS}")
+    assert find_task(tmp_path, "EgoHands_generic") == tmp_path / "EgoHands"
+    with pytest.raises(FileNotFoundError, match="EgoHands_specific"):
+        find_task(tmp_path, "EgoHands_specific")
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"looked in\n.*odinw/Raccoon/Raccoon\.v2-raw\.coco"):
+        find_task(tmp_path, "Raccoon")
+    place(tmp_path, f"Raccoon/train/{ANNOTATIONS}")
+    with pytest.raises(FileNotFoundError, match="the test annotations of ODinW task 'Raccoon'"):
+        split_files(tmp_path, "Raccoon", "test")
+    with pytest.raises(ValueError, match="no split 'minival'; it has train, valid, test"):
+        split_files(tmp_path, "Raccoon", "minival")
+
+
+@pytest.mark.parametrize("split, name", [("train", "train"), ("valid", "val")])
+def test_prepared_few_shot_lists(tmp_path: Path, split: str, name: str) -> None:
+    folder = place(tmp_path, f"odinw/Raccoon/Raccoon.v2-raw.coco/{split}/{ANNOTATIONS}").parent
+    with pytest.raises(FileNotFoundError, match=r"beside it: none\. .* shots 1, 3, 5, 10 and seeds 3, 30, 300"):
+        fewshot_file(tmp_path, "Raccoon", split, shots=1, seed=3)
+    for shots in FEWSHOT_SHOTS:
+        for seed in FEWSHOT_SEEDS:
+            file = place(folder, f"fewshot_{name}_shot{shots}_seed{seed}.json")
+            assert fewshot_file(tmp_path, "Raccoon", split, shots, seed) == (folder, file)
+    with pytest.raises(
+        FileNotFoundError, match=rf"fewshot_{name}_shot2_seed3\.json.*fewshot_{name}_shot10_seed30\.json"
+    ):
+        fewshot_file(tmp_path, "Raccoon", split, shots=2, seed=3)
+
+
+def test_prepared_lists_of_a_flat_task(tmp_path: Path) -> None:
+    folder = place(tmp_path, f"odinw/pistols/export/train_{ANNOTATIONS}").parent
+    file = place(folder, "fewshot_train_shot5_seed300.json")
+    assert fewshot_file(tmp_path, "pistols", "train", 5, 300) == (folder, file)
+
+
+@pytest.mark.parametrize("task", ["Raccoon", "Packages", "pothole", "BCCD", "ChessPieces"])
+def test_real_tasks(shared_data: Path, task: str) -> None:
+    for split in ("train", "valid", "test"):
+        images, annotations = split_files(shared_data, task, split)
+        data = CocoDetection(annotations, images)
+        assert len(data.class_names) == len(get_task(task).categories)

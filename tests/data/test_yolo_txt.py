@@ -1,0 +1,236 @@
+"""YOLO folders: descriptions and conventions, label lines, and what is said about faulty ones."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from formats import BOXES, HEIGHT, SPLITS, WIDTH, coco, picture, write_labels, write_yolo
+from glip_lightning.data.checks.findings import DataError, Findings
+from glip_lightning.data.dataset import DetectionDataset
+from glip_lightning.data.formats.yolo_txt import is_yolo, read_yolo
+from glip_lightning.data.images import read_image
+from glip_lightning.data.index import Index
+from glip_lightning.data.transforms import Transform
+
+RAW = Transform((HEIGHT,), WIDTH)
+
+
+def read(folder: Path) -> dict:
+    assert is_yolo(folder)
+    findings = Findings()
+    splits = read_yolo(folder, findings)
+    assert not findings
+    return splits
+
+
+def check(splits: dict, **wanted: tuple[str, ...]) -> None:
+    """Classes, ids, names and boxes are those of the pictures that were written."""
+    assert splits.keys() == wanted.keys()
+    for split, names in wanted.items():
+        index: Index = splits[split]
+        truth = index.ground_truth()
+        assert [Path(index.name(i)).name for i in range(len(index))] == list(names)
+        assert truth["categories"] == coco(names)["categories"]
+        assert truth["images"] == [{"id": i, "height": HEIGHT, "width": WIDTH} for i in range(len(names))]
+        boxes = [(a["image_id"], a["category_id"], *(round(x, 3) for x in a["bbox"])) for a in truth["annotations"]]
+        assert boxes == [(a["image_id"], a["category_id"], *a["bbox"]) for a in coco(names)["annotations"]]
+
+
+TWO = {"train": SPLITS["train"], "valid": SPLITS["valid"]}
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        "names: [cat, dog]\ntrain: images/train\nval: images/valid\n",
+        "names:\n  0: cat\n  1: dog\nnc: 2\ntrain: ./images/train/\nvalid: [images/valid]\ntest:\n",
+        "names: {'0': cat, 1: dog}\npath: .\ntrain: ../images/train\nval: ..\\images\\valid\n",
+        "names: [cat, dog]\npath: images\ntrain: train\nval: valid\n",
+        "names: [cat, dog]\npath: /content/drive/set\ntrain: /content/set/images/train\nval: images/valid\n",
+        "names: [cat, dog]\ntrain: train.txt\nval: images/valid\n",
+    ],
+)
+def test_descriptions(tmp_path: Path, yaml: str) -> None:
+    write_yolo(tmp_path, yaml)
+    (tmp_path / "train.txt").write_text("./images/train/a.png\n\n/content/set/images/train/b 1.png\n")
+    check(read(tmp_path), **TWO)
+
+
+def test_an_absolute_path(tmp_path: Path) -> None:
+    write_yolo(tmp_path / "data", f"names: [cat, dog]\ntrain: {tmp_path}/data/images/train\n")
+    check(read(tmp_path / "data"), train=SPLITS["train"])
+
+
+def test_roboflow_puts_splits_first(tmp_path: Path) -> None:
+    for split, names in SPLITS.items():
+        write_labels(tmp_path / split / "images", tmp_path / split / "labels", names)
+    (tmp_path / "data.yaml").write_text(
+        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 2\nnames: [cat, dog]\n"
+    )
+    check(read(tmp_path), **SPLITS)
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "classes.txt").write_text("cat\ndog\n\n")
+    check(read(tmp_path), **SPLITS)
+
+
+def test_one_folder_without_splits(tmp_path: Path) -> None:
+    write_labels(tmp_path / "images", tmp_path / "labels", list(BOXES))
+    (tmp_path / "labels" / "classes.txt").write_text("cat\r\ndog\r\n")
+    check(read(tmp_path), train=tuple(BOXES))
+
+
+def test_labels_beside_the_pictures(tmp_path: Path) -> None:
+    write_labels(tmp_path, tmp_path, list(BOXES))
+    (tmp_path / "classes.txt").write_text("cat\ndog")
+    check(read(tmp_path), train=tuple(BOXES))
+
+
+def one(folder: Path, lines: str, names: str = "names: [cat, dog]\n") -> tuple[Index, Findings]:
+    """The index of a single picture with these labels."""
+    picture(folder / "images", "a.png")
+    (folder / "labels").mkdir()
+    (folder / "labels" / "a.txt").write_text(lines)
+    (folder / "data.yaml").write_text(f"{names}train: images\n")
+    findings = Findings()
+    return read_yolo(folder, findings)["train"], findings
+
+
+def test_polygons_and_overshoot(tmp_path: Path) -> None:
+    lines = "1 0.25 0.5 0.5 0.25 0.75 0.5 0.5 0.75\n\n 0 1.005 0.5 0.5 1.0 \n0.0 -0.001 0 0.5 0.5"
+    index, findings = one(tmp_path, lines)
+    boxes = [[16, 12, 32, 24], [48, 0, 32, 48], [-16, -12, 32, 24]]
+    assert index.boxes.xywh.tolist() == boxes
+    assert index.boxes.labels.tolist() == [1, 0, 0]
+    assert not findings
+
+
+def test_a_confidence_is_ignored_and_said(tmp_path: Path) -> None:
+    index, findings = one(tmp_path, "1 0.5 0.5 0.5 0.5 0.93")
+    assert index.boxes.xywh.tolist() == [[16, 12, 32, 24]]
+    assert [(f.code, f.level, f.count) for f in findings] == [("confidence-column", "warning", 1)]
+    assert "labels/a.txt:1" in findings[0].message
+
+
+@pytest.mark.parametrize(
+    "line, code",
+    [
+        ("0 0.5 0.5 0.5", "label-numbers"),
+        ("0", "label-numbers"),
+        ("0 0.1 0.1 0.2 0.2 0.3 0.3 0.4", "label-numbers"),
+        ("2 0.5 0.5 0.5 0.5", "unknown-class"),
+        ("-1 0.5 0.5 0.5 0.5", "unknown-class"),
+        ("0.5 0.5 0.5 0.5 0.5", "unknown-class"),
+        ("cat 0.5 0.5 0.5 0.5", "label-not-a-number"),
+        ("0 0.5 nan 0.5 0.5", "label-not-a-number"),
+        ("0 0.5 1e400 0.5 0.5", "label-not-a-number"),
+        ("0,0.5,0.5,0.5,0.5", "label-not-a-number"),
+        ("0 32 24 10 10", "label-outside"),
+        ("0 0.5 0.5 -0.5 0.5", "label-outside"),
+    ],
+)
+def test_faulty_lines_are_named(tmp_path: Path, line: str, code: str) -> None:
+    index, findings = one(tmp_path, f"1 0.5 0.5 0.5 0.5\n{line}\n")
+    assert [(f.code, f.level, f.count) for f in findings] == [(code, "error", 1)]
+    assert "labels/a.txt:2" in findings[0].message
+    assert len(index.boxes.labels) == 1
+
+
+def test_empty_and_missing_label_files_are_images_without_boxes(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "labels" / "train" / "a.txt").write_text("")
+    (tmp_path / "labels" / "train" / "b 1.txt").unlink()
+    findings = Findings()
+    index = read_yolo(tmp_path, findings)["train"]
+    assert (len(index), len(index.boxes.labels)) == (2, 0)
+    assert not findings
+
+
+def test_no_label_file_at_all_is_an_error(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "labels").rename(tmp_path / "lables")
+    findings = Findings()
+    read_yolo(tmp_path, findings)
+    assert [finding.code for finding in findings.errors] == ["no-labels"]
+
+
+def test_a_label_file_of_no_picture_is_said(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "images" / "train" / "a.png").unlink()
+    findings = Findings()
+    read_yolo(tmp_path, findings)
+    assert [(f.code, "labels/train/a.txt" in f.message) for f in findings] == [("stray-label", True)]
+
+
+@pytest.mark.parametrize(
+    "yaml, message",
+    [
+        ("train: images/train", "no names of classes"),
+        ("names: 3\ntrain: images/train", "names is 3"),
+        ("names: []\ntrain: images/train", r"names is \[\]"),
+        ("names: [yes, no]\ntrain: images/train", "the name of class 0 is True; put it in quotes"),
+        ("names: {a: cat}\ntrain: images/train", "names has the key 'a'"),
+        ("names: {-1: cat}\ntrain: images/train", "names has the key -1"),
+        ("- cat\n- dog", "expected keys names, train"),
+        ("names: [cat\ntrain: images/train", "not readable YAML"),
+        ("names: !!python/object/apply:os.system ['touch hacked']", "not readable YAML"),
+        ("a: &a [x]\nnames: [*a, *a]\ntrain: images/train", "aliases"),
+        ("names: [cat, dog]\ntrain: nowhere", "no picture is where it should be"),
+        ("[" * 5000, "not readable YAML"),
+    ],
+)
+def test_faulty_descriptions_are_named(tmp_path: Path, yaml: str, message: str) -> None:
+    write_yolo(tmp_path, yaml)
+    with pytest.raises(DataError, match=rf"data\.yaml: .*{message}"):
+        read_yolo(tmp_path, Findings())
+
+
+def test_paths_that_are_not_there(tmp_path: Path) -> None:
+    write_yolo(tmp_path, "names: [cat, dog]\nnc: 3\ntrain: images/train\nval: images/none\ntest: 7\n")
+    findings = Findings()
+    assert read_yolo(tmp_path, findings).keys() == {"train"}
+    assert [(f.code, f.level) for f in findings] == [
+        ("class-count", "warning"),
+        ("missing-split-path", "warning"),
+        ("missing-split-path", "warning"),
+    ]
+    write_yolo(tmp_path, "names: [cat, dog]\ntrain: images/none\nval: images/valid\n")
+    findings = Findings()
+    read_yolo(tmp_path, findings)
+    assert "images/none" in findings.errors[0].message
+
+
+def test_image_lists_stay_in_the_folder(tmp_path: Path) -> None:
+    write_yolo(tmp_path / "data", "names: [cat, dog]\ntrain: train.txt\n")
+    picture(tmp_path, "secret.png")
+    lines = ["images/train/a.png", "../secret.png", f"{tmp_path}/secret.png", "images/train/none.png"]
+    (tmp_path / "data" / "train.txt").write_text("\n".join(lines))
+    findings = Findings()
+    index = read_yolo(tmp_path / "data", findings)["train"]
+    assert [index.name(i) for i in range(len(index))] == ["a.png"]
+    errors = {finding.code: finding for finding in findings.errors}
+    assert errors["outside-folder"].count == 2
+    assert "'images/train/none.png' (line 4)" in errors["missing-image"].message
+
+
+@pytest.mark.parametrize("turn, size", [(6, (HEIGHT, WIDTH)), (3, (WIDTH, HEIGHT)), (2, (WIDTH, HEIGHT))])
+def test_boxes_are_those_of_the_upright_photo(tmp_path: Path, turn: int, size: tuple[int, int]) -> None:
+    index, _ = one(tmp_path, "0 0.25 0.5 0.5 1.0")
+    photo = tmp_path / "images" / "a.png"
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    with Image.open(photo) as image:
+        image.save(photo, exif=exif)
+    index = read_yolo(tmp_path, Findings())["train"]
+    assert index.sizes.tolist() == [[size[1], size[0]]]
+    assert index.boxes.xywh.tolist() == [[0, 0, size[0] / 2, size[1]]]
+    shown = DetectionDataset(index, RAW).picture(0)
+    assert shown.tobytes() == read_image(photo, upright=True).tobytes() != read_image(photo, upright=False).tobytes()
+
+
+def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "images" / "train" / "a.png").write_text("<html>")
+    findings = Findings()
+    read_yolo(tmp_path, findings)
+    assert [(f.code, "a.png" in f.message) for f in findings] == [("unreadable-image", True)]

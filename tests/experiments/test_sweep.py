@@ -1,0 +1,281 @@
+"""Sweeps through the command line: killed and gone on with, one trial failing, two at once."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from lightning import Callback, LightningModule, Trainer
+
+from glip_lightning.app.cli import main
+from glip_lightning.experiments.report.collect import collect
+from glip_lightning.experiments.sweep.board import look
+from glip_lightning.experiments.sweep.executors import Event
+from glip_lightning.experiments.sweep.program import _tell
+from glip_lightning.experiments.sweep.trials import Planned, Work
+from glip_lightning.training.trial import read_trial
+from small_sweeps import results, sweep, trial_folders, write_sweep
+
+AXES: dict[str, Any] = {"shots": [0, "all"], "seed": [3, 30]}  # four trials: the weights are random
+
+
+class Cliff(Callback):
+    """Seed 3 fails and seed 30 dies at the first step, as long as there is a file ``cliff`` beside the data."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data = trainer.datamodule  # pyrefly: ignore[missing-attribute]
+        if Path(data.root, "cliff").exists():
+            if data.seed == 30:
+                os._exit(7)
+            if data.seed == 3:
+                raise RuntimeError("fell off\na cliff")
+
+
+class Slow(Callback):
+    """A training that can be caught in the middle."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        slow = Path(trainer.datamodule.root, "slow")  # pyrefly: ignore[missing-attribute]
+        if slow.exists():
+            slow.write_text("begun")
+            time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A sweep file and the folder of its finished sweep."""
+    folder = tmp_path_factory.mktemp("finished")
+    file = write_sweep(folder, AXES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        patch.setenv("OMP_NUM_THREADS", "1")  # other numbers of threads add in another order
+        assert sweep(file, folder / "out") == 0
+    return file, folder / "out"
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")}
+
+
+def start(file: Path, folder: Path, workers: int = 1) -> subprocess.Popen[str]:
+    """A sweep in a process group of its own."""
+    paths = [
+        str(Path(__file__).parent),
+        str(Path(__file__).parent.parent / "support"),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
+    command = [sys.executable, "-m", "glip_lightning.app.cli", "sweep", str(file), "--dir", str(folder)]
+    return subprocess.Popen(
+        [*command, "--workers", str(workers)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WANDB_MODE": "disabled"},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_until(what: Any) -> None:
+    deadline = time.monotonic() + 120
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_sweep_leaves_all_that_a_report_needs(finished: tuple[Path, Path]) -> None:
+    _, folder = finished
+    content = json.loads((folder / "sweeps" / "tiny.json").read_text())
+    assert content["name"] == "tiny"
+    assert content["axes"] == {"task": ["shapes"], "shots": [0, "all"], "seed": [3, 30], "tuning": ["FullTuning"]}
+    assert [(each["axes"]["shots"], each["steps"]) for each in content["trials"]] == [(0, 0)] * 2 + [("all", 4)] * 2
+    for each, path in zip(content["trials"], trial_folders(folder), strict=True):
+        trial = read_trial(path)
+        assert trial is not None
+        assert (trial.id, trial.axes) == (each["id"], each["axes"])
+        result = json.loads((path / "result.json").read_text())
+        assert result["recipe"] == each["recipe"] == yaml.safe_load(path.with_suffix(".yaml").read_text())
+        assert result["steps"] == each["steps"]
+        assert not (path / "checkpoints").exists()
+        assert "test images" in (path / "trial.log").read_text()
+
+
+def test_a_trial_is_the_fit_of_its_recipe(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    _, folder = finished
+    path = trial_folders(folder)[2]
+    again = tmp_path / "again"
+    torch.set_num_threads(1)
+    assert main(["fit", "--config", str(path.with_suffix(".yaml")), "--run", str(again)]) == 0
+    one, other = (json.loads((run / "result.json").read_text()) for run in (path, again))
+    assert one["metrics"] == other["metrics"]
+    weights = [(run / "detector" / "model.safetensors").read_bytes() for run in (path, again)]
+    assert weights[0] == weights[1]
+
+
+def test_nothing_finished_runs_again(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    file, folder = finished
+    before = times(folder)
+    assert len(before) == 4
+    assert sweep(file, folder) == 0
+    assert times(folder) == before
+    said = capsys.readouterr().out
+    assert "4 trials" in said
+    assert "4 of them finished already" in said
+    assert f"glip report {folder}" in said
+    rows = [line.split() for line in said.splitlines() if line.startswith(("task", "shapes"))]
+    assert rows[0] == ["task", "tuning", "0", "shots", "all"]
+
+
+def test_dry_run_shows_states_steps_and_times(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = finished
+    assert sweep(file, tmp_path / "new", "--dry-run") == 0
+    assert not (tmp_path / "new").exists()
+    said = capsys.readouterr().out
+    assert said.count(" new ") == 4
+    assert "no finished trial yet of glip-nano with FullTuning" in said
+    longer = file.with_name("longer.yaml")
+    axes = AXES | {"trainer.max_epochs": [2, 40]}
+    longer.write_text(yaml.safe_dump({"name": "tiny", "recipe": "recipe.yaml", "axes": axes}))
+    assert sweep(longer, folder, "--dry-run", "--only", "shots=all,seed=3") == 0
+    header, short, long, *rest = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert header[-3:] == ["images", "steps", "time"]
+    assert (short[5:7], short[8:10]) == ([trial_folders(folder)[2].name, "finished"], ["4", "4"])
+    assert (long[6], long[8:10]) == ("new", ["4", "80"])
+    assert long[-1] in ("s", "min")
+    assert " ".join(rest[0]).startswith("2 trials for 2 points of the grid; 1 to run")
+
+
+def test_failing_trials_are_isolated_and_alone_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_sweep(tmp_path, {"seed": [3, 30, 300]}, callbacks=[{"class_path": "test_sweep.Cliff"}], max_epochs=1)
+    (tmp_path / "shapes" / "cliff").touch()
+    assert sweep(file, tmp_path / "out") == 1
+    folders = trial_folders(tmp_path / "out")
+    assert [look(path).state for path in folders] == ["failed", "failed", "finished"]
+    said = capsys.readouterr().out
+    causes = ("RuntimeError: fell off", "the worker process ended with exit code 7")
+    for path, cause, seed in zip(folders[:2], causes, (3, 30), strict=True):
+        failure = json.loads((path / "failed.json").read_text())
+        assert (failure["error"], failure["attempts"], failure["log"]) == (cause, 1, str(path / "trial.log"))
+        assert f"failed   task=shapes shots=all seed={seed} tuning=FullTuning: {cause}" in said
+        assert str(path / "trial.log") in said
+    before = times(tmp_path / "out")
+    (tmp_path / "shapes" / "cliff").unlink()
+    assert sweep(file, tmp_path / "out") == 0
+    assert not list((tmp_path / "out").glob("trials/*/failed.json"))
+    after = times(tmp_path / "out")
+    assert len(after) == 3
+    assert after | before == after
+
+
+def test_a_killed_sweep_goes_on_without_repeating(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    _, whole = finished
+    slow = write_sweep(tmp_path, AXES, callbacks=[{"class_path": "test_sweep.Slow"}])
+    (tmp_path / "shapes" / "slow").touch()
+    out = tmp_path / "out"
+    process = start(slow, out)
+
+    def half_way() -> bool:
+        saved = {path.parts[-3] for path in out.glob("trials/*/checkpoints/last.ckpt")}
+        return len(times(out)) == 3 and bool(saved - times(out).keys())
+
+    wait_until(half_way)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = times(out)
+    assert len(before) == 3
+    (tmp_path / "shapes" / "slow").unlink()
+    assert sweep(slow, out) == 0
+    after = times(out)
+    assert len(after) == 4
+    assert after | before == after
+    (last,) = after.keys() - before.keys()
+    assert "last.ckpt" in json.loads((out / "trials" / last / "result.json").read_text())["command"]
+    wanted, got = (list(results(folder).values()) for folder in (whole, out))
+    assert got == wanted  # also of the one that was killed
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_the_running_trial(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path, {"seed": [3, 30]}, callbacks=[{"class_path": "test_sweep.Slow"}])
+    (tmp_path / "shapes" / "slow").touch()
+    out = tmp_path / "out"
+    process = start(file, out)
+    wait_until(lambda: (tmp_path / "shapes" / "slow").read_text() == "begun")
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "unfinished: 2 trials" in said
+    (begun,) = out.glob("trials/*/recipe.yaml")
+    assert (begun.parent / "checkpoints" / "last.ckpt").is_file()
+    assert "SIGTERM: finishing this step" in (begun.parent / "trial.log").read_text()
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_run_every_trial_once(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path, {"seed": [3, 30, 300]}, callbacks=[{"class_path": "test_sweep.Slow"}], max_epochs=1)
+    (tmp_path / "shapes" / "slow").touch()
+    both = [start(file, tmp_path / "out") for _ in range(2)]
+    said = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    folders = trial_folders(tmp_path / "out")
+    assert [look(path).state for path in folders] == ["finished"] * 3
+    assert [(path / "trial.log").read_text().count("test images") for path in folders] == [1] * 3
+    assert not any("unfinished" in text for text in said)
+
+
+def test_trials_that_another_sweep_has_finished_are_not_counted(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were its own when this sweep came to them, and are finished when it ends."""
+    trials = [read_trial(path) for path in trial_folders(finished[1])]
+    chosen = [Planned(trial, {}, Work(0, 0)) for trial in trials if trial]
+    _tell(chosen, {each.trial.id: Event(each.trial.id, "elsewhere") for each in chosen}, finished[1])
+    said = capsys.readouterr().out
+    assert "unfinished" not in said
+    assert "elsewhere" not in said
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (["--workers", "0"], "--workers 0: expected 1 or more"),
+        (["--slurm", "partition=a"], "--slurm: only with --executor submitit"),
+        (["--only", "shot=1"], "--only shot=1: .*did you mean shots"),
+        (["--data.rot", "x"], "--data.rot: no such option"),
+    ],
+)
+def test_a_wrong_command_line_is_explained(
+    finished: tuple[Path, Path], more: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["sweep", str(finished[0]), "--dir", str(tmp_path / "new"), *more]) == 2
+    error = capsys.readouterr().err
+    assert any(re.search(said, line) for line in error.splitlines()), error
+
+
+def test_sweeps_in_one_folder_share_equal_trials(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    file, folder = finished[0], tmp_path / "both"
+    shutil.copytree(finished[1], folder)
+    before = times(folder)
+    content = yaml.safe_load(file.read_text()) | {"name": "other"}
+    content["axes"] = {"seed": [3], "shots": ["all"], "tuning": ["FullTuning", "LinearProbe"]}
+    other = file.with_name("other.yaml")
+    other.write_text(yaml.safe_dump(content, sort_keys=False))
+    assert sweep(other, folder) == 0
+    shared, new = trial_folders(folder, "other")
+    assert times(folder) == before | {new.name: times(folder)[new.name]}
+    assert shared in trial_folders(folder)
+    collection = collect(folder)
+    assert (collection.name, collection.axes["tuning"]) == ("both", ["FullTuning", "LinearProbe"])
+    points = [(point.line.tuning, point.shots, point.seed) for point, _ in collection.points]
+    full = [("FullTuning", shots, seed) for shots in (0, "all") for seed in (3, 30)]
+    assert sorted(points, key=str) == sorted([*full, ("LinearProbe", "all", 3)], key=str)  # each once

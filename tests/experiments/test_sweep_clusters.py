@@ -1,0 +1,155 @@
+"""Trials through Ray on this machine, and through SLURM without a cluster."""
+
+import os
+import pickle
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.experiments.sweep.board import look
+from glip_lightning.experiments.sweep.clusters import Ray, slurm_parameters
+from glip_lightning.experiments.sweep.executors import Stop
+from small_sweeps import results, sweep, trial_folders, write_sweep
+from test_sweep_executors import ended, jobs, small
+
+SBATCH = """#!/bin/sh
+cp "$1" "{folder}/submission.sh"
+echo "Submitted batch job 12"
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with commands of SLURM that only record what they were given."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name, text in {"sbatch": SBATCH.format(folder=folder), "srun": "#!/bin/sh\n"}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def test_parameters_are_read_as_yaml() -> None:
+    assert slurm_parameters("partition=gpu,timeout_min=60, use_srun=false") == {
+        **{"partition": "gpu", "timeout_min": 60, "use_srun": False}
+    }
+    assert slurm_parameters("") == {}
+    with pytest.raises(WrongUsage, match="--slurm gpu: expected NAME=VALUE"):
+        slurm_parameters("gpu")
+
+
+def test_a_sweep_becomes_one_array_of_slurm_jobs(
+    tmp_path: Path, slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit", reason="the extra slurm is not installed")
+    file, out = write_sweep(tmp_path, {"shots": [0, "all"], "seed": [3]}, max_epochs=1), tmp_path / "out"
+    given = "partition=gpu,gpus_per_node=1,timeout_min=60"
+    assert sweep(file, out, "--executor", "submitit", "--slurm", given) == 0
+    said = capsys.readouterr().out
+    assert "submitted: task=shapes shots=all seed=3 tuning=FullTuning" in said
+    assert "job 12_1" in said
+    text = (slurm / "submission.sh").read_text()
+    lines = text.splitlines()
+    for line in ("array=0-1%1", "partition=gpu", "gpus-per-node=1", "time=60", "job-name=out"):
+        assert f"#SBATCH --{line}" in lines
+    command = next(line for line in lines if line.startswith("srun"))
+    assert f"-m submitit.core._submit {out}/submitit" in command
+    # what the node would do, for the second job of the array
+    words = shlex.split(command)
+    job = {"SLURM_JOB_ID": "13", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "1", "SLURM_PROCID": "0"}
+    environment = os.environ | job | {"SUBMITIT_EXECUTOR": "slurm"}
+    done = subprocess.run(words[words.index(sys.executable) :], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    kind, event = pickle.loads((out / "submitit" / "12_1_0_result.pkl").read_bytes())
+    zero, trained = trial_folders(out)
+    assert (kind, event.id, event.state) == ("success", trained.name, "finished")
+    assert (look(trained).state, look(zero).state) == ("finished", "new")
+    # called again, only the other one is submitted
+    assert sweep(file, out, "--executor", "submitit", "--slurm", given) == 0
+    assert capsys.readouterr().out.count("submitted: ") == 1
+
+
+@pytest.mark.parametrize(
+    "given, said", [("partitio=gpu", "--slurm: Unknown argument 'partitio'"), ("gpu", "expected NAME=VALUE")]
+)
+def test_wrong_parameters_are_explained(
+    tmp_path: Path, slurm: Path, given: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit", reason="the extra slurm is not installed")
+    file = write_sweep(tmp_path, {"shots": [0]})
+    assert sweep(file, tmp_path / "out", "--executor", "submitit", "--slurm", given) == 2
+    assert re.search(said, capsys.readouterr().err)
+
+
+def test_without_slurm_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="the extra slurm is not installed")
+    monkeypatch.setenv("PATH", "")
+    file = write_sweep(tmp_path, {"shots": [0]})
+    assert sweep(file, tmp_path / "out", "--executor", "submitit") == 2
+    assert "there is no srun on this machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("executor, module, extra", [("ray", "ray", "ray"), ("submitit", "submitit", "slurm")])
+def test_a_missing_extra_is_named(
+    tmp_path: Path,
+    executor: str,
+    module: str,
+    extra: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    file = write_sweep(tmp_path, {"shots": [0]})
+    assert sweep(file, tmp_path / "out", "--executor", executor) == 2
+    assert f"pip install 'glip-lightning[{extra}]'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def own_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Ray of this machine whose tasks find the modules of the tests."""
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # leave the home folder alone
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    paths = [
+        str(Path(__file__).parent),
+        str(Path(__file__).parent.parent / "support"),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
+@pytest.mark.usefixtures("own_ray")
+def test_a_dead_task_of_ray_takes_only_its_trial_along(tmp_path: Path) -> None:
+    found = ended(list(Ray().run(small, jobs(tmp_path, "a", "exit", "killed", "b"), Stop())))
+    assert {name: event.state for name, event in found.items()} == {
+        **dict.fromkeys("ab", "finished"),
+        **dict.fromkeys(("exit", "killed"), "died"),
+    }
+    assert "WorkerCrashedError" in found["killed"].note
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_ray")
+def test_ray_gives_what_this_machine_gives(tmp_path: Path) -> None:
+    cliff: dict[str, Any] = {"class_path": "test_sweep.Cliff"}
+    file = write_sweep(tmp_path, {"seed": [3, 30, 300]}, callbacks=[cliff], max_epochs=1)
+    (tmp_path / "shapes" / "cliff").touch()
+    assert sweep(file, tmp_path / "ray", "--executor", "ray", "--only", "seed=3,seed=300") == 1
+    states = [look(path).state for path in trial_folders(tmp_path / "ray")]
+    assert states == ["failed", "new", "finished"]
+    (tmp_path / "shapes" / "cliff").unlink()
+    assert sweep(file, tmp_path / "ray", "--executor", "ray") == 0
+    assert sweep(file, tmp_path / "local") == 0
+    assert results(tmp_path / "ray") == results(tmp_path / "local")
+    for one, other in zip(trial_folders(tmp_path / "ray"), trial_folders(tmp_path / "local"), strict=True):
+        weights = [(run / "detector" / "model.safetensors").read_bytes() for run in (one, other)]
+        assert weights[0] == weights[1]

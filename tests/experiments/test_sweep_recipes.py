@@ -1,0 +1,129 @@
+"""The sweeps that ship: their trials, and the definition for W&B of the same axes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from formats import HEIGHT, WIDTH, picture
+from glip_lightning.config.recipe import resolver
+from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.data.benchmarks.odinw import get_task
+from glip_lightning.experiments.sweep.grid import Grid, read_grid
+from glip_lightning.experiments.sweep.trials import Planned, resolve
+
+SWEEPS = Path(__file__).parent.parent.parent / "recipes" / "sweeps"
+FILES = sorted(path for path in SWEEPS.glob("*.yaml") if not path.name.endswith(".wandb.yaml"))
+
+
+def write_task(root: Path, name: str) -> None:
+    """The official layout of a task, one picture with a box of every class in each split."""
+    task = get_task(name)
+    for split, file in task.splits.items():
+        place = (root / task.name / file).parent
+        picture(place, f"{split}.png")
+        box = {"bbox": [4, 4, 30, 30], "area": 900, "iscrowd": 0, "image_id": 0}
+        content = {
+            "images": [{"id": 0, "file_name": f"{split}.png", "width": WIDTH, "height": HEIGHT}],
+            "annotations": [{"id": k, "category_id": k, **box} for k, _ in enumerate(task.categories, start=1)],
+            "categories": [{"id": k, "name": name} for k, name in enumerate(task.categories, start=1)],
+        }
+        (root / task.name / file).write_text(json.dumps(content))
+
+
+def part(grid: Grid) -> Grid:
+    """Two of its tasks and seeds, three shots: all ends of the grid."""
+    kept: dict[str, list[Any]] = {"shots": [0, 1, "all"]}
+    return grid._replace(
+        axes={
+            axis: [x for x in labels if x in kept.get(axis, labels)][: 2 if axis in ("task", "seed") else None]
+            for axis, labels in grid.axes.items()
+        }
+    )
+
+
+def trials(file: Path, root: Path) -> list[Planned]:
+    grid = part(read_grid(file))
+    for task in grid.axes.get("task", []):
+        write_task(root, task)
+    return resolve(grid, [f"--data.root={root}"] if "task" in grid.axes else [f"--data.root={root}/shapes"])
+
+
+def test_all_sweeps_are_tested() -> None:
+    assert {path.stem for path in FILES} == {"demo", "nano_photos", "odinw13_fewshot", "odinw13_tunings"}
+
+
+@pytest.mark.parametrize("name, tunings", [("odinw13_fewshot", 1), ("odinw13_tunings", 4)])
+def test_zero_shot_runs_once_per_task_and_every_regime_keeps_its_patience(
+    tmp_path: Path, name: str, tunings: int
+) -> None:
+    found = trials(SWEEPS / f"{name}.yaml", tmp_path)
+    assert len(found) == 2 * (1 + 2 * 2 * tunings)
+    zero = [each for each in found if each.trial.axes["shots"] == 0]
+    assert [len(each.trial.points) for each in zero] == [2 * tunings] * 2
+    for each in found:
+        shots = each.trial.axes["shots"]
+        patience = [x["init_args"]["patience"] for x in each.recipe["trainer"]["callbacks"] or () if "Early" in str(x)]
+        assert patience == {0: [], 1: [8], "all": [4]}[shots]
+        assert each.work.images == (0 if shots == 0 else 1)
+        assert each.recipe["data"]["init_args"]["seed"] == (0 if shots == 0 else each.trial.axes["seed"])
+
+
+def test_thirteen_tasks_six_shots_three_seeds() -> None:
+    grid = read_grid(SWEEPS / "odinw13_fewshot.yaml")
+    assert [len(labels) for labels in grid.axes.values()] == [13, 6, 3]
+
+
+def test_photos_train_at_least_thirty_steps(tmp_path: Path) -> None:
+    """One picture per split is the least that there can be; the real ones are more."""
+    steps = [each.work.steps for each in trials(SWEEPS / "nano_photos.yaml", tmp_path) if each.trial.axes["shots"] == 1]
+    assert len(steps) == 2 * 2 * 4
+    assert all(step is not None and step >= 30 for step in steps)
+
+
+def test_the_demo_needs_no_data(tmp_path: Path) -> None:
+    grid = read_grid(SWEEPS / "demo.yaml")
+    found = resolve(grid, [f"--data.root={tmp_path}"])
+    assert {each.trial.axes["task"] for each in found} == {"Kites", "Badges"}
+    assert [len(each.trial.points) for each in found if each.trial.axes["shots"] == 0] == [2, 2]
+    trained = [each for each in found if each.trial.axes["shots"] != 0]
+    assert [each.work.steps for each in trained] == [240 if t.trial.axes["shots"] == "all" else 120 for t in trained]
+    assert len(trained) == 20
+    assert all(label == tuning["class_path"] for label, tuning in grid.tunings.items())
+
+
+def test_generated_tasks_need_no_data_either(tmp_path: Path) -> None:
+    """Their names are labels of trials; a task of another benchmark than the recipe's is refused."""
+    file = tmp_path / "tasks.yaml"
+    recipe = str(SWEEPS.parent / "shapes/blocks.yaml")
+    file.write_text(yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Parcels"], "shots": [0, 1]}}))
+    found = resolve(read_grid(file), [f"--data.root={tmp_path}"])
+    assert [(each.trial.axes["task"], each.trial.axes["shots"]) for each in found] == [("Parcels", 0), ("Parcels", 1)]
+    assert [each.work.images for each in found] == [0, 1]
+    file.write_text(yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Raccoon"], "shots": [1]}}))
+    with pytest.raises(WrongUsage, match="task 'Raccoon' is one of ODinW"):
+        resolve(read_grid(file), [f"--data.root={tmp_path}"])
+
+
+def test_the_definition_for_wandb_has_the_same_axes(tmp_path: Path) -> None:
+    content = yaml.safe_load((SWEEPS / "odinw13_fewshot.wandb.yaml").read_text())
+    axes = read_grid(SWEEPS / "odinw13_fewshot.yaml").axes
+    values = {name: entry["values"] for name, entry in content["parameters"].items()}
+    assert {name: sorted(map(str, x)) for name, x in values.items()} == {
+        f"data.{axis}": sorted(map(str, labels)) for axis, labels in axes.items()
+    }
+    assert content["method"] == "grid"
+    # what an agent makes of the command, for the first and the last point
+    program, verb, *words = content["command"]
+    assert (program, content["program"], verb) == ("${program}", "glip", "fit")
+    for which in (0, -1):
+        chosen = [f"--{name}={x[which]}" for name, x in values.items()]
+        line = [word.replace("${envvar:DATA}", str(tmp_path)) for word in words[:-1]] + chosen
+        assert words[-1] == "${args}"
+        file = SWEEPS.parent.parent / line[line.index("--config") + 1]
+        options = [word for word in line if word.startswith("--") and word != "--config"]
+        resolved = resolver().resolve(file, yaml.safe_load(file.read_text()), options)
+        assert resolved.data.shots == values["data.shots"][which]
+        assert resolved.recipe["data"]["init_args"]["root"] == str(tmp_path)

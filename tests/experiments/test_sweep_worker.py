@@ -1,0 +1,120 @@
+"""One trial in a process that has run others: its claim, its log, and nothing left behind."""
+
+import json
+import logging
+import os
+import random
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from filelock import FileLock
+from lightning import Callback, LightningModule, Trainer
+
+from glip_lightning.experiments.sweep.executors import Job, Local, Stop
+from glip_lightning.experiments.sweep.worker import record_failure, run_trial
+from small_runs import make_shapes
+from small_sweeps import RECIPE
+
+
+class Poison(Callback):
+    """Sets whatever a process has to be set, prints below Python, and fails if so wished."""
+
+    def __init__(self, fail: bool = False) -> None:
+        self.fail = fail
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        os.environ["GLIP_POISON"] = "1"
+        os.write(1, b"from below Python\n")
+        warnings.simplefilter("ignore")
+        logging.getLogger().addHandler(logging.NullHandler())
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        random.seed(1), np.random.seed(1), torch.manual_seed(1)
+        if self.fail:
+            torch.set_default_dtype(torch.float64)
+            torch.set_num_threads(2)
+            torch.use_deterministic_algorithms(True)
+            torch.set_float32_matmul_precision("medium")
+            torch.set_grad_enabled(False)
+            os.chdir("/")
+            raise KeyError("on purpose")
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shapes(tmp_path_factory.mktemp("data"))
+
+
+def job(folder: Path, shapes: Path, *callbacks: dict[str, Any], keep: bool = False) -> Job:
+    recipe = json.loads(json.dumps(RECIPE))
+    recipe["data"]["init_args"]["root"] = str(shapes)
+    recipe["trainer"] |= {"callbacks": list(callbacks), "logger": False, "max_epochs": 1}
+    folder.mkdir(parents=True)
+    folder.with_suffix(".yaml").write_text(yaml.safe_dump(recipe))
+    return Job(folder.name, str(folder), str(Path.cwd()), threads=1, keep_checkpoints=keep)
+
+
+def outcome(folder: Path) -> tuple[Any, ...]:
+    """Metrics, every logged number and the trained weights."""
+    found = json.loads((folder / "result.json").read_text())
+    rows = (folder / "logs" / "metrics.csv").read_text()
+    return found["metrics"], rows, (folder / "detector" / "model.safetensors").read_bytes()
+
+
+def state() -> tuple[Any, ...]:
+    settings = torch.get_default_dtype(), torch.get_num_threads(), torch.get_float32_matmul_precision()
+    settings += torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled()
+    handlers = [logging.getLogger(name).handlers[:] for name in (None, "glip_lightning")]
+    return settings, dict(os.environ), Path.cwd(), list(warnings.filters), handlers, sys.stdout, sys.stderr
+
+
+def test_a_used_process_gives_what_a_new_one_gives(
+    tmp_path: Path, shapes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fresh = job(tmp_path / "fresh", shapes)
+    assert [event.state for event in Local(1).run(run_trial, [fresh], Stop())] == ["running", "finished"]
+    before = state()
+    failing = {"class_path": "test_sweep_worker.Poison", "init_args": {"fail": True}}
+    failed = run_trial(job(tmp_path / "failing", shapes, failing))
+    assert (failed.state, failed.note) == ("failed", "KeyError: 'on purpose'")
+    assert state() == before
+    assert run_trial(job(tmp_path / "poison", shapes, {"class_path": "test_sweep_worker.Poison"})).state == "finished"
+    assert state() == before
+    assert run_trial(job(tmp_path / "warm", shapes)).state == "finished"
+    assert outcome(tmp_path / "warm") == outcome(tmp_path / "fresh")
+    assert capfd.readouterr() == ("", "")
+    assert "from below Python" in (tmp_path / "poison" / "trial.log").read_text()
+    failure = json.loads((tmp_path / "failing" / "failed.json").read_text())
+    assert failure["error"] == "KeyError: 'on purpose'"
+    assert "on_train_batch_end" in failure["traceback"]
+    assert failure["attempts"] == 1
+    assert "KeyError: 'on purpose'" in Path(failure["log"]).read_text()
+
+
+def test_a_claimed_trial_is_left_alone(tmp_path: Path, shapes: Path) -> None:
+    mine = job(tmp_path / "mine", shapes)
+    with FileLock(tmp_path / "mine.lock"):
+        assert run_trial(mine).state == "elsewhere"
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_what_cannot_be_gone_on_with_starts_anew(tmp_path: Path, shapes: Path) -> None:
+    mine = job(tmp_path / "mine", shapes, keep=True)
+    folder = tmp_path / "mine"
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").write_bytes(b"torn")
+    (folder / "recipe.yaml").write_text((tmp_path / "mine.yaml").read_text())
+    record_failure(folder, "the disk was full", "", 1)
+    record_failure(folder, "the disk was full", "", 1)
+    assert json.loads((folder / "failed.json").read_text())["attempts"] == 2
+    assert run_trial(mine).state == "finished"
+    assert "the trial starts anew" in (folder / "trial.log").read_text()
+    assert not (folder / "failed.json").exists()
+    assert (folder / "checkpoints" / "last.ckpt").stat().st_size > 1000  # kept, as asked
+    assert run_trial(mine).state == "finished"  # at once

@@ -1,0 +1,79 @@
+"""Labelled boxes: where they are, in which colours, and inside the picture."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+
+from glip_lightning.inference.drawing import COLOURS, draw_boxes
+
+BACKGROUND = (90, 100, 110)
+
+
+def photo(width: int = 400, height: int = 400) -> Image.Image:
+    return Image.new("RGB", (width, height), BACKGROUND)
+
+
+def pixels_of(image: Image.Image, colour: str) -> np.ndarray:
+    """Mask of the pixels of exactly ``colour``."""
+    return (np.asarray(image) == ImageColor.getrgb(colour)).all(-1)
+
+
+def test_the_photo_itself_is_not_changed() -> None:
+    image = photo()
+    drawn = draw_boxes(image, [(100, 100, 200, 200)], ["dog"])
+    assert image.getextrema() == tuple((c, c) for c in BACKGROUND)
+    assert drawn.getextrema() != image.getextrema()
+    assert np.array_equal(np.asarray(draw_boxes(image, [], [])), np.asarray(image))
+
+
+def test_the_line_follows_the_box() -> None:
+    seen = pixels_of(draw_boxes(photo(), [(100, 150, 200, 250)], ["dog"]), COLOURS[0])
+    assert seen[150, 100:200].sum() >= 95  # the top line
+    assert seen[150:250, 100].all()
+    assert seen[249, 100:200].all()
+    assert seen[150:250, 199].all()
+    assert not seen[155:245, 105:195].any()
+    assert not seen[250:].any()
+
+
+def test_each_class_has_its_colour() -> None:
+    boxes = [(50, 50, 90, 90), (150, 150, 190, 190), (250, 250, 290, 290)]
+    drawn = draw_boxes(photo(), boxes, ["dog", "cat", "dog"])
+    assert pixels_of(drawn, COLOURS[0])[250:290, 250].all()
+    assert pixels_of(drawn, COLOURS[1])[150:190, 150].all()
+    alone = draw_boxes(photo(), boxes[1:2], ["cat"], classes=["dog", "cat"])
+    assert pixels_of(alone, COLOURS[1])[150:190, 150].all()  # the same without a dog in the picture
+
+
+@pytest.mark.parametrize("box", [(-40, -40, 30, 30), (380, 380, 480, 480), (0, 0, 400, 400), (390, 5, 399, 9)])
+def test_labels_stay_inside(box: tuple[int, ...]) -> None:
+    """The plate is wholly visible: as many pixels as that of the same label in the middle."""
+    label = ["traffic light"]
+    middle = pixels_of(draw_boxes(photo(), [(200, 200, 201, 201)], label), COLOURS[0]).sum()
+    assert pixels_of(draw_boxes(photo(), [box], label), COLOURS[0]).sum() >= 0.95 * middle
+
+
+def test_the_best_score_lies_on_top() -> None:
+    boxes = [(100, 100, 200, 200), (100, 100, 200, 200)]
+    drawn = draw_boxes(photo(), boxes, ["dog", "cat"], scores=[0.9, 0.4])
+    assert pixels_of(drawn, COLOURS[0])[150, 100]
+
+
+def test_lines_and_text_grow_with_the_photo() -> None:
+    small, large = (draw_boxes(photo(s, s), [(0.3 * s, 0.3 * s, 0.6 * s, 0.6 * s)], ["dog"]) for s in (400, 2000))
+    shares = [pixels_of(image, COLOURS[0]).mean() for image in (small, large)]
+    assert shares[0] == pytest.approx(shares[1], rel=0.25)
+
+
+def test_truth_and_odd_boxes() -> None:
+    drawn = draw_boxes(photo(), [(50, 50, 50, 50), (90, 80, 60, 70)], ["dog", "dog"], truth=[(10, 10, 60, 60)])
+    assert pixels_of(drawn, "#FFFFFF")[10:60, 10].all()
+
+
+def test_grey_photos_become_coloured() -> None:
+    assert draw_boxes(Image.new("L", (50, 50)), [(5, 5, 20, 20)], ["dog"]).mode == "RGB"
+
+
+def test_lengths_have_to_agree() -> None:
+    with pytest.raises(ValueError, match="1 boxes, 2 labels, 1 scores"):
+        draw_boxes(photo(), [(1, 2, 3, 4)], ["dog", "cat"])

@@ -1,0 +1,533 @@
+"""``glip pseudo-label``: a small teacher labels photos, and what it leaves is data to train on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from glip_lightning.app.cli import main
+from glip_lightning.data.checks.findings import DataError
+from glip_lightning.data.collate import Collate
+from glip_lightning.data.formats.captioned_images import Captioned, Sentence, read_captions
+from glip_lightning.data.grounding import GroundingDataset
+from glip_lightning.data.transforms import Transform
+from glip_lightning.inference.predictor import GLIPPredictor
+from glip_lightning.inference.pseudo_label.grounding_file import choose
+from glip_lightning.inference.pseudo_label.journal import Journal
+from glip_lightning.inference.pseudo_label.labelling import find_all
+from glip_lightning.inference.pseudo_label.teacher import Row, Teacher
+from glip_lightning.inference.pseudo_label.thresholds import Thresholds, keep_share
+from glip_lightning.shapes.shapes13 import TASKS
+from glip_lightning.shapes.task_pictures import example
+from glip_lightning.text.captions import Phrase
+from glip_lightning.weights.load import Task, load, save
+
+CAPTION = "a red circle left of two blue squares"
+SPANS = [(2, 12), (25, 37)]
+SIZE = (96, 128)
+
+
+def make_teacher(folder: Path, seed: int) -> Path:
+    """A random detector that is sure of itself, so that there are boxes."""
+    torch.manual_seed(seed)
+    loaded = load("glip-nano", "random")
+    with torch.no_grad():
+        loaded.model.grounding.token_bias.fill_(1.0)
+    return save(loaded.model, loaded.tokenizer, folder, Task((Phrase("red circle"), Phrase("dog")), SIZE))
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_teacher(tmp_path_factory.mktemp("teacher") / "detector", 0)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Five photos, two of them of another shape, one of these turned by EXIF."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for i in range(3):
+        example(TASKS["Blocks"], "test", i, size=96).image.save(folder / f"{i}.jpg")
+    wide = example(TASKS["Blocks"], "test", 3, size=96).image.resize((120, 80))
+    wide.save(folder / "more" / "wide.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wide.save(folder / "turned.jpg", exif=exif)
+    return folder
+
+
+def captions(folder: Path, names: list[str] | None = None) -> Path:
+    """JSON lines; the first photo has two captions, one with phrases of its own."""
+    names = names or ["0.jpg", "more/wide.png", "turned.jpg"]
+    rows: list[dict[str, Any]] = [{"file_name": name, "caption": CAPTION} for name in names]
+    rows.append({"file_name": "0.jpg", "caption": "a dog or so", "phrases": [[2, 5], [0, 5]]})
+    file = folder / "captions.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
+def label(teacher: Path, photos: Path, out: Path, *more: object) -> int:
+    given = ["--images", photos, "--detector", teacher, "--out", out, "--device", "cpu", *more]
+    return main(["pseudo-label", *map(str, given)])
+
+
+def content(out: Path) -> dict[str, Any]:
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
+def three_lists(out: Path) -> dict[str, Any]:
+    return {key: value for key, value in content(out).items() if key != "info"}
+
+
+def test_what_it_leaves_is_read_as_grounding_data(teacher: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels.json"
+    assert label(teacher, photos, out, "--captions", captions(tmp_path), "--threshold", 0.3) == 0
+    data = GroundingDataset(out, photos, Transform((96,), 128))
+    tokenizer = load(str(teacher)).tokenizer
+    assert len(data) == 4
+    assert data.unnamed(tokenizer) == 0
+    batch = Collate(tokenizer, [])([data[i] for i in range(4)])
+    assert sorted(batch["names"]) == ["0.jpg", "0.jpg", "more/wide.png", "turned.jpg"]
+    assert all(len(boxes) for boxes in batch["boxes"])
+    assert all(rows.any(1).all() for rows in batch["positive_maps"])
+    found = content(out)
+    sizes = {image["file_name"]: (image["height"], image["width"]) for image in found["images"]}
+    assert sizes == {"0.jpg": (96, 96), "more/wide.png": (80, 120), "turned.jpg": (120, 80)}
+    named = {tuple(map(tuple, a["tokens_positive"])) for a in found["annotations"] if a["image_id"] != 2}
+    assert named <= {(SPANS[0],), (SPANS[1],), tuple(SPANS)}
+    assert {0.3} == {found["info"]["thresholds"]["default"]}
+    assert all(0.3 <= a["score"] <= 1 for a in found["annotations"])
+    info = found["info"]
+    assert info["teacher"]["name"] == str(teacher)
+    assert len(info["teacher"]["sha256"]) == 64
+    assert info["counts"]["boxes kept"] == len(found["annotations"])
+    assert info["command"].startswith("glip pseudo-label --images")
+
+
+def test_boxes_are_those_of_the_predictor(teacher: Path, photos: Path, tmp_path: Path) -> None:
+    """Class lists, one photo at a time and in batches: the same as ``glip predict`` finds."""
+    out, phrases = tmp_path / "labels.json", "red circle. blue square"
+    assert label(teacher, photos, out, "--phrases", phrases, "--threshold", 0.4, "--batch", 2) == 0
+    found = content(out)
+    assert [image["caption"] for image in found["images"]] == [phrases] * 5
+    predictor = GLIPPredictor(str(teacher), device="cpu", threshold=0.4)
+    for image in found["images"]:
+        seen = predictor(photos / image["file_name"], phrases)
+        mine = [a for a in found["annotations"] if a["image_id"] == image["id"]]
+        best = max(mine, key=lambda a: a["score"])
+        x, y, w, h = best["bbox"]
+        torch.testing.assert_close(torch.tensor([x, y, x + w, y + h]), seen.boxes[0], atol=0.05, rtol=1e-3)
+        assert best["score"] == pytest.approx(float(seen.scores[0]), abs=1e-3)
+        pieces = sum(len(a["tokens_positive"]) for a in mine)
+        joined = len(seen.boxes) - pieces
+        assert 0 <= joined <= 2  # thin boxes, and the noise of batches at the threshold
+
+
+def test_a_finished_run_knows_its_classes(teacher: Path, photos: Path, tmp_path: Path) -> None:
+    assert label(teacher, photos, tmp_path / "labels.json") == 0
+    assert {image["caption"] for image in content(tmp_path / "labels.json")["images"]} == {"red circle. dog"}
+
+
+def test_a_detector_without_a_task_has_to_be_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = load("glip-nano", "random")
+    detector = save(loaded.model, loaded.tokenizer, tmp_path / "detector")
+    assert label(detector, photos, tmp_path / "labels.json") == 1
+    assert "say what to look for" in capsys.readouterr().err
+
+
+def test_long_class_lists_become_several_captions(teacher: Path, photos: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "phrases.txt", tmp_path / "labels.json"
+    names = [f"thing number {i}" for i in range(100)]
+    file.write_text("\n".join(names))
+    assert label(teacher, photos, out, "--phrases-file", file, "--threshold", 0.1, "--keep-empty") == 0
+    images = content(out)["images"]
+    seen = ". ".join(image["caption"] for image in images if image["file_name"] == "0.jpg")
+    assert seen == ". ".join(names)
+    assert len(images) > 5
+    data = GroundingDataset(out, photos)
+    assert data.unnamed(load(str(teacher)).tokenizer) == 0
+
+
+def test_thresholds_come_after_the_teacher(
+    teacher: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, given = tmp_path / "labels.json", ("--captions", captions(tmp_path))
+    assert label(teacher, photos, out, *given, "--threshold", 0.1) == 0
+    scores = (tmp_path / "labels.scores.jsonl").read_bytes()
+    all_boxes = content(out)["annotations"]
+    monkeypatch.setattr(Teacher, "find", None)  # not asked again
+    monkeypatch.setattr(Teacher, "read", None)
+    middle = sorted(a["score"] for a in all_boxes)[len(all_boxes) // 2]
+    assert label(teacher, photos, out, *given, "--threshold", middle) == 0
+    kept = content(out)["annotations"]
+    assert 0 < len(kept) < len(all_boxes)
+    assert min(a["score"] for a in kept) >= middle
+    assert (tmp_path / "labels.scores.jsonl").read_bytes() == scores
+    (tmp_path / "own.yaml").write_text("Red  Circle: 1.0\nunicorn: 0.2\n")
+    capsys.readouterr()
+    assert label(teacher, photos, out, *given, "--threshold", 0.1, "--thresholds", tmp_path / "own.yaml") == 0
+    assert "no box of unicorn" in capsys.readouterr().err
+    assert not any([*SPANS[0]] in a["tokens_positive"] for a in content(out)["annotations"])
+    assert label(teacher, photos, out, *given, "--threshold", 0.1, "--keep-share", 0.25) == 0
+    info = content(out)["info"]
+    assert set(info["thresholds"]["phrases"]) == {"red circle", "blue squares", "dog", "a dog"}
+    assert 0 < info["counts"]["boxes kept"] < len(all_boxes) / 2
+    assert label(teacher, photos, out, *given, "--threshold", 1.0) == 0
+    assert content(out)["images"] == []
+    assert content(out)["info"]["counts"]["captions in which nothing was found"] == 4
+    assert label(teacher, photos, out, *given, "--threshold", 1.0, "--keep-empty") == 0
+    assert [len(GroundingDataset(out, photos)), content(out)["annotations"]] == [4, []]
+
+
+def test_the_teacher_sees_what_training_will_see(teacher: Path, photos: Path, tmp_path: Path) -> None:
+    """The same pixels, however EXIF turns them: half a turn cannot be told from the size."""
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        example(TASKS["Blocks"], "test", turn, size=96).image.save(photos / f"square{turn}.jpg", exif=exif)
+        example(TASKS["Blocks"], "test", turn, size=96).image.resize((120, 70)).save(
+            photos / f"wide{turn}.jpg", exif=exif
+        )
+    out = tmp_path / "labels.json"
+    assert label(teacher, photos, out, "--phrases", "dog", "--threshold", 0.1, "--keep-empty") == 0
+    data = GroundingDataset(out, photos, Transform((SIZE[0],), SIZE[1]))
+    model = Teacher(str(teacher), "cpu")
+    assert len(data) == 21
+    for i in range(len(data)):
+        assert torch.equal(data[i]["image"], model.read(photos / data[i]["name"]).image), data[i]["name"]
+
+
+def test_ctrl_c_keeps_what_is_done(
+    teacher: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find, calls = Teacher.find, []
+
+    def interrupted(self: Teacher, *given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return find(self, *given)
+
+    monkeypatch.setattr(Teacher, "find", interrupted)
+    given = ("--phrases", "dog", "--batch", 1)
+    assert label(teacher, photos, tmp_path / "labels.json", *given) == 130
+    assert "interrupted: 2 of 5 images are done; the same command goes on" in capsys.readouterr().err
+    assert label(teacher, photos, tmp_path / "labels.json", *given) == 0
+    assert len(calls) == 6
+
+
+def slow_label(teacher: Path, photos: Path, out: Path, file: Path) -> subprocess.Popen[bytes]:
+    """The real command in a process of its own, one photo at a time with a pause after each."""
+    code = (
+        "import sys, time\nfrom glip_lightning.app.cli import main\n"
+        "from glip_lightning.inference.pseudo_label.journal import Journal\n"
+        "append = Journal.append\n"
+        "def slow(self, records):\n    append(self, records); time.sleep(0.4)\n"
+        "Journal.append = slow\nsys.exit(main(sys.argv[1:]))"
+    )
+    given = ["--images", photos, "--detector", teacher, "--out", out, "--device", "cpu", "--captions", file]
+    words = ["pseudo-label", *map(str, given), "--threshold", "0.3", "--batch", "1"]
+    return subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_killed_at_any_time_it_goes_on(teacher: Path, photos: Path, tmp_path: Path) -> None:
+    names = ["0.jpg", "1.jpg", "2.jpg", "more/wide.png", "turned.jpg"]
+    file = captions(tmp_path, names)
+    whole, out = tmp_path / "whole.json", tmp_path / "labels.json"
+    given = ("--captions", file, "--threshold", 0.3, "--batch", 1)
+    assert label(teacher, photos, whole, *given) == 0
+    process = slow_label(teacher, photos, out, file)
+    scores = tmp_path / "labels.scores.jsonl"
+    deadline = time.monotonic() + 120
+    while not (scores.exists() and scores.read_bytes().count(b"\n") >= 3):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not out.exists()
+    before = scores.read_bytes()
+    assert 3 <= before.count(b"\n") < 6
+    scores.write_bytes(before + b'{"file_name":"2.jpg","hei')  # as the kill could have left it
+    assert label(teacher, photos, out, *given) == 0
+    assert scores.read_bytes().startswith(before)
+    assert scores.read_bytes() == (tmp_path / "whole.scores.jsonl").read_bytes()
+    assert three_lists(out) == three_lists(whole)
+
+
+def test_batches_of_a_run_that_goes_on_are_those_of_a_whole_one(teacher: Path, photos: Path, tmp_path: Path) -> None:
+    model = Teacher(str(teacher), "cpu")
+    listed = [Captioned(f"{i}.jpg", (Sentence("red circle", ((0, 10),)),)) for i in range(3)]
+    listed.insert(1, Captioned("more/wide.png", (Sentence("red circle", ((0, 10),)),) * 2))
+    with Journal(tmp_path / "whole.jsonl", {}) as whole:
+        assert list(find_all(model, photos, listed, whole, 2)) == [0, 2, 1, 1]
+        lines = whole.path.read_bytes().splitlines(keepends=True)
+        (tmp_path / "part.jsonl").write_bytes(b"".join(lines[:3]))  # header and first batch
+        with Journal(tmp_path / "part.jsonl", {}) as part:
+            assert sum(find_all(model, photos, listed, part, 2)) == 4
+            assert part.path.read_bytes() == whole.path.read_bytes()
+            assert list(find_all(model, photos, listed, part, 2)) == [4]
+        assert len(whole.get("more/wide.png")["found"]) == 2
+
+
+def test_another_teacher_or_setting_is_refused(
+    teacher: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "labels.json"
+    assert label(teacher, photos, out, "--phrases", "dog") == 0
+    scores = (tmp_path / "labels.scores.jsonl").read_bytes()
+    other = make_teacher(tmp_path / "other", 1)
+    capsys.readouterr()
+    assert label(other, photos, out, "--phrases", "dog") == 1
+    said = capsys.readouterr().err
+    assert f"holds what {teacher} found with weights" in said
+    assert f"this command ({other}) has weights" in said
+    assert "another --out" in said
+    assert label(teacher, photos, out, "--phrases", "cat") == 1
+    assert "photos and phrases 5 (" in capsys.readouterr().err
+    with Journal(tmp_path / "busy.scores.jsonl", {}):
+        assert label(teacher, photos, tmp_path / "busy.json", "--phrases", "dog") == 1
+    assert "another process" in capsys.readouterr().err
+    assert (tmp_path / "labels.scores.jsonl").read_bytes() == scores
+
+
+@pytest.mark.parametrize("damage, told", [(b"{}\n{nonsense\n{}\n", "line 2 is damaged"), (b"[]\n", "no header")])
+def test_damaged_journals_are_named(tmp_path: Path, damage: bytes, told: str) -> None:
+    (tmp_path / "j.jsonl").write_bytes(damage)
+    with pytest.raises(ValueError, match=told):
+        Journal(tmp_path / "j.jsonl", {})
+    assert (tmp_path / "j.jsonl").read_bytes() == damage
+
+
+def test_unreadable_photos_are_named_and_tried_again(
+    teacher: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (photos / "1.jpg").read_bytes()
+    (photos / "1.jpg").write_bytes(whole[:500])
+    file = captions(tmp_path, ["0.jpg", "1.jpg", "missing.jpg"])
+    out = tmp_path / "labels.json"
+    assert label(teacher, photos, out, "--captions", file, "--threshold", 0.3) == 1
+    said = capsys.readouterr()
+    assert "1.jpg: not a readable image" in said.err
+    assert "missing.jpg: no such image file" in said.err
+    assert "2 unreadable images" in said.out
+    assert {image["file_name"] for image in content(out)["images"]} == {"0.jpg"}
+    (photos / "1.jpg").write_bytes(whole)
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(photos / "missing.jpg")
+    assert label(teacher, photos, out, "--captions", file, "--threshold", 0.3) == 0
+    assert {image["file_name"] for image in content(out)["images"]} == {"0.jpg", "1.jpg", "missing.jpg"}
+
+
+def test_inputs_are_not_overwritten_and_have_to_name_something(
+    teacher: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "captions.json"
+    file.write_text(json.dumps([{"file_name": "0.jpg", "caption": "here and there"}]))
+    before = file.read_bytes()
+    assert label(teacher, photos, file, "--captions", file) == 1
+    assert "would overwrite the captions" in capsys.readouterr().err
+    assert label(teacher, photos, tmp_path / "labels.json", "--captions", file) == 1
+    assert "no caption names a thing" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+def test_progress_is_lines_where_there_is_no_terminal(
+    teacher: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glip_lightning.app.label_images.EVERY", 2)
+    assert label(teacher, photos, tmp_path / "labels.json", "--phrases", "dog", "--batch", 1) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "images," in line]
+    assert [line.split()[1] for line in lines] == ["2", "4", "5"]
+    assert "min left" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--threshold", "0.01"], "lower ones are not stored"),
+        (["--keep-share", "0"], "--keep-share 0.0"),
+        (["--best-from", "0.3", "--phrases", "dog"], "--best-from: only with --captions"),
+        (["--best-from", "0.01", "--captions", "captions.json"], "--best-from 0.01"),
+        (["--best-from", "0.5", "--captions", "captions.json"], "--best-from 0.5: is for boxes below"),
+        (["--detector", "dyhead-nano"], "--detector dyhead-nano: has a table of classes"),
+        (["--batch", "0"], "--batch 0"),
+        (["--captions", "nowhere.json"], "nowhere.json"),
+        (["--thresholds", "nowhere.yaml"], "nowhere.yaml"),
+        (["--phrases", "dog. dog"], "repeats"),
+        (["--images", "nowhere"], "--images nowhere"),
+        (["--out", "."], "--out .: is a folder"),
+    ],
+)
+def test_wrong_input_is_explained(
+    teacher: Path, photos: Path, tmp_path: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert label(teacher, photos, tmp_path / "labels.json", *arguments) == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "labels.json").exists()
+
+
+COCO_IMAGES = [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "b.jpg"}, {"id": 9, "file_name": "c.jpg"}]
+COCO_CAPTIONS = [
+    {"id": k, "image_id": i, "caption": text} for k, (i, text) in enumerate([(8, "x"), (7, "y"), (8, "z")])
+]
+GROUPED = [("b.jpg", ["x", "z"]), ("a.jpg", ["y"])]
+ROWS = [
+    {"file_name": "b.jpg", "caption": "x"},
+    {"file_name": "a.jpg", "caption": "y"},
+    {"file_name": "b.jpg", "caption": "z"},
+]
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("coco.json", json.dumps({"images": COCO_IMAGES, "annotations": COCO_CAPTIONS})),
+        ("mdetr.json", json.dumps({"images": ROWS, "annotations": [], "categories": []})),
+        ("list.json", json.dumps([*ROWS, {"file_name": "c.jpg", "caption": " "}])),
+        ("lines.jsonl", "\n".join(map(json.dumps, ROWS)) + "\n\n"),
+        ("table.csv", "file_name,caption,more\nb.jpg,x,1\na.jpg,y,2\nb.jpg,z,3\n"),
+    ],
+)
+def test_caption_files(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    found = [(photo.file_name, [s.caption for s in photo.sentences]) for photo in read_captions(tmp_path / name)]
+    assert found == GROUPED
+
+
+def test_captions_in_csv_may_hold_lines_and_commas(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('caption,file_name\n"a, ""b""\nc",a.jpg\n')
+    assert read_captions(tmp_path / "x.csv") == [Captioned("a.jpg", (Sentence('a, "b"\nc'),))]
+
+
+@pytest.mark.parametrize("break_", ["\x85", "\u2028", "\f", "\v"])
+def test_a_line_of_csv_ends_where_the_line_of_a_file_does(tmp_path: Path, break_: str) -> None:
+    """Other breaks would cut captions and make up photos."""
+    (tmp_path / "x.csv").write_text(f"file_name,caption\na.jpg,a dog{break_}b.jpg\n", encoding="utf-8")
+    assert read_captions(tmp_path / "x.csv") == [Captioned("a.jpg", (Sentence(f"a dog{break_}b.jpg"),))]
+
+
+def test_ids_in_quotes_are_those_without(tmp_path: Path) -> None:
+    content = {"images": [{"id": "7", "file_name": "a.jpg"}], "annotations": [{"image_id": 7, "caption": "x"}]}
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    assert read_captions(tmp_path / "x.json") == [Captioned("a.jpg", (Sentence("x"),))]
+
+
+@pytest.mark.parametrize(
+    "name, text, told",
+    [
+        ("x.json", '{"images": [], "annotations": 5}', 'x.json: not readable captions \\("annotations" is 5, no list'),
+        (
+            "x.json",
+            '{"images": [{"id": 1}, {"id": "1"}, {"id": 2}], "annotations": [{"image_id": 1, "caption": "x"}]}',
+            "image ids that occur twice: 1; give every image",
+        ),
+        ("x.txt", "", "captions are read from"),
+        ("x.json", "{", "not readable"),
+        ("x.json", "{}", 'no list "images"'),
+        ("x.json", "[]", "no caption in it"),
+        ("x.json", "[3]", "number 1 .3 is no object"),
+        ("x.csv", "a,b\n1,2\n", "no column caption and file_name"),
+        ("x.json", '[{"caption": "x"}]', "file_name is None"),
+        ("x.json", '[{"file_name": "../x.jpg", "caption": "x"}]', "leads out of"),
+        ("x.json", '[{"file_name": "x.jpg", "caption": 3}]', "caption is 3"),
+        ("x.json", '[{"file_name": "x.jpg", "caption": "dog", "phrases": [[1, 4]]}]', r"phrases \[\[1, 4\]\]"),
+        ("x.json", '[{"file_name": "x.jpg", "caption": "dog", "phrases": [[1, 1]]}]', r"phrases \[\[1, 1\]\]"),
+        (
+            "x.json",
+            '{"images": [], "annotations": [{"image_id": 4, "caption": "x"}]}',
+            "image_id 4 is that of no image",
+        ),
+    ],
+)
+def test_faults_of_caption_files_are_named(tmp_path: Path, name: str, text: str, told: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=told):
+        read_captions(tmp_path / name)
+
+
+def test_phrases_of_one_object_become_one_annotation() -> None:
+    sentence = Sentence("a red ring and a ring", ((2, 10), (6, 10), (17, 21)))
+    rows: list[Row] = [
+        (1, 0.9, 10, 10, 40, 40),
+        (0, 0.7, 10, 10, 41, 40),
+        (2, 0.6, 10, 11, 40, 40),
+        (2, 0.8, 60, 60, 20, 20),
+        (0, 0.8, 62, 62, 20, 20),  # overlaps, but is another box
+        (0, 0.2, 60, 60, 20, 20),
+    ]
+    counts: Counter[str] = Counter()
+    labels = choose(sentence, rows, Thresholds(0.5), counts)
+    assert [(label.row[1], label.spans) for label in labels] == [
+        (0.9, ((2, 10), (17, 21))),
+        (0.8, ((17, 21),)),
+        (0.8, ((2, 10),)),
+    ]
+    assert labels[0].row[2:] == (10, 10, 40, 40)
+    assert counts == {"boxes below their threshold": 1, "boxes joined with another phrase's": 2}
+
+
+THREE = Sentence("a ring and a star and a moon", ((2, 6), (13, 17), (24, 28)))
+
+
+def chosen(rows: Sequence[Row], thresholds: Thresholds) -> list[tuple[float, tuple[tuple[int, int], ...]]]:
+    """Score and characters of what is kept of ``THREE``."""
+    return [(label.row[1], label.spans) for label in choose(THREE, rows, thresholds, Counter())]
+
+
+def test_what_a_caption_names_is_there() -> None:
+    rows: list[Row] = [
+        (0, 0.6, 10, 10, 40, 40),
+        (0, 0.4, 60, 10, 20, 20),  # the ring is found already
+        (1, 0.3, 60, 60, 20, 20),
+        (1, 0.4, 10, 60, 20, 20),
+        (2, 0.2, 80, 80, 10, 10),
+    ]
+    ring = (0.6, ((2, 6),))
+    assert chosen(rows, Thresholds(0.5)) == [ring]
+    assert chosen(rows, Thresholds(0.5, best_from=0.25)) == [ring, (0.4, ((13, 17),))]
+    star_too = Thresholds(0.5, {"star": 0.35}, best_from=0.1)
+    assert chosen(rows, star_too) == [ring, (0.4, ((13, 17),)), (0.2, ((24, 28),))]
+
+
+def test_what_a_share_leaves_out_does_not_come_back_as_the_best() -> None:
+    rows: list[Row] = [(0, 0.6, 10, 10, 40, 40), (1, 0.4, 60, 60, 20, 20)]
+    kept = keep_share(Thresholds(0.5, best_from=0.25), [("ring", 0.9), ("ring", 0.6)], 0.5)
+    assert chosen(rows, kept) == [(0.4, ((13, 17),))]
+
+
+def test_what_is_left_over_is_the_best_guess() -> None:
+    """The ring's box is no moon, nor is the one that the star gets in the same way."""
+    rows: list[Row] = [
+        (0, 0.6, 10, 10, 40, 40),
+        (1, 0.4, 60, 60, 20, 20),
+        (2, 0.45, 12, 12, 40, 40),
+        (2, 0.39, 61, 61, 20, 20),
+        (2, 0.3, 80, 10, 10, 10),
+    ]
+    ring, star, moon = (0.6, ((2, 6),)), (0.4, ((13, 17),)), (0.3, ((24, 28),))
+    assert chosen(rows, Thresholds(0.5, best_from=0.25)) == [ring, star, moon]
+    assert chosen(rows, Thresholds(0.5, best_from=0.35)) == [ring, star]
+
+
+def test_a_share_of_each_phrase_is_kept() -> None:
+    scores = [("dog", s / 10) for s in range(1, 10)] + [("Cat", 0.3), ("cat", 0.3), ("cat", 0.2), ("owl", 0.25)]
+    kept = keep_share(Thresholds(0.3, {"owl": 0.2, "fox": 0.4}), scores, 0.5)
+    assert {name: kept.of(name) for name in ("dog", "cat", "owl", "fox", "cow")} == {
+        **{"dog": 0.6, "cat": 0.3, "owl": 0.25},  # of those from the floor on
+        **{"fox": 0.4, "cow": 0.3},  # without a box: the floor
+    }
+    assert keep_share(Thresholds(0.3), scores, 1.0).of("DOG") == 0.3
+    assert keep_share(Thresholds(0.3), scores, 0.01).of("dog") == 0.9

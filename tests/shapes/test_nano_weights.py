@@ -1,0 +1,127 @@
+"""Detectors that come with the package: exchange folders in half precision, with a card that says what they can do."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from glip_lightning.app.convert import convert
+from glip_lightning.inference.predictor import GLIPPredictor
+from glip_lightning.models.config import VARIANTS, GLIPConfig
+from glip_lightning.shapes.pretraining_pictures import show
+from glip_lightning.shapes.words import SHAPES, single_names
+from glip_lightning.text.captions import Phrase
+from glip_lightning.text.tokenizer import NANO_VOCAB, VOCAB_NAME, Tokenizer
+from glip_lightning.weights import load as pretrained
+from glip_lightning.weights.hub_files import OFFICIAL
+from glip_lightning.weights.load import SHIPPED, Task, load, save
+
+NAMES = sorted(path.name for path in SHIPPED.iterdir())
+MEGABYTES = 40
+
+
+@pytest.fixture
+def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A shipped ``glip-nano-b`` of random weights, made as the shipped ones are."""
+    random = load("glip-nano-b", "random")
+    task = Task((Phrase("star"), Phrase("ring")), (128, 128))
+    run = save(random.model, random.tokenizer, tmp_path / "run" / "detector", task).parent
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "shipped")
+    convert(run, tmp_path / "shipped" / "glip-nano-b", half=True)
+    return run
+
+
+def test_a_name_means_the_folder_that_is_shipped(half: Path) -> None:
+    found, whole = load("glip-nano-b"), load(str(half))
+    assert (found.name, found.weights, found.task) == ("glip-nano-b", "shipped", whole.task)
+    for key, tensor in found.model.state_dict().items():
+        assert tensor.dtype == torch.float32, key
+        torch.testing.assert_close(tensor, whole.model.state_dict()[key], rtol=1e-3, atol=1e-6)
+    assert load("glip-nano-b", "random").weights == "random"
+
+
+def test_half_precision_is_half_the_size(half: Path) -> None:
+    sizes = [
+        (folder / "model.safetensors").stat().st_size
+        for folder in (pretrained.SHIPPED / "glip-nano-b", half / "detector")
+    ]
+    assert sizes[0] == pytest.approx(sizes[1] / 2, rel=0.05)
+
+
+def test_every_name_has_weights() -> None:
+    assert set(NAMES) == set(VARIANTS) - set(OFFICIAL)
+
+
+def test_all_together_stay_small() -> None:
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < MEGABYTES * 1e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_structure_and_vocabulary_are_those_of_the_name(name: str) -> None:
+    config = json.loads((SHIPPED / name / "config.json").read_text(encoding="utf-8"))
+    assert GLIPConfig(**config) == VARIANTS[name]
+    if not VARIANTS[name].classes:
+        assert (SHIPPED / name / VOCAB_NAME).read_bytes() == NANO_VOCAB.read_bytes()
+
+
+def interval(name: str, row: str) -> tuple[float, float]:
+    """Of AP50, as the card says."""
+    card = (SHIPPED / name / "README.md").read_text(encoding="utf-8")
+    low, high = re.findall(rf"^\| {row} .* \| ([\d.]+) to ([\d.]+) \|$", card, re.MULTILINE)[0]
+    return float(low), float(high)
+
+
+def test_grounding_data_teach_combinations() -> None:
+    """Variant C finds pairs of words that it never saw together; variant A, from detection data alone, far less."""
+    row = "combinations held out"
+    assert interval("glip-nano-c", row)[0] > interval("glip-nano-a", row)[1]
+
+
+@pytest.mark.parametrize("row", ["shapes that captions alone show", "names that captions alone say"])
+def test_captions_teach_what_they_alone_have(row: str) -> None:
+    others = [name for name in NAMES if not VARIANTS[name].classes and name != "glip-nano"]
+    assert others == ["glip-nano-a", "glip-nano-b", "glip-nano-c"]
+    assert all(interval("glip-nano", row)[0] > interval(name, row)[1] for name in others)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cards_say_data_command_and_measured_ap(name: str) -> None:
+    """Weights that know too little are not shipped: of A, B and the baseline the names count that their data have."""
+    card = (SHIPPED / name / "README.md").read_text(encoding="utf-8")
+    assert f"glip fit --config recipes/shapes/pretrain/{name}.yaml" in card
+    for word in ("seed", "seconds", "AP50", "95 %", "licence"):
+        assert word in card.lower() or word in card, word
+    taught = ["names of the detection data"]
+    taught += ["single names: shape"] if not VARIANTS[name].classes else []
+    taught += ["single names: all"] if name in ("glip-nano", "glip-nano-c") else []
+    for row in taught:
+        (ap50,) = re.findall(rf"^\| {row} \| \d+ \| [\d.]+ \| ([\d.]+) \|", card, re.MULTILINE)
+        assert float(ap50) >= 0.6, row
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not VARIANTS[name].classes])
+def test_single_shapes_are_found_by_name(name: str) -> None:
+    """In twelve test pictures the best box for a shape lies on such a shape, nearly always."""
+    predictor, right, wrong = GLIPPredictor(name, threshold=0.0), 0, 0
+    assert predictor.loaded.task is not None
+    assert predictor.loaded.task.input_size == (128, 128)
+    for index in range(12):
+        image, things, boxes = show("names/test", 0, index)
+        for shape in {thing.shape for thing in things}:
+            found = predictor(image, shape)
+            x1, y1, x2, y2 = found.boxes[0].tolist()
+            inside = [
+                x <= (x1 + x2) / 2 <= x + w and y <= (y1 + y2) / 2 <= y + h
+                for thing, (x, y, w, h) in zip(things, boxes, strict=True)
+                if thing.shape == shape
+            ]
+            right, wrong = right + any(inside), wrong + (not any(inside))
+    assert right > 5 * wrong
+
+
+def test_the_names_of_the_world_are_tokens_of_their_own() -> None:
+    words = [word for kind in single_names().values() for word in kind]
+    assert set(SHAPES) <= set(words)
+    assert Tokenizer.nano().encode(words)[0].shape[1] == 3  # [CLS] word [SEP]

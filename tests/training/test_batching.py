@@ -1,0 +1,95 @@
+"""The global batch of a recipe, spread over devices and time."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning import Trainer
+
+from glip_lightning.shapes.task_pictures import write_task
+from glip_lightning.training.batching import GlobalBatch, plan
+from glip_lightning.training.data_sources import Shapes
+from glip_lightning.training.module import GLIPModule
+from glip_lightning.training.schedules import Cosine
+
+sizes = st.integers(1, 96)
+
+
+@given(sizes, st.integers(1, 16), st.none() | sizes)
+def test_plan(batch_size: int, world: int, limit: int | None) -> None:
+    found = plan(batch_size, world, limit)
+    assert found.per_device * world * found.accumulate == found.total
+    assert found.devices == world
+    assert found.lr_factor == found.total / batch_size
+    assert batch_size <= found.total < batch_size + world
+    assert (found.total == batch_size) == (batch_size % world == 0)
+    assert limit is None or found.per_device <= limit
+    larger = range(found.per_device + 1, min(limit or batch_size, found.total // world) + 1)
+    assert all(found.total // world % n for n in larger)  # nothing larger would have been exact
+
+
+@given(sizes, st.integers(1, 8), st.none() | sizes, st.integers(1, 500))
+def test_steps_are_what_a_sampler_gives(batch_size: int, world: int, limit: int | None, samples: int) -> None:
+    found = plan(batch_size, world, limit)
+    per_rank = len(range(0, samples + (-samples) % world, world))  # the ranks repeat images to be equally many
+    batches = len(range(0, per_rank, found.per_device))
+    assert found.steps(samples) == len(range(0, batches, found.accumulate))
+
+
+@pytest.mark.parametrize(
+    "arguments, line",
+    [
+        ((4, 2, 1), "global batch 4 = 2 devices x 1 image x 2 accumulated; 10 images x 4 / 4 = 10 steps per epoch"),
+        ((4, 1, None), "global batch 4 = 1 device x 4 images x 1 accumulated; 10 images x 4 / 4 = 10 steps per epoch"),
+        (
+            (4, 3, None),
+            "global batch 6 = 3 devices x 2 images x 1 accumulated (not the 4 asked for, which 3 do not divide: "
+            "lr x 1.5); 10 images x 4 / 6 = 7 steps per epoch",
+        ),
+    ],
+)
+def test_arithmetic_in_one_line(arguments: tuple[int, int, int | None], line: str) -> None:
+    assert plan(*arguments).describe(10, copies=4) == line
+    assert plan(*arguments).describe(10, copies=4, epochs=3).startswith(f"{line} x 3 = ")
+
+
+@pytest.mark.parametrize("arguments", [(0, 1, None), (4, 0, None), (4, 1, 0)])
+def test_nonsense_is_refused(arguments: tuple[int, int, int | None]) -> None:
+    with pytest.raises(ValueError, match="=0: it has to be 1 or more"):
+        plan(*arguments)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    counts = {"train": 5, "valid": 1, "test": 1}
+    return write_task(tmp_path_factory.mktemp("data") / "Blocks", counts=counts, size=96).parent
+
+
+def fit(shapes: Path, batch_size: int, images_per_device: int | None, **trainer: object) -> tuple[Trainer, GLIPModule]:
+    data = Shapes(str(shapes), batch_size=batch_size, min_sizes=(64,), max_size=64, test_size=64)
+    data.prepare_data = lambda: None  # type: ignore[method-assign]
+    data.images_per_device = images_per_device
+    module = GLIPModule("glip-nano", "random", schedule=Cosine())
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    made = Trainer(**{"max_epochs": 1, "limit_val_batches": 0, **quiet, **trainer})  # type: ignore[arg-type]
+    made.fit(module, datamodule=data)
+    return made, module
+
+
+def test_accumulation_is_set_before_the_schedule_counts_steps(shapes: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="glip_lightning"):
+        trainer, module = fit(shapes, 4, 2, callbacks=[GlobalBatch()])
+    assert (trainer.accumulate_grad_batches, module.lr_factor) == (2, 1.0)
+    assert trainer.num_training_batches == 3
+    assert trainer.global_step == trainer.estimated_stepping_batches == 2
+    line = "global batch 4 = 1 device x 2 images x 2 accumulated; 5 images x 1 / 4 = 2 steps per epoch x 1 = 2"
+    assert line in caplog.messages
+
+
+def test_another_accumulation_is_refused(shapes: Path) -> None:
+    with pytest.raises(ValueError, match=r"trainer.accumulate_grad_batches=3, but data.batch_size needs 1"):
+        fit(shapes, 4, None, callbacks=[GlobalBatch()], accumulate_grad_batches=3)
+    with pytest.raises(ValueError, match=r"give the trainer the callback batching.GlobalBatch"):
+        fit(shapes, 4, 1)

@@ -1,0 +1,81 @@
+"""The content of ``result.json`` and the summary at the end."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glip_lightning.training.result import print_summary, without_nan
+from small_runs import go, make_shapes
+
+
+def summary(result: dict[str, Any], capsys: pytest.CaptureFixture[str], **more: Any) -> list[str]:
+    print_summary({**result, **more}, Path("runs/a"), [Path("runs/a/predictions/1.jpg")], ["runs/a/logs/metrics.csv"])
+    return capsys.readouterr().out.splitlines()
+
+
+def test_result_says_what_was_done(tmp_path: Path) -> None:
+    found = go("fit", make_shapes(tmp_path), tmp_path / "run", "--data.shots=1", "--data.copies={1: 3}")
+    data = found["data"]
+    assert (data["name"], data["shots"], data["copies"], data["seed"]) == ("shapes", 1, 3, 0)
+    assert data["images"] == {"train": len(found["image_ids"]), "valid": 2, "test": 2}
+    assert data["splits"].keys() == {"train", "valid", "test"}
+    assert 0 < len(found["image_ids"]) <= 4
+    assert found["command"].startswith("glip fit --config ")
+    assert found["seed"] == {"data": 0, "training": 0}
+    assert sum(group["parameters"] for group in found["groups"]) == found["parameters"]
+    assert {(group["name"], group["lr"]) for group in found["groups"]} == {
+        ("detector+text", 1e-3),
+        ("detector_bias+text_bias", 2e-3),
+    }
+    assert found["memory"]["process_peak"] > 100e6
+    assert found["ended"] is None
+    assert found["restored"] == []
+    assert found["metrics"]["test"]["AP"] is not None
+    assert found["metrics"]["test"]["bootstrap"]["resamples"] == 200
+    assert "bootstrap" not in found["metrics"]["val"]  # every epoch would pay for it
+
+
+METRICS = {"AP": 0.5, "AP50": 0.75, "AP_class": {"cat": 0.5}, "images": 3}
+RESULT = {
+    "metrics": {"val": None, "test": METRICS},
+    "classes": ["cat", "[b]dog[/b]"],
+    "ended": None,
+    "restored": [],
+    "fitted": True,
+    "detector": "glip-tiny",
+    "weights": "pretrained",
+}
+
+
+def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [" ".join(line.split()) for line in summary(RESULT, capsys)] == [
+        "class AP",
+        "cat 0.500",
+        "[b]dog[/b] no box",
+        "AP 0.500, AP50 0.750 on 3 test images",
+        "run runs/a",
+        "pictures runs/a/predictions",
+        "logs runs/a/logs/metrics.csv",
+        "next glip predict PHOTO --detector runs/a",
+    ]
+
+
+def test_summary_of_other_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"class {k}" for k in range(21)]
+    assert summary(RESULT, capsys, classes=names)[0].startswith("AP 0.500")
+    nothing = {**METRICS, "AP": math.nan, "AP50": math.nan}
+    assert "AP undefined (no box to find)" in "\n".join(
+        summary(RESULT, capsys, metrics={"val": nothing, "test": None}, fitted=False)
+    )
+    assert "neither" in summary(RESULT, capsys, metrics={"val": None, "test": None})[0]
+    assert summary(RESULT, capsys, fitted=False)[-1].endswith("--detector glip-tiny")
+    assert summary(RESULT, capsys, fitted=False, weights="random")[-1].startswith("logs")
+
+
+def test_what_is_undefined_is_null() -> None:
+    assert without_nan({"a": [math.nan, 1.0, (math.inf, "x")], "b": {"c": -math.inf}}) == {
+        "a": [None, 1.0, [None, "x"]],
+        "b": {"c": None},
+    }

@@ -1,0 +1,57 @@
+"""The folder of a run and what is shown while it works."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from lightning import LightningModule, Trainer
+
+from glip_lightning.training.callbacks.resume import LAST
+from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, Lines, RunFolder, check_free, claim_folder
+
+
+def test_folders_are_numbered_without_taking_any_twice(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "cats-002").mkdir(parents=True)
+    claimed = [claim_folder(tmp_path / "runs", "cats").name for _ in range(3)]
+    assert claimed == ["cats-001", "cats-003", "cats-004"]
+
+
+def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
+    check_free(tmp_path / "new", resuming=False)
+    (tmp_path / "recipe.yaml").touch()
+    check_free(tmp_path, resuming=True)
+    with pytest.raises(FileExistsError, match="nothing was saved yet; choose another folder or remove it"):
+        check_free(tmp_path, resuming=False)
+    (tmp_path / CHECKPOINTS).mkdir()
+    (tmp_path / CHECKPOINTS / LAST).touch()
+    with pytest.raises(FileExistsError, match=f"glip fit --resume {tmp_path}"):
+        check_free(tmp_path, resuming=False)
+    (tmp_path / "result.json").touch()
+    for resuming in (True, False):
+        with pytest.raises(FileExistsError, match="finished run"):
+            RunFolder(tmp_path, "fit", {}, resuming=resuming)
+
+
+def trainer(validates: bool) -> Trainer:
+    """What a trainer is to ``Lines`` at the end of its third epoch."""
+    shown: dict[str, Any] = {"train/loss": 1.5, "val/AP": 0.25}
+    loaders = [object()] if validates else []
+    return cast(
+        Trainer,
+        SimpleNamespace(
+            is_global_zero=True, sanity_checking=False, val_dataloaders=loaders,
+            progress_bar_metrics=shown, current_epoch=2, max_epochs=9,
+        ),
+    )  # fmt: skip
+
+
+def test_a_line_per_validation(caplog: pytest.LogCaptureFixture) -> None:
+    lines, module = Lines(), cast(LightningModule, None)
+    with caplog.at_level("INFO", logger="glip_lightning"):
+        lines.on_train_epoch_end(trainer(True), module)
+        assert not caplog.messages  # nothing was validated in this epoch
+        lines.on_validation_end(trainer(True), module)
+        lines.on_train_epoch_end(trainer(True), module)
+        lines.on_train_epoch_end(trainer(False), module)
+    assert caplog.messages == ["epoch 3 of 9: train/loss 1.500, val/AP 0.250"] * 2

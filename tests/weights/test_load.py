@@ -1,0 +1,374 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from glip_lightning.app.convert import convert
+from glip_lightning.models.config import VARIANTS, GLIPConfig, TextConfig
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.text.captions import Phrase
+from glip_lightning.text.tokenizer import NANO_VOCAB, ClassTokenizer, Tokenizer
+from glip_lightning.weights import load as pretrained
+from glip_lightning.weights.hub_files import DownloadError, HubFile
+from glip_lightning.weights.load import Task, load, load_tokenizer, save
+from glip_lightning.weights.official_checkpoint import CheckpointError, to_official
+from hub_server import COMMIT, Hub, running_hub
+
+WEIGHTS = HubFile("GLIPModel/GLIP", "glip_small.pth", "MIT licence, as stated by microsoft/GLIP")
+TOKENIZER = Tokenizer.nano()
+SMALL_TEXT = TextConfig(len(TOKENIZER), 64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=32)
+SMALL = GLIPConfig(
+    swin_dim=16,
+    swin_depths=(1, 1, 1, 1),
+    swin_heads=(1, 2, 4, 8),
+    channels=16,
+    rounds=1,
+    fusion_dim=64,
+    text=SMALL_TEXT,
+)
+TASK = Task((Phrase("raccoon"), Phrase("hand", suffix=" of a person")), (480, 640))
+
+
+@pytest.fixture(scope="module")
+def model() -> GLIP:
+    torch.manual_seed(0)
+    return GLIP(SMALL)
+
+
+@pytest.fixture(scope="module")
+def pth(model, tmp_path_factory) -> Path:
+    """An official file with its vocabulary beside it."""
+    path = tmp_path_factory.mktemp("official") / WEIGHTS.name
+    torch.save({"model": to_official(model.state_dict(), SMALL), "iteration": 7}, path)
+    path.with_name("vocab.txt").write_bytes(NANO_VOCAB.read_bytes())
+    return path
+
+
+@pytest.fixture
+def hub(pth, tmp_path, monkeypatch) -> Iterator[Hub]:
+    """A Hub that serves the small model as official variant ``glip-small``, and an empty cache."""
+    with running_hub() as hub:
+        hub.files[f"{WEIGHTS.repo}/{WEIGHTS.name}"] = pth.read_bytes()
+        hub.files["google-bert/bert-base-uncased/vocab.txt"] = NANO_VOCAB.read_bytes()
+        # the client reads its environment when it is imported; the last test sets the real variables
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setitem(VARIANTS, "glip-small", SMALL)
+        monkeypatch.setitem(pretrained.OFFICIAL, "glip-small", WEIGHTS)
+        yield hub
+
+
+def assert_same_weights(model: GLIP, expected: GLIP) -> None:
+    state = expected.state_dict()
+    assert model.state_dict().keys() == state.keys()
+    assert all(torch.equal(x, state[key]) for key, x in model.state_dict().items())
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# -- names
+
+
+def test_nano_starts_at_random_where_asked_for():
+    loaded = load("glip-nano-a", "random")
+    assert (loaded.name, loaded.weights, loaded.task) == ("glip-nano-a", "random", None)
+    assert len(loaded.tokenizer) == loaded.model.config.text.vocab_size
+    assert not loaded.model.training
+
+
+def test_official_names_can_start_at_random_with_the_official_vocabulary(hub, model):
+    loaded = load("glip-small", weights="random")
+    assert loaded.weights == "random"
+    assert [request.path.rpartition("/")[2] for request in hub.requests] == ["vocab.txt"] * len(hub.requests)
+
+
+def test_every_official_name_is_a_variant():
+    assert {name for name in VARIANTS if "nano" not in name} == set(pretrained.OFFICIAL)
+
+
+@pytest.mark.parametrize("detector", ["glip-tinny", "./nowhere", "nowhere.pth", "a/nowhere.pth"])
+def test_what_cannot_be_meant_is_an_error(detector):
+    with pytest.raises(ValueError, match=rf"detector={re.escape(repr(detector))}: no such name, file or folder"):
+        load(detector)
+
+
+def test_close_names_are_proposed():
+    with pytest.raises(ValueError, match="Names: glip-tiny"):
+        load("glip-tinny")
+
+
+@pytest.mark.parametrize(
+    "detector, weights, named", [("glip-nano", "best", "best"), ("./folder", "random", "./folder")]
+)
+def test_wrong_weights_argument_is_an_error(detector, weights, named):
+    with pytest.raises(ValueError, match=named):
+        load(detector, weights)
+
+
+# -- official files
+
+
+def test_official_file_is_read_as_it_is(pth, model):
+    loaded = load(str(pth))
+    assert loaded.weights == "official"
+    assert loaded.model.config == SMALL
+    assert_same_weights(loaded.model, model)
+
+
+def test_official_file_of_other_sizes_is_named(hub, pth, monkeypatch):
+    monkeypatch.setitem(VARIANTS, "glip-small", replace(SMALL, rounds=2))
+    with pytest.raises(CheckpointError, match=r"glip_small\.pth: .* missing: rpn\.head\.dyhead_tower\.3"):
+        load("glip-small")
+
+
+def test_foreign_vocabulary_is_an_error(pth, tmp_path):
+    other = shutil.copy(pth, tmp_path / "x.pth")
+    (tmp_path / "vocab.txt").write_bytes(NANO_VOCAB.read_bytes() + b"surplus\n")
+    with pytest.raises(ValueError, match=rf"x\.pth: the vocabulary has {len(TOKENIZER) + 1} tokens"):
+        load(str(other))
+
+
+# -- exchange folders
+
+
+def test_saved_folder_comes_back(model, tmp_path):
+    save(model, TOKENIZER, tmp_path / "out", TASK)
+    loaded = load(str(tmp_path / "out"))
+    assert (loaded.weights, loaded.name, loaded.task) == ("folder", str(tmp_path / "out"), TASK)
+    assert loaded.model.config == SMALL
+    assert_same_weights(loaded.model, model)
+    assert loaded.tokenizer.tokens("raccoon") == TOKENIZER.tokens("raccoon")
+    assert_same_weights(GLIP.from_pretrained(tmp_path / "out", strict=True), model)
+
+
+def test_finished_run_is_a_detector(model, tmp_path):
+    save(model, TOKENIZER, tmp_path / "run" / "detector")
+    assert load(str(tmp_path / "run")).name == str(tmp_path / "run")
+
+
+def test_saving_again_replaces_the_folder(model, tmp_path):
+    save(model, TOKENIZER, tmp_path / "out", TASK)
+    save(GLIP(SMALL), TOKENIZER, tmp_path / "out")
+    loaded = load(str(tmp_path / "out"))
+    assert loaded.task is None
+    with pytest.raises(AssertionError):
+        assert_same_weights(loaded.model, model)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_of_other_things_is_not_replaced(model, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match=r"photo\.jpg"):
+        save(model, TOKENIZER, tmp_path)
+    assert snapshot(tmp_path) == {"photo.jpg": b"precious"}
+
+
+def test_a_broken_off_save_leaves_the_old_folder(model, tmp_path, monkeypatch):
+    save(model, TOKENIZER, tmp_path / "out")
+    before = snapshot(tmp_path / "out")
+
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Tokenizer, "save", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        save(GLIP(SMALL), TOKENIZER, tmp_path / "out")
+    assert snapshot(tmp_path / "out") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt"])
+def test_incomplete_folder_names_what_is_missing(model, tmp_path, name):
+    save(model, TOKENIZER, tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{re.escape(name)} missing"):
+        load(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("config.json", "{", "not the configuration of a GLIP detector"),
+        ("config.json", '{"swim_dim": 3}', "swim_dim"),
+        ("model.safetensors", "x", r"model\.safetensors"),
+        ("task.json", '{"phrases": ["raccoon"]}', "expected phrases"),
+        ("vocab.txt", "x\n", "no WordPiece vocabulary"),
+    ],
+)
+def test_damaged_folder_names_the_file(model, tmp_path, name, content, message):
+    save(model, TOKENIZER, tmp_path / "out")
+    (tmp_path / "out" / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load(str(tmp_path / "out"))
+
+
+def test_weights_of_another_config_are_listed(model, tmp_path):
+    config = save(model, TOKENIZER, tmp_path / "out") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"rounds": 2}))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: .* missing: dyhead\.rounds\.1"):
+        load(str(tmp_path / "out"))
+
+
+# -- conversion
+
+
+def test_conversion_there_and_back(pth, model, tmp_path):
+    convert(pth, tmp_path / "folder")
+    convert(tmp_path / "folder", tmp_path / "back.pth")
+    assert_same_weights(load(str(tmp_path / "folder")).model, model)
+    first, last = (torch.load(path, weights_only=True)["model"] for path in (pth, tmp_path / "back.pth"))
+    assert first.keys() == last.keys()
+    assert all(torch.equal(first[key], last[key]) for key in first)
+
+
+def test_conversion_takes_a_vocabulary(pth, tmp_path):
+    alone = shutil.copy(pth, tmp_path / "x.pth")
+    convert(alone, tmp_path / "folder", vocab=NANO_VOCAB)
+    assert (tmp_path / "folder" / "vocab.txt").read_bytes() == NANO_VOCAB.read_bytes()
+    with pytest.raises(ValueError, match="leave vocab out"):
+        convert(tmp_path / "folder", tmp_path / "back.pth", vocab=NANO_VOCAB)
+
+
+def test_conversion_overwrites_nothing(pth, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "photo.jpg").touch()
+    for target in (tmp_path / "out", tmp_path / "out" / "photo.jpg"):
+        with pytest.raises(FileExistsError, match="exists already"):
+            convert(pth, target)
+    (tmp_path / "empty").mkdir()
+    convert(pth, tmp_path / "empty")
+
+
+# -- the Hub
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_download_happens_once(hub, model, monkeypatch, offline):
+    assert_same_weights(load("glip-small").model, model)
+    asked = len(hub.requests)
+    assert hub.count("GET") == 2  # weights and vocabulary
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    assert_same_weights(load("glip-small").model, model)
+    assert len(hub.requests) == asked
+
+
+def test_download_is_announced_with_size_and_licence(hub, capsys, pth):
+    load("glip-small")
+    weights, vocab = [line for line in capsys.readouterr().err.splitlines() if line.startswith("downloading")]
+    megabytes = pth.stat().st_size / 1e6
+    assert weights == f"downloading glip_small.pth from GLIPModel/GLIP ({megabytes:.1f} MB; {WEIGHTS.licence})"
+    assert "bert-base-uncased" in vocab
+    assert "Apache-2.0" in vocab
+    load("glip-small")
+    assert "downloading" not in capsys.readouterr().err
+
+
+def test_broken_off_download_goes_on_where_it_stopped(hub, model, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)  # whole chunks survive, and the file is small
+    hub.break_once_after = 100_000
+    assert_same_weights(load("glip-small").model, model)
+    ranges = [request.range for request in hub.requests if request.method == "GET"]
+    assert ranges[0] is None
+    assert re.fullmatch(r"bytes=[1-9]\d*-", ranges[1])
+
+
+def test_wrong_length_is_detected_and_nothing_is_kept(hub, model):
+    hub.cut_to = 100_000
+    with pytest.raises(DownloadError, match=r"glip_small\.pth of GLIPModel/GLIP.*has size 100000"):
+        load("glip-small")
+    hub.cut_to = None
+    assert_same_weights(load("glip-small").model, model)
+
+
+def test_offline_without_cache_says_what_to_do(hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DownloadError) as caught:
+        load("glip-small")
+    message = str(caught.value)
+    assert "offline mode is on (HF_HUB_OFFLINE)" in message
+    assert f"{hub.url}/GLIPModel/GLIP/resolve/main/glip_small.pth" in message
+    assert "give the path of that .pth file or folder as the detector" in message
+    assert hub.requests == []
+
+
+def test_missing_vocabulary_says_where_to_put_it(hub, tmp_path, monkeypatch, pth):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    alone = shutil.copy(pth, tmp_path / "x.pth")
+    with pytest.raises(DownloadError, match=r"vocab\.txt of .* next to an official \.pth file"):
+        load(str(alone))
+
+
+def test_absent_file_is_named(hub):
+    del hub.files[f"{WEIGHTS.repo}/{WEIGHTS.name}"]
+    hub.files[f"{WEIGHTS.repo}/README.md"] = b"moved"
+    with pytest.raises(DownloadError, match=r"glip_small\.pth of GLIPModel/GLIP.*404"):
+        load("glip-small")
+
+
+def test_web_page_instead_of_the_hub_is_named(hub):
+    hub.web_page = True
+    with pytest.raises(DownloadError, match=r"glip_small\.pth.*does not seem to be served by a Hugging Face Hub"):
+        load("glip-small")
+
+
+@pytest.mark.parametrize("task", [None, TASK])
+def test_repository_with_an_exchange_folder_is_a_detector(hub, model, tmp_path, monkeypatch, task):
+    save(model, TOKENIZER, tmp_path / "out", task)
+    hub.files |= {f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()}
+    loaded = load("user/raccoons")
+    assert (loaded.name, loaded.weights, loaded.task) == ("user/raccoons", "folder", task)
+    assert_same_weights(loaded.model, model)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert load("user/raccoons").task == task
+
+
+def test_repository_without_a_vocabulary_where_none_is_needed(hub, tmp_path):
+    model = GLIP(replace(SMALL, fusion=False, classes=5))
+    save(model, ClassTokenizer(5), tmp_path / "out", TASK)
+    hub.files |= {f"user/table/{name}": content for name, content in snapshot(tmp_path / "out").items()}
+    assert len(load_tokenizer("user/table")) == 5
+    assert {request.path.rpartition("/")[2] for request in hub.requests} == {"config.json"}
+    loaded = load("user/table")
+    assert (loaded.name, loaded.task) == ("user/table", TASK)
+    assert_same_weights(loaded.model, model)
+
+
+def test_repository_s_vocabulary_alone(hub, model, tmp_path):
+    save(model, TOKENIZER, tmp_path / "out")
+    hub.files |= {f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()}
+    assert len(load_tokenizer("user/raccoons")) == len(TOKENIZER)
+    assert {request.path.rpartition("/")[2] for request in hub.requests} == {"config.json", "vocab.txt"}
+
+
+def test_a_mistyped_folder_is_not_blamed_on_the_hub_alone(hub):
+    with pytest.raises(DownloadError, match=r"detector='runs/raccoon' is no folder here, .*config\.json"):
+        load("runs/raccoon")
+
+
+@pytest.mark.slow
+def test_environment_chooses_the_endpoint_and_the_cache(hub, model, tmp_path):
+    """What the other tests patch in the Hub client is what its documented variables set."""
+    save(model, TOKENIZER, tmp_path / "out")
+    hub.files |= {f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()}
+    code = "from glip_lightning.weights.load import load; print(load('user/raccoons').name)"
+    variables = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "other"), "HF_HUB_OFFLINE": "0"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "user/raccoons"
+    assert (tmp_path / "other" / "models--user--raccoons" / "snapshots" / COMMIT / "vocab.txt").is_file()

@@ -1,0 +1,363 @@
+import json
+import logging
+import os
+import pickle
+import sys
+import tarfile
+import zipfile
+from argparse import Namespace
+from collections import Counter, OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from glip_lightning.models.config import VARIANTS, GLIPConfig, TextConfig
+from glip_lightning.weights import official_checkpoint as checkpoint
+from glip_lightning.weights.official_checkpoint import (
+    CheckpointError,
+    expected_shapes,
+    from_official,
+    infer_config,
+    official_names,
+    read_official,
+    to_official,
+)
+
+MANIFESTS = {
+    "manifest_glip_A_Swin_T_O365.json": "glip-tiny-a",
+    "manifest_glip_Swin_T_O365.json": "glip-tiny-b",
+    "manifest_glip_Swin_T_O365_GoldG.json": "glip-tiny",
+    "manifest_glip_Swin_L.json": "glip-large",
+}
+SMALL_TEXT = TextConfig(100, 64, num_hidden_layers=2, num_attention_heads=1, intermediate_size=96)
+SMALL = GLIPConfig(
+    swin_dim=16, swin_depths=(2, 1, 2, 1), swin_heads=(1, 2, 4, 8), channels=32, rounds=2, text=SMALL_TEXT
+)
+CONFIGS = {"fusion": SMALL, "no fusion": replace(SMALL, fusion=False), "window 12": replace(SMALL, swin_window=12)}
+
+
+def random_state(config: GLIPConfig) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {key: torch.randn(shape, generator=generator) for key, shape in expected_shapes(config).items()}
+
+
+def assert_equal(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert state.keys() == expected.keys()
+    different = [key for key, x in state.items() if x.dtype != expected[key].dtype or not torch.equal(x, expected[key])]
+    assert different == []
+
+
+@pytest.fixture(scope="module")
+def official() -> dict[str, torch.Tensor]:
+    return to_official(random_state(SMALL), SMALL)
+
+
+@pytest.fixture
+def pth(tmp_path: Path, official) -> Path:
+    path = tmp_path / "small.pth"
+    torch.save({"model": official}, path)
+    return path
+
+
+# -- the table of names
+
+
+@pytest.fixture(params=MANIFESTS)
+def manifest(request: pytest.FixtureRequest, golden: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    path = golden / request.param
+    if not path.is_file():
+        pytest.skip(f"{request.param} is not in {golden.name}")
+    entries = json.loads(path.read_text())["state_dict"]
+    tensors = {
+        e["name"]: torch.empty(e["shape"], dtype=getattr(torch, e["dtype"].removeprefix("torch.")), device="meta")
+        for e in entries
+    }
+    return MANIFESTS[request.param], tensors
+
+
+@pytest.mark.parity
+def test_every_tensor_of_the_official_models_has_its_place_and_comes_back(manifest):
+    name, tensors = manifest
+    ours = from_official(tensors, VARIANTS[name])  # raises on any leftover
+    assert ours.keys() == expected_shapes(VARIANTS[name]).keys()
+    back = to_official(ours, VARIANTS[name])
+    assert {key: (x.shape, x.dtype) for key, x in back.items()} == {
+        key: (x.shape, x.dtype) for key, x in tensors.items()
+    }
+
+
+@pytest.mark.parity
+def test_sizes_are_found_in_the_official_models(manifest, caplog):
+    name, tensors = manifest
+    with caplog.at_level(logging.INFO):
+        assert infer_config(tensors) == VARIANTS[name]
+    assert name in caplog.text
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("folder", ["model_mini", "model_fusion", "model_shallow", "model_large"])
+def test_what_is_made_anew_is_what_the_official_code_stores(golden, folder):
+    path = golden / folder / "weights.safetensors"
+    if not path.is_file():
+        pytest.skip(f"{folder} is not in {golden.name}")
+    stored = {key: x.float() if x.is_floating_point() else x for key, x in load_file(path).items()}
+    heads = json.loads((path.parent / "config.json").read_text())["dims"]["bert"]["num_attention_heads"]
+    config = infer_config(stored, text_heads=heads)
+    back = to_official(from_official(stored, config), config)
+    columns = [key for key in stored if key.startswith("rpn.head.cls_logits.")]  # unused, 80 columns in ours
+    for state in (stored, back):
+        for key in columns:
+            del state[key]
+    assert_equal(back, stored)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "dyhead-nano"])
+def test_names_are_one_to_one(name):
+    config = VARIANTS[name]
+    names = official_names(config)
+    assert len(set(names.values())) == len(names)
+    assert not any("{" in official for official in names.values())
+    meta = {key: torch.empty(shape, device="meta") for key, shape in expected_shapes(config).items()}
+    back = from_official(to_official(meta, config), config)
+    assert all(back[key] is tensor for key, tensor in meta.items())
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_there_and_back_is_bit_equal(config):
+    state = random_state(config)
+    assert_equal(from_official(to_official(state, config), config), state)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_sizes_without_a_variant_are_found(config):
+    assert infer_config(to_official(random_state(config), config)) == config
+
+
+@pytest.mark.parametrize("name", ["glip-nano", "glip-nano-a"])
+def test_nano_is_recognised_with_its_own_head_counts(name):
+    config = VARIANTS[name]
+    meta = {key: torch.empty(shape, device="meta") for key, shape in expected_shapes(config).items()}
+    assert infer_config(to_official(meta, config)) == config
+
+
+def test_a_narrow_text_encoder_needs_its_number_of_heads():
+    config = replace(SMALL, text=replace(SMALL.text, hidden_size=48, num_attention_heads=3))
+    state = to_official(random_state(config), config)
+    with pytest.raises(CheckpointError, match=r"width 48.*give text_heads"):
+        infer_config(state)
+    assert infer_config(state, text_heads=3) == config
+
+
+def test_sizes_of_something_else_name_what_is_missing():
+    with pytest.raises(CheckpointError, match=r"no GLIP detector: .*patch_embed\.proj\.weight is missing"):
+        infer_config({"conv1.weight": torch.zeros(64, 3, 7, 7)})
+
+
+# -- what does not fit
+
+
+def test_a_missing_tensor_is_named(official):
+    state = dict(official)
+    del state["rpn.head.bias0"]
+    with pytest.raises(CheckpointError, match=r"1 missing: rpn\.head\.bias0$"):
+        from_official(state, SMALL)
+
+
+@pytest.mark.parametrize(
+    "key, size, message",
+    [
+        ("rpn.head.extra", 1, r"1 unknown: rpn\.head\.extra$"),
+        ("rpn.head.bias0", 2, r"1 of another shape: rpn\.head\.bias0 \(2, expected 1\)$"),
+    ],
+)
+def test_an_unknown_or_wrong_tensor_is_named(official, key, size, message):
+    with pytest.raises(CheckpointError, match=message):
+        from_official(official | {key: torch.zeros(size)}, SMALL)
+
+
+def test_everything_is_listed_at_once_and_ten_by_name():
+    with pytest.raises(CheckpointError, match=r"^the tensors .* \d\d\d missing: (\S+, ){10}\.\.\.; 1 unknown: x$"):
+        from_official({"x": torch.zeros(1)}, SMALL)
+
+
+def test_the_way_out_checks_too():
+    state = random_state(SMALL)
+    del state["grounding.token_bias"]
+    with pytest.raises(CheckpointError, match=r"1 missing: grounding\.token_bias$"):
+        to_official(state, SMALL)
+
+
+# -- what is left out
+
+
+def test_module_prefix_is_taken_off_only_if_all_have_it(official):
+    wrapped = {f"module.{key}": x for key, x in official.items()}
+    assert_equal(from_official(wrapped, SMALL), from_official(official, SMALL))
+    assert infer_config(wrapped) == SMALL
+    with pytest.raises(CheckpointError, match="unknown: module"):
+        from_official(wrapped | {"rpn.head.bias0": torch.zeros(1)}, SMALL)
+
+
+UNUSED = "language_backbone.body.model.pooler.dense.weight", "rpn.head.mlm_head.bias", "rpn.resizer.weight", "resizer.x"
+
+
+@pytest.mark.parametrize("key", UNUSED)
+def test_unused_layers_are_left_out_with_a_log_line(official, key, caplog):
+    with caplog.at_level(logging.INFO):
+        state = from_official(official | {key: torch.ones(3)}, SMALL)
+    said = caplog.text
+    assert_equal(state, from_official(official, SMALL))
+    assert said.count("left out 1 tensors") == 2  # this one and the position ids
+
+
+def test_files_without_what_is_made_anew_load(official):
+    used = {key: official[key] for key in official_names(SMALL).values()}
+    assert_equal(from_official(used, SMALL), from_official(official, SMALL))
+
+
+@pytest.mark.parametrize("value, warns", [(0.0, False), (0.5, True)])
+def test_a_tuned_prompt_is_not_dropped_silently(official, caplog, value, warns):
+    prompt = {"rpn.tunable_linear.weight": torch.full((1000, 64), value)}
+    assert_equal(from_official(official | prompt, SMALL), from_official(official, SMALL))
+    assert ("tuned prompt" in caplog.text and "not applied" in caplog.text) is warns
+
+
+# -- reading files
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "before torch 1.6"])
+@pytest.mark.parametrize("key", ["model", "state_dict", None])
+def test_weights_are_found_in_the_file(tmp_path, official, key, legacy):
+    content = official if key is None else {key: official, "model_ema": {"x": torch.zeros(1)}, "iteration": 7}
+    torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=not legacy)
+    assert_equal(read_official(tmp_path / "x.pth"), official)
+
+
+def test_half_precision_becomes_float32(tmp_path, official):
+    half = {key: x.half() if x.is_floating_point() else x for key, x in official.items()}
+    torch.save({"model": half}, tmp_path / "x.pth")
+    state = read_official(tmp_path / "x.pth")
+    assert_equal(state, {key: x.float() if x.is_floating_point() else x for key, x in half.items()})
+    assert_equal(from_official(state, SMALL), from_official(state, infer_config(state)))
+
+
+@pytest.fixture
+def cfg_node(monkeypatch: pytest.MonkeyPatch) -> type:
+    """A class that pickles as yacs' CfgNode, which official training may store beside the weights."""
+    module = ModuleType("yacs.config")
+    module.CfgNode = type("CfgNode", (dict,), {"__module__": "yacs.config"})
+    monkeypatch.setitem(sys.modules, "yacs", ModuleType("yacs"))
+    monkeypatch.setitem(sys.modules, "yacs.config", module)
+    return module.CfgNode
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "before torch 1.6"])
+def test_known_objects_beside_the_weights_are_harmless(tmp_path, official, legacy, cfg_node, monkeypatch):
+    config = cfg_node(MODEL=cfg_node(NAME="GLIP"))
+    config.__dict__["__immutable__"] = True
+    extras = {
+        "config": config,
+        "arguments": Namespace(local_rank=0),
+        "scheduler": {"best": np.float64(0.5), "history": np.arange(3), "milestones": Counter([1, 2])},
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [OrderedDict(lr=1e-4)]},
+    }
+    path = tmp_path / "x.pth"
+    torch.save({"model": official, **extras}, path, _use_new_zipfile_serialization=not legacy)
+    monkeypatch.undo()  # read where yacs is not installed
+    assert_equal(read_official(path), official)
+
+
+class Exploit:
+    def __init__(self, function: object, argument: str) -> None:
+        self.call = function, (argument,)
+
+    def __reduce__(self) -> tuple:
+        return self.call
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "before torch 1.6"])
+@pytest.mark.parametrize("kind", ["system", "exec", "eval", "getattr"])
+def test_hostile_pickles_are_refused_and_never_run(tmp_path, official, kind, legacy):
+    trace, path = tmp_path / "trace", tmp_path / "x.pth"
+    write = f"open({str(trace)!r}, 'w').close()"
+    hostile = {
+        "system": Exploit(os.system, f"touch {trace}"),
+        "exec": Exploit(exec, write),
+        "eval": Exploit(eval, write),
+        "getattr": Exploit(getattr, "x"),
+    }[kind]
+    torch.save({"model": official, "optimizer": hostile}, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(CheckpointError, match=rf"refused, and nothing in it was run: it asks for \S*{kind}"):
+        read_official(path)
+    assert not trace.exists()
+
+
+def test_the_oldest_format_is_refused_unread(tmp_path):
+    """Before torch 0.1.10: a tar archive of several pickles."""
+    trace, path = tmp_path / "trace", tmp_path / "x.pth"
+    (tmp_path / "pickle").write_bytes(pickle.dumps(Exploit(os.system, f"touch {trace}"), protocol=2))
+    with tarfile.open(path, "w") as archive:
+        for name in ("storages", "tensors", "pickle"):
+            archive.add(tmp_path / "pickle", arcname=name)
+    with pytest.raises(CheckpointError, match="no readable checkpoint"):
+        read_official(path)
+    assert not trace.exists()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")
+def test_a_newer_pickle_protocol_hides_nothing(tmp_path):
+    trace, path = tmp_path / "trace", tmp_path / "x.pth"
+    with zipfile.ZipFile(path, "w") as archive:  # protocol 4 builds the name of the function on its stack
+        archive.writestr("x/data.pkl", pickle.dumps({"model": Exploit(os.system, f"touch {trace}")}, protocol=4))
+        archive.writestr("x/version", "3\n")
+    with pytest.raises(CheckpointError, match=r"x\.pth"):
+        read_official(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"<!DOCTYPE html>\n<html>", "a web page.*resolve"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
+        (b"", "no readable checkpoint"),
+        (b"PK\x03\x04 broken", "no readable checkpoint"),
+        (bytes(range(256)), "no readable checkpoint"),
+        (pickle.dumps([1, 2], protocol=2), "no readable checkpoint"),
+    ],
+)
+def test_files_that_are_no_checkpoint_say_so(tmp_path, content, message):
+    path = tmp_path / "x.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        read_official(path)
+
+
+def test_a_cut_file_is_no_checkpoint(pth):
+    pth.write_bytes(pth.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match="no readable checkpoint"):
+        read_official(pth)
+
+
+@pytest.mark.parametrize("content", [{}, [1], {"model": {"x": 1}}, {"model": None}])
+def test_files_without_tensors_say_so(tmp_path, content):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="expected a dict of tensors"):
+        read_official(tmp_path / "x.pth")
+
+
+def test_an_absent_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"x\.pth: no such checkpoint"):
+        read_official(tmp_path / "x.pth")
+
+
+def test_stand_ins_do_not_outlive_the_reading(pth):
+    before = set(torch.serialization.get_safe_globals())  # its list has no order
+    read_official(pth)
+    assert set(torch.serialization.get_safe_globals()) == before
+    assert all(issubclass(stand_in, checkpoint.Inert | OrderedDict) for stand_in in checkpoint.STAND_INS.values())
