@@ -13,7 +13,8 @@ from glip_lightning.data.collate import Collate
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.grounding import GroundingDataset
 from glip_lightning.data.transforms import Transform
-from glip_lightning.text.captions import MAX_TOKENS, Phrase, positive_map
+from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.text.captions import Phrase, positive_map
 from glip_lightning.text.tokenizer import Tokenizer
 
 RAW = Transform((HEIGHT,), WIDTH)

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import golden_dir
+from glip_lightning.ops.outputs import MAX_TOKENS
 from glip_lightning.text.captions import (
-    MAX_TOKENS,
     Phrase,
     Prompt,
     build_prompt,

@@ -14,8 +14,8 @@ from torch import Tensor
 from glip_lightning.data.grounding import GroundingSample
 from glip_lightning.data.sampler import KeyedSample, random_stream
 from glip_lightning.data.types import Batch
+from glip_lightning.ops.outputs import MAX_TOKENS
 from glip_lightning.text.captions import (
-    MAX_TOKENS,
     HasOffsets,
     Phrase,
     Prompt,

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.assignment import assign
-from glip_lightning.ops.outputs import Outputs
-from glip_lightning.text.captions import MAX_TOKENS
+from glip_lightning.ops.outputs import MAX_TOKENS, Outputs
 
 BOX_WEIGHT = 2.0  # MODEL.DYHEAD.FUSE_CONFIG / RPN REG_LOSS_WEIGHT of the released configs
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0

@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+MAX_TOKENS = 256
+"""Longest caption of the official models, [CLS] and [SEP] included (MODEL.LANGUAGE_BACKBONE.MAX_QUERY_LEN)."""
+
 
 class Outputs(NamedTuple):
     """Raw predictions at N positions: levels P3..P7 one after the other, each row-major."""

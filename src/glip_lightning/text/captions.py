@@ -20,14 +20,12 @@ from torch import Tensor
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.common.schema import MOST_CLASSES, PHRASE, parse_json, parse_yaml, shown
+from glip_lightning.ops.outputs import MAX_TOKENS
 
 if TYPE_CHECKING:
     from random import Random
 
     import numpy as np
-
-MAX_TOKENS = 256
-"""Longest caption of the official models, [CLS] and [SEP] included (MODEL.LANGUAGE_BACKBONE.MAX_QUERY_LEN)."""
 
 SEPARATOR = ". "
 """Between two phrases, never behind the last (DATASETS.SEPARATION_TOKENS); a tokenizer may have its own."""

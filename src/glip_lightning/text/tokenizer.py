@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from glip_lightning.text.captions import MAX_TOKENS, SEPARATOR, Span
+from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.text.captions import SEPARATOR, Span
 
 if TYPE_CHECKING:
     import tokenizers

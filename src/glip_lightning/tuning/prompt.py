@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from glip_lightning.models.glip.language import Language, TextFeatures
 from glip_lightning.models.glip.model import GLIP
-from glip_lightning.text.captions import MAX_TOKENS, Phrase, Prompt
+from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.text.captions import Phrase, Prompt
 from glip_lightning.text.tokenizer import PLACEHOLDERS, Tokenizer
 from glip_lightning.tuning.base import ParameterGroup, Tuning, need_text_encoder
 from glip_lightning.weights.prompt_file import check_prompt, load_prompt

@@ -19,16 +19,9 @@ from glip_lightning.inference.predictor import choose_device, to_original
 from glip_lightning.models.glip.language import TextFeatures
 from glip_lightning.models.glip.model import padded_size
 from glip_lightning.ops import boxes as box_ops
-from glip_lightning.ops.outputs import Outputs
+from glip_lightning.ops.outputs import MAX_TOKENS, Outputs
 from glip_lightning.ops.postprocess import PostProcess
-from glip_lightning.text.captions import (
-    MAX_TOKENS,
-    Phrase,
-    build_prompts,
-    caption_of,
-    classes_without_tokens,
-    token_indices,
-)
+from glip_lightning.text.captions import Phrase, build_prompts, caption_of, classes_without_tokens, token_indices
 from glip_lightning.weights.base_model import Base, weights_hash
 from glip_lightning.weights.load import load
 
