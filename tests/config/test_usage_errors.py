@@ -64,7 +64,7 @@ ON_THE_COMMAND_LINE = [
 IN_A_RECIPE = [
     ("trainer:\n  max_epoch: 3\n", "line 2: trainer.max_epoch: no such option; did you mean trainer.max_epochs?"),
     (
-        "data:\n  class_path: glip_lightning.training.data_sources.Shapes\n  init_args:\n    batchsize: 3\n",
+        "data:\n  class_path: glip_lightning.shapes.data_modules.Shapes\n  init_args:\n    batchsize: 3\n",
         "line 4: data.batchsize: no such option; did you mean data.batch_size?",
     ),
     (
@@ -76,7 +76,7 @@ IN_A_RECIPE = [
         "line 3: trainer.callbacks: EarlyStoping: no such class; did you mean EarlyStopping or EarlyStop?",
     ),
     (
-        "data:\n  class_path: glip_lightning.training.data_sources.Shape\n",
+        "data:\n  class_path: glip_lightning.shapes.data_modules.Shape\n",
         f"line 1: data: Shape: no such class; there are {', '.join(DATA)}; did you mean Shapes?",
     ),
     ("model:\n  detector: [a\ndata: 3\n", "line 3: not YAML: expected ',' or ']', but got ':'"),

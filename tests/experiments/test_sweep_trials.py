@@ -14,9 +14,9 @@ from glip_lightning.experiments.sweep.grid import read_grid
 from glip_lightning.experiments.sweep.trials import Planned, Work, resolve, untrained
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.shapes.pretraining_pictures import write_pretraining
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.training.data_sources import Shapes
 from glip_lightning.weights.load import save
 from small_sweeps import write_sweep
 

@@ -16,6 +16,7 @@ from glip_lightning.data.checks.consistency import check_splits
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.few_shot import few_shot
 from glip_lightning.data.formats.coco_json import read_coco
+from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.shapes.generated_folder import MANIFEST
 from glip_lightning.shapes.scene import CENTRED, SIZES, Thing
 from glip_lightning.shapes.shapes13 import TASKS, task_names
@@ -33,7 +34,7 @@ from glip_lightning.shapes.words import (
     SHAPES,
     TEXTURES,
 )
-from glip_lightning.training.data_sources import ODinW, Shapes
+from glip_lightning.training.data_sources import ODinW
 
 COUNTS = {"train": 3, "valid": 2, "test": 1}
 READ = {*SHAPES, *COLOURS, *TEXTURES, *SIZES, *PARTS, "thing", "with", "a"}  # by pre-training, with boxes

@@ -9,8 +9,8 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from torch import nn
 from torch.utils.data import DataLoader
 
+from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.shapes.task_pictures import write_task
-from glip_lightning.training.data_sources import Shapes
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.base import Tuning
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning import Trainer
 
+from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.shapes.task_pictures import write_task
 from glip_lightning.training.batching import GlobalBatch, plan
-from glip_lightning.training.data_sources import Shapes
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.schedules import Cosine
 

@@ -15,12 +15,13 @@ from glip_lightning.app.cli import main
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.checks.findings import DataError
 from glip_lightning.data.mixture import Mixture, MixtureSampler, Nouns, Sentences
+from glip_lightning.shapes.data_modules import ShapesDetection, ShapesPretraining
 from glip_lightning.shapes.pretraining_pictures import write_pretraining
 from glip_lightning.training.batching import GlobalBatch
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.module import GLIPModule
-from glip_lightning.training.pretraining import Pretraining, ShapesDetection, ShapesPretraining, Source
+from glip_lightning.training.pretraining import Pretraining, Source
 from glip_lightning.tuning.weight_tunings import FullTuning
 from small_runs import result, rows
 from test_resume import FORKS, Signals, assert_equal, last

@@ -17,9 +17,9 @@ from glip_lightning.common.files import ABANDONED
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.language import TextFeatures
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.training.data_sources import Shapes
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.base import ParameterGroup, Tuning, eval_where_frozen
 from glip_lightning.tuning.feature_cache import Cut, FeatureCache, cut

@@ -20,12 +20,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from glip_lightning.common import registry
 from glip_lightning.common.locks import FolderLock
 from glip_lightning.config.continuing import check_checkpoint, resumed
 from glip_lightning.config.usage_errors import Option, WrongUsage, explain, recipes
-from glip_lightning.shapes import alignment  # noqa: F401 - a recipe may name their classes without the path
+from glip_lightning.training import data_sources, pretraining  # noqa: F401 - a recipe may name their classes
 from glip_lightning.training.batching import GlobalBatch
-from glip_lightning.training.callbacks import divergence, ema  # noqa: F401 - a recipe may name their classes without the path
+from glip_lightning.training.callbacks import divergence, ema  # noqa: F401 - as above
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.estimate import Estimate
 from glip_lightning.training.callbacks.resume import LAST, Resumable
@@ -255,7 +256,7 @@ def _built(given: Any) -> Any:
 def resolver() -> Resolver:
     """Making its parser takes longer than checking a recipe with it."""
     _keep_quiet()
-    return _start(Resolver, ["fit", "--data", "Shapes"])
+    return _start(Resolver, ["fit", "--data", "CustomData", "--data.root", "."])
 
 
 def _listed(given: Any, kind: type) -> list[Any]:
@@ -317,6 +318,8 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
 
 
 def _start(kind: type[CLI], arguments: Sequence[str]) -> CLI:
+    for table in (registry.data_modules, registry.callbacks):
+        table.rows()  # imports them: a recipe may name classes without their path
     strict = {"exit_on_error": False, "allow_abbrev": False}
     return kind(
         GLIPModule,

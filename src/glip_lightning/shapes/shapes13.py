@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from glip_lightning.data.benchmarks.tasks import TaskSet
 from glip_lightning.shapes.scene import CENTRED, Vocabulary
 from glip_lightning.shapes.words import CAPTION_SHAPES, COLOURS, NEW_COLOURS, NEW_SHAPES, NEW_TEXTURES, SHAPES, TEXTURES
 from glip_lightning.text.captions import Phrase
@@ -209,3 +210,6 @@ TASKS: Mapping[str, ShapesTask] = MappingProxyType({task.name: task for task in 
 def task_names() -> list[str]:
     """The thirteen, in the order of the table."""
     return [task.name for task in TASKS.values() if task.mirrors is not None]
+
+
+TASK_SET = TaskSet("Shapes-13", "Shapes", TASKS, task_names())

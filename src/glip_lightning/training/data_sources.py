@@ -1,13 +1,12 @@
 """Where data come from: tasks of ODinW, folders of one's own, the Hub, generated pictures."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks.odinw import (
-    ANNOTATIONS,
     ODinWTask,
     SplitFiles,
     Yaml,
@@ -15,7 +14,7 @@ from glip_lightning.data.benchmarks.odinw import (
     find_task,
     split_files,
 )
-from glip_lightning.data.benchmarks.tasks import get_task
+from glip_lightning.data.benchmarks.tasks import get_task, set_of
 from glip_lightning.data.checks.findings import DataError, Findings
 from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.formats.hub_dataset import read_hub
@@ -23,8 +22,6 @@ from glip_lightning.data.formats.layouts import read_folder
 from glip_lightning.data.index import Index
 from glip_lightning.data.splits import complete_splits
 from glip_lightning.data.types import SPLITS, Split
-from glip_lightning.shapes.shapes13 import ShapesTask
-from glip_lightning.shapes.task_pictures import SIZE, VERSION, write_task
 from glip_lightning.text.captions import Phrase, read_phrases_file
 from glip_lightning.training.data_module import DetectionData
 
@@ -46,9 +43,11 @@ class ODinW(DetectionData):
                 f"prepared=true with shots={self.shots}, seed={self.seed}: official lists are for 1, 3, 5 or 10 "
                 "shots and seed 3, 30 or 300; give both"
             )
+        if others := set_of(task):
+            text = f"task {task!r} is one of {others.title}, not of ODinW: use --data {others.data}"
+            raise GLIPError(text, code="other-benchmark")
         found = get_task(task)
-        if not isinstance(found, ODinWTask):
-            raise ValueError(f"task {task!r} is one of Shapes-13, not of ODinW: use --data Shapes")
+        assert isinstance(found, ODinWTask)
         self.root, self.task, self.prompts, self.prepared = root, found, prompts, prepared
         self.label = found.short.lower()
 
@@ -134,50 +133,3 @@ class HubData(DetectionData):
 
     def read(self, findings: Findings) -> dict[Split, Index]:
         return complete_splits(read_hub(self.repository, findings, self.subset), None, findings, self.split_seed)
-
-
-class Shapes(DetectionData):
-    """A task of generated pictures, written to ``ROOT/<Task>/{train,valid,test}`` on first use."""
-
-    version = VERSION
-
-    def __init__(
-        self,
-        root: str = "runs/.shapes",
-        task: str = "Blocks",
-        prompts: Literal["names", "described"] = "names",
-        min_sizes: Sequence[int] = (SIZE,),
-        max_size: int = SIZE,
-        test_size: int = SIZE,
-        **kwargs: Any,
-    ) -> None:
-        """
-        Args:
-            root: where generated tasks are kept.
-            task: one of Shapes-13, or Blocks, which is learned in minutes.
-            prompts: the names of the classes, or words of pre-training that describe what is meant.
-        """
-        super().__init__(min_sizes=min_sizes, max_size=max_size, test_size=test_size, **kwargs)
-        found = get_task(task)
-        if not isinstance(found, ShapesTask):
-            raise ValueError(f"task {task!r} is one of ODinW, not of generated pictures: use --data ODinW")
-        self.root, self.task, self.prompts = root, found, prompts
-        self.label = found.name.lower()
-
-    @property
-    def task_name(self) -> str:
-        return self.task.short
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.root) / self.task.name
-
-    def prepare_data(self) -> None:
-        write_task(self.folder, self.task.name)
-
-    def read(self, findings: Findings) -> dict[Split, Index]:
-        folders = {split: self.folder / split for split in SPLITS}
-        return {split: read_coco(folder / ANNOTATIONS, folder, findings) for split, folder in folders.items()}
-
-    def phrases(self) -> list[Phrase]:
-        return [named.prompt for named in self.task.classes] if self.prompts == "described" else super().phrases()

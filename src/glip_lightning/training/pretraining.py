@@ -2,13 +2,12 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.checks.consistency import align_classes, check_index, report_leaks
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.dataset import DetectionDataset
@@ -18,7 +17,6 @@ from glip_lightning.data.index import Index
 from glip_lightning.data.mixture import Detections, Mixture, MixtureSampler, Nouns, Part, Sentences, portions
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.types import Split
-from glip_lightning.shapes.pretraining_pictures import SIZE, VERSION, write_pretraining
 from glip_lightning.text.captions import Phrase, clean_name
 from glip_lightning.text.tokenizer import ClassTokenizer
 from glip_lightning.training.data_module import DetectionData
@@ -210,53 +208,3 @@ class Pretraining(DetectionData):
             text = "set first_epoch of one of them to 0" if epoch == 0 else "let one of them go on (last_epoch: null)"
             raise ValueError(f"sources: none takes part in epoch {epoch}; {text}")
         return portions(shares, self.epoch_images)
-
-
-class ShapesPretraining(Pretraining):
-    """The generated world's, written to ``root`` on first use (a few minutes)."""
-
-    label, version = "shapes-pretraining", VERSION
-
-    def __init__(
-        self,
-        sources: dict[str, Source],
-        root: str = "runs/.shapes/pretraining",
-        epoch_images: int = 8000,
-        valid: str = f"names/valid/{ANNOTATIONS}",
-        test: str | None = f"names/test/{ANNOTATIONS}",
-        min_sizes: Sequence[int] = (SIZE,),
-        max_size: int = SIZE,
-        test_size: int = SIZE,
-        **kwargs: Any,
-    ) -> None:
-        kwargs |= {"min_sizes": min_sizes, "max_size": max_size, "test_size": test_size}
-        super().__init__(root, sources, epoch_images, valid, test, **kwargs)
-
-    def prepare_data(self) -> None:
-        write_pretraining(self.root)
-
-
-class ShapesDetection(DetectionData):
-    """The detection data of the generated world alone, all names in every caption: for detectors with a table of
-    classes, which cannot draw negative categories."""
-
-    label, version = "shapes-detection", VERSION
-
-    def __init__(
-        self,
-        root: str = "runs/.shapes/pretraining",
-        min_sizes: Sequence[int] = (SIZE,),
-        max_size: int = SIZE,
-        test_size: int = SIZE,
-        flip: float = 0.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(min_sizes=min_sizes, max_size=max_size, test_size=test_size, flip=flip, **kwargs)
-        self.root = Path(root)
-
-    def prepare_data(self) -> None:
-        write_pretraining(self.root)
-
-    def read(self, findings: Findings) -> dict[Split, Index]:
-        folders: dict[Split, Path] = {split: self.root / "detection" / split for split in ("train", "valid")}
-        return {split: read_coco(folder / ANNOTATIONS, folder, findings) for split, folder in folders.items()}

@@ -1,31 +1,83 @@
-"""The tasks of all benchmarks by name: ODinW and the generated Shapes-13."""
+"""The tasks of all benchmarks by name: ODinW, and what plugins add."""
 
 import difflib
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
+from glip_lightning.common import registry
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks import odinw
-from glip_lightning.data.benchmarks.odinw import ODinWTask
-from glip_lightning.shapes.shapes13 import TASKS, ShapesTask
-from glip_lightning.shapes.shapes13 import task_names as shapes_names
 
-Benchmark = Literal["odinw13", "odinw35", "shapes13"]
-BENCHMARKS: tuple[Benchmark, ...] = get_args(Benchmark)
+ODINW: tuple[odinw.Benchmark, ...] = ("odinw13", "odinw35")
 
 
-def get_task(name: str) -> ODinWTask | ShapesTask:
-    """The task of a name: no name means tasks of two benchmarks."""
-    if name in TASKS:
-        return TASKS[name]
-    known = [*odinw.known_names(), *TASKS]
-    lower = {each.lower(): each for each in known}
-    if name not in known:
-        close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
-        all_of_them = f"the tasks are {', '.join(each.name for each in (*odinw.tasks().values(), *TASKS.values()))}"
-        meant = f"did you mean {' or '.join(map(repr, close))}?" if close else all_of_them
-        raise ValueError(f"no task of ODinW or Shapes-13 is called {name!r}; {meant}")
-    return odinw.get_task(name)
+class Task(Protocol):
+    """A data set with a name."""
+
+    @property
+    def name(self) -> str:
+        """The full name."""
+        ...
+
+    @property
+    def short(self) -> str:
+        """The name in sweeps and reports."""
+        ...
 
 
-def task_names(benchmark: Benchmark) -> list[str]:
-    """The names of the tasks of a benchmark, in the order of its table."""
-    return shapes_names() if benchmark == "shapes13" else odinw.task_names(benchmark)
+@dataclass(frozen=True)
+class TaskSet:
+    """A benchmark of a plugin, and the other tasks of the same kind."""
+
+    title: str  # in messages: "Shapes-13"
+    data: str  # short name of the data module that reads them
+    tasks: Mapping[str, Task]  # all by name
+    benchmark: Sequence[str]  # names of those that belong to it, in order
+
+
+def benchmarks() -> list[str]:
+    """Return the names of all benchmarks."""
+    return [*ODINW, *registry.tasks.names()]
+
+
+def get_task(name: str) -> Task:
+    """Return the task of a name: no name means tasks of two benchmarks.
+
+    Raises:
+        GLIPError: no task is called so.
+    """
+    if name in odinw.known_names():
+        return odinw.get_task(name)
+    others = set_of(name)
+    if others is not None:
+        return others.tasks[name]
+    sets = registry.tasks.rows().values()
+    added = [task for each in sets for task in each.tasks]
+    lower = {each.lower(): each for each in [*odinw.known_names(), *added]}
+    close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
+    meant = f"did you mean {' or '.join(map(repr, close))}?"
+    if not close:
+        meant = f"the tasks are {', '.join([*odinw.tasks(), *added])}"
+    titles = " or ".join(["ODinW", *(each.title for each in sets)])
+    raise GLIPError(f"no task of {titles} is called {name!r}; {meant}", code="unknown-task")
+
+
+def set_of(name: str) -> TaskSet | None:
+    """Return the tasks of a plugin among which a name is, None if it is in none."""
+    for each in registry.tasks.rows().values():
+        if name in each.tasks:
+            return each
+    return None
+
+
+def task_names(benchmark: str) -> list[str]:
+    """Return the names of the tasks of a benchmark, in the order of its table.
+
+    Raises:
+        GLIPError: there is no such benchmark.
+    """
+    for each in ODINW:
+        if benchmark == each:
+            return odinw.task_names(each)
+    return list(registry.tasks.find(benchmark).benchmark)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, cast
 import yaml
 
 from glip_lightning.config.usage_errors import WrongUsage, check_recipes, meant
-from glip_lightning.data.benchmarks.tasks import BENCHMARKS, get_task, task_names
+from glip_lightning.data.benchmarks.tasks import benchmarks, get_task, task_names
 from glip_lightning.training.trial import Axes
 
 KEYS = {
@@ -183,7 +183,7 @@ def _is_whole(value: object) -> bool:
 
 def _tasks(where: str, value: object) -> list[str]:
     """Short names where these are clear."""
-    if value in BENCHMARKS:
+    if isinstance(value, str) and value in benchmarks():
         names = task_names(value)
         return [short if _means(short := get_task(name).short, name) else name for name in names]
     try:

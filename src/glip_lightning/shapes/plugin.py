@@ -1,0 +1,12 @@
+"""What the generated world offers to the layers below it, by name."""
+
+from glip_lightning.common import registry
+from glip_lightning.common.registry import Later
+
+
+def register() -> None:
+    """Add all rows of the generated world; nothing of it is imported before somebody asks for it."""
+    registry.tasks.add("shapes13", Later("glip_lightning.shapes.shapes13:TASK_SET"))
+    for name in ("Shapes", "ShapesDetection", "ShapesPretraining"):
+        registry.data_modules.add(name, Later(f"glip_lightning.shapes.data_modules:{name}"))
+    registry.callbacks.add("Alignment", Later("glip_lightning.shapes.alignment:Alignment"))
