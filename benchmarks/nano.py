@@ -27,11 +27,12 @@ from glip_lightning.models.config import variant
 from glip_lightning.models.query import encode_query
 from glip_lightning.ops.postprocess import PostProcess
 from glip_lightning.shapes.image_captions import write_caption_words
+from glip_lightning.shapes.plugin import WEIGHTS
 from glip_lightning.shapes.pretraining_pictures import SIZE, write_pretraining
 from glip_lightning.shapes.words import CAPTION_NAMES, CAPTION_SHAPES, single_names
 from glip_lightning.text.captions import Phrase
 from glip_lightning.training.probing import detect_in
-from glip_lightning.weights.load import SHIPPED, Loaded, load
+from glip_lightning.weights.load import Loaded, load
 
 ROOT = Path("runs/.shapes/pretraining")
 CLOSED_ROOT, CLOSED_SEED = Path("runs/.shapes/detection_test"), 1  # another seed: the detection data have no test split
@@ -183,4 +184,4 @@ if __name__ == "__main__":
     print(table)
     if arguments.run:
         text = card(arguments.detector, arguments.run, table, arguments.device)
-        write_text(SHIPPED / arguments.detector / "README.md", text)
+        write_text(WEIGHTS / arguments.detector / "README.md", text)

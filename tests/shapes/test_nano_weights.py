@@ -8,17 +8,19 @@ import pytest
 import torch
 
 from glip_lightning.app.convert import convert
+from glip_lightning.common import registry
+from glip_lightning.common.registry import Table
 from glip_lightning.inference.predictor import GLIPPredictor
 from glip_lightning.models.config import VARIANTS, GLIPConfig
+from glip_lightning.shapes.plugin import WEIGHTS
 from glip_lightning.shapes.pretraining_pictures import show
 from glip_lightning.shapes.words import SHAPES, single_names
 from glip_lightning.text.captions import Phrase
 from glip_lightning.text.tokenizer import NANO_VOCAB, VOCAB_NAME, Tokenizer
-from glip_lightning.weights import load as pretrained
 from glip_lightning.weights.hub_files import OFFICIAL
-from glip_lightning.weights.load import SHIPPED, Task, load, save
+from glip_lightning.weights.load import Task, load, save
 
-NAMES = sorted(path.name for path in SHIPPED.iterdir())
+NAMES = sorted(path.name for path in WEIGHTS.iterdir())
 MEGABYTES = 40
 
 
@@ -28,7 +30,9 @@ def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     random = load("glip-nano-b", "random")
     task = Task((Phrase("star"), Phrase("ring")), (128, 128))
     run = save(random.model, random.tokenizer, tmp_path / "run" / "detector", task).parent
-    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "shipped")
+    table = Table[Path]("detector")
+    table.add("glip-nano-b", tmp_path / "shipped" / "glip-nano-b")
+    monkeypatch.setattr(registry, "detectors", table)
     convert(run, tmp_path / "shipped" / "glip-nano-b", half=True)
     return run
 
@@ -45,7 +49,7 @@ def test_a_name_means_the_folder_that_is_shipped(half: Path) -> None:
 def test_half_precision_is_half_the_size(half: Path) -> None:
     sizes = [
         (folder / "model.safetensors").stat().st_size
-        for folder in (pretrained.SHIPPED / "glip-nano-b", half / "detector")
+        for folder in (registry.detectors.find("glip-nano-b"), half / "detector")
     ]
     assert sizes[0] == pytest.approx(sizes[1] / 2, rel=0.05)
 
@@ -55,20 +59,20 @@ def test_every_name_has_weights() -> None:
 
 
 def test_all_together_stay_small() -> None:
-    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < MEGABYTES * 1e6
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < MEGABYTES * 1e6
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_structure_and_vocabulary_are_those_of_the_name(name: str) -> None:
-    config = json.loads((SHIPPED / name / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((WEIGHTS / name / "config.json").read_text(encoding="utf-8"))
     assert GLIPConfig(**config) == VARIANTS[name]
     if not VARIANTS[name].classes:
-        assert (SHIPPED / name / VOCAB_NAME).read_bytes() == NANO_VOCAB.read_bytes()
+        assert (WEIGHTS / name / VOCAB_NAME).read_bytes() == NANO_VOCAB.read_bytes()
 
 
 def interval(name: str, row: str) -> tuple[float, float]:
     """Of AP50, as the card says."""
-    card = (SHIPPED / name / "README.md").read_text(encoding="utf-8")
+    card = (WEIGHTS / name / "README.md").read_text(encoding="utf-8")
     low, high = re.findall(rf"^\| {row} .* \| ([\d.]+) to ([\d.]+) \|$", card, re.MULTILINE)[0]
     return float(low), float(high)
 
@@ -89,7 +93,7 @@ def test_captions_teach_what_they_alone_have(row: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_cards_say_data_command_and_measured_ap(name: str) -> None:
     """Weights that know too little are not shipped: of A, B and the baseline the names count that their data have."""
-    card = (SHIPPED / name / "README.md").read_text(encoding="utf-8")
+    card = (WEIGHTS / name / "README.md").read_text(encoding="utf-8")
     assert f"glip fit --config recipes/shapes/pretrain/{name}.yaml" in card
     for word in ("seed", "seconds", "AP50", "95 %", "licence"):
         assert word in card.lower() or word in card, word

@@ -10,6 +10,7 @@ import logging
 import pkgutil
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from glip_lightning.common.errors import GLIPError
@@ -96,6 +97,9 @@ def load_plugins() -> None:
 
 tasks: Table = Table("benchmark")
 """``TaskSet`` by the name of a benchmark (``shapes13``)."""
+
+detectors: Table[Path] = Table("detector")
+"""Exchange folders by the names of detectors whose weights a plugin brings."""
 
 data_modules: Table[type] = Table("data module")
 """Classes of data that a recipe may name without their path."""

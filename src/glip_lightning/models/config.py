@@ -104,7 +104,7 @@ class GLIPConfig:
     text_encoder: bool = True  # False: a detector that only runs tuned prompts
     classes: int = 0  # rows of a table that stands in the place of the text encoder; 0: there is no table
     log_scale: float = 0.0  # initial value; logits are divided by its exponential (MODEL.DYHEAD.LOG_SCALE)
-    small_start: bool = False  # initialisation for training from random weights (starts.py)
+    small_start: bool = False  # initialisation for training from random weights (small_start.py)
     # BGR, 0..255, subtracted and divided before padding (INPUT.PIXEL_MEAN / PIXEL_STD)
     pixel_mean: tuple[float, float, float] = (103.53, 116.28, 123.675)
     pixel_std: tuple[float, float, float] = (57.375, 57.12, 58.395)

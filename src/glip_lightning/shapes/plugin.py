@@ -1,7 +1,12 @@
 """What the generated world offers to the layers below it, by name."""
 
+from pathlib import Path
+
 from glip_lightning.common import registry
 from glip_lightning.common.registry import Later
+
+WEIGHTS = Path(__file__).parent / "nano"
+"""An exchange folder per detector, in half precision, each with a card."""
 
 
 def register() -> None:
@@ -10,3 +15,5 @@ def register() -> None:
     for name in ("Shapes", "ShapesDetection", "ShapesPretraining"):
         registry.data_modules.add(name, Later(f"glip_lightning.shapes.data_modules:{name}"))
     registry.callbacks.add("Alignment", Later("glip_lightning.shapes.alignment:Alignment"))
+    for folder in sorted(WEIGHTS.iterdir()):
+        registry.detectors.add(folder.name, folder)

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import replacing
 from glip_lightning.common.schema import PHRASES, InputSize, Keys, read_json
@@ -41,7 +42,6 @@ from glip_lightning.weights.prompt_file import PROMPT_NAME, load_prompt
 CONFIG_NAME, WEIGHTS_NAME, TASK_NAME = "config.json", "model.safetensors", "task.json"
 EXCHANGE = (CONFIG_NAME, WEIGHTS_NAME, VOCAB_NAME)
 MAY_REPLACE = {*EXCHANGE, TASK_NAME, "README.md"}  # the Hub mixin writes a model card
-SHIPPED = Path(__file__).parent.parent / "shapes" / "nano"  # an exchange folder per detector, in half precision
 TEXT_PREFIX = "language."  # of the text encoder's tensors
 RUN_DETECTOR = "detector"  # where a finished run keeps its exchange folder
 _TASK = Keys({"phrases": PHRASES, "input_size": InputSize()})
@@ -160,14 +160,20 @@ def _load_name(name: str, weights: str, text: bool) -> Loaded:
     config = variant(name)
     if weights == "random":
         return _loaded(GLIP(replace(config, text_encoder=text)), _named_tokenizer(name), name, "random")
-    if folder := shipped(name):
-        return load_folder(folder, name, text, "shipped")
-    return load_official(name, hub_file(OFFICIAL[name]), config, text=text)
+    if name in OFFICIAL:
+        return load_official(name, hub_file(OFFICIAL[name]), config, text=text)
+    folder = shipped(name)
+    if folder is None:
+        raise GLIPError(
+            f"detector={name!r}: no installed package has its weights; weights='random' starts from its initialisation",
+            code="no-weights",
+        )
+    return load_folder(folder, name, text, "shipped")
 
 
 def shipped(name: str) -> Path | None:
-    """The exchange folder that comes with the package, for the names of nano detectors."""
-    return SHIPPED / name if name in VARIANTS and name not in OFFICIAL else None
+    """Return the exchange folder of a name whose weights come with an installed package, as nano detectors' do."""
+    return None if name in OFFICIAL else registry.detectors.get(name)
 
 
 def load_official(
