@@ -106,3 +106,6 @@ data_modules: Table[type] = Table("data module")
 
 callbacks: Table[type] = Table("callback")
 """Classes of callbacks that a recipe may name without their path."""
+
+report_sections: Table = Table("section of the report")
+"""``AddedSection`` by the id of the section on the page."""

@@ -3,17 +3,16 @@
 from pathlib import Path
 
 from glip_lightning import __version__
+from glip_lightning.common import registry
 from glip_lightning.experiments.report.details import classes, cost, pictures, repeat, undone
 from glip_lightning.experiments.report.html import escape
 from glip_lightning.experiments.report.retention_section import retention
 from glip_lightning.experiments.report.sections import against_paper, efficiency, paper_layout, summary, tunings
 from glip_lightning.experiments.report.view import View, shots_name
-from glip_lightning.shapes.claim_sections import claims
 
 STYLE = Path(__file__).parent / "report.css"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 LINKS = {
-    "claims": "Claims",
     "curves": "Data efficiency",
     "table": "All numbers",
     "paper": "Paper",
@@ -30,7 +29,6 @@ LINKS = {
 def page(view: View) -> str:
     title = f"{view.collection.name}: report"
     parts = (
-        claims,
         efficiency,
         paper_layout,
         against_paper,
@@ -42,8 +40,10 @@ def page(view: View) -> str:
         undone,
         repeat,
     )
-    body = "".join(part(view) for part in parts)
-    links = "".join(f'<a href="#{k}">{v}</a>' for k, v in LINKS.items() if f'id="{k}"' in body)
+    added = registry.report_sections.rows()
+    body = "".join(each.page(view) for each in added.values()) + "".join(part(view) for part in parts)
+    titles = {name: each.title for name, each in added.items()} | LINKS
+    links = "".join(f'<a href="#{k}">{v}</a>' for k, v in titles.items() if f'id="{k}"' in body)
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'

@@ -1,13 +1,11 @@
-"""The report as CSV (``report.csv``: a row per trial, ``cells.csv``: a row per mean over seeds, ``claims.csv``: a row
-per comparison) and Markdown.
-"""
+"""The report as CSV (``report.csv``: a row per trial, ``cells.csv``: a row per mean over seeds) and Markdown."""
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from glip_lightning.common import registry
 from glip_lightning.common.escaping import printable
 from glip_lightning.experiments.report.details import costs_of
 from glip_lightning.experiments.report.runs import Line, Run, Shots, number, part, trainable
@@ -26,16 +24,13 @@ from glip_lightning.experiments.report.view import (
     spread,
     task_name,
 )
-from glip_lightning.shapes.claim_sections import COMPARED, RULE, comparison_texts, verdict_text
-from glip_lightning.shapes.claims import Claim, claims_of
-from glip_lightning.shapes.comparisons import Comparison
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 def trials_csv(view: View) -> str:
     keys = dict.fromkeys(key for line in view.lines for key, _ in line.settings)
-    return _csv(_trial(view, run, list(keys)) for run in view.collection.runs)
+    return csv_text(_trial(view, run, list(keys)) for run in view.collection.runs)
 
 
 def _trial(view: View, run: Run, keys: Sequence[str]) -> dict[str, Any]:
@@ -66,7 +61,7 @@ def _trial(view: View, run: Run, keys: Sequence[str]) -> dict[str, Any]:
 
 def cells_csv(view: View) -> str:
     """AP in percent. Rows of means over tasks say how many of how many went into them."""
-    return _csv(row for line in view.lines for shots in view.cells.shots for row in _cells(view, line, shots))
+    return csv_text(row for line in view.lines for shots in view.cells.shots for row in _cells(view, line, shots))
 
 
 def _cells(view: View, line: Line, shots: Shots) -> Iterable[dict[str, Any]]:
@@ -75,37 +70,22 @@ def _cells(view: View, line: Line, shots: Shots) -> Iterable[dict[str, Any]]:
         if mean := view.cells.mean(line, shots, group):
             tasks = f"{len(mean.tasks)}/{len(group.tasks)}"
             paper = view.cells.paper(line, shots, group.tasks) if mean.whole else None
-            yield {**start, "task": group.name, "tasks": tasks, **_numbers(mean.stat, paper)}
+            yield {**start, "task": group.name, "tasks": tasks, **stat_columns(mean.stat, paper)}
     for task in view.cells.tasks:
         if stat := view.cells.cell(line, shots, task).stat():
-            yield {**start, "task": task, "tasks": "1/1", **_numbers(stat, view.cells.paper(line, shots, [task]))}
+            yield {**start, "task": task, "tasks": "1/1", **stat_columns(stat, view.cells.paper(line, shots, [task]))}
 
 
-def _numbers(stat: Stat, paper: float | None) -> dict[str, Any]:
+def stat_columns(stat: Stat, paper: float | None) -> dict[str, Any]:
+    """Return the columns of a mean in percent, with the paper's value beside it."""
     low, high = stat.interval or (None, None)
     found = {"AP": stat.mean, "std": stat.std, "n": stat.n, "low": low, "high": high, "paper": paper}
     found["minus_paper"] = None if paper is None else stat.mean - paper
     return {key: round(x, 4) if isinstance(x, float) else x for key, x in found.items()}
 
 
-def claims_csv(view: View) -> str:
-    """Differences in points of AP; ``paper`` is the same difference of its means over ODinW-13."""
-    return _csv(_comparison(claim, each) for claim in claims_of(view) for each in claim.comparisons)
-
-
-def _comparison(claim: Claim, each: Comparison) -> dict[str, Any]:
-    empty = Stat(math.nan, None, 0, ())
-    numbers = _numbers(each.stat or empty, each.paper)
-    return {
-        **{"claim": claim.name, "verdict": claim.verdict, "comparison": each.text, "decides": each.decides},
-        "difference": numbers["AP"] if each.stat else None,
-        **{key: numbers[key] for key in ("std", "n", "low", "high", "paper")},
-        "tasks": f"{len(each.tasks)}/{len(each.planned)}",
-        "holds": each.holds if each.decides else None,
-    }
-
-
-def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
+def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as CSV; a row may lack columns that others have."""
     found = list(rows)
     names = dict.fromkeys(name for row in found for name in row)
     target = io.StringIO()
@@ -119,8 +99,9 @@ def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def markdown(view: View) -> str:
     """The numbers of the page as tables; its figures and pictures are left to it."""
-    parts = [f"# {_plain(view.collection.name)}", _states(view), *_numbers_table(view), *_paper_table(view)]
-    parts += [*_tunings_table(view), *_claims(view), *_cost_table(view), *_undone(view)]
+    added = [text for each in registry.report_sections.rows().values() for text in each.markdown(view)]
+    parts = [f"# {plain_text(view.collection.name)}", _states(view), *_numbers_table(view), *_paper_table(view)]
+    parts += [*_tunings_table(view), *added, *_cost_table(view), *_undone(view)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -141,7 +122,7 @@ def _numbers_table(view: View) -> list[str]:
                 cells += [_ap(view, line, shots, task) for task in view.cells.tasks]
                 rows.append([view.names[line], shots_name(shots), *cells])
     text = "AP in percent: mean ± sample standard deviation over seeds [95 % of redrawn test images]."
-    return ["## All numbers", text, _table(head, rows)]
+    return ["## All numbers", text, markdown_table(head, rows)]
 
 
 def _mean(view: View, line: Line, shots: Shots, group: Group) -> str:
@@ -175,7 +156,7 @@ def _paper_table(view: View) -> list[str]:
                 cells.append(signed(stat.mean - printed) if stat and printed is not None else MISSING)
             if set(cells) != {MISSING}:
                 rows.append([view.names[line], shots_name(shots), *cells])
-    return ["## Difference to the paper", "Points of AP, ours minus the paper's.", _table(head, rows)]
+    return ["## Difference to the paper", "Points of AP, ours minus the paper's.", markdown_table(head, rows)]
 
 
 def _tunings_table(view: View) -> list[str]:
@@ -187,17 +168,7 @@ def _tunings_table(view: View) -> list[str]:
             cells = [f"{signed_spread(stat)} {bounds(stat)}".strip() if stat else MISSING for stat in stats]
             rows.append([f"{view.names[line]} minus {view.names[base]}", group.short, *cells])
     head = ["tunings", "mean", *map(shots_name, shots)]
-    return ["## Tuning against tuning", "Points of AP, of the same seeds.", _table(head, rows)] if rows else []
-
-
-def _claims(view: View) -> list[str]:
-    """A section per claim."""
-    parts = [f"## Claims\n\n{RULE}"] if (claims := claims_of(view)) else []
-    for claim in claims:
-        rows = [[each.text, *comparison_texts(each)] for each in claim.comparisons]
-        parts += [f"### {claim.title}: {verdict_text(claim)}", f"The paper: {_plain(claim.paper)}"]
-        parts.append(_table(["comparison", *COMPARED], rows))
-    return parts
+    return ["## Tuning against tuning", "Points of AP, of the same seeds.", markdown_table(head, rows)] if rows else []
 
 
 def _cost_table(view: View) -> list[str]:
@@ -212,23 +183,24 @@ def _cost_table(view: View) -> list[str]:
             trained = f"{max(counts):,.0f}" if counts else MISSING
             rows.append([view.names[line], str(len(times)), seconds(sum(times) / len(times)), peak, trained])
     head = ["tuning", "trials", "mean time", "peak memory", "trained parameters"]
-    return ["## Cost", _table(head, rows)] if rows else []
+    return ["## Cost", markdown_table(head, rows)] if rows else []
 
 
 def _undone(view: View) -> list[str]:
     lost = [run for run in view.collection.runs if run.state in ("failed", "missing")]
     rows = [[run.id, run.state, run.points[0].task, shots_name(run.points[0].shots), run.error] for run in lost]
     head = ["trial", "state", "task", "shots", "reason"]
-    return ["## Failed and missing trials", _table(head, rows)] if rows else []
+    return ["## Failed and missing trials", markdown_table(head, rows)] if rows else []
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(_plain(str(cell)) for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(plain_text(str(cell)) for cell in line)} |" for line in lines)
 
 
-def _plain(content: str) -> str:
-    """One line without what Markdown would read as markup."""
+def plain_text(content: str) -> str:
+    """Return one line without what Markdown would read as markup."""
     content = printable(" ".join(content.split()))
     for sign in "\\|`*_<>[]":
         content = content.replace(sign, f"\\{sign}") if sign not in "[]" else content
