@@ -32,7 +32,7 @@ from glip_lightning.data.formats.coco_json import CocoDetection
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.transforms import Transform
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 
 SEED = 0

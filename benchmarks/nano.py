@@ -30,7 +30,7 @@ from glip_lightning.shapes.image_captions import write_caption_words
 from glip_lightning.shapes.plugin import WEIGHTS
 from glip_lightning.shapes.pretraining_pictures import SIZE, write_pretraining
 from glip_lightning.shapes.words import CAPTION_NAMES, CAPTION_SHAPES, single_names
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.probing import detect_in
 from glip_lightning.weights.load import Loaded, load
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from glip_lightning.text.captions import read_phrases
+from glip_lightning.text.phrases import read_phrases
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent

@@ -19,7 +19,7 @@ from glip_lightning.models.query import encode_query
 from glip_lightning.ops.postprocess import PostProcess
 from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.load import RUN_DETECTOR, Task, load, save
 
 CAPTION = "red circle. blue square"

@@ -24,7 +24,7 @@ from glip_lightning.inference.pseudo_label.thresholds import read_thresholds
 from glip_lightning.models.config import GLIPConfig, TextConfig
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
-from glip_lightning.text.captions import Phrase, read_phrases_file
+from glip_lightning.text.phrases import Phrase, read_phrases_file
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.trial import TRIAL_NAME, read_trial
 from glip_lightning.weights.adapter import CONTENT_NAME, RUN_ADAPTER, TENSORS_NAME, Adapter, load_adapter, save_adapter

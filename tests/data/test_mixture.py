@@ -22,8 +22,8 @@ from glip_lightning.data.mixture import ABSENT, Detections, Mixture, MixtureSamp
 from glip_lightning.data.sampler import Key
 from glip_lightning.data.transforms import Transform
 from glip_lightning.shapes.pretraining_pictures import write_pretraining
-from glip_lightning.text.captions import Phrase
 from glip_lightning.text.noun_phrases import WORD, noun
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 
 RAW = Transform((64,), 64)

@@ -16,7 +16,7 @@ from glip_lightning.data.benchmarks.odinw import (
     tasks,
 )
 from glip_lightning.data.formats.coco_json import CocoDetection
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 
 
 def test_table() -> None:

@@ -30,7 +30,7 @@ from glip_lightning.inference.pseudo_label.teacher import Row, Teacher
 from glip_lightning.inference.pseudo_label.thresholds import Thresholds, keep_share
 from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.load import Task, load, save
 
 CAPTION = "a red circle left of two blue squares"

@@ -17,11 +17,13 @@ from glip_lightning.app.convert import convert
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.inference.predictor import GLIPPredictor
 from glip_lightning.models.config import GLIPConfig, variant
-from glip_lightning.models.glip.language import ClassTable
+from glip_lightning.models.dynamic_head.class_table import ClassTable
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
 from glip_lightning.ops.losses import build_targets, detection_losses
-from glip_lightning.text.captions import Phrase, build_prompt, build_prompts, clean_name, positive_map
+from glip_lightning.text.captions import build_prompt, build_prompts
+from glip_lightning.text.phrases import Phrase, clean_name
+from glip_lightning.text.token_spans import positive_map
 from glip_lightning.text.tokenizer import ClassTokenizer, Tokenizer
 from glip_lightning.training.data_sources import CustomData
 from glip_lightning.training.module import GLIPModule

@@ -14,7 +14,7 @@ from conftest import golden_dir
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.postprocess import Detections, PostProcess
 from glip_lightning.weights.official_checkpoint import official_names, to_official
-from parity import LEVELS, NOT_BUILT, Reference, assert_stage, read_json
+from parity import LEVELS, NOT_BUILT, Reference, assert_same_detections, assert_stage, class_tokens, read_json
 
 pytestmark = pytest.mark.parity
 
@@ -197,11 +197,6 @@ def assert_gradient(folder: Path, name: str, ours: Tensor, theirs: Tensor) -> No
     assert (ours - theirs).norm().item() <= max(10 * noise, 1e-5) * theirs.norm().item()
 
 
-def class_tokens(ref: Reference) -> list[list[int]]:
-    tokens = ref.facts["eval_positive_map_label_to_token"]
-    return [tokens.get(str(label + 1), []) for label in range(len(ref.facts["classes"]))]
-
-
 def our_detections(ref: Reference, mode: str) -> list[Detections]:
     sizes = [tuple(size) for size in ref.facts["image_sizes_hw"]]
     outputs = ref.evaluate()[1]
@@ -241,20 +236,6 @@ def test_candidates_before_nms(golden: Path, model: str) -> None:
 def detections_of(path: Path, name: str) -> Detections:
     tensors = stored(path)
     return Detections(tensors[f"{name}.boxes"], tensors[f"{name}.scores"], tensors[f"{name}.labels"] - 1)
-
-
-def assert_same_detections(ours: Detections, theirs: Detections) -> None:
-    """One to one: IoU above 0.999, scores within 1e-4, same label."""
-    assert len(ours.scores) == len(theirs.scores)
-    same = box_ops.iou_matrix(ours.boxes, theirs.boxes) > 0.999
-    same &= (ours.scores[:, None] - theirs.scores[None]).abs() < 1e-4
-    same &= ours.labels[:, None] == theirs.labels[None]
-    partner = {}
-    for i in range(len(ours.scores)):
-        free = [j for j in same[i].nonzero().flatten().tolist() if j not in partner]
-        assert free, f"no partner for {ours.labels[i]} {ours.scores[i]:.4f} {ours.boxes[i].tolist()}"
-        best = min(free, key=lambda j: (ours.boxes[i] - theirs.boxes[j]).abs().sum().item())
-        partner[best] = i
 
 
 @pytest.mark.parametrize("more", [0, 7])

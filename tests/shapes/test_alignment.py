@@ -14,7 +14,7 @@ from glip_lightning.models.glip.fusion import Fusion
 from glip_lightning.models.query import encode_query
 from glip_lightning.shapes import alignment
 from glip_lightning.shapes.alignment import Alignment, fusion_shut, named_right
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.weights.load import load

@@ -15,7 +15,7 @@ from glip_lightning.models.config import VARIANTS, GLIPConfig
 from glip_lightning.shapes.plugin import WEIGHTS
 from glip_lightning.shapes.pretraining_pictures import show
 from glip_lightning.shapes.words import SHAPES, single_names
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import NANO_VOCAB, VOCAB_NAME, Tokenizer
 from glip_lightning.weights.hub_files import OFFICIAL
 from glip_lightning.weights.load import Task, load, save

@@ -31,7 +31,8 @@ from glip_lightning.inference.pseudo_label.thresholds import Thresholds, read_th
 from glip_lightning.models.config import GLIPConfig, TextConfig
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
-from glip_lightning.text.captions import Phrase, build_prompts, clean_name, read_phrases_file
+from glip_lightning.text.captions import build_prompts
+from glip_lightning.text.phrases import Phrase, clean_name, read_phrases_file
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.weights.adapter import RUN_ADAPTER, Adapter, apply_adapter, load_adapter, save_adapter
 from glip_lightning.weights.base_model import Base, weights_hash

@@ -13,8 +13,10 @@ from glip_lightning.models.config import GLIPConfig, TextConfig
 from glip_lightning.models.glip import tower as dyhead
 from glip_lightning.models.glip.fpn import DropBlock
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.losses import Targets, build_targets, detection_losses
 from glip_lightning.ops.outputs import Outputs
+from glip_lightning.ops.postprocess import Detections
 from glip_lightning.weights.official_checkpoint import from_official
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
@@ -220,3 +222,22 @@ class Reference:
         outputs = self.train().outputs
         images, positions, _ = outputs.logits.shape
         return self.targets(outputs._replace(logits=torch.zeros(images, positions, 256)))
+
+
+def class_tokens(ref: Reference) -> list[list[int]]:
+    tokens = ref.facts["eval_positive_map_label_to_token"]
+    return [tokens.get(str(label + 1), []) for label in range(len(ref.facts["classes"]))]
+
+
+def assert_same_detections(ours: Detections, theirs: Detections) -> None:
+    """One to one: IoU above 0.999, scores within 1e-4, same label."""
+    assert len(ours.scores) == len(theirs.scores)
+    same = box_ops.iou_matrix(ours.boxes, theirs.boxes) > 0.999
+    same &= (ours.scores[:, None] - theirs.scores[None]).abs() < 1e-4
+    same &= ours.labels[:, None] == theirs.labels[None]
+    partner = {}
+    for i in range(len(ours.scores)):
+        free = [j for j in same[i].nonzero().flatten().tolist() if j not in partner]
+        assert free, f"no partner for {ours.labels[i]} {ours.scores[i]:.4f} {ours.boxes[i].tolist()}"
+        best = min(free, key=lambda j: (ours.boxes[i] - theirs.boxes[j]).abs().sum().item())
+        partner[best] = i

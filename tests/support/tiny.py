@@ -6,13 +6,17 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.shapes.task_pictures import write_task
+from glip_lightning.text.captions import Prompt
+from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.module import GLIPModule
-from glip_lightning.tuning.base import Tuning
+from glip_lightning.tuning.base import ParameterGroup, Tuning
 
 TRAIN_IMAGES = 4  # two steps per epoch
 
@@ -84,3 +88,24 @@ class Scripted(LightningModule):
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(torch.ones(1, 4), batch_size=1)
+
+
+class Offset(Tuning):
+    """A learned offset on every token: parameters of its own, a frozen detector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.captions: list[str] = []
+        self.encoded: list[Tensor] = []
+
+    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+        assert prompt is not None
+        self.captions.append(prompt.caption)
+        model.requires_grad_(False)
+        self.offset = nn.Parameter(torch.zeros(model.config.text.hidden_size))
+        return [ParameterGroup(name="offset", params=[self.offset], lr=0.1, weight_decay=0.0)]
+
+    def encode_text(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        self.encoded.append(input_ids)
+        text = model.encode_text(input_ids, attention_mask)
+        return text._replace(hidden=text.hidden + self.offset)

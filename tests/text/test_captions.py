@@ -10,21 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertTokenizer
 
-from glip_lightning.text.captions import (
-    Phrase,
-    build_prompt,
-    build_prompts,
-    caption_of,
-    char_to_token,
-    check_phrases,
-    classes_without_tokens,
-    clean_name,
-    positive_map,
-    read_phrases,
-    read_phrases_file,
-    sample_phrases,
-    token_indices,
-)
+from glip_lightning.text.captions import build_prompt, build_prompts, caption_of, classes_without_tokens, sample_phrases
+from glip_lightning.text.phrases import Phrase, check_phrases, clean_name, read_phrases, read_phrases_file
+from glip_lightning.text.token_spans import char_to_token, positive_map, token_indices
 from glip_lightning.text.tokenizer import NANO_VOCAB, Tokenizer
 
 NAMES = st.lists(st.text(max_size=40), min_size=1, max_size=60)

@@ -11,17 +11,9 @@ from safetensors.torch import load_file
 
 from conftest import golden_dir
 from glip_lightning.ops.outputs import MAX_TOKENS
-from glip_lightning.text.captions import (
-    Phrase,
-    Prompt,
-    build_prompt,
-    build_prompts,
-    caption_of,
-    clean_name,
-    positive_map,
-    sample_phrases,
-    token_indices,
-)
+from glip_lightning.text.captions import Prompt, build_prompt, build_prompts, caption_of, sample_phrases
+from glip_lightning.text.phrases import Phrase, clean_name
+from glip_lightning.text.token_spans import positive_map, token_indices
 from glip_lightning.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.parity

@@ -14,8 +14,7 @@ from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.weight_tunings import FullTuning
-from test_tunings import Offset
-from tiny import same, tiny_data, tiny_module, tiny_trainer, weights
+from tiny import Offset, same, tiny_data, tiny_module, tiny_trainer, weights
 
 DECAY = 0.9  # not 0.5, at which rounding hides
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from glip_lightning.app.cli import main
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.inference.predictor import GLIPPredictor
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.callbacks.retention import Retention, interpolate
 from glip_lightning.weights.load import Task, load, save
 from small_runs import go, make_shapes, result, rows, trouble

@@ -7,8 +7,9 @@ from typing import Any, cast
 import pytest
 from lightning import LightningModule, Trainer
 
+from glip_lightning.training.callbacks.progress import Lines
 from glip_lightning.training.callbacks.resume import LAST
-from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, Lines, RunFolder, check_free, claim_folder
+from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RunFolder, check_free, claim_folder
 
 
 def test_folders_are_numbered_without_taking_any_twice(tmp_path: Path) -> None:

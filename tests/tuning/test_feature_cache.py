@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from glip_lightning.common.files import ABANDONED
 from glip_lightning.models.config import variant
-from glip_lightning.models.glip.language import TextFeatures
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer

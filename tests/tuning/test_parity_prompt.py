@@ -12,8 +12,15 @@ from glip_lightning.ops.losses import Losses, detection_losses
 from glip_lightning.ops.outputs import Outputs
 from glip_lightning.ops.postprocess import Detections, PostProcess
 from glip_lightning.tuning.prompt import PromptTuning
-from parity import LEVELS, Reference, assert_stage, load_reference_model, read_json
-from test_parity_model import assert_same_detections, class_tokens
+from parity import (
+    LEVELS,
+    Reference,
+    assert_same_detections,
+    assert_stage,
+    class_tokens,
+    load_reference_model,
+    read_json,
+)
 from test_parity_tuning import LOSSES, MODELS, folder_of, tuned
 
 pytestmark = pytest.mark.parity

@@ -10,7 +10,8 @@ from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
 from glip_lightning.ops.outputs import MAX_TOKENS
-from glip_lightning.text.captions import Phrase, Prompt, build_prompts
+from glip_lightning.text.captions import Prompt, build_prompts
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.tuning.base import eval_where_frozen
 from glip_lightning.tuning.prompt import PromptTuning

@@ -6,47 +6,23 @@ from typing import Any, Literal
 import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
-from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from glip_lightning.app.cli import main
 from glip_lightning.data.types import Split
 from glip_lightning.models.config import variant
-from glip_lightning.models.glip.language import TextFeatures
 from glip_lightning.models.glip.model import GLIP
-from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.schedules import Plateau
-from glip_lightning.tuning.base import ParameterGroup, Tuning, count_parts, eval_where_frozen
+from glip_lightning.tuning.base import Tuning, count_parts, eval_where_frozen
 from glip_lightning.tuning.weight_tunings import LAST_LAYERS, FullTuning, LanguageTuning, LinearProbe, PartialTuning
-from tiny import same, tiny_data, tiny_module, tiny_trainer, weights
+from tiny import Offset, same, tiny_data, tiny_module, tiny_trainer, weights
 
 
 def nano() -> GLIP:
     with torch.device("meta"):
         return GLIP(variant("glip-nano"))
-
-
-class Offset(Tuning):
-    """A learned offset on every token: parameters of its own, a frozen detector."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.captions: list[str] = []
-        self.encoded: list[Tensor] = []
-
-    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
-        assert prompt is not None
-        self.captions.append(prompt.caption)
-        model.requires_grad_(False)
-        self.offset = nn.Parameter(torch.zeros(model.config.text.hidden_size))
-        return [ParameterGroup(name="offset", params=[self.offset], lr=0.1, weight_decay=0.0)]
-
-    def encode_text(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
-        self.encoded.append(input_ids)
-        text = model.encode_text(input_ids, attention_mask)
-        return text._replace(hidden=text.hidden + self.offset)
 
 
 @pytest.mark.parametrize("freeze_at, frozen", [(-1, 0), (0, 0), (1, 0), (2, 1), (5, 4)])

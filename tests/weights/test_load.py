@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from glip_lightning.app.convert import convert
 from glip_lightning.models.config import VARIANTS, GLIPConfig, TextConfig
 from glip_lightning.models.glip.model import GLIP
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import NANO_VOCAB, ClassTokenizer, Tokenizer
 from glip_lightning.weights import load as pretrained
 from glip_lightning.weights.hub_files import DownloadError, HubFile

@@ -17,10 +17,11 @@ from glip_lightning.app.cli import main
 from glip_lightning.app.convert import convert
 from glip_lightning.inference.predictor import GLIPPredictor
 from glip_lightning.models.config import variant
-from glip_lightning.models.glip.language import TextFeatures
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import Query, encode_query
-from glip_lightning.text.captions import Phrase, build_prompts
+from glip_lightning.models.text_features import TextFeatures
+from glip_lightning.text.captions import build_prompts
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.weights.base_model import Base, check_base, weights_hash
 from glip_lightning.weights.load import load, save

@@ -31,7 +31,7 @@ from glip_lightning.inference.pseudo_label.thresholds import (
     read_thresholds,
     same,
 )
-from glip_lightning.text.captions import Phrase, check_phrases, read_phrases_file
+from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases_file
 
 EVERY = 100  # images between two lines where there is no terminal
 

@@ -19,7 +19,7 @@ from glip_lightning.common.signals import Interrupted
 from glip_lightning.data.images import PICTURES, read_image
 from glip_lightning.inference.drawing import draw_boxes
 from glip_lightning.inference.predictor import GLIPPredictor, Prediction, as_phrases
-from glip_lightning.text.captions import Phrase, read_phrases_file
+from glip_lightning.text.phrases import Phrase, read_phrases_file
 from glip_lightning.weights.base_model import weights_hash
 
 RESULT_NAME = "predictions.json"

@@ -29,19 +29,13 @@ from glip_lightning.training.batching import GlobalBatch
 from glip_lightning.training.callbacks import divergence, ema  # noqa: F401 - as above
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.estimate import Estimate
+from glip_lightning.training.callbacks.progress import Lines, Progress
 from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.callbacks.retention import Retention
-from glip_lightning.training.callbacks.run_folder import (
-    CHECKPOINTS,
-    RECIPE_NAME,
-    Lines,
-    Progress,
-    RunFolder,
-    take_folder,
-)
+from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RECIPE_NAME, RunFolder, take_folder
+from glip_lightning.training.callbacks.sample_pictures import SamplePictures
 from glip_lightning.training.checkpoint_files import damage
 from glip_lightning.training.data_module import DetectionData
-from glip_lightning.training.logging.loggers import SamplePictures
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import SavedPrompt

@@ -15,17 +15,9 @@ from glip_lightning.data.grounding import GroundingSample
 from glip_lightning.data.sampler import KeyedSample, random_stream
 from glip_lightning.data.types import Batch
 from glip_lightning.ops.outputs import MAX_TOKENS
-from glip_lightning.text.captions import (
-    HasOffsets,
-    Phrase,
-    Prompt,
-    Span,
-    build_prompt,
-    build_prompts,
-    positive_map,
-    sample_phrases,
-    token_indices,
-)
+from glip_lightning.text.captions import Prompt, build_prompt, build_prompts, sample_phrases
+from glip_lightning.text.phrases import Phrase
+from glip_lightning.text.token_spans import HasOffsets, Span, positive_map, token_indices
 
 
 class Encoder(Protocol):

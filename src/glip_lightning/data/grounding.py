@@ -19,7 +19,7 @@ from glip_lightning.data.formats.coco_json import index_coco, read_json
 from glip_lightning.data.images import Names
 from glip_lightning.data.sampler import Key, KeyedSample
 from glip_lightning.data.transforms import Transform
-from glip_lightning.text.captions import HasOffsets, Span, token_indices
+from glip_lightning.text.token_spans import HasOffsets, Span, token_indices
 
 Spans = tuple[Span, ...]
 

@@ -21,8 +21,10 @@ from glip_lightning.data.images import Header, ImageSource, Names
 from glip_lightning.data.index import Boxes, Index
 from glip_lightning.data.sampler import EpochSampler, Key, KeyedSample, random_stream
 from glip_lightning.data.transforms import Transform
-from glip_lightning.text.captions import HasOffsets, Phrase, caption_of
+from glip_lightning.text.captions import caption_of
 from glip_lightning.text.noun_phrases import WORD, noun
+from glip_lightning.text.phrases import Phrase
+from glip_lightning.text.token_spans import HasOffsets
 
 ABSENT = 3
 """Nouns of other captions among those of an image."""

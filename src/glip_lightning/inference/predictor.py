@@ -18,13 +18,14 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.consistency import check_names
 from glip_lightning.data.images import read_image, to_rgb
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, resize_image, resize_size
-from glip_lightning.models.glip.language import TextFeatures
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import Query, encode_query, same_names
+from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.outputs import Outputs
 from glip_lightning.ops.postprocess import Detections, PostProcess
-from glip_lightning.text.captions import Phrase, check_phrases, classes_without_tokens, read_phrases
+from glip_lightning.text.captions import classes_without_tokens
+from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases
 from glip_lightning.weights.load import RUN_DETECTOR, Loaded, load
 from glip_lightning.weights.prompt_file import PROMPT_NAME, check_prompt, load_prompt, on_device
 

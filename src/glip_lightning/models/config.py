@@ -19,7 +19,7 @@ SIZE_DIVISOR = 32
 """Batches are zero-padded to multiples of the coarsest stride of the backbone."""
 
 GROUPS = 16
-"""Of the group norms of the head (dyhead.py)."""
+"""Of the group norms of the head (dynamic_conv.py)."""
 
 
 RATE = Real(0, 0.99)

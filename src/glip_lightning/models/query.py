@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from glip_lightning.models.glip.language import TextFeatures
 from glip_lightning.models.glip.model import GLIP
-from glip_lightning.text.captions import Phrase, Prompt, build_prompts
+from glip_lightning.models.text_features import TextFeatures
+from glip_lightning.text.captions import Prompt, build_prompts
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 
 

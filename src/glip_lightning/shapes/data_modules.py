@@ -16,7 +16,7 @@ from glip_lightning.shapes.shapes13 import ShapesTask
 from glip_lightning.shapes.task_pictures import SIZE as TASK_SIZE
 from glip_lightning.shapes.task_pictures import VERSION as TASK_VERSION
 from glip_lightning.shapes.task_pictures import write_task
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.pretraining import Pretraining, Source
 

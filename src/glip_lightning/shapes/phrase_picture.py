@@ -16,7 +16,7 @@ from glip_lightning.shapes.descriptions import Description
 from glip_lightning.shapes.paint import Shown, paint_seen
 from glip_lightning.shapes.scene import Thing, Vocabulary, arrange
 from glip_lightning.shapes.words import CAPTION_SHAPES, COLOURS, NEW_COLOURS, NEW_SHAPES, NEW_TEXTURES, SHAPES, TEXTURES
-from glip_lightning.text.captions import read_phrases
+from glip_lightning.text.phrases import read_phrases
 
 SIZE = 384  # pixels: three times that of pre-training, which is small to look at
 DIAMETERS = (0.15, 0.26)  # of the picture's side

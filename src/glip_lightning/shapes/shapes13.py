@@ -13,7 +13,7 @@ from typing import NamedTuple
 from glip_lightning.data.benchmarks.tasks import TaskSet
 from glip_lightning.shapes.scene import CENTRED, Vocabulary
 from glip_lightning.shapes.words import CAPTION_SHAPES, COLOURS, NEW_COLOURS, NEW_SHAPES, NEW_TEXTURES, SHAPES, TEXTURES
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 
 Looks = Mapping[str, tuple[str, ...]]  # words by kind (size, texture, colour, shape, part); any of them
 

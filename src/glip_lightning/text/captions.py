@@ -9,18 +9,12 @@ Source: microsoft/GLIP data/datasets/od_to_grounding.py, data/datasets/modulated
 (create_positive_map), engine/inference.py (create_queries_and_maps).
 """
 
-import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
-
-from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.files import regular_file
-from glip_lightning.common.schema import MOST_CLASSES, PHRASE, parse_json, parse_yaml, shown
 from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.text.phrases import Phrase
+from glip_lightning.text.token_spans import HasOffsets, Span, token_indices
 
 if TYPE_CHECKING:
     from random import Random
@@ -29,20 +23,6 @@ if TYPE_CHECKING:
 
 SEPARATOR = ". "
 """Between two phrases, never behind the last (DATASETS.SEPARATION_TOKENS); a tokenizer may have its own."""
-
-Span = tuple[int, int]  # characters or tokens' characters: start, end (exclusive)
-
-
-class Phrase(NamedTuple):
-    """One class as it stands in the caption; only the tokens of ``name`` are scored."""
-
-    name: str
-    prefix: str = ""
-    suffix: str = ""
-
-    @property
-    def text(self) -> str:
-        return f"{self.prefix}{self.name}{self.suffix}"
 
 
 class Prompt(NamedTuple):
@@ -56,22 +36,6 @@ class Prompt(NamedTuple):
     classes: tuple[int, ...]
 
 
-class HasOffsets(Protocol):
-    separator: str
-
-    def offsets(self, caption: str) -> Sequence[Span]: ...
-
-
-def clean_name(name: str) -> str:
-    """A category name as it enters a caption, exactly as official: ``"wine_glass(red)" -> "wine glass"``.
-
-    Everything from the first ``(`` to the last ``)`` goes, and a blank at the end stays
-    (od_to_grounding.py:9-13).
-    """
-    name = re.sub(r"\(.*\)", "", name)
-    return name.replace("_", " ").replace("  ", " ")
-
-
 def caption_of(phrases: Iterable[Phrase], separator: str = SEPARATOR) -> tuple[str, list[Span]]:
     """Join ``phrases``; also return where each name stands, without its prefix and suffix."""
     caption, spans = "", []
@@ -82,43 +46,6 @@ def caption_of(phrases: Iterable[Phrase], separator: str = SEPARATOR) -> tuple[s
         spans.append((start, start + len(phrase.name)))
         caption += phrase.text
     return caption, spans
-
-
-def char_to_token(offsets: Sequence[Span], char: int) -> int | None:
-    """Index of the first token that covers character ``char``; None for blanks and outside the caption."""
-    return next((i for i, (start, end) in enumerate(offsets) if start <= char < end), None)
-
-
-def token_indices(spans: Iterable[Span], offsets: Sequence[Span]) -> tuple[int, ...]:
-    """Tokens of one phrase that stands at ``spans`` of the caption, ascending.
-
-    A border that falls on no token moves inwards by one, then two characters; a span without a token at
-    either border is left out (modulated_coco.py, create_positive_map).
-    """
-    found: set[int] = set()
-    for start, end in spans:
-        first = _first_token(offsets, (start, start + 1, start + 2))
-        last = _first_token(offsets, (end - 1, end - 2, end - 3))
-        if first is not None and last is not None:
-            found.update(range(first, last + 1))
-    return tuple(sorted(found))
-
-
-def _first_token(offsets: Sequence[Span], chars: Iterable[int]) -> int | None:
-    tokens = (char_to_token(offsets, char) for char in chars)
-    return next((token for token in tokens if token is not None), None)
-
-
-def positive_map(token_lists: Sequence[Sequence[int]], length: int) -> Tensor:
-    """Bool [G, T]: True where token t < ``length`` names phrase g; later tokens were truncated away.
-
-    The official data set divides rows by their sum, but its collator casts them to bool, so the losses
-    see 0 and 1 (data/collate_batch.py:38-46).
-    """
-    rows = torch.zeros(len(token_lists), length, dtype=torch.bool)
-    for row, tokens in zip(rows, token_lists, strict=True):
-        row[[t for t in tokens if t < length]] = True
-    return rows
 
 
 def build_prompt(
@@ -189,84 +116,6 @@ def classes_without_tokens(prompts: Iterable[Prompt], names: Sequence[str]) -> l
     """Names of the classes that can never be detected, because no token stands for them."""
     pairs = (pair for prompt in prompts for pair in zip(prompt.classes, prompt.tokens, strict=True))
     return [names[index] for index, tokens in pairs if not tokens]
-
-
-def check_phrases(phrases: Sequence[Phrase], source: str = "phrases") -> None:
-    """Refuse what a user cannot have meant: no phrase, a blank name, the same phrase twice.
-
-    Official data sets do hold blank names (ODinW ChessPieces), so :func:`build_prompts` takes them.
-    """
-    if not phrases:
-        raise ValueError(f"{source}: there is no phrase in it; name at least one class, e.g. 'raccoon'")
-    seen: dict[str, int] = {}
-    if len(phrases) > MOST_CLASSES:
-        raise GLIPError(f"{source}: {len(phrases)} phrases, expected at most {MOST_CLASSES}", code="bad-value")
-    for place, phrase in enumerate(phrases, start=1):
-        PHRASE.check(phrase._asdict(), source, f"phrase {place}")
-        if not phrase.name.strip():
-            raise ValueError(
-                f"{source}: phrase {place} of {len(phrases)} is blank ({phrase.name!r}); "
-                "remove the extra separator or write a name there"
-            )
-        first = seen.setdefault(" ".join(phrase.text.lower().split()), place)
-        if first != place:
-            raise ValueError(
-                f"{source}: phrase {place} ({phrase.text!r}) repeats phrase {first}; "
-                "keep one of them, capitals and blanks make no difference"
-            )
-
-
-def read_phrases(text: str) -> list[Phrase]:
-    """Phrases a user typed: ``"raccoon. dog"``, ``"raccoon; dog"``, or one per line.
-
-    A period separates where a blank or the end follows (``"2.5 mm"`` is one phrase); names that need one,
-    such as ``"St. Bernard"``, go into a file (:func:`read_phrases_file`).
-    """
-    names = re.split(r"\s*(?:\.(?=\s|$)|;|\n)\s*", text.strip())
-    if len(names) > 1 and not names[-1]:
-        names.pop()  # a separator at the end is fine
-    phrases = [Phrase(name) for name in names]
-    check_phrases(phrases, source=repr(text))
-    return phrases
-
-
-def read_phrases_file(path: str | Path) -> list[Phrase]:
-    """Phrases from ``.txt`` (one per line, ``#`` starts a comment line) or from ``.json``, ``.yaml``.
-
-    The latter two hold a list of names or of mappings with ``name``, ``prefix`` and ``suffix``.
-    """
-    path = regular_file(path)
-    readers = {".txt": _read_lines, ".json": parse_json, ".yaml": parse_yaml, ".yml": parse_yaml}
-    if path.suffix.lower() not in readers:
-        raise ValueError(f"{path}: phrases are read from {', '.join(readers)}, not from {path.suffix!r}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        message = f"{path}: not a readable {path.suffix} file in UTF-8 ({error})"
-        raise GLIPError(message, code="unreadable-phrases") from error
-    entries = readers[path.suffix.lower()](text, f"{path}: not a readable {path.suffix} file")
-    if not isinstance(entries, list):
-        message = f"{path}: expected a list of phrases, found {shown(entries)}; write '- raccoon' lines"
-        raise GLIPError(message, code="bad-value")
-    phrases = [_phrase(entry, f"{path}, entry {place}") for place, entry in enumerate(entries, start=1)]
-    check_phrases(phrases, source=str(path))
-    return phrases
-
-
-def _read_lines(text: str, where: str) -> list[str]:
-    lines = (line.strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def _phrase(entry: object, place: str) -> Phrase:
-    """Return one entry of a file; ``place`` says where it stands."""
-    fields = {"name": entry} if isinstance(entry, str) else entry
-    if not isinstance(fields, dict):
-        quoted = shown(str(entry)) if isinstance(entry, int | float) else "'raccoon'"
-        message = f"{place}: {shown(entry)} is no text; put it in quotes, e.g. {quoted}"
-        raise GLIPError(message, code="bad-value")
-    PHRASE.check(fields, place)
-    return Phrase(**fields)
 
 
 def sample_phrases(

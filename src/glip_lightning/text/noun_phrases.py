@@ -17,7 +17,7 @@ Source of the idea: microsoft/GLIP engine/predictor_glip.py, find_noun_phrases.
 import re
 from collections.abc import Sequence
 
-from glip_lightning.text.captions import Span
+from glip_lightning.text.token_spans import Span
 
 WORD = re.compile(r"[^\W_]+(?:['\u2019\-][^\W_]+)*")
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from glip_lightning.ops.outputs import MAX_TOKENS
-from glip_lightning.text.captions import SEPARATOR, Span
+from glip_lightning.text.captions import SEPARATOR
+from glip_lightning.text.token_spans import Span
 
 if TYPE_CHECKING:
     import tokenizers

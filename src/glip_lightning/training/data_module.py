@@ -18,7 +18,8 @@ from glip_lightning.data.index import Index
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
 from glip_lightning.data.types import Split
-from glip_lightning.text.captions import Phrase, build_prompts, classes_without_tokens, clean_name
+from glip_lightning.text.captions import build_prompts, classes_without_tokens
+from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.training.batching import BatchPlan, check_applied, plan
 
 Shots = int | Literal["all"]

@@ -22,7 +22,7 @@ from glip_lightning.data.formats.layouts import read_folder
 from glip_lightning.data.index import Index
 from glip_lightning.data.splits import complete_splits
 from glip_lightning.data.types import SPLITS, Split
-from glip_lightning.text.captions import Phrase, read_phrases_file
+from glip_lightning.text.phrases import Phrase, read_phrases_file
 from glip_lightning.training.data_module import DetectionData
 
 

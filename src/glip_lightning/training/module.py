@@ -18,12 +18,14 @@ from glip_lightning.data.sampler import step_seed
 from glip_lightning.data.types import Batch, Split
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
 from glip_lightning.inference.predictor import detect_images, to_original
-from glip_lightning.models.glip.language import ClassTable, TextFeatures
+from glip_lightning.models.dynamic_head.class_table import ClassTable
 from glip_lightning.models.query import Query, encode_query, same_names
+from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.losses import build_targets, detection_losses
 from glip_lightning.ops.outputs import Outputs
 from glip_lightning.ops.postprocess import Detections, PostProcess
-from glip_lightning.text.captions import Phrase, build_prompts
+from glip_lightning.text.captions import build_prompts
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
 from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen

@@ -17,7 +17,7 @@ from glip_lightning.data.index import Index
 from glip_lightning.data.mixture import Detections, Mixture, MixtureSampler, Nouns, Part, Sentences, portions
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.types import Split
-from glip_lightning.text.captions import Phrase, clean_name
+from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.text.tokenizer import ClassTokenizer
 from glip_lightning.training.data_module import DetectionData
 

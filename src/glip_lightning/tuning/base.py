@@ -13,9 +13,10 @@ from typing import Literal, NamedTuple, TypedDict
 import torch
 from torch import Tensor, nn
 
-from glip_lightning.models.glip.language import TextFeatures
 from glip_lightning.models.glip.model import GLIP
-from glip_lightning.text.captions import Phrase, Prompt
+from glip_lightning.models.text_features import TextFeatures
+from glip_lightning.text.captions import Prompt
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.weights.official_checkpoint import official_name
 

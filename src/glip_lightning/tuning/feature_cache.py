@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from glip_lightning import models
 from glip_lightning.common.versions import versions
 from glip_lightning.models.config import STRIDES
-from glip_lightning.models.glip.language import TextFeatures
 from glip_lightning.models.glip.model import GLIP, padded_size
+from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.outputs import Outputs
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.feature_store import FolderStore, MemoryStore, Shapes, Store, tensor_bytes

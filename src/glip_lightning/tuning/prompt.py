@@ -6,10 +6,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from glip_lightning.models.glip.language import Language, TextFeatures
+from glip_lightning.models.glip.language import Language
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.outputs import MAX_TOKENS
-from glip_lightning.text.captions import Phrase, Prompt
+from glip_lightning.text.captions import Prompt
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import PLACEHOLDERS, Tokenizer
 from glip_lightning.tuning.base import ParameterGroup, Tuning, need_text_encoder
 from glip_lightning.weights.prompt_file import check_prompt, load_prompt

@@ -19,7 +19,7 @@ from glip_lightning.common.files import replacing
 from glip_lightning.common.schema import BASE, MOST_CLASSES, PHRASES, Items, Keys, Text, Whole, check_format, read_json
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.models.glip.model import GLIP
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.base_model import Base, read_base
 
 RUN_ADAPTER = "adapter"

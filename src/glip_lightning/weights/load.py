@@ -24,7 +24,7 @@ from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE
 from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, variant
 from glip_lightning.models.glip.model import GLIP
-from glip_lightning.text.captions import Phrase
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer
 from glip_lightning.weights.adapter import RUN_ADAPTER, apply_adapter, base_of, load_adapter
 from glip_lightning.weights.base_model import check_base

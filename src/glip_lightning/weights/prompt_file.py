@@ -16,10 +16,12 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import write_bytes
 from glip_lightning.common.schema import BASE, MOST_CLASSES, PHRASES, Items, Keys, Text, Whole, check_format, parse_json
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
-from glip_lightning.models.glip.language import TextFeatures
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import Query
-from glip_lightning.text.captions import MAX_TOKENS, Phrase, Prompt
+from glip_lightning.models.text_features import TextFeatures
+from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.text.captions import Prompt
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.base_model import Base, check_base, read_base
 
 PROMPT_NAME = "prompt.safetensors"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from glip_lightning.text.captions import Phrase, clean_name
+from glip_lightning.text.phrases import Phrase, clean_name
 
 TABLE = Path(__file__).parent / "odinw35.json"
 ANNOTATIONS = "annotations_without_background.json"

@@ -11,7 +11,9 @@ from glip_lightning.data.checks.findings import Findings, listing
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.index import Index
 from glip_lightning.data.types import SPLITS, Split
-from glip_lightning.text.captions import Phrase, Span, build_prompt, clean_name
+from glip_lightning.text.captions import build_prompt
+from glip_lightning.text.phrases import Phrase, clean_name
+from glip_lightning.text.token_spans import Span
 
 LONG_NAME = 16  # tokens; names are a few words, longer ones are usually a mistake or a description
 READERS = 4

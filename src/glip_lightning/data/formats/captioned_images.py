@@ -20,7 +20,7 @@ from glip_lightning.common.files import regular_file
 from glip_lightning.common.schema import LONGEST_TEXT
 from glip_lightning.data.checks.findings import DataError, listing, short
 from glip_lightning.data.images import is_below
-from glip_lightning.text.captions import Span
+from glip_lightning.text.token_spans import Span
 
 log = logging.getLogger(__name__)
 

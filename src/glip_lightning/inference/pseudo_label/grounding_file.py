@@ -17,7 +17,7 @@ from glip_lightning.inference.pseudo_label.journal import Record
 from glip_lightning.inference.pseudo_label.teacher import Row
 from glip_lightning.inference.pseudo_label.thresholds import Thresholds
 from glip_lightning.ops import boxes as box_ops
-from glip_lightning.text.captions import Span
+from glip_lightning.text.token_spans import Span
 
 SAME_OBJECT = 0.9
 TAKEN = 0.5  # IoU from which an object is that of another phrase's box

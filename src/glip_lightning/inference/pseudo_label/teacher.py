@@ -16,12 +16,14 @@ from glip_lightning.data.formats.captioned_images import Captioned, Sentence
 from glip_lightning.data.images import read_header, read_image
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, resize_image, resize_size
 from glip_lightning.inference.predictor import choose_device, to_original
-from glip_lightning.models.glip.language import TextFeatures
 from glip_lightning.models.glip.model import padded_size
+from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.outputs import MAX_TOKENS, Outputs
 from glip_lightning.ops.postprocess import PostProcess
-from glip_lightning.text.captions import Phrase, build_prompts, caption_of, classes_without_tokens, token_indices
+from glip_lightning.text.captions import build_prompts, caption_of, classes_without_tokens
+from glip_lightning.text.phrases import Phrase
+from glip_lightning.text.token_spans import token_indices
 from glip_lightning.weights.base_model import Base, weights_hash
 from glip_lightning.weights.load import load
 

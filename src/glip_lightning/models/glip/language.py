@@ -3,25 +3,12 @@
 Source of the text encoder (BERT without its pooler): microsoft/GLIP modeling/language_backbone/bert_model.py.
 """
 
-from typing import NamedTuple
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from glip_lightning.models.config import TextConfig
-
-
-class TextFeatures(NamedTuple):
-    """Encoded captions. A row of ``mask`` is True at [CLS], words, separators and [SEP]."""
-
-    hidden: Tensor  # [B, T, D]; rows of padding hold numbers without meaning
-    mask: Tensor  # bool [B, T]
-
-    def select(self, rows: Tensor) -> "TextFeatures":
-        """The features of some captions, in the given order (int64 [B]): one caption may serve many images."""
-        return TextFeatures(self.hidden[rows], self.mask[rows])
+from glip_lightning.models.text_features import TextFeatures
 
 
 class Language(nn.Module):
@@ -50,27 +37,6 @@ class Language(nn.Module):
         """The same from word embeddings [U, T, D] instead of ids: some of them may be learned."""
         hidden = self.bert(inputs_embeds=embeddings, attention_mask=attention_mask).last_hidden_state
         return TextFeatures(hidden, attention_mask.to(torch.bool))
-
-
-class ClassTable(nn.Module):
-    """Learned features of classes without names: position k of a caption is class k (Dynamic Head).
-
-    Its rows mean the classes of the list that they were trained with, and nothing for another list.
-    """
-
-    def __init__(self, classes: int, width: int) -> None:
-        super().__init__()
-        # as large as BERT's features; the head reads their direction alone, and random ones are far apart
-        self.rows = nn.Parameter(torch.randn(classes, width))
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
-        return TextFeatures(F.embedding(input_ids, self.rows), attention_mask.to(torch.bool))
-
-    @torch.no_grad()
-    def start_anew(self, seed: int) -> None:
-        """Initial rows for another class list: a function of ``seed``, drawn from no global generator."""
-        generator = torch.Generator("cpu").manual_seed(seed)  # the same rows on all devices
-        self.rows.copy_(torch.randn(self.rows.shape, generator=generator, device="cpu"))
 
 
 class NoLanguage(nn.Module):

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from glip_lightning.common.tensor_files import check_tensors
 from glip_lightning.models.config import SIZE_DIVISOR, STRIDES, GLIPConfig
+from glip_lightning.models.dynamic_head.class_table import ClassTable
 from glip_lightning.models.glip.fpn import FPN
 from glip_lightning.models.glip.grounding_head import GroundingHead
-from glip_lightning.models.glip.language import ClassTable, Language, NoLanguage, TextFeatures
+from glip_lightning.models.glip.language import Language, NoLanguage
 from glip_lightning.models.glip.small_start import start_small
 from glip_lightning.models.glip.swin import Swin
 from glip_lightning.models.glip.tower import DyHead
+from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.anchors import grid_anchors
 from glip_lightning.ops.outputs import Outputs
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 
@@ -260,30 +260,3 @@ def check_free(folder: Path, resuming: bool) -> None:
         saved = (folder / CHECKPOINTS / LAST).is_file()
         way = f"go on with it (glip fit --resume {folder}), " if saved else "nothing was saved yet; "
         raise FileExistsError(f"--run {folder}: holds an unfinished run; {way}choose another folder or remove it")
-
-
-class Progress(RichProgressBar):
-    """Lightning's bar without the logger's version number."""
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
-
-
-class Lines(Callback):
-    """One line per validation where no terminal shows a bar; per epoch where nothing is validated."""
-
-    def __init__(self) -> None:
-        self._validated = False
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated = not trainer.sanity_checking
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero and (self._validated or not trainer.val_dataloaders):
-            metrics = {name: float(x) for name, x in trainer.progress_bar_metrics.items()}
-            shown = ", ".join(f"{name} {x:.3f}" for name, x in metrics.items())
-            last = "?" if trainer.max_epochs in (None, -1) else trainer.max_epochs  # steps end the run
-            log.info("epoch %d of %s: %s", trainer.current_epoch + 1, last, shown)
-        self._validated = False

@@ -1,0 +1,28 @@
+"""A learned row per class in the place of a text encoder: the baseline that reads no names."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glip_lightning.models.text_features import TextFeatures
+
+
+class ClassTable(nn.Module):
+    """Learned features of classes without names: position k of a caption is class k (Dynamic Head).
+
+    Its rows mean the classes of the list that they were trained with, and nothing for another list.
+    """
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        # as large as BERT's features; the head reads their direction alone, and random ones are far apart
+        self.rows = nn.Parameter(torch.randn(classes, width))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        return TextFeatures(F.embedding(input_ids, self.rows), attention_mask.to(torch.bool))
+
+    @torch.no_grad()
+    def start_anew(self, seed: int) -> None:
+        """Initial rows for another class list: a function of ``seed``, drawn from no global generator."""
+        generator = torch.Generator("cpu").manual_seed(seed)  # the same rows on all devices
+        self.rows.copy_(torch.randn(self.rows.shape, generator=generator, device="cpu"))
