@@ -1,8 +1,8 @@
 """The words of the generated world, and which of them pre-training never shows.
 
-Pre-training (:mod:`.pretraining`) uses ``SHAPES``, ``COLOURS`` and ``TEXTURES`` in all combinations but the held-out
-ones. Image-caption data alone show ``CAPTION_SHAPES`` and say ``CAPTION_NAMES``. What else is new comes in downstream
-tasks only, so that a test can say what a detector does with names that it has never read.
+Pre-training (:mod:`.pretraining_pictures`) uses ``SHAPES``, ``COLOURS`` and ``TEXTURES`` in all combinations but the
+held-out ones. Image-caption data alone show ``CAPTION_SHAPES`` and say ``CAPTION_NAMES``. What else is new comes in
+downstream tasks only, so that a test can say what a detector does with names that it has never read.
 """
 
 from collections.abc import Mapping

@@ -1,12 +1,10 @@
 """Captions out of class names, and the tokens by which each class is known to the detector.
 
 GLIP finds what a caption names: ``"raccoon. dog"``. A class is scored by the tokens of its name, so each
-class carries the character span of its name (G spans) and from it the indices of its tokens (T tokens).
-A tokenizer is anything with ``offsets(caption)``: one ``(start, end)`` per token, ``(0, 0)`` for [CLS] and
-[SEP]; :class:`glip_lightning.text.tokenizer.Tokenizer` is ours.
+class carries the character span of its name (G spans) and from it the indices of its tokens (T tokens,
+:mod:`.token_spans`).
 
-Source: microsoft/GLIP data/datasets/od_to_grounding.py, data/datasets/modulated_coco.py
-(create_positive_map), engine/inference.py (create_queries_and_maps).
+Source: microsoft/GLIP data/datasets/od_to_grounding.py, engine/inference.py (create_queries_and_maps).
 """
 
 from collections.abc import Callable, Iterable, Sequence

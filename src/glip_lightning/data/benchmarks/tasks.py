@@ -12,7 +12,7 @@ from glip_lightning.data.benchmarks import odinw
 ODINW: tuple[odinw.Benchmark, ...] = ("odinw13", "odinw35")
 
 
-class Task(Protocol):
+class BenchmarkTask(Protocol):
     """A data set with a name."""
 
     @property
@@ -32,7 +32,7 @@ class TaskSet:
 
     title: str  # in messages: "Shapes-13"
     data: str  # short name of the data module that reads them
-    tasks: Mapping[str, Task]  # all by name
+    tasks: Mapping[str, BenchmarkTask]  # all by name
     benchmark: Sequence[str]  # names of those that belong to it, in order
 
 
@@ -41,7 +41,7 @@ def benchmarks() -> list[str]:
     return [*ODINW, *registry.tasks.names()]
 
 
-def get_task(name: str) -> Task:
+def get_task(name: str) -> BenchmarkTask:
     """Return the task of a name: no name means tasks of two benchmarks.
 
     Raises:

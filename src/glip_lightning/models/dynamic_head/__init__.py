@@ -1,1 +1,1 @@
-"""The Dynamic Head: a tower of dynamic convolutions over the pyramid."""
+"""The Dynamic Head: its convolutions over a pyramid, and the table of classes of the detector without text."""
