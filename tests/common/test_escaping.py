@@ -12,7 +12,7 @@ from glip_lightning.common.escaping import is_text, json_text, printable, printa
 from glip_lightning.common.logs import show_log
 from glip_lightning.data.checks.findings import Finding, listing
 from glip_lightning.experiments.report.html import escape
-from glip_lightning.experiments.report.tables import _plain
+from glip_lightning.experiments.report.tables import plain_text
 from glip_lightning.inference.drawing import draw_boxes
 from glip_lightning.training.logging.run_names import label_run
 
@@ -56,8 +56,8 @@ def test_findings() -> None:
 
 def test_page_and_tables() -> None:
     assert escape(f"<{EVIL}>") == f"&lt;{SHOWN}&gt;"
-    assert "\x1b" not in _plain(EVIL)
-    assert _plain("a\x1bb") == r"a\\x1bb"  # Markdown reads it as one backslash
+    assert "\x1b" not in plain_text(EVIL)
+    assert plain_text("a\x1bb") == r"a\\x1bb"  # Markdown reads it as one backslash
 
 
 def test_labels_of_runs() -> None:
