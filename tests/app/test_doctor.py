@@ -93,8 +93,8 @@ def said_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[dict]:
 @pytest.mark.parametrize(
     ("name", "code", "shown"),
     [
-        ("cir\ud800cle", "broken-name", "cir\\ud800cle"),
-        ("\udcff", "broken-name", "\\udcff"),
+        ("cir\ud800cle", "broken-text", "cir\\ud800cle"),
+        ("\udcff", "broken-text", "\\udcff"),
         ("cat " * 253, "name-too-long", "(253 tokens)"),
         ("cat " * 20_000, "name-too-long", "(20000 tokens)"),
     ],

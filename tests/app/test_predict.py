@@ -247,7 +247,7 @@ def test_what_is_no_photo(detector: Path, photo: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("phrases", "code"), [(["cat " * 300], "name-too-long"), (["cat", "d\udcffog"], "broken-name")]
+    ("phrases", "code"), [(["cat " * 300], "name-too-long"), (["cat", "d\udcffog"], "broken-text")]
 )
 def test_phrases_that_no_caption_holds(detector: Path, phrases: list[str], code: str) -> None:
     with pytest.raises(GLIPError) as caught:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.escaping import is_text
 
 LONGEST_TEXT = 100_000
 """Characters of a name or a caption: a caption is cut after 256 tokens, and a word of over 100 letters is unknown to
@@ -96,8 +97,9 @@ class Text:
             _refuse(value, where, key, "a text")
         if not self.shortest <= len(value) <= self.longest:
             _refuse(value, where, f"{key} ({len(value)} characters)", f"{self.shortest} to {self.longest} characters")
-        if not is_unicode(value):
-            _refuse(value, where, key, "whole characters (a part of one is no Unicode text)")
+        if not is_text(value):
+            message = f"{where}: {key} is {shown(value)}, which holds half a character (a lone surrogate)"
+            raise GLIPError(f"{message}; write it anew", code="broken-text")
         if self.pattern and not re.fullmatch(self.pattern, value):
             _refuse(value, where, key, f"a text of the form {self.pattern}")
 
@@ -208,15 +210,6 @@ BASE = Keys(
     }
 )
 """The detector that something was tuned on."""
-
-
-def is_unicode(text: str) -> bool:
-    """Return whether ``text`` can be written: JSON can hold half of a character."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def check_format(content: object, known: int, where: str) -> None:

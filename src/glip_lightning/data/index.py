@@ -284,7 +284,7 @@ def _distinct_names(categories: Mapping[int, str], where: str, findings: Finding
         name = " ".join(raw.split()) or f"category {number}"
         if not is_text(name):
             text = f"the name of category {number}, '{printable(name)}', holds half a character (a lone surrogate)"
-            findings.error("broken-name", where, f"{text}; write it anew")
+            findings.error("broken-text", where, f"{text}; write it anew")
             name = printable(name)
         if not raw.strip():
             findings.warn("blank-name", where, f"category {number} has no name; it is called {name!r}, name it")

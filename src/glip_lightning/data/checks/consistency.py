@@ -36,7 +36,7 @@ def check_names(phrases: Sequence[Phrase], tokenizer: HasOffsets, where: object)
     """Raise GLIPError for classes whose names no caption can hold; a detector with a table of classes reads none."""
     if broken := [phrase.text for phrase in phrases if not is_text(phrase.text)]:
         text = f"half a character (a lone surrogate) is in {listing(broken)}"
-        raise GLIPError(f"{where}: {text}; write the names anew", code="broken-name")
+        raise GLIPError(f"{where}: {text}; write the names anew", code="broken-text")
     counts = [len(tokenizer.offsets(phrase.text)) - 2 for phrase in phrases]  # without [CLS] and [SEP]
     pairs = zip(phrases, counts, strict=True)
     if long := [f"'{printable(phrase.name[:40])}...' ({n} tokens)" for phrase, n in pairs if n > LONGEST_NAME]:

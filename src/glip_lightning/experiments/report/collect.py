@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from glip_lightning.common.escaping import is_text
 from glip_lightning.common.files import regular_file
-from glip_lightning.common.schema import Items, Label, is_unicode, parse_yaml, shown
+from glip_lightning.common.schema import Items, Label, parse_yaml, shown
 from glip_lightning.experiments.report.paper_numbers import official_task
 from glip_lightning.experiments.report.runs import SETTINGS, Collection, Line, Point, Run, Shots, State, get, percent
 
@@ -158,7 +159,7 @@ def _check(result: Any) -> None:
 
 def _check_text(content: Any) -> None:
     """Raise an error if there is half a character in it: JSON can hold one, no page and no table can."""
-    if not is_unicode(json.dumps(content, ensure_ascii=False, default=str)):
+    if not is_text(json.dumps(content, ensure_ascii=False, default=str)):
         raise ValueError("a part of a character in it is no Unicode text")
 
 
