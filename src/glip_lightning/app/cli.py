@@ -7,15 +7,15 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 from glip_lightning import __version__
+from glip_lightning.app.argument_parser import Parser
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.common.files import refuse_pipes
 from glip_lightning.common.logs import show_log
 from glip_lightning.common.resources import translate
 from glip_lightning.common.signals import Interrupted, interrupting, received
-from glip_lightning.config.usage_errors import WrongUsage, check_recipes, meant
+from glip_lightning.config.usage_errors import WrongUsage, check_recipes
 from glip_lightning.training.ranks import is_orphan, lost_rank
 
 TRAINING = {
@@ -84,24 +84,6 @@ def _explanation(error: BaseException) -> str | None:
 
 def _is_ours(file: str) -> bool:
     return Path(file).is_relative_to(Path(__file__).parent.parent)
-
-
-class Parser(argparse.ArgumentParser):
-    """Says in a line what is wrong, not all that could be right."""
-
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """What is not ours is an override of recipes if the verb takes some."""
-        parsed, rest = self.parse_known_args(args, namespace)
-        if rest and not hasattr(parsed, "overrides"):
-            self.error(f"{rest[0]}: not understood")
-        parsed.overrides = rest
-        return parsed
-
-    def error(self, message: str) -> NoReturn:
-        if found := re.match(r"argument VERB: invalid choice: '([^']*)' \(choose from (.*)\)", message):
-            verbs = found[2].replace("'", "").split(", ")
-            message = f"{found[1]}: no such verb{meant(found[1], verbs)}"
-        self.exit(2, f"glip: {message}\n  {self.prog} --help lists what there is\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

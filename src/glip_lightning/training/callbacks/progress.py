@@ -1,11 +1,12 @@
 """What is shown while a run works."""
 
+import logging
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
-from glip_lightning.training.callbacks.run_folder import log
+log = logging.getLogger(__name__)
 
 
 class Progress(RichProgressBar):

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,8 +26,6 @@ from glip_lightning.training.logging.wandb_run import CarefulWandb, conclude, sy
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.result import groups_of, print_summary, result_of, without_nan
 from glip_lightning.training.trial import Trial, read_trial
-
-log = logging.getLogger(__name__)
 
 RUNS = Path("runs")
 RESULT_NAME = "result.json"
