@@ -33,5 +33,5 @@ def test_nothing_above_the_threshold() -> None:
     outputs = DenseOutputs(
         torch.full((1, 4, 3), -9.0), torch.zeros(1, 4, 4), torch.zeros(1, 4), torch.zeros(4, 4), ((2, 2),)
     )
-    found = post(outputs, [(1,)], [(32, 32)])
+    found = post(outputs, [[(1,)]], [(32, 32)])
     assert [len(x) for x in found[0]] == [0, 0, 0]
