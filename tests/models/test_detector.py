@@ -14,9 +14,10 @@ import glip_lightning
 from glip_lightning.inference import predictor
 from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import VARIANTS, variant
-from glip_lightning.models.detector import Detector, GroundTruth, TextFeatures
-from glip_lightning.models.dynamic_head.model import DynamicHead
+from glip_lightning.models.detector import Detector, GroundTruth
+from glip_lightning.models.dynamic_head.dynamic_head import DynamicHead
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training import module as training
 from glip_lightning.training.module import GLIPModule
@@ -33,7 +34,7 @@ from tiny import tiny_data, tiny_trainer, weights
 PACKAGE = Path(glip_lightning.__file__).parent
 OUTSIDE = ("training", "tuning", "inference", "evaluation", "experiments", "app", "data", "config")
 OWN = {"backbone", "fpn", "dyhead", "language", "grounding"}  # modules of GLIP that are nobody else's business
-KNOWN = {"glip_lightning.models", "glip_lightning.models.detector", "glip_lightning.models.query"}
+KNOWN = {"glip_lightning.models", *(f"glip_lightning.models.{name}" for name in ("detector", "query", "text_features"))}
 FILES = sorted(path for folder in OUTSIDE for path in (PACKAGE / folder).rglob("*.py"))
 
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glip_lightning.models.detector import Defaults, Detector, Features, GroundTruth, Stage, TextFeatures
+from glip_lightning.models.detector import Defaults, Detector, Features, GroundTruth, Stage
+from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.postprocess import Detections, DetectionSettings
 
 WIDTH, LETTERS, QUERIES, LAYERS = 8, 12, 6, 2
