@@ -1,5 +1,6 @@
 """What is frozen is computed once and is the same bits: in memory, on disk, resumed, in bfloat16."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from glip_lightning.common.files import ABANDONED
@@ -24,7 +26,7 @@ from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.base import ParameterGroup, Tuning, eval_where_frozen
 from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache, cut
-from glip_lightning.tuning.feature_store import FolderStore, MemoryStore
+from glip_lightning.tuning.feature_store import FolderStore, MemoryStore, _checksum
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe, PartialTuning
@@ -366,6 +368,16 @@ def test_a_file_under_the_name_of_another_is_not_read(tmp_path: Path, caplog: py
     os.link(tmp_path / f"{KEYS[0]}.safetensors", tmp_path / f"{KEYS[1]}.safetensors")
     assert store.get(KEYS[1]) is None
     assert "damaged or not ours (it holds something else): removed" in caplog.text
+
+
+@pytest.mark.parametrize("layout", [[[[6, 2], [2, 1]], [[5], [1]]], [[[10**12], [0]], [[5], [1]]]])
+def test_a_file_says_no_more_and_no_less_than_its_numbers(tmp_path: Path, layout: Any) -> None:
+    """Strides of 0 repeat numbers: such a view may outgrow any memory."""
+    store, text = FolderStore(tmp_path, 10**6), json.dumps(layout)
+    flat = [x.flatten() for x in tensors(0)]
+    about = {"key": KEYS[0], "layout": text, "sha256": _checksum(flat, text)}
+    save_file({str(i): x for i, x in enumerate(flat)}, tmp_path / f"{KEYS[0]}.safetensors", about)
+    assert store.get(KEYS[0]) is None
 
 
 def test_files_of_earlier_runs_make_room_and_those_of_this_one_stay(tmp_path: Path) -> None:

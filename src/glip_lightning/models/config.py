@@ -119,6 +119,9 @@ class GLIPConfig:
         for stage, heads in enumerate(self.swin_heads):
             _check_multiple(self.swin_dim * 2**stage, f"the width of stage {stage}", heads, f"swin_heads[{stage}]")
         _check_multiple(self.channels, "channels", GROUPS, "the groups of its norms")
+        if self.classes and self.fusion:
+            message = f"classes is {self.classes}, expected 0 with fusion: a table of classes has no words to fuse with"
+            raise GLIPError(f"the detector's sizes: {message}", code="bad-value")
         if self.fusion:
             _check_multiple(self.fusion_dim, "fusion_dim", self.fusion_heads, "fusion_heads")
         longest = self.text.max_position_embeddings

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.config import GLIPConfig
 from glip_lightning.models.dynamic_head.class_table import TABLE, ClassTable
 from glip_lightning.models.dynamic_head.dense import DenseDetector, NoLanguage
@@ -26,10 +27,9 @@ class DynamicHead(DenseDetector):
 
     def __init__(self, config: GLIPConfig) -> None:
         super().__init__()
-        if not config.classes or config.fusion:
-            raise ValueError(
-                f"classes={config.classes}, fusion={config.fusion}: a Dynamic Head has classes and no fusion"
-            )
+        if not config.classes:
+            message = f"classes={config.classes}: a DynamicHead has a table of classes; GLIP reads words"
+            raise GLIPError(message, code="wrong-detector")
         self.config = config
         self.backbone = Swin(config)
         self.fpn = FPN(self.backbone.channels, config.channels, config.drop_block)

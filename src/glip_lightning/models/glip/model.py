@@ -5,6 +5,7 @@ Source: microsoft/GLIP modeling/detector/generalized_vl_rcnn.py, modeling/rpn/vl
 
 from torch import Tensor, nn
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.config import GLIPConfig
 from glip_lightning.models.dynamic_head.dense import DenseDetector, NoLanguage
 from glip_lightning.models.dynamic_head.fpn import FPN
@@ -23,7 +24,8 @@ class GLIP(DenseDetector):
     def __init__(self, config: GLIPConfig) -> None:
         super().__init__()
         if config.classes:
-            raise ValueError(f"classes={config.classes}: GLIP reads words; a DynamicHead has a table of classes")
+            message = f"classes={config.classes}: GLIP reads words; a DynamicHead has a table of classes"
+            raise GLIPError(message, code="wrong-detector")
         self.config = config
         self.backbone = Swin(config)
         self.fpn = FPN(self.backbone.channels, config.channels, config.drop_block)
