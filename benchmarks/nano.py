@@ -25,7 +25,6 @@ from glip_lightning.data.transforms import Transform
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
 from glip_lightning.models.config import variant
 from glip_lightning.models.query import encode_query
-from glip_lightning.ops.postprocess import PostProcess
 from glip_lightning.shapes.image_captions import write_caption_words
 from glip_lightning.shapes.plugin import WEIGHTS
 from glip_lightning.shapes.pretraining_pictures import SIZE, write_pretraining
@@ -59,7 +58,7 @@ HEAD = "| what | classes | AP | AP50 | 95 % interval of AP50 |\n|---|---|---|---
 def measure(loaded: Loaded) -> list[Measured]:
     """The closed list of the detection data; of detectors that read, single names, pairs of them, captions' words."""
     closed = _measure(loaded, CLOSED, "names of the detection data")
-    if loaded.model.config.classes:
+    if not loaded.model.reads_text:
         return [closed]
     kinds = single_names()
     names = {**kinds, "all": tuple(word for words in kinds.values() for word in words)}
@@ -81,7 +80,7 @@ def _measure(loaded: Loaded, folder: Path, what: str, classes: Sequence[str] = (
     query = encode_query(loaded.model, loaded.tokenizer, [Phrase(name) for name in chosen])
     data = DetectionDataset(index, Transform((SIZE,), SIZE))
     places = track(range(len(data)), description=what, transient=True)
-    detect_in(data, places, loaded.model, query, PostProcess(), evaluator)
+    detect_in(data, places, loaded.model, query, evaluator)
     metrics = evaluator.compute()
     return Measured(what, len(chosen), metrics["AP"], metrics["AP50"], evaluator.bootstrap()["AP50_interval95"])
 

@@ -16,7 +16,6 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import picture_names
 from glip_lightning.inference.predictor import GLIPPredictor, detect_images
 from glip_lightning.models.query import encode_query
-from glip_lightning.ops.postprocess import PostProcess
 from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
 from glip_lightning.text.phrases import Phrase
@@ -216,8 +215,8 @@ def test_an_image_is_detected_alone_as_in_a_batch(detector: Path) -> None:
     images = [torch.from_numpy(np.array(example(TASKS["Blocks"], "test", i).image)).permute(2, 0, 1) for i in range(2)]
     with torch.inference_mode():
         query = encode_query(loaded.model, loaded.tokenizer, [Phrase("red circle"), Phrase("blue square")])
-        together = detect_images(loaded.model, images, query, PostProcess())
-        alone = [detect_images(loaded.model, [image], query, PostProcess())[0] for image in images]
+        together = detect_images(loaded.model, images, query)
+        alone = [detect_images(loaded.model, [image], query)[0] for image in images]
     for one, other in zip(alone, together, strict=True):
         assert len(one.boxes) > 0
         order, other_order = one.scores.argsort(), other.scores.argsort()

@@ -286,6 +286,7 @@ CONFIG_EDITS: Edits = [
     ("fusion 1", put("fusion", 1), "bad-value"),
     ("drop_path 1", put("drop_path", 1), "bad-value"),
     ("classes -1", put("classes", -1), "bad-value"),
+    ("a table and fusion", put("classes", 3), "bad-value"),
     ("pixel_std 0", put("pixel_std", [0, 1, 1]), "bad-value"),
     ("pixel_std two", put("pixel_std", [57, 57]), "bad-value"),
     ("pixel_mean NaN", put("pixel_mean", [float("nan"), 1, 1]), "bad-value"),

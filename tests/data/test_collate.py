@@ -7,7 +7,7 @@ import torch
 
 from glip_lightning.data.collate import Collate
 from glip_lightning.data.sampler import KeyedSample
-from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import build_prompt
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer

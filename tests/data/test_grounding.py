@@ -13,7 +13,7 @@ from glip_lightning.data.collate import Collate
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.grounding import GroundingDataset
 from glip_lightning.data.transforms import Transform
-from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.token_spans import positive_map
 from glip_lightning.text.tokenizer import Tokenizer

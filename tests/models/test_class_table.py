@@ -17,7 +17,8 @@ from glip_lightning.app.convert import convert
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.inference.predictor import GLIPPredictor
 from glip_lightning.models.config import GLIPConfig, variant
-from glip_lightning.models.dynamic_head.class_table import ClassTable
+from glip_lightning.models.dynamic_head.class_table import TABLE, ClassTable
+from glip_lightning.models.dynamic_head.dynamic_head import DynamicHead
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
 from glip_lightning.ops.losses import build_targets, detection_losses
@@ -27,7 +28,7 @@ from glip_lightning.text.token_spans import positive_map
 from glip_lightning.text.tokenizer import ClassTokenizer, Tokenizer
 from glip_lightning.training.data_sources import CustomData
 from glip_lightning.training.module import GLIPModule
-from glip_lightning.tuning.base import TABLE, Tuning
+from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe, PartialTuning
@@ -41,9 +42,9 @@ NAMES = st.lists(st.text(max_size=12).filter(lambda name: "\n" not in name), min
 AROUND = st.text(alphabet=" .,;ab[]", max_size=6)
 
 
-def build() -> GLIP:
+def build() -> DynamicHead:
     torch.manual_seed(0)
-    return GLIP(variant("dyhead-nano"))
+    return DynamicHead(variant("dyhead-nano"))
 
 
 def named(*names: str) -> tuple[Phrase, ...]:

@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import VARIANTS, GLIPConfig, variant
-from glip_lightning.models.glip.fpn import FPN, DropBlock
+from glip_lightning.models.dynamic_head.fpn import FPN, DropBlock
+from glip_lightning.models.dynamic_head.swin import shift_mask
 from glip_lightning.models.glip.model import GLIP
-from glip_lightning.models.glip.swin import shift_mask
+from glip_lightning.ops.dense_outputs import DenseOutputs
 from glip_lightning.ops.losses import build_targets, detection_losses
-from glip_lightning.ops.outputs import Outputs
 
 
 def nano(fusion: bool = True) -> GLIP:
@@ -23,12 +24,12 @@ def nano(fusion: bool = True) -> GLIP:
     return GLIP(replace(config, fusion=fusion, text=replace(config.text, vocab_size=100)))
 
 
-def run(model: GLIP, image: Tensor, tokens: int = 7) -> Outputs:
+def run(model: GLIP, image: Tensor, tokens: int = 7) -> DenseOutputs:
     ids = torch.arange(5, 5 + tokens)[None]
     return model(image, model.encode_text(ids, torch.ones_like(ids)))
 
 
-def train_step(model: GLIP, outputs: Outputs) -> Tensor:
+def train_step(model: GLIP, outputs: DenseOutputs) -> Tensor:
     boxes = [torch.tensor([[10.0, 12, 70, 80]])]
     rows = [torch.zeros(1, outputs.logits.shape[2], dtype=torch.bool)]
     rows[0][:, 2] = True
@@ -39,7 +40,7 @@ def train_step(model: GLIP, outputs: Outputs) -> Tensor:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_builds(name: str) -> None:
     with torch.device("meta"):
-        model = GLIP(variant(name))
+        model = build_detector(variant(name))
     assert (model.dyhead.rounds[0].fusion is not None) == variant(name).fusion
 
 

@@ -202,7 +202,7 @@ def our_detections(ref: Reference, mode: str) -> list[Detections]:
     outputs = ref.evaluate()[1]
     if mode.startswith("SINGLE_IMAGE0"):
         outputs, sizes = single_image(ref), sizes[:1]
-    return PostProcess(aggregation=AGGREGATION[mode])(outputs, class_tokens(ref), sizes)
+    return PostProcess(aggregation=AGGREGATION[mode])(outputs, [class_tokens(ref)] * len(sizes), sizes)
 
 
 def single_image(ref: Reference):
@@ -268,8 +268,8 @@ def test_an_image_alone_and_in_a_batch(golden: Path, model: str) -> None:
         alone = [model_(image[None], text.select(torch.tensor([0]))) for image in images]
     for i, one in enumerate(alone):
         torch.testing.assert_close(together.logits[i], one.logits[0], rtol=1e-5, atol=2e-5)
-        both = PostProcess()(together, class_tokens(ref), [size, size])[i]
-        assert_same_detections(PostProcess()(one, class_tokens(ref), [size])[0], both)
+        both = PostProcess()(together, [class_tokens(ref)] * 2, [size, size])[i]
+        assert_same_detections(PostProcess()(one, [class_tokens(ref)], [size])[0], both)
 
 
 def test_levels_are_the_reference_levels(golden: Path, model: str) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from glip_lightning.models.config import STRIDES
 from glip_lightning.ops.anchors import grid_anchors
+from glip_lightning.ops.dense_outputs import DenseOutputs
 from glip_lightning.ops.losses import Losses, build_targets, detection_losses
-from glip_lightning.ops.outputs import Outputs
 
 SIZES = [(8, 8), (4, 4), (2, 2), (1, 1), (1, 1)]
 COUNTS = [h * w for h, w in SIZES]
@@ -26,8 +26,8 @@ def outputs(images: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return logits, deltas, centerness
 
 
-def outputs_of(predicted: tuple[Tensor, Tensor, Tensor]) -> Outputs:
-    return Outputs(*predicted, grid_anchors(SIZES, STRIDES), tuple(SIZES))
+def outputs_of(predicted: tuple[Tensor, Tensor, Tensor]) -> DenseOutputs:
+    return DenseOutputs(*predicted, grid_anchors(SIZES, STRIDES), tuple(SIZES))
 
 
 def losses_of(predicted: tuple[Tensor, Tensor, Tensor], boxes: list[Tensor]) -> Losses:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glip_lightning.ops.outputs import Outputs
+from glip_lightning.ops.dense_outputs import DenseOutputs
 from glip_lightning.ops.postprocess import Detections, PostProcess, class_scores
 
 
@@ -30,8 +30,8 @@ def test_unknown_aggregation_is_an_error_that_lists_the_choices() -> None:
 
 def test_nothing_above_the_threshold() -> None:
     post = PostProcess()
-    outputs = Outputs(
+    outputs = DenseOutputs(
         torch.full((1, 4, 3), -9.0), torch.zeros(1, 4, 4), torch.zeros(1, 4), torch.zeros(4, 4), ((2, 2),)
     )
-    found = post(outputs, [(1,)], [(32, 32)])
+    found = post(outputs, [[(1,)]], [(32, 32)])
     assert [len(x) for x in found[0]] == [0, 0, 0]

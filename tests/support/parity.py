@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glip_lightning.models.config import GLIPConfig, TextConfig
-from glip_lightning.models.glip import tower as dyhead
-from glip_lightning.models.glip.fpn import DropBlock
+from glip_lightning.models.dynamic_head import tower as dyhead
+from glip_lightning.models.dynamic_head.fpn import DropBlock
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.ops import boxes as box_ops
+from glip_lightning.ops.dense_outputs import DenseOutputs
 from glip_lightning.ops.losses import Targets, build_targets, detection_losses
-from glip_lightning.ops.outputs import Outputs
 from glip_lightning.ops.postprocess import Detections
 from glip_lightning.weights.official_checkpoint import from_official
 
@@ -177,7 +177,7 @@ class Reference:
         self.inputs = load_file(folder / "inputs.safetensors")
         self.facts = read_json(folder / "inputs.json")
         self.noise = read_json(folder / "fp32_noise.json")
-        self._evaluated: tuple[dict[str, Tensor], Outputs] | None = None
+        self._evaluated: tuple[dict[str, Tensor], DenseOutputs] | None = None
         self._trained: SimpleNamespace | None = None
 
     def text(self, mode: str, length: int | None = None) -> tuple[Tensor, Tensor]:
@@ -186,7 +186,7 @@ class Reference:
         length = length or int(mask.sum(1).max())
         return self.inputs[f"{mode}.input_ids"][:, :length], mask[:, :length]
 
-    def evaluate(self) -> tuple[dict[str, Tensor], Outputs]:
+    def evaluate(self) -> tuple[dict[str, Tensor], DenseOutputs]:
         """Every stage in eval mode, by the reference's names."""
         if self._evaluated is None:
             model = load_reference_model(self.folder).eval()
@@ -212,7 +212,7 @@ class Reference:
     def boxes(self) -> list[Tensor]:
         return [self.inputs[f"boxes_{i}"] for i in range(len(self.facts["train"]))]
 
-    def targets(self, outputs: Outputs) -> Targets:
+    def targets(self, outputs: DenseOutputs) -> Targets:
         boxes = self.boxes()
         rows = self.inputs["positive_map"][:, : outputs.logits.shape[2]].split([len(b) for b in boxes])
         return build_targets(outputs, boxes, rows)

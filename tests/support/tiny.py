@@ -102,7 +102,7 @@ class Offset(Tuning):
         assert prompt is not None
         self.captions.append(prompt.caption)
         model.requires_grad_(False)
-        self.offset = nn.Parameter(torch.zeros(model.config.text.hidden_size))
+        self.offset = nn.Parameter(torch.zeros(model.prompt_width))
         return [ParameterGroup(name="offset", params=[self.offset], lr=0.1, weight_decay=0.0)]
 
     def encode_text(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import golden_dir
-from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import Prompt, build_prompt, build_prompts, caption_of, sample_phrases
 from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.text.token_spans import positive_map, token_indices

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from glip_lightning.models.config import variant
+from glip_lightning.models.dynamic_head.deform_conv import DeformConv
 from glip_lightning.models.glip.model import GLIP
-from glip_lightning.ops.outputs import Outputs
+from glip_lightning.ops.dense_outputs import DenseOutputs
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.tuning.lora import LoRADeformConv, LoRALinear, LoRATuning
+from glip_lightning.tuning.lora import LoRALinear, LoRATuning
+from glip_lightning.tuning.lora import adapted as adapted_class
 from glip_lightning.weights.load import load
 from small_runs import go, make_shapes
 from tiny import same, tiny_data, tiny_module, tiny_trainer, weights
@@ -18,7 +20,7 @@ from tiny import same, tiny_data, tiny_module, tiny_trainer, weights
 ALL = ("text", "fusion", "vision", "head")
 
 
-def run(model: GLIP, tuning: LoRATuning | None = None) -> Outputs:
+def run(model: GLIP, tuning: LoRATuning | None = None) -> DenseOutputs:
     ids, mask = Tokenizer.nano().encode(["red circle. blue square"])
     images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     text = tuning.encode_text(model, ids, mask) if tuning else model.encode_text(ids, mask)
@@ -70,14 +72,14 @@ def test_merged_weights_give_the_same_numbers() -> None:
     model, tuning = adapted(*ALL)
     disturb(tuning)
     kinds = {type(layer) for layer in model.modules()}
-    assert {LoRALinear, LoRADeformConv} <= kinds
+    assert {LoRALinear, adapted_class(DeformConv)} <= kinds
     before, start = run(model, tuning), run(nano())
     assert not torch.allclose(before.logits, start.logits, atol=1e-3)
     tuning.merge(model)
     after = run(model)
     torch.testing.assert_close(after.logits, before.logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(after.deltas, before.deltas, rtol=1e-4, atol=1e-4)
-    assert not {LoRALinear, LoRADeformConv} & {type(layer) for layer in model.modules()}
+    assert not {LoRALinear, adapted_class(DeformConv)} & {type(layer) for layer in model.modules()}
     assert list(tuning.parameters()) == []
     assert model.state_dict().keys() == nano().state_dict().keys()
 

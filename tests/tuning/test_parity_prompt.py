@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from glip_lightning.ops.dense_outputs import DenseOutputs
 from glip_lightning.ops.losses import Losses, detection_losses
-from glip_lightning.ops.outputs import Outputs
 from glip_lightning.ops.postprocess import Detections, PostProcess
 from glip_lightning.tuning.prompt import PromptTuning
 from parity import (
@@ -46,7 +46,7 @@ class Prompted:
         with torch.no_grad():
             evaluated = self.model(images, tuning.encode_text(self.model, *self.reference.text("eval")))
         sizes = [tuple(size) for size in self.reference.facts["image_sizes_hw"]]
-        self.detections = PostProcess()(evaluated, class_tokens(self.reference), sizes)
+        self.detections = PostProcess()(evaluated, [class_tokens(self.reference)] * len(sizes), sizes)
 
 
 @cache
@@ -62,7 +62,7 @@ def prompted(golden: Path, name: str, which: str) -> Prompted:
     return Prompted(golden, name, table if which == "random" else torch.zeros_like(table))
 
 
-def head_outputs(outputs: Outputs) -> dict[str, Tensor]:
+def head_outputs(outputs: DenseOutputs) -> dict[str, Tensor]:
     """By the reference's names, in its layouts: logits [B, n, T], deltas [B, 4, h, w], centerness [B, 1, h, w]."""
     found = {}
     logits, deltas, centerness = (

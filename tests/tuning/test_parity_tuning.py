@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.ops.losses import Losses, detection_losses
@@ -122,7 +123,7 @@ def test_trained_parameters_groups_and_modes(golden: Path, name: str, mode: str,
 def test_counts_of_the_real_variants(detector: str, mode: str) -> None:
     theirs = read_json(TESTS / "golden" / "tuning_modes.json")[detector][mode]
     with torch.device("meta"):
-        model = GLIP(variant(detector))
+        model = build_detector(variant(detector))
         tuning = FullTuning() if mode == "full" else MODES[mode]()
         groups = tuned(model, tuning)
     ours = {(group["lr"], group["weight_decay"]): len(group["params"]) for group in groups}

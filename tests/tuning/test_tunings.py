@@ -11,12 +11,13 @@ from torch.amp import GradScaler
 from glip_lightning.app.cli import main
 from glip_lightning.data.types import Split
 from glip_lightning.models.config import variant
+from glip_lightning.models.dynamic_head.dense import LAST_LAYERS
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.schedules import Plateau
 from glip_lightning.tuning.base import Tuning, count_parts, eval_where_frozen
-from glip_lightning.tuning.weight_tunings import LAST_LAYERS, FullTuning, LanguageTuning, LinearProbe, PartialTuning
+from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe, PartialTuning
 from tiny import Offset, same, tiny_data, tiny_module, tiny_trainer, weights
 
 

@@ -14,6 +14,7 @@ from huggingface_hub import constants
 
 from glip_lightning.app.convert import convert
 from glip_lightning.models.config import VARIANTS, GLIPConfig, TextConfig
+from glip_lightning.models.dynamic_head.dynamic_head import DynamicHead
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import NANO_VOCAB, ClassTokenizer, Tokenizer
@@ -338,7 +339,7 @@ def test_repository_with_an_exchange_folder_is_a_detector(hub, model, tmp_path, 
 
 
 def test_repository_without_a_vocabulary_where_none_is_needed(hub, tmp_path):
-    model = GLIP(replace(SMALL, fusion=False, classes=5))
+    model = DynamicHead(replace(SMALL, fusion=False, classes=5))
     save(model, ClassTokenizer(5), tmp_path / "out", TASK)
     hub.files |= {f"user/table/{name}": content for name, content in snapshot(tmp_path / "out").items()}
     assert len(load_tokenizer("user/table")) == 5

@@ -6,7 +6,7 @@ import torch
 
 from glip_lightning.common.files import replacing
 from glip_lightning.weights.load import load_folder, load_official, save
-from glip_lightning.weights.official_checkpoint import to_official
+from glip_lightning.weights.official_checkpoint import official_state
 
 
 def convert(
@@ -34,14 +34,10 @@ def convert(
             if source.is_dir()
             else load_official(str(source), source, vocab=vocab, text=text)
         )
-        if loaded.model.config.classes and without_text:
+        if not loaded.model.reads_text and without_text:
             raise ValueError(f"{source}: has no text encoder to leave out, but a table of classes, which it needs")
         return save(loaded.model, loaded.tokenizer, target, loaded.task, half)
-    model = load_folder(source).model
-    if model.config.classes:
-        raise ValueError(f"{source}: has a table of classes, an official checkpoint a text encoder; keep the folder")
-    if not model.config.text_encoder:
-        raise ValueError(f"{source}: has no text encoder, an official checkpoint needs one; convert the whole detector")
+    state = official_state(load_folder(source).model, str(source))
     with replacing(target) as fresh:
-        torch.save({"model": to_official(model.state_dict(), model.config)}, fresh)
+        torch.save({"model": state}, fresh)
     return target

@@ -50,7 +50,7 @@ def predict_photos(
     queries = predictor.queries(wanted)
     captions = [prompt.caption for query in queries for prompt in query.prompts]
     names = [phrase.name for query in queries for phrase in query.phrases]
-    if predictor.tuned or predictor.model.config.classes:
+    if predictor.tuned or not predictor.model.reads_text:
         print(f"{'tuned prompt' if predictor.tuned else 'classes'}: {', '.join(map(printable, names))}")
     else:
         print(f"caption: {' | '.join(map(printable, captions))}")

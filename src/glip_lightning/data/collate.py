@@ -14,7 +14,7 @@ from torch import Tensor
 from glip_lightning.data.grounding import GroundingSample
 from glip_lightning.data.sampler import KeyedSample, random_stream
 from glip_lightning.data.types import Batch
-from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import Prompt, build_prompt, build_prompts, sample_phrases
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.token_spans import HasOffsets, Span, positive_map, token_indices

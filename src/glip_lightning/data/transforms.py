@@ -1,6 +1,6 @@
 """The official image pipeline: resize to a shorter side, perhaps mirror; the boxes follow.
 
-Normalisation and padding are the model's (``GLIP.preprocess``), on its device.
+Normalisation and padding are the detector's (``Detector.preprocess``), on its device.
 
 Source: microsoft/GLIP data/transforms/transforms.py:84-175, structures/bounding_box.py:110-184.
 """

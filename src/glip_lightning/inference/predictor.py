@@ -17,13 +17,12 @@ from torch import Tensor
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.consistency import check_names
 from glip_lightning.data.images import read_image, to_rgb
-from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, resize_image, resize_size
-from glip_lightning.models.glip.model import GLIP
+from glip_lightning.data.transforms import resize_image, resize_size
+from glip_lightning.models.detector import Detector, Features, Outputs
 from glip_lightning.models.query import Query, encode_query, same_names
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops import boxes as box_ops
-from glip_lightning.ops.outputs import Outputs
-from glip_lightning.ops.postprocess import Detections, PostProcess
+from glip_lightning.ops.postprocess import Detections
 from glip_lightning.text.captions import classes_without_tokens
 from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases
 from glip_lightning.weights.load import RUN_DETECTOR, Loaded, load
@@ -39,24 +38,24 @@ Detect = Callable[[Sequence[Tensor], Sequence[TextFeatures]], Iterable[Outputs]]
 
 
 def detect_images(
-    model: GLIP, images: Sequence[Tensor], query: Query, post: PostProcess, detect: Detect | None = None
+    model: Detector, images: Sequence[Tensor], query: Query, detect: Detect | None = None
 ) -> list[Detections]:
-    """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized.
+    """Return the detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized.
 
     ``detect`` is the model unless something stands for it, as a cache of features does.
     """
     sizes = [(x.shape[1], x.shape[2]) for x in images]
     if detect is None:
-        return detect_levels(model, model.encode_images(model.preprocess(images)), sizes, query, post)
-    return _merged(detect(images, _texts(query, len(images))), sizes, query, post)
+        return detect_encoded(model, model.encode_images(model.preprocess(images)), sizes, query)
+    return _merged(model, detect(images, _texts(query, len(images))), sizes, query)
 
 
-def detect_levels(
-    model: GLIP, levels: list[Tensor], sizes: Sequence[tuple[int, int]], query: Query, post: PostProcess
+def detect_encoded(
+    model: Detector, features: Features, sizes: Sequence[tuple[int, int]], query: Query
 ) -> list[Detections]:
-    """The same from encoded images (P3..P7, [B, C, H, W]); ``sizes`` are heights and widths without padding."""
+    """Return the same from encoded images; ``sizes`` are heights and widths without padding."""
     texts = _texts(query, len(sizes))
-    return _merged((model.detect(levels, text) for text in texts), sizes, query, post)
+    return _merged(model, (model.detect(features, text) for text in texts), sizes, query)
 
 
 def _texts(query: Query, images: int) -> list[TextFeatures]:
@@ -65,15 +64,16 @@ def _texts(query: Query, images: int) -> list[TextFeatures]:
 
 
 def _merged(
-    predictions: Iterable[Outputs], sizes: Sequence[tuple[int, int]], query: Query, post: PostProcess
+    model: Detector, predictions: Iterable[Outputs], sizes: Sequence[tuple[int, int]], query: Query
 ) -> list[Detections]:
-    """What was found with each prompt. Every class is in one of them, so no second suppression is needed."""
+    """Join what was found with each prompt. Every class is in one of them, so no second suppression is needed."""
+    settings = model.defaults.detection
     parts: list[list[Detections]] = [[] for _ in sizes]
     for k, outputs in enumerate(predictions):
-        found = post(outputs, query.class_tokens(k), sizes)
+        found = model.detections(outputs, [query.class_tokens(k)] * len(sizes), sizes, settings)
         for part, detections in zip(parts, found, strict=True):
             part.append(detections)
-    return [post.best(_joined(part)) for part in parts]
+    return [settings.best(_joined(part)) for part in parts]
 
 
 def _joined(parts: Sequence[Detections]) -> Detections:
@@ -146,7 +146,6 @@ class GLIPPredictor:
         self.device = torch.device(choose_device(device))
         self.model = self.loaded.model.to(self.device).eval()
         self.threshold = threshold
-        self.post = PostProcess()
         self._queries = [on_device(prompt.query, self.device) for prompt in self.tuned]
 
     @overload
@@ -176,14 +175,14 @@ class GLIPPredictor:
         image = _as_image(photo)
         original = (image.height, image.width)
         parts, first = [], 0
-        encoded: dict[tuple[int, int], tuple[tuple[int, int], list[Tensor]]] = {}  # once per size
+        encoded: dict[tuple[int, int], tuple[tuple[int, int], Features]] = {}  # once per size
         for query, wanted in zip(queries, self._input_sizes(), strict=True):  # each as if it were alone
             if wanted not in encoded:
                 resized = resize_image(image, resize_size(*original, *wanted))
-                levels = self.model.encode_images(self.model.preprocess([resized]))
-                encoded[wanted] = (resized.shape[1], resized.shape[2]), levels
-            size, levels = encoded[wanted]
-            found = to_original(detect_levels(self.model, levels, [size], query, self.post)[0], size, original)
+                features = self.model.encode_images(self.model.preprocess([resized]))
+                encoded[wanted] = (resized.shape[1], resized.shape[2]), features
+            size, features = encoded[wanted]
+            found = to_original(detect_encoded(self.model, features, [size], query)[0], size, original)
             parts.append(found._replace(labels=found.labels + first))
             first += len(query.phrases)
         found = _joined(parts)
@@ -219,7 +218,7 @@ class GLIPPredictor:
 
     def _check_known(self, wanted: Sequence[Phrase]) -> None:
         """A detector with a table of classes finds no others."""
-        if self.model.config.classes and not same_names(wanted, known := self._own_phrases()):
+        if not self.model.reads_text and not same_names(wanted, known := self._own_phrases()):
             raise ValueError(
                 f"phrases: {self.name} knows only the classes that it was trained for, "
                 f"{', '.join(phrase.name for phrase in known)}; leave the phrases out, or take a detector that reads "
@@ -227,7 +226,7 @@ class GLIPPredictor:
             )
 
     def _own_phrases(self) -> Sequence[Phrase]:
-        if self.loaded.task is None and self.model.config.classes:
+        if self.loaded.task is None and not self.model.reads_text:
             raise ValueError(f"{self.name} knows no classes yet: train it (glip fit), then give the run as detector")
         if self.loaded.task is None:
             raise ValueError("say what to look for: phrases='raccoon. dog' (this detector has no classes of its own)")
@@ -237,7 +236,7 @@ class GLIPPredictor:
         """Short side and longest side for each of the queries."""
         if self.tuned:
             return [prompt.base.input_size for prompt in self.tuned]
-        return [self.loaded.task.input_size if self.loaded.task else (TEST_SIZE, MAX_SIZE)]
+        return [self.loaded.task.input_size if self.loaded.task else self.model.defaults.input_size]
 
 
 def as_phrases(phrases: Phrases) -> list[Phrase]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import Flag, Items, Keys, Real, Whole
-from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.ops.dense_outputs import MAX_TOKENS
 
 STRIDES = (8, 16, 32, 64, 128)
 """Strides of the five pyramid levels P3..P7; anchors are square with 8 times the stride."""
@@ -119,6 +119,9 @@ class GLIPConfig:
         for stage, heads in enumerate(self.swin_heads):
             _check_multiple(self.swin_dim * 2**stage, f"the width of stage {stage}", heads, f"swin_heads[{stage}]")
         _check_multiple(self.channels, "channels", GROUPS, "the groups of its norms")
+        if self.classes and self.fusion:
+            message = f"classes is {self.classes}, expected 0 with fusion: a table of classes has no words to fuse with"
+            raise GLIPError(f"the detector's sizes: {message}", code="bad-value")
         if self.fusion:
             _check_multiple(self.fusion_dim, "fusion_dim", self.fusion_heads, "fusion_heads")
         longest = self.text.max_position_embeddings

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.detector import Detector
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase
@@ -33,7 +33,7 @@ def same_names(one: Iterable[Phrase], other: Iterable[Phrase]) -> bool:
 
 
 def encode_query(
-    model: GLIP,
+    model: Detector,
     tokenizer: Tokenizer,
     phrases: Sequence[Phrase],
     encode_text: Callable[[Tensor, Tensor], TextFeatures] | None = None,
@@ -41,7 +41,7 @@ def encode_query(
     """Tokenise and encode a class list once, for any number of images; ``encode_text`` is a tuning's."""
     encode_text = encode_text or model.encode_text
     prompts = build_prompts(phrases, tokenizer)
-    device = next(model.parameters()).device
+    device = model.device
     texts = []
     for prompt in prompts:
         ids, mask = tokenizer.encode([prompt.caption])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.assignment import assign
-from glip_lightning.ops.outputs import MAX_TOKENS, Outputs
+from glip_lightning.ops.dense_outputs import MAX_TOKENS, DenseOutputs
 
 BOX_WEIGHT = 2.0  # MODEL.DYHEAD.FUSE_CONFIG / RPN REG_LOSS_WEIGHT of the released configs
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
@@ -40,7 +40,7 @@ class Targets(NamedTuple):
     boxes: Tensor  # [P, 4] inclusive, of the positive anchors in row-major order of `matched`
 
 
-def build_targets(outputs: Outputs, boxes: Sequence[Tensor], positive_maps: Sequence[Tensor]) -> Targets:
+def build_targets(outputs: DenseOutputs, boxes: Sequence[Tensor], positive_maps: Sequence[Tensor]) -> Targets:
     """Assign the inclusive boxes [G, 4] of each image and spread their token rows [G, T]."""
     matched = torch.stack([assign(outputs.anchors, outputs.level_counts, b) for b in boxes])
     targets = torch.zeros_like(outputs.logits, dtype=torch.bool)
@@ -55,7 +55,7 @@ def build_targets(outputs: Outputs, boxes: Sequence[Tensor], positive_maps: Sequ
     return Targets(matched, targets, torch.cat(positive_boxes))
 
 
-def detection_losses(outputs: Outputs, text_mask: Tensor, targets: Targets) -> Losses:
+def detection_losses(outputs: DenseOutputs, text_mask: Tensor, targets: Targets) -> Losses:
     """Losses of a batch in fp32; ``text_mask`` [B, T] is False at padding.
 
     Sums are divided by the number of positives (or of centerness mass) *per process*, averaged over

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glip_lightning.ops import boxes as box_ops
-from glip_lightning.ops.outputs import Outputs
+from glip_lightning.ops.dense_outputs import DenseOutputs
 
 Aggregation = Literal["MEAN", "MAX", "POWER"]
 
@@ -25,8 +25,23 @@ class Detections(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PostProcess:
-    """Scores of classes, thresholds, class-wise NMS; the defaults are the official ones."""
+class DetectionSettings:
+    """What decides in every detector how many detections an image gets; a detector may add settings of its own."""
+
+    score_threshold: float
+    max_detections: int
+
+    def best(self, found: Detections) -> Detections:
+        """Return the ``max_detections`` highest scores, ties at the last place included."""
+        if len(found.scores) <= self.max_detections:
+            return found
+        keep = found.scores >= found.scores.topk(self.max_detections).values[-1]
+        return Detections(*(x[keep] for x in found))
+
+
+@dataclass(frozen=True)
+class PostProcess(DetectionSettings):
+    """Scores of classes, thresholds, class-wise NMS of dense outputs; the defaults are the official ones of GLIP."""
 
     aggregation: Aggregation = "MEAN"
     score_threshold: float = 0.05  # on the class score alone, before centerness
@@ -35,17 +50,23 @@ class PostProcess:
     max_detections: int = 100
 
     def __call__(
-        self, outputs: Outputs, class_tokens: Sequence[Sequence[int]], image_sizes: Sequence[tuple[int, int]]
+        self,
+        outputs: DenseOutputs,
+        class_tokens: Sequence[Sequence[Sequence[int]]],
+        image_sizes: Sequence[tuple[int, int]],
     ) -> list[Detections]:
-        """Detections of each image.
+        """Return the detections of each image.
 
-        ``class_tokens`` are the tokens of each class (a class without tokens is never predicted),
-        ``image_sizes`` (height, width) of the resized images before padding, to which boxes are clipped.
+        ``class_tokens[i][k]`` are the tokens of class k in the caption of image i (a class without tokens is never
+        predicted), ``image_sizes`` (height, width) of the resized images before padding, to which boxes are clipped.
         """
-        return [self.select(self.candidates(outputs, i, class_tokens, size)) for i, size in enumerate(image_sizes)]
+        found = []
+        for i, (tokens, size) in enumerate(zip(class_tokens, image_sizes, strict=True)):
+            found.append(self.select(self.candidates(outputs, i, tokens, size)))
+        return found
 
     def candidates(
-        self, outputs: Outputs, image: int, class_tokens: Sequence[Sequence[int]], size: tuple[int, int]
+        self, outputs: DenseOutputs, image: int, class_tokens: Sequence[Sequence[int]], size: tuple[int, int]
     ) -> Detections:
         """The best (position, class) pairs of every level of one image, before suppression."""
         scores = class_scores(outputs.logits[image].float().sigmoid(), class_tokens, self.aggregation)
@@ -67,13 +88,6 @@ class PostProcess:
         """Class-wise NMS, then the best ``max_detections``."""
         keep = box_ops.class_nms(*candidates, threshold=self.nms_threshold)
         return self.best(Detections(*(x[keep] for x in candidates)))
-
-    def best(self, found: Detections) -> Detections:
-        """The ``max_detections`` highest scores, ties at the last place included."""
-        if len(found.scores) <= self.max_detections:
-            return found
-        keep = found.scores >= found.scores.topk(self.max_detections).values[-1]
-        return Detections(*(x[keep] for x in found))
 
 
 def class_scores(probabilities: Tensor, class_tokens: Sequence[Sequence[int]], aggregation: Aggregation) -> Tensor:

@@ -14,8 +14,8 @@ from torchvision.ops import box_iou
 
 from glip_lightning.data.index import Index
 from glip_lightning.data.types import Batch
+from glip_lightning.models.detector import Detector
 from glip_lightning.models.glip.fusion import Fusion
-from glip_lightning.models.glip.model import GLIP
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.probing import evaluate, evaluating
 
@@ -86,7 +86,7 @@ class Alignment(Callback):
         for kind, right, count in self._summed(trainer, pl_module):
             if count:
                 pl_module.log(f"val/accuracy_{kind}", right / count, sync_dist=True)
-        if self.fusion and pl_module.model.config.fusion:
+        if self.fusion and _gates(pl_module.model):
             valid = pl_module.data.datasets["valid"]
             with evaluating(trainer, pl_module), fusion_shut(pl_module.model):
                 ap = evaluate(trainer, pl_module, valid, pl_module.query())["AP"]
@@ -116,11 +116,9 @@ def named_right(index: Index, image: int, found: Mapping[str, Tensor], labels: S
 
 
 @contextmanager
-def fusion_shut(model: GLIP) -> Iterator[None]:
-    """Image and text do not read each other: the gates of all fusion layers are zero meanwhile."""
-    gates = [
-        gate for part in model.modules() if isinstance(part, Fusion) for gate in (part.gate_vision, part.gate_text)
-    ]
+def fusion_shut(model: Detector) -> Iterator[None]:
+    """Let image and text not read each other: the gates of all fusion layers are zero meanwhile."""
+    gates = _gates(model)
     kept = [gate.detach().clone() for gate in gates]
     try:
         with torch.no_grad():
@@ -131,3 +129,9 @@ def fusion_shut(model: GLIP) -> Iterator[None]:
         with torch.no_grad():
             for gate, value in zip(gates, kept, strict=True):
                 gate.copy_(value)
+
+
+def _gates(model: Detector) -> list[Tensor]:
+    """Return the gates of all fusion layers of a GLIP detector; others have none."""
+    layers = [part for part in model.modules() if isinstance(part, Fusion)]
+    return [gate for layer in layers for gate in (layer.gate_vision, layer.gate_text)]

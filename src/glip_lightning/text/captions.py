@@ -10,7 +10,7 @@ Source: microsoft/GLIP data/datasets/od_to_grounding.py, engine/inference.py (cr
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.token_spans import HasOffsets, Span, token_indices
 

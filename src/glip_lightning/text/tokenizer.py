@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import SEPARATOR
 from glip_lightning.text.token_spans import Span
 

@@ -18,18 +18,16 @@ from glip_lightning.data.sampler import step_seed
 from glip_lightning.data.types import Batch, Split
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
 from glip_lightning.inference.predictor import detect_images, to_original
-from glip_lightning.models.dynamic_head.class_table import ClassTable
+from glip_lightning.models.detector import GroundTruth, Outputs
 from glip_lightning.models.query import Query, encode_query, same_names
 from glip_lightning.models.text_features import TextFeatures
-from glip_lightning.ops.losses import build_targets, detection_losses
-from glip_lightning.ops.outputs import Outputs
-from glip_lightning.ops.postprocess import Detections, PostProcess
+from glip_lightning.ops.postprocess import Detections
 from glip_lightning.text.captions import build_prompts
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
 from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
-from glip_lightning.tuning.feature_cache import FeatureCache
+from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.adapter import RUN_ADAPTER, Adapter, save_adapter
 from glip_lightning.weights.base_model import Base, absolute, weights_hash
@@ -47,7 +45,7 @@ def _seed() -> int:
 
 
 class GLIPModule(LightningModule):
-    """Trains and evaluates a GLIP detector of any variant.
+    """Trains and evaluates a detector.
 
     Logs ``train/loss`` and its parts, ``val/AP``, ``val/AP50``, ..., ``val/AP_class/<name>``, the same for test.
     """
@@ -74,7 +72,6 @@ class GLIPModule(LightningModule):
         """Multiplies every learning rate: for a batch that is larger than the one they were chosen for."""
         self._groups: list[ParameterGroup] | None = None
         self._base_hash = ""  # of the weights that an adapter or a prompt is trained on
-        self.post = PostProcess()
         self.results: dict[str, Metrics] = {}
         """Metrics of the last evaluation of each split, by "val" and "test"."""
         self.detections: list[dict[str, Any]] = []
@@ -118,11 +115,11 @@ class GLIPModule(LightningModule):
             self.train(self.training)
 
     def _meet_classes(self) -> None:
-        """The rows of a table of classes mean the classes they were trained for: with others they start anew."""
-        table, known = self.model.language, self.task.phrases if self.task else ()
-        if not isinstance(table, ClassTable) or self.origin == "random" or same_names(known, self.phrases()):
+        """Start the table of classes anew for other classes than those it was trained for, which its rows mean."""
+        known = self.task.phrases if self.task else ()
+        if self.model.reads_text or self.origin == "random" or same_names(known, self.phrases()):
             return
-        table.start_anew(_seed())
+        self.model.start_classes_anew(_seed())
         names = ", ".join(phrase.name for phrase in known) or "classes that are not on record"
         if self.trainer.state.fn == TrainerFn.FITTING:
             log.info("%s was trained for %s: its table of classes starts anew, all else is kept", self.detector, names)
@@ -173,12 +170,13 @@ class GLIPModule(LightningModule):
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
         (outputs,) = self._detect(batch["images"], [text])
-        targets = build_targets(outputs, batch["boxes"], batch["positive_maps"])
-        losses = detection_losses(outputs, text.mask, targets)
+        sizes = [(x.shape[1], x.shape[2]) for x in batch["images"]]
+        losses = self.model.losses(outputs, text, GroundTruth(batch["boxes"], batch["positive_maps"], sizes))
+        total = torch.as_tensor(sum(losses.values()))
         images = len(batch["images"])
-        self.log("train/loss", losses.total, prog_bar=True, batch_size=images)
-        self.log_dict({f"train/loss_{name}": x for name, x in losses._asdict().items()}, batch_size=images)
-        return losses.total
+        self.log("train/loss", total, prog_bar=True, batch_size=images)
+        self.log_dict({f"train/loss_{name}": x for name, x in losses.items()}, batch_size=images)
+        return total
 
     def _encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         return self.tuning.encode_text(self.model, input_ids, attention_mask)
@@ -187,7 +185,7 @@ class GLIPModule(LightningModule):
         return self.features.detect(self.model, self.tuning, images, texts)
 
     def on_fit_end(self) -> None:
-        if self.features.cut != "nothing":
+        if self.features.cut != NOTHING:
             log.info("%s", self.features.summary())
 
     def on_validation_epoch_start(self) -> None:
@@ -245,7 +243,7 @@ class GLIPModule(LightningModule):
 
     def find(self, images: Sequence[Tensor], query: Query) -> list[Detections]:
         """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized."""
-        return detect_images(self.model, images, query, self.post, self._detect)
+        return detect_images(self.model, images, query, self._detect)
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         """Detections in original frames, added to the evaluator."""

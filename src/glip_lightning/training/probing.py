@@ -10,9 +10,8 @@ from lightning import Trainer
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
 from glip_lightning.inference.predictor import detect_images, to_original
-from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.detector import Detector
 from glip_lightning.models.query import Query
-from glip_lightning.ops.postprocess import PostProcess
 from glip_lightning.training.module import GLIPModule
 
 
@@ -20,22 +19,21 @@ def evaluate(trainer: Trainer, module: GLIPModule, dataset: DetectionDataset, qu
     """COCO metrics on ``dataset``: every process looks at its share of the images and has the numbers of all."""
     evaluator = CocoEvaluator(dataset.index.ground_truth(), dataset.class_names)
     mine = range(trainer.global_rank, len(dataset), trainer.world_size)
-    detect_in(dataset, mine, module.model, query, module.post, evaluator)
+    detect_in(dataset, mine, module.model, query, evaluator)
     return evaluator.compute()
 
 
 def detect_in(
     dataset: DetectionDataset,
     places: Iterable[int],
-    model: GLIP,
+    model: Detector,
     query: Query,
-    post: PostProcess,
     evaluator: CocoEvaluator,
 ) -> None:
     """Tell ``evaluator`` what is found in the images at ``places`` of ``dataset``, one at a time."""
     for place in places:
         sample = dataset[place]
-        (found,) = detect_images(model, [sample["image"]], query, post)
+        (found,) = detect_images(model, [sample["image"]], query)
         size = (sample["image"].shape[1], sample["image"].shape[2])
         evaluator.update([sample["image_id"]], [to_original(found, size, sample["original_size"])._asdict()])
 

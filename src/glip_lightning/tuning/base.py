@@ -1,10 +1,9 @@
-"""What every tuning is, and the official rules of rates, decay and frozen parts.
+"""What every tuning is, and how the parameters that it trains are grouped for the optimizer.
 
-A tuning owns the learning rates and the weight decay. Source of the official rules: microsoft/GLIP
-solver/build.py:8-55 (groups), tools/finetune.py:66-92 (what is frozen).
+A tuning owns the learning rates and the weight decay; which parameters learn faster, or are not decayed, says the
+detector (:meth:`Detector.optimizer_rule`).
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -13,15 +12,12 @@ from typing import Literal, NamedTuple, TypedDict
 import torch
 from torch import Tensor, nn
 
-from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.detector import Detector, OptimizerRule
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.weights.official_checkpoint import official_name
 
-BIAS_LR_FACTOR = 2.0  # SOLVER.BIAS_LR_FACTOR; biases are not decayed (SOLVER.WEIGHT_DECAY_BIAS)
-TABLE = "language.rows"  # the parameter of a detector with a table of classes
 REMEMBERED = 64  # sets of captions whose features a frozen text encoder need not compute again
 
 
@@ -51,7 +47,7 @@ class Tuning(nn.Module, ABC):
         self._texts = FrozenText()
 
     @abstractmethod
-    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         """Set ``requires_grad`` of every parameter of ``model``, and return what the optimizer gets.
 
         Called once, before the strategy wraps the model. ``prompt`` is the caption of the task, None where
@@ -62,16 +58,17 @@ class Tuning(nn.Module, ABC):
         """How the classes stand in the caption: as the data say, unless the tuning adds words of its own."""
         return list(phrases)
 
-    def encode_text(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+    def encode_text(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         """Token ids and mask [U, T] of the distinct captions -> their features [U, T, D]."""
         return self._texts(model, input_ids, attention_mask)
 
-    def trained(self, model: GLIP) -> dict[str, Tensor]:
+    def trained(self, model: Detector) -> dict[str, Tensor]:
         """What was learned, as the tensors of an adapter (:mod:`glip_lightning.weights.adapter`).
 
         A table of classes is part of it even if frozen: the base may have it for other classes.
         """
-        return {f"new.{key}": p for key, p in model.named_parameters() if p.requires_grad or key == TABLE}
+        classes = model.class_parameters()
+        return {f"new.{key}": p for key, p in model.named_parameters() if p.requires_grad or key in classes}
 
     def extra_repr(self) -> str:
         """The settings, for people to read."""
@@ -81,7 +78,7 @@ class Tuning(nn.Module, ABC):
             if isinstance(x, SETTINGS) and name[0] != "_" and name != "training"
         )
 
-    def merge(self, model: GLIP) -> None:
+    def merge(self, model: Detector) -> None:
         """Fold what was learned into ``model``, which then stands without the tuning; training is over."""
 
 
@@ -91,9 +88,10 @@ class FrozenText:
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[object, ...], TextFeatures] = OrderedDict()
 
-    def __call__(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
-        weights = list(model.language.parameters())
-        if model.language.training or not weights:  # dropout, or no text encoder
+    def __call__(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        encoder = model.modules_of("text")
+        weights = [p for module in encoder for p in module.parameters()]
+        if any(module.training for module in encoder) or not weights:  # dropout, or no text encoder
             return model.encode_text(input_ids, attention_mask)
         device = input_ids.device.type
         precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
@@ -118,20 +116,20 @@ class FrozenText:
         return text if torch.is_grad_enabled() else text._replace(hidden=text.hidden.detach())
 
 
-def official_groups(model: GLIP, rate_of: Callable[[str], float], weight_decay: float) -> list[ParameterGroup]:
-    """The trainable parameters of ``model`` by learning rate (``rate_of`` their name) and weight decay.
+def official_groups(
+    model: Detector, rate_of: Callable[[str, OptimizerRule], float], weight_decay: float
+) -> list[ParameterGroup]:
+    """Return the trainable parameters of ``model`` by learning rate and weight decay, after the detector's rules.
 
-    What has "bias" anywhere in its *official* name, so also tables of relative positions and the two biases of
-    the grounding head, learns at twice the rate and is not decayed. Weights of norms are decayed.
+    ``rate_of`` a parameter's name and rule is the rate before the rule's factor.
     """
     groups: dict[tuple[float, float], ParameterGroup] = {}
     for key, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        official = key if key == TABLE else official_name(key, model.config.fusion)
-        name, rate, decay = _group_name(key), rate_of(key), weight_decay
-        if "bias" in official:
-            name, rate, decay = f"{name}_bias", rate * BIAS_LR_FACTOR, 0.0
+        rule = model.optimizer_rule(key)
+        name, rate = rule.group, rate_of(key, rule) * rule.lr_factor
+        decay = weight_decay if rule.decay else 0.0
         group = groups.setdefault((rate, decay), ParameterGroup(name=name, params=[], lr=rate, weight_decay=decay))
         if name not in group["name"].split("+"):
             group["name"] += f"+{name}"
@@ -139,13 +137,9 @@ def official_groups(model: GLIP, rate_of: Callable[[str], float], weight_decay: 
     return list(groups.values())
 
 
-def _group_name(key: str) -> str:
-    return "classes" if key == TABLE else "text" if key.startswith("language.") else "detector"
-
-
-def need_text_encoder(model: GLIP, tuning: Tuning) -> None:
-    """An error where a table of classes stands in the place of the text that ``tuning`` is about."""
-    if model.config.classes:
+def need_text_encoder(model: Detector, tuning: Tuning) -> None:
+    """Raise an error where a table of classes stands in the place of the text that ``tuning`` is about."""
+    if not model.reads_text:
         raise ValueError(
             f"{type(tuning).__name__} needs a text encoder, but a Dynamic Head (dyhead-nano or trained from it) has a "
             "table of classes instead; use FullTuning, LinearProbe, LoRATuning or PartialTuning"
@@ -174,20 +168,11 @@ class PartCount(NamedTuple):
     total: int
 
 
-PARTS = {
-    "vision": r"backbone\.|fpn\.",
-    "text": r"language\.",
-    "fusion": r"dyhead\.rounds\.\d+\.(fusion|text)\.",
-    "head": r"dyhead\.rounds\.\d+\.vision\.|grounding\.",
-}
-"""Parts of the detector, by how the names of their parameters begin. Variant A has no fusion."""
-
-
-def count_parts(model: GLIP, tuning: Tuning) -> dict[str, PartCount]:
-    """How much of each part is trained, then of the tuning's own parameters, then of all; empty parts are left out."""
-    found: dict[str, list[nn.Parameter]] = {part: [] for part in PARTS}
+def count_parts(model: Detector, tuning: Tuning) -> dict[str, PartCount]:
+    """Count what is trained of each part, then of the tuning's parameters, then of all; empty parts are left out."""
+    found: dict[str, list[nn.Parameter]] = {part: [] for part in model.parts()}
     for key, parameter in model.named_parameters():
-        found[next(part for part, pattern in PARTS.items() if re.match(pattern, key))].append(parameter)
+        found[model.part_of(key)].append(parameter)
     found["tuning"] = list(tuning.parameters())
     found["all"] = [*model.parameters(), *found["tuning"]]
     return {

@@ -10,47 +10,51 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from glip_lightning import models
 from glip_lightning.common.versions import versions
-from glip_lightning.models.config import STRIDES
-from glip_lightning.models.glip.model import GLIP, padded_size
+from glip_lightning.models.detector import Detector, Features, Outputs, Stage
 from glip_lightning.models.text_features import TextFeatures
-from glip_lightning.ops.outputs import Outputs
 from glip_lightning.tuning.base import Tuning
-from glip_lightning.tuning.feature_store import FolderStore, MemoryStore, Shapes, Store, tensor_bytes
-from glip_lightning.tuning.lora import ADAPTED
+from glip_lightning.tuning.feature_store import FolderStore, MemoryStore, Store, tensor_bytes
+from glip_lightning.tuning.lora import Adapted
 
 log = logging.getLogger(__name__)
 
-Cut = Literal["nothing", "pyramid", "tower"]
+NOTHING = "nothing"
+"""The name of the cut where no stage is the same throughout the training."""
+
 CODE = ("torch", "torchvision", "timm")  # packages whose code makes the features, beside models/
 
 
-def cut(model: GLIP, tuning: Tuning) -> Cut:
-    """How far the detector is the same throughout the training.
+def cut(model: Detector, tuning: Tuning) -> list[Stage]:
+    """Return the stages of the detector that are the same throughout the training; the last of them can be kept.
 
-    ``pyramid``: the maps P3..P7, all before the fusion. ``tower``: all before the last layers, where neither the
-    rounds nor the text that enters them learn; without fusion (variant A) no text enters them. ``nothing`` also where
-    only the first stages of the backbone are frozen: they are little of the work, and their maps the largest.
+    A stage is the same where nothing before it learns, and where the text that it reads, if it reads any, does not
+    learn either.
     """
-    if _learns(model.backbone, model.fpn):
-        return "nothing"
     encoder_alone = type(tuning).encode_text is Tuning.encode_text  # nothing learned is added to its output
-    same_text = not model.config.fusion or (encoder_alone and not _learns(model.language))
-    return "tower" if same_text and not _learns(model.dyhead) else "pyramid"
+    same_text = encoder_alone and not _learns(model.modules_of("text"))
+    found: list[Stage] = []
+    for stage in model.stages():
+        if _learns(stage.modules) or (stage.reads_text and not same_text):
+            break
+        found.append(stage)
+    return found
 
 
-def _learns(*parts: nn.Module) -> bool:
-    """Whether training changes a weight or draws random numbers in any of the parts."""
-    return any(
-        layer.training or isinstance(layer, tuple(ADAPTED.values()))
-        for layer in chain(*(part.modules() for part in parts))
-    ) or any(p.requires_grad for part in parts for p in part.parameters())
+def _learns(parts: Sequence[nn.Module]) -> bool:
+    """Return whether training changes a weight or draws random numbers in any of the parts."""
+    for part in parts:
+        if any(layer.training or isinstance(layer, Adapted) for layer in part.modules()):
+            return True
+        if any(p.requires_grad for p in part.parameters()):
+            return True
+    return False
 
 
 class FeatureCache:
@@ -67,39 +71,46 @@ class FeatureCache:
             raise ValueError(f"features.gigabytes={gigabytes}: expected 0 (keep nothing) or more")
         limit = int(gigabytes * 1e9)
         self.store: Store = FolderStore(Path(folder), limit) if folder and limit else MemoryStore(limit)
-        self.cut: Cut = "nothing"
-        """Of the last batch."""
+        self.cut = NOTHING
+        """Name of the stage that the last batch was kept at."""
+        self._holds = "nothing is frozen throughout"
         self.hits = self.misses = 0
         self._full = False
         self._weights: tuple[Any, str, Any] = (None, "", None)
 
     def detect(
-        self, model: GLIP, tuning: Tuning, images: Sequence[Tensor], texts: Sequence[TextFeatures]
+        self, model: Detector, tuning: Tuning, images: Sequence[Tensor], texts: Sequence[TextFeatures]
     ) -> Iterator[Outputs]:
-        """Predictions for RGB images, uint8 [3, h, w], with one text [B, T, D] after the other."""
-        self.cut = cut(model, tuning)
-        frozen = _Batch(self, model, images)
-        if self.cut == "tower":
-            yield from (model.predict(*frozen.tower(text)) for text in texts)
+        """Yield the predictions for RGB images, uint8 [3, h, w], with one text [B, T, D] after the other."""
+        stages = cut(model, tuning)
+        if not stages:
+            self.cut, self._holds = NOTHING, "nothing is frozen throughout"
+            features = model.encode_images(model.preprocess(images))
+            yield from (model.detect(features, text) for text in texts)
             return
-        levels = frozen.pyramid() if self.cut == "pyramid" else model.encode_images(model.preprocess(images))
-        yield from (model.detect(levels, text) for text in texts)
+        last = stages[-1]
+        self.cut, self._holds = last.name, last.holds
+        frozen = _Batch(self, model, stages, images)
+        if last.reads_text:
+            yield from (model.detect_from(last.name, frozen.features(text), text) for text in texts)
+        elif texts:
+            features = frozen.features(texts[0])  # the same for every text
+            yield from (model.detect_from(last.name, features, text) for text in texts)
 
     def summary(self) -> str:
-        """What was computed and what was found."""
-        what = {"nothing": "nothing is frozen throughout", "pyramid": "P3..P7", "tower": "all before the last layers"}
+        """Return what was computed and what was found, for the log."""
         return (
-            f"features ({what[self.cut]}): {self.hits} taken from the cache, {self.misses} computed; "
+            f"features ({self._holds}): {self.hits} taken from the cache, {self.misses} computed; "
             f"{self.store.used() / 1e9:.2f} of {self.store.limit / 1e9:g} GB kept"
         )
 
-    def fetch(self, key: Callable[[], bytes], shapes: Shapes, compute: Callable[[], list[Tensor]]) -> list[Tensor]:
-        """What is kept under ``key``, or is computed and kept: tensors of one image."""
+    def fetch(self, key: Callable[[], bytes], compute: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """Return what is kept under ``key``, or is computed and kept: tensors of one image."""
         if not self.store.limit:
             self.misses += 1
             return _frozen(compute)
         name = hashlib.sha256(key()).hexdigest()
-        found = self.store.get(name, shapes)
+        found = self.store.get(name)
         if found is not None:
             self.hits += 1
             return found
@@ -114,71 +125,62 @@ class FeatureCache:
             )
         return found
 
-    def base_key(self, model: GLIP) -> bytes:
-        """Weights, precision and code."""
-        parts = [model.backbone, model.fpn] + [model.dyhead] * (self.cut == "tower")
+    def base_key(self, model: Detector, stages: Sequence[Stage]) -> bytes:
+        """Return weights, precision and code as bytes."""
+        parts = [part for stage in stages for part in stage.modules]
         tensors = [x for part in parts for x in chain(part.parameters(), part.buffers())]
         # a checkpoint that is loaded changes weights in place; an average of frozen ones is what it was
         state = [(id(x), x.data_ptr(), 0 if x.is_inference() else x._version) for x in tensors]
         if self._weights[:1] != (state,):
             self._weights = (state, _hash_of(tensors), tensors)  # held, so that no other tensor gets their id
-        device = model.grounding.log_scale.device.type
+        device = model.device.type
         half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         precision = (device, half, torch.get_float32_matmul_precision())
-        return repr((self.cut, model.config, self._weights[1], precision, _code())).encode()
+        return repr((self.cut, model.architecture(), self._weights[1], precision, _code())).encode()
 
 
 class _Batch:
-    """The frozen part on the images of a batch, one by one."""
+    """The frozen stages on the images of a batch, one by one."""
 
-    def __init__(self, features: FeatureCache, model: GLIP, images: Sequence[Tensor]) -> None:
-        self.features, self.model, self.images = features, model, images
-        self.size = padded_size(images)
-        self.device = model.grounding.log_scale.device
-        self._pyramids: dict[int, list[Tensor]] = {}  # for several texts
+    def __init__(self, cache: FeatureCache, model: Detector, stages: Sequence[Stage], images: Sequence[Tensor]) -> None:
+        self.cache, self.model, self.stages, self.images = cache, model, stages, images
+        self.size = model.padded_size(images)
+        self._before_text: dict[int, Features] = {}  # for several texts
 
     @cached_property
     def _keys(self) -> list[bytes]:
-        """Of each image without text."""
-        base = self.features.base_key(self.model) + repr(self.size).encode()
+        """Keys of the images without text."""
+        base = self.cache.base_key(self.model, self.stages) + repr(self.size).encode()
         return [base + repr(x.shape).encode() + hashlib.sha256(tensor_bytes(x)).digest() for x in self.images]
 
-    def pyramid(self) -> list[Tensor]:
-        """P3..P7, each [B, C, H, W]."""
-        shapes = self._level_shapes()
+    def features(self, text: TextFeatures) -> Features:
+        """Return the features [B, ...] of the last frozen stage; without a text in it ``text`` is not looked at."""
         rows = [
-            self.features.fetch(lambda i=i: self._keys[i], shapes, lambda i=i: [x[0] for x in self._pyramid(i)])
+            self.cache.fetch(lambda i=i: self._key(i, text), lambda i=i: self._computed(i, text))
             for i in range(len(self.images))
         ]
-        return _stacked(rows, self.device)
+        return _stacked(rows, self.model.device)
 
-    def tower(self, text: TextFeatures) -> tuple[list[Tensor], TextFeatures]:
-        """P3..P7 after the tower, each [B, C, H, W], and the text [B, T, D] after it."""
-        fusion = self.model.config.fusion
-        shapes = self._level_shapes() + [tuple(text.hidden.shape[1:])] * fusion
-        rows = [
-            self.features.fetch(
-                lambda i=i: self._keys[i] + (_text_key(text, i) if fusion else b""),
-                shapes,
-                lambda i=i: self._tower(i, text),
-            )
-            for i in range(len(self.images))
-        ]
-        levels = _stacked(rows, self.device)
-        return levels, text._replace(hidden=levels.pop()) if fusion else text
+    def _key(self, i: int, text: TextFeatures) -> bytes:
+        return self._keys[i] + (_text_key(text, i) if self.stages[-1].reads_text else b"")
 
-    def _pyramid(self, i: int) -> list[Tensor]:
-        if i not in self._pyramids:
-            image = self.model.preprocess([self.images[i]], self.size)
-            self._pyramids[i] = self.model.encode_images(image)
-        return self._pyramids[i]
+    def _computed(self, i: int, text: TextFeatures) -> list[Tensor]:
+        """Return the features of image i alone, without the axis of the batch."""
+        alone = TextFeatures(text.hidden[i : i + 1], text.mask[i : i + 1])
+        features = self._without_text(i, alone)
+        for stage in self.stages:
+            if stage.reads_text:
+                features = stage.run(features, alone)
+        return [x[0] for x in features]
 
-    def _tower(self, i: int, text: TextFeatures) -> list[Tensor]:
-        levels, read = self.model.dyhead(self._pyramid(i), TextFeatures(text.hidden[i : i + 1], text.mask[i : i + 1]))
-        return [x[0] for x in (levels + [read.hidden] * self.model.config.fusion)]
-
-    def _level_shapes(self) -> list[tuple[int, ...]]:
-        return [(self.model.config.channels, *(-(-side // stride) for side in self.size)) for stride in STRIDES]
+    def _without_text(self, i: int, text: TextFeatures) -> Features:
+        if i not in self._before_text:
+            features = self.model.preprocess([self.images[i]], self.size)
+            for stage in self.stages:
+                if not stage.reads_text:
+                    features = stage.run(features, text)
+            self._before_text[i] = features
+        return self._before_text[i]
 
 
 def _frozen(compute: Callable[[], list[Tensor]]) -> list[Tensor]:

@@ -18,20 +18,18 @@ from glip_lightning.common.files import remove_parts, write_bytes
 
 log = logging.getLogger(__name__)
 
-Shapes = Sequence[tuple[int, ...]]
-
 SUFFIX = ".safetensors"
 NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
 HEADER = 1024  # bytes of a file beside its numbers, at most
 
 
 class Store(Protocol):
-    """Keeps what was computed for one image: dense tensors, with their strides, on the CPU."""
+    """Keeps what was computed for one image: dense tensors, with their shapes and strides, on the CPU."""
 
     limit: int  # bytes
 
-    def get(self, key: str, shapes: Shapes) -> list[Tensor] | None:
-        """What is kept for ``key``, which has to be tensors of these shapes."""
+    def get(self, key: str) -> list[Tensor] | None:
+        """Return what is kept for ``key``."""
         ...
 
     def put(self, key: str, tensors: Sequence[Tensor]) -> bool:
@@ -52,7 +50,7 @@ class MemoryStore:
         self._kept: dict[str, list[Tensor]] = {}
         self._bytes = 0
 
-    def get(self, key: str, shapes: Shapes) -> list[Tensor] | None:
+    def get(self, key: str) -> list[Tensor] | None:
         return self._kept.get(key)
 
     def put(self, key: str, tensors: Sequence[Tensor]) -> bool:
@@ -85,12 +83,12 @@ class FolderStore:
             raise ValueError(f"features.folder={str(folder)!r}: cannot be made: {error.strerror}") from None
         remove_parts(folder)
 
-    def get(self, key: str, shapes: Shapes) -> list[Tensor] | None:
+    def get(self, key: str) -> list[Tensor] | None:
         path = self._path(key)
         if not path.exists():
             return None
         try:
-            tensors = self._read(path, key, shapes)
+            tensors = self._read(path, key)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             log.warning("%s is damaged or not ours (%s): removed, its features are computed anew", path, error)
             self._checked.discard(key)
@@ -98,19 +96,19 @@ class FolderStore:
             return None
         return tensors
 
-    def _read(self, path: Path, key: str, shapes: Shapes) -> list[Tensor]:
+    def _read(self, path: Path, key: str) -> list[Tensor]:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
-            strides = json.loads(about["strides"])
-            flat = [file.get_tensor(str(i)) for i in range(len(strides))]
-        if about["key"] != key or [x.numel() for x in flat] != [_count(shape) for shape in shapes]:
+            layout = json.loads(about["layout"])
+            flat = [file.get_tensor(str(i)) for i in range(len(layout))]
+        if about["key"] != key or [x.numel() for x in flat] != [_count(shape) for shape, _ in layout]:
             raise ValueError("it holds something else")
         if key not in self._checked:
-            if about["sha256"] != _checksum(flat, about["strides"]):
+            if about["sha256"] != _checksum(flat, about["layout"]):
                 raise ValueError("its checksum differs")
             self._checked.add(key)
             path.touch()  # in use
-        return [x.as_strided(shape, stride) for x, shape, stride in zip(flat, shapes, strides, strict=True)]
+        return [x.as_strided(shape, strides) for x, (shape, strides) in zip(flat, layout, strict=True)]
 
     def put(self, key: str, tensors: Sequence[Tensor]) -> bool:
         try:
@@ -127,8 +125,8 @@ class FolderStore:
     def _write(self, key: str, tensors: Sequence[Tensor]) -> None:
         rows = [x.detach().to("cpu", copy=True) for x in tensors]
         flat = [x.as_strided((x.numel(),), (1,)) for x in rows]
-        strides = json.dumps([x.stride() for x in rows])
-        about = {"key": key, "strides": strides, "sha256": _checksum(flat, strides)}
+        layout = json.dumps([(x.shape, x.stride()) for x in rows])
+        about = {"key": key, "layout": layout, "sha256": _checksum(flat, layout)}
         write_bytes(self._path(key), save({str(i): x for i, x in enumerate(flat)}, about))
 
     def _make_room(self, size: int) -> bool:
@@ -167,8 +165,8 @@ def _count(shape: Sequence[int]) -> int:
     return torch.Size(shape).numel()
 
 
-def _checksum(flat: Sequence[Tensor], strides: str) -> str:
-    found = hashlib.sha256(strides.encode())
+def _checksum(flat: Sequence[Tensor], layout: str) -> str:
+    found = hashlib.sha256(layout.encode())
     for x in flat:
         found.update(f"{x.dtype}{x.numel()}".encode())
         found.update(tensor_bytes(x))

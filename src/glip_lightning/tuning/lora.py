@@ -1,19 +1,18 @@
 """Low-rank updates beside frozen weights. Source: LoRA, arXiv 2106.09685."""
 
 import math
-import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glip_lightning.models.dynamic_head.deform_conv import DeformConv
-from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.detector import Detector
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.tuning.base import PARTS, ParameterGroup, Tuning
+from glip_lightning.tuning.base import ParameterGroup, Tuning
 from glip_lightning.weights.adapter import low_rank
 
 Part = Literal["text", "fusion", "vision", "head"]
@@ -39,7 +38,7 @@ class Update(nn.Module):
         return F.linear(F.linear(x, self.down), self.up) * self.scale
 
 
-class _Adapted(nn.Module):
+class Adapted(nn.Module):
     """A layer whose ``weight`` reads as base plus update. Parameters keep their names, the update is the tuning's."""
 
     update: Update
@@ -55,22 +54,27 @@ class _Adapted(nn.Module):
         return weight
 
 
-class LoRALinear(_Adapted, nn.Linear):  # pyrefly: ignore
+class LoRALinear(Adapted, nn.Linear):  # pyrefly: ignore
     """A linear layer with a low-rank update. The fusion reads its ``weight``, others call it."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.linear(input, self.base, self.bias) + self.update(input)
 
 
-class LoRADeformConv(_Adapted, DeformConv):  # pyrefly: ignore
-    """A deformable convolution with a low-rank update."""
+@cache
+def adapted(kind: type[nn.Module]) -> type[Adapted]:
+    """Return the class of a layer of ``kind`` with a low-rank update; its forward pass reads ``self.weight``."""
+    return LoRALinear if kind is nn.Linear else type(f"LoRA{kind.__name__}", (Adapted, kind), {})
 
 
-ADAPTED: dict[type[nn.Module], type[_Adapted]] = {nn.Linear: LoRALinear, DeformConv: LoRADeformConv}
+def plain(kind: type[Adapted]) -> type[nn.Module]:
+    """Return the class that :func:`adapted` made ``kind`` of."""
+    return kind.__bases__[1]
 
 
 class LoRATuning(Tuning):
-    """Low-rank updates of the linear layers and deformable convolutions of some parts; all else is frozen, but for the
+    """Low-rank updates of some parts, of their linear layers and what else the detector says
+    (:attr:`Detector.adapted_layers`: GLIP's deformable convolutions); all else is frozen, but for the
     table of classes of a detector that has one: another class list begins with random rows."""
 
     leaves = "adapter"
@@ -94,14 +98,11 @@ class LoRATuning(Tuning):
         self.lr, self.weight_decay = lr, weight_decay
         self.updates = nn.ModuleDict()
 
-    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         model.requires_grad_(False)
         for part in self.parts:
-            found = {
-                key: layer
-                for key, layer in model.named_modules()
-                if type(layer) in ADAPTED and re.match(PARTS[part], f"{key}.")
-            }
+            layers = {key: layer for key, layer in model.named_modules() if type(layer) in model.adapted_layers}
+            found = {key: layer for key, layer in layers.items() if model.part_of(key) == part}
             if not found:
                 raise ValueError(
                     f"parts: {part!r} has no layer in this detector (variant A has no fusion, a Dynamic Head no text)"
@@ -109,32 +110,33 @@ class LoRATuning(Tuning):
             for key, layer in found.items():
                 self._adapt(key, layer)
         learned = list(self.updates.parameters())
-        if model.config.classes:
-            learned += model.language.requires_grad_(True).parameters()
+        for name in model.class_parameters():
+            parameter = model.get_parameter(name)
+            parameter.requires_grad_(True)
+            learned.append(parameter)
         return [ParameterGroup(name="lora", params=learned, lr=self.lr, weight_decay=self.weight_decay)]
 
     def _adapt(self, key: str, layer: nn.Module) -> None:
         update = Update(layer.get_parameter("weight"), self.rank, self.alpha)
         self.updates[key.replace(".", "/")] = update
-        layer.__class__ = ADAPTED[type(layer)]
+        layer.__class__ = adapted(type(layer))
         object.__setattr__(layer, "update", update)  # not as a submodule: the detector's names stay
 
-    def trained(self, model: GLIP) -> dict[str, Tensor]:
+    def trained(self, model: Detector) -> dict[str, Tensor]:
         tensors = super().trained(model)
         for key, layer in model.named_modules():
-            if isinstance(layer, _Adapted):
+            if isinstance(layer, Adapted):
                 update, name = layer.update, f"{key}.weight"
                 tensors |= {f"up.{name}": update.up, f"down.{name}": update.down}
                 tensors[f"scale.{name}"] = torch.tensor(update.scale)
         return tensors
 
     @torch.no_grad()
-    def merge(self, model: GLIP) -> None:
+    def merge(self, model: Detector) -> None:
         """Add the updates to the weights; the layers are plain ones again, the same numbers to rounding."""
-        plain = {adapted: kind for kind, adapted in ADAPTED.items()}
         for layer in model.modules():
-            if isinstance(layer, _Adapted):
+            if isinstance(layer, Adapted):
                 layer.base.add_(layer.update.weight())
                 del layer.__dict__["update"]
-                layer.__class__ = plain[type(layer)]  # pyrefly: ignore
+                layer.__class__ = plain(type(layer))  # pyrefly: ignore
         self.updates.clear()

@@ -6,10 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from glip_lightning.models.glip.language import Language
-from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.detector import Detector
 from glip_lightning.models.text_features import TextFeatures
-from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import PLACEHOLDERS, Tokenizer
@@ -60,7 +59,7 @@ class PromptTuning(Tuning):
         words = " ".join(PLACEHOLDERS[: self.context])
         return [phrase._replace(prefix=f"{words} {phrase.prefix.lstrip()}") for phrase in phrases]
 
-    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         need_text_encoder(model, self)
         model.requires_grad_(False)
         if prompt is None and self.form != "context":
@@ -72,7 +71,7 @@ class PromptTuning(Tuning):
         learned = list(self.learned.parameters())
         return [ParameterGroup(name="prompt", params=learned, lr=self.lr, weight_decay=self.weight_decay)]
 
-    def encode_text(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+    def encode_text(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         if self.learned is None:
             raise RuntimeError("a prompt is learned for a detector: call setup first")
         if isinstance(self.learned, _Offset):
@@ -83,10 +82,10 @@ class PromptTuning(Tuning):
 class _Offset(nn.Module):
     """One vector per position of the caption, [CLS] and [SEP] included."""
 
-    def __init__(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer, context: int) -> None:
+    def __init__(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer, context: int) -> None:
         super().__init__()
         # the official table has 1000 rows, of which those above the longest caption never learn
-        self.offset = nn.Parameter(torch.zeros(MAX_TOKENS, model.config.text.hidden_size))
+        self.offset = nn.Parameter(torch.zeros(MAX_TOKENS, model.prompt_width))
 
     def forward(self, text: TextFeatures) -> TextFeatures:
         return text._replace(hidden=text.hidden + self.offset[: text.hidden.shape[1]])
@@ -97,19 +96,22 @@ class _Features(nn.Module):
 
     caption: Tensor
 
-    def __init__(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer, context: int) -> None:
+    def __init__(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer, context: int) -> None:
         super().__init__()
         assert prompt is not None
         input_ids, mask = tokenizer.encode([prompt.caption])
-        device = next(model.parameters()).device
-        training = model.language.training
+        encoder = model.modules_of("text")
+        training = [module.training for module in encoder]
+        for module in encoder:
+            module.eval()
         with torch.no_grad():
-            text = model.language.eval()(input_ids.to(device), mask.to(device))
-        model.language.train(training)
+            text = model.encode_text(input_ids.to(model.device), mask.to(model.device))
+        for module, mode in zip(encoder, training, strict=True):
+            module.train(mode)
         self.features = nn.Parameter(text.hidden[0].clone())
-        self.register_buffer("caption", input_ids[0].to(device), persistent=False)
+        self.register_buffer("caption", input_ids[0].to(model.device), persistent=False)
 
-    def forward(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+    def forward(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         if input_ids.shape[1:] != self.caption.shape or (input_ids != self.caption).any():
             raise ValueError("the learned features belong to the caption that they were made for, not to another one")
         rows = len(input_ids)
@@ -121,9 +123,9 @@ class _Context(nn.Module):
 
     words: Tensor
 
-    def __init__(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer, context: int) -> None:
+    def __init__(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer, context: int) -> None:
         super().__init__()
-        embedding = _language(model).bert.embeddings.word_embeddings.weight
+        embedding = model.word_embeddings.get_parameter("weight")
         # as large as the words that the encoder knows
         self.embeddings = nn.Parameter(torch.randn(context, embedding.shape[1]) * embedding.detach().std().cpu())
         ids, _ = tokenizer.encode([" ".join(PLACEHOLDERS[:context])])
@@ -132,12 +134,12 @@ class _Context(nn.Module):
             raise ValueError(f"the vocabulary of this detector lacks some of {', '.join(PLACEHOLDERS[:context])}")
         self.register_buffer("words", words, persistent=False)
 
-    def forward(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
-        language = _language(model)
-        known = language.bert.embeddings.word_embeddings(input_ids)  # [U, T, D]
+    def forward(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        known = model.word_embeddings(input_ids)  # [U, T, E]
         is_word = input_ids[..., None] == self.words  # [U, T, n]
         learned = is_word.to(self.embeddings.dtype) @ self.embeddings
-        return language.from_embeddings(torch.where(is_word.any(-1, keepdim=True), learned, known), attention_mask)
+        embeddings = torch.where(is_word.any(-1, keepdim=True), learned, known)
+        return model.encode_text(input_ids, attention_mask, embeddings)
 
 
 class SavedPrompt(Tuning):
@@ -160,16 +162,16 @@ class SavedPrompt(Tuning):
             )
         return list(saved)
 
-    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         model.requires_grad_(False)
         check_prompt(self.file, self.prompt, model, "the detector of this run")
         self._captions = [tokenizer.encode([part.caption])[0] for part in self.prompt.query.prompts]
         return []
 
-    def encode_text(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+    def encode_text(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         for caption, text in zip(self._captions, self.prompt.query.texts, strict=True):
             if torch.equal(caption, input_ids.cpu()):
-                return TextFeatures(text.hidden.to(input_ids.device), text.mask.to(input_ids.device))
+                return text.to(input_ids.device)
         raise ValueError(f"{self.file}: the tuned prompt belongs to other captions than those of the data")
 
 
@@ -178,8 +180,3 @@ FORMS: dict[str, type[_Offset] | type[_Features] | type[_Context]] = {
     "features": _Features,
     "context": _Context,
 }
-
-
-def _language(model: GLIP) -> Language:
-    assert isinstance(model.language, Language), "a detector without text encoder cannot be tuned"
-    return model.language

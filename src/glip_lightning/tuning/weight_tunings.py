@@ -7,16 +7,10 @@ modeling/backbone/swint.py:556-571 (freezing), modeling/detector/generalized_vl_
 import re
 from collections.abc import Mapping
 
-from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.detector import Detector, OptimizerRule
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.tuning.base import ParameterGroup, Tuning, need_text_encoder, official_groups
-
-LAST_LAYERS = (
-    *("log_scale", "token_bias_weight", "token_bias", "text_projection.weight", "text_projection.bias"),
-    *("box.weight", "box.bias", "centerness.weight", "centerness.bias"),
-)
-"""Of the grounding head; the five scales of the boxes are frozen in the official mode, too."""
 
 
 class FullTuning(Tuning):
@@ -29,28 +23,27 @@ class FullTuning(Tuning):
         super().__init__()
         self.lr, self.text_lr, self.weight_decay, self.freeze_at = lr, text_lr, weight_decay, freeze_at
 
-    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         model.requires_grad_(True)
         freeze_backbone(model, self.freeze_at)
         return official_groups(model, self._rate, self.weight_decay)
 
-    def _rate(self, key: str) -> float:
-        return self.text_lr if key.startswith("language.bert.") else self.lr
+    def _rate(self, key: str, rule: OptimizerRule) -> float:
+        return self.text_lr if rule.text else self.lr
 
 
-def freeze_backbone(model: GLIP, freeze_at: int) -> None:
+def freeze_backbone(model: Detector, freeze_at: int) -> None:
     """Freeze the patch embedding (``freeze_at`` >= 0) and the first ``freeze_at - 1`` stages with their merging."""
-    stages = model.backbone.stages
-    if not -1 <= freeze_at <= len(stages) + 1:
-        raise ValueError(f"freeze_at={freeze_at}: expected -1 (nothing) to {len(stages) + 1} (all stages)")
-    if freeze_at >= 0:
-        model.backbone.patch_embed.requires_grad_(False)
-    for stage in stages[: max(0, freeze_at - 1)]:
+    stages = model.backbone_stages()  # the patch embedding is the first
+    if not -1 <= freeze_at <= len(stages):
+        raise ValueError(f"freeze_at={freeze_at}: expected -1 (nothing) to {len(stages)} (all stages)")
+    frozen = max(1, freeze_at) if freeze_at >= 0 else 0
+    for stage in stages[:frozen]:
         stage.requires_grad_(False)
 
 
 class LinearProbe(Tuning):
-    """Only the last layers: projection of the text, boxes, centerness, scale and biases of the logits
+    """Only the last layers, of GLIP projection of the text, boxes, centerness, scale and biases of the logits
     (official mode "linear_prob"), and the table of classes of a detector that has one.
 
     Officially dropout stays on in the frozen fusion and text layers; here what is frozen is in eval mode, so that
@@ -63,12 +56,11 @@ class LinearProbe(Tuning):
         super().__init__()
         self.lr, self.weight_decay = lr, weight_decay
 
-    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         model.requires_grad_(False)
-        for name in LAST_LAYERS:
-            model.grounding.get_parameter(name).requires_grad_(True)
-        model.language.requires_grad_(model.config.classes > 0)
-        return official_groups(model, lambda _: self.lr, self.weight_decay)
+        for name in model.last_layers():
+            model.get_parameter(name).requires_grad_(True)
+        return official_groups(model, lambda key, rule: self.lr, self.weight_decay)
 
 
 class LanguageTuning(Tuning):
@@ -78,11 +70,12 @@ class LanguageTuning(Tuning):
         super().__init__()
         self.text_lr, self.weight_decay = text_lr, weight_decay
 
-    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         need_text_encoder(model, self)
         model.requires_grad_(False)
-        model.language.requires_grad_(True)
-        return official_groups(model, lambda _: self.text_lr, self.weight_decay)
+        for module in model.modules_of("text"):
+            module.requires_grad_(True)
+        return official_groups(model, lambda key, rule: self.text_lr, self.weight_decay)
 
 
 class PartialTuning(Tuning):
@@ -99,7 +92,7 @@ class PartialTuning(Tuning):
         self.rates = {_compiled(pattern): lr for pattern, lr in rates.items()}
         self.weight_decay = weight_decay
 
-    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         used = set()
         for key, parameter in model.named_parameters():
             pattern = self._first(key)
@@ -115,7 +108,7 @@ class PartialTuning(Tuning):
     def _first(self, key: str) -> re.Pattern[str] | None:
         return next((pattern for pattern in self.rates if pattern.search(key)), None)
 
-    def _rate(self, key: str) -> float:
+    def _rate(self, key: str, rule: OptimizerRule) -> float:
         pattern = self._first(key)
         assert pattern is not None, f"{key} is trained, but has no rate"
         return self.rates[pattern]
@@ -128,6 +121,6 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise ValueError(f"rates: {pattern!r} is no regular expression: {error}") from None
 
 
-def _examples(model: GLIP) -> list[str]:
+def _examples(model: Detector) -> list[str]:
     """One parameter of each top-level part."""
     return list({key.split(".")[0]: key for key, _ in model.named_parameters()}.values())

@@ -18,7 +18,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import replacing
 from glip_lightning.common.schema import BASE, MOST_CLASSES, PHRASES, Items, Keys, Text, Whole, check_format, read_json
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
-from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.detector import Detector
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.base_model import Base, read_base
 
@@ -118,7 +118,7 @@ def _check_names(tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 @torch.no_grad()
-def apply_adapter(model: GLIP, tensors: Mapping[str, Tensor], where: str) -> None:
+def apply_adapter(model: Detector, tensors: Mapping[str, Tensor], where: str) -> None:
     """Put what was learned into the base; the same sums as merging it after the training."""
     state = model.state_dict()
     names = {key.split(".", 1)[1] for key in tensors}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.detector import Detector
 
 
 class Base(NamedTuple):
@@ -17,18 +17,18 @@ class Base(NamedTuple):
     input_size: tuple[int, int]  # short side, longest side in pixels, as it was tuned
 
 
-def weights_hash(model: GLIP, text: bool) -> str:
+def weights_hash(model: Detector, text: bool) -> str:
     """SHA-256 over the sorted names and the float32 bytes of all tensors, those of the text encoder only with
     ``text``: a tuned prompt does not need it. So fp16 and fp32 copies of the same numbers are the same base."""
     digest = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
-        if text or not key.startswith("language."):
+        if text or model.part_of(key) != "text":
             digest.update(key.encode())
             digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
-def check_base(file: str, base: Base, model: GLIP, name: str, text: bool) -> None:
+def check_base(file: str, base: Base, model: Detector, name: str, text: bool) -> None:
     """An error that names both hashes if ``file`` belongs to another detector than ``model``, called ``name``."""
     ours = weights_hash(model, text)
     if base.sha256 != ours:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from glip_lightning.common import registry
@@ -22,8 +23,9 @@ from glip_lightning.common.files import replacing
 from glip_lightning.common.schema import PHRASES, InputSize, Keys, read_json
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE
+from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, variant
-from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.detector import Detector
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer
 from glip_lightning.weights.adapter import RUN_ADAPTER, apply_adapter, base_of, load_adapter
@@ -59,7 +61,7 @@ class Task(NamedTuple):
 class Loaded(NamedTuple):
     """A detector in eval mode, its tokenizer, and where both come from."""
 
-    model: GLIP
+    model: Detector
     tokenizer: Tokenizer
     name: str  # as asked for
     weights: Origin
@@ -159,7 +161,7 @@ def _unknown(detector: str) -> str:
 def _load_name(name: str, weights: str, text: bool) -> Loaded:
     config = variant(name)
     if weights == "random":
-        return _loaded(GLIP(replace(config, text_encoder=text)), _named_tokenizer(name), name, "random")
+        return _loaded(build_detector(replace(config, text_encoder=text)), _named_tokenizer(name), name, "random")
     if name in OFFICIAL:
         return load_official(name, hub_file(OFFICIAL[name]), config, text=text)
     folder = shipped(name)
@@ -254,15 +256,15 @@ def _load_repository(repo: str, text: bool) -> Loaded:
     return load_folder(folder, repo, text)
 
 
-def _build(config: GLIPConfig, state: dict[str, Tensor], text: bool = True) -> GLIP:
+def _build(config: GLIPConfig, state: dict[str, Tensor], text: bool = True) -> Detector:
     config = replace(config, text_encoder=config.text_encoder and text)
-    model = GLIP(config)
+    model = build_detector(config)
     model.load_state_dict({k: x for k, x in state.items() if config.text_encoder or not k.startswith(TEXT_PREFIX)})
     return model
 
 
 def _loaded(
-    model: GLIP,
+    model: Detector,
     tokenizer: Tokenizer,
     name: str,
     weights: Origin,
@@ -272,7 +274,7 @@ def _loaded(
     return Loaded(model.eval(), tokenizer, name, weights, task)
 
 
-def _check_vocabulary(model: GLIP, tokenizer: Tokenizer, name: str) -> None:
+def _check_vocabulary(model: Detector, tokenizer: Tokenizer, name: str) -> None:
     expected = model.config.classes or model.config.text.vocab_size
     if len(tokenizer) != expected:
         raise ValueError(
@@ -281,12 +283,20 @@ def _check_vocabulary(model: GLIP, tokenizer: Tokenizer, name: str) -> None:
         )
 
 
-def config_on_disk(detector: str) -> GLIPConfig | None:
-    """The sizes of a named detector, a folder or a run; None of what would have to be loaded for it."""
-    if detector in VARIANTS:
-        return variant(detector)
+def skeleton(detector: str) -> Detector | None:
+    """Return a named detector, or that of a folder or run, without numbers (on the meta device).
+
+    None for what would have to be loaded first.
+    """
     files = [_path(detector) / name / CONFIG_NAME for name in (RUN_DETECTOR, ".")]
-    return next((_read_config(file) for file in files if file.is_file()), None)
+    if detector in VARIANTS:
+        config = variant(detector)
+    elif found := [file for file in files if file.is_file()]:
+        config = _read_config(found[0])
+    else:
+        return None
+    with torch.device("meta"):
+        return build_detector(config)
 
 
 def _read_config(path: Path) -> GLIPConfig:
@@ -313,7 +323,9 @@ def _read_task(path: Path, config: GLIPConfig) -> Task | None:
     return Task(phrases, (short, longest))
 
 
-def save(model: GLIP, tokenizer: Tokenizer, folder: str | Path, task: Task | None = None, half: bool = False) -> Path:
+def save(
+    model: Detector, tokenizer: Tokenizer, folder: str | Path, task: Task | None = None, half: bool = False
+) -> Path:
     """Write an exchange folder at once or not at all; another exchange folder in its place is replaced.
 
     ``half`` stores the numbers in half precision; they are loaded as float32 again.

@@ -23,8 +23,9 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.tensor_files import check_storage
+from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import STRIDES, VARIANTS, GLIPConfig, TextConfig
-from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.detector import Detector
 from glip_lightning.ops.anchors import cell_anchor
 
 logger = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ def _fill(official: str, numbers: Mapping[str, str]) -> str:
 def expected_shapes(config: GLIPConfig) -> dict[str, torch.Size]:
     """Our name -> shape of every tensor of the detector."""
     with torch.device("meta"):
-        return {key: tensor.shape for key, tensor in GLIP(config).state_dict().items()}
+        return {key: tensor.shape for key, tensor in build_detector(config).state_dict().items()}
 
 
 def official_names(config: GLIPConfig) -> dict[str, str]:
@@ -193,6 +194,15 @@ def to_official(state: Mapping[str, Tensor], config: GLIPConfig) -> StateDict:
     check(state, expected_shapes(config))
     tensors = {official: state[ours] for ours, official in official_names(config).items()}
     return tensors | _unused_tensors(config)
+
+
+def official_state(model: Detector, where: str) -> StateDict:
+    """Return what an official checkpoint of ``model`` holds; an error names ``where`` the detector came from."""
+    if not model.reads_text:
+        raise ValueError(f"{where}: has a table of classes, an official checkpoint a text encoder; keep the folder")
+    if not model.config.text_encoder:
+        raise ValueError(f"{where}: has no text encoder, an official checkpoint needs one; convert the whole detector")
+    return to_official(model.state_dict(), model.config)
 
 
 def strip_module(state: Mapping[str, Tensor]) -> StateDict:

@@ -16,10 +16,10 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import write_bytes
 from glip_lightning.common.schema import BASE, MOST_CLASSES, PHRASES, Items, Keys, Text, Whole, check_format, parse_json
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
-from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.detector import Detector
 from glip_lightning.models.query import Query
 from glip_lightning.models.text_features import TextFeatures
-from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.base_model import Base, check_base, read_base
@@ -149,15 +149,14 @@ def _query(content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], wher
     return Query(tuple(Phrase(**phrase) for phrase in content["classes"]), tuple(prompts), tuple(texts))
 
 
-def check_prompt(file: str, prompt: TunedPrompt, model: GLIP, name: str) -> None:
+def check_prompt(file: str, prompt: TunedPrompt, model: Detector, name: str) -> None:
     """Raise an error if ``prompt`` was made for another detector than ``model``, called ``name``."""
     check_base(file, prompt.base, model, name, text=False)
-    found, expected = prompt.query.texts[0].hidden.shape[-1], model.config.text.hidden_size
+    found, expected = prompt.query.texts[0].hidden.shape[-1], model.prompt_width
     if found != expected:
         message = f"{file}: not a tuned prompt of glip-lightning: features of width {found}, {name} has {expected}"
         raise GLIPError(message, code="bad-tensor")
 
 
 def on_device(query: Query, device: torch.device) -> Query:
-    texts = tuple(TextFeatures(text.hidden.to(device), text.mask.to(device)) for text in query.texts)
-    return query._replace(texts=texts)
+    return query._replace(texts=tuple(text.to(device) for text in query.texts))

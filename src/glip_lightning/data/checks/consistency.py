@@ -16,7 +16,7 @@ from glip_lightning.data.checks.findings import Findings, listing
 from glip_lightning.data.images import PICTURES, ImageFiles
 from glip_lightning.data.index import Index
 from glip_lightning.data.types import SPLITS, Split
-from glip_lightning.ops.outputs import MAX_TOKENS
+from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.token_spans import HasOffsets
 

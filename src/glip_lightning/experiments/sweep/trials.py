@@ -20,7 +20,6 @@ from glip_lightning.data.checks.consistency import check_splits
 from glip_lightning.data.checks.findings import DataError, Findings
 from glip_lightning.data.index import Index
 from glip_lightning.experiments.sweep.grid import KEYS, Grid
-from glip_lightning.models.glip.model import GLIP
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.batching import plan
 from glip_lightning.training.callbacks.retention import probe_split
@@ -31,7 +30,7 @@ from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, PartialTuning
 from glip_lightning.weights.adapter import RUN_ADAPTER
-from glip_lightning.weights.load import RUN_DETECTOR, config_on_disk, shipped
+from glip_lightning.weights.load import RUN_DETECTOR, shipped, skeleton
 
 CHECKED = (FullTuning, LanguageTuning, LoRATuning, PartialTuning, PromptTuning)
 """Tunings that may not fit a detector."""
@@ -232,11 +231,11 @@ class _Reader:
 
 
 def _set_up(detector: str, tuning: Tuning) -> None:
-    config = config_on_disk(detector)
-    if config is None or (isinstance(tuning, PromptTuning) and not config.classes):
+    model = skeleton(detector)
+    if model is None or (isinstance(tuning, PromptTuning) and model.reads_text):
         return  # a prompt asks the classes of the data
     with torch.device("meta"):
-        tuning.setup(GLIP(config), None, Tokenizer.nano())  # the others ask neither classes nor tokenizer
+        tuning.setup(model, None, Tokenizer.nano())  # the others ask neither classes nor tokenizer
 
 
 def _train_split(data: DetectionData) -> Index | Exception | None:

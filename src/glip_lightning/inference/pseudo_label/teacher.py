@@ -14,13 +14,12 @@ from torch import Tensor
 from glip_lightning.data.checks.consistency import check_names
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence
 from glip_lightning.data.images import read_header, read_image
-from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, resize_image, resize_size
+from glip_lightning.data.transforms import resize_image, resize_size
 from glip_lightning.inference.predictor import choose_device, to_original
-from glip_lightning.models.glip.model import padded_size
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops import boxes as box_ops
-from glip_lightning.ops.outputs import MAX_TOKENS, Outputs
-from glip_lightning.ops.postprocess import PostProcess
+from glip_lightning.ops.dense_outputs import MAX_TOKENS
+from glip_lightning.ops.postprocess import Detections
 from glip_lightning.text.captions import build_prompts, caption_of, classes_without_tokens
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.token_spans import token_indices
@@ -41,10 +40,7 @@ class View(NamedTuple):
 
     image: Tensor  # uint8 [3, h, w]
     original: tuple[int, int]  # height, width of the view that boxes refer to
-
-    @property
-    def padded(self) -> tuple[int, int]:
-        return padded_size([self.image])
+    padded: tuple[int, int]  # height, width with the detector's padding
 
 
 class Teacher:
@@ -53,12 +49,11 @@ class Teacher:
     def __init__(self, detector: str, device: str = "auto") -> None:
         self.device = torch.device(choose_device(device))
         self.loaded = load(detector)
-        if self.loaded.model.config.classes:
+        if not self.loaded.model.reads_text:
             raise ValueError(f"--detector {detector}: has a table of classes and reads no words; take one that does")
         self.model = self.loaded.model.to(self.device).eval()
-        size = self.loaded.task.input_size if self.loaded.task else (TEST_SIZE, MAX_SIZE)
+        size = self.loaded.task.input_size if self.loaded.task else self.model.defaults.input_size
         self.base = Base(detector, weights_hash(self.model, text=True), size)
-        self.post = PostProcess()
         self._known: dict[Sentence, tuple[TextFeatures, list[tuple[int, ...]]]] = {}
 
     def class_lists(self, phrases: Sequence[Phrase] | None) -> tuple[Sentence, ...]:
@@ -90,20 +85,25 @@ class Teacher:
         header = read_header(path)
         image = read_image(path, upright=header.upright != header.stored)
         size = (image.height, image.width)
-        return View(resize_image(image, resize_size(*size, *self.base.input_size)), size)
+        resized = resize_image(image, resize_size(*size, *self.base.input_size))
+        return View(resized, size, self.model.padded_size([resized]))
 
     @torch.inference_mode()
     def find(self, views: Sequence[View], photos: Sequence[Captioned]) -> list[list[list[Row]]]:
         """For each photo (all of one padded size) and each of its sentences what was found, best first."""
-        levels = self.model.encode_images(self.model.preprocess([view.image for view in views]))
+        features = self.model.encode_images(self.model.preprocess([view.image for view in views]))
         found: list[list[list[Row]]] = [[] for _ in views]
         for k in range(max(len(photo.sentences) for photo in photos)):
             rows = [i for i, photo in enumerate(photos) if k < len(photo.sentences)]
             sentences = [photos[i].sentences[k] for i in rows]
-            text = _stacked([self._encode(sentence)[0] for sentence in sentences])
-            outputs = self.model.detect(levels if len(rows) == len(views) else [x[rows] for x in levels], text)
-            for place, (i, sentence) in enumerate(zip(rows, sentences, strict=True)):
-                found[i].append(self._rows(outputs, place, sentence, views[i]))
+            text = TextFeatures.joined([self._encode(sentence)[0] for sentence in sentences])
+            tokens = [self._encode(sentence)[1] for sentence in sentences]
+            mine = features if len(rows) == len(views) else [x[rows] for x in features]
+            sizes = [_size(views[i]) for i in rows]
+            settings = self.model.defaults.detection
+            detections = self.model.detections(self.model.detect(mine, text), tokens, sizes, settings)
+            for i, boxes in zip(rows, detections, strict=True):
+                found[i].append(_rows(boxes, views[i]))
         return found
 
     def _encode(self, sentence: Sentence) -> tuple[TextFeatures, list[tuple[int, ...]]]:
@@ -116,26 +116,19 @@ class Teacher:
             self._known[sentence] = text, self.tokens(sentence)
         return self._known[sentence]
 
-    def _rows(self, outputs: Outputs, place: int, sentence: Sentence, view: View) -> list[Row]:
-        size = (view.image.shape[1], view.image.shape[2])
-        found = self.post.select(self.post.candidates(outputs, place, self._encode(sentence)[1], size))
-        boxes, scores, labels = to_original(found, size, view.original)
-        boxes = box_ops.clip_outside(boxes, *view.original)
-        xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
-        keep = (scores >= STORED_FROM) & (xywh[:, 2:] > 1).all(-1)  # training leaves thinner ones out
-        order = keep.nonzero().flatten()
-        order = order[scores[order].argsort(descending=True, stable=True)]
-        columns = zip(labels[order].tolist(), scores[order].tolist(), xywh[order].tolist(), strict=True)
-        return [(label, round(score, 4), *(round(v, 2) for v in box)) for label, score, box in columns]
+
+def _size(view: View) -> tuple[int, int]:
+    """Return height and width without padding."""
+    return view.image.shape[1], view.image.shape[2]
 
 
-def _stacked(texts: Sequence[TextFeatures]) -> TextFeatures:
-    """One caption each [1, T, D] -> [B, T, D]; shorter ones end with masked tokens."""
-    longest = max(text.mask.shape[1] for text in texts)
-    first = texts[0]
-    hidden = first.hidden.new_zeros(len(texts), longest, first.hidden.shape[2])
-    mask = first.mask.new_zeros(len(texts), longest)
-    for row, text in enumerate(texts):
-        length = text.mask.shape[1]
-        hidden[row, :length], mask[row, :length] = text.hidden[0], text.mask[0]
-    return TextFeatures(hidden, mask)
+def _rows(found: Detections, view: View) -> list[Row]:
+    """Return the boxes of a score from ``STORED_FROM`` on, best first."""
+    boxes, scores, labels = to_original(found, _size(view), view.original)
+    boxes = box_ops.clip_outside(boxes, *view.original)
+    xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
+    keep = (scores >= STORED_FROM) & (xywh[:, 2:] > 1).all(-1)  # training leaves thinner ones out
+    order = keep.nonzero().flatten()
+    order = order[scores[order].argsort(descending=True, stable=True)]
+    columns = zip(labels[order].tolist(), scores[order].tolist(), xywh[order].tolist(), strict=True)
+    return [(label, round(score, 4), *(round(v, 2) for v in box)) for label, score, box in columns]

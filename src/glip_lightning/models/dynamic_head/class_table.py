@@ -6,6 +6,9 @@ from torch import Tensor, nn
 
 from glip_lightning.models.text_features import TextFeatures
 
+TABLE = "language.rows"
+"""The parameter whose rows are the classes."""
+
 
 class ClassTable(nn.Module):
     """Learned features of classes without names: position k of a caption is class k (Dynamic Head).
@@ -23,6 +26,6 @@ class ClassTable(nn.Module):
 
     @torch.no_grad()
     def start_anew(self, seed: int) -> None:
-        """Initial rows for another class list: a function of ``seed``, drawn from no global generator."""
+        """Draw initial rows for another class list: a function of ``seed``, from no global generator."""
         generator = torch.Generator("cpu").manual_seed(seed)  # the same rows on all devices
         self.rows.copy_(torch.randn(self.rows.shape, generator=generator, device="cpu"))

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glip_lightning.models.config import TextConfig
-
-CLAMP = 50000.0  # the official guard against fp16 overflow
+from glip_lightning.models.dynamic_head.grounding_head import CLAMP
 
 
 class Fusion(nn.Module):

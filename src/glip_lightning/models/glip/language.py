@@ -1,4 +1,4 @@
-"""What a class is known by: BERT's features of its name, or a row of a table.
+"""What a class is known by: BERT's features of its name.
 
 Source of the text encoder (BERT without its pooler): microsoft/GLIP modeling/language_backbone/bert_model.py.
 """
@@ -37,10 +37,3 @@ class Language(nn.Module):
         """The same from word embeddings [U, T, D] instead of ids: some of them may be learned."""
         hidden = self.bert(inputs_embeds=embeddings, attention_mask=attention_mask).last_hidden_state
         return TextFeatures(hidden, attention_mask.to(torch.bool))
-
-
-class NoLanguage(nn.Module):
-    """Stands where a detector has no text encoder: it runs tuned prompts, which hold their features."""
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
-        raise ValueError("this detector has no text encoder: it only runs tuned prompts (glip predict --prompt FILE)")

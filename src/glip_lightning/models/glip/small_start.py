@@ -16,14 +16,14 @@ too):
 
 from torch import nn
 
-from glip_lightning.models.glip.fpn import FPN
+from glip_lightning.models.dynamic_head.identity_start import start_as_identity
 from glip_lightning.models.glip.fusion import TextLayer
 from glip_lightning.models.glip.language import Language
-from glip_lightning.models.glip.tower import Round
 
 
 def start_small(model: nn.Module) -> None:
     """Initialise the parts of a GLIP detector anew as said above; the others keep their initialisation."""
+    start_as_identity(model)
     for part in model.modules():
         if isinstance(part, Language):
             nn.init.normal_(part.bert.embeddings.word_embeddings.weight)
@@ -31,11 +31,6 @@ def start_small(model: nn.Module) -> None:
                 _vanish(layer.attention.output.dense, layer.output.dense)  # pyrefly: ignore[missing-attribute]
         elif isinstance(part, TextLayer):
             _vanish(part.out, part.fc2)
-        elif isinstance(part, FPN):
-            for conv in part.output:
-                nn.init.dirac_(conv.weight)  # pyrefly: ignore
-        elif isinstance(part, Round):
-            nn.init.dirac_(part.vision.convs[1].weight)  # of a level itself  # pyrefly: ignore
 
 
 def _vanish(*layers: nn.Linear) -> None:

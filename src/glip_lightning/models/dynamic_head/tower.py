@@ -1,34 +1,26 @@
-"""The tower of the detector: rounds of fusion, text layer and dynamic convolution.
+"""The tower of the detector: rounds of dynamic convolution, with fusion and text layer before it where text is read.
 
-Source: microsoft/GLIP modeling/rpn/vldyhead.py (DyConv, VLDyHead), layers/dyrelu.py.
+Source: microsoft/GLIP modeling/rpn/vldyhead.py (VLDyHead).
 """
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from glip_lightning.models.config import GLIPConfig
 from glip_lightning.models.dynamic_head.dynamic_conv import DyConv
-from glip_lightning.models.glip.fusion import Fusion, TextLayer
 from glip_lightning.models.text_features import TextFeatures
 
 
 class Round(nn.Module):
-    """One round of the tower; without fusion (variant A) the dynamic convolution alone."""
+    """One round of the tower; without fusion (variant A, Dynamic Head) the dynamic convolution alone."""
 
-    def __init__(self, config: GLIPConfig) -> None:
+    def __init__(self, channels: int, fusion: nn.Module | None = None, text: nn.Module | None = None) -> None:
+        """``fusion``: vision [B, N, C], text [B, T, D] and mask [B, T] -> the two, updated; ``text``: a layer [B, T, D]
+        with a mask."""
         super().__init__()
-        self.fusion = self.text = None
-        if config.fusion:
-            self.fusion = Fusion(
-                config.channels,
-                config.text.hidden_size,
-                config.fusion_dim,
-                config.fusion_heads,
-                config.fusion_dropout,
-                gate=1 / config.rounds,
-            )
-            self.text = TextLayer(config.text)
-        self.vision = DyConv(config.channels)
+        self.fusion, self.text = fusion, text
+        self.vision = DyConv(channels)
 
     def forward(self, levels: list[Tensor], text: TextFeatures) -> tuple[list[Tensor], TextFeatures]:
         if self.fusion is not None and self.text is not None:
@@ -42,9 +34,9 @@ class Round(nn.Module):
 class DyHead(nn.Module):
     """Pyramid P3..P7 and text -> both after all rounds. Nothing is shared between the rounds."""
 
-    def __init__(self, config: GLIPConfig) -> None:
+    def __init__(self, rounds: Iterable[Round]) -> None:
         super().__init__()
-        self.rounds = nn.ModuleList(Round(config) for _ in range(config.rounds))
+        self.rounds = nn.ModuleList(rounds)
 
     def forward(self, levels: list[Tensor], text: TextFeatures) -> tuple[list[Tensor], TextFeatures]:
         for tower_round in self.rounds:

@@ -1,4 +1,4 @@
-"""What the detector says about a batch: the value that model, losses and post-processing share."""
+"""What a detector with anchors says about a batch: the value that model, losses and post-processing share."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ MAX_TOKENS = 256
 """Longest caption of the official models, [CLS] and [SEP] included (MODEL.LANGUAGE_BACKBONE.MAX_QUERY_LEN)."""
 
 
-class Outputs(NamedTuple):
+class DenseOutputs(NamedTuple):
     """Raw predictions at N positions: levels P3..P7 one after the other, each row-major."""
 
     logits: Tensor  # [B, N, T], before the sigmoid

@@ -1,0 +1,251 @@
+"""What every detector is to the rest of the package: training, tunings, inference, evaluation and sweeps know no more.
+
+A detector is one forward pass cut into steps, which training and inference call in this order::
+
+    inputs   = detector.preprocess(images)             RGB uint8 [3, h, w] of any sizes -> one batch on the device
+    text     = detector.encode_text(ids, mask)         once per distinct caption, then ``text.select`` per image
+    features = detector.encode_images(inputs)          no text is involved
+    outputs  = detector.detect(features, text)         may be called again with another text
+    losses   = detector.losses(outputs, text, truth)           in training
+    found    = detector.detections(outputs, class_tokens, ...) in inference
+
+``inputs``, ``features`` and ``outputs`` are the detector's own: others pass them on and never look inside. Letters of
+shapes: B images, U distinct captions, T tokens, D width of the text features, G boxes of an image, K classes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from glip_lightning.common.tensor_files import check_tensors
+from glip_lightning.models.text_features import TextFeatures
+from glip_lightning.ops.postprocess import Detections, DetectionSettings
+
+Inputs = Any
+"""What ``preprocess`` makes and ``encode_images`` reads: the pixels of a batch, with a mask of the padding where the
+detector needs one."""
+
+Features = list[Tensor]
+"""What is known of a batch at a stage of the forward pass: tensors [B, ...], one row per image. Rows may be taken out
+of it and joined again with those of images of the same padded size, which is all that others do with it."""
+
+Outputs = Any
+"""What ``detect`` makes and only the detector reads: all that ``losses`` and ``detections`` need, so also the outputs
+of auxiliary layers and of the encoder, or the features that a second pass over the ground truth begins with."""
+
+
+class GroundTruth(NamedTuple):
+    """What the images of a batch show."""
+
+    boxes: Sequence[Tensor]  # of each image [G, 4], inclusive xyxy, input frame (pixels of the resized image)
+    positive_maps: Sequence[Tensor]  # of each image [G, T], non-zero at the tokens that name the box
+    image_sizes: Sequence[tuple[int, int]]  # height, width of each resized image before padding
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a detector is used with where nobody says otherwise."""
+
+    input_size: tuple[int, int]  # short side and longest side of an image, in pixels
+    detection: DetectionSettings
+
+
+@dataclass(frozen=True)
+class OptimizerRule:
+    """How the published recipe of a detector optimises one parameter."""
+
+    group: str  # name of its learning rate in the logs
+    text: bool = False  # whether it learns at the rate of the text encoder
+    lr_factor: float = 1.0
+    decay: bool = True
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A point of the forward pass at which the features may be kept: all before it is a function of its inputs.
+
+    ``modules`` are those between the stage before and this one. Where ``reads_text``, the text entered there or
+    earlier.
+    """
+
+    name: str
+    holds: str  # for messages
+    modules: tuple[nn.Module, ...]
+    reads_text: bool
+    run: Callable[[Any, TextFeatures], Features]
+    """From the features of the stage before (the first stage: from the inputs) and the text [B, T, D] to those of this
+    one; without ``reads_text`` the text is not looked at."""
+
+
+class Detector(nn.Module, PyTorchModelHubMixin, ABC, library_name="glip-lightning", tags=["object-detection"]):
+    """The abstract class of all detectors; see the module's docstring for the order of calls.
+
+    There is no state between calls, no tokenizer and no target in it. ``config`` is a dataclass whose ``repr`` names
+    every size of the architecture; what is in it only the detector and :mod:`glip_lightning.weights` know.
+    ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` come from the Hub mixin.
+    """
+
+    config: Any
+    reads_text: ClassVar[bool] = True
+    """Whether ``encode_text`` reads words. A detector with a table of classes finds those of one list alone."""
+    adapted_layers: ClassVar[tuple[type[nn.Module], ...]] = (nn.Linear,)
+    """Types of the layers that low-rank updates may adapt: those whose forward pass reads ``self.weight``."""
+
+    @classmethod
+    def _from_pretrained(cls, *, strict: bool = True, **kwargs: Any) -> Self:
+        """Load as the mixin does, but strictly: a missing tensor must not keep its initial value unnoticed.
+
+        All numbers have to be finite.
+        """
+        model = super()._from_pretrained(strict=strict, **kwargs)
+        check_tensors(model.state_dict(), str(kwargs.get("model_id", "the detector")))
+        return model
+
+    # -- the forward pass
+
+    @abstractmethod
+    def padded_size(self, images: Sequence[Tensor]) -> tuple[int, int]:
+        """Return height and width that a batch of images [3, h, w] is padded to."""
+
+    @abstractmethod
+    def preprocess(self, images: Sequence[Tensor], size: tuple[int, int] | None = None) -> Inputs:
+        """Return RGB images, uint8 [3, h, w] of any sizes, as one normalised batch on the detector's device.
+
+        Channels, mean and deviation are the detector's; what is added to the right and below, up to ``size`` (height,
+        width; that of :meth:`padded_size` if not given), comes after them.
+        """
+
+    @abstractmethod
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor, embeddings: Tensor | None = None) -> TextFeatures:
+        """Return the features of token ids and mask [U, T] of distinct captions.
+
+        Prompt tuning adds its offset to what this returns, so it is the last value that belongs to the text alone.
+        ``embeddings`` [U, T, E] stand in the place of those that :attr:`word_embeddings` gives for the ids.
+        """
+
+    @abstractmethod
+    def encode_images(self, inputs: Inputs) -> Features:
+        """Return the features of the first stage: all that is computed before a text is involved, or a part of it."""
+
+    def detect(self, features: Features, text: TextFeatures) -> Outputs:
+        """Return the predictions from the features of the first stage and the text [B, T, D] of each image."""
+        return self.detect_from(self.stages()[0].name, features, text)
+
+    def detect_from(self, stage: str, features: Features, text: TextFeatures) -> Outputs:
+        """Return the predictions from the features of ``stage``."""
+        stages = self.stages()
+        place = [found.name for found in stages].index(stage)
+        for later in stages[place + 1 :]:
+            features = later.run(features, text)
+        return self.predict(features, text)
+
+    @abstractmethod
+    def predict(self, features: Features, text: TextFeatures) -> Outputs:
+        """Return the predictions from the features of the last stage: what is left of the forward pass."""
+
+    def forward(self, inputs: Inputs, text: TextFeatures) -> Outputs:
+        """Return the predictions for preprocessed images and the text features [B, T, D] of each."""
+        return self.detect(self.encode_images(inputs), text)
+
+    @abstractmethod
+    def losses(self, outputs: Outputs, text: TextFeatures, truth: GroundTruth) -> Mapping[str, Tensor]:
+        """Return the weighted losses of a batch by name, scalars in float32; what is trained is their sum.
+
+        Sums over boxes are normalised so that the mean of the gradients over the processes of a distributed run equals
+        that of one process with the whole batch. A batch without boxes gives zeros that are part of the graph.
+        What needs the ground truth (matching, sampling of proposals, denoising queries) happens here.
+        """
+
+    @abstractmethod
+    def detections(
+        self,
+        outputs: Outputs,
+        class_tokens: Sequence[Sequence[Sequence[int]]],
+        image_sizes: Sequence[tuple[int, int]],
+        settings: DetectionSettings,
+    ) -> list[Detections]:
+        """Return what was found in each image, in inclusive boxes of the input frame, clipped to the image.
+
+        ``class_tokens[i][k]`` are the tokens of class k in the caption of image i (a class without tokens is never
+        found), ``image_sizes`` height and width of the resized images before padding. ``settings`` are those of
+        ``defaults.detection`` or changed ones.
+        """
+
+    # -- what it is made of
+
+    @property
+    @abstractmethod
+    def defaults(self) -> Defaults:
+        """Input size and settings of detections where nobody says otherwise."""
+
+    @property
+    @abstractmethod
+    def prompt_width(self) -> int:
+        """D, the width of the text features."""
+
+    @property
+    def word_embeddings(self) -> nn.Module:
+        """The table of the words' embeddings, ids [U, T] -> [U, T, E]; its ``weight`` is [words, E]."""
+        raise ValueError(f"{type(self).__name__}: has no text encoder, so its words cannot be learned")
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.parameters()).device
+
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the points at which the features may be kept, in the order of the forward pass; at least one."""
+
+    @abstractmethod
+    def parts(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the names of the submodules (or single parameters) of each part: vision, text, fusion, head.
+
+        Every parameter is in exactly one part; a part that the detector lacks is empty. "text" consists of submodules:
+        all that ``encode_text`` runs and nothing else.
+        """
+
+    def part_of(self, name: str) -> str:
+        """Return the part that a parameter, buffer or submodule belongs to, by its full name."""
+        for part, prefixes in self.parts().items():
+            if any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes):
+                return part
+        raise KeyError(f"{name} is in no part of {type(self).__name__}")
+
+    def modules_of(self, part: str) -> list[nn.Module]:
+        """Return the submodules of a part that has no single parameters in its list, as "text" has none."""
+        return [self.get_submodule(name) for name in self.parts()[part]]
+
+    @abstractmethod
+    def backbone_stages(self) -> Sequence[nn.Module]:
+        """Return the image backbone in the order of the forward pass: patch embedding (or stem), then each stage.
+
+        Tunings that freeze the first layers count in it.
+        """
+
+    @abstractmethod
+    def last_layers(self) -> Sequence[str]:
+        """Return the names of the parameters that a linear probe trains, those of ``class_parameters`` included."""
+
+    def class_parameters(self) -> Sequence[str]:
+        """Return the names of the parameters that mean the classes of one list: none where words name the classes."""
+        return ()
+
+    def start_classes_anew(self, seed: int) -> None:
+        """Give ``class_parameters`` initial values for another class list, as a function of ``seed`` alone."""
+
+    def optimizer_rule(self, name: str) -> OptimizerRule:
+        """Return how the published recipe optimises a parameter; this one knows but a rate of the text encoder."""
+        if name in self.class_parameters():
+            return OptimizerRule("classes")
+        text = self.part_of(name) == "text"
+        return OptimizerRule("text" if text else "detector", text)
+
+    def architecture(self) -> str:
+        """Return class and sizes as a string: equal weights in equal architectures compute equal numbers."""
+        return f"{type(self).__name__}({self.config!r})"

@@ -1,0 +1,169 @@
+"""What Dynamic Head and GLIP share: Swin, pyramid, a tower of dynamic convolutions, and dense predictions on its maps.
+
+Sources: microsoft/GLIP modeling/detector/generalized_vl_rcnn.py, modeling/rpn/vldyhead.py, modeling/rpn/loss.py,
+data/transforms/transforms.py:151-175.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from glip_lightning.models.config import SIZE_DIVISOR, STRIDES, GLIPConfig
+from glip_lightning.models.detector import (
+    Defaults,
+    Detector,
+    Features,
+    GroundTruth,
+    OptimizerRule,
+    Stage,
+)
+from glip_lightning.models.dynamic_head.deform_conv import DeformConv
+from glip_lightning.models.dynamic_head.fpn import FPN
+from glip_lightning.models.dynamic_head.grounding_head import GroundingHead
+from glip_lightning.models.dynamic_head.swin import Swin
+from glip_lightning.models.dynamic_head.tower import DyHead
+from glip_lightning.models.text_features import TextFeatures
+from glip_lightning.ops.anchors import grid_anchors
+from glip_lightning.ops.dense_outputs import DenseOutputs
+from glip_lightning.ops.losses import build_targets, detection_losses
+from glip_lightning.ops.postprocess import Detections, DetectionSettings, PostProcess
+
+BIAS_LR_FACTOR = 2.0  # SOLVER.BIAS_LR_FACTOR; biases are not decayed (SOLVER.WEIGHT_DECAY_BIAS)
+INPUT_SIZE = (800, 1333)  # INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST
+SMALL_INPUT_SIZE = (128, 128)  # of the pictures that the nano detectors were trained on
+LAST_LAYERS = (
+    *("log_scale", "token_bias_weight", "token_bias", "text_projection.weight", "text_projection.bias"),
+    *("box.weight", "box.bias", "centerness.weight", "centerness.bias"),
+)
+"""Of the grounding head; the five scales of the boxes are frozen in the official linear probe, too."""
+
+
+class NoLanguage(nn.Module):
+    """Stands where a detector has no text encoder: it runs tuned prompts, which hold their features."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        raise ValueError("this detector has no text encoder: it only runs tuned prompts (glip predict --prompt FILE)")
+
+
+class DenseDetector(Detector, tags=["glip"]):
+    """Every position of the maps P3..P7 is scored against every token, and gets a box and a centerness.
+
+    A subclass builds the five modules below. Its features are P3..P7, each [B, C, H, W]; after the tower they end with
+    the text [B, T, D] where the tower changes it.
+    """
+
+    adapted_layers: ClassVar[tuple[type[nn.Module], ...]] = (nn.Linear, DeformConv)
+    config: GLIPConfig
+    backbone: Swin
+    fpn: FPN
+    language: nn.Module
+    dyhead: DyHead
+    grounding: GroundingHead
+
+    def padded_size(self, images: Sequence[Tensor]) -> tuple[int, int]:
+        """Return the largest height and width of the images, up to multiples of 32 (image_list.py:29-68)."""
+        height, width = (max(x.shape[axis] for x in images) for axis in (1, 2))
+        return height + -height % SIZE_DIVISOR, width + -width % SIZE_DIVISOR
+
+    def preprocess(self, images: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
+        """Return RGB images, uint8 [3, h, w] of any sizes, as one normalised batch [B, 3, H, W].
+
+        Channels become BGR, then mean and deviation, then zeros to the right and below up to ``size`` (H, W), that
+        of :meth:`padded_size` if not given (data/transforms/transforms.py:151-175).
+        """
+        device = self.device
+        height, width = size or self.padded_size(images)
+        mean = torch.tensor(self.config.pixel_mean, device=device).view(3, 1, 1)
+        std = torch.tensor(self.config.pixel_std, device=device).view(3, 1, 1)
+        batch = torch.zeros(len(images), 3, height, width, device=device)
+        for row, image in zip(batch, images, strict=True):
+            bgr = image.to(device, non_blocking=True).flip(0).float()
+            row[:, : image.shape[1], : image.shape[2]] = (bgr - mean) / std
+        return batch
+
+    def encode_images(self, inputs: Tensor) -> Features:
+        """Return P3..P7 of preprocessed images [B, 3, H, W]."""
+        return self.fpn(self.backbone(inputs))
+
+    def _run_tower(self, levels: Features, text: TextFeatures) -> Features:
+        """Return P3..P7 after the tower, then the text if the tower changes it."""
+        levels, read = self.dyhead(levels, text)
+        return [*levels, read.hidden] if self.config.fusion else levels
+
+    def predict(self, features: Features, text: TextFeatures) -> DenseOutputs:
+        """Return the predictions from the features after the tower: the last layers."""
+        # without fusion the head reads the text encoder's output with padding zeroed, else the fused text as it is
+        if self.config.fusion:
+            *levels, hidden = features
+        else:
+            levels, hidden = features, text.hidden * text.mask[..., None]
+        sizes = tuple((x.shape[-2], x.shape[-1]) for x in levels)
+        logits, deltas, centerness = self.grounding(levels, hidden)
+        anchors = grid_anchors(sizes, STRIDES, logits.device)
+        return DenseOutputs(logits, deltas, centerness, anchors, sizes)
+
+    def losses(self, outputs: DenseOutputs, text: TextFeatures, truth: GroundTruth) -> Mapping[str, Tensor]:
+        """Return the token focal loss, GIoU and centerness losses over ATSS assignments (:mod:`..ops.losses`)."""
+        targets = build_targets(outputs, truth.boxes, truth.positive_maps)
+        return detection_losses(outputs, text.mask, targets)._asdict()
+
+    def detections(
+        self,
+        outputs: DenseOutputs,
+        class_tokens: Sequence[Sequence[Sequence[int]]],
+        image_sizes: Sequence[tuple[int, int]],
+        settings: DetectionSettings,
+    ) -> list[Detections]:
+        """Return the best (position, class) pairs of every level after class-wise NMS (:class:`PostProcess`)."""
+        assert isinstance(settings, PostProcess), f"{type(self).__name__} suppresses by PostProcess, not by {settings}"
+        return settings(outputs, class_tokens, image_sizes)
+
+    @property
+    def defaults(self) -> Defaults:
+        return Defaults(SMALL_INPUT_SIZE if self.config.small_start else INPUT_SIZE, PostProcess())
+
+    @property
+    def prompt_width(self) -> int:
+        return self.config.text.hidden_size
+
+    @property
+    def device(self) -> torch.device:
+        return self.grounding.log_scale.device
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return "pyramid" (P3..P7) and "tower" (all before the last layers)."""
+        pyramid = Stage("pyramid", "P3..P7", (self.backbone, self.fpn), False, lambda x, text: self.encode_images(x))
+        tower = Stage("tower", "all before the last layers", (self.dyhead,), self.config.fusion, self._run_tower)
+        return pyramid, tower
+
+    def parts(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the four parts; without fusion (variant A, Dynamic Head) that part is empty."""
+        rounds = [f"dyhead.rounds.{r}" for r in range(self.config.rounds)]
+        fused = rounds if self.config.fusion else []
+        return {
+            "vision": ("backbone", "fpn"),
+            "text": ("language",),
+            "fusion": tuple(f"{name}.{kind}" for name in fused for kind in ("fusion", "text")),
+            "head": (*(f"{name}.vision" for name in rounds), "grounding"),
+        }
+
+    def backbone_stages(self) -> Sequence[nn.Module]:
+        """Return the patch embedding and the four stages with their merging; the norms of the outputs are no part."""
+        return [self.backbone.patch_embed, *self.backbone.stages]
+
+    def last_layers(self) -> Sequence[str]:
+        """Return projection of the text, boxes, centerness, scale and biases of the logits; the table of classes."""
+        return (*(f"grounding.{name}" for name in LAST_LAYERS), *self.class_parameters())
+
+    def optimizer_rule(self, name: str) -> OptimizerRule:
+        """Return the official rule (solver/build.py:8-55).
+
+        What has "bias" anywhere in its name, so also tables of relative positions and the two biases of the grounding
+        head, learns at twice the rate and is not decayed. Weights of norms are decayed.
+        """
+        rule = super().optimizer_rule(name)
+        if "bias" not in name:
+            return rule
+        return OptimizerRule(f"{rule.group}_bias", rule.text, BIAS_LR_FACTOR, decay=False)
