@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -46,17 +46,18 @@ def detect_images(
     ``detect`` is the model unless something stands for it, as a cache of features does.
     """
     sizes = [(x.shape[1], x.shape[2]) for x in images]
+    texts = _texts(query, len(images))
     if detect is None:
-        return detect_levels(model, model.encode_images(model.preprocess(images)), sizes, query, post)
-    return _merged(detect(images, _texts(query, len(images))), sizes, query, post)
+        levels = model.encode_images(model.preprocess(images))
+        return _merged((model.detect(levels, text) for text in texts), sizes, query, post)
+    return _merged(detect(images, texts), sizes, query, post)
 
 
-def detect_levels(
-    model: GLIP, levels: list[Tensor], sizes: Sequence[tuple[int, int]], query: Query, post: PostProcess
-) -> list[Detections]:
-    """The same from encoded images (P3..P7, [B, C, H, W]); ``sizes`` are heights and widths without padding."""
-    texts = _texts(query, len(sizes))
-    return _merged((model.detect(levels, text) for text in texts), sizes, query, post)
+def _checked(predictions: Iterable[Outputs], detector: str) -> Iterator[Outputs]:
+    """Yield the predictions; those that are no numbers are an error that names the detector."""
+    for outputs in predictions:
+        outputs.check_finite(detector)
+        yield outputs
 
 
 def _texts(query: Query, images: int) -> list[TextFeatures]:
@@ -183,7 +184,9 @@ class GLIPPredictor:
                 levels = self.model.encode_images(self.model.preprocess([resized]))
                 encoded[wanted] = (resized.shape[1], resized.shape[2]), levels
             size, levels = encoded[wanted]
-            found = to_original(detect_levels(self.model, levels, [size], query, self.post)[0], size, original)
+            predictions = (self.model.detect(levels, text) for text in _texts(query, 1))
+            (detections,) = _merged(_checked(predictions, self.name), [size], query, self.post)
+            found = to_original(detections, size, original)
             parts.append(found._replace(labels=found.labels + first))
             first += len(query.phrases)
         found = _joined(parts)

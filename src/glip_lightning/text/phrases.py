@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
-from glip_lightning.common.schema import MOST_CLASSES, PHRASE, parse_json, parse_yaml, shown
+from glip_lightning.common.schema import MOST_CLASSES, PHRASE, is_unicode, parse_json, parse_yaml, shown
 
 
 class Phrase(NamedTuple):
@@ -43,6 +43,9 @@ def check_phrases(phrases: Sequence[Phrase], source: str = "phrases") -> None:
     if len(phrases) > MOST_CLASSES:
         raise GLIPError(f"{source}: {len(phrases)} phrases, expected at most {MOST_CLASSES}", code="bad-value")
     for place, phrase in enumerate(phrases, start=1):
+        if isinstance(phrase.name, str) and not is_unicode(phrase.name):
+            text = f"{source}: phrase {place} ({phrase.name!r}) has a part of a character; write it anew"
+            raise GLIPError(text, code="broken-name")
         PHRASE.check(phrase._asdict(), source, f"phrase {place}")
         if not phrase.name.strip():
             raise ValueError(

@@ -51,8 +51,8 @@ def _found_in(photo: Captioned, record: Record) -> Iterator[tuple[Sentence, Sequ
 
 
 def _misfit(photo: Captioned, what: str) -> GLIPError:
-    text = f"the kept scores of {photo.file_name}: {what}; remove its line from the file of scores, or give another --out"
-    return GLIPError(text, code="damaged-journal")
+    cure = "remove its line from the file of scores, or give another --out"
+    return GLIPError(f"the kept scores of {photo.file_name}: {what}; {cure}", code="damaged-journal")
 
 
 def _is_row(row: object, phrases: int) -> bool:

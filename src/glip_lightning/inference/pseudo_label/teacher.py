@@ -102,6 +102,7 @@ class Teacher:
             sentences = [photos[i].sentences[k] for i in rows]
             text = _stacked([self._encode(sentence)[0] for sentence in sentences])
             outputs = self.model.detect(levels if len(rows) == len(views) else [x[rows] for x in levels], text)
+            outputs.check_finite(self.base.name)
             for place, (i, sentence) in enumerate(zip(rows, sentences, strict=True)):
                 found[i].append(self._rows(outputs, place, sentence, views[i]))
         return found
