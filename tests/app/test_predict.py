@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from glip_lightning.app.predict import find_photos
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import picture_names
 from glip_lightning.inference.predictor import GLIPPredictor, detect_images
+from glip_lightning.models.config import variant
+from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
 from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
@@ -296,3 +299,29 @@ def test_phrases_that_would_be_waited_for(
     arguments = ["--phrases-file", str(file), "--detector", str(detector), "--out", str(tmp_path / "out")]
     assert main(["predict", str(photos), *arguments]) == 1
     assert "phrases.txt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["predict", "pseudo-label"])
+def test_finite_weights_whose_scores_are_not_are_an_error(
+    verb: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = load("glip-nano", "random")
+    with torch.no_grad():
+        for parameter in loaded.model.fpn.parameters():
+            parameter.fill_(3e38)
+    save(loaded.model, loaded.tokenizer, tmp_path / "huge")
+    given = [str(photos)] if verb == "predict" else ["--images", str(photos)]
+    out = tmp_path / "out" / "labels.json"
+    assert main([verb, *given, "--phrases", CAPTION, "--detector", str(tmp_path / "huge"), "--out", str(out)]) == 1
+    assert f"glip: {tmp_path / 'huge'}: " in capsys.readouterr().err
+    with pytest.raises(GLIPError) as error:
+        GLIPPredictor(str(tmp_path / "huge"))(photos / "0.jpg", CAPTION)
+    assert error.value.code == "not-finite"
+
+
+def test_a_group_of_one_number_is_normalised(photos: Path, tmp_path: Path) -> None:
+    config = variant("glip-nano-a")
+    model = GLIP(replace(config, channels=16)).eval()
+    save(model, load("glip-nano-a", "random").tokenizer, tmp_path / "thin", Task((Phrase("dog"),), (32, 64)))
+    found = GLIPPredictor(str(tmp_path / "thin"), threshold=0.0)(photos / "0.jpg")
+    assert found.boxes.isfinite().all()

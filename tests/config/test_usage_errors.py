@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from glip_lightning.app.cli import main
 from glip_lightning.common.resources import translate
 from glip_lightning.config.usage_errors import explain, recipes
+from glip_lightning.weights.load import load, save
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 DATA = ("CustomData", "HubData", "ODinW", "Pretraining", "Shapes", "ShapesDetection", "ShapesPretraining")
@@ -125,6 +127,29 @@ def test_recipes_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert complaint([f"--config={tmp_path}"], capsys) == f"--config {tmp_path}: a folder, not a recipe file"
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
     assert "not a YAML text" in complaint(["-c", str(tmp_path / "binary.yaml")], capsys)
+    for text in ("[" * 100_000, "a: " + "1" * 5000, "a: !!int ''"):
+        (tmp_path / "odd.yaml").write_text(text)
+        assert complaint(["-c", str(tmp_path / "odd.yaml")], capsys).startswith(f"{tmp_path / 'odd.yaml'}: ")
+
+
+@pytest.mark.parametrize("part", ["model", "trainer"])
+@pytest.mark.parametrize("value", ["false", "[]", "3"])
+def test_a_part_that_is_no_mapping_is_named(
+    part: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = yaml.safe_load((RECIPES / "custom.yaml").read_text()) | {part: yaml.safe_load(value)}
+    (tmp_path / "odd.yaml").write_text(yaml.safe_dump(recipe))
+    said = complaint(["--config", str(tmp_path / "odd.yaml"), f"--data.root={tmp_path}"], capsys)
+    assert said.startswith(f"{part}: ")
+
+
+def test_an_error_of_ours_is_not_taken_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded = load("glip-nano", "random")
+    save(loaded.model, loaded.tokenizer, tmp_path / "detector")
+    (tmp_path / "detector" / "task.json").write_bytes(b"\xff")
+    recipe = ["--config", str(RECIPES / "custom.yaml"), f"--data.root={tmp_path}"]
+    assert main(["fit", *recipe, f"--model.detector={tmp_path / 'detector'}"]) == 1
+    assert str(tmp_path / "detector" / "task.json") in capsys.readouterr().err
 
 
 def test_what_a_class_refuses_is_told_without_the_ways_around_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -304,3 +304,19 @@ def test_real_photos(shared_data: Path, task: str) -> None:
         sample = data[0]
         assert min(sample["image"].shape[1:]) <= 800
         assert max(sample["image"].shape[1:]) <= 1333
+
+
+@pytest.mark.parametrize("key, value", [("annotations", []), ("images", []), ("info", 3)])
+def test_a_key_that_comes_twice_is_an_error(tmp_path: Path, key: str, value: object) -> None:
+    text = json.dumps(content() | {"info": 2})
+    (tmp_path / "coco.json").write_text(text[:-1] + f', "{key}": {json.dumps(value)}}}')
+    with pytest.raises(DataError) as error:
+        CocoDetection(tmp_path / "coco.json", tmp_path)
+    assert error.value.code == "duplicate-key"
+
+
+def test_equal_values_of_one_key_lose_nothing(tmp_path: Path) -> None:
+    write(tmp_path, content())
+    text = json.dumps(content())
+    (tmp_path / "coco.json").write_text(text[:-1] + f', "categories": {json.dumps(content()["categories"])}}}')
+    assert len(CocoDetection(tmp_path / "coco.json", tmp_path, RAW)) == 2

@@ -188,3 +188,23 @@ def test_missing_images_are_named_with_their_folder(tmp_path: Path) -> None:
 def test_real_photos(shared_data: Path) -> None:
     found = read_folder(shared_data / "BCCD", Findings())
     assert list(found.splits) == ["train", "valid", "test"]
+
+
+def test_a_split_of_coco_without_its_annotation_file_is_said(tmp_path: Path) -> None:
+    for split, names in SPLITS.items():
+        write_coco(tmp_path / "annotations" / f"instances_{split}.json", tmp_path / "images" / f"{split}2017", names)
+    findings = Findings()
+    assert set(read_folder(tmp_path, findings).splits) == {"train", "valid", "test"}
+    assert not findings.counts("unannotated-split")
+    (tmp_path / "annotations" / "instances_valid.json").unlink()
+    read_folder(tmp_path, findings)
+    found = [finding for finding in findings if finding.code == "unannotated-split"]
+    assert [finding.where for finding in found] == [str(tmp_path / "images" / "valid2017")]
+
+
+def test_a_folder_that_another_split_uses_is_not_unannotated(tmp_path: Path) -> None:
+    file = write_coco(tmp_path / "annotations" / "train.json", tmp_path / "valid", SPLITS["train"])
+    file.write_text(file.read_text().replace('"file_name": "', '"file_name": "valid/'))
+    findings = Findings()
+    assert "train" in read_folder(tmp_path, findings).splits
+    assert not findings.counts("unannotated-split")

@@ -43,3 +43,11 @@ def test_detections_of_validation_images_are_not_submitted(tmp_path: Path, capsy
     assert main(["report", str(tmp_path / "s"), "--leaderboard", str(tmp_path / "board")]) == 0
     assert "no test detections" in capsys.readouterr().out
     assert not (tmp_path / "board").exists()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "{}"])
+def test_detections_that_cannot_be_read_are_none(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (trial,) = write_sweep(tmp_path / "s", ["Raccoon"], [3], [3], ["FullTuning"])
+    (tmp_path / "s" / "trials" / trial["id"] / "detections.json").write_text(text)
+    assert main(["report", str(tmp_path / "s"), "--leaderboard", str(tmp_path / "board")]) == 0
+    assert "no test detections" in capsys.readouterr().out

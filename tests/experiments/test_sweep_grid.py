@@ -167,3 +167,9 @@ def test_a_part_is_selected_by_labels() -> None:
     }.items():
         with pytest.raises(WrongUsage, match=said):
             select(points, only)
+
+
+def test_half_a_character_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text('name: s\nrecipe: r.yaml\naxes: {model.detector: ["\\ud800"]}\n')
+    with pytest.raises(WrongUsage, match=r"s\.yaml"):
+        read_grid(tmp_path / "s.yaml")

@@ -17,7 +17,7 @@ from filelock import FileLock
 from lightning import Callback, LightningModule, Trainer
 
 from glip_lightning.experiments.sweep.executors import Job, Local, Stop
-from glip_lightning.experiments.sweep.worker import record_failure, run_trial
+from glip_lightning.experiments.sweep.worker import read_failure, record_failure, run_trial
 from small_runs import make_shapes
 from small_sweeps import RECIPE
 
@@ -118,3 +118,14 @@ def test_what_cannot_be_gone_on_with_starts_anew(tmp_path: Path, shapes: Path) -
     assert not (folder / "failed.json").exists()
     assert (folder / "checkpoints" / "last.ckpt").stat().st_size > 1000  # kept, as asked
     assert run_trial(mine).state == "finished"  # at once
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, "{}", '{"error": "x", "attempts": -1}', '{"error": "x"}'])
+def test_an_edited_failure_is_no_reason_to_stop(tmp_path: Path, text: str) -> None:
+    (tmp_path / "failed.json").write_text(text)
+    assert read_failure(tmp_path).attempts == 0
+    record_failure(tmp_path, "odd-\udcff", "", 1.0)
+    written = json.loads((tmp_path / "failed.json").read_text())
+    assert (written["error"], written["attempts"]) == ("odd-\udcff", 1)
+    record_failure(tmp_path, "again", "", 1.0)
+    assert read_failure(tmp_path) == ("again", 2)

@@ -17,13 +17,14 @@ import torch
 from PIL import Image
 
 from glip_lightning.app.cli import main
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.findings import DataError
 from glip_lightning.data.collate import Collate
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence, read_captions
 from glip_lightning.data.grounding import GroundingDataset
 from glip_lightning.data.transforms import Transform
 from glip_lightning.inference.predictor import GLIPPredictor
-from glip_lightning.inference.pseudo_label.grounding_file import choose
+from glip_lightning.inference.pseudo_label.grounding_file import choose, grounding_content, phrase_scores
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.labelling import find_all
 from glip_lightning.inference.pseudo_label.teacher import Row, Teacher
@@ -304,12 +305,60 @@ def test_another_teacher_or_setting_is_refused(
     assert (tmp_path / "labels.scores.jsonl").read_bytes() == scores
 
 
-@pytest.mark.parametrize("damage, told", [(b"{}\n{nonsense\n{}\n", "line 2 is damaged"), (b"[]\n", "no header")])
+PHOTO = b'{"file_name":"a.png","height":4,"width":4,"found":[]}'
+
+
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (b"{}\n{nonsense\n{}\n", "line 2 is damaged"),
+        (b"[]\n", "no header"),
+        (b"[" * 100_000 + b"\n", "no header"),
+        (b"a poem without an end", "no header"),
+        (b'{}\n{"file_name":"a.png"}\n', "line 2 is damaged"),
+        (b"{}\n" + PHOTO + b"\n" + PHOTO.replace(b":4", b":0") + b"\n", "line 3 is damaged"),
+        (b"{}\n" + PHOTO.replace(b"[]", b"7") + b"\n", "line 2 is damaged"),
+        (b'{}\n{"file_name":"a.png","error":null}\n', "line 2 is damaged"),
+        (b"{}\n" + PHOTO.replace(b"a.png", b"\xff") + b"\n", "line 2 is damaged"),
+    ],
+)
 def test_damaged_journals_are_named(tmp_path: Path, damage: bytes, told: str) -> None:
     (tmp_path / "j.jsonl").write_bytes(damage)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(GLIPError, match=told) as error:
         Journal(tmp_path / "j.jsonl", {})
+    assert error.value.code == "damaged-journal"
     assert (tmp_path / "j.jsonl").read_bytes() == damage
+
+
+def test_a_journal_that_was_killed_at_once_is_gone_on_with(tmp_path: Path) -> None:
+    header = {"pseudo-labels": 1, "teacher": "a"}
+    for begun in (b"", json.dumps(header).encode()[:-5]):
+        (tmp_path / "j.jsonl").write_bytes(begun)
+        with Journal(tmp_path / "j.jsonl", header):
+            assert json.loads((tmp_path / "j.jsonl").read_bytes()) == header
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [],
+        [[], []],
+        [7],
+        [[[0, 0.5, 1, 2, 3]]],
+        [[[2, 0.5, 1, 2, 3, 4]]],
+        [[[-1, 0.5, 1, 2, 3, 4]]],
+        [[[0, "0.5", 1, 2, 3, 4]]],
+        [[[0, float("nan"), 1, 2, 3, 4]]],
+        [[[0, 0.5, 1, 2, 3, 10**400]]],
+    ],
+)
+def test_scores_of_other_captions_are_refused(found: list[Any]) -> None:
+    photo = Captioned("a.png", (Sentence(CAPTION, tuple(SPANS)),))
+    labelled = [(photo, {"file_name": "a.png", "height": 9, "width": 9, "found": found})]
+    for use in (lambda: list(phrase_scores(labelled)), lambda: grounding_content(labelled, Thresholds(0.2), True)):
+        with pytest.raises(GLIPError) as error:
+            use()
+        assert error.value.code == "damaged-journal"
 
 
 def test_unreadable_photos_are_named_and_tried_again(

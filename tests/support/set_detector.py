@@ -115,6 +115,9 @@ class SetDetector(Detector):
             found.append(Detections(from_shares(outputs.boxes[-1][i, queries], size), best.values, labels))
         return found
 
+    def is_finite(self, outputs: SetOutputs) -> bool:
+        return not any(bool(x.isnan().any()) for x in (*outputs.logits, *outputs.boxes))
+
     @property
     def defaults(self) -> Defaults:
         return Defaults((64, 96), DetectionSettings(score_threshold=0.0, max_detections=5))

@@ -4,12 +4,12 @@ import argparse
 import os
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from glip_lightning import __version__
 from glip_lightning.app.argument_parser import Parser
+from glip_lightning.common.errors import PACKAGE, is_ours
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.common.files import refuse_pipes
 from glip_lightning.common.logs import show_log
@@ -78,12 +78,8 @@ def _explanation(error: BaseException) -> str | None:
     if worker:
         *frames, last = re.split(r'^ +File "', worker.string, flags=re.MULTILINE)  # a traceback as text
         said = re.search(r"^(?:[\w.]+\.)?\w*Error: (.*)", last, re.MULTILINE | re.DOTALL)
-        return said[1].strip() if frames and said and _is_ours(last.split('"')[0]) else None
-    return str(error) if _is_ours(traceback.extract_tb(error.__traceback__)[-1].filename) else None
-
-
-def _is_ours(file: str) -> bool:
-    return Path(file).is_relative_to(Path(__file__).parent.parent)
+        return said[1].strip() if frames and said and Path(last.split('"')[0]).is_relative_to(PACKAGE) else None
+    return str(error) if is_ours(error) else None
 
 
 def build_parser() -> argparse.ArgumentParser:

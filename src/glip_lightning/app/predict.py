@@ -203,8 +203,8 @@ def _predict(
         found = predictor(image, wanted)
         draw(image, found, names, picture)
     except (OSError, ValueError) as error:
-        if no_room(error):
-            raise  # the next photo's picture would not find any either
+        if no_room(error) or getattr(error, "code", None) == "not-finite":
+            raise  # the next photo would end in the same way
         return {"photo": str(path), "error": str(error)}
     height, width = found.size
     return {

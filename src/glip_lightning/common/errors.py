@@ -1,5 +1,10 @@
 """The error that a user can act on."""
 
+import traceback
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent
+
 
 class GLIPError(ValueError):
     """An error with a message for the user and a stable code for programs and tests.
@@ -18,3 +23,9 @@ class GLIPError(ValueError):
 
 def _restore(kind: type[GLIPError], message: str, code: str) -> GLIPError:
     return kind(message, code=code)
+
+
+def is_ours(error: BaseException) -> bool:
+    """Return whether the error was raised by this package itself, not by a library that it called."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)

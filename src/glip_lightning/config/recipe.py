@@ -21,7 +21,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from glip_lightning.common import registry
+from glip_lightning.common.errors import is_ours
 from glip_lightning.common.locks import FolderLock
+from glip_lightning.common.schema import shown
 from glip_lightning.config.continuing import check_checkpoint, resumed
 from glip_lightning.config.usage_errors import Option, WrongUsage, explain, recipes
 from glip_lightning.training import data_sources, pretraining  # noqa: F401 - a recipe may name their classes
@@ -88,7 +90,9 @@ class GLIPCLI(LightningCLI):
             super().parse_arguments(parser, args)
         except ArgumentError as error:
             raise self._explained(error, self.arguments) from None
-        self._take_folder(str(self.config["subcommand"]))
+        verb = str(self.config["subcommand"])
+        _check_parts(self.config[verb])
+        self._take_folder(verb)
 
     def _take_folder(self, verb: str) -> None:
         """Take the folder and check the checkpoint before Lightning or anybody else reads it."""
@@ -223,6 +227,7 @@ class Resolver(GLIPCLI):
         except ArgumentError as error:
             raise self._explained(error, ["fit", "--config", str(file), *options]) from None
         given = self.config["fit"]
+        _check_parts(given)
         check_detector(given.model.detector)
         tuning, _ = (part and _built(part) for part in (given.model.tuning, given.model.schedule))
         refuse_untrained(tuning)
@@ -234,6 +239,13 @@ class Resolver(GLIPCLI):
     def instantiate_classes(self) -> None: ...
 
     def _run_subcommand(self, subcommand: str) -> None: ...
+
+
+def _check_parts(config: Namespace) -> None:
+    """Raise an error if model or trainer is no mapping: the parser takes whatever stands there (``model: false``)."""
+    for name in ("model", "trainer"):
+        if not isinstance(config[name], Namespace):
+            raise WrongUsage(f"{name}: {shown(config[name])}, expected a mapping of the options of --{name}")
 
 
 def refuse_untrained(tuning: Tuning | None) -> None:
@@ -259,8 +271,14 @@ def _listed(given: Any, kind: type) -> list[Any]:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """What jsonargparse has wrapped into its paragraph about the ways in which a value could have been right."""
-    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+    """Return what jsonargparse has wrapped into its paragraph about the ways in which a value could have been right.
+
+    That is the first error of ours, which has explained its own cause, or where there is none the innermost error.
+    """
+    while not is_ours(error):
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if cause is None:
+            break
         error = cause
     if isinstance(error, ModuleNotFoundError) and "tensorboard" in str(error):
         return ValueError("trainer.logger: TensorBoard is not installed: pip install 'glip-lightning[tensorboard]'")

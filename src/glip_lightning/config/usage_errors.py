@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.schema import parse_yaml
+
 WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -61,15 +64,23 @@ def check_recipes(arguments: Sequence[str]) -> None:
             known = [str(p) for folder in {path.parent, Path("recipes")} for p in folder.glob("*.y*ml")]
             raise WrongUsage(f"--config {file}: {what}{meant(file, known)}")
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.MarkedYAMLError as error:
-            place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-            raise WrongUsage(f"{file}{place}: not YAML: {error.problem or error.context}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise WrongUsage(f"{file}: not a YAML text: {' '.join(str(error).split())}") from None
+            content = parse_yaml(path.read_text(encoding="utf-8"), file)
+        except GLIPError as error:
+            raise WrongUsage(_yaml_fault(file, error)) from None
+        except UnicodeDecodeError as error:
+            raise WrongUsage(f"{file}: not a YAML text: {error}") from None
         if not isinstance(content, dict):
             found = "nothing" if content is None else _short(content)
             raise WrongUsage(f"{file}: expected keys like model, data and trainer, found {found}")
+
+
+def _yaml_fault(file: str, error: GLIPError) -> str:
+    """Return what is wrong with a YAML file, with the line where PyYAML says one."""
+    fault = error.__cause__
+    if not isinstance(fault, yaml.MarkedYAMLError):
+        return str(error)
+    place = f", line {fault.problem_mark.line + 1}" if fault.problem_mark else ""
+    return f"{file}{place}: not YAML: {fault.problem or fault.context}"
 
 
 def recipes(arguments: Sequence[str]) -> list[str]:

@@ -51,11 +51,30 @@ def detect_images(
 
 
 def detect_encoded(
-    model: Detector, features: Features, sizes: Sequence[tuple[int, int]], query: Query
+    model: Detector, features: Features, sizes: Sequence[tuple[int, int]], query: Query, name: str | None = None
 ) -> list[Detections]:
-    """Return the same from encoded images; ``sizes`` are heights and widths without padding."""
-    texts = _texts(query, len(sizes))
-    return _merged(model, (model.detect(features, text) for text in texts), sizes, query)
+    """Return the same from encoded images; ``sizes`` are heights and widths without padding.
+
+    Raises:
+        GLIPError: where ``name`` is given, for scores of that detector that are no numbers (code ``not-finite``).
+    """
+    predictions = []
+    for text in _texts(query, len(sizes)):
+        outputs = model.detect(features, text)
+        if name is not None:
+            check_finite(model, outputs, name)
+        predictions.append(outputs)
+    return _merged(model, predictions, sizes, query)
+
+
+def check_finite(model: Detector, outputs: Outputs, name: str) -> None:
+    """Raise GLIPError if a score or a box is NaN: it would be left out as if nothing were there.
+
+    Weights that are finite can be so large that what they compute is not.
+    """
+    if not model.is_finite(outputs):
+        message = f"{name}: its weights give scores or boxes that are no numbers (NaN); give another detector"
+        raise GLIPError(message, code="not-finite")
 
 
 def _texts(query: Query, images: int) -> list[TextFeatures]:
@@ -182,7 +201,7 @@ class GLIPPredictor:
                 features = self.model.encode_images(self.model.preprocess([resized]))
                 encoded[wanted] = (resized.shape[1], resized.shape[2]), features
             size, features = encoded[wanted]
-            found = to_original(detect_encoded(self.model, features, [size], query)[0], size, original)
+            found = to_original(detect_encoded(self.model, features, [size], query, self.name)[0], size, original)
             parts.append(found._replace(labels=found.labels + first))
             first += len(query.phrases)
         found = _joined(parts)

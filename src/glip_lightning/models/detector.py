@@ -176,6 +176,10 @@ class Detector(nn.Module, PyTorchModelHubMixin, ABC, library_name="glip-lightnin
         ``defaults.detection`` or changed ones.
         """
 
+    @abstractmethod
+    def is_finite(self, outputs: Outputs) -> bool:
+        """Return whether all scores and boxes are numbers, not NaN. Infinite logits are scores of 0 and 1."""
+
     # -- what it is made of
 
     @property

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.escaping import json_text
 from glip_lightning.common.files import write_text
 from glip_lightning.common.schema import Items, Keys, Label, Mapped, Text, read_json
 
@@ -28,6 +30,10 @@ _TRIAL = Keys(
 )
 
 
+EVERY = ("task", "shots", "seed", "tuning")
+"""Axes that every trial has."""
+
+
 class Trial(NamedTuple):
     """A run of a sweep. Points of the grid that are the same run (0 shots of any seed and tuning) share one."""
 
@@ -37,7 +43,7 @@ class Trial(NamedTuple):
     points: tuple[Axes, ...]  # all points that it stands for
 
     def write(self, folder: Path) -> None:
-        write_text(folder / TRIAL_NAME, json.dumps(self._asdict(), indent=2, ensure_ascii=False))
+        write_text(folder / TRIAL_NAME, json_text(json.dumps(self._asdict(), indent=2, ensure_ascii=False)))
 
 
 def read_trial(folder: Path) -> Trial | None:
@@ -48,4 +54,7 @@ def read_trial(folder: Path) -> Trial | None:
     where = f"{path}: not the file of a sweep's trial"
     content = read_json(path, where)
     _TRIAL.check(content, where)
+    for axis in EVERY:
+        if axis not in content["axes"]:
+            raise GLIPError(f"{where}: no 'axes.{axis}'", code="missing-key")
     return Trial(content["sweep"], content["id"], content["axes"], tuple(content["points"]))

@@ -20,12 +20,17 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from glip_lightning.common.files import regular_file, replacing, write_text
+from glip_lightning.common.schema import Items, Keys, Mapped, Text, Whole, parse_json
 from glip_lightning.data.benchmarks.fetch import Part, Report, fetch_zip
 from glip_lightning.data.benchmarks.odinw import ODinWTask, find_task, get_task, task_names
 from glip_lightning.data.benchmarks.unpack import crc_of, unpack
 from glip_lightning.data.checks.findings import listing
 
 log = logging.getLogger(__name__)
+
+_RECORD = Keys(
+    {"url": Text(), "sha256": Text(64), "files": Mapped(Items(Whole(0, 2**63), 2, 2), 10_000_000)}  # size, CRC
+)
 
 HUB = "https://huggingface.co"
 HUB_FOLDER = "GLIPModel/GLIP/resolve/main/odinw_35"  # odinw/download.py names it with /tree/, which gives a web page
@@ -190,8 +195,10 @@ def _read(record: Path) -> dict[str, Any] | None:
     if not record.exists():
         return None
     try:
-        content = json.loads(regular_file(record).read_text(encoding="utf-8"))
-        return {key: content[key] for key in ("url", "sha256", "files")}
+        content = parse_json(regular_file(record).read_text(encoding="utf-8"), str(record))
+        found = {key: content[key] for key in _RECORD.fields}
+        _RECORD.check(found, str(record))
+        return found
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{record}: not a record of a download ({error}); delete it to go on without") from error
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from glip_lightning import __version__
 from glip_lightning.common.files import regular_file, write_text
+from glip_lightning.common.schema import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +68,11 @@ class Part:
     def state(self) -> State | None:
         """None if nothing can be continued."""
         try:
-            state = State(**json.loads(regular_file(self._note).read_text(encoding="utf-8")))
+            content = parse_json(regular_file(self._note).read_text(encoding="utf-8"), str(self._note))
+            state = State(**content)
         except (OSError, ValueError, TypeError):  # none, or not ours
+            return None
+        if not isinstance(state.url, str) or type(state.total) not in (int, type(None)):
             return None
         return state if state.validator and self.size and self.size <= (state.total or self.size) else None
 

@@ -80,7 +80,10 @@ def read_json(file: Path) -> dict[str, Any]:
     """What a COCO file holds; its three lists are there, nothing else is checked."""
     try:
         text = regular_file(file).read_text(encoding="utf-8-sig")
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_unlike_pairs)
+    except _Twice as error:
+        text = f"{file}: the key {short(str(error))} comes twice in one object, with other values; keep one of them"
+        raise DataError(text, code="duplicate-key") from None
     except GLIPError:
         raise
     except FileNotFoundError:
@@ -96,6 +99,20 @@ def read_json(file: Path) -> dict[str, Any]:
                 '{"images": [...], "annotations": [...], "categories": [...]}'
             )
     return content
+
+
+class _Twice(Exception):
+    """A key that comes twice in an object: JSON readers would take its last value and lose the others."""
+
+
+def _unlike_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object as a dictionary."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for key, value in pairs:
+            if found[key] != value:
+                raise _Twice(key)
+    return found
 
 
 def _by_id(

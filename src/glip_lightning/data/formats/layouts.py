@@ -113,7 +113,7 @@ def _split_folders(folder: Path) -> dict[Split, list[Path]]:
 def _read_parts(folder: Path, parts: dict[Split, list[Path]], findings: Findings) -> dict[Split, Index]:
     for path in _folders(folder):
         split = SPLIT_WORDS.get(path.name.lower())
-        if split and split not in parts and any(file.suffix.lower() in PICTURES for file in path.rglob("*")):
+        if split and split not in parts and _has_pictures(path):
             text = f"the {split} folder has pictures, but no annotation file ({ANNOTATIONS}, ...): it is not used"
             findings.warn("unannotated-split", path, text)
     return {split: _read(_only(files), folder, findings) for split, files in parts.items()}
@@ -143,7 +143,28 @@ def _coco_files(folder: Path) -> dict[Split, list[Path]]:
 
 
 def _read_files(folder: Path, files: dict[Split, list[Path]], findings: Findings) -> dict[Split, Index]:
-    return {split: _read(_only(found), folder, findings) for split, found in files.items()}
+    splits = {split: _read(_only(found), folder, findings) for split, found in files.items()}
+    for path in (each for place in (folder, *_picture_folders(folder)) for each in _folders(place)):
+        word = WORD.fullmatch(path.name.lower())
+        split = SPLIT_WORDS[word[1]] if word else None
+        if split and split not in splits and _has_pictures(path) and not _is_used(path, splits):
+            text = f"the {split} folder has pictures, but there is no annotation file for them: they are not used"
+            findings.warn("unannotated-split", path, text)
+    return splits
+
+
+def _picture_folders(folder: Path) -> list[Path]:
+    return [path for path in _folders(folder) if path.name in IMAGE_FOLDERS]
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(file.suffix.lower() in PICTURES for file in folder.rglob("*"))
+
+
+def _is_used(folder: Path, splits: dict[Split, Index]) -> bool:
+    """Return whether a split has a picture in the folder, whatever the folder is called."""
+    paths = (index.source.path(row) for index in splits.values() for row in index.rows.tolist())  # pyrefly: ignore
+    return any(path.is_relative_to(folder) for path in paths)
 
 
 def _singles(folder: Path) -> list[Path]:

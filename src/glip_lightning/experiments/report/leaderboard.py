@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_lightning.common.files import regular_file, write_text
+from glip_lightning.common.schema import parse_json
 from glip_lightning.data.benchmarks.odinw import get_task, task_names
 from glip_lightning.experiments.report.runs import Line, Run, Shots, number, part, trainable
 from glip_lightning.experiments.report.view import View
@@ -85,7 +86,8 @@ def _parameters(run: Run) -> dict[str, int | None]:
 
 def _detections(run: Run) -> Sequence[Any] | None:
     try:
-        found = json.loads(regular_file(run.folder / "detections.json").read_text(encoding="utf-8"))
+        file = regular_file(run.folder / "detections.json")
+        found = parse_json(file.read_text(encoding="utf-8"), str(file))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, list) else None

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, cast
 
 import yaml
 
+from glip_lightning.common.escaping import is_text
 from glip_lightning.config.usage_errors import WrongUsage, check_recipes, meant
 from glip_lightning.data.benchmarks.tasks import benchmarks, get_task, task_names
 from glip_lightning.training.trial import Axes
@@ -119,7 +120,10 @@ def _read(file: Path) -> dict[str, Any]:
         check_recipes(["--config", str(file)])
     except WrongUsage as error:
         raise WrongUsage(str(error).removeprefix("--config ")) from None
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not is_text(json.dumps(content, ensure_ascii=False, default=str)):
+        raise WrongUsage(f"{file}: a part of a character in it (\\uD800 to \\uDFFF) is no Unicode text")
+    return content
 
 
 def _regimes(file: Path, given: object) -> dict[Any, Regime]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 from rich.progress import Progress
 
-from glip_lightning.common.escaping import printable, printable_lines
+from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.config.usage_errors import WrongUsage
@@ -18,7 +18,7 @@ from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_paramete
 from glip_lightning.experiments.sweep.executors import Event, Executor, Job, Local, Stop, cores, visible_gpus
 from glip_lightning.experiments.sweep.grid import Grid, read_grid, select
 from glip_lightning.experiments.sweep.trials import Planned, resolve
-from glip_lightning.experiments.sweep.worker import FAILED_NAME, LOG_NAME, record_failure, run_trial
+from glip_lightning.experiments.sweep.worker import LOG_NAME, read_failure, record_failure, run_trial
 from glip_lightning.training.callbacks.run_folder import RUNS
 from glip_lightning.training.trial import Axes
 
@@ -101,7 +101,7 @@ def _write_sweep(folder: Path, grid: Grid, planned: Sequence[Planned]) -> None:
         each.trial.write(place)
         if look(place).state != "finished":
             write_text(place.with_suffix(".yaml"), yaml.safe_dump(each.recipe, sort_keys=False, allow_unicode=True))
-    write_text(folder / SWEEPS / f"{grid.name}.json", json.dumps(content, indent=2, ensure_ascii=False))
+    write_text(folder / SWEEPS / f"{grid.name}.json", json_text(json.dumps(content, indent=2, ensure_ascii=False)))
 
 
 def _labels(points: Sequence[Axes]) -> dict[str, list[Any]]:
@@ -161,8 +161,7 @@ def _tell(chosen: Sequence[Planned], ended: dict[str, Event], folder: Path) -> N
     for each in chosen:
         path = place / each.trial.id
         if look(path).state == "failed":
-            failure = json.loads((path / FAILED_NAME).read_text(encoding="utf-8"))
-            print(f"failed   {name_of(each.trial.axes)}: {printable_lines(str(failure['error']))}")
+            print(f"failed   {name_of(each.trial.axes)}: {printable_lines(read_failure(path).error)}")
             print(f"         log: {printable(str(path / LOG_NAME))}")
     waiting = {each.trial.id for each in chosen if look(place / each.trial.id).state in ("new", "unfinished")}
     if elsewhere := {event.id for event in ended.values() if event.state == "elsewhere"} & waiting:

@@ -17,16 +17,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from filelock import FileLock, Timeout
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.escaping import json_text
 from glip_lightning.common.files import write_text
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.common.logs import show_log
 from glip_lightning.common.resources import translate
+from glip_lightning.common.schema import Whole, read_json
 from glip_lightning.common.signals import received
 from glip_lightning.config.recipe import run
 from glip_lightning.config.usage_errors import WrongUsage
@@ -36,6 +38,8 @@ from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RECIPE_NAM
 from glip_lightning.training.trial import TRIAL_NAME
 
 log = logging.getLogger(__name__)
+
+_ATTEMPTS = Whole(0, 1_000_000)
 
 LOG_NAME = "trial.log"
 FAILED_NAME = "failed.json"
@@ -118,9 +122,29 @@ def _clear(folder: Path) -> None:
 def record_failure(folder: Path, error: str, text: str, seconds: float) -> None:
     """Write ``failed.json``: what the report shows and the next call repeats."""
     path = folder / FAILED_NAME
-    attempts = 1 + (json.loads(path.read_text(encoding="utf-8"))["attempts"] if path.is_file() else 0)
+    attempts = 1 + (read_failure(folder).attempts if path.is_file() else 0)
     content = {"error": error, "traceback": text, "log": str(folder / LOG_NAME), "attempts": attempts}
-    write_text(path, json.dumps({**content, "seconds": round(seconds, 1)}, indent=2, ensure_ascii=False))
+    written = json.dumps({**content, "seconds": round(seconds, 1)}, indent=2, ensure_ascii=False)
+    write_text(path, json_text(written))
+
+
+class Failure(NamedTuple):
+    """What ``failed.json`` says."""
+
+    error: str
+    attempts: int
+
+
+def read_failure(folder: Path) -> Failure:
+    """Return how the trial failed; of an edited file, that it cannot be read: the trial is repeated all the same."""
+    path = folder / FAILED_NAME
+    try:
+        content = read_json(path, str(path))
+        failure = Failure(content["error"], content["attempts"])
+        _ATTEMPTS.check(failure.attempts, str(path), "attempts")
+    except (OSError, KeyError, TypeError, GLIPError) as error:
+        return Failure(f"{FAILED_NAME} cannot be read: {error}", 0)
+    return failure._replace(error=str(failure.error))
 
 
 def _one_line(error: BaseException) -> str:

@@ -7,11 +7,12 @@ the words of the other are wrong.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence
 from glip_lightning.inference.pseudo_label.journal import Record
 from glip_lightning.inference.pseudo_label.teacher import Row
@@ -33,10 +34,39 @@ class Label(NamedTuple):
     spans: tuple[Span, ...]
 
 
+def _found_in(photo: Captioned, record: Record) -> Iterator[tuple[Sentence, Sequence[Row]]]:
+    """Yield each sentence of a photo with the rows that were found for it.
+
+    Raises:
+        GLIPError: the record is not what a teacher writes for these sentences.
+    """
+    found = record["found"]
+    spans = [len(sentence.spans or ()) for sentence in photo.sentences]
+    if len(found) != len(spans):
+        raise _misfit(photo, f"{len(found)} lists of boxes for {len(spans)} captions")
+    for sentence, phrases, rows in zip(photo.sentences, spans, found, strict=True):
+        if not isinstance(rows, list) or not all(_is_row(row, phrases) for row in rows):
+            raise _misfit(photo, "a box that is not phrase, score, x, y, width, height")
+        yield sentence, rows
+
+
+def _misfit(photo: Captioned, what: str) -> GLIPError:
+    cure = "remove its line from the file of scores, or give another --out"
+    return GLIPError(f"the kept scores of {photo.file_name}: {what}; {cure}", code="damaged-journal")
+
+
+def _is_row(row: object, phrases: int) -> bool:
+    """Return whether it is one of ``phrases`` with a score and a box."""
+    if not isinstance(row, list) or len(row) != 6 or not all(type(x) in (int, float) for x in row):
+        return False
+    phrase, score, *box = row
+    return phrase in range(phrases) and 0 <= score <= 1 and all(-1e9 < x < 1e9 for x in box)
+
+
 def phrase_scores(labelled: Labelled) -> Iterable[tuple[str, float]]:
     """Phrase and score of every box."""
     for photo, record in labelled:
-        for sentence, rows in zip(photo.sentences, record["found"], strict=True):
+        for sentence, rows in _found_in(photo, record):
             names = _names(sentence)
             yield from ((names[row[0]], row[1]) for row in rows)
 
@@ -47,7 +77,7 @@ def grounding_content(labelled: Labelled, thresholds: Thresholds, keep_empty: bo
     annotations: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     for photo, record in labelled:
-        for sentence, rows in zip(photo.sentences, record["found"], strict=True):
+        for sentence, rows in _found_in(photo, record):
             labels = choose(sentence, rows, thresholds, counts)
             counts["captions in which nothing was found"] += not labels
             if not labels and not keep_empty:

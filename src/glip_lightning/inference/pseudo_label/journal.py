@@ -11,7 +11,9 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
+from glip_lightning.common.schema import parse_json
 
 Record = dict[str, Any]
 """``file_name`` and either ``error`` or ``height``, ``width`` and ``found``: rows for each sentence."""
@@ -87,6 +89,7 @@ class Journal:
         end, number = 0, 0
         for number, line in enumerate(self._file, start=1):
             if not line.endswith(b"\n"):  # half-written
+                self._check_begun(line, number)
                 break
             if number == 1:
                 self._check(self._parsed(line, number))
@@ -98,17 +101,25 @@ class Journal:
             self._file.write(json.dumps(self.header).encode() + b"\n")
             self._file.flush()
 
+    def _check_begun(self, line: bytes, number: int) -> None:
+        """Raise an error for a first line without an end unless it is the start of ours: the file is another's."""
+        if number == 1 and not json.dumps(self.header).encode().startswith(line):
+            raise self._damaged(number)
+
     def _parsed(self, line: bytes, number: int) -> Record:
+        """Return what a line holds: the header, or a record; its boxes are checked where they are used."""
         try:
-            record = json.loads(line)
-            if isinstance(record, dict) and (number == 1 or isinstance(record["file_name"], str)):
-                return record
-        except (ValueError, KeyError):
-            pass
+            record = parse_json(line.decode("utf-8"), f"line {number}")
+        except ValueError:
+            raise self._damaged(number) from None
+        if not isinstance(record, dict) or (number > 1 and not _is_record(record)):
+            raise self._damaged(number)
+        return record
+
+    def _damaged(self, number: int) -> GLIPError:
         what = "its first line is no header of pseudo-labels" if number == 1 else f"line {number} is damaged"
-        raise ValueError(
-            f"{self.path}: {what}; remove {'the file' if number == 1 else 'that line'}, or give another --out"
-        )
+        cure = f"remove {'the file' if number == 1 else 'that line'}, or give another --out"
+        return GLIPError(f"{self.path}: {what}; {cure}", code="damaged-journal")
 
     def _check(self, found: Record) -> None:
         ours = self.header
@@ -120,3 +131,13 @@ class Journal:
                 f"{', '.join(f'{key} {ours[key]}' for key in apart)}. Give the same again to go on, another --out to "
                 "begin anew beside it, or remove the file"
             )
+
+
+def _is_record(record: Mapping[str, Any]) -> bool:
+    """Return whether a photo is named, with a reason why it could not be read, or with its size and rows."""
+    if not isinstance(record.get("file_name"), str):
+        return False
+    if "error" in record:
+        return isinstance(record["error"], str)
+    sizes, found = [record.get("height"), record.get("width")], record.get("found")
+    return all(type(size) is int and 0 < size < 2**31 for size in sizes) and isinstance(found, list)

@@ -15,7 +15,7 @@ from glip_lightning.data.checks.consistency import check_names
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence
 from glip_lightning.data.images import read_header, read_image
 from glip_lightning.data.transforms import resize_image, resize_size
-from glip_lightning.inference.predictor import choose_device, to_original
+from glip_lightning.inference.predictor import check_finite, choose_device, to_original
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
@@ -101,7 +101,9 @@ class Teacher:
             mine = features if len(rows) == len(views) else [x[rows] for x in features]
             sizes = [_size(views[i]) for i in rows]
             settings = self.model.defaults.detection
-            detections = self.model.detections(self.model.detect(mine, text), tokens, sizes, settings)
+            outputs = self.model.detect(mine, text)
+            check_finite(self.model, outputs, self.base.name)
+            detections = self.model.detections(outputs, tokens, sizes, settings)
             for i, boxes in zip(rows, detections, strict=True):
                 found[i].append(_rows(boxes, views[i]))
         return found

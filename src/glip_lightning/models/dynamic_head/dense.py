@@ -120,6 +120,9 @@ class DenseDetector(Detector, tags=["glip"]):
         assert isinstance(settings, PostProcess), f"{type(self).__name__} suppresses by PostProcess, not by {settings}"
         return settings(outputs, class_tokens, image_sizes)
 
+    def is_finite(self, outputs: DenseOutputs) -> bool:
+        return not any(bool(x.isnan().any()) for x in (outputs.logits, outputs.centerness, outputs.deltas))
+
     @property
     def defaults(self) -> Defaults:
         return Defaults(SMALL_INPUT_SIZE if self.config.small_start else INPUT_SIZE, PostProcess())

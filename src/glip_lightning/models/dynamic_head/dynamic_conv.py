@@ -29,6 +29,17 @@ class DyReLU(nn.Module):
         return second + F.relu(first - second)
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group norm that also takes groups of one number, as 16 channels on a map of one pixel are: that gives the bias.
+
+    ``nn.GroupNorm`` refuses them, although nothing has to be divided by a spread of 0.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the normalised [B, C, H, W]."""
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class DyConv(nn.Module):
     """Scale, spatial and task attention over the pyramid (vldyhead.py:141-233).
 
@@ -40,7 +51,7 @@ class DyConv(nn.Module):
         super().__init__()
         strides = (1, 1, 2)  # from the coarser level, from this level, from the finer level
         self.convs = nn.ModuleList(DeformConv(channels, channels, stride) for stride in strides)
-        self.norms = nn.ModuleList(nn.GroupNorm(GROUPS, channels) for _ in strides)
+        self.norms = nn.ModuleList(GroupNorm(GROUPS, channels) for _ in strides)
         self.offset = nn.Conv2d(channels, OFFSETS + TAPS, 3, padding=1)
         self.scale_attention = nn.Conv2d(channels, 1, 1)
         self.relu = DyReLU(channels)

@@ -1,6 +1,6 @@
 """Damaged and hostile input for all that the product reads: readers in a warm process, each command in its own.
 
-``python tests/support/fuzz.py --minutes 60 --seed 1`` tries all readers in turn and spends a tenth of the time on
+``python tests/fuzz.py --minutes 60 --seed 1`` tries all readers in turn and spends a tenth of the time on
 commands. Input K of a reader is a function of the seed, its name and K: ``--seed 1 --only "data sets" --case 17``
 makes it again.
 
@@ -31,6 +31,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))  # where the readers, the seeds and the changes lie
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -421,7 +423,7 @@ def keep(arena: Arena, target: Any, case: int, seed: int, outcome: Outcome, numb
     place.mkdir(parents=True)
     if arena.case.is_dir():
         arena.case.rename(place / "case")
-    again = f'python tests/support/fuzz.py --seed {seed} --only "{target.name}" --case {case}'
+    again = f'python tests/fuzz.py --seed {seed} --only "{target.name}" --case {case}'
     about = f"{again}\n{outcome.changes}\n{outcome.kind} at {outcome.place}\n\n{outcome.text}"
     (place / "about.txt").write_text(about, encoding="utf-8", errors="backslashreplace")
 
