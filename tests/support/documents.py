@@ -106,7 +106,9 @@ def task_files(name: str) -> dict[str, bytes]:
             for i in range(IMAGES)
             for c in range(len(task.categories))
         ]
-        images = [{"id": i + 1, "file_name": f"{split}{i}.jpg", "width": width, "height": height} for i in range(IMAGES)]
+        images = [
+            {"id": i + 1, "file_name": f"{split}{i}.jpg", "width": width, "height": height} for i in range(IMAGES)
+        ]
         categories = [{"id": c + 1, "name": category} for c, category in enumerate(task.categories)]
         content = {"images": images, "annotations": annotations, "categories": categories}
         files[f"{task.dir}/{file}"] = json.dumps(content).encode()

@@ -1,4 +1,4 @@
-"""A Python with this folder on PYTHONPATH knows the official detectors as tiny ones; names, files, hashes stay theirs."""
+"""With this folder on PYTHONPATH the names of the official detectors mean tiny ones; their files keep their names."""
 
 from glip_lightning.models.config import VARIANTS
 from tiny_sizes import SIZES
