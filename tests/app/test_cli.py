@@ -1,7 +1,5 @@
 """The command line itself: help at once, verbs that explain themselves."""
 
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +9,9 @@ import torch
 
 from glip_lightning import __version__
 from glip_lightning.app import cli
-from glip_lightning.app.cli import TRAINING, build_parser, main
+from glip_lightning.app.cli import main
 from glip_lightning.text.tokenizer import NANO_VOCAB
 from glip_lightning.weights.load import load, save
-
-REPOSITORY = Path(__file__).parent.parent.parent
 
 
 def test_help_names_every_verb() -> None:
@@ -102,26 +98,6 @@ def test_convert_there_and_back(tmp_path: Path) -> None:
     assert again.config == loaded.model.config
     for name, tensor in loaded.model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
-
-
-def readme_commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line.split(" #")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [line for line in lines if line.startswith(("glip ", "make "))]
-
-
-@pytest.mark.parametrize("command", readme_commands())
-def test_commands_of_the_readme_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    program, verb, *rest = shlex.split(command)
-    if program == "make":
-        assert re.search(rf"^{verb}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
-    elif verb in TRAINING:
-        monkeypatch.chdir(REPOSITORY)
-        with pytest.raises(SystemExit) as ended:  # of a wrong option, with another code
-            main([verb, *rest, "--print_config"])
-        assert ended.value.code in (None, 0)
-    else:
-        assert callable(build_parser().parse_args([verb, *rest]).verb)
 
 
 def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:

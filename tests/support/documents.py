@@ -1,0 +1,187 @@
+"""What the documents say: their commands, code and links, and a folder in which the commands can be typed."""
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from formats import write_parts
+from glip_lightning.data.benchmarks.odinw import get_task, task_names
+from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.query import encode_query
+from glip_lightning.text.phrases import Phrase
+from glip_lightning.text.tokenizer import NANO_VOCAB, Tokenizer
+from glip_lightning.weights.base_model import Base, weights_hash
+from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB
+from glip_lightning.weights.load import RUN_DETECTOR, Task, save
+from glip_lightning.weights.official_checkpoint import to_official
+from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, save_prompt
+from report_sweep import write_sweep
+from tiny_sizes import SIZES
+from zip_server import zip_of
+
+ROOT = Path(__file__).parent.parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+GOLDEN = ROOT / "tests" / "golden"
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE_COMMAND = re.compile(r"`(glip env|glip convert [^`]+)`")
+SIZE = (64, 48)  # pixels of the generated photos: width, height
+IMAGES = 12  # of each split, with one box of every class
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: str
+    language: str
+    text: str
+
+    def commands(self) -> list[str]:
+        """Return the commands as one types them: one per line, without its comment."""
+        lines = re.sub(r" *\\\n *", " ", self.text).splitlines()
+        commands = [re.split(r"(?:^| +)#", line)[0].strip() for line in lines]
+        return [command for command in commands if command]
+
+
+def blocks(language: str) -> list[Block]:
+    """Return the blocks of all pages in a language, each once where pages share it."""
+    found: dict[str, Block] = {}
+    for page in PAGES:
+        for kind, text in FENCE.findall(page.read_text(encoding="utf-8")):
+            if kind == language:
+                found.setdefault(text, Block(str(page.relative_to(ROOT)), kind, text))
+    return list(found.values())
+
+
+def prose(page: Path) -> str:
+    """Return a page without its fenced blocks."""
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def commands() -> list[str]:
+    """Return every command of the documents once: those of blocks, and complete ones in the text."""
+    written = [command for block in blocks("bash") for command in block.commands()]
+    inline = [command for page in PAGES for command in INLINE_COMMAND.findall(prose(page))]
+    return list(dict.fromkeys(written + inline))
+
+
+def write_checkout(folder: Path) -> None:
+    """Write a light copy of the checkout; its recipes end their trainings after an epoch or two steps."""
+    for name in ("benchmarks", "tests", "pyproject.toml", "constraints.txt", "Makefile"):
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    short = {"max_epochs": "1", "max_steps": "2", "val_check_interval": "2", "check_val_every_n_epoch": "1"}
+    for recipe in folder.glob("recipes/**/*.yaml"):
+        text = recipe.read_text(encoding="utf-8")
+        for key, value in short.items():
+            text = re.sub(rf"^(  {key}:) \d+", rf"\1 {value}", text, flags=re.MULTILINE)
+        recipe.write_text(text, encoding="utf-8")
+
+
+def _picture(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
+    memory = io.BytesIO()
+    Image.fromarray(pixels).save(memory, "JPEG")
+    return memory.getvalue()
+
+
+def task_files(name: str) -> dict[str, bytes]:
+    """Return the files of an ODinW task by their paths in its zip file."""
+    task, files = get_task(name), {}
+    width, height = SIZE
+    for k, (split, file) in enumerate(task.splits.items()):
+        annotations = [
+            {"id": 1 + i * len(task.categories) + c, "image_id": i + 1, "category_id": c + 1, "iscrowd": 0}
+            | {"bbox": [2 + 3 * (c % 8), 2 + 2 * (c % 8), 20, 16], "area": 320}
+            for i in range(IMAGES)
+            for c in range(len(task.categories))
+        ]
+        images = [
+            {"id": i + 1, "file_name": f"{split}{i}.jpg", "width": width, "height": height} for i in range(IMAGES)
+        ]
+        categories = [{"id": c + 1, "name": category} for c, category in enumerate(task.categories)]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        files[f"{task.dir}/{file}"] = json.dumps(content).encode()
+        for i, image in enumerate(images):
+            files[f"{task.dir}/{Path(file).parent}/{image['file_name']}"] = _picture(1000 * k + i)
+    return files
+
+
+def archives() -> dict[str, bytes]:
+    """Return the zip files of ODinW-13 by their names."""
+    return {get_task(name).zip: zip_of(task_files(name)) for name in task_names("odinw13")}
+
+
+def _official(name: str) -> GLIP:
+    """Return a tiny detector with random weights that is sure of itself, so that there are boxes."""
+    torch.manual_seed(0)
+    model = GLIP(SIZES[name]).eval()
+    with torch.no_grad():
+        model.grounding.token_bias.fill_(1.0)
+    return model
+
+
+def hub_files() -> dict[str, bytes]:
+    """Return what the Hub has of the official detectors, by repository and name."""
+    files = {f"{OFFICIAL_VOCAB.repo}/{OFFICIAL_VOCAB.name}": NANO_VOCAB.read_bytes()}
+    for name, config in SIZES.items():
+        memory = io.BytesIO()
+        torch.save({"model": to_official(_official(name).state_dict(), config)}, memory)
+        files[f"{OFFICIAL[name].repo}/{OFFICIAL[name].name}"] = memory.getvalue()
+    return files
+
+
+def write_inputs(folder: Path) -> None:
+    """Write what the commands read, under the names by which they call it; what they make is not there."""
+    (folder / "photos").mkdir()
+    for k in range(2):
+        (folder / "photos" / f"{k}.jpg").write_bytes(_picture(k))
+    for name in ("photo.jpg", "PHOTO"):
+        (folder / name).write_bytes(_picture(2))
+    shutil.copytree(folder / "photos", folder / "OTHER_PHOTOS")
+    captions = [{"file_name": f"{k}.jpg", "caption": "a dog beside a raccoon"} for k in range(2)]
+    (folder / "captions.json").write_text(json.dumps(captions))
+    (folder / "phrases.yaml").write_text('- {name: holes, prefix: "there are some ", suffix: " on the road"}\n- dog\n')
+    write_parts(folder / "PHOTOS")
+    model = _official("glip-tiny")
+    for name in ("in.pth", OFFICIAL["glip-tiny-c"].name):
+        torch.save({"model": to_official(model.state_dict(), model.config)}, folder / name)
+    _write_prompt(folder / "potholes.safetensors", model, "pothole")
+    _write_prompt(folder / "cracks.safetensors", model, "crack")
+    write_sweep(folder / "SWEEP", ["Raccoon", "Aquarium"], [0, 3, "all"], [3, 30], ["FullTuning", "PromptTuning"])
+
+
+def write_made(folder: Path) -> None:
+    """Write what earlier commands leave for later ones: a download, runs, sweeps."""
+    for name in task_names("odinw13"):
+        for path, content in task_files(name).items():
+            file = folder / "DATA" / "odinw" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+    model = _official("glip-tiny")
+    for run, names in {"raccoon-001": ["raccoon"], "photos-001": ["cat", "dog"]}.items():
+        task = Task(tuple(Phrase(name) for name in names))
+        (folder / "runs" / run).mkdir(parents=True)
+        save(model, Tokenizer.nano(), folder / "runs" / run / RUN_DETECTOR, task)
+    (folder / "runs" / "pothole-001").mkdir()
+    _write_prompt(folder / "runs" / "pothole-001" / PROMPT_NAME, model, "pothole")
+    for name in ("SWEEP", "claims", "claims_shapes13"):
+        shutil.copytree(folder / "SWEEP", folder / "runs" / name)
+
+
+def _write_prompt(file: Path, model: GLIP, *names: str) -> None:
+    phrases: Sequence[Phrase] = [Phrase(name) for name in names]
+    base = Base("glip-tiny", weights_hash(model, text=False), (800, 1333))
+    with torch.no_grad():
+        query = encode_query(model, Tokenizer.nano(), phrases)
+    save_prompt(file, TunedPrompt(query, "PromptTuning", base))

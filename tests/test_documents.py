@@ -1,0 +1,303 @@
+"""README, CONTRIBUTING and docs/: what they link to exists, and their commands work exactly as written."""
+
+import importlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from _pytest.mark import ParameterSet
+
+from documents import (
+    DOCS,
+    GOLDEN,
+    PAGES,
+    ROOT,
+    Block,
+    archives,
+    blocks,
+    commands,
+    hub_files,
+    prose,
+    write_checkout,
+    write_inputs,
+    write_made,
+)
+from glip_lightning.app.cli import TRAINING, build_parser, main
+from hub_server import running_hub
+from zip_server import running_server
+
+LINKED = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", ROOT / "tests" / "golden" / "README.md"]
+INSTALLS = "installs packages"
+TESTS = "runs these tests"
+DEMO = "minutes; tests/test_demo.py runs it"
+HOURS = "hours"
+CLUSTER = "needs a GPU or a cluster"
+ONLY_PARSED = {
+    "python3 -m venv .venv && source .venv/bin/activate": INSTALLS,
+    "pip install -c constraints.txt -e .": INSTALLS,
+    "pip install -e '.[dashboard]'": INSTALLS,
+    "make test": TESTS,
+    "make test-slow": TESTS,
+    "make test-unchanged": TESTS,
+    "make lint": TESTS,
+    "make demo": DEMO,
+    'make demo PHRASES="white square. brown heart. yellow cross"': DEMO,
+    "glip sweep recipes/sweeps/demo.yaml --workers 2": DEMO,
+    "CUDA_VISIBLE_DEVICES=0 glip sweep recipes/sweeps/odinw13_fewshot.yaml --data.root DATA": CLUSTER,
+    "glip sweep recipes/sweeps/odinw13_fewshot.yaml --data.root DATA": CLUSTER,
+    "glip sweep recipes/sweeps/odinw13_fewshot.yaml --data.root DATA --trials-per-gpu 2": CLUSTER,
+    "RAY_ADDRESS=HEAD:6379 glip sweep recipes/sweeps/odinw13_fewshot.yaml --data.root DATA --dir DIR --executor ray": (
+        CLUSTER
+    ),
+    "glip sweep recipes/sweeps/odinw13_fewshot.yaml --data.root DATA --dir DIR --executor submitit "
+    "--slurm partition=gpu,gpus_per_node=1,timeout_min=240": CLUSTER,
+    "glip sweep recipes/shapes/sweeps/shapes13.yaml --trials-per-gpu 16": CLUSTER,
+    "glip sweep recipes/shapes/sweeps/quick.yaml --dir runs/claims --workers 2": HOURS,
+    "for file in recipes/shapes/sweeps/[1-5]_*.yaml; do glip sweep $file --dir runs/claims --workers 2; done": HOURS,
+    "glip fit --config recipes/shapes/pretrain/glip-nano-c.yaml": HOURS,
+    "python benchmarks/nano.py glip-nano-c": "minutes; tests/test_benchmark_nano.py calls it",
+    "glip dashboard --project glip-lightning --sweep NAME": "needs a login at W&B",
+}
+"""Commands that no test runs, each with its reason."""
+
+PARITY = "pytest -m parity --golden=DIR tests"
+
+LEAVES = {
+    "predict": "**/predictions.json",
+    "pseudo-label": "*labels.json",
+    "convert": "*/model.safetensors",
+    "download": "DATA/odinw/.downloads/*.json",
+    "fit": "runs/*/result.json",
+    "test": "runs/*/result.json",
+    "report": "**/report.html",
+}
+"""What a verb leaves, below the folder in which it was typed."""
+
+ONLY_COMPILED = {"push_to_hub": "needs a login at the Hub"}
+"""Code that no test runs, by a word in it, with its reason."""
+
+Shell = Callable[[Path, str], subprocess.CompletedProcess[str]]
+
+
+def verb_of(command: str) -> str:
+    """Return the verb of a command of ours, an empty text for other commands."""
+    program, *rest = command.split()
+    return rest[0] if program == "glip" else ""
+
+
+RUN = [command for command in commands() if command not in ONLY_PARSED]
+SINGLE = [command for command in RUN if command != PARITY and verb_of(command) not in TRAINING]
+TRAININGS = [block for block in blocks("bash") if any(verb_of(c) in TRAINING for c in block.commands() if c in RUN)]
+
+
+def single_commands() -> Iterator[ParameterSet]:
+    """Yield what is no training; a verb is in the fast tests once, since each command is a process of seconds."""
+    seen: set[str] = {"sweep"}  # its plan takes longer
+    for command in SINGLE:
+        verb = verb_of(command)
+        yield pytest.param(command, marks=[pytest.mark.slow] if verb in seen else [])
+        seen.add(verb)
+
+
+def slug(heading: str) -> str:
+    """Return the anchor of a heading as GitHub and MkDocs make it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    listed = re.findall(r"'([^']+\.md)'", str(site["nav"]))
+    pages = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")]
+    assert sorted(listed) == sorted(pages)
+    assert site["docs_dir"] == "docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_is_empty(page: Path) -> None:
+    title, _, text = page.read_text(encoding="utf-8").partition("\n")
+    assert title.startswith("# ")
+    assert len(text.split()) > 30
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_point_to_something(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    for target in targets:
+        if target.startswith(("https://", "http://")):
+            continue
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        if page.is_relative_to(DOCS):
+            assert file.resolve().is_relative_to(DOCS), f"{target}: the site holds docs/ only"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", prose(file), re.MULTILINE)
+            assert anchor in map(slug, headings), target
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_and_modules_in_the_text_exist(page: Path) -> None:
+    for span in re.findall(r"`([^`\n]+)`", prose(page)):
+        for path in re.findall(r"(?:^|\s)((?:src|recipes|tests|benchmarks|notebooks|docs)/[\w./-]*)", span):
+            assert (ROOT / path).exists(), path
+        for name in re.findall(r"\bglip_lightning(?:\.\w+)+", span):
+            assert _exists(name), name
+
+
+def _exists(name: str) -> bool:
+    """Return whether a dotted name is a module or something in one."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    words = [word for word in shlex.split(command) if not re.match(r"[A-Z_]+=", word)]
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    elif words[0] != "glip":
+        assert shutil.which(words[0]) or words[0] in ("for", "pip")  # pip is that of the reader's environment
+    elif words[1] in TRAINING:
+        with pytest.raises(SystemExit) as ended:  # of a wrong option, with another code
+            main([*words[1:], "--print_config"])
+        assert ended.value.code in (None, 0)
+    else:
+        assert callable(build_parser().parse_args(words[1:]).verb)
+    for word in words:
+        if word.startswith(("recipes/", "benchmarks/", "tests/")):
+            assert list(ROOT.glob(word.rstrip(";"))), word
+
+
+def test_what_is_only_parsed_stands_in_the_documents() -> None:
+    assert set(commands()) >= ONLY_PARSED.keys()
+    assert all(any(word in block.text for block in blocks("python")) for word in ONLY_COMPILED)
+
+
+def test_all_others_run() -> None:
+    in_blocks = {command for block in TRAININGS for command in block.commands()}
+    assert set(RUN) - in_blocks - set(SINGLE) == {PARITY}
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.page)
+def test_parts_of_recipes_are_understood(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "part.yaml").write_text(block.text, encoding="utf-8")
+    given = ["--data.root", "DATA", "--data.task", "Aquarium", "--config", str(tmp_path / "part.yaml")]
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", "recipes/few_shot.yaml", *given, "--print_config"])
+    assert ended.value.code in (None, 0)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A shell in which glip is installed, the official detectors are tiny and all servers are on this machine."""
+    with running_hub() as hub, running_server() as mirror:
+        hub.files |= hub_files()
+        mirror.files |= {f"/{name}": content for name, content in archives().items()}
+        support = ROOT / "tests" / "support"
+        paths = [str(support / "tiny_official"), str(support), *filter(None, [os.environ.get("PYTHONPATH")])]
+        variables = {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path_factory.mktemp("hub")),
+            "HF_HUB_OFFLINE": "0",
+            "GLIP_ODINW_MIRROR": mirror.url,
+            "WANDB_MODE": "disabled",
+            "OMP_NUM_THREADS": "1",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": os.pathsep.join(paths),
+        }
+
+        def run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                ["bash", "-c", command], cwd=folder, env=os.environ | variables, capture_output=True, text=True
+            )
+
+        yield run
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder outside the repository with a light copy of the checkout and all that commands read."""
+    folder = tmp_path_factory.mktemp("a folder")
+    write_checkout(folder)
+    write_inputs(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, inputs: Path) -> Path:
+    """The same with what earlier commands leave for later ones."""
+    folder = tmp_path_factory.mktemp("later") / "a folder"
+    shutil.copytree(inputs, folder, symlinks=True)
+    write_made(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, made: Path) -> Path:
+    """A fresh copy of it."""
+    return Path(shutil.copytree(made, tmp_path / "a folder", symlinks=True))
+
+
+def check_runs(shell: Shell, folder: Path, command: str) -> None:
+    """Run a command as written; it ends well and leaves what it is for."""
+    leaves = LEAVES.get(verb_of(command), "")
+    before = set(folder.glob(leaves)) if leaves else set()
+    done = shell(folder, command)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr, done.stderr
+    if leaves:
+        assert set(folder.glob(leaves)) - before, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("command", list(single_commands()))
+def test_commands_run_as_written(command: str, shell: Shell, folder: Path) -> None:
+    if verb_of(command) == "download":
+        shutil.rmtree(folder / "DATA")
+    check_runs(shell, folder, command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", TRAININGS, ids=lambda block: block.page)
+def test_blocks_with_trainings_run_as_written(block: Block, shell: Shell, folder: Path) -> None:
+    """One after the other, so that the later commands read what the earlier ones left."""
+    shutil.rmtree(folder / "runs")
+    if any(verb_of(command) == "download" for command in block.commands()):
+        shutil.rmtree(folder / "DATA")
+    for command in block.commands():
+        if command in RUN:
+            check_runs(shell, folder, command)
+
+
+@pytest.mark.slow
+def test_reference_tensors_of_another_folder_are_compared_as_written(shell: Shell, folder: Path) -> None:
+    shutil.copytree(GOLDEN, folder / "DIR", ignore=shutil.ignore_patterns("model_mini", "runs_0_1", "unchanged"))
+    done = shell(folder, PARITY)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d+ passed", done.stdout), done.stdout
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.page)
+def test_code_runs(block: Block, shell: Shell, folder: Path) -> None:
+    compile(block.text, block.page, "exec")
+    if any(word in block.text for word in ONLY_COMPILED):
+        return
+    (folder / "program.py").write_text(block.text, encoding="utf-8")
+    done = shell(folder, "python program.py")
+    assert done.returncode == 0, done.stderr
