@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from glip_lightning.config.class_paths import OLD, of_a_run, old_names
+from glip_lightning.config.recipe_files import recipe_names
+
 WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -51,7 +54,10 @@ class Fault(NamedTuple):
 
 
 def check_recipes(arguments: Sequence[str]) -> None:
-    """Errors of the recipe files themselves, before anything heavy is imported."""
+    """Raise WrongUsage for recipe files that cannot be meant, before anything heavy is imported."""
+    for word in arguments:
+        if (old := word.split("=")[-1]) in OLD:
+            raise WrongUsage(f"{word}: is called {OLD[old]} now; {OLD[old].split('.')[-1]} is enough here")
     for file in recipes(arguments):
         path = Path(file)
         if not path.is_file():
@@ -59,9 +65,11 @@ def check_recipes(arguments: Sequence[str]) -> None:
                 raise WrongUsage(f"--config {file}: a pipe or a device; write the recipe to a file")
             what = "a folder, not a recipe file" if path.is_dir() else "no such file"
             known = [str(p) for folder in {path.parent, Path("recipes")} for p in folder.glob("*.y*ml")]
-            raise WrongUsage(f"--config {file}: {what}{meant(file, known)}")
+            hint = meant(file, [*recipe_names(), *known]) or "; glip recipes lists those that have a name"
+            raise WrongUsage(f"--config {file}: {what}{hint}")
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            content = yaml.safe_load(text)
         except yaml.MarkedYAMLError as error:
             place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
             raise WrongUsage(f"{file}{place}: not YAML: {error.problem or error.context}") from None
@@ -70,6 +78,15 @@ def check_recipes(arguments: Sequence[str]) -> None:
         if not isinstance(content, dict):
             found = "nothing" if content is None else _short(content)
             raise WrongUsage(f"{file}: expected keys like model, data and trainer, found {found}")
+        if not of_a_run(path):
+            _refuse_old_names(file, text)
+
+
+def _refuse_old_names(file: str, text: str) -> None:
+    """Raise WrongUsage that names each class path of version 0.1, its line and what to write instead."""
+    found = [f"{file}, line {line}: {name}: write {OLD[name]}" for line, name in old_names(text)]
+    if found:
+        raise WrongUsage("\n  ".join(found))
 
 
 def recipes(arguments: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 ::
 
     name: odinw13_fewshot
-    recipe: {0: ../zero_shot.yaml, all: ../all_shot.yaml, default: ../few_shot.yaml}  # or one file
+    recipe: {0: zero_shot, all: all_shot, default: few_shot}  # or one; names, or files beside this one
     axes:
       task: [Aquarium, Raccoon]    # also odinw13, odinw35, shapes13
       shots: [0, 1, 3, all]
@@ -22,6 +22,8 @@ from typing import Any, NamedTuple, cast
 
 import yaml
 
+from glip_lightning.config.class_paths import with_public_names
+from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.usage_errors import WrongUsage, check_recipes, meant
 from glip_lightning.data.benchmarks.tasks import benchmarks, get_task, task_names
 from glip_lightning.training.trial import Axes
@@ -119,16 +121,16 @@ def _read(file: Path) -> dict[str, Any]:
         check_recipes(["--config", str(file)])
     except WrongUsage as error:
         raise WrongUsage(str(error).removeprefix("--config ")) from None
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    return with_public_names(yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
 def _regimes(file: Path, given: object) -> dict[Any, Regime]:
     files = given if isinstance(given, dict) else {DEFAULT: given}
     if not all(isinstance(path, str) for path in files.values()) or not files:
-        raise WrongUsage(f"{file}: recipe: a file, or a mapping like {{0: ../zero_shot.yaml, default: ../nano.yaml}}")
+        raise WrongUsage(f"{file}: recipe: a file, or a mapping like {{0: zero_shot, default: nano}}")
     if wrong := [shots for shots in files if shots != DEFAULT and not _is_shots(shots)]:
         raise WrongUsage(f"{file}, recipe: {wrong[0]!r}: expected 0, 1, 2, ..., all or {DEFAULT}")
-    paths = {shots: file.parent / path for shots, path in files.items()}
+    paths = {shots: recipe_file(path, file.parent) for shots, path in files.items()}
     return {shots: Regime(path, _read(path)) for shots, path in paths.items()}
 
 
