@@ -64,11 +64,11 @@ ON_THE_COMMAND_LINE = [
 IN_A_RECIPE = [
     ("trainer:\n  max_epoch: 3\n", "line 2: trainer.max_epoch: no such option; did you mean trainer.max_epochs?"),
     (
-        "data:\n  class_path: glip_lightning.shapes.data_modules.Shapes\n  init_args:\n    batchsize: 3\n",
+        "data:\n  class_path: glip_lightning.Shapes\n  init_args:\n    batchsize: 3\n",
         "line 4: data.batchsize: no such option; did you mean data.batch_size?",
     ),
     (
-        "model:\n  tuning:\n    class_path: glip_lightning.tuning.FullTuning\n    init_args:\n      lr: fast\n",
+        "model:\n  tuning:\n    class_path: glip_lightning.FullTuning\n    init_args:\n      lr: fast\n",
         "line 5: model.tuning.lr: fast: expected a number",
     ),
     (
@@ -76,7 +76,7 @@ IN_A_RECIPE = [
         "line 3: trainer.callbacks: EarlyStoping: no such class; did you mean EarlyStopping or EarlyStop?",
     ),
     (
-        "data:\n  class_path: glip_lightning.shapes.data_modules.Shape\n",
+        "data:\n  class_path: glip_lightning.Shape\n",
         f"line 1: data: Shape: no such class; there are {', '.join(DATA)}; did you mean Shapes?",
     ),
     ("model:\n  detector: [a\ndata: 3\n", "line 3: not YAML: expected ',' or ']', but got ':'"),

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from glip_lightning.common import registry
 from glip_lightning.common.locks import FolderLock
-from glip_lightning.config.class_paths import with_public_names, of_a_run
+from glip_lightning.config.class_paths import of_a_run, with_public_names
 from glip_lightning.config.continuing import check_checkpoint, resumed
 from glip_lightning.config.recipe_files import with_recipes
 from glip_lightning.config.usage_errors import Option, WrongUsage, explain, recipes
