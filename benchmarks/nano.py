@@ -31,7 +31,7 @@ from glip_lightning.shapes.pretraining_pictures import SIZE, write_pretraining
 from glip_lightning.shapes.words import CAPTION_NAMES, CAPTION_SHAPES, single_names
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.probing import detect_in
-from glip_lightning.weights.load import Loaded, load
+from glip_lightning.weights.load import Loaded, load_detector
 
 ROOT = Path("runs/.shapes/pretraining")
 CLOSED_ROOT, CLOSED_SEED = Path("runs/.shapes/detection_test"), 1  # another seed: the detection data have no test split
@@ -179,7 +179,7 @@ if __name__ == "__main__":
     write_pretraining(ROOT)
     write_pretraining(CLOSED_ROOT, CLOSED_SEED, {"detection/valid": COUNT})
     write_caption_words(CAPTIONED, CAPTIONED_SEED, COUNT)
-    table = "\n".join([HEAD, *(found.row() for found in measure(load(arguments.detector)))])
+    table = "\n".join([HEAD, *(found.row() for found in measure(load_detector(arguments.detector)))])
     print(table)
     if arguments.run:
         text = card(arguments.detector, arguments.run, table, arguments.device)

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from glip_lightning.common.files import replacing
 from glip_lightning.inference.drawing import draw_boxes
-from glip_lightning.inference.predictor import GLIPPredictor
+from glip_lightning.inference.predictor import Predictor
 from glip_lightning.shapes.paint import Box
 from glip_lightning.shapes.pretraining_pictures import SIZE, show
 from glip_lightning.shapes.words import HELD_OUT
@@ -35,9 +35,7 @@ def pictures(seed: int) -> Iterator[tuple[Image.Image, str, list[Box]]]:
             yield image, " ".join(pair), named
 
 
-def cell(
-    predictor: GLIPPredictor, image: Image.Image, phrase: str, boxes: list[tuple[int, int, int, int]]
-) -> Image.Image:
+def cell(predictor: Predictor, image: Image.Image, phrase: str, boxes: list[tuple[int, int, int, int]]) -> Image.Image:
     found = predictor(image, phrase)
     large = image.resize((SCALE * SIZE, SCALE * SIZE), Image.Resampling.BICUBIC)
     truth = [[SCALE * v for v in (x, y, x + w, y + h)] for x, y, w, h in boxes]
@@ -50,7 +48,7 @@ def cell(
 
 
 def grid(detector: str, columns: int, rows: int, threshold: float, seed: int) -> Image.Image:
-    predictor = GLIPPredictor(detector, threshold=threshold)
+    predictor = Predictor(detector, threshold=threshold)
     cells = [cell(predictor, *shown) for shown, _ in zip(pictures(seed), range(columns * rows), strict=False)]
     width, height = cells[0].size
     sheet = Image.new("RGB", (columns * width, rows * height), "white")

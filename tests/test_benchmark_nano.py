@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import pytest
 
 from glip_lightning.shapes.pretraining_pictures import write_pretraining
-from glip_lightning.weights.load import load
+from glip_lightning.weights.load import load_detector
 from nano import Measured, _measure, card
 from report_sweep import recipe_of, result_of, write_json
 
@@ -17,7 +17,7 @@ from report_sweep import recipe_of, result_of, write_json
 def test_words_of_a_kind_are_asked_for_alone(tmp_path: Path, name: str, ap50: float) -> None:
     """Of colours in a few pictures C knows most, A next to nothing; only their boxes count as truth."""
     write_pretraining(tmp_path / "world", 2, {"names/test": 12})
-    found = _measure(load(name), tmp_path / "world" / "names" / "test", "colours", ["green", "red"])
+    found = _measure(load_detector(name), tmp_path / "world" / "names" / "test", "colours", ["green", "red"])
     assert (found.what, found.classes) == ("colours", 2)
     assert (found.ap50 > ap50) == (name == "glip-nano-c")
     assert found.interval[0] <= found.ap50 <= found.interval[1]

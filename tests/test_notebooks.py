@@ -1,11 +1,14 @@
 """The notebooks: as they lie in the repository, and executed with a nano detector in few steps."""
 
+import os
 import re
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
+from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 
 from glip_lightning.config.recipe import resolver
@@ -52,7 +55,7 @@ def test_they_are_valid_and_hold_nothing_of_a_machine(path: Path) -> None:
 def test_their_cells_compile_and_name_the_detector_once(path: Path) -> None:
     cells = code(path)
     for number, source in enumerate(cells):
-        compile(source, f"{path.name}, code cell {number}", "exec")
+        compile(TransformerManager().transform_cell(source), f"{path.name}, code cell {number}", "exec")
     assert len(re.findall(r"^DETECTOR = ", "\n".join(cells), re.MULTILINE)) == 1
     assert cells[0].startswith("DETECTOR = ")
     assert not any("glip-" in source for source in cells[1:])
@@ -65,14 +68,14 @@ def test_one_string_decides_the_recipe(path: Path, detector: str, monkeypatch: p
     chosen: dict[str, str] = {}
     exec(with_detector(code(path)[0], detector), chosen)
     if "RECIPE" not in chosen:
-        assert not any("glip([" in source for source in code(path))
+        assert not any("!glip" in source for source in code(path))
         return
     monkeypatch.chdir(ROOT / "notebooks")
     file = Path(chosen["RECIPE"])
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    tuning = chosen.get("PROMPT", [])
-    options = [*tuning] if isinstance(tuning, list) else [f"--model.tuning.{k}={v}" for k, v in tuning.items()]
-    options = options if isinstance(tuning, list) else ["--model.tuning=PromptTuning", *options]
+    tuning = chosen.get("PROMPT", "")
+    options = tuning.split() if isinstance(tuning, str) else [f"--model.tuning.{k}={v}" for k, v in tuning.items()]
+    options = options if isinstance(tuning, str) else ["--model.tuning=PromptTuning", *options]
     options += ["--data=CustomData", "--data.root=photos"] if "photos" in path.stem else ["--data.task=Kites"]
     resolved = resolver().resolve(file, content, ["--model.detector", detector, *options])
     assert content["model"]["detector"] == detector
@@ -101,6 +104,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @each
 def test_they_run(path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # as of an active environment
     monkeypatch.setenv("IPYTHONDIR", str(workshop / "ipython"))
     notebook = read(path)
     folder = workshop / "notebooks"

@@ -11,7 +11,7 @@ from glip_lightning import __version__
 from glip_lightning.app import cli
 from glip_lightning.app.cli import main
 from glip_lightning.text.tokenizer import NANO_VOCAB
-from glip_lightning.weights.load import load, save
+from glip_lightning.weights.load import load_detector, save
 
 
 def test_help_names_every_verb() -> None:
@@ -89,12 +89,12 @@ def test_convert_explains_a_missing_file(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_convert_there_and_back(tmp_path: Path) -> None:
-    loaded = load("glip-nano", "random")
+    loaded = load_detector("glip-nano", "random")
     save(loaded.model, loaded.tokenizer, tmp_path / "ours")
     assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "official.pth")]) == 0
     vocab = ["--vocab", str(NANO_VOCAB)]
     assert main(["convert", str(tmp_path / "official.pth"), str(tmp_path / "again"), *vocab]) == 0
-    again = load(str(tmp_path / "again")).model
+    again = load_detector(str(tmp_path / "again")).model
     assert again.config == loaded.model.config
     for name, tensor in loaded.model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name

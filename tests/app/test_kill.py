@@ -77,7 +77,7 @@ def go_on(shapes: Path, run: Path) -> list[str]:
     if (run / "checkpoints" / "last.ckpt").exists():
         return ["fit", "--resume", str(run)]
     shutil.rmtree(run, ignore_errors=True)  # nothing was saved yet
-    more = ["--trainer.max_epochs=4", "--trainer.callbacks=glip_lightning.training.callbacks.ema.EMA"]
+    more = ["--trainer.max_epochs=4", "--trainer.callbacks=EMA"]
     return ["fit", *options(shapes, run), *more]
 
 

@@ -1,4 +1,4 @@
-"""``glip predict`` and ``GLIPPredictor``, through the real command line on real files."""
+"""``glip predict`` and ``Predictor``, through the real command line on real files."""
 
 import json
 import os
@@ -15,14 +15,14 @@ from glip_lightning.app.cli import main
 from glip_lightning.app.predict import find_photos
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import picture_names
-from glip_lightning.inference.predictor import GLIPPredictor, detect_images
+from glip_lightning.inference.predictor import Predictor, detect_images
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
 from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.weights.load import RUN_DETECTOR, Task, load, save
+from glip_lightning.weights.load import RUN_DETECTOR, Task, load_detector, save
 
 CAPTION = "red circle. blue square"
 
@@ -32,7 +32,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run's folder whose random detector is sure of itself, so that there are boxes."""
     run = tmp_path_factory.mktemp("run")
     torch.manual_seed(0)
-    loaded = load("glip-nano", "random")
+    loaded = load_detector("glip-nano", "random")
     with torch.no_grad():
         loaded.model.grounding.token_bias.fill_(1.0)
     save(loaded.model, loaded.tokenizer, run / RUN_DETECTOR, Task((Phrase("raccoon"), Phrase("dog")), (128, 256)))
@@ -177,7 +177,7 @@ def test_photos_are_not_overwritten(detector: Path, photos: Path, capsys: pytest
 
 def test_a_run_whose_data_had_a_blank_class_predicts(detector: Path, photos: Path, tmp_path: Path) -> None:
     """ChessPieces of ODinW-35 has a class of two blanks: never found, and no reason to stop."""
-    loaded = load(str(detector))
+    loaded = load_detector(str(detector))
     save(loaded.model, loaded.tokenizer, tmp_path / RUN_DETECTOR, Task((Phrase("  "), Phrase("dog")), (128, 256)))
     arguments = ["--detector", str(tmp_path), "--threshold", "0.1", "--out", str(tmp_path / "out")]
     assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
@@ -186,7 +186,7 @@ def test_a_run_whose_data_had_a_blank_class_predicts(detector: Path, photos: Pat
 
 
 def test_python_takes_files_images_and_arrays(detector: Path, photos: Path) -> None:
-    predictor = GLIPPredictor(str(detector), device="cpu", threshold=0.1)
+    predictor = Predictor(str(detector), device="cpu", threshold=0.1)
     path = photos / "0.jpg"
     with Image.open(path) as file:
         image = file.convert("RGB")
@@ -202,7 +202,7 @@ def test_python_takes_files_images_and_arrays(detector: Path, photos: Path) -> N
 
 def test_long_class_lists_are_chunked(detector: Path, photos: Path) -> None:
     """300 classes take several captions; all labels are reachable, boxes stay under the limit."""
-    predictor = GLIPPredictor(str(detector), device="cpu", threshold=0.0)
+    predictor = Predictor(str(detector), device="cpu", threshold=0.0)
     names = [f"thing number {i}" for i in range(300)]
     query = predictor.queries(names)[0]
     assert len(query.prompts) > 1
@@ -214,7 +214,7 @@ def test_long_class_lists_are_chunked(detector: Path, photos: Path) -> None:
 
 def test_an_image_is_detected_alone_as_in_a_batch(detector: Path) -> None:
     """Two images of one size give the same detections one by one and together."""
-    loaded = load(str(detector))
+    loaded = load_detector(str(detector))
     images = [torch.from_numpy(np.array(example(TASKS["Blocks"], "test", i).image)).permute(2, 0, 1) for i in range(2)]
     with torch.inference_mode():
         query = encode_query(loaded.model, loaded.tokenizer, [Phrase("red circle"), Phrase("blue square")])
@@ -228,7 +228,7 @@ def test_an_image_is_detected_alone_as_in_a_batch(detector: Path) -> None:
 
 
 def test_a_list_of_pictures_is_a_list_of_predictions(detector: Path, photos: Path) -> None:
-    predictor = GLIPPredictor(str(detector), device="cpu", threshold=0.1)
+    predictor = Predictor(str(detector), device="cpu", threshold=0.1)
     given = [photos / "0.jpg", str(photos / "grey16.png"), np.zeros((50, 90, 3), np.uint8)]
     found = predictor(given, CAPTION)
     assert len(found) == 3
@@ -244,7 +244,7 @@ def test_a_list_of_pictures_is_a_list_of_predictions(detector: Path, photos: Pat
 @pytest.mark.parametrize("photo", [None, 3, b"x", [None]])
 def test_what_is_no_photo(detector: Path, photo: Any) -> None:
     with pytest.raises(GLIPError) as caught:
-        GLIPPredictor(str(detector), device="cpu")(photo, CAPTION)
+        Predictor(str(detector), device="cpu")(photo, CAPTION)
     assert caught.value.code == "not-an-image"
 
 
@@ -253,7 +253,7 @@ def test_what_is_no_photo(detector: Path, photo: Any) -> None:
 )
 def test_phrases_that_no_caption_holds(detector: Path, phrases: list[str], code: str) -> None:
     with pytest.raises(GLIPError) as caught:
-        GLIPPredictor(str(detector), device="cpu").queries(phrases)
+        Predictor(str(detector), device="cpu").queries(phrases)
     assert caught.value.code == code
 
 
@@ -305,7 +305,7 @@ def test_phrases_that_would_be_waited_for(
 def test_finite_weights_whose_scores_are_not_are_an_error(
     verb: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    loaded = load("glip-nano", "random")
+    loaded = load_detector("glip-nano", "random")
     with torch.no_grad():
         for parameter in loaded.model.fpn.parameters():
             parameter.fill_(3e38)
@@ -315,13 +315,13 @@ def test_finite_weights_whose_scores_are_not_are_an_error(
     assert main([verb, *given, "--phrases", CAPTION, "--detector", str(tmp_path / "huge"), "--out", str(out)]) == 1
     assert f"glip: {tmp_path / 'huge'}: " in capsys.readouterr().err
     with pytest.raises(GLIPError) as error:
-        GLIPPredictor(str(tmp_path / "huge"))(photos / "0.jpg", CAPTION)
+        Predictor(str(tmp_path / "huge"))(photos / "0.jpg", CAPTION)
     assert error.value.code == "not-finite"
 
 
 def test_a_group_of_one_number_is_normalised(photos: Path, tmp_path: Path) -> None:
     config = variant("glip-nano-a")
     model = GLIP(replace(config, channels=16)).eval()
-    save(model, load("glip-nano-a", "random").tokenizer, tmp_path / "thin", Task((Phrase("dog"),), (32, 64)))
-    found = GLIPPredictor(str(tmp_path / "thin"), threshold=0.0)(photos / "0.jpg")
+    save(model, load_detector("glip-nano-a", "random").tokenizer, tmp_path / "thin", Task((Phrase("dog"),), (32, 64)))
+    found = Predictor(str(tmp_path / "thin"), threshold=0.0)(photos / "0.jpg")
     assert found.boxes.isfinite().all()

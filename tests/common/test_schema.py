@@ -19,7 +19,7 @@ from glip_lightning.common.schema import LONGEST_TEXT, Items, Keys, Label, Mappe
 from glip_lightning.common.tensor_files import check_tensors
 from glip_lightning.data.transforms import Transform
 from glip_lightning.experiments.sweep.board import look
-from glip_lightning.inference.predictor import GLIPPredictor
+from glip_lightning.inference.predictor import Predictor
 from glip_lightning.inference.pseudo_label.thresholds import read_thresholds
 from glip_lightning.models.config import GLIPConfig, TextConfig
 from glip_lightning.models.glip.model import GLIP
@@ -29,7 +29,7 @@ from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.trial import TRIAL_NAME, read_trial
 from glip_lightning.weights.adapter import CONTENT_NAME, RUN_ADAPTER, TENSORS_NAME, Adapter, load_adapter, save_adapter
 from glip_lightning.weights.base_model import Base, weights_hash
-from glip_lightning.weights.load import CONFIG_NAME, TASK_NAME, WEIGHTS_NAME, Task, load, load_tokenizer, save
+from glip_lightning.weights.load import CONFIG_NAME, TASK_NAME, WEIGHTS_NAME, Task, load_detector, load_tokenizer, save
 from glip_lightning.weights.official_checkpoint import read_official, to_official
 from glip_lightning.weights.prompt_file import KEY, TunedPrompt, load_prompt, save_prompt
 
@@ -69,7 +69,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def prompt(detector: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Content and tensors of a tuned prompt."""
-    model = load(str(detector)).model
+    model = load_detector(str(detector)).model
     query = encode_query(model, TOKENIZER, [Phrase(name) for name in NAMES])
     path = detector.parent / "p.safetensors"
     base = Base(str(detector), weights_hash(model, text=False), (64, 96))
@@ -80,7 +80,7 @@ def prompt(detector: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 @pytest.fixture(scope="module")
 def adapter(detector: Path) -> Path:
     """A run's folder with an adapter."""
-    model = load(str(detector)).model
+    model = load_detector(str(detector)).model
     base = Base(str(detector), weights_hash(model, text=True), (64, 96))
     tensors = {f"new.{BIAS}": torch.zeros(4), f"scale.{TABLE}": torch.tensor(0.5)}
     tensors |= {f"up.{TABLE}": torch.ones(32, 2), f"down.{TABLE}": torch.ones(2, 32)}
@@ -234,7 +234,7 @@ def test_a_prompt_of_another_width_is_refused_before_anything_is_found(
     save_file(
         tensors | {"features.0": torch.zeros(len(tensors["mask.0"]), 7)}, tmp_path / "p", {KEY: json.dumps(content)}
     )
-    refused(lambda: GLIPPredictor(prompts=[tmp_path / "p"]), "bad-tensor")
+    refused(lambda: Predictor(prompts=[tmp_path / "p"]), "bad-tensor")
     photo = tmp_path / "x.png"
     photo.write_bytes(b"")
     command = ["predict", str(photo), "--prompt", str(tmp_path / "p"), "--out", str(tmp_path / "out")]
@@ -316,7 +316,7 @@ def test_edits_of_a_configuration(edit: Edit, code: str, detector: Path, tmp_pat
     content = json.loads((detector / CONFIG_NAME).read_text())
     edit(content)
     folder = copy_of(detector, tmp_path / "d", CONFIG_NAME, json.dumps(content))
-    refused(lambda: load(str(folder)), code)
+    refused(lambda: load_detector(str(folder)), code)
 
 
 @all_of([row for row in CONFIG_EDITS if row[2] == "bad-value"])
@@ -347,13 +347,13 @@ def test_edits_of_a_task(edit: Edit, code: str, detector: Path, tmp_path: Path) 
     content = json.loads((detector / TASK_NAME).read_text())
     edit(content)
     folder = copy_of(detector, tmp_path / "d", TASK_NAME, json.dumps(content))
-    refused(lambda: load(str(folder)), code)
+    refused(lambda: load_detector(str(folder)), code)
 
 
 @pytest.mark.parametrize("name", [CONFIG_NAME, TASK_NAME])
 @pytest.mark.parametrize("text, code", [(DEEP, "nested-too-deeply"), ("", "unreadable-json"), ("[]", "bad-value")])
 def test_json_of_a_detector_is_read_with_care(name: str, text: str, code: str, detector: Path, tmp_path: Path) -> None:
-    refused(lambda: load(str(copy_of(detector, tmp_path / "d", name, text))), code)
+    refused(lambda: load_detector(str(copy_of(detector, tmp_path / "d", name, text))), code)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -362,18 +362,18 @@ def test_weights_have_to_be_finite(value: float, detector: Path, tmp_path: Path)
     state[BIAS][2] = value
     folder = copy_of(detector, tmp_path / "d", WEIGHTS_NAME, "")
     save_file(state, folder / WEIGHTS_NAME)
-    refused(lambda: load(str(folder)), "not-finite")
+    refused(lambda: load_detector(str(folder)), "not-finite")
     refused(lambda: GLIP.from_pretrained(folder), "not-finite")
     model = GLIP(SMALL)
     torch.save({"model": to_official(model.state_dict() | {BIAS: state[BIAS]}, SMALL)}, tmp_path / "x.pth")
-    refused(lambda: load(str(tmp_path / "x.pth")), "not-finite")
+    refused(lambda: load_detector(str(tmp_path / "x.pth")), "not-finite")
 
 
 def test_weights_have_to_be_floats(detector: Path, tmp_path: Path) -> None:
     state = load_file(detector / WEIGHTS_NAME)
     folder = copy_of(detector, tmp_path / "d", WEIGHTS_NAME, "")
     save_file(state | {BIAS: state[BIAS].long()}, folder / WEIGHTS_NAME)
-    refused(lambda: load(str(folder)), "bad-tensor")
+    refused(lambda: load_detector(str(folder)), "bad-tensor")
 
 
 def test_a_sum_that_overflows_is_looked_at_again() -> None:
@@ -441,7 +441,7 @@ def test_edits_of_an_adapter(edit: Edit, code: str, adapter: Path, tmp_path: Pat
 def test_edits_of_its_numbers(edit: Edit, code: str, adapter: Path, tmp_path: Path) -> None:
     tensors = load_file(adapter / RUN_ADAPTER / TENSORS_NAME)
     edit(tensors)
-    refused(lambda: load(str(copied_adapter(adapter, tmp_path / "run", tensors=tensors))), code)
+    refused(lambda: load_detector(str(copied_adapter(adapter, tmp_path / "run", tensors=tensors))), code)
 
 
 def test_an_adapter_of_itself_is_refused(adapter: Path, tmp_path: Path) -> None:
@@ -449,13 +449,13 @@ def test_an_adapter_of_itself_is_refused(adapter: Path, tmp_path: Path) -> None:
     for name, other in (("a", "b"), ("b", "a")):
         text = json.dumps(content | {"base": content["base"] | {"name": str(tmp_path / other)}})
         copied_adapter(adapter, tmp_path / name, text)
-    refused(lambda: load(str(tmp_path / "a")), "own-base")
+    refused(lambda: load_detector(str(tmp_path / "a")), "own-base")
     refused(lambda: load_tokenizer(str(tmp_path / "a")), "own-base")
 
 
 def test_a_home_that_nobody_has_is_no_detector() -> None:
     with pytest.raises(ValueError, match="no such name, file or folder"):
-        load("~nobody-has-this-name/x")
+        load_detector("~nobody-has-this-name/x")
 
 
 # -- phrase files, thresholds, trials
@@ -588,7 +588,7 @@ def edited(draw: st.DrawFn, content: Any) -> Any:
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def finds_or_refuses(make: Callable[[], GLIPPredictor]) -> None:
+def finds_or_refuses(make: Callable[[], Predictor]) -> None:
     """The detector either finds what can be told, or one of our errors says why not."""
     try:
         predictor = make()
@@ -608,7 +608,7 @@ def test_any_edit_of_a_prompt_is_refused_or_used(data: st.DataObject, prompt: An
     if isinstance(base := content.get("base"), dict) and base.get("name") != prompt[0]["base"]["name"]:
         return  # another detector is looked for
     save_file(prompt[1], tmp_path / "p.safetensors", {KEY: json.dumps(content)})
-    finds_or_refuses(lambda: GLIPPredictor(prompts=[tmp_path / "p.safetensors"], device="cpu", threshold=0.06))
+    finds_or_refuses(lambda: Predictor(prompts=[tmp_path / "p.safetensors"], device="cpu", threshold=0.06))
 
 
 @FEW
@@ -621,7 +621,7 @@ def test_any_edit_of_a_detector_is_refused_or_used(
     size = content.get("input_size") if isinstance(content, dict) else None
     if isinstance(size, list) and any(isinstance(x, int) and x > 1000 for x in size):
         return  # allowed, but not in a second
-    finds_or_refuses(lambda: GLIPPredictor(str(folder), device="cpu", threshold=0.06))
+    finds_or_refuses(lambda: Predictor(str(folder), device="cpu", threshold=0.06))
 
 
 @FEW
@@ -634,7 +634,7 @@ def test_any_edit_of_an_adapter_is_refused_or_used(
     if isinstance(base := content.get("base"), dict) and base.get("name") != original["base"]["name"]:
         return
     folder = copied_adapter(adapter, tmp_path_factory.mktemp("edited") / "run", json.dumps(content))
-    finds_or_refuses(lambda: GLIPPredictor(str(folder), device="cpu", threshold=0.06))
+    finds_or_refuses(lambda: Predictor(str(folder), device="cpu", threshold=0.06))
 
 
 @given(data=st.data())

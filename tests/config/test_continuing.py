@@ -35,7 +35,7 @@ def finished(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             shapes,
             run,
             "--trainer.max_epochs=3",
-            "--trainer.callbacks=glip_lightning.training.callbacks.ema.EMA",
+            "--trainer.callbacks=EMA",
         )
     return run
 

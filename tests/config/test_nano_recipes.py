@@ -40,7 +40,7 @@ def test_the_configuration_is_complete(capsys: pytest.CaptureFixture[str]) -> No
     printed = capsys.readouterr().out
     assert "detector: glip-tiny" in printed
     assert "weights: random" in printed
-    assert "class_path: glip_lightning.training.data_sources.ODinW" in printed
+    assert "class_path: glip_lightning.ODinW" in printed
     assert "task: Raccoon" in printed
 
 

@@ -10,7 +10,7 @@ import yaml
 from glip_lightning.app.cli import main
 from glip_lightning.common.resources import translate
 from glip_lightning.config.usage_errors import explain, recipes
-from glip_lightning.weights.load import load, save
+from glip_lightning.weights.load import load_detector, save
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 DATA = ("CustomData", "HubData", "ODinW", "Pretraining", "Shapes", "ShapesDetection", "ShapesPretraining")
@@ -66,11 +66,11 @@ ON_THE_COMMAND_LINE = [
 IN_A_RECIPE = [
     ("trainer:\n  max_epoch: 3\n", "line 2: trainer.max_epoch: no such option; did you mean trainer.max_epochs?"),
     (
-        "data:\n  class_path: glip_lightning.shapes.data_modules.Shapes\n  init_args:\n    batchsize: 3\n",
+        "data:\n  class_path: glip_lightning.Shapes\n  init_args:\n    batchsize: 3\n",
         "line 4: data.batchsize: no such option; did you mean data.batch_size?",
     ),
     (
-        "model:\n  tuning:\n    class_path: glip_lightning.tuning.FullTuning\n    init_args:\n      lr: fast\n",
+        "model:\n  tuning:\n    class_path: glip_lightning.FullTuning\n    init_args:\n      lr: fast\n",
         "line 5: model.tuning.lr: fast: expected a number",
     ),
     (
@@ -78,7 +78,7 @@ IN_A_RECIPE = [
         "line 3: trainer.callbacks: EarlyStoping: no such class; did you mean EarlyStopping or EarlyStop?",
     ),
     (
-        "data:\n  class_path: glip_lightning.shapes.data_modules.Shape\n",
+        "data:\n  class_path: glip_lightning.Shape\n",
         f"line 1: data: Shape: no such class; there are {', '.join(DATA)}; did you mean Shapes?",
     ),
     ("model:\n  detector: [a\ndata: 3\n", "line 3: not YAML: expected ',' or ']', but got ':'"),
@@ -144,7 +144,7 @@ def test_a_part_that_is_no_mapping_is_named(
 
 
 def test_an_error_of_ours_is_not_taken_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    loaded = load("glip-nano", "random")
+    loaded = load_detector("glip-nano", "random")
     save(loaded.model, loaded.tokenizer, tmp_path / "detector")
     (tmp_path / "detector" / "task.json").write_bytes(b"\xff")
     recipe = ["--config", str(RECIPES / "custom.yaml"), f"--data.root={tmp_path}"]

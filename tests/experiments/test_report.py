@@ -278,7 +278,7 @@ def test_names_of_tasks() -> None:
 
 def test_own_photos_are_not_a_task_of_the_same_name(tmp_path: Path) -> None:
     recipe = recipe_of("raccoon", 10, 3, "PromptTuning")
-    recipe["data"]["class_path"] = "glip_lightning.training.data_sources.CustomData"
+    recipe["data"]["class_path"] = "glip_lightning.CustomData"
     put(tmp_path, "a", recipe, 0.60)
     view = make_view(collect(tmp_path))
     assert view.cells.tasks == ["raccoon"]

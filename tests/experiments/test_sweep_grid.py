@@ -11,7 +11,7 @@ from glip_lightning.data.benchmarks.tasks import get_task, task_names
 from glip_lightning.experiments.sweep.grid import read_grid, select
 
 RECIPE = {
-    "model": {"tuning": {"class_path": "glip_lightning.tuning.FullTuning", "init_args": {"lr": 0.5, "freeze_at": -1}}},
+    "model": {"tuning": {"class_path": "glip_lightning.FullTuning", "init_args": {"lr": 0.5, "freeze_at": -1}}},
     "data": {"class_path": "ODinW"},
 }
 

@@ -9,6 +9,7 @@ import yaml
 
 from formats import HEIGHT, WIDTH, picture
 from glip_lightning.config.recipe import resolver
+from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.data.benchmarks.odinw import get_task
 from glip_lightning.experiments.sweep.grid import Grid, read_grid
@@ -91,7 +92,7 @@ def test_the_demo_needs_no_data(tmp_path: Path) -> None:
     trained = [each for each in found if each.trial.axes["shots"] != 0]
     assert [each.work.steps for each in trained] == [240 if t.trial.axes["shots"] == "all" else 120 for t in trained]
     assert len(trained) == 20
-    assert all(label == tuning["class_path"] for label, tuning in grid.tunings.items())
+    assert all(tuning["class_path"] in (label, f"glip_lightning.{label}") for label, tuning in grid.tunings.items())
 
 
 def test_generated_tasks_need_no_data_either(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_the_definition_for_wandb_has_the_same_axes(tmp_path: Path) -> None:
         chosen = [f"--{name}={x[which]}" for name, x in values.items()]
         line = [word.replace("${envvar:DATA}", str(tmp_path)) for word in words[:-1]] + chosen
         assert words[-1] == "${args}"
-        file = SWEEPS.parent.parent / line[line.index("--config") + 1]
+        file = recipe_file(line[line.index("--config") + 1])
         options = [word for word in line if word.startswith("--") and word != "--config"]
         resolved = resolver().resolve(file, yaml.safe_load(file.read_text()), options)
         assert resolved.data.shots == values["data.shots"][which]

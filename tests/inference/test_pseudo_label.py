@@ -23,7 +23,7 @@ from glip_lightning.data.collate import Collate
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence, read_captions
 from glip_lightning.data.grounding import GroundingDataset
 from glip_lightning.data.transforms import Transform
-from glip_lightning.inference.predictor import GLIPPredictor
+from glip_lightning.inference.predictor import Predictor
 from glip_lightning.inference.pseudo_label.grounding_file import choose, grounding_content, phrase_scores
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.labelling import find_all
@@ -32,7 +32,7 @@ from glip_lightning.inference.pseudo_label.thresholds import Thresholds, keep_sh
 from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.weights.load import Task, load, save
+from glip_lightning.weights.load import Task, load_detector, save
 
 CAPTION = "a red circle left of two blue squares"
 SPANS = [(2, 12), (25, 37)]
@@ -42,7 +42,7 @@ SIZE = (96, 128)
 def make_teacher(folder: Path, seed: int) -> Path:
     """A random detector that is sure of itself, so that there are boxes."""
     torch.manual_seed(seed)
-    loaded = load("glip-nano", "random")
+    loaded = load_detector("glip-nano", "random")
     with torch.no_grad():
         loaded.model.grounding.token_bias.fill_(1.0)
     return save(loaded.model, loaded.tokenizer, folder, Task((Phrase("red circle"), Phrase("dog")), SIZE))
@@ -95,7 +95,7 @@ def test_what_it_leaves_is_read_as_grounding_data(teacher: Path, photos: Path, t
     out = tmp_path / "labels.json"
     assert label(teacher, photos, out, "--captions", captions(tmp_path), "--threshold", 0.3) == 0
     data = GroundingDataset(out, photos, Transform((96,), 128))
-    tokenizer = load(str(teacher)).tokenizer
+    tokenizer = load_detector(str(teacher)).tokenizer
     assert len(data) == 4
     assert data.unnamed(tokenizer) == 0
     batch = Collate(tokenizer, [])([data[i] for i in range(4)])
@@ -122,7 +122,7 @@ def test_boxes_are_those_of_the_predictor(teacher: Path, photos: Path, tmp_path:
     assert label(teacher, photos, out, "--phrases", phrases, "--threshold", 0.4, "--batch", 2) == 0
     found = content(out)
     assert [image["caption"] for image in found["images"]] == [phrases] * 5
-    predictor = GLIPPredictor(str(teacher), device="cpu", threshold=0.4)
+    predictor = Predictor(str(teacher), device="cpu", threshold=0.4)
     for image in found["images"]:
         seen = predictor(photos / image["file_name"], phrases)
         mine = [a for a in found["annotations"] if a["image_id"] == image["id"]]
@@ -143,7 +143,7 @@ def test_a_finished_run_knows_its_classes(teacher: Path, photos: Path, tmp_path:
 def test_a_detector_without_a_task_has_to_be_told(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    loaded = load("glip-nano", "random")
+    loaded = load_detector("glip-nano", "random")
     detector = save(loaded.model, loaded.tokenizer, tmp_path / "detector")
     assert label(detector, photos, tmp_path / "labels.json") == 1
     assert "say what to look for" in capsys.readouterr().err
@@ -159,7 +159,7 @@ def test_long_class_lists_become_several_captions(teacher: Path, photos: Path, t
     assert seen == ". ".join(names)
     assert len(images) > 5
     data = GroundingDataset(out, photos)
-    assert data.unnamed(load(str(teacher)).tokenizer) == 0
+    assert data.unnamed(load_detector(str(teacher)).tokenizer) == 0
 
 
 def test_thresholds_come_after_the_teacher(

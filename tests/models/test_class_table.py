@@ -15,7 +15,7 @@ from lightning import seed_everything
 from glip_lightning.app.cli import main
 from glip_lightning.app.convert import convert
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
-from glip_lightning.inference.predictor import GLIPPredictor
+from glip_lightning.inference.predictor import Predictor
 from glip_lightning.models.config import GLIPConfig, variant
 from glip_lightning.models.dynamic_head.class_table import TABLE, ClassTable
 from glip_lightning.models.dynamic_head.dynamic_head import DynamicHead
@@ -33,7 +33,7 @@ from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe, PartialTuning
 from glip_lightning.weights.adapter import RUN_ADAPTER, load_adapter
-from glip_lightning.weights.load import Task, load, load_tokenizer, save
+from glip_lightning.weights.load import Task, load_detector, load_tokenizer, save
 from small_runs import go, make_shapes, options
 from tiny import tiny_trainer
 
@@ -149,7 +149,7 @@ def test_a_folder_needs_no_vocabulary(tmp_path: Path) -> None:
     model, task = build(), Task(named("cat", "St. Bernard"), (96, 128))
     folder = save(model, ClassTokenizer(ROWS), tmp_path / "detector", task)
     assert {file.name for file in folder.iterdir()} - {"README.md"} == {"config.json", "model.safetensors", "task.json"}
-    loaded = load(str(folder))
+    loaded = load_detector(str(folder))
     assert loaded.task == task
     assert loaded.model.config == model.config
     assert all(torch.equal(x, loaded.model.state_dict()[key]) for key, x in model.state_dict().items())
@@ -157,7 +157,7 @@ def test_a_folder_needs_no_vocabulary(tmp_path: Path) -> None:
     assert len(load_tokenizer(str(folder))) == ROWS
     (folder / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"no exchange folder, model\.safetensors missing"):
-        load(str(folder))
+        load_detector(str(folder))
 
 
 def test_the_tokenizer_of_another_detector_is_refused(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def met(
 
 def test_a_run_learns_its_rows_and_keeps_them(run: Path, shapes: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert not (run / "detector" / "vocab.txt").exists()
-    kept = load(str(run))
+    kept = load_detector(str(run))
     assert kept.task is not None
     assert [phrase.name for phrase in kept.task.phrases] == classes_of(shapes)
     with caplog.at_level("INFO", logger="glip_lightning"):
@@ -269,7 +269,7 @@ def test_a_run_learns_its_rows_and_keeps_them(run: Path, shapes: Path, caplog: p
 def test_a_new_class_list_starts_the_table_anew_and_nothing_else(
     run: Path, renamed: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = load(str(run)).model.state_dict()
+    kept = load_detector(str(run)).model.state_dict()
     with caplog.at_level("INFO", logger="glip_lightning"):
         ours = met(str(run), renamed).model.state_dict()
     assert [key for key, x in ours.items() if not torch.equal(x, kept[key])] == [TABLE]
@@ -306,7 +306,7 @@ def test_an_adapter_holds_the_rows_of_its_classes(run: Path, renamed: Path, tmp_
     pretrained = [f"--model.detector={run}", "--model.weights=pretrained"]
     go("fit", renamed, tmp_path / "run", *pretrained, *tuning)
     rows = load_adapter(tmp_path / "run" / RUN_ADAPTER).tensors[f"new.{TABLE}"]
-    loaded = load(str(tmp_path / "run"))
+    loaded = load_detector(str(tmp_path / "run"))
     assert torch.equal(loaded.model.get_parameter(TABLE), rows)
     assert isinstance(loaded.tokenizer, ClassTokenizer)
     assert loaded.task is not None
@@ -328,7 +328,7 @@ def test_a_run_finds_its_own_classes(
     assert f"classes: {', '.join(classes_of(shapes))}" in capsys.readouterr().out
     content = json.loads((tmp_path / "predictions.json").read_text())
     assert content["classes"] == classes_of(shapes)
-    same = GLIPPredictor(str(run)).queries([Phrase(name, "a ", " thing") for name in classes_of(shapes)])
+    same = Predictor(str(run)).queries([Phrase(name, "a ", " thing") for name in classes_of(shapes)])
     assert same[0].class_tokens(0) == [(k,) for k in range(len(classes_of(shapes)))]
 
 
@@ -345,10 +345,10 @@ def test_other_phrases_are_an_error_that_names_its_own(
 
 @pytest.mark.parametrize("phrases", [None, "raccoon. dog"])
 def test_an_untrained_one_knows_nothing(phrases: str | None, tmp_path: Path) -> None:
-    untrained = load("dyhead-nano", "random")
+    untrained = load_detector("dyhead-nano", "random")
     folder = save(untrained.model, untrained.tokenizer, tmp_path / "untrained")
     with pytest.raises(ValueError, match="untrained knows no classes yet: train it"):
-        GLIPPredictor(str(folder)).queries(phrases)
+        Predictor(str(folder)).queries(phrases)
 
 
 def test_doctor_shows_one_token_per_class(renamed: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,7 +192,7 @@ def test_the_cache_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_set_of_queries_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predictor, "load", loaded)
     torch.manual_seed(0)
-    find = predictor.GLIPPredictor("set", threshold=0)
+    find = predictor.Predictor("set", threshold=0)
     photo = np.random.default_rng(0).integers(0, 255, (120, 90, 3), dtype=np.uint8)
     found = find(photo, "red circle. blue square")
     assert len(found.scores) == find.model.defaults.detection.max_detections

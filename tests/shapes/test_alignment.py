@@ -17,7 +17,7 @@ from glip_lightning.shapes.alignment import Alignment, fusion_shut, named_right
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.module import GLIPModule
-from glip_lightning.weights.load import load
+from glip_lightning.weights.load import load_detector
 from report_sweep import write_json
 from small_runs import go, make_shapes, rows
 from tiny import tiny_module, tiny_trainer
@@ -69,7 +69,7 @@ def test_nothing_found_is_wrong_not_left_out(index: Index) -> None:
 
 
 def test_shut_fusion_hides_the_image_from_the_text_and_comes_back() -> None:
-    loaded = load("glip-nano", "random")
+    loaded = load_detector("glip-nano", "random")
     model, images = loaded.model, torch.rand(2, 3, 64, 64)
     query = encode_query(model, loaded.tokenizer, [Phrase("red star")])
     text = query.texts[0].select(torch.zeros(2, dtype=torch.int64))

@@ -10,7 +10,7 @@ import torch
 from glip_lightning.app.convert import convert
 from glip_lightning.common import registry
 from glip_lightning.common.registry import Table
-from glip_lightning.inference.predictor import GLIPPredictor
+from glip_lightning.inference.predictor import Predictor
 from glip_lightning.models.config import VARIANTS, GLIPConfig
 from glip_lightning.shapes.plugin import WEIGHTS
 from glip_lightning.shapes.pretraining_pictures import show
@@ -18,7 +18,7 @@ from glip_lightning.shapes.words import SHAPES, single_names
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import NANO_VOCAB, VOCAB_NAME, Tokenizer
 from glip_lightning.weights.hub_files import OFFICIAL
-from glip_lightning.weights.load import Task, load, save
+from glip_lightning.weights.load import Task, load_detector, save
 
 NAMES = sorted(path.name for path in WEIGHTS.iterdir())
 MEGABYTES = 40
@@ -27,7 +27,7 @@ MEGABYTES = 40
 @pytest.fixture
 def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A shipped ``glip-nano-b`` of random weights, made as the shipped ones are."""
-    random = load("glip-nano-b", "random")
+    random = load_detector("glip-nano-b", "random")
     task = Task((Phrase("star"), Phrase("ring")), (128, 128))
     run = save(random.model, random.tokenizer, tmp_path / "run" / "detector", task).parent
     table = Table[Path]("detector")
@@ -38,12 +38,12 @@ def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_name_means_the_folder_that_is_shipped(half: Path) -> None:
-    found, whole = load("glip-nano-b"), load(str(half))
+    found, whole = load_detector("glip-nano-b"), load_detector(str(half))
     assert (found.name, found.weights, found.task) == ("glip-nano-b", "shipped", whole.task)
     for key, tensor in found.model.state_dict().items():
         assert tensor.dtype == torch.float32, key
         torch.testing.assert_close(tensor, whole.model.state_dict()[key], rtol=1e-3, atol=1e-6)
-    assert load("glip-nano-b", "random").weights == "random"
+    assert load_detector("glip-nano-b", "random").weights == "random"
 
 
 def test_half_precision_is_half_the_size(half: Path) -> None:
@@ -108,7 +108,7 @@ def test_cards_say_data_command_and_measured_ap(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if not VARIANTS[name].classes])
 def test_single_shapes_are_found_by_name(name: str) -> None:
     """In twelve test pictures the best box for a shape lies on such a shape, nearly always."""
-    predictor, right, wrong = GLIPPredictor(name, threshold=0.0), 0, 0
+    predictor, right, wrong = Predictor(name, threshold=0.0), 0, 0
     assert predictor.loaded.task is not None
     assert predictor.loaded.task.input_size == (128, 128)
     for index in range(12):

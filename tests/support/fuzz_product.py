@@ -24,7 +24,7 @@ from glip_lightning.data.transforms import Transform
 from glip_lightning.experiments.report.collect import collect
 from glip_lightning.experiments.report.write import report
 from glip_lightning.experiments.sweep.grid import read_grid
-from glip_lightning.inference.predictor import GLIPPredictor
+from glip_lightning.inference.predictor import Predictor
 from glip_lightning.inference.pseudo_label.grounding_file import grounding_content, phrase_scores
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.thresholds import Thresholds, read_thresholds

@@ -31,11 +31,11 @@ from fuzz_product import (
     Captioned,
     DetectionDataset,
     Findings,
-    GLIPPredictor,
     GroundingDataset,
     ImageFiles,
     Journal,
     Phrase,
+    Predictor,
     Sentence,
     Thresholds,
     Tokenizer,
@@ -457,11 +457,11 @@ def _photo(folder: Path) -> Any:
 
 def read_detector(folder: Path, _: Random | None) -> str:
     """Load a detector's folder; what it finds is finite."""
-    return _predict(folder, GLIPPredictor(str(folder), device="cpu", threshold=0.06), None)
+    return _predict(folder, Predictor(str(folder), device="cpu", threshold=0.06), None)
 
 
 def read_prompt(folder: Path, _: Random | None) -> str:
-    predictor = GLIPPredictor(None, prompts=[folder / "prompt.safetensors"], device="cpu", threshold=0.06)
+    predictor = Predictor(None, prompts=[folder / "prompt.safetensors"], device="cpu", threshold=0.06)
     return _predict(folder, predictor, None)
 
 
@@ -482,7 +482,7 @@ def read_adapter(folder: Path, _: Random | None) -> str:
     place = folder / "run" / RUN_ADAPTER
     adapter = load_adapter(place)
     apply_adapter(load_folder(folder / "detector").model, adapter.tensors, str(place))
-    return _predict(folder, GLIPPredictor(str(folder / "run"), device="cpu", threshold=0.06), None)
+    return _predict(folder, Predictor(str(folder / "run"), device="cpu", threshold=0.06), None)
 
 
 # Runs

@@ -37,13 +37,13 @@ Shots = int | str
 
 
 def recipe_of(task: str, shots: Shots, seed: int, tuning: str, detector: str = "glip-tiny") -> dict[str, Any]:
-    chosen = {"class_path": f"glip_lightning.tuning.{tuning}", "init_args": TUNINGS.get(tuning, {})}
+    chosen = {"class_path": f"glip_lightning.{tuning}", "init_args": TUNINGS.get(tuning, {})}
     return {
         "seed_everything": seed,
         "trainer": {"max_epochs": 200, "devices": 1},
         "model": {"detector": detector, "weights": "pretrained", "tuning": chosen if shots != 0 else None},
         "data": {
-            "class_path": "glip_lightning.training.data_sources.ODinW",
+            "class_path": "glip_lightning.ODinW",
             "init_args": {"root": "DATA", "task": task, "prompts": "odinw_13", "shots": shots, "seed": seed},
         },
     }

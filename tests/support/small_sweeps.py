@@ -15,10 +15,10 @@ RECIPE: dict[str, Any] = {
     "model": {
         "detector": "glip-nano",
         "weights": "random",
-        "tuning": {"class_path": "glip_lightning.tuning.FullTuning", "init_args": {"lr": 1e-3, "freeze_at": -1}},
+        "tuning": {"class_path": "glip_lightning.FullTuning", "init_args": {"lr": 1e-3, "freeze_at": -1}},
     },
     "data": {
-        "class_path": "glip_lightning.training.data_sources.CustomData",
+        "class_path": "glip_lightning.CustomData",
         "init_args": {"batch_size": 2, "min_sizes": [96], "max_size": 128, "test_size": 96},
     },
     "trainer": {"max_epochs": 2, "accelerator": "cpu", "log_every_n_steps": 1},

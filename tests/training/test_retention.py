@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 
 from glip_lightning.app.cli import main
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
-from glip_lightning.inference.predictor import GLIPPredictor
+from glip_lightning.inference.predictor import Predictor
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.callbacks.retention import Retention, interpolate
-from glip_lightning.weights.load import Task, load, save
+from glip_lightning.weights.load import Task, load_detector, save
 from small_runs import go, make_shapes, result, rows, trouble
 from small_runs import options as small
 
@@ -33,7 +33,7 @@ EPOCH = "--trainer.max_epochs=1"
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights with scores above those that are dropped."""
     seed_everything(0, verbose=False)
-    loaded = load("glip-nano", "random")
+    loaded = load_detector("glip-nano", "random")
     torch.nn.init.zeros_(loaded.model.grounding.token_bias)
     task = Task(tuple(map(Phrase, CLASSES)), (96, 128))
     return save(loaded.model, loaded.tokenizer, tmp_path_factory.mktemp("detector") / "base", task)
@@ -63,7 +63,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
 
 def relabel(folder: Path, detector: Path) -> None:
     """The eight best detections of each picture become its boxes."""
-    predictor = GLIPPredictor(str(detector), device="cpu", threshold=0)
+    predictor = Predictor(str(detector), device="cpu", threshold=0)
     content = json.loads((folder / ANNOTATIONS).read_text())
     names = {category["name"]: category["id"] for category in content["categories"]}
     content["annotations"] = []

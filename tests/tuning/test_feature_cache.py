@@ -288,7 +288,7 @@ def test_a_recipe_and_the_command_line_choose_it(tmp_path: Path) -> None:
     assert len(list(store.iterdir())) >= 4 + 2 + 2
     recipe = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
     assert recipe["model"]["features"] == {
-        "class_path": "glip_lightning.tuning.feature_cache.FeatureCache",
+        "class_path": "glip_lightning.FeatureCache",
         "init_args": {"gigabytes": 0.5, "folder": str(store)},
     }
 

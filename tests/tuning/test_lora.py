@@ -13,7 +13,7 @@ from glip_lightning.ops.dense_outputs import DenseOutputs
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.tuning.lora import LoRALinear, LoRATuning
 from glip_lightning.tuning.lora import adapted as adapted_class
-from glip_lightning.weights.load import load
+from glip_lightning.weights.load import load_detector
 from small_runs import go, make_shapes
 from tiny import same, tiny_data, tiny_module, tiny_trainer, weights
 
@@ -127,7 +127,7 @@ def test_a_run_keeps_the_merged_detector(tmp_path: Path) -> None:
     found = go("fit", shapes, run, "--model.tuning=LoRATuning", "--model.tuning.parts=[fusion,head]", "--data.shots=2")
     assert found["parts"]["tuning"]["trainable"] == found["parts"]["all"]["trainable"] > 0
     assert found["parts"]["fusion"]["trainable"] == 0
-    loaded = load(str(run))
+    loaded = load_detector(str(run))
     assert loaded.model.state_dict().keys() == nano().state_dict().keys()
     again = go("test", shapes, tmp_path / "again", f"--model.detector={run}", "--model.weights=pretrained")
     assert again["metrics"]["test"]["AP"] == pytest.approx(found["metrics"]["test"]["AP"], abs=1e-4)

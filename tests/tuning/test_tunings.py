@@ -242,6 +242,6 @@ def test_short_names_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> 
         main(["fit", *arguments, *tuning, "--print_config"])
     printed = capsys.readouterr().out
     assert end.value.code == 0
-    assert "class_path: glip_lightning.tuning.FullTuning" in printed
+    assert "class_path: glip_lightning.FullTuning" in printed
     assert "lr: 0.001" in printed
-    assert "class_path: glip_lightning.training.schedules.Cosine" in printed
+    assert "class_path: glip_lightning.Cosine" in printed

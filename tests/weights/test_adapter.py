@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from glip_lightning.app.cli import main
-from glip_lightning.inference.predictor import GLIPPredictor
+from glip_lightning.inference.predictor import Predictor
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.weights.adapter import CONTENT_NAME, RUN_ADAPTER, TENSORS_NAME, load_adapter
-from glip_lightning.weights.load import load, load_tokenizer, save
+from glip_lightning.weights.load import load_detector, load_tokenizer, save
 from small_runs import go, make_shapes, options, result
 
 TUNINGS = {
@@ -65,7 +65,7 @@ def test_the_run_tests_and_predicts_as_it_did(run: Path, shapes: Path, tmp_path:
     again = ["test", "--config", str(run / "recipe.yaml")]
     found = go("test", shapes, tmp_path / "again", *again[1:], f"--model.detector={run}", "--model.weights=pretrained")
     assert found["metrics"]["test"]["AP"] == pytest.approx(result(run)["metrics"]["test"]["AP"], abs=1e-4)
-    predictor = GLIPPredictor(str(run), threshold=0.06)
+    predictor = Predictor(str(run), threshold=0.06)
     best = max(json.loads((run / "detections.json").read_text()), key=lambda row: row["score"])
     scores = [predictor(photo).scores.max().item() for photo in sorted((shapes / "test").glob("*.jpg"))]
     assert max(scores) == pytest.approx(best["score"], abs=1e-4)
@@ -79,19 +79,19 @@ def test_another_base_is_refused_with_both_hashes(run: Path, base: Path, tmp_pat
     content = json.loads((folder / CONTENT_NAME).read_text())
     (folder / CONTENT_NAME).write_text(json.dumps(content | {"base": content["base"] | {"name": str(other)}}))
     with pytest.raises(ValueError, match=content["base"]["sha256"]):
-        load(str(tmp_path))
+        load_detector(str(tmp_path))
 
 
 def test_the_text_encoder_belongs_to_the_base(run: Path, base: Path, tmp_path: Path) -> None:
     folder = copy_of(run, tmp_path)
-    changed = load(str(base))
+    changed = load_detector(str(base))
     with torch.no_grad():
         next(changed.model.language.parameters()).add_(0.1)
     other = save(changed.model, changed.tokenizer, tmp_path / "other")
     content = json.loads((folder / CONTENT_NAME).read_text())
     (folder / CONTENT_NAME).write_text(json.dumps(content | {"base": content["base"] | {"name": str(other)}}))
     with pytest.raises(ValueError, match=content["base"]["sha256"]):
-        load(str(tmp_path))
+        load_detector(str(tmp_path))
 
 
 def test_a_run_killed_after_its_last_step_keeps_what_it_learned(
@@ -112,7 +112,7 @@ def test_a_run_killed_after_its_last_step_keeps_what_it_learned(
     assert found["fitted"]
     assert found["parts"]["tuning"]["trainable"] > 0
     assert found["groups"]
-    assert load(str(tmp_path / "run")).weights == "folder"
+    assert load_detector(str(tmp_path / "run")).weights == "folder"
 
 
 def test_a_base_that_is_gone_is_named(run: Path, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_base_that_is_gone_is_named(run: Path, tmp_path: Path) -> None:
     content = json.loads((folder / CONTENT_NAME).read_text())
     (folder / CONTENT_NAME).write_text(json.dumps(content | {"base": content["base"] | {"name": "runs/gone-001/x"}}))
     with pytest.raises(ValueError, match="was trained on the detector runs/gone-001/x, which cannot be had"):
-        load(str(tmp_path))
+        load_detector(str(tmp_path))
 
 
 @pytest.mark.parametrize("harm", ["torn", "unknown", "shape", "format", "missing"])
@@ -148,4 +148,4 @@ def test_a_folder_that_is_no_adapter_is_named(harm: str, run: Path, tmp_path: Pa
         "missing": "no adapter, adapter.safetensors missing",
     }
     with pytest.raises((ValueError, FileNotFoundError), match=messages[harm]):
-        load(str(tmp_path))
+        load_detector(str(tmp_path))

@@ -20,7 +20,7 @@ from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import NANO_VOCAB, ClassTokenizer, Tokenizer
 from glip_lightning.weights import load as pretrained
 from glip_lightning.weights.hub_files import DownloadError, HubFile
-from glip_lightning.weights.load import Task, load, load_tokenizer, save
+from glip_lightning.weights.load import Task, load_detector, load_tokenizer, save
 from glip_lightning.weights.official_checkpoint import CheckpointError, to_official
 from hub_server import COMMIT, Hub, running_hub
 
@@ -86,14 +86,14 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 
 def test_nano_starts_at_random_where_asked_for():
-    loaded = load("glip-nano-a", "random")
+    loaded = load_detector("glip-nano-a", "random")
     assert (loaded.name, loaded.weights, loaded.task) == ("glip-nano-a", "random", None)
     assert len(loaded.tokenizer) == loaded.model.config.text.vocab_size
     assert not loaded.model.training
 
 
 def test_official_names_can_start_at_random_with_the_official_vocabulary(hub, model):
-    loaded = load("glip-small", weights="random")
+    loaded = load_detector("glip-small", weights="random")
     assert loaded.weights == "random"
     assert [request.path.rpartition("/")[2] for request in hub.requests] == ["vocab.txt"] * len(hub.requests)
 
@@ -105,12 +105,12 @@ def test_every_official_name_is_a_variant():
 @pytest.mark.parametrize("detector", ["glip-tinny", "./nowhere", "nowhere.pth", "a/nowhere.pth"])
 def test_what_cannot_be_meant_is_an_error(detector):
     with pytest.raises(ValueError, match=rf"detector={re.escape(repr(detector))}: no such name, file or folder"):
-        load(detector)
+        load_detector(detector)
 
 
 def test_close_names_are_proposed():
     with pytest.raises(ValueError, match="Names: glip-tiny"):
-        load("glip-tinny")
+        load_detector("glip-tinny")
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_close_names_are_proposed():
 )
 def test_wrong_weights_argument_is_an_error(detector, weights, named):
     with pytest.raises(ValueError, match=named):
-        load(detector, weights)
+        load_detector(detector, weights)
 
 
 # -- official files
 
 
 def test_official_file_is_read_as_it_is(pth, model):
-    loaded = load(str(pth))
+    loaded = load_detector(str(pth))
     assert loaded.weights == "official"
     assert loaded.model.config == SMALL
     assert_same_weights(loaded.model, model)
@@ -134,14 +134,14 @@ def test_official_file_is_read_as_it_is(pth, model):
 def test_official_file_of_other_sizes_is_named(hub, pth, monkeypatch):
     monkeypatch.setitem(VARIANTS, "glip-small", replace(SMALL, rounds=2))
     with pytest.raises(CheckpointError, match=r"glip_small\.pth: .* missing: rpn\.head\.dyhead_tower\.3"):
-        load("glip-small")
+        load_detector("glip-small")
 
 
 def test_foreign_vocabulary_is_an_error(pth, tmp_path):
     other = shutil.copy(pth, tmp_path / "x.pth")
     (tmp_path / "vocab.txt").write_bytes(NANO_VOCAB.read_bytes() + b"surplus\n")
     with pytest.raises(ValueError, match=rf"x\.pth: the vocabulary has {len(TOKENIZER) + 1} tokens"):
-        load(str(other))
+        load_detector(str(other))
 
 
 # -- exchange folders
@@ -149,7 +149,7 @@ def test_foreign_vocabulary_is_an_error(pth, tmp_path):
 
 def test_saved_folder_comes_back(model, tmp_path):
     save(model, TOKENIZER, tmp_path / "out", TASK)
-    loaded = load(str(tmp_path / "out"))
+    loaded = load_detector(str(tmp_path / "out"))
     assert (loaded.weights, loaded.name, loaded.task) == ("folder", str(tmp_path / "out"), TASK)
     assert loaded.model.config == SMALL
     assert_same_weights(loaded.model, model)
@@ -159,13 +159,13 @@ def test_saved_folder_comes_back(model, tmp_path):
 
 def test_finished_run_is_a_detector(model, tmp_path):
     save(model, TOKENIZER, tmp_path / "run" / "detector")
-    assert load(str(tmp_path / "run")).name == str(tmp_path / "run")
+    assert load_detector(str(tmp_path / "run")).name == str(tmp_path / "run")
 
 
 def test_saving_again_replaces_the_folder(model, tmp_path):
     save(model, TOKENIZER, tmp_path / "out", TASK)
     save(GLIP(SMALL), TOKENIZER, tmp_path / "out")
-    loaded = load(str(tmp_path / "out"))
+    loaded = load_detector(str(tmp_path / "out"))
     assert loaded.task is None
     with pytest.raises(AssertionError):
         assert_same_weights(loaded.model, model)
@@ -198,7 +198,7 @@ def test_incomplete_folder_names_what_is_missing(model, tmp_path, name):
     save(model, TOKENIZER, tmp_path / "out")
     (tmp_path / "out" / name).unlink()
     with pytest.raises(FileNotFoundError, match=rf"{re.escape(name)} missing"):
-        load(str(tmp_path / "out"))
+        load_detector(str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
@@ -215,14 +215,14 @@ def test_damaged_folder_names_the_file(model, tmp_path, name, content, message):
     save(model, TOKENIZER, tmp_path / "out")
     (tmp_path / "out" / name).write_text(content)
     with pytest.raises(ValueError, match=message):
-        load(str(tmp_path / "out"))
+        load_detector(str(tmp_path / "out"))
 
 
 def test_weights_of_another_config_are_listed(model, tmp_path):
     config = save(model, TOKENIZER, tmp_path / "out") / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"rounds": 2}))
     with pytest.raises(CheckpointError, match=r"model\.safetensors: .* missing: dyhead\.rounds\.1"):
-        load(str(tmp_path / "out"))
+        load_detector(str(tmp_path / "out"))
 
 
 # -- conversion
@@ -231,7 +231,7 @@ def test_weights_of_another_config_are_listed(model, tmp_path):
 def test_conversion_there_and_back(pth, model, tmp_path):
     convert(pth, tmp_path / "folder")
     convert(tmp_path / "folder", tmp_path / "back.pth")
-    assert_same_weights(load(str(tmp_path / "folder")).model, model)
+    assert_same_weights(load_detector(str(tmp_path / "folder")).model, model)
     first, last = (torch.load(path, weights_only=True)["model"] for path in (pth, tmp_path / "back.pth"))
     assert first.keys() == last.keys()
     assert all(torch.equal(first[key], last[key]) for key in first)
@@ -260,29 +260,29 @@ def test_conversion_overwrites_nothing(pth, tmp_path):
 
 @pytest.mark.parametrize("offline", [False, True])
 def test_download_happens_once(hub, model, monkeypatch, offline):
-    assert_same_weights(load("glip-small").model, model)
+    assert_same_weights(load_detector("glip-small").model, model)
     asked = len(hub.requests)
     assert hub.count("GET") == 2  # weights and vocabulary
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
-    assert_same_weights(load("glip-small").model, model)
+    assert_same_weights(load_detector("glip-small").model, model)
     assert len(hub.requests) == asked
 
 
 def test_download_is_announced_with_size_and_licence(hub, capsys, pth):
-    load("glip-small")
+    load_detector("glip-small")
     weights, vocab = [line for line in capsys.readouterr().err.splitlines() if line.startswith("downloading")]
     megabytes = pth.stat().st_size / 1e6
     assert weights == f"downloading glip_small.pth from GLIPModel/GLIP ({megabytes:.1f} MB; {WEIGHTS.licence})"
     assert "bert-base-uncased" in vocab
     assert "Apache-2.0" in vocab
-    load("glip-small")
+    load_detector("glip-small")
     assert "downloading" not in capsys.readouterr().err
 
 
 def test_broken_off_download_goes_on_where_it_stopped(hub, model, monkeypatch):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)  # whole chunks survive, and the file is small
     hub.break_once_after = 100_000
-    assert_same_weights(load("glip-small").model, model)
+    assert_same_weights(load_detector("glip-small").model, model)
     ranges = [request.range for request in hub.requests if request.method == "GET"]
     assert ranges[0] is None
     assert re.fullmatch(r"bytes=[1-9]\d*-", ranges[1])
@@ -291,15 +291,15 @@ def test_broken_off_download_goes_on_where_it_stopped(hub, model, monkeypatch):
 def test_wrong_length_is_detected_and_nothing_is_kept(hub, model):
     hub.cut_to = 100_000
     with pytest.raises(DownloadError, match=r"glip_small\.pth of GLIPModel/GLIP.*has size 100000"):
-        load("glip-small")
+        load_detector("glip-small")
     hub.cut_to = None
-    assert_same_weights(load("glip-small").model, model)
+    assert_same_weights(load_detector("glip-small").model, model)
 
 
 def test_offline_without_cache_says_what_to_do(hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(DownloadError) as caught:
-        load("glip-small")
+        load_detector("glip-small")
     message = str(caught.value)
     assert "offline mode is on (HF_HUB_OFFLINE)" in message
     assert f"{hub.url}/GLIPModel/GLIP/resolve/main/glip_small.pth" in message
@@ -311,31 +311,31 @@ def test_missing_vocabulary_says_where_to_put_it(hub, tmp_path, monkeypatch, pth
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     alone = shutil.copy(pth, tmp_path / "x.pth")
     with pytest.raises(DownloadError, match=r"vocab\.txt of .* next to an official \.pth file"):
-        load(str(alone))
+        load_detector(str(alone))
 
 
 def test_absent_file_is_named(hub):
     del hub.files[f"{WEIGHTS.repo}/{WEIGHTS.name}"]
     hub.files[f"{WEIGHTS.repo}/README.md"] = b"moved"
     with pytest.raises(DownloadError, match=r"glip_small\.pth of GLIPModel/GLIP.*404"):
-        load("glip-small")
+        load_detector("glip-small")
 
 
 def test_web_page_instead_of_the_hub_is_named(hub):
     hub.web_page = True
     with pytest.raises(DownloadError, match=r"glip_small\.pth.*does not seem to be served by a Hugging Face Hub"):
-        load("glip-small")
+        load_detector("glip-small")
 
 
 @pytest.mark.parametrize("task", [None, TASK])
 def test_repository_with_an_exchange_folder_is_a_detector(hub, model, tmp_path, monkeypatch, task):
     save(model, TOKENIZER, tmp_path / "out", task)
     hub.files |= {f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()}
-    loaded = load("user/raccoons")
+    loaded = load_detector("user/raccoons")
     assert (loaded.name, loaded.weights, loaded.task) == ("user/raccoons", "folder", task)
     assert_same_weights(loaded.model, model)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert load("user/raccoons").task == task
+    assert load_detector("user/raccoons").task == task
 
 
 def test_repository_without_a_vocabulary_where_none_is_needed(hub, tmp_path):
@@ -344,7 +344,7 @@ def test_repository_without_a_vocabulary_where_none_is_needed(hub, tmp_path):
     hub.files |= {f"user/table/{name}": content for name, content in snapshot(tmp_path / "out").items()}
     assert len(load_tokenizer("user/table")) == 5
     assert {request.path.rpartition("/")[2] for request in hub.requests} == {"config.json"}
-    loaded = load("user/table")
+    loaded = load_detector("user/table")
     assert (loaded.name, loaded.task) == ("user/table", TASK)
     assert_same_weights(loaded.model, model)
 
@@ -358,7 +358,7 @@ def test_repository_s_vocabulary_alone(hub, model, tmp_path):
 
 def test_a_mistyped_folder_is_not_blamed_on_the_hub_alone(hub):
     with pytest.raises(DownloadError, match=r"detector='runs/raccoon' is no folder here, .*config\.json"):
-        load("runs/raccoon")
+        load_detector("runs/raccoon")
 
 
 @pytest.mark.slow
@@ -366,7 +366,7 @@ def test_environment_chooses_the_endpoint_and_the_cache(hub, model, tmp_path):
     """What the other tests patch in the Hub client is what its documented variables set."""
     save(model, TOKENIZER, tmp_path / "out")
     hub.files |= {f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()}
-    code = "from glip_lightning.weights.load import load; print(load('user/raccoons').name)"
+    code = "from glip_lightning.weights.load import load_detector; print(load_detector('user/raccoons').name)"
     variables = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "other"), "HF_HUB_OFFLINE": "0"}
     result = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, check=True

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from glip_lightning.app.cli import main
 from glip_lightning.app.convert import convert
-from glip_lightning.inference.predictor import GLIPPredictor
+from glip_lightning.inference.predictor import Predictor
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import Query, encode_query
@@ -24,7 +24,7 @@ from glip_lightning.text.captions import build_prompts
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.weights.base_model import Base, check_base, weights_hash
-from glip_lightning.weights.load import load, save
+from glip_lightning.weights.load import load_detector, save
 from glip_lightning.weights.prompt_file import KEY, PROMPT_NAME, TunedPrompt, load_prompt, save_prompt
 from small_runs import go, make_shapes, options, result
 
@@ -74,7 +74,7 @@ def test_the_run_leaves_a_small_file_and_no_copy_of_the_detector(run: Path, base
     assert not (run / "detector").exists()
     assert (run / PROMPT_NAME).stat().st_size < 100_000
     prompt = load_prompt(run / PROMPT_NAME)
-    assert prompt.base == Base(str(base), weights_hash(load(str(base)).model, text=False), (96, 128))
+    assert prompt.base == Base(str(base), weights_hash(load_detector(str(base)).model, text=False), (96, 128))
     assert prompt.tuning.startswith(f"PromptTuning(form={run.name}, lr=0.3, weight_decay=")
     assert result(run)["groups"][0]["weight_decay"] == (0.25 if run.name == "offset" else 0)  # not the recipe's
     assert [phrase.name for phrase in prompt.query.phrases] == result(run)["classes"]
@@ -111,8 +111,8 @@ def test_a_new_process_without_the_text_encoder_finds_what_the_run_found(
 def test_a_run_stands_for_its_prompt(run: Path, shapes: Path) -> None:
     photo = next((shapes / "test").glob("*.jpg"))
     by_run, by_file = (
-        GLIPPredictor(str(run), threshold=0.06),
-        GLIPPredictor(prompts=[run / PROMPT_NAME], threshold=0.06),
+        Predictor(str(run), threshold=0.06),
+        Predictor(prompts=[run / PROMPT_NAME], threshold=0.06),
     )
     assert torch.equal(by_run(photo).scores, by_file(photo).scores)
     assert not by_run.model.config.text_encoder
@@ -129,7 +129,7 @@ def test_random_weights_are_kept_with_the_prompt(shapes: Path, tmp_path: Path) -
     folder = tmp_path / "run"
     go("fit", shapes, folder, "--model.tuning=PromptTuning", "--trainer.max_steps=1")
     assert (folder / "detector" / "model.safetensors").is_file()
-    predictor = GLIPPredictor(str(folder), threshold=0.06)
+    predictor = Predictor(str(folder), threshold=0.06)
     assert predictor.tuned
     assert load_prompt(folder / PROMPT_NAME).base.name == str(folder)
 
@@ -153,14 +153,14 @@ def test_any_query_comes_back_as_it_was(names: list[str], prefix: str, tmp_path:
 
 
 def test_several_prompts_find_what_each_finds_alone(base: Path, shapes: Path, tmp_path: Path) -> None:
-    model = load(str(base)).model
+    model = load_detector(str(base)).model
     files = []
     for k, names in enumerate([["red circle"], ["blue square", "star"]]):
         files.append(tmp_path / f"{k}.safetensors")
         save_prompt(files[-1], made(names, model, seed=k))
     photo = next((shapes / "test").glob("*.jpg"))
-    alone = [GLIPPredictor(str(base), prompts=[file], threshold=0.06)(photo) for file in files]
-    both = GLIPPredictor(str(base), prompts=files, threshold=0.06)(photo)
+    alone = [Predictor(str(base), prompts=[file], threshold=0.06)(photo) for file in files]
+    both = Predictor(str(base), prompts=files, threshold=0.06)(photo)
     assert {"red circle", "blue square", "star"} >= set(both.names)
     for k, (names, one) in enumerate(zip([["red circle"], ["blue square", "star"]], alone, strict=True)):
         keep = torch.tensor([name in names for name in both.names])
@@ -176,14 +176,14 @@ def test_several_prompts_find_what_each_finds_alone(base: Path, shapes: Path, tm
 
 
 def test_each_prompt_sees_the_size_that_it_was_tuned_at(base: Path, shapes: Path, tmp_path: Path) -> None:
-    model = load(str(base)).model
+    model = load_detector(str(base)).model
     small, large = made(["star"], model), made(["star"], model)
     small = small._replace(base=small.base._replace(input_size=(64, 128)))
     for name, prompt in (("small", small), ("large", large)):
         save_prompt(tmp_path / name, prompt)
     photo = next((shapes / "test").glob("*.jpg"))
-    alone = [GLIPPredictor(str(base), prompts=[tmp_path / n], threshold=0.06)(photo) for n in ("small", "large")]
-    both = GLIPPredictor(str(base), prompts=[tmp_path / "small", tmp_path / "large"], threshold=0.06)(photo)
+    alone = [Predictor(str(base), prompts=[tmp_path / n], threshold=0.06)(photo) for n in ("small", "large")]
+    both = Predictor(str(base), prompts=[tmp_path / "small", tmp_path / "large"], threshold=0.06)(photo)
     assert not torch.equal(alone[0].scores[:3], alone[1].scores[:3])
     for k, one in enumerate(alone):
         assert torch.equal(both.scores[both.labels == k], one.scores)
@@ -192,7 +192,7 @@ def test_each_prompt_sees_the_size_that_it_was_tuned_at(base: Path, shapes: Path
 def test_rounded_weights_do_not_change_the_base(base: Path, shapes: Path, tmp_path: Path) -> None:
     tuning = ["--model.tuning=PromptTuning", "--trainer.precision=bf16-true", "--trainer.max_steps=1"]
     go("fit", shapes, tmp_path / "run", f"--model.detector={base}", "--model.weights=pretrained", *tuning)
-    assert GLIPPredictor(str(tmp_path / "run")).tuned
+    assert Predictor(str(tmp_path / "run")).tuned
 
 
 def test_zero_shots_are_the_untuned_detector(base: Path, shapes: Path, tmp_path: Path) -> None:
@@ -207,14 +207,14 @@ def test_zero_shots_are_the_untuned_detector(base: Path, shapes: Path, tmp_path:
 def test_a_saved_prompt_is_not_trained(
     base: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_prompt(tmp_path / "p.safetensors", made(["star"], load(str(base)).model))
+    save_prompt(tmp_path / "p.safetensors", made(["star"], load_detector(str(base)).model))
     saved = ["--model.tuning=SavedPrompt", f"--model.tuning.file={tmp_path / 'p.safetensors'}"]
     assert main(["fit", *options(shapes, tmp_path / "run"), *saved]) == 1
     assert "SavedPrompt trains nothing; glip test and validate evaluate" in capsys.readouterr().err
 
 
 def test_another_base_is_refused_with_both_hashes(base: Path, tmp_path: Path) -> None:
-    prompt = made(["star"], load(str(base)).model)
+    prompt = made(["star"], load_detector(str(base)).model)
     torch.manual_seed(1)
     other = GLIP(variant("glip-nano"))
     with pytest.raises(ValueError, match=prompt.base.sha256) as refused:
@@ -224,14 +224,15 @@ def test_another_base_is_refused_with_both_hashes(base: Path, tmp_path: Path) ->
 
 
 def test_the_hash_is_of_the_numbers_without_the_text_encoder(base: Path) -> None:
-    model = load(str(base)).model
+    model = load_detector(str(base)).model
     before = weights_hash(model, text=False)
     with torch.no_grad():
         next(model.language.parameters()).add_(1)
-    assert weights_hash(model, text=False) == before == weights_hash(load(str(base), text=False).model, text=False)
-    half = load(str(base)).model.half()
+    without_text = load_detector(str(base), text=False).model
+    assert weights_hash(model, text=False) == before == weights_hash(without_text, text=False)
+    half = load_detector(str(base)).model.half()
     assert weights_hash(half, text=False) != before  # rounded
-    assert weights_hash(half.float(), text=False) == weights_hash(load(str(base)).model.half(), text=False)
+    assert weights_hash(half.float(), text=False) == weights_hash(load_detector(str(base)).model.half(), text=False)
     with torch.no_grad():
         model.grounding.log_scale.add_(1e-3)
     assert weights_hash(model, text=False) != before
@@ -240,7 +241,7 @@ def test_the_hash_is_of_the_numbers_without_the_text_encoder(base: Path) -> None
 @pytest.mark.parametrize("harm", ["torn", "foreign", "nan", "format", "tokens", "text"])
 def test_a_file_that_is_no_prompt_is_named(harm: str, base: Path, tmp_path: Path) -> None:
     path = tmp_path / "p.safetensors"
-    save_prompt(path, made(["star"], load(str(base)).model))
+    save_prompt(path, made(["star"], load_detector(str(base)).model))
     with safe_open(path, framework="pt") as file:
         content, tensors = json.loads(file.metadata()[KEY]), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
     if harm == "torn":
@@ -259,8 +260,8 @@ def test_a_file_that_is_no_prompt_is_named(harm: str, base: Path, tmp_path: Path
 
 
 def test_phrases_and_prompts_exclude_each_other(base: Path, tmp_path: Path, shapes: Path) -> None:
-    save_prompt(tmp_path / "p.safetensors", made(["star"], load(str(base)).model))
-    predictor = GLIPPredictor(str(base), prompts=[tmp_path / "p.safetensors"])
+    save_prompt(tmp_path / "p.safetensors", made(["star"], load_detector(str(base)).model))
+    predictor = Predictor(str(base), prompts=[tmp_path / "p.safetensors"])
     with pytest.raises(ValueError, match="tuned prompts have classes of their own"):
         predictor(next((shapes / "test").glob("*.jpg")), "star")
     with pytest.raises(SystemExit):
@@ -271,7 +272,7 @@ def test_without_text_encoder_only_tuned_prompts_work(base: Path, tmp_path: Path
     bare = convert(base, tmp_path / "bare", without_text=True)
     photo = next((shapes / "test").glob("*.jpg"))
     with pytest.raises(ValueError, match="this detector has no text encoder: it only runs tuned prompts"):
-        GLIPPredictor(str(bare))(photo, "star")
+        Predictor(str(bare))(photo, "star")
     with pytest.raises(ValueError, match="has no text encoder, an official checkpoint needs one"):
         convert(bare, tmp_path / "official.pth")
 
@@ -280,7 +281,7 @@ def test_a_saved_prompt_needs_its_classes(
     base: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "p.safetensors"
-    save_prompt(file, made(["star"], load(str(base)).model))
+    save_prompt(file, made(["star"], load_detector(str(base)).model))
     tuning = ["--model.tuning=SavedPrompt", f"--model.tuning.file={file}"]
     detector = [f"--model.detector={base}", "--model.weights=pretrained"]
     assert main(["test", *options(shapes, tmp_path / "run"), *detector, *tuning]) == 1

@@ -15,6 +15,7 @@ from glip_lightning.common.files import refuse_pipes
 from glip_lightning.common.logs import show_log
 from glip_lightning.common.resources import translate
 from glip_lightning.common.signals import Interrupted, interrupting, received
+from glip_lightning.config.recipe_files import recipe_file, with_recipes
 from glip_lightning.config.usage_errors import WrongUsage, check_recipes
 from glip_lightning.training.ranks import is_orphan, lost_rank
 
@@ -98,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_report(verbs)
     _add_sweep(verbs)
     _add_dashboard(verbs)
+    _add_recipes(verbs)
     env = verbs.add_parser("env", help="versions, devices, reach of the Hub: the first thing of a bug report")
     env.set_defaults(verb=_env)
     return parser
@@ -211,7 +213,7 @@ def _add_sweep(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         epilog="Options of recipes, like --data.root DATA, hold for all trials.",
         allow_abbrev=False,
     )
-    sweep.add_argument("file", metavar="FILE", help="the sweep, e.g. recipes/sweeps/demo.yaml")
+    sweep.add_argument("file", metavar="FILE", help="the sweep, or the name of one: sweeps/demo")
     sweep.add_argument("--dir", metavar="DIR", help="where its trials are (default: runs/<name of the sweep>)")
     sweep.add_argument("--dry-run", action="store_true", help="show the trials, their steps and time, and run nothing")
     sweep.add_argument("--only", metavar="POINTS", help="a part of it, e.g. task=Raccoon,shots=1,shots=10")
@@ -237,6 +239,13 @@ def _add_dashboard(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
     dashboard.set_defaults(verb=_dashboard)
 
 
+def _add_recipes(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    recipes = verbs.add_parser("recipes", help="list the recipes that glip fit --config and glip sweep know by name")
+    recipes.add_argument("name", nargs="?", metavar="NAME", help="print this recipe")
+    recipes.add_argument("--copy", metavar="FILE", help="write it to a new file, to change it")
+    recipes.set_defaults(verb=_recipes)
+
+
 def _add_report(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     report = verbs.add_parser("report", help="a sweep or a folder of runs as a page, tables and leaderboard files")
     report.add_argument("folder", metavar="DIR", help="a sweep's folder, or one with runs in it")
@@ -248,6 +257,7 @@ def _add_report(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _train(arguments: Sequence[str]) -> int:
+    arguments = with_recipes(arguments, lambda given: str(recipe_file(given)))
     check_recipes(arguments)
     refuse_pipes(arguments[1:])
     from glip_lightning.config.recipe import run
@@ -318,6 +328,12 @@ def _report(arguments: argparse.Namespace) -> int:
     for file in report(arguments.folder, arguments.out, arguments.leaderboard):
         print(printable(str(file)))
     return 0
+
+
+def _recipes(arguments: argparse.Namespace) -> int:
+    from glip_lightning.app.recipes import recipes
+
+    return recipes(arguments.name, arguments.copy)
 
 
 def _env(_: argparse.Namespace) -> int:

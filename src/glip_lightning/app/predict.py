@@ -18,7 +18,7 @@ from glip_lightning.common.files import no_room, picture_names, remove_parts, re
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.data.images import PICTURES, read_image
 from glip_lightning.inference.drawing import draw_boxes
-from glip_lightning.inference.predictor import GLIPPredictor, Prediction, as_phrases
+from glip_lightning.inference.predictor import Prediction, Predictor, as_phrases
 from glip_lightning.text.phrases import Phrase, read_phrases_file
 from glip_lightning.weights.base_model import weights_hash
 
@@ -46,7 +46,7 @@ def predict_photos(
     pictures = [Path(out) / name for name in picture_names(paths)]
     if clash := {path.resolve() for path in paths} & {picture.resolve() for picture in pictures}:
         raise ValueError(f"--out {out}: would overwrite the photo {min(clash)}; choose another folder")
-    predictor = GLIPPredictor(detector, prompts=prompts, device=device, threshold=threshold)
+    predictor = Predictor(detector, prompts=prompts, device=device, threshold=threshold)
     queries = predictor.queries(wanted)
     captions = [prompt.caption for query in queries for prompt in query.prompts]
     names = [phrase.name for query in queries for phrase in query.phrases]
@@ -164,7 +164,7 @@ def _read_results(file: Path) -> dict[str, Any] | None:
     return content if all(isinstance(name, str) for entry in entries for name in entry) else None
 
 
-def _fingerprint(predictor: GLIPPredictor) -> str:
+def _fingerprint(predictor: Predictor) -> str:
     """Return a hash of all numbers that decide what is found: of the detector, and of the texts that it looks for."""
     digest = hashlib.sha256(weights_hash(predictor.model, text=not predictor.tuned).encode())
     digest.update(json.dumps(predictor._input_sizes()).encode())
@@ -194,7 +194,7 @@ def _phrases(phrases: str | None, file: str | None) -> list[Phrase] | None:
 
 
 def _predict(
-    predictor: GLIPPredictor, path: Path, picture: Path, wanted: list[Phrase] | None, names: list[str]
+    predictor: Predictor, path: Path, picture: Path, wanted: list[Phrase] | None, names: list[str]
 ) -> dict[str, Any]:
     """Return the JSON entry of one photo; one that cannot be read gives its error instead."""
     try:

@@ -24,7 +24,9 @@ from glip_lightning.common import registry
 from glip_lightning.common.errors import is_ours
 from glip_lightning.common.locks import FolderLock
 from glip_lightning.common.schema import shown
+from glip_lightning.config.class_paths import of_a_run, with_public_names
 from glip_lightning.config.continuing import check_checkpoint, resumed
+from glip_lightning.config.recipe_files import with_recipes
 from glip_lightning.config.usage_errors import Option, WrongUsage, explain, recipes
 from glip_lightning.training import data_sources, pretraining  # noqa: F401 - a recipe may name their classes
 from glip_lightning.training.batching import GlobalBatch
@@ -39,6 +41,7 @@ from glip_lightning.training.callbacks.sample_pictures import SamplePictures
 from glip_lightning.training.checkpoint_files import damage
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
+from glip_lightning.tuning import lora  # noqa: F401 - as above
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import SavedPrompt
 from glip_lightning.tuning.weight_tunings import FullTuning
@@ -87,7 +90,7 @@ class GLIPCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.arguments: list[str] = list(args)
         try:
-            super().parse_arguments(parser, args)
+            super().parse_arguments(parser, with_recipes(self.arguments, _translated))
         except ArgumentError as error:
             raise self._explained(error, self.arguments) from None
         verb = str(self.config["subcommand"])
@@ -112,8 +115,8 @@ class GLIPCLI(LightningCLI):
         return WrongUsage(explain(str(error), arguments, options, verb))
 
     def _recipe(self, verb: str) -> dict[str, Any]:
-        """The configuration of the last parse, complete, as it stands in ``recipe.yaml``."""
-        recipe = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[verb]
+        """Return the configuration of the last parse, complete, as it stands in ``recipe.yaml``."""
+        recipe = with_public_names(yaml.safe_load(self.parser.dump(self.config, skip_none=False))[verb])
         return {key: value for key, value in recipe.items() if key not in NOT_KEPT}
 
     def instantiate_classes(self) -> None:
@@ -257,6 +260,15 @@ def refuse_untrained(tuning: Tuning | None) -> None:
 def _built(given: Any) -> Any:
     module, _, name = given.class_path.rpartition(".")
     return getattr(import_module(module), name)(**given.get("init_args", Namespace()).as_dict())
+
+
+def _translated(recipe: str) -> str:
+    """Return a recipe as text in which classes have their present names if a run wrote it; else its path as it is."""
+    if not of_a_run(Path(recipe)):
+        return recipe
+    content = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
+    present = with_public_names(content)
+    return recipe if present == content else yaml.safe_dump(present)
 
 
 def resolver() -> Resolver:

@@ -18,6 +18,8 @@ import yaml
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import parse_yaml
+from glip_lightning.config.class_paths import OLD, of_a_run, old_names
+from glip_lightning.config.recipe_files import recipe_names
 
 WORDS = {
     "int": "a whole number",
@@ -54,7 +56,10 @@ class Fault(NamedTuple):
 
 
 def check_recipes(arguments: Sequence[str]) -> None:
-    """Errors of the recipe files themselves, before anything heavy is imported."""
+    """Raise WrongUsage for recipe files that cannot be meant, before anything heavy is imported."""
+    for word in arguments:
+        if (old := word.split("=")[-1]) in OLD:
+            raise WrongUsage(f"{word}: is called {OLD[old]} now; {OLD[old].split('.')[-1]} is enough here")
     for file in recipes(arguments):
         path = Path(file)
         if not path.is_file():
@@ -62,9 +67,11 @@ def check_recipes(arguments: Sequence[str]) -> None:
                 raise WrongUsage(f"--config {file}: a pipe or a device; write the recipe to a file")
             what = "a folder, not a recipe file" if path.is_dir() else "no such file"
             known = [str(p) for folder in {path.parent, Path("recipes")} for p in folder.glob("*.y*ml")]
-            raise WrongUsage(f"--config {file}: {what}{meant(file, known)}")
+            hint = meant(file, [*recipe_names(), *known]) or "; glip recipes lists those that have a name"
+            raise WrongUsage(f"--config {file}: {what}{hint}")
         try:
-            content = parse_yaml(path.read_text(encoding="utf-8"), file)
+            text = path.read_text(encoding="utf-8")
+            content = parse_yaml(text, file)
         except GLIPError as error:
             raise WrongUsage(_yaml_fault(file, error)) from None
         except UnicodeDecodeError as error:
@@ -72,6 +79,15 @@ def check_recipes(arguments: Sequence[str]) -> None:
         if not isinstance(content, dict):
             found = "nothing" if content is None else _short(content)
             raise WrongUsage(f"{file}: expected keys like model, data and trainer, found {found}")
+        if not of_a_run(path):
+            _refuse_old_names(file, text)
+
+
+def _refuse_old_names(file: str, text: str) -> None:
+    """Raise WrongUsage that names each class path of version 0.1, its line and what to write instead."""
+    found = [f"{file}, line {line}: {name}: write {OLD[name]}" for line, name in old_names(text)]
+    if found:
+        raise WrongUsage("\n  ".join(found))
 
 
 def _yaml_fault(file: str, error: GLIPError) -> str:

@@ -76,16 +76,20 @@ class Index:
     starts: Tensor  # int64 [N + 1]: where the boxes of each image begin
 
     def __len__(self) -> int:
+        """Return the number of images."""
         return self.ids.numel()
 
     def name(self, image: int) -> str:
+        """Return the file name of an image (its position, from 0), below the folder of its split."""
         return self.source.name(int(self.rows[image]))
 
     def size(self, image: int) -> tuple[int, int]:
+        """Return height and width in pixels of the view that the boxes refer to."""
         height, width = self.sizes[image].tolist()
         return height, width
 
     def boxes_of(self, image: int) -> Boxes:
+        """Return the boxes of an image (its position, from 0) in the order of the file."""
         return self.boxes.select(slice(int(self.starts[image]), int(self.starts[image + 1])))
 
     def select(self, images: Sequence[int]) -> "Index":

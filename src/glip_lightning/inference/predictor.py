@@ -25,7 +25,7 @@ from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.postprocess import Detections
 from glip_lightning.text.captions import classes_without_tokens
 from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases
-from glip_lightning.weights.load import RUN_DETECTOR, Loaded, load
+from glip_lightning.weights.load import RUN_DETECTOR, Loaded, load_detector
 from glip_lightning.weights.prompt_file import PROMPT_NAME, check_prompt, load_prompt, on_device
 
 log = logging.getLogger(__name__)
@@ -129,10 +129,10 @@ class Prediction:
         ]
 
 
-class GLIPPredictor:
+class Predictor:
     """Find what phrases name in photos.
 
-    >>> predictor = GLIPPredictor("glip-tiny")
+    >>> predictor = Predictor("glip-tiny")
     >>> prediction = predictor("photo.jpg", "raccoon. dog")
     """
 
@@ -159,7 +159,7 @@ class GLIPPredictor:
         tuned = {str(path): load_prompt(path) for path in prompts}
         self.tuned = list(tuned.values())
         self.name = detector or (self.tuned[0].base.name if tuned else "glip-tiny")
-        self.loaded: Loaded = load(self.name, text=not tuned)
+        self.loaded: Loaded = load_detector(self.name, text=not tuned)
         for path, prompt in tuned.items():
             check_prompt(path, prompt, self.loaded.model, self.name)
         self.device = torch.device(choose_device(device))

@@ -31,7 +31,7 @@ from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.adapter import RUN_ADAPTER, Adapter, save_adapter
 from glip_lightning.weights.base_model import Base, absolute, weights_hash
-from glip_lightning.weights.load import RUN_DETECTOR, Task, load, save
+from glip_lightning.weights.load import RUN_DETECTOR, Task, load_detector, save
 from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, save_prompt
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class GLIPModule(LightningModule):
         how fast (default FullTuning), ``schedule`` how the rates change in the course of the run (Constant),
         ``features`` where that is kept which a frozen part need compute only once (FeatureCache)."""
         super().__init__()
-        loaded = load(detector, weights)
+        loaded = load_detector(detector, weights)
         self.detector, self.origin, self.task = loaded.name, loaded.weights, loaded.task
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
         self.tuning = tuning or FullTuning()

@@ -68,13 +68,19 @@ class Loaded(NamedTuple):
     task: Task | None = None
 
 
-def load(detector: str, weights: Literal["pretrained", "random"] = "pretrained", text: bool = True) -> Loaded:
-    """Build the detector that ``detector`` means.
+def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pretrained", text: bool = True) -> Loaded:
+    """Build the detector that ``detector`` means, in eval mode on the CPU, with its tokenizer.
 
-    A name (``glip-tiny``, ``glip-nano-a``, ...), a folder (exchange folder or finished run), an official
-    ``.pth`` file, or a Hub repository (``user/name``) with the files of an exchange folder.
-    ``weights="random"`` starts a named detector from its initialisation. ``text=False`` leaves the text encoder
-    out, which tuned prompts do not need.
+    Args:
+        detector: a name (``glip-tiny``, ``glip-nano-a``, ...), a folder (exchange folder or finished run), an
+            official ``.pth`` file, or a Hub repository (``user/name``) with the files of an exchange folder.
+        weights: ``random`` starts a named detector from its initialisation.
+        text: False leaves the text encoder out, which tuned prompts do not need.
+
+    Raises:
+        ValueError: nothing has this name, or weights are asked for that it does not have.
+        FileNotFoundError: a folder in which files are missing.
+        GLIPError: files that are damaged or do not fit each other, a download that failed.
     """
     if weights not in ("pretrained", "random"):
         raise ValueError(f"weights={weights!r}: expected 'pretrained' or 'random'")
@@ -96,7 +102,7 @@ def load(detector: str, weights: Literal["pretrained", "random"] = "pretrained",
 
 
 def load_tokenizer(detector: str) -> Tokenizer:
-    """The vocabulary of ``detector`` alone, named as in :func:`load`; weights are neither read nor downloaded."""
+    """Return the vocabulary alone of what :func:`load_detector` takes; weights are neither read nor downloaded."""
     path = _path(detector)
     if detector in VARIANTS:
         return _named_tokenizer(detector)
@@ -133,7 +139,7 @@ def _files(folder: Path) -> tuple[str, ...]:
 
 
 def check_detector(detector: str) -> None:
-    """An error if ``detector`` is nothing that :func:`load` takes; whether a repository exists is not asked."""
+    """Raise an error for what :func:`load_detector` does not take; whether a repository exists is not asked."""
     if detector not in VARIANTS and not _path(detector).exists() and not _is_repository(detector):
         raise ValueError(_unknown(detector))
 
@@ -230,7 +236,7 @@ def _load_adapted(folder: Path, name: str) -> Loaded:
     adapter = load_adapter(folder)
     base = adapter.base
     try:
-        loaded = load(base.name)
+        loaded = load_detector(base.name)
     except (OSError, ValueError) as error:
         message = f"{folder} was trained on the detector {base.name}, which cannot be had: {error}"
         raise GLIPError(message, code=getattr(error, "code", "no-base")) from error

@@ -13,14 +13,21 @@ LISTED = 200  # ids and names that one message spells out
 
 
 class Finding(NamedTuple):
-    level: Level
+    """Something that is wrong with a data set, or good to know about it."""
+
+    level: Level  # "error": must be mended before training; "warning": is used in part or changed; "info"
     code: str  # stable, e.g. "missing-image"
     message: str  # names the values and says what to do
     where: str  # file or folder
     count: int = 1  # images, boxes or classes that it is about
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """Return place and message, safe to print."""
         return f"{printable(self.where)}: {printable_lines(self.message)}"
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class DataError(GLIPError):

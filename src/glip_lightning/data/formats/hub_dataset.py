@@ -229,9 +229,17 @@ def _size(table: Mapping[str, list[Any]], row: int, source: ImageSource) -> tupl
 
 
 def to_hub(splits: Mapping[Split, Index]) -> "datasets.DatasetDict":
-    """The splits with typed columns, for ``save_to_disk`` or ``push_to_hub``; both embed the images' files as
-    they are, not encoded again. All splits need the same classes (``check_splits`` sees to that); empty ones are
-    left out, since `datasets` cannot read back what it saves of them."""
+    """Return the splits with typed columns, for ``save_to_disk`` or ``push_to_hub``, as ``HubData`` reads them again.
+
+    Both embed the images' files as they are, not encoded again. Boxes are x, y, width, height in pixels. Empty splits
+    are left out, since `datasets` cannot read back what it saves of them.
+
+    Args:
+        splits: those of :func:`read_dataset`.
+
+    Raises:
+        ValueError: the splits have different lists of classes; those of :func:`read_dataset` never do.
+    """
     import datasets
 
     names = {index.class_names for index in splits.values()}

@@ -4,12 +4,14 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
+from glip_lightning.data.checks.consistency import check_splits
 from glip_lightning.data.checks.findings import DataError, Findings, listing
 from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.formats.hub_dataset import is_saved, read_hub
@@ -40,8 +42,41 @@ class Layout(NamedTuple):
     splits: dict[Split, Index]
 
 
+@dataclass(frozen=True)
+class DataSet:
+    """A folder of labelled images as it was read: its splits and what is wrong with it.
+
+    ``splits[name]`` (``train``, ``valid``, ``test``, as far as they are there) has ``len()`` images, ``name(i)``, the
+    file name of image i, ``boxes_of(i).xywh``, its boxes as x, y, width, height in pixels of the original image
+    (float64 [M, 4]), ``boxes_of(i).labels`` (int64 [M]), and ``class_names``, the same in all splits.
+    ``findings`` are in the order in which they were met; each has ``level``, ``code`` and ``text``.
+    """
+
+    layout: str  # what the folder was taken for, e.g. "YOLO"
+    splits: dict[Split, Index]
+    findings: Findings
+
+
+def read_dataset(path: str | Path, split_seed: int = 0) -> DataSet:
+    """Read and check a folder of labelled images in any known layout; nothing is written.
+
+    Args:
+        path: the folder: COCO, ODinW, Roboflow, YOLO, Pascal VOC, or saved by ``datasets``.
+        split_seed: divides the images where there are no splits, as ``CustomData(split_seed=...)`` does.
+
+    Returns:
+        What ``glip fit`` would train on. Faults are findings; one of level "error" would stop ``glip fit``.
+
+    Raises:
+        GLIPError: there is no data set at ``path``, or it cannot be read at all.
+    """
+    findings = Findings()
+    found = read_folder(path, findings, split_seed)
+    return DataSet(found.name, check_splits(found.splits, findings), findings)
+
+
 def read_folder(folder: str | Path, findings: Findings, seed: int = 0, write: bool = False) -> Layout:
-    """The splits of a data set in any of the layouts above.
+    """Return the splits of a data set in any of the layouts above, before they are checked.
 
     Where there is only one set of images, :mod:`.splits` divides it with ``seed``, and writes that down if
     ``write``. No layout, or one that cannot be read at all, is a :class:`DataError`; other faults go to ``findings``.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from glip_lightning.common.escaping import is_text
 from glip_lightning.common.files import regular_file
 from glip_lightning.common.schema import Items, Label, parse_yaml, shown
+from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.experiments.report.paper_numbers import official_task
 from glip_lightning.experiments.report.runs import SETTINGS, Collection, Line, Point, Run, Shots, State, get, percent
 
@@ -59,7 +60,7 @@ def _sweeps(folder: Path, files: Sequence[Path]) -> Collection:
     for path in files:
         try:
             content = json.loads(regular_file(path).read_text(encoding="utf-8"))
-            names.append(_add_sweep(content, path.stat().st_mtime, axes, trials))
+            names.append(_add_sweep(with_public_names(content), path.stat().st_mtime, axes, trials))
             _check_text(content)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path}: not what glip sweep writes ({error!r}); run the sweep again") from error
@@ -104,6 +105,7 @@ def _plain(place: Path) -> Run:
         if not recipe:
             recipe = parse_yaml(regular_file(place / "recipe.yaml").read_text(encoding="utf-8"), "recipe.yaml")
         _check_text(recipe)
+        recipe = with_public_names(recipe)
     except (OSError, ValueError) as problem:
         state, result, recipe, error = "failed", None, {}, error or f"recipe.yaml: {problem}"
     recipe = recipe if isinstance(recipe, Mapping) else {}
@@ -134,7 +136,7 @@ def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             _check(result)
-            return "finished", result, ""
+            return "finished", with_public_names(result), ""
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             return "failed", None, f"{path.name}: cannot be read: {error}"
     return "missing", None, "not finished" if _is_run(place) else "not started"

@@ -3,7 +3,7 @@
 ::
 
     name: odinw13_fewshot
-    recipe: {0: ../zero_shot.yaml, all: ../all_shot.yaml, default: ../few_shot.yaml}  # or one file
+    recipe: {0: zero_shot, all: all_shot, default: few_shot}  # or one; names, or files beside this one
     axes:
       task: [Aquarium, Raccoon]    # also odinw13, odinw35, shapes13
       shots: [0, 1, 3, all]
@@ -23,6 +23,8 @@ from typing import Any, NamedTuple, cast
 import yaml
 
 from glip_lightning.common.escaping import is_text
+from glip_lightning.config.class_paths import with_public_names
+from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.usage_errors import WrongUsage, check_recipes, meant
 from glip_lightning.data.benchmarks.tasks import benchmarks, get_task, task_names
 from glip_lightning.training.trial import Axes
@@ -123,16 +125,16 @@ def _read(file: Path) -> dict[str, Any]:
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not is_text(json.dumps(content, ensure_ascii=False, default=str)):
         raise WrongUsage(f"{file}: a part of a character in it (\\uD800 to \\uDFFF) is no Unicode text")
-    return content
+    return with_public_names(content)
 
 
 def _regimes(file: Path, given: object) -> dict[Any, Regime]:
     files = given if isinstance(given, dict) else {DEFAULT: given}
     if not all(isinstance(path, str) for path in files.values()) or not files:
-        raise WrongUsage(f"{file}: recipe: a file, or a mapping like {{0: ../zero_shot.yaml, default: ../nano.yaml}}")
+        raise WrongUsage(f"{file}: recipe: a file, or a mapping like {{0: zero_shot, default: nano}}")
     if wrong := [shots for shots in files if shots != DEFAULT and not _is_shots(shots)]:
         raise WrongUsage(f"{file}, recipe: {wrong[0]!r}: expected 0, 1, 2, ..., all or {DEFAULT}")
-    paths = {shots: file.parent / path for shots, path in files.items()}
+    paths = {shots: recipe_file(path, file.parent) for shots, path in files.items()}
     return {shots: Regime(path, _read(path)) for shots, path in paths.items()}
 
 

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
+from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.experiments.sweep.board import Board, console, look, name_of, show_plan, show_results
 from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_parameters
@@ -43,7 +44,7 @@ def sweep(file: str, options: Options, overrides: Sequence[str] = ()) -> int:
     for name, value in (("--workers", options.workers), ("--trials-per-gpu", options.trials_per_gpu)):
         if value is not None and value < 1:
             raise WrongUsage(f"{name} {value}: expected 1 or more")
-    grid = read_grid(Path(file))
+    grid = read_grid(recipe_file(file))
     planned = _resolve(grid, overrides)
     folder = Path(options.dir) if options.dir else RUNS / grid.name
     chosen = _chosen(planned, options.only)

@@ -24,7 +24,7 @@ from glip_lightning.text.captions import build_prompts, caption_of, classes_with
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.token_spans import token_indices
 from glip_lightning.weights.base_model import Base, weights_hash
-from glip_lightning.weights.load import load
+from glip_lightning.weights.load import load_detector
 
 STORED_FROM = 0.1
 """Least score that is stored; no threshold can be lower."""
@@ -48,7 +48,7 @@ class Teacher:
 
     def __init__(self, detector: str, device: str = "auto") -> None:
         self.device = torch.device(choose_device(device))
-        self.loaded = load(detector)
+        self.loaded = load_detector(detector)
         if not self.loaded.model.reads_text:
             raise ValueError(f"--detector {detector}: has a table of classes and reads no words; take one that does")
         self.model = self.loaded.model.to(self.device).eval()

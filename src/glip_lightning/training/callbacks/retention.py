@@ -148,8 +148,14 @@ def probe_split(data: DetectionData) -> DetectionDataset:
 
 
 def interpolate(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float) -> State:
-    """``(1 - alpha) * base + alpha * tuned`` of every floating-point tensor of two state dicts, on the CPU; what is
-    not floating point is the tuned one's. ``alpha`` 0 and 1 give the ends bit for bit, as equal tensors stay."""
+    """Return the weights between two state dicts, on the CPU: ``(1 - alpha) * base + alpha * tuned``.
+
+    Tensors that are not floating point are those of ``tuned``. ``alpha`` 0 and 1 give the ends bit for bit, as equal
+    tensors stay. Source: WiSE-FT, arXiv 2109.01903.
+
+    Raises:
+        ValueError: a tensor is in one of the two states only.
+    """
     if apart := sorted(base.keys() ^ tuned.keys()):
         raise ValueError(f"{', '.join(apart[:5])} ({len(apart)} tensors): in one of the two states only")
     return {

@@ -1,0 +1,51 @@
+"""``glip recipes``: which recipes there are, what is in one, and a copy of it to change."""
+
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.files import write_text
+from glip_lightning.config.recipe_files import first_line, recipe_names, recipes_folder
+from glip_lightning.config.usage_errors import WrongUsage
+
+
+def recipes(name: str | None = None, copy: str | None = None) -> int:
+    """List all recipes, print the one called ``name``, or write it to the new file ``copy``; return 0."""
+    if name is None:
+        if copy is not None:
+            raise WrongUsage(f"--copy {copy}: say which recipe, as in glip recipes few_shot --copy {copy}")
+        _list()
+        return 0
+    text = _find(name).read_text(encoding="utf-8")
+    if copy is None:
+        sys.stdout.write(text)
+        return 0
+    target = Path(copy)
+    if target.exists():
+        raise GLIPError(f"--copy {target}: exists already; choose another name", code="file-exists")
+    write_text(target, text)
+    print(target)
+    return 0
+
+
+def _list() -> None:
+    names = recipe_names()
+    width = max(map(len, names))
+    for name in names:
+        print(f"{name:{width}}  {first_line(recipes_folder() / f'{name}.yaml')}")
+
+
+def _find(name: str) -> Path:
+    """Return the file of a recipe.
+
+    Raises:
+        GLIPError: no recipe is called so; the message lists names like it.
+    """
+    names = recipe_names()
+    if name not in names:
+        last = {known.rsplit("/", 1)[-1]: known for known in names}  # sweeps/demo for demo
+        close = dict.fromkeys([*get_close_matches(name, names, n=3), *(last[x] for x in get_close_matches(name, last))])
+        meant = f"did you mean {' or '.join(close)}?" if close else "glip recipes lists them"
+        raise GLIPError(f"no recipe is called {name!r}; {meant}", code="unknown-recipe")
+    return recipes_folder() / f"{name}.yaml"
