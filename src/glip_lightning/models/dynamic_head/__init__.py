@@ -1,1 +1,1 @@
-"""The Dynamic Head: its convolutions over a pyramid, and the table of classes of the detector without text."""
+"""The Dynamic Head: image encoder, tower and head that GLIP shares, and the detector with a table of classes."""

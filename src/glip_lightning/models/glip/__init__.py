@@ -1,1 +1,1 @@
-"""GLIP: image encoder, text encoder, fusion and head."""
+"""GLIP: the Dynamic Head with a text encoder and fusion."""
