@@ -32,7 +32,6 @@ from glip_lightning.ops.postprocess import Detections, DetectionSettings, PostPr
 
 BIAS_LR_FACTOR = 2.0  # SOLVER.BIAS_LR_FACTOR; biases are not decayed (SOLVER.WEIGHT_DECAY_BIAS)
 INPUT_SIZE = (800, 1333)  # INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST
-SMALL_INPUT_SIZE = (128, 128)  # of the pictures that the nano detectors were trained on
 LAST_LAYERS = (
     *("log_scale", "token_bias_weight", "token_bias", "text_projection.weight", "text_projection.bias"),
     *("box.weight", "box.bias", "centerness.weight", "centerness.bias"),
@@ -125,7 +124,7 @@ class DenseDetector(Detector, tags=["glip"]):
 
     @property
     def defaults(self) -> Defaults:
-        return Defaults(SMALL_INPUT_SIZE if self.config.small_start else INPUT_SIZE, PostProcess())
+        return Defaults(INPUT_SIZE, PostProcess())
 
     @property
     def prompt_width(self) -> int:
