@@ -62,6 +62,9 @@ ONLY_PARSED = {
     "glip sweep recipes/shapes/sweeps/quick.yaml --dir runs/claims --workers 2": HOURS,
     "for file in recipes/shapes/sweeps/[1-5]_*.yaml; do glip sweep $file --dir runs/claims --workers 2; done": HOURS,
     "glip fit --config recipes/shapes/pretrain/glip-nano-c.yaml": HOURS,
+    "glip fit --config recipes/custom.yaml --data Pretraining --data.root . --data.copies 1 --data.epoch_images 1000 "
+    "--data.sources '{labelled: {file: labels.json, images: photos}}' "
+    "--data.valid CHECKED/valid/_annotations.coco.json": "an epoch of 1000 photos",
     "python benchmarks/nano.py glip-nano-c": "minutes; tests/test_benchmark_nano.py calls it",
     "glip dashboard --project glip-lightning --sweep NAME": "needs a login at W&B",
 }
