@@ -24,6 +24,7 @@ from test_resume import assert_equal
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["test_kill"])  # the imports once, not once per kill
 STATES = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "global_step")
+KILLS = 20
 SAVES = 12  # files that a run brings to the disk before its last checkpoint, about
 
 
@@ -95,7 +96,9 @@ def test_killed_at_random_moments_and_on_full_disks(tmp_path: Path, seed: int, m
     assert live(go_on(shapes, whole), log) == 0
     length = time.monotonic() - began
     rng, ends = random.Random(seed), []
-    for kind in rng.sample(["seconds", "save", "largest"] * 7, 21):
+    while sum(code == -signal.SIGKILL for _, code in ends) < KILLS:
+        assert len(ends) < 3 * KILLS, ends
+        kind = rng.choice(("seconds", "seconds", "save", "save", "largest"))
         trouble = {
             "seconds": Trouble(seconds=rng.uniform(0.2, 0.9) * length),
             "save": Trouble(save=rng.randint(1, SAVES)),
@@ -114,7 +117,8 @@ def test_killed_at_random_moments_and_on_full_disks(tmp_path: Path, seed: int, m
         else:
             assert code == (1 if kind == "largest" else -signal.SIGKILL), log.read_text()[-2000:]
     print(ends)
-    assert sum(code == -signal.SIGKILL for _, code in ends) >= 10
+    for kind, code in (("seconds", -signal.SIGKILL), ("save", -signal.SIGKILL), ("largest", 1)):
+        assert ends.count((kind, code)) >= 3, kind
     assert live(go_on(shapes, run), log) in (0, 1)
     if not (run / "result.json").exists():
         assert live(go_on(shapes, run), log) == 0

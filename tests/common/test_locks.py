@@ -11,6 +11,7 @@ import pytest
 from glip_lightning.app.cli import main
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
+from glip_lightning.training.callbacks.run_folder import RECIPE_NAME, take_folder
 from small_runs import BLOCKS
 
 HOLD = """
@@ -93,3 +94,23 @@ def test_a_fit_leaves_the_folder_of_another_as_it_is(
     assert str(run) in said
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
     lock.release()
+
+
+@pytest.mark.parametrize("resuming", [False, True])
+def test_an_unfinished_run_that_another_process_trains_is_in_use(tmp_path: Path, resuming: bool) -> None:
+    """Nobody is told to go on with it."""
+    lock = FolderLock()
+    lock.hold(tmp_path)
+    (tmp_path / RECIPE_NAME).touch()
+    with pytest.raises(GLIPError) as refused:
+        take_folder(tmp_path, resuming, FolderLock())
+    assert refused.value.code == "folder-in-use"
+    lock.release()
+
+
+def test_a_folder_without_a_lock_is_refused_as_it_is(tmp_path: Path) -> None:
+    """An unfinished run of another version, or one that was copied."""
+    (tmp_path / RECIPE_NAME).touch()
+    with pytest.raises(FileExistsError):
+        take_folder(tmp_path, False, FolderLock())
+    assert [path.name for path in tmp_path.iterdir()] == [RECIPE_NAME]

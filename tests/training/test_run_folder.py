@@ -9,7 +9,7 @@ from lightning import LightningModule, Trainer
 
 from glip_lightning.training.callbacks.progress import Lines
 from glip_lightning.training.callbacks.resume import LAST
-from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RunFolder, check_free, claim_folder
+from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, check_free, claim_folder
 
 
 def test_folders_are_numbered_without_taking_any_twice(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "result.json").touch()
     for resuming in (True, False):
         with pytest.raises(FileExistsError, match="finished run"):
-            RunFolder(tmp_path, "fit", {}, resuming=resuming)
+            check_free(tmp_path, resuming)
 
 
 def trainer(validates: bool) -> Trainer:

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 
 from glip_lightning.common.files import ABANDONED, picture_names, remove_parts, replacing, write_text
-from glip_lightning.common.locks import FolderLock
+from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.data.types import Batch, Split
 from glip_lightning.training.callbacks.resume import LAST, Resumable, leave_signals_to_us, validates_first
 from glip_lightning.training.callbacks.retention import Retention
@@ -242,7 +242,10 @@ def take_folder(folder: Path, resuming: bool, lock: FolderLock) -> None:
         GLIPError: another process is working in it; nothing in it was changed.
         FileExistsError: see :func:`check_free`.
     """
-    check_free(folder, resuming)  # a finished run is not even locked
+    check_free(folder, resuming=True)  # a finished run is not even locked
+    if (folder / LOCK_NAME).exists():  # another process may be working on the unfinished run
+        lock.hold(folder)
+    check_free(folder, resuming)
     lock.hold(folder)
     check_free(folder, resuming)  # what another process did until then
     for part in (folder, *(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())):
