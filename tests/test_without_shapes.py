@@ -28,7 +28,8 @@ from glip_lightning.common import registry
 for module in pkgutil.walk_packages(glip_lightning.__path__, "glip_lightning."):
     if not module.name.startswith("glip_lightning.shapes"):
         importlib.import_module(module.name)
-tables = (registry.tasks, registry.detectors, registry.data_modules, registry.callbacks, registry.report_sections)
+from glip_lightning.common.registry import callbacks, data_modules, detector_weights, report_sections, tasks
+tables = (tasks, detector_weights, data_modules, callbacks, report_sections)
 print([table.names() for table in tables], [name for name in sys.modules if "glip_lightning.shapes" in name])
 """
 RUN_ALL = """

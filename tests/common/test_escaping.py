@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_page_and_tables() -> None:
 
 
 def test_labels_of_runs() -> None:
-    labels = label_run(EVIL, EVIL, "fit", {"task": EVIL, "shots": 1, "tuning": "LoRA"}, "glip-nano")
+    labels = label_run(Path(EVIL), EVIL, "fit", {"task": EVIL, "shots": 1, "tuning": "LoRA"}, "glip-nano")
     assert labels.name == labels.group == labels.tags[0] == SHOWN
 
 

@@ -13,7 +13,7 @@ from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.data.benchmarks.odinw import get_task
 from glip_lightning.experiments.sweep.grid import Grid, read_grid
-from glip_lightning.experiments.sweep.trials import Planned, resolve
+from glip_lightning.experiments.sweep.plan import Planned, resolve
 
 SWEEPS = Path(__file__).parent.parent.parent / "recipes" / "sweeps"
 FILES = sorted(path for path in SWEEPS.glob("*.yaml") if not path.name.endswith(".wandb.yaml"))

@@ -49,7 +49,7 @@ def test_a_name_means_the_folder_that_is_shipped(half: Path) -> None:
 def test_half_precision_is_half_the_size(half: Path) -> None:
     sizes = [
         (folder / "model.safetensors").stat().st_size
-        for folder in (registry.detectors.find("glip-nano-b"), half / "detector")
+        for folder in (registry.detector_weights.find("glip-nano-b"), half / "detector")
     ]
     assert sizes[0] == pytest.approx(sizes[1] / 2, rel=0.05)
 

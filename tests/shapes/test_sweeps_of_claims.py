@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from glip_lightning.experiments.sweep import trials
+from glip_lightning.experiments.sweep import plan
 from glip_lightning.experiments.sweep.grid import read_grid
-from glip_lightning.experiments.sweep.trials import Planned, resolve
+from glip_lightning.experiments.sweep.plan import Planned, resolve
 
 CLAIMS = Path(__file__).parent.parent.parent / "recipes" / "shapes" / "sweeps"
 COUNTS = {
@@ -22,7 +22,7 @@ COUNTS = {
 
 def planned(name: str, patch: pytest.MonkeyPatch) -> list[Planned]:
     """The trials of one task and seed; its pictures are not drawn."""
-    patch.setattr(trials._Reader, "images", lambda self, resolved: 0 if resolved.data.shots == 0 else 1)
+    patch.setattr(plan._Reader, "images", lambda self, resolved: 0 if resolved.data.shots == 0 else 1)
     grid = read_grid(CLAIMS / f"{name}.yaml")
     few: dict[str, list[Any]] = {"task": grid.axes["task"][:1], "seed": grid.axes["seed"][:1]}
     return resolve(grid._replace(axes=grid.axes | few), [])

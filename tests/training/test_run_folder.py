@@ -9,12 +9,12 @@ from lightning import LightningModule, Trainer
 
 from glip_lightning.training.callbacks.progress import Lines
 from glip_lightning.training.callbacks.resume import LAST
-from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, check_free, claim_folder
+from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, check_free, new_run_folder
 
 
 def test_folders_are_numbered_without_taking_any_twice(tmp_path: Path) -> None:
     (tmp_path / "runs" / "cats-002").mkdir(parents=True)
-    claimed = [claim_folder(tmp_path / "runs", "cats").name for _ in range(3)]
+    claimed = [new_run_folder(tmp_path / "runs", "cats").name for _ in range(3)]
     assert claimed == ["cats-001", "cats-003", "cats-004"]
 
 

@@ -1,5 +1,7 @@
 """How runs are found in W&B."""
 
+from pathlib import Path
+
 from glip_lightning.training.logging.run_names import LONGEST_NAME, LONGEST_TAG, label_run, label_trial
 from glip_lightning.training.trial import Trial
 
@@ -30,11 +32,11 @@ def test_a_trial_that_stands_for_several_tunings_has_none() -> None:
 
 
 def test_what_wandb_would_refuse_is_cut() -> None:
-    labels = label_run("n" * 200, "g" * 200, "fit", AXES, "/a/long/path/" * 20 + "detector")
+    labels = label_run(Path("n" * 200), "g" * 200, "fit", AXES, "/a/long/path/" * 20 + "detector")
     assert [len(labels.name), len(labels.group)] == [LONGEST_NAME, LONGEST_NAME]
     assert len(labels.tags[-1]) == LONGEST_TAG
     assert labels.tags[-1].endswith("/detector")
 
 
 def test_tags_come_once() -> None:
-    assert label_run("n", "g", "fit", AXES | {"task": "glip-tiny"}, "glip-tiny").tags.count("glip-tiny") == 1
+    assert label_run(Path("n"), "g", "fit", AXES | {"task": "glip-tiny"}, "glip-tiny").tags.count("glip-tiny") == 1

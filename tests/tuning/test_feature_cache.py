@@ -25,7 +25,7 @@ from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.base import ParameterGroup, Tuning, eval_where_frozen
-from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache, cut
+from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache, frozen_stages
 from glip_lightning.tuning.feature_store import FolderStore, MemoryStore, _checksum
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
@@ -65,7 +65,7 @@ def prepared(detector: str, tuning: Tuning, tokenizer: Tokenizer | None = None) 
 
 
 def last_stage(model: Detector, tuning: Tuning) -> str:
-    stages = cut(model, tuning)
+    stages = frozen_stages(model, tuning)
     return stages[-1].name if stages else NOTHING
 
 

@@ -309,7 +309,7 @@ def _download(arguments: argparse.Namespace) -> int:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    from glip_lightning.experiments.sweep.program import Options, sweep
+    from glip_lightning.experiments.sweep.run_sweep import Options, sweep
 
     refuse_pipes(arguments.overrides)
     given = {name: getattr(arguments, name) for name in Options._fields}

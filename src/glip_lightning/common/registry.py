@@ -98,7 +98,7 @@ def load_plugins() -> None:
 tasks: Table = Table("benchmark")
 """``TaskSet`` by the name of a benchmark (``shapes13``)."""
 
-detectors: Table[Path] = Table("detector")
+detector_weights: Table[Path] = Table("detector")
 """Exchange folders by the names of detectors whose weights a plugin brings."""
 
 data_modules: Table[type] = Table("data module")

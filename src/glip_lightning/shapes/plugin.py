@@ -16,5 +16,5 @@ def register() -> None:
         registry.data_modules.add(name, Later(f"glip_lightning.shapes.data_modules:{name}"))
     registry.callbacks.add("Alignment", Later("glip_lightning.shapes.alignment:Alignment"))
     for folder in sorted(WEIGHTS.iterdir()):
-        registry.detectors.add(folder.name, folder)
+        registry.detector_weights.add(folder.name, folder)
     registry.report_sections.add("claims", Later("glip_lightning.shapes.claim_tables:SECTION"))

@@ -83,7 +83,7 @@ class DetectionData(LightningDataModule, ABC):
         self.test_transform = Transform((test_size,), max_size)
         self.datasets: dict[Split, DetectionDataset] = {}
         self.findings = Findings()
-        self._position: dict[str, int] = {}  # where the next training data starts, if a checkpoint said so
+        self._resume_position: dict[str, int] = {}  # where the next training data starts, if a checkpoint said so
 
     @abstractmethod
     def read(self, findings: Findings) -> dict[Split, Index]:
@@ -162,7 +162,7 @@ class DetectionData(LightningDataModule, ABC):
         check_applied(batches, self.trainer)
         loader = self._loader("train", batches.per_device, shuffle=True)
         sampler = cast(EpochSampler, loader.sampler)
-        position, self._position = self._position, {}
+        position, self._resume_position = self._resume_position, {}
         sampler.set_epoch(position.get("epoch", 0))  # before workers ask for the first images
         sampler.skip(min(position.get("batches", 0) * batches.per_device, len(sampler)))
         return loader
@@ -192,7 +192,7 @@ class DetectionData(LightningDataModule, ABC):
                 f"this run has {now.devices} x {now.per_device}: resume with the same devices, data.batch_size and "
                 "data.images_per_device, or from a checkpoint between two epochs"
             )
-        self._position = state_dict
+        self._resume_position = state_dict
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         return self._evaluated("valid")

@@ -1,5 +1,6 @@
-"""What a run reached and all that is needed to repeat it: the content of ``result.json`` and its summary."""
+"""``result.json``: what a run reached and all that is needed to repeat it; its content, its file and its summary."""
 
+import json
 import math
 import subprocess
 import sys
@@ -14,10 +15,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from glip_lightning.common.escaping import printable
+from glip_lightning.common.files import write_text
 from glip_lightning.common.versions import versions
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 
+RESULT_NAME = "result.json"
 LISTED = 20  # classes that the summary lists
 
 
@@ -47,6 +50,11 @@ def result_of(trainer: Trainer, module: GLIPModule) -> dict[str, Any]:
     }
 
 
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write ``result.json`` into the folder of a run, which is finished by that."""
+    write_text(folder / RESULT_NAME, json.dumps(without_nan(result), indent=2, allow_nan=False))
+
+
 def _data(data: DetectionData) -> dict[str, Any]:
     """The data set as it was used; counts of findings by their code, of boxes that train by why not."""
     train = data.datasets.get("train")
@@ -72,7 +80,6 @@ def groups_of(trainer: Trainer) -> list[dict[str, Any]]:
             "name": group.get("name", str(number)),
             "lr": group.get("initial_lr", group["lr"]),
             "weight_decay": group.get("weight_decay"),
-            "lost": next((x for c in trainer.callbacks if (x := getattr(c, "lost", None))), None),  # type: ignore[attr-defined]
             "parameters": sum(p.numel() for p in group["params"]),
         }
         for optimizer in trainer.optimizers

@@ -31,7 +31,7 @@ NOTHING = "nothing"
 CODE = ("torch", "torchvision", "timm")  # packages whose code makes the features, beside models/
 
 
-def cut(model: Detector, tuning: Tuning) -> list[Stage]:
+def frozen_stages(model: Detector, tuning: Tuning) -> list[Stage]:
     """Return the stages of the detector that are the same throughout the training; the last of them can be kept.
 
     A stage is the same where nothing before it learns, and where the text that it reads, if it reads any, does not
@@ -82,7 +82,7 @@ class FeatureCache:
         self, model: Detector, tuning: Tuning, images: Sequence[Tensor], texts: Sequence[TextFeatures]
     ) -> Iterator[Outputs]:
         """Yield the predictions for RGB images, uint8 [3, h, w], with one text [B, T, D] after the other."""
-        stages = cut(model, tuning)
+        stages = frozen_stages(model, tuning)
         if not stages:
             self.cut, self._holds = NOTHING, "nothing is frozen throughout"
             features = model.encode_images(model.preprocess(images))
@@ -188,7 +188,9 @@ def _frozen(compute: Callable[[], list[Tensor]]) -> list[Tensor]:
     with torch.inference_mode(False), torch.enable_grad():
         found = compute()
     if any(x.requires_grad for x in found):
-        raise RuntimeError("what is to be kept depends on a tensor that learns: a tuning adds it where cut() is blind")
+        raise RuntimeError(
+            "what is to be kept depends on a tensor that learns: a tuning adds it where frozen_stages() is blind"
+        )
     return found
 
 

@@ -181,7 +181,7 @@ def _load_name(name: str, weights: str, text: bool) -> Loaded:
 
 def shipped(name: str) -> Path | None:
     """Return the exchange folder of a name whose weights come with an installed package, as nano detectors' do."""
-    return None if name in OFFICIAL else registry.detectors.get(name)
+    return None if name in OFFICIAL else registry.detector_weights.get(name)
 
 
 def load_official(

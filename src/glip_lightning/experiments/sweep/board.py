@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,55 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable
-from glip_lightning.common.schema import Anything, Keys, Mapped, Real, Whole, read_json, shown
 from glip_lightning.experiments.sweep.executors import Event
 from glip_lightning.experiments.sweep.grid import label_text
-from glip_lightning.experiments.sweep.trials import Planned
-from glip_lightning.experiments.sweep.worker import FAILED_NAME
-from glip_lightning.training.callbacks.run_folder import RECIPE_NAME, RESULT_NAME
+from glip_lightning.experiments.sweep.plan import Planned
+from glip_lightning.experiments.sweep.trial_state import TrialState, state_of
 from glip_lightning.training.trial import Axes
 
-_SHOWN = {"metrics": Mapped(Anything(), 10), "seconds": Real(0, 1e9), "steps": Whole(0, 10**12)}
-"""Keys of a result that are read here; 1e9 seconds are 30 years."""
-
 console = Console(highlight=False, soft_wrap=True)
-
-
-class Found(NamedTuple):
-    """What a trial's folder holds."""
-
-    state: str  # finished, failed, unfinished or new
-    result: Mapping[str, Any] | None = None
-
-    @property
-    def ap(self) -> float | None:
-        """Of the test split, else of valid; None where no box defines it."""
-        metrics = (self.result or {}).get("metrics") or {}
-        return (metrics.get("test") or metrics.get("val") or {}).get("AP")
-
-
-def look(folder: Path) -> Found:
-    if (folder / FAILED_NAME).is_file():  # there may be a result, too, of a run that failed in its last evaluation
-        return Found("failed")
-    if (folder / RESULT_NAME).is_file():
-        return Found("finished", _read_result(folder / RESULT_NAME))
-    return Found("unfinished" if (folder / RECIPE_NAME).is_file() else "new")
-
-
-def _read_result(path: Path) -> Mapping[str, Any]:
-    """Return what a run has written, as far as the board shows it; an edited file is an error of one line."""
-    where = f"{path}: not the result of a run (remove it, and the trial runs again)"
-    content = read_json(path, where)
-    if not isinstance(content, dict):
-        raise GLIPError(f"{where}: {shown(content)}, expected a mapping", code="bad-value")
-    Keys(_SHOWN).check({key: content[key] for key in _SHOWN if key in content}, where)
-    for split, metrics in content["metrics"].items():
-        ap = metrics.get("AP") if isinstance(metrics, dict) else metrics
-        if ap is not None:
-            Real(0, 1).check(ap, where, f"metrics.{split:.60}")
-    return content
 
 
 def name_of(axes: Axes) -> str:
@@ -71,7 +29,7 @@ def name_of(axes: Axes) -> str:
 class Rates:
     """Seconds that trials take, from those that are finished."""
 
-    def __init__(self, planned: Iterable[Planned], found: Mapping[str, Found]) -> None:
+    def __init__(self, planned: Iterable[Planned], found: Mapping[str, TrialState]) -> None:
         self._step: dict[str, list[float]] = {}
         self._untrained: dict[str, list[float]] = {}
         for trial in planned:
@@ -102,7 +60,7 @@ def _print(table: Table) -> None:
 
 def show_plan(planned: Sequence[Planned], folder: Path) -> None:
     """The table of ``--dry-run``."""
-    found = {each.trial.id: look(folder / each.trial.id) for each in planned}
+    found = {each.trial.id: state_of(folder / each.trial.id) for each in planned}
     rates = Rates(planned, found)
     axes = list(planned[0].trial.axes)
     table = Table(box=None, pad_edge=False)
@@ -179,7 +137,7 @@ class Board:
         )
         line = f"[{len(self.ended)}/{len(self._axes)}] {state}: {self._axes[event.id]} ({event.id})"
         if event.state == "finished":
-            ap = look(self._folder / event.id).ap
+            ap = state_of(self._folder / event.id).ap
             line += f", AP {'undefined' if ap is None else f'{ap:.3f}'}, {clock(event.seconds)}"
         return f"{line}, {event.note}" if event.note else line
 
@@ -196,10 +154,10 @@ class Board:
 
 def show_results(planned: Sequence[Planned], folder: Path) -> None:
     """Mean AP over the seeds: a column for each number of shots, a row for the other axes."""
-    cells: dict[tuple[str, ...], dict[str, list[Found]]] = {}
+    cells: dict[tuple[str, ...], dict[str, list[TrialState]]] = {}
     axes = [axis for axis in planned[0].trial.axes if axis not in ("shots", "seed")]
     for each in planned:
-        found = look(folder / each.trial.id)
+        found = state_of(folder / each.trial.id)
         for point in each.trial.points:
             row = tuple(printable(label_text(point[axis])) for axis in axes)
             cells.setdefault(row, {}).setdefault(label_text(point["shots"]), []).append(found)
@@ -216,7 +174,7 @@ def show_results(planned: Sequence[Planned], folder: Path) -> None:
     print("AP on test (valid where there is no test split), mean over the seeds that are finished")
 
 
-def _cell(found: Sequence[Found]) -> str:
+def _cell(found: Sequence[TrialState]) -> str:
     values = [ap for each in found if (ap := each.ap) is not None]
     failed = sum(each.state == "failed" for each in found)
     text = f"{statistics.mean(values):.3f}" if values else "-"

@@ -1,7 +1,8 @@
 """Runs that may be killed: a checkpoint that goes on bit for bit, and signals that end a run between two steps.
 
 A step's data and dropout are functions of (seed, epoch, batch, rank), so weights, optimizer, schedules and the
-position are the whole state.
+position are the whole state. The position in the data, epoch and batches, is kept by ``DetectionData.state_dict``
+(data_module.py); here Lightning's loops are put back to it.
 """
 
 import logging

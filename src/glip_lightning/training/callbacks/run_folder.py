@@ -24,11 +24,10 @@ from glip_lightning.training.logging.pictures import show
 from glip_lightning.training.logging.run_names import UNTUNED, Labels, label_run, label_trial
 from glip_lightning.training.logging.wandb_run import CarefulWandb, conclude, sync_command
 from glip_lightning.training.module import GLIPModule
-from glip_lightning.training.result import groups_of, print_summary, result_of, without_nan
+from glip_lightning.training.result import RESULT_NAME, groups_of, print_summary, result_of, write_result
 from glip_lightning.training.trial import Trial, read_trial
 
 RUNS = Path("runs")
-RESULT_NAME = "result.json"
 DETECTIONS_NAME = "detections.json"
 RECIPE_NAME = "recipe.yaml"
 CHECKPOINTS = "checkpoints"
@@ -99,7 +98,7 @@ class RunFolder(Callback):
         if self._folder is not None or not isinstance(pl_module, GLIPModule):
             return
         label = pl_module.data.label
-        folder = (self._given or claim_folder(RUNS, label)) if trainer.is_global_zero else None
+        folder = (self._given or new_run_folder(RUNS, label)) if trainer.is_global_zero else None
         self._folder = folder = trainer.strategy.broadcast(folder)
         assert folder is not None
         self._trial = read_trial(folder)
@@ -128,7 +127,7 @@ class RunFolder(Callback):
             tuning = UNTUNED
         axes = {"task": data.task_name, "shots": data.shots, "seed": data.seed, "tuning": tuning}
         job_type = tuning if self.verb == "fit" else self.verb
-        return label_run(self.folder.name, data.label, job_type, axes, module.detector)
+        return label_run(self.folder, data.label, job_type, axes, module.detector)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Not when the training starts: a run that was killed after its last step trains no more."""
@@ -212,7 +211,7 @@ class RunFolder(Callback):
         conclude(trainer.loggers, result, module.data.datasets.get(split))
         close(trainer.loggers)
         write_text(self.folder / DETECTIONS_NAME, json.dumps(module.detections))
-        write_text(self.folder / RESULT_NAME, json.dumps(without_nan(result), indent=2, allow_nan=False))
+        write_result(self.folder, result)
         print_summary(result, self.folder, pictures, logs)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -225,7 +224,7 @@ class RunFolder(Callback):
             exception.add_note(f"go on with: glip fit --resume {self.folder}")
 
 
-def claim_folder(parent: Path, label: str) -> Path:
+def new_run_folder(parent: Path, label: str) -> Path:
     """Make ``parent/label-001`` or the first number after it that nobody has."""
     for number in itertools.count(1):
         folder = parent / f"{label}-{number:03}"

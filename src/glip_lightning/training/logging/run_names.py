@@ -4,6 +4,7 @@ A run of its own gets the same axes as a trial of a sweep, so that one dashboard
 logged for dashboards stand here, because what logs them is not imported by what shows them.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from glip_lightning.common.escaping import printable
@@ -41,16 +42,26 @@ class Labels(NamedTuple):
     config: dict[str, Any]
 
 
-def label_run(name: str, group: str, job_type: str, axes: Axes, detector: str) -> Labels:
-    """A run of its own; ``group`` is its data set, ``axes`` are task, shots, seed and tuning."""
+def label_run(folder: Path, group: str, job_type: str, axes: Axes, detector: str) -> Labels:
+    """Label a run of its own: it is named as its folder; ``group`` is its data set.
+
+    ``axes`` are task, shots, seed and tuning.
+    """
     tags = [str(axes["task"]), _shots(axes["shots"]), str(axes["tuning"]), detector]
     return Labels(
-        printable(name)[:LONGEST_NAME], printable(group)[:LONGEST_NAME], job_type, _tags(tags), {"axes": axes, **axes}
+        printable(folder.name)[:LONGEST_NAME],
+        printable(group)[:LONGEST_NAME],
+        job_type,
+        _tags(tags),
+        {"axes": axes, **axes},
     )
 
 
 def label_trial(trial: Trial, detector: str) -> Labels:
-    """A run of a sweep. One that stands for several tunings is none of them: nothing is trained in it."""
+    """Label a run of a sweep: it is named by its axes.
+
+    One that stands for several tunings is none of them: nothing is trained in it.
+    """
     axes = trial.axes
     tunings = list(dict.fromkeys(str(point.get("tuning")) for point in trial.points)) or [str(axes["tuning"])]
     tuning = tunings[0] if len(tunings) == 1 else UNTUNED

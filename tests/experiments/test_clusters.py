@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from glip_lightning.config.usage_errors import WrongUsage
-from glip_lightning.experiments.sweep.board import look
 from glip_lightning.experiments.sweep.clusters import Ray, slurm_parameters
 from glip_lightning.experiments.sweep.executors import Stop
+from glip_lightning.experiments.sweep.trial_state import state_of
 from small_sweeps import results, sweep, trial_folders, write_sweep
-from test_sweep_executors import ended, jobs, small
+from test_executors import ended, jobs, small
 
 SBATCH = """#!/bin/sh
 cp "$1" "{folder}/submission.sh"
@@ -70,7 +70,7 @@ def test_a_sweep_becomes_one_array_of_slurm_jobs(
     kind, event = pickle.loads((out / "submitit" / "12_1_0_result.pkl").read_bytes())
     zero, trained = trial_folders(out)
     assert (kind, event.id, event.state) == ("success", trained.name, "finished")
-    assert (look(trained).state, look(zero).state) == ("finished", "new")
+    assert (state_of(trained).state, state_of(zero).state) == ("finished", "new")
     # called again, only the other one is submitted
     assert sweep(file, out, "--executor", "submitit", "--slurm", given) == 0
     assert capsys.readouterr().out.count("submitted: ") == 1
@@ -144,7 +144,7 @@ def test_ray_gives_what_this_machine_gives(tmp_path: Path) -> None:
     file = write_sweep(tmp_path, {"seed": [3, 30, 300]}, callbacks=[cliff], max_epochs=1)
     (tmp_path / "shapes" / "cliff").touch()
     assert sweep(file, tmp_path / "ray", "--executor", "ray", "--only", "seed=3,seed=300") == 1
-    states = [look(path).state for path in trial_folders(tmp_path / "ray")]
+    states = [state_of(path).state for path in trial_folders(tmp_path / "ray")]
     assert states == ["failed", "new", "finished"]
     (tmp_path / "shapes" / "cliff").unlink()
     assert sweep(file, tmp_path / "ray", "--executor", "ray") == 0

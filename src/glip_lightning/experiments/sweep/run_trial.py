@@ -34,7 +34,8 @@ from glip_lightning.config.recipe import run
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.experiments.sweep.executors import Event, Job
 from glip_lightning.training.callbacks.resume import LAST
-from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RECIPE_NAME, RESULT_NAME
+from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RECIPE_NAME
+from glip_lightning.training.result import RESULT_NAME
 from glip_lightning.training.trial import TRIAL_NAME
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from filelock import FileLock
 from lightning import Callback, LightningModule, Trainer
 
 from glip_lightning.experiments.sweep.executors import Job, Local, Stop
-from glip_lightning.experiments.sweep.worker import read_failure, record_failure, run_trial
+from glip_lightning.experiments.sweep.run_trial import read_failure, record_failure, run_trial
 from small_runs import make_shapes
 from small_sweeps import RECIPE
 
@@ -80,11 +80,11 @@ def test_a_used_process_gives_what_a_new_one_gives(
     fresh = job(tmp_path / "fresh", shapes)
     assert [event.state for event in Local(1).run(run_trial, [fresh], Stop())] == ["running", "finished"]
     before = state()
-    failing = {"class_path": "test_sweep_worker.Poison", "init_args": {"fail": True}}
+    failing = {"class_path": "test_run_trial.Poison", "init_args": {"fail": True}}
     failed = run_trial(job(tmp_path / "failing", shapes, failing))
     assert (failed.state, failed.note) == ("failed", "KeyError: 'on purpose'")
     assert state() == before
-    assert run_trial(job(tmp_path / "poison", shapes, {"class_path": "test_sweep_worker.Poison"})).state == "finished"
+    assert run_trial(job(tmp_path / "poison", shapes, {"class_path": "test_run_trial.Poison"})).state == "finished"
     assert state() == before
     assert run_trial(job(tmp_path / "warm", shapes)).state == "finished"
     assert outcome(tmp_path / "warm") == outcome(tmp_path / "fresh")

@@ -18,10 +18,10 @@ from lightning import Callback, LightningModule, Trainer
 
 from glip_lightning.app.cli import main
 from glip_lightning.experiments.report.collect import collect
-from glip_lightning.experiments.sweep.board import look
 from glip_lightning.experiments.sweep.executors import Event
-from glip_lightning.experiments.sweep.program import _tell
-from glip_lightning.experiments.sweep.trials import Planned, Work
+from glip_lightning.experiments.sweep.plan import Planned, Work
+from glip_lightning.experiments.sweep.run_sweep import _tell
+from glip_lightning.experiments.sweep.trial_state import state_of
 from glip_lightning.training.trial import read_trial
 from small_sweeps import results, sweep, trial_folders, write_sweep
 
@@ -160,7 +160,7 @@ def test_failing_trials_are_isolated_and_alone_repeated(tmp_path: Path, capsys: 
     (tmp_path / "shapes" / "cliff").touch()
     assert sweep(file, tmp_path / "out") == 1
     folders = trial_folders(tmp_path / "out")
-    assert [look(path).state for path in folders] == ["failed", "failed", "finished"]
+    assert [state_of(path).state for path in folders] == ["failed", "failed", "finished"]
     said = capsys.readouterr().out
     causes = ("RuntimeError: fell off", "the worker process ended with exit code 7")
     for path, cause, seed in zip(folders[:2], causes, (3, 30), strict=True):
@@ -228,7 +228,7 @@ def test_two_sweeps_at_once_run_every_trial_once(tmp_path: Path) -> None:
     said = [process.communicate(timeout=240)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     folders = trial_folders(tmp_path / "out")
-    assert [look(path).state for path in folders] == ["finished"] * 3
+    assert [state_of(path).state for path in folders] == ["finished"] * 3
     assert [(path / "trial.log").read_text().count("test images") for path in folders] == [1] * 3
     assert not any("unfinished" in text for text in said)
 

@@ -11,7 +11,7 @@ import yaml
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.experiments.sweep.grid import read_grid
-from glip_lightning.experiments.sweep.trials import Planned, Work, resolve, untrained
+from glip_lightning.experiments.sweep.plan import Planned, Work, resolve, untrained
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.shapes.data_modules import Shapes

@@ -14,12 +14,13 @@ from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.usage_errors import WrongUsage
-from glip_lightning.experiments.sweep.board import Board, console, look, name_of, show_plan, show_results
+from glip_lightning.experiments.sweep.board import Board, console, name_of, show_plan, show_results
 from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_parameters
 from glip_lightning.experiments.sweep.executors import Event, Executor, Job, Local, Stop, cores, visible_gpus
 from glip_lightning.experiments.sweep.grid import Grid, read_grid, select
-from glip_lightning.experiments.sweep.trials import Planned, resolve
-from glip_lightning.experiments.sweep.worker import LOG_NAME, read_failure, record_failure, run_trial
+from glip_lightning.experiments.sweep.plan import Planned, resolve
+from glip_lightning.experiments.sweep.run_trial import LOG_NAME, read_failure, record_failure, run_trial
+from glip_lightning.experiments.sweep.trial_state import state_of
 from glip_lightning.training.callbacks.run_folder import RUNS
 from glip_lightning.training.trial import Axes
 
@@ -54,7 +55,7 @@ def sweep(file: str, options: Options, overrides: Sequence[str] = ()) -> int:
     for place in (folder, folder / SWEEPS, folder / TRIALS):
         remove_parts(place)
     _write_sweep(folder, grid, planned)
-    left = [each for each in chosen if look(folder / TRIALS / each.trial.id).state != "finished"]
+    left = [each for each in chosen if state_of(folder / TRIALS / each.trial.id).state != "finished"]
     print(f"{grid.name}: {len(chosen)} trials in {folder}, {len(chosen) - len(left)} of them finished already")
     stop = Stop()
     ended = _run(left, folder, options, stop) if left else {}
@@ -63,7 +64,7 @@ def sweep(file: str, options: Options, overrides: Sequence[str] = ()) -> int:
     _tell(chosen, ended, folder)
     if stop.number:
         return Interrupted(number=stop.number).exit_code
-    return int(any(look(folder / TRIALS / each.trial.id).state == "failed" for each in chosen))
+    return int(any(state_of(folder / TRIALS / each.trial.id).state == "failed" for each in chosen))
 
 
 def _resolve(grid: Grid, overrides: Sequence[str]) -> list[Planned]:
@@ -100,7 +101,7 @@ def _write_sweep(folder: Path, grid: Grid, planned: Sequence[Planned]) -> None:
     for each in planned:
         place = folder / TRIALS / each.trial.id
         each.trial.write(place)
-        if look(place).state != "finished":
+        if state_of(place).state != "finished":
             write_text(place.with_suffix(".yaml"), yaml.safe_dump(each.recipe, sort_keys=False, allow_unicode=True))
     write_text(folder / SWEEPS / f"{grid.name}.json", json_text(json.dumps(content, indent=2, ensure_ascii=False)))
 
@@ -161,10 +162,10 @@ def _tell(chosen: Sequence[Planned], ended: dict[str, Event], folder: Path) -> N
     show_results(chosen, place)
     for each in chosen:
         path = place / each.trial.id
-        if look(path).state == "failed":
+        if state_of(path).state == "failed":
             print(f"failed   {name_of(each.trial.axes)}: {printable_lines(read_failure(path).error)}")
             print(f"         log: {printable(str(path / LOG_NAME))}")
-    waiting = {each.trial.id for each in chosen if look(place / each.trial.id).state in ("new", "unfinished")}
+    waiting = {each.trial.id for each in chosen if state_of(place / each.trial.id).state in ("new", "unfinished")}
     if elsewhere := {event.id for event in ended.values() if event.state == "elsewhere"} & waiting:
         print(f"running elsewhere: {len(elsewhere)} trials; the same command shows them when they are finished")
     if unfinished := waiting - elsewhere:
