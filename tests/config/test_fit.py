@@ -18,6 +18,8 @@ from glip_lightning.shapes.task_pictures import write_task
 REPOSITORY = Path(__file__).parent.parent.parent
 RECIPES = REPOSITORY / "recipes"
 SMALL = ["--data.min_sizes=[96]", "--data.test_size=96", "--data.max_size=128"]
+LEAVES = {"prompt": "prompt.safetensors", "linear_probe": "adapter", "lora": "adapter"}
+"""What recipes leave of which the detector stays as it is."""
 SHORT = ["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1", "--trainer.enable_progress_bar=false"]
 
 
@@ -102,6 +104,9 @@ def test_nano_recipe_on_real_photos(tmp_path: Path, shared_data: Path) -> None:
     [
         ("fit", "few_shot", "1", 1),
         ("fit", "all_shot", "all", 6),
+        ("fit", "prompt", "1", 1),
+        ("fit", "linear_probe", "1", 1),
+        ("fit", "lora", "1", 1),
         ("fit", "nano", "0", 0),
         ("test", "zero_shot", "0", 0),
     ],
@@ -117,8 +122,8 @@ def test_recipes_of_all_shots(tmp_path: Path, shapes: Path, verb: str, recipe: s
     result = json.loads((run / "result.json").read_text())
     assert len(result["image_ids"]) == trained
     assert result["metrics"]["test"]["images"] == 2
-    assert (run / "detector").exists() == bool(trained)
-    copies = {"few_shot": 8}.get(recipe, 1)
+    assert (run / LEAVES.get(recipe, "detector")).exists() == bool(trained)
+    copies = 8 if shots == "1" else 1
     assert result["steps"] == -(-trained * copies // 4)
 
 
