@@ -74,11 +74,11 @@ def test_what_a_run_wrote_is_known_by_what_lies_beside_it(tmp_path: Path) -> Non
 def test_nested_content_is_translated_and_the_rest_stays() -> None:
     content = {
         "a": ["glip_lightning.ema.EMA", 1, None],
-        "b": {"class_path": "glip_lightning.tuning.prompt.SavedPrompt"},
+        "b": {"class_path": "glip_lightning.tuning.prompt.SavedPrompt", "init_args": {}},
     }
     assert with_public_names(content) == {
         "a": ["glip_lightning.EMA", 1, None],
-        "b": {"x": "glip_lightning.SavedPrompt"},
+        "b": {"class_path": "glip_lightning.SavedPrompt", "init_args": {}},
     }
     assert with_public_names("test_sweep.Cliff") == "test_sweep.Cliff"
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
+from glip_lightning import PUBLIC
 from glip_lightning.app.cli import main
 
 OLD = Path(__file__).parent.parent / "golden" / "runs_0_1"
@@ -35,6 +37,24 @@ def losses(run: str) -> dict[int, float]:
         return {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]}
 
 
+def class_paths(content: Any) -> set[str]:
+    """Return all class paths of a recipe."""
+    if isinstance(content, list):
+        return set().union(*map(class_paths, content))
+    if not isinstance(content, dict):
+        return set()
+    own = {content["class_path"]} if "class_path" in content else set()
+    return own.union(*map(class_paths, content.values()))
+
+
+def check_names(run: str) -> None:
+    """What a run writes now names classes by their public names."""
+    recipe = yaml.safe_load((Path(run) / "recipe.yaml").read_text(encoding="utf-8"))
+    assert recipe == read(f"{run}/result.json")["recipe"]
+    assert class_paths(recipe)
+    assert {path.removeprefix("glip_lightning.") for path in class_paths(recipe)} <= PUBLIC.keys()
+
+
 def check(run: str, expected: dict[str, Any]) -> None:
     """The detections and metrics of the test split are the old ones."""
     metrics = read(f"{run}/result.json")["metrics"]["test"]
@@ -54,6 +74,7 @@ def test_an_interrupted_run_goes_on_to_its_end() -> None:
     assert read("interrupted/result.json")["steps"] == expected["steps"]
     assert losses("interrupted") == pytest.approx(wanted, rel=1e-4)
     check("interrupted", expected)
+    check_names("interrupted")
     assert (Path("interrupted") / "adapter" / "adapter.safetensors").is_file()
 
 
@@ -69,6 +90,7 @@ def test_the_best_checkpoint_of_an_interrupted_run_is_tested() -> None:
 def test_the_recipe_of_a_finished_run_means_what_it_learned(run: str) -> None:
     assert main(["test", "--config", f"{run}/recipe.yaml", "--run", "tested"]) == 0
     check("tested", EXPECTED[run])
+    check_names("tested")
 
 
 @pytest.mark.parametrize("run", ["lora", "probe", "prompt"])

@@ -13,6 +13,7 @@ class GLIPError(ValueError):
     """
 
     def __init__(self, message: str, *, code: str) -> None:
+        """Make an error that says ``message``: value, place and what to do; ``code`` is its kind, in kebab-case."""
         super().__init__(message)
         self.code = code
 

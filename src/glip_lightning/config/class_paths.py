@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-import glip_lightning
+from glip_lightning import PUBLIC
 
 _MODULES_0_1 = {
     **dict.fromkeys(("FullTuning", "LinearProbe", "LanguageTuning", "PartialTuning"), ("tuning", "tuning.weights")),
@@ -36,7 +36,7 @@ OLD = {
 }
 """Class paths of version 0.1 and what they are called now."""
 
-_PUBLIC = {**OLD, **{f"{module}.{name}": f"glip_lightning.{name}" for name, module in glip_lightning.PUBLIC.items()}}
+_PUBLIC = {**OLD, **{f"{module}.{name}": f"glip_lightning.{name}" for name, module in PUBLIC.items()}}
 """What recipes call a class, by all paths that it has or had."""
 
 RUN_FILES = ("logs", "checkpoints", "result.json")

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import glip_lightning
-
-PACKAGE = Path(glip_lightning.__file__).parent
+PACKAGE = Path(__file__).parent.parent
 CONFIG = ("--config", "-c")
 
 

@@ -67,8 +67,7 @@ def check_recipes(arguments: Sequence[str]) -> None:
                 raise WrongUsage(f"--config {file}: a pipe or a device; write the recipe to a file")
             what = "a folder, not a recipe file" if path.is_dir() else "no such file"
             known = [str(p) for folder in {path.parent, Path("recipes")} for p in folder.glob("*.y*ml")]
-            hint = meant(file, [*recipe_names(), *known]) or "; glip recipes lists those that have a name"
-            raise WrongUsage(f"--config {file}: {what}{hint}")
+            raise WrongUsage(f"--config {file}: {what}{meant(file, [*recipe_names(), *known])}")
         try:
             text = path.read_text(encoding="utf-8")
             content = parse_yaml(text, file)

@@ -23,11 +23,14 @@ def draw_boxes(
     truth: Sequence[Box] | None = None,
     classes: Sequence[str] | None = None,
 ) -> Image.Image:
-    """A copy of ``image`` with ``boxes``, each with its label and, where given, its score in percent.
+    """Return a copy of ``image`` with ``boxes``, each with its label and, where given, its score (0 to 1) in percent.
 
-    Every class keeps its colour from photo to photo if ``classes`` lists them all; otherwise colours go by
-    the first appearance of a label. ``truth`` boxes are thin and white. The best score is drawn last, on
-    top; lines and text grow with the photo.
+    Boxes are outside corners x1, y1, x2, y2 in pixels of the image, as a ``Prediction`` has them. Every class keeps
+    its colour from photo to photo if ``classes`` lists them all; otherwise colours go by the first appearance of a
+    label. ``truth`` boxes are thin and white. The best score is drawn last, on top; lines and text grow with the photo.
+
+    Raises:
+        ValueError: not one label, or not one score, per box.
     """
     if not len(boxes) == len(labels) == len(boxes if scores is None else scores):
         counts = f"{len(boxes)} boxes, {len(labels)} labels, {len(boxes if scores is None else scores)} scores"

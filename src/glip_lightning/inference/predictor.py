@@ -108,7 +108,7 @@ def to_original(found: Detections, size: tuple[int, int], original: tuple[int, i
 
 @dataclass
 class Prediction:
-    """What was found in one photo, best first."""
+    """What was found in one photo, best first; all tensors are on the CPU."""
 
     boxes: Tensor  # [n, 4] outside corners, pixels of the photo as it is seen (EXIF orientation applied)
     scores: Tensor  # [n]
@@ -149,7 +149,12 @@ class Predictor:
             detector: a name, a Hub repository, a folder or a run; default ``glip-tiny``, with ``prompts`` the one
                 that they were tuned for. A run that tuned a prompt stands for its prompt.
             prompts: files of tuned prompts; all their classes are looked for, and the text encoder is not loaded.
-            threshold: on the final score.
+            device: ``auto`` is CUDA, else MPS, else the CPU.
+            threshold: the least score, 0 to 1.
+
+        Raises:
+            ValueError: no such detector or device, or a threshold that is no score.
+            GLIPError: files that are damaged, or prompts that were tuned for another detector.
         """
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold={threshold}: scores lie between 0 and 1")

@@ -43,14 +43,17 @@ class _Factor(Schedule):
 
 
 class Constant(_Factor):
-    """Rises linearly over ``warmup_steps`` optimizer steps, then stays."""
+    """A learning rate that rises linearly over ``warmup_steps`` optimizer steps, then stays."""
 
     def factor(self, step: int, total: int | None) -> float:
         return min(1.0, (step + 1) / (self.warmup_steps + 1))
 
 
 class Cosine(_Factor):
-    """Rises linearly over ``warmup_steps`` optimizer steps, then falls as half a cosine to 0 at the last one."""
+    """A learning rate that rises linearly over ``warmup_steps`` optimizer steps, then falls as half a cosine to 0.
+
+    It is 0 at the last step, so ``fit`` needs an end: a ValueError says so if neither epochs nor steps are given.
+    """
 
     def factor(self, step: int, total: int | None) -> float:
         end = self._end(total)
@@ -61,7 +64,10 @@ class Cosine(_Factor):
 
 
 class MultiStep(_Factor):
-    """Times ``gamma`` at each milestone (official WarmupMultiStepLR); a fraction of the run, or a step from 1 on."""
+    """A learning rate that is multiplied by ``gamma`` at each milestone (official WarmupMultiStepLR).
+
+    A milestone below 1 is a fraction of the run, another one an optimizer step.
+    """
 
     def __init__(
         self,
@@ -70,7 +76,11 @@ class MultiStep(_Factor):
         warmup_steps: int = 0,
         warmup_factor: float = 1e-3,
     ) -> None:
-        """The learning rate rises linearly from ``warmup_factor`` times its value over ``warmup_steps`` steps."""
+        """Rise linearly from ``warmup_factor`` times the learning rate over ``warmup_steps`` optimizer steps.
+
+        Raises:
+            ValueError: milestones that are not positive and ascending.
+        """
         super().__init__(warmup_steps)
         if list(milestones) != sorted(milestones) or any(m <= 0 for m in milestones):
             raise ValueError(f"milestones={list(milestones)}: expected positive numbers in ascending order")
@@ -83,9 +93,13 @@ class MultiStep(_Factor):
 
 
 class Plateau(Schedule):
-    """Times ``factor`` when val/AP has not risen for more than ``patience`` validations (official AutoStep)."""
+    """A learning rate that is multiplied by ``factor`` where val/AP stays (official AutoStep).
+
+    That is when it has not risen for more than ``patience`` validations.
+    """
 
     def __init__(self, patience: int = 3, factor: float = 0.1, min_lr: float = 1e-6) -> None:
+        """Fall to ``min_lr`` at the lowest; ``patience`` counts validations, not epochs."""
         self.patience, self.factor, self.min_lr = patience, factor, min_lr
 
     def build(self, optimizer: Optimizer, total: int | None) -> LRScheduler:

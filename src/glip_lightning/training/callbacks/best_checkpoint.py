@@ -81,6 +81,7 @@ class EarlyStop(EarlyStopping):
     mode_dict = {"min": torch.le, "max": torch.ge}  # noqa: RUF012, as the parent has it
 
     def __init__(self, patience: int = 8) -> None:
+        """Wait for ``patience`` validations in a row; epochs without a validation do not count."""
         super().__init__(
             MONITOR, patience=patience, mode="max", strict=False, check_finite=False, check_on_train_epoch_end=False
         )

@@ -22,6 +22,11 @@ class EMA(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.999) -> None:
+        """Keep the share ``decay`` of the average at every optimizer step.
+
+        Raises:
+            ValueError: a decay below 0, or of 1 and above.
+        """
         if not 0 <= decay < 1:
             raise ValueError(f"decay={decay}: expected at least 0 and below 1, for example 0.999")
         super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
