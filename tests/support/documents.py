@@ -31,6 +31,10 @@ ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 GOLDEN = ROOT / "tests" / "golden"
+CHECKOUT = (  # what a copy of the checkout links to
+    *("src", "tests", "docs", "notebooks", "benchmarks"),
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "mkdocs.yml", "pyproject.toml", "constraints.txt", "Makefile"),
+)
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE_COMMAND = re.compile(r"`(glip env|glip convert [^`]+)`")
@@ -77,7 +81,7 @@ def commands() -> list[str]:
 
 def write_checkout(folder: Path) -> None:
     """Write a light copy of the checkout; its recipes end their trainings after an epoch or two steps."""
-    for name in ("benchmarks", "tests", "pyproject.toml", "constraints.txt", "Makefile"):
+    for name in CHECKOUT:
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "recipes", folder / "recipes")
     short = {"max_epochs": "1", "max_steps": "2", "val_check_interval": "2", "check_val_every_n_epoch": "1"}
