@@ -1,6 +1,7 @@
 """Real signals to real processes: what is done is kept, nothing is left behind, nobody sees a traceback."""
 
 import fcntl
+import functools
 import json
 import os
 import pty
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,16 +119,16 @@ ACCUMULATED = "--data.images_per_device=1"  # of batches of two: four batches an
 
 
 @pytest.fixture(scope="module")
-def tables(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """metrics.csv of runs that nothing interrupts, without and with accumulation."""
-    found = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "disabled")
-        for name in ("--data.workers=0", ACCUMULATED):
-            run = tmp_path_factory.mktemp("whole") / "run"
-            assert main(["fit", *options(shapes, run), name]) == 0
-            found[name] = lines_of(run)
-    return found
+def table(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
+    """metrics.csv of a run with an option that nothing interrupts."""
+
+    @functools.cache
+    def table(option: str) -> list[str]:
+        run = tmp_path_factory.mktemp("whole") / "run"
+        assert main(["fit", *options(shapes, run), option]) == 0
+        return lines_of(run)
+
+    return table
 
 
 def interrupted(shapes: Path, run: Path, option: str, *batches: int, hook: str = "on_train_batch_start") -> list[str]:
@@ -140,34 +143,35 @@ def interrupted(shapes: Path, run: Path, option: str, *batches: int, hook: str =
 
 
 def test_the_table_of_a_run_that_was_stopped_at_every_step_is_that_of_a_whole_one(
-    shapes: Path, tmp_path: Path, tables: dict[str, list[str]]
+    shapes: Path, tmp_path: Path, table: Callable[[str], list[str]]
 ) -> None:
-    assert interrupted(shapes, tmp_path / "run", "--data.workers=0", 0, 1, 2, 3) == tables["--data.workers=0"]
+    assert interrupted(shapes, tmp_path / "run", "--data.workers=0", 0, 1, 2, 3) == table("--data.workers=0")
 
 
-def test_the_table_of_accumulated_batches(shapes: Path, tmp_path: Path, tables: dict[str, list[str]]) -> None:
+@pytest.mark.slow
+def test_the_table_of_accumulated_batches(shapes: Path, tmp_path: Path, table: Callable[[str], list[str]]) -> None:
     """Stopped in the first and in the second batch of a step, the last of an epoch."""
-    assert interrupted(shapes, tmp_path / "run", ACCUMULATED, 0, 3) == tables[ACCUMULATED]
+    assert interrupted(shapes, tmp_path / "run", ACCUMULATED, 0, 3) == table(ACCUMULATED)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", range(4))
 def test_the_table_of_a_run_that_was_stopped_once(
-    batch: int, shapes: Path, tmp_path: Path, tables: dict[str, list[str]]
+    batch: int, shapes: Path, tmp_path: Path, table: Callable[[str], list[str]]
 ) -> None:
-    assert interrupted(shapes, tmp_path / "run", "--data.workers=0", batch) == tables["--data.workers=0"]
+    assert interrupted(shapes, tmp_path / "run", "--data.workers=0", batch) == table("--data.workers=0")
     hook = "on_validation_batch_start"
     if batch % 2:
         found = interrupted(shapes, tmp_path / "valid", "--data.workers=0", batch, hook=hook)
-        assert found == tables["--data.workers=0"]
+        assert found == table("--data.workers=0")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", range(8))
 def test_the_table_of_accumulated_batches_stopped_anywhere(
-    batch: int, shapes: Path, tmp_path: Path, tables: dict[str, list[str]]
+    batch: int, shapes: Path, tmp_path: Path, table: Callable[[str], list[str]]
 ) -> None:
-    assert interrupted(shapes, tmp_path / "run", ACCUMULATED, batch) == tables[ACCUMULATED]
+    assert interrupted(shapes, tmp_path / "run", ACCUMULATED, batch) == table(ACCUMULATED)
 
 
 def wandb_rows(run: Path) -> list[tuple[Any, ...]]:
@@ -181,11 +185,12 @@ def wandb_rows(run: Path) -> list[tuple[Any, ...]]:
 
 @pytest.mark.slow
 def test_wandb_has_the_rows_of_a_whole_run(
-    shapes: Path, tmp_path: Path, tables: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+    shapes: Path, tmp_path: Path, table: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    expected = table("--data.workers=0")
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert main(["fit", *options(shapes, tmp_path / "whole")]) == 0
-    assert interrupted(shapes, tmp_path / "parts", "--data.workers=0", 1, 2) == tables["--data.workers=0"]
+    assert interrupted(shapes, tmp_path / "parts", "--data.workers=0", 1, 2) == expected
     whole = wandb_rows(tmp_path / "whole")
     assert len(whole) >= 7  # four steps, two validations, a test
     assert wandb_rows(tmp_path / "parts") == whole
@@ -213,6 +218,7 @@ def test_sigterm_to_the_group_ends_a_fit_with_its_workers(shapes: Path, tmp_path
     assert "SIGTERM" in process.said
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_ends_a_fit_and_nohup_does_not(shapes: Path, tmp_path: Path) -> None:
     process = fit(shapes, tmp_path, "--data.workers=1", nohup=True)
     os.killpg(process.process.pid, HUP)
@@ -343,6 +349,7 @@ def test_a_damaged_file_of_predictions_is_replaced(
     assert (tmp_path / "07.jpg").exists()
 
 
+@pytest.mark.slow
 def test_signals_keep_the_journal_of_pseudo_labels(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "labels.json"
     words = ["--images", photos, "--phrases", "red circle", "--detector", "glip-nano-c", "--out", out, "--batch", 1]
@@ -358,17 +365,40 @@ def test_signals_keep_the_journal_of_pseudo_labels(photos: Path, tmp_path: Path)
 
 
 # ---- other verbs, sweeps -------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("number", [TERM, HUP])
-def test_a_signal_ends_a_verb_that_keeps_nothing(number: signal.Signals, tmp_path: Path) -> None:
-    """A download from a server that accepts and never answers."""
+@contextmanager
+def waiting(folder: Path, **given: Any) -> Iterator[Process]:
+    """A verb that keeps nothing, in the middle: a download from a server that accepts and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         mirror = f"http://127.0.0.1:{server.getsockname()[1]}"
-        words = ["download", "Raccoon", "--root", tmp_path / "data", "--mirror", mirror]
-        process = Process(tmp_path / "log.txt", *words)
+        words = ["download", "Raccoon", "--root", folder / "data", "--mirror", mirror]
+        process = Process(folder / "log.txt", *words, **given)
         server.settimeout(120)
         with server.accept()[0]:
-            assert process.end(number) == 128 + number
+            yield process
+
+
+@pytest.mark.parametrize("number", [TERM, HUP])
+def test_a_signal_ends_a_verb_that_keeps_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    with waiting(tmp_path) as process:
+        assert process.end(number) == 128 + number
     assert process.said.splitlines()[-1] == f"glip: interrupted by {number.name}"
+
+
+def test_a_closed_terminal_does_not_end_what_nohup_has_started(tmp_path: Path) -> None:
+    with waiting(tmp_path, nohup=True) as process:
+        for _ in range(2):
+            os.killpg(process.process.pid, HUP)
+            time.sleep(0.2)
+        assert process.process.poll() is None
+        assert process.end(TERM) == 128 + TERM
+
+
+def test_a_closed_terminal_ends_a_verb(tmp_path: Path) -> None:
+    screen, terminal = pty.openpty()
+    with waiting(tmp_path, terminal=terminal) as process:
+        os.close(terminal)
+        os.close(screen)
+        assert process.end() == 128 + HUP
 
 
 @pytest.mark.slow
