@@ -137,3 +137,18 @@ def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:
     assert cli._explanation(RuntimeError(coded)) == "a.jpg: cut off"  # torch cannot make an error that needs a code
     assert cli._explanation(RuntimeError("something of torch")) is None
     assert cli._explanation(ValueError(f"{caught.format('/elsewhere/numpy.py')}ValueError: bad shape\n")) is None
+
+
+def test_an_option_without_its_value_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("--out=--", "--detector=--"):
+        with pytest.raises(SystemExit) as stop:
+            main(["predict", "a.png", word])
+        assert stop.value.code == 2
+        assert word in capsys.readouterr().err
+
+
+def test_words_that_are_no_text_are_shown_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["env", "odd-\udcff"])
+    assert stop.value.code == 2
+    assert "odd-\\udcff" in capsys.readouterr().err
