@@ -98,6 +98,7 @@ def test_convert_there_and_back(tmp_path: Path) -> None:
     assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "official.pth")]) == 0
     vocab = ["--vocab", str(NANO_VOCAB)]
     assert main(["convert", str(tmp_path / "official.pth"), str(tmp_path / "again"), *vocab]) == 0
+    assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "official")]) == 0  # a name without an ending
     again = load(str(tmp_path / "again")).model
     assert again.config == loaded.model.config
     for name, tensor in loaded.model.state_dict().items():

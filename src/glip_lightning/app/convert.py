@@ -42,6 +42,6 @@ def convert(
         raise ValueError(f"{source}: has a table of classes, an official checkpoint a text encoder; keep the folder")
     if not model.config.text_encoder:
         raise ValueError(f"{source}: has no text encoder, an official checkpoint needs one; convert the whole detector")
-    with replacing(target) as fresh:
-        torch.save({"model": to_official(model.state_dict(), model.config)}, fresh)
+    with replacing(target) as fresh, fresh.open("wb") as file:  # of a name torch would make one of its archive's
+        torch.save({"model": to_official(model.state_dict(), model.config)}, file)
     return target
