@@ -432,12 +432,13 @@ def turns(targets: Sequence[Any], rows: dict[str, Row], until: float) -> Iterato
     """Yield (target, case) until the time is over: readers in turn, a slice of time each, commands for their share."""
     readers = [target for target in targets if not target.command]
     commands = [target for target in targets if target.command]
+    part = COMMANDS_SHARE if readers else 1.0
     while time.monotonic() < until:
         for reader in readers:
             end = min(time.monotonic() + SLICE, until)
             while time.monotonic() < end:
                 yield reader, rows[reader.name].inputs
-        while commands and time.monotonic() < until and _share(commands, rows) <= COMMANDS_SHARE:
+        while commands and time.monotonic() < until and _share(commands, rows) <= part:
             command = min(commands, key=lambda each: rows[each.name].inputs)
             yield command, rows[command.name].inputs
 

@@ -94,6 +94,7 @@ def test_convert_there_and_back(tmp_path: Path) -> None:
     assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "official.pth")]) == 0
     vocab = ["--vocab", str(NANO_VOCAB)]
     assert main(["convert", str(tmp_path / "official.pth"), str(tmp_path / "again"), *vocab]) == 0
+    assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "official")]) == 0  # a name without an ending
     again = load_detector(str(tmp_path / "again")).model
     assert again.config == loaded.model.config
     for name, tensor in loaded.model.state_dict().items():
@@ -113,3 +114,18 @@ def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:
     assert cli._explanation(RuntimeError(coded)) == "a.jpg: cut off"  # torch cannot make an error that needs a code
     assert cli._explanation(RuntimeError("something of torch")) is None
     assert cli._explanation(ValueError(f"{caught.format('/elsewhere/numpy.py')}ValueError: bad shape\n")) is None
+
+
+def test_an_option_without_its_value_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("--out=--", "--detector=--"):
+        with pytest.raises(SystemExit) as stop:
+            main(["predict", "a.png", word])
+        assert stop.value.code == 2
+        assert word in capsys.readouterr().err
+
+
+def test_words_that_are_no_text_are_shown_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["env", "odd-\udcff"])
+    assert stop.value.code == 2
+    assert "odd-\\udcff" in capsys.readouterr().err

@@ -144,7 +144,13 @@ def test_another_file_under_the_same_name_is_refused(server: Server, tmp_path: P
     assert json.loads(record_of(tmp_path).read_text())["sha256"] != first
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"url": ""}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", "[]", "[" * 100_000, '{"url": ""}', '{"url": "", "sha256": "", "files": []}'),
+        '{"url": "", "sha256": "", "files": {"a": 3}}',
+    ],
+)
 def test_a_broken_record_is_named(server: Server, tmp_path: Path, content: str) -> None:
     get(server, tmp_path, "Raccoon")
     record_of(tmp_path).write_text(content)

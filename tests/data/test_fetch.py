@@ -1,5 +1,6 @@
 """One file from a server that breaks off, lies, changes its mind, or is none."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,7 +129,8 @@ def test_another_part_is_not_continued(server: Server, tmp_path: Path) -> None:
         get(server, tmp_path)
     server.break_after.clear()
     assert fetch_zip(f"{server.url}/b.zip", tmp_path / "a.zip").path.read_bytes() == OTHER
-    for note in (None, "{", "[1]", '{"url": 1}'):
+    odd = {"url": f"{server.url}/a.zip", "validator": '"1"', "total": "many"}
+    for note in (None, "{", "[1]", "[" * 100_000, '{"url": 1}', json.dumps(odd)):
         Part(tmp_path / "a.zip").remove()
         (tmp_path / "a.zip.part").write_bytes(b"something")
         if note:

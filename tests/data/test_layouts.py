@@ -208,3 +208,20 @@ def test_a_folder_that_another_split_uses_is_not_unannotated(tmp_path: Path) -> 
     findings = Findings()
     assert "train" in read_folder(tmp_path, findings).splits
     assert not findings.counts("unannotated-split")
+
+
+@pytest.mark.parametrize(
+    "write, left_out", [(write_parts, 0), (write_voc, 0), (write_yolo, 1)], ids=["parts", "voc", "yolo"]
+)
+def test_pictures_in_other_folders_are_counted(write: Callable[[Path], object], left_out: int, tmp_path: Path) -> None:
+    write(tmp_path)  # the description of YOLO's names no test split
+    findings = Findings()
+    read_folder(tmp_path, findings)
+    assert findings.counts("stray-image") == left_out
+    picture(tmp_path / "copy-images" / "deep", "a.png")
+    picture(tmp_path, "preview.png")
+    findings = Findings()
+    read_folder(tmp_path, findings)
+    (finding,) = (finding for finding in findings if finding.code == "stray-image")
+    assert (finding.level, finding.count) == ("info", left_out + 1)
+    assert "copy-images/deep/a.png" in finding.message

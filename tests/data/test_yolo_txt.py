@@ -1,5 +1,6 @@
 """YOLO folders: descriptions and conventions, label lines, and what is said about faulty ones."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -234,3 +235,13 @@ def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
     findings = Findings()
     read_yolo(tmp_path, findings)
     assert [(f.code, "a.png" in f.message) for f in findings] == [("unreadable-image", True)]
+
+
+def test_a_split_without_pictures_is_named(tmp_path: Path) -> None:
+    described = "names: [cat, dog]\ntrain: images/train\nval: images/valid\ntest: images/test\n"
+    write_yolo(tmp_path, described)
+    shutil.rmtree(tmp_path / "images" / "test")
+    (tmp_path / "images" / "test").mkdir()
+    findings = Findings()
+    read_yolo(tmp_path, findings)
+    assert [(finding.code, finding.level) for finding in findings] == [("missing-split-path", "warning")]

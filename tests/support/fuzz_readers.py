@@ -200,14 +200,15 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _boxes_of_coco(file: Path) -> int:
-    """Return the number of entries of all lists of annotations, also where a key comes twice."""
+    """Return the number of entries of all lists of annotations, also where a key comes twice with other values."""
     if file.suffix.lower() != ".json":
         return 0
     lengths: list[int] = []
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if "images" in dict(pairs):
-            lengths.extend(len(value) for key, value in pairs if key == "annotations" and isinstance(value, list))
+            lists = [value for key, value in pairs if key == "annotations" and isinstance(value, list)]
+            lengths.extend(len(value) for place, value in enumerate(lists) if value not in lists[:place])
         return dict(pairs)
 
     try:

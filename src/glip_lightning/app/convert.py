@@ -38,6 +38,6 @@ def convert(
             raise ValueError(f"{source}: has no text encoder to leave out, but a table of classes, which it needs")
         return save(loaded.model, loaded.tokenizer, target, loaded.task, half)
     state = official_state(load_folder(source).model, str(source))
-    with replacing(target) as fresh:
-        torch.save({"model": state}, fresh)
+    with replacing(target) as fresh, fresh.open("wb") as file:  # of a name torch would make one of its archive
+        torch.save({"model": state}, file)
     return target

@@ -17,7 +17,7 @@ from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.formats.hub_dataset import is_saved, read_hub
 from glip_lightning.data.formats.voc_xml import is_voc, read_voc
 from glip_lightning.data.formats.yolo_txt import is_yolo, read_yolo
-from glip_lightning.data.images import PICTURES, is_below, is_file
+from glip_lightning.data.images import PICTURES, ImageFiles, is_below, is_file, pictures
 from glip_lightning.data.index import Index
 from glip_lightning.data.splits import SPLIT_FILE, SPLIT_WORDS, complete_splits
 from glip_lightning.data.types import Split
@@ -89,10 +89,32 @@ def read_folder(folder: str | Path, findings: Findings, seed: int = 0, write: bo
         name, read = found[0]
         if others := [other for other, _ in found[1:]]:
             findings.warn("two-layouts", folder, f"taken as {name}; it also looks like {listing(others)}, not used")
-        splits = complete_splits(read(findings), folder, findings, seed, write)
+        splits = read(findings)
+        _report_strays(folder, splits, findings)
+        splits = complete_splits(splits, folder, findings, seed, write)
     except OSError as error:
         raise DataError(f"{error.filename or folder}: cannot be read ({error.strerror or error})") from error
     return Layout(name, splits)
+
+
+def _report_strays(folder: Path, splits: dict[Split, Index], findings: Findings) -> None:
+    """Name the pictures in folders of the data set that no split reads from.
+
+    Those in the folders of the splits are named when the splits are checked.
+    """
+    known = {finding.where for finding in findings if finding.code == "unannotated-split"}
+    for source in (index.source for index in splits.values()):
+        if not isinstance(source, ImageFiles):
+            return
+        known.add(str(source.folder))
+    strays = []
+    for path in pictures(folder):
+        inside = [path, *path.parents][: -len(folder.parents) - 1]  # the picture and the folders that it is in
+        if len(inside) > 1 and known.isdisjoint(map(str, inside)):
+            strays.append(str(path.relative_to(folder)))
+    if strays:
+        text = f"{len(strays)} pictures are in folders of no split and not used: {listing(strays)}"
+        findings.note("stray-image", folder, text, len(strays))
 
 
 def _checked(folder: Path) -> Path:
@@ -189,6 +211,7 @@ def _read_files(folder: Path, files: dict[Split, list[Path]], findings: Findings
 
 
 def _picture_folders(folder: Path) -> list[Path]:
+    """Return the folders in which those of splits may be."""
     return [path for path in _folders(folder) if path.name in IMAGE_FOLDERS]
 
 

@@ -155,16 +155,17 @@ def _described(config: Config, findings: Findings) -> dict[Split, list[Path]]:
         files: list[Path] = []
         for entry in entries:
             place = _locate(entry, config, config.folder) if isinstance(entry, str) else None
-            if place is None:
-                text = f"{split}: {short(entry)} is not there"
+            if place is not None and place.is_file():
+                files += _image_list(place, config, findings)
+                continue
+            there = [] if place is None else pictures(place)
+            files += there
+            if not there:
+                text = f"{split}: {short(entry)} {'is not there' if place is None else 'has no picture'}"
                 if split == "train":
                     findings.error("missing-split-path", config.file, f"{text}; correct the path")
                 else:
                     findings.warn("missing-split-path", config.file, f"{text}; it is left out")
-            elif place.is_file():
-                files += _image_list(place, config, findings)
-            else:
-                files += pictures(place)
         if files:
             found[split] = list(dict.fromkeys(files))
     return found
