@@ -113,4 +113,4 @@ def test_they_run(path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch) -
     shown = [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
     assert shown
     kinds = {kind for output in shown for kind in output["data"]}
-    assert kinds & {"image/png", "text/html"}
+    assert kinds & {"image/png", "image/jpeg", "text/html"}

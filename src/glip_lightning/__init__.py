@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from glip_lightning.inference.predictor import Prediction as Prediction
     from glip_lightning.inference.predictor import Predictor as Predictor
     from glip_lightning.models.config import GLIPConfig as GLIPConfig
+    from glip_lightning.models.detector import Detector as Detector
     from glip_lightning.models.glip.model import GLIP as GLIP
     from glip_lightning.shapes.alignment import Alignment as Alignment
     from glip_lightning.shapes.data_modules import Shapes as Shapes
@@ -52,6 +53,7 @@ PUBLIC = {
     # detectors
     "GLIP": "glip_lightning.models.glip.model",
     "GLIPConfig": "glip_lightning.models.config",
+    "Detector": "glip_lightning.models.detector",
     "load_detector": "glip_lightning.weights.load",
     "Predictor": "glip_lightning.inference.predictor",
     "Prediction": "glip_lightning.inference.predictor",
