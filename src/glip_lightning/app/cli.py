@@ -14,7 +14,7 @@ from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.common.files import refuse_pipes
 from glip_lightning.common.logs import show_log
 from glip_lightning.common.resources import translate
-from glip_lightning.common.signals import Interrupted, interrupting, received
+from glip_lightning.common.signals import Interrupted, blocked, interrupting, received
 from glip_lightning.config.usage_errors import WrongUsage, check_recipes, meant
 from glip_lightning.training.ranks import is_orphan, lost_rank
 
@@ -272,7 +272,8 @@ def _add_report(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _train(arguments: Sequence[str]) -> int:
     check_recipes(arguments)
     refuse_pipes(arguments[1:])
-    from glip_lightning.config.recipe import run
+    with blocked():  # an exception in the middle of loading a library in C++ ends the process with its traceback
+        from glip_lightning.config.recipe import run
 
     run(arguments)
     return 0
