@@ -161,7 +161,7 @@ def test_the_table_of_a_run_that_was_stopped_once(
 ) -> None:
     assert interrupted(shapes, tmp_path / "run", "--data.workers=0", batch) == table("--data.workers=0")
     hook = "on_validation_batch_start"
-    if batch % 2:
+    if batch == 3:  # in the first validation nothing was saved yet, unless a minute has passed
         found = interrupted(shapes, tmp_path / "valid", "--data.workers=0", batch, hook=hook)
         assert found == table("--data.workers=0")
 

@@ -14,7 +14,7 @@ from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.common.files import refuse_pipes
 from glip_lightning.common.logs import show_log
 from glip_lightning.common.resources import translate
-from glip_lightning.common.signals import Interrupted, interrupting, received
+from glip_lightning.common.signals import Interrupted, blocked, interrupting, received
 from glip_lightning.config.recipe_files import recipe_file, with_recipes
 from glip_lightning.config.usage_errors import WrongUsage, check_recipes
 from glip_lightning.training.ranks import is_orphan, lost_rank
@@ -260,14 +260,16 @@ def _train(arguments: Sequence[str]) -> int:
     arguments = with_recipes(arguments, lambda given: str(recipe_file(given)))
     check_recipes(arguments)
     refuse_pipes(arguments[1:])
-    from glip_lightning.config.recipe import run
+    with blocked():  # an exception in the middle of loading a library in C++ ends the process with its traceback
+        from glip_lightning.config.recipe import run
 
     run(arguments)
     return 0
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from glip_lightning.app.predict import predict_photos
+    with blocked():  # as in _train
+        from glip_lightning.app.predict import predict_photos
 
     return predict_photos(
         arguments.photos,
@@ -282,20 +284,23 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _pseudo_label(arguments: argparse.Namespace) -> int:
-    from glip_lightning.app.label_images import Options, label_images
+    with blocked():  # as in _train
+        from glip_lightning.app.label_images import Options, label_images
 
     return label_images(Options(**{name: getattr(arguments, name) for name in Options._fields}))
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from glip_lightning.app.convert import convert
+    with blocked():  # as in _train
+        from glip_lightning.app.convert import convert
 
     print(convert(arguments.source, arguments.target, arguments.vocab, arguments.without_text, arguments.half))
     return 0
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from glip_lightning.app.doctor import doctor
+    with blocked():  # as in _train
+        from glip_lightning.app.doctor import doctor
 
     return doctor(arguments.folder, arguments.detector, arguments.json)
 
@@ -309,7 +314,8 @@ def _download(arguments: argparse.Namespace) -> int:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    from glip_lightning.experiments.sweep.run_sweep import Options, sweep
+    with blocked():  # as in _train
+        from glip_lightning.experiments.sweep.run_sweep import Options, sweep
 
     refuse_pipes(arguments.overrides)
     given = {name: getattr(arguments, name) for name in Options._fields}
@@ -323,7 +329,8 @@ def _dashboard(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from glip_lightning.experiments.report.write import report
+    with blocked():  # as in _train
+        from glip_lightning.experiments.report.write import report
 
     for file in report(arguments.folder, arguments.out, arguments.leaderboard):
         print(printable(str(file)))
