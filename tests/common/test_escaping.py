@@ -43,7 +43,9 @@ def test_json_of_any_file_name() -> None:
     assert "Größe" in text
 
 
-def test_log_and_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_and_command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    # pytest keeps what reaches the root logger, and its workers cannot send half a character to each other
+    monkeypatch.setattr(logging.getLogger("glip_lightning"), "propagate", False)
     show_log()
     logging.getLogger("glip_lightning.x").warning("%s", EVIL.replace("\n", ""))
     _say(EVIL.replace("\n", ""))
