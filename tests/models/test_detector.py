@@ -159,7 +159,7 @@ def loaded(*_: Any, **__: Any) -> Loaded:
 def test_a_set_of_queries_is_trained_by_every_tuning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuning: Tuning, cut: str
 ) -> None:
-    monkeypatch.setattr(training, "load", loaded)
+    monkeypatch.setattr(training, "load_detector", loaded)
     seed_everything(0, verbose=False)
     module = GLIPModule("set", "random", tuning, features=FeatureCache())
     trainer = tiny_trainer(tmp_path, max_epochs=1)  # two steps
@@ -178,7 +178,7 @@ def test_a_set_of_queries_is_trained_by_every_tuning(
 
 
 def test_the_cache_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "load", loaded)
+    monkeypatch.setattr(training, "load_detector", loaded)
     runs = []
     for features in (FeatureCache(0), FeatureCache(), FeatureCache(folder=str(tmp_path / "store"))):
         seed_everything(0, verbose=False)
@@ -190,7 +190,7 @@ def test_the_cache_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_set_of_queries_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictor, "load", loaded)
+    monkeypatch.setattr(predictor, "load_detector", loaded)
     torch.manual_seed(0)
     find = predictor.Predictor("set", threshold=0)
     photo = np.random.default_rng(0).integers(0, 255, (120, 90, 3), dtype=np.uint8)
