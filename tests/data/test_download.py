@@ -208,7 +208,7 @@ def test_an_interrupted_unpacking_leaves_nothing_half(
         with pytest.raises(KeyboardInterrupt):
             get(server, tmp_path, "Raccoon")
     assert not (tmp_path / "odinw" / "Raccoon").exists()
-    (tmp_path / "odinw" / ".0123abcd.Raccoon").mkdir()  # what a kill leaves
+    (tmp_path / "odinw" / ".glip-0123abcd-Raccoon").mkdir()  # what a kill leaves
     get(server, tmp_path, "Raccoon")
     assert len(server.requests) == 1  # what had arrived was complete
     assert leftovers(tmp_path) == set()

@@ -32,7 +32,7 @@ def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run = save(random.model, random.tokenizer, tmp_path / "run" / "detector", task).parent
     table = Table[Path]("detector")
     table.add("glip-nano-b", tmp_path / "shipped" / "glip-nano-b")
-    monkeypatch.setattr(registry, "detectors", table)
+    monkeypatch.setattr(registry, "detector_weights", table)
     convert(run, tmp_path / "shipped" / "glip-nano-b", half=True)
     return run
 
