@@ -18,7 +18,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import LONGEST_TEXT, Items, Keys, Label, Mapped, Real, Text, Whole, parse_yaml
 from glip_lightning.common.tensor_files import check_tensors
 from glip_lightning.data.transforms import Transform
-from glip_lightning.experiments.sweep.board import look
+from glip_lightning.experiments.sweep.trial_state import state_of
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.inference.pseudo_label.thresholds import read_thresholds
 from glip_lightning.models.config import GLIPConfig, TextConfig
@@ -173,7 +173,7 @@ BASE_EDITS: Edits = [
         ("caption twice", lambda c: c["captions"].append(c["captions"][0]), "bad-value"),
         ("name 5", put("classes.0.name", 5), "bad-value"),
         ("class is text", put("classes.0", "star"), "bad-value"),
-        ("half a character", put("classes.0.name", HALF), "bad-value"),
+        ("half a character", put("classes.0.name", HALF), "broken-text"),
         ("long name", put("classes.0.name", LONG), "bad-value"),
         ("unknown key of class", put("classes.0.color", "red"), "unknown-key"),
         ("caption null", put("captions.0.caption", None), "bad-value"),
@@ -332,7 +332,7 @@ def test_python_is_refused_the_same_sizes(edit: Edit, code: str, detector: Path)
         ("phrases a text", put("phrases", "star"), "bad-value"),
         ("name null", put("phrases.0.name", None), "bad-value"),
         ("no name", put("phrases.0", {"prefix": "x"}), "missing-key"),
-        ("half a character", put("phrases.0.name", HALF), "bad-value"),
+        ("half a character", put("phrases.0.name", HALF), "broken-text"),
         ("long", put("phrases.0.suffix", LONG), "bad-value"),
         ("60,000 phrases", put("phrases", [{"name": "x"}] * 60_000), "bad-value"),
         ("a million pixels", put("input_size", [1_000_000, 1_000_000]), "bad-value"),
@@ -475,7 +475,7 @@ def test_a_home_that_nobody_has_is_no_detector() -> None:
         ("p.yaml", "- 2001-99-99", "unreadable-yaml"),
         ("p.yaml", "- !!python/object/apply:os.getcwd []", "unreadable-yaml"),
         ("p.yaml", "star", "bad-value"),
-        ("p.json", '["\\ud800"]', "bad-value"),
+        ("p.json", '["\\ud800"]', "broken-text"),
         ("p.json", "[null]", "bad-value"),
         ("p.json", "[[[[]]]]", "bad-value"),
         ("p.json", '[{"name": 5}]', "bad-value"),
@@ -508,7 +508,7 @@ def test_edits_of_a_phrase_file(name: str, text: str | bytes, code: str, tmp_pat
         ("t.yaml", "no: 0.5", "bad-value"),
         ("t.yaml", "~: 0.5", "bad-value"),
         ("t.yaml", "Star: 0.5\nstar: 0.4", "bad-value"),
-        ("t.json", '{"\\ud800": 0.5}', "bad-value"),
+        ("t.json", '{"\\ud800": 0.5}', "broken-text"),
         ("t.json", b"\xff\xfe", "unreadable-yaml"),
     ],
 )
@@ -696,7 +696,7 @@ def test_yaml_is_loaded_without_torch_at_hand() -> None:
 )
 def test_an_edited_result_of_a_trial(text: str, code: str, tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(text)
-    refused(lambda: look(tmp_path), code)
+    refused(lambda: state_of(tmp_path), code)
 
 
 def test_no_training_is_larger_than_its_files_may_say() -> None:

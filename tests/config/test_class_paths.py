@@ -80,7 +80,7 @@ def test_nested_content_is_translated_and_the_rest_stays() -> None:
         "a": ["glip_lightning.EMA", 1, None],
         "b": {"class_path": "glip_lightning.SavedPrompt", "init_args": {}},
     }
-    assert with_public_names("test_sweep.Cliff") == "test_sweep.Cliff"
+    assert with_public_names("test_run_sweep.Cliff") == "test_run_sweep.Cliff"
 
 
 def test_runs_keep_public_names_however_classes_were_named(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_dead_task_of_ray_takes_only_its_trial_along(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("own_ray")
 def test_ray_gives_what_this_machine_gives(tmp_path: Path) -> None:
-    cliff: dict[str, Any] = {"class_path": "test_sweep.Cliff"}
+    cliff: dict[str, Any] = {"class_path": "test_run_sweep.Cliff"}
     file = write_sweep(tmp_path, {"seed": [3, 30, 300]}, callbacks=[cliff], max_epochs=1)
     (tmp_path / "shapes" / "cliff").touch()
     assert sweep(file, tmp_path / "ray", "--executor", "ray", "--only", "seed=3,seed=300") == 1

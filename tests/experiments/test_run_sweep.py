@@ -156,7 +156,8 @@ def test_dry_run_shows_states_steps_and_times(
 
 
 def test_failing_trials_are_isolated_and_alone_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = write_sweep(tmp_path, {"seed": [3, 30, 300]}, callbacks=[{"class_path": "test_sweep.Cliff"}], max_epochs=1)
+    callbacks = [{"class_path": "test_run_sweep.Cliff"}]
+    file = write_sweep(tmp_path, {"seed": [3, 30, 300]}, callbacks=callbacks, max_epochs=1)
     (tmp_path / "shapes" / "cliff").touch()
     assert sweep(file, tmp_path / "out") == 1
     folders = trial_folders(tmp_path / "out")
@@ -179,7 +180,7 @@ def test_failing_trials_are_isolated_and_alone_repeated(tmp_path: Path, capsys: 
 
 def test_a_killed_sweep_goes_on_without_repeating(finished: tuple[Path, Path], tmp_path: Path) -> None:
     _, whole = finished
-    slow = write_sweep(tmp_path, AXES, callbacks=[{"class_path": "test_sweep.Slow"}])
+    slow = write_sweep(tmp_path, AXES, callbacks=[{"class_path": "test_run_sweep.Slow"}])
     (tmp_path / "shapes" / "slow").touch()
     out = tmp_path / "out"
     process = start(slow, out)
@@ -206,7 +207,7 @@ def test_a_killed_sweep_goes_on_without_repeating(finished: tuple[Path, Path], t
 
 @pytest.mark.slow
 def test_ctrl_c_saves_the_running_trial(tmp_path: Path) -> None:
-    file = write_sweep(tmp_path, {"seed": [3, 30]}, callbacks=[{"class_path": "test_sweep.Slow"}])
+    file = write_sweep(tmp_path, {"seed": [3, 30]}, callbacks=[{"class_path": "test_run_sweep.Slow"}])
     (tmp_path / "shapes" / "slow").touch()
     out = tmp_path / "out"
     process = start(file, out)
@@ -222,7 +223,8 @@ def test_ctrl_c_saves_the_running_trial(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_sweeps_at_once_run_every_trial_once(tmp_path: Path) -> None:
-    file = write_sweep(tmp_path, {"seed": [3, 30, 300]}, callbacks=[{"class_path": "test_sweep.Slow"}], max_epochs=1)
+    callbacks = [{"class_path": "test_run_sweep.Slow"}]
+    file = write_sweep(tmp_path, {"seed": [3, 30, 300]}, callbacks=callbacks, max_epochs=1)
     (tmp_path / "shapes" / "slow").touch()
     both = [start(file, tmp_path / "out") for _ in range(2)]
     said = [process.communicate(timeout=240)[0] for process in both]
