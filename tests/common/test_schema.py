@@ -550,8 +550,8 @@ VALUES = (
     | st.floats(-1, 100)
     | st.text(max_size=5)
     | st.lists(st.integers(-1, 4), max_size=4)
-    | st.just({})
-    | st.just({"name": "x"})
+    | st.builds(dict)  # new ones, since a later edit may change them
+    | st.builds(dict, name=st.just("x"))
 )
 
 
