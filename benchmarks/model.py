@@ -16,6 +16,7 @@ from torch import Tensor
 
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.ops.dense_outputs import DenseOutputs
 from glip_lightning.ops.losses import build_targets, detection_losses
 from measure import Setting, fastest, flops, matrix_rate, setting, where_time_goes
 from straightforward import make_straightforward, pad_text
@@ -37,7 +38,7 @@ class Bench:
         torch.manual_seed(SEED)
         self.where = where
         self.model = GLIP(variant("glip-tiny")).to(where.device)
-        self.image = torch.randn(1, 3, where.height, where.width, device=where.device)
+        self.images = [torch.randint(256, (3, where.height, where.width), dtype=torch.uint8, device=where.device)]
         self.ids = torch.randint(1000, 30000, (1, TOKENS), device=where.device)
         self.mask = torch.ones_like(self.ids)
         if straightforward:
@@ -48,14 +49,17 @@ class Bench:
         self.positive[0, 1] = self.positive[1, 3] = True
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-5, fused=True)
 
+    def detect(self) -> DenseOutputs:
+        return self.model.encode_images(self.images).detect(self.model.encode_text(self.ids, self.mask))
+
     def infer(self) -> None:
         self.model.eval()
         with torch.inference_mode(), self.where.context():
-            self.model(self.image, self.model.encode_text(self.ids, self.mask))
+            self.detect()
 
     def loss(self) -> Tensor:
         with self.where.context():
-            outputs = self.model(self.image, self.model.encode_text(self.ids, self.mask))
+            outputs = self.detect()
         targets = build_targets(outputs, self.boxes, [self.positive])
         return detection_losses(outputs, self.mask, targets).total
 

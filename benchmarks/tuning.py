@@ -15,11 +15,11 @@ from functools import partial
 import torch
 
 from glip_lightning.models.config import variant
+from glip_lightning.models.feature_cache import FeatureCache
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.ops.losses import build_targets, detection_losses
 from glip_lightning.text.captions import Prompt
 from glip_lightning.tuning.base import Tuning, eval_where_frozen
-from glip_lightning.tuning.feature_cache import FeatureCache
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LinearProbe
 from measure import Setting, fastest, flops, matrix_rate, others, setting, where_time_goes
@@ -61,7 +61,8 @@ class Bench:
         """What GLIPModule and its trainer do with a batch."""
         with self.where.context():
             text = self.tuning.encode_text(self.model, self.ids, self.mask)
-            (outputs,) = features.detect(self.model, self.tuning, self.images, [text])
+            encoded = self.model.encode_images(self.images, self.tuning.frozen_stages(self.model), features)
+            outputs = encoded.detect(text)
         targets = build_targets(outputs, self.boxes, [self.positive])
         detection_losses(outputs, text.mask, targets).total.backward()
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)

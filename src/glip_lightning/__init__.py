@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from glip_lightning.inference.predictor import Predictor as Predictor
     from glip_lightning.models.config import GLIPConfig as GLIPConfig
     from glip_lightning.models.detector import Detector as Detector
+    from glip_lightning.models.feature_cache import FeatureCache as FeatureCache
     from glip_lightning.models.glip.model import GLIP as GLIP
     from glip_lightning.shapes.alignment import Alignment as Alignment
     from glip_lightning.shapes.data_modules import Shapes as Shapes
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from glip_lightning.training.schedules import MultiStep as MultiStep
     from glip_lightning.training.schedules import Plateau as Plateau
     from glip_lightning.tuning.base import Tuning as Tuning
-    from glip_lightning.tuning.feature_cache import FeatureCache as FeatureCache
     from glip_lightning.tuning.lora import LoRATuning as LoRATuning
     from glip_lightning.tuning.prompt import PromptTuning as PromptTuning
     from glip_lightning.tuning.prompt import SavedPrompt as SavedPrompt
@@ -80,7 +80,7 @@ PUBLIC = {
     "LoRATuning": "glip_lightning.tuning.lora",
     "PartialTuning": "glip_lightning.tuning.weight_tunings",
     "SavedPrompt": "glip_lightning.tuning.prompt",
-    "FeatureCache": "glip_lightning.tuning.feature_cache",
+    "FeatureCache": "glip_lightning.models.feature_cache",
     # data
     "DetectionData": "glip_lightning.training.data_module",
     "ODinW": "glip_lightning.training.data_sources",

@@ -15,7 +15,7 @@ from glip_lightning.app.cli import main
 from glip_lightning.app.predict import find_photos
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import picture_names
-from glip_lightning.inference.predictor import Predictor, detect_images
+from glip_lightning.inference.predictor import Predictor, find_classes
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
@@ -218,8 +218,8 @@ def test_an_image_is_detected_alone_as_in_a_batch(detector: Path) -> None:
     images = [torch.from_numpy(np.array(example(TASKS["Blocks"], "test", i).image)).permute(2, 0, 1) for i in range(2)]
     with torch.inference_mode():
         query = encode_query(loaded.model, loaded.tokenizer, [Phrase("red circle"), Phrase("blue square")])
-        together = detect_images(loaded.model, images, query)
-        alone = [detect_images(loaded.model, [image], query)[0] for image in images]
+        together = find_classes(loaded.model.encode_images(images), query)
+        alone = [find_classes(loaded.model.encode_images([image]), query)[0] for image in images]
     for one, other in zip(alone, together, strict=True):
         assert len(one.boxes) > 0
         order, other_order = one.scores.argsort(), other.scores.argsort()

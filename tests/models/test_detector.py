@@ -17,13 +17,13 @@ from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import VARIANTS, variant
 from glip_lightning.models.detector import Detector, GroundTruth
 from glip_lightning.models.dynamic_head.dynamic_head import DynamicHead
+from glip_lightning.models.feature_cache import FeatureCache
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training import module as training
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.base import Tuning
-from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe
@@ -35,7 +35,8 @@ from tiny import tiny_data, tiny_trainer, weights
 PACKAGE = Path(glip_lightning.__file__).parent
 OUTSIDE = ("training", "tuning", "inference", "evaluation", "experiments", "app", "data", "config")
 OWN = {"backbone", "fpn", "dyhead", "language", "grounding"}  # modules of GLIP that are nobody else's business
-KNOWN = {"glip_lightning.models", *(f"glip_lightning.models.{name}" for name in ("detector", "query", "text_features"))}
+INTERFACE = ("detector", "feature_cache", "query", "text_features")
+KNOWN = {"glip_lightning.models", *(f"glip_lightning.models.{name}" for name in INTERFACE)}
 FILES = sorted(path for folder in OUTSIDE for path in (PACKAGE / folder).rglob("*.py"))
 
 
@@ -115,11 +116,12 @@ def test_the_stages_are_the_forward_pass(name: str) -> None:
         features = model.preprocess(images)
         expected = model.detections(model(features, text), tokens, sizes, model.defaults.detection)
         for stage in model.stages():
-            features = stage.run(features, text)
+            features = stage(features, text)
             assert all(len(x) == 2 for x in features)
-            found = model.detections(
-                model.detect_from(stage.name, features, text), tokens, sizes, model.defaults.detection
-            )
+        encoded = model.encode_images(images)
+        assert encoded.sizes == sizes
+        for outputs in (model.predict(features, text), encoded.detect(text), encoded.detect(text)):
+            found = model.detections(outputs, tokens, sizes, model.defaults.detection)
             for mine, theirs in zip(found, expected, strict=True):
                 assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
@@ -139,7 +141,7 @@ def test_a_batch_without_boxes_has_losses_with_gradients(name: str) -> None:
 
 
 TUNINGS: list[tuple[Tuning, str]] = [
-    (FullTuning(freeze_at=-1), NOTHING),
+    (FullTuning(freeze_at=-1), "nothing"),
     (FullTuning(freeze_at=2), "backbone"),
     (LinearProbe(), "encoder"),
     (LanguageTuning(), "backbone"),
@@ -169,7 +171,8 @@ def test_a_set_of_queries_is_trained_by_every_tuning(
     learned = {key for key, p in module.named_parameters() if p.requires_grad}
     changed = {key for key, x in weights(module).items() if not torch.equal(x, before[key])}
     assert learned == changed
-    assert module.features.cut == cut
+    frozen = [stage.name for stage in tuning.frozen_stages(module.model)]
+    assert (frozen or ["nothing"])[-1] == cut
     names = {name.removeprefix("train/loss_") for name in trainer.logged_metrics if name.startswith("train/loss_")}
     assert names == {"class", "box"} | {f"{kind}_{k}" for kind in ("class", "box") for k in range(LAYERS - 1)}
     assert module.parts()["all"].trainable == sum(p.numel() for p in module.parameters() if p.requires_grad)

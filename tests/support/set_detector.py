@@ -58,7 +58,7 @@ class SetDetector(Detector):
         letters = self.words(input_ids) if embeddings is None else embeddings
         return TextFeatures(self.text_projection(letters), attention_mask.bool())
 
-    def encode_images(self, inputs: Pixels) -> Features:
+    def _run_backbone(self, inputs: Pixels) -> Features:
         maps = self.stem(inputs.values)
         for stage in self.body:
             maps = maps + stage(maps).relu()
@@ -131,7 +131,7 @@ class SetDetector(Detector):
         return self.words
 
     def stages(self) -> tuple[Stage, ...]:
-        backbone = Stage("backbone", "maps", (self.stem, self.body), False, lambda x, text: self.encode_images(x))
+        backbone = Stage("backbone", "maps", (self.stem, self.body), False, self._run_backbone)
         return backbone, Stage("encoder", "memory", (self.encoder,), True, self._encode)
 
     def parts(self) -> Mapping[str, tuple[str, ...]]:

@@ -93,6 +93,8 @@ class Scripted(LightningModule):
 class Offset(Tuning):
     """A learned offset on every token: parameters of its own, a frozen detector."""
 
+    learns_text = True
+
     def __init__(self) -> None:
         super().__init__()
         self.captions: list[str] = []

@@ -1,10 +1,10 @@
 """From an image and phrases to detections: what a finished detector is for.
 
-``detect_images`` is the one inference path: the predictor, validation and test all go through it.
+:func:`find_classes` is the one inference path: the predictor, validation and test all go through it.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -18,9 +18,8 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.consistency import check_names
 from glip_lightning.data.images import read_image, to_rgb
 from glip_lightning.data.transforms import resize_image, resize_size
-from glip_lightning.models.detector import Detector, Features, Outputs
+from glip_lightning.models.detector import Detector, EncodedImages, Outputs
 from glip_lightning.models.query import Query, encode_query, same_names
-from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.postprocess import Detections
 from glip_lightning.text.captions import classes_without_tokens
@@ -33,38 +32,27 @@ log = logging.getLogger(__name__)
 Photo = str | Path | Image.Image | np.ndarray
 Phrases = str | Sequence[str | Phrase]
 
-Detect = Callable[[Sequence[Tensor], Sequence[TextFeatures]], Iterable[Outputs]]
-"""RGB images, uint8 [3, h, w], and texts [B, T, D] -> the predictions with each text."""
 
+def find_classes(encoded: EncodedImages, query: Query, name: str | None = None) -> list[Detections]:
+    """Return what is found of the query's classes in each image, in inclusive boxes of the input frame.
 
-def detect_images(
-    model: Detector, images: Sequence[Tensor], query: Query, detect: Detect | None = None
-) -> list[Detections]:
-    """Return the detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized.
-
-    ``detect`` is the model unless something stands for it, as a cache of features does.
-    """
-    sizes = [(x.shape[1], x.shape[2]) for x in images]
-    if detect is None:
-        return detect_encoded(model, model.encode_images(model.preprocess(images)), sizes, query)
-    return _merged(model, detect(images, _texts(query, len(images))), sizes, query)
-
-
-def detect_encoded(
-    model: Detector, features: Features, sizes: Sequence[tuple[int, int]], query: Query, name: str | None = None
-) -> list[Detections]:
-    """Return the same from encoded images; ``sizes`` are heights and widths without padding.
+    Every class is in one of the query's prompts, so no second suppression is needed where these are joined.
 
     Raises:
         GLIPError: where ``name`` is given, for scores of that detector that are no numbers (code ``not-finite``).
     """
-    predictions = []
-    for text in _texts(query, len(sizes)):
-        outputs = model.detect(features, text)
+    model, count = encoded.model, len(encoded.images)
+    settings = model.defaults.detection
+    parts: list[list[Detections]] = [[] for _ in range(count)]
+    for k, text in enumerate(query.texts):
+        rows = torch.zeros(count, dtype=torch.int64, device=text.hidden.device)
+        outputs = encoded.detect(text.select(rows))
         if name is not None:
             check_finite(model, outputs, name)
-        predictions.append(outputs)
-    return _merged(model, predictions, sizes, query)
+        found = model.detections(outputs, [query.class_tokens(k)] * count, encoded.sizes, settings)
+        for part, detections in zip(parts, found, strict=True):
+            part.append(detections)
+    return [settings.best(_joined(part)) for part in parts]
 
 
 def check_finite(model: Detector, outputs: Outputs, name: str) -> None:
@@ -75,24 +63,6 @@ def check_finite(model: Detector, outputs: Outputs, name: str) -> None:
     if not model.is_finite(outputs):
         message = f"{name}: its weights give scores or boxes that are no numbers (NaN); give another detector"
         raise GLIPError(message, code="not-finite")
-
-
-def _texts(query: Query, images: int) -> list[TextFeatures]:
-    """Each prompt for all images: [B, T, D]."""
-    return [text.select(torch.zeros(images, dtype=torch.int64, device=text.hidden.device)) for text in query.texts]
-
-
-def _merged(
-    model: Detector, predictions: Iterable[Outputs], sizes: Sequence[tuple[int, int]], query: Query
-) -> list[Detections]:
-    """Join what was found with each prompt. Every class is in one of them, so no second suppression is needed."""
-    settings = model.defaults.detection
-    parts: list[list[Detections]] = [[] for _ in sizes]
-    for k, outputs in enumerate(predictions):
-        found = model.detections(outputs, [query.class_tokens(k)] * len(sizes), sizes, settings)
-        for part, detections in zip(parts, found, strict=True):
-            part.append(detections)
-    return [settings.best(_joined(part)) for part in parts]
 
 
 def _joined(parts: Sequence[Detections]) -> Detections:
@@ -199,14 +169,13 @@ class Predictor:
         image = _as_image(photo)
         original = (image.height, image.width)
         parts, first = [], 0
-        encoded: dict[tuple[int, int], tuple[tuple[int, int], Features]] = {}  # once per size
+        encoded: dict[tuple[int, int], EncodedImages] = {}  # once per size
         for query, wanted in zip(queries, self._input_sizes(), strict=True):  # each as if it were alone
             if wanted not in encoded:
                 resized = resize_image(image, resize_size(*original, *wanted))
-                features = self.model.encode_images(self.model.preprocess([resized]))
-                encoded[wanted] = (resized.shape[1], resized.shape[2]), features
-            size, features = encoded[wanted]
-            found = to_original(detect_encoded(self.model, features, [size], query, self.name)[0], size, original)
+                encoded[wanted] = self.model.encode_images([resized])
+            (in_input,) = find_classes(encoded[wanted], query, self.name)
+            found = to_original(in_input, encoded[wanted].sizes[0], original)
             parts.append(found._replace(labels=found.labels + first))
             first += len(query.phrases)
         found = _joined(parts)

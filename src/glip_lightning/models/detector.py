@@ -1,21 +1,24 @@
 """What every detector is to the rest of the package: training, tunings, inference, evaluation and sweeps know no more.
 
-A detector is one forward pass cut into steps, which training and inference call in this order::
+Training, evaluation, prediction and pseudo-labels run a detector in this order::
 
-    inputs   = detector.preprocess(images)             RGB uint8 [3, h, w] of any sizes -> one batch on the device
-    text     = detector.encode_text(ids, mask)         once per distinct caption, then ``text.select`` per image
-    features = detector.encode_images(inputs)          no text is involved
-    outputs  = detector.detect(features, text)         may be called again with another text
-    losses   = detector.losses(outputs, text, truth)           in training
-    found    = detector.detections(outputs, class_tokens, ...) in inference
+    encoded = detector.encode_images(images)          RGB uint8 [3, h, w] of any sizes, already resized; once
+    text    = detector.encode_text(ids, mask)         once per distinct caption, then ``text.select`` per image
+    outputs = encoded.detect(text)                    may be called again with another text
+    losses  = detector.losses(outputs, text, truth)           in training
+    found   = detector.detections(outputs, class_tokens, ...) in inference
 
-``inputs``, ``features`` and ``outputs`` are the detector's own: others pass them on and never look inside. Letters of
-shapes: B images, U distinct captions, T tokens, D width of the text features, G boxes of an image, K classes.
+``detector(detector.preprocess(images), text)`` is the same forward pass as one pure function. Preprocessed images,
+features and outputs are the detector's own: others pass them on and never look inside. Letters of shapes: B images,
+U distinct captions, T tokens, D width of the text features, G boxes of an image, K classes.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import chain
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -23,11 +26,13 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from glip_lightning.common.tensor_files import check_tensors
+from glip_lightning.models.feature_cache import FeatureCache, hash_of_code, precision_of
+from glip_lightning.models.feature_store import tensor_bytes
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.postprocess import Detections, DetectionSettings
 
 Inputs = Any
-"""What ``preprocess`` makes and ``encode_images`` reads: the pixels of a batch, with a mask of the padding where the
+"""What ``preprocess`` makes and the first stage reads: the pixels of a batch, with a mask of the padding where the
 detector needs one."""
 
 Features = list[Tensor]
@@ -35,7 +40,7 @@ Features = list[Tensor]
 of it and joined again with those of images of the same padded size, which is all that others do with it."""
 
 Outputs = Any
-"""What ``detect`` makes and only the detector reads: all that ``losses`` and ``detections`` need, so also the outputs
+"""What ``predict`` makes and only the detector reads: all that ``losses`` and ``detections`` need, so also the outputs
 of auxiliary layers and of the encoder, or the features that a second pass over the ground truth begins with."""
 
 
@@ -77,9 +82,13 @@ class Stage:
     holds: str  # for messages
     modules: tuple[nn.Module, ...]
     reads_text: bool
-    run: Callable[[Any, TextFeatures], Features]
-    """From the features of the stage before (the first stage: from the inputs) and the text [B, T, D] to those of this
-    one; without ``reads_text`` the text is not looked at."""
+    run: Callable[..., Features]
+    """From the features of the stage before (the first stage: from the inputs) to those of this one; where
+    ``reads_text``, the second argument is the text [B, T, D]."""
+
+    def __call__(self, features: Any, text: TextFeatures | None = None) -> Features:
+        """Return the features of this stage from those of the stage before; other stages take no text."""
+        return self.run(features, text) if self.reads_text else self.run(features)
 
 
 class Detector(nn.Module, PyTorchModelHubMixin, ABC, library_name="glip-lightning", tags=["object-detection"]):
@@ -129,28 +138,26 @@ class Detector(nn.Module, PyTorchModelHubMixin, ABC, library_name="glip-lightnin
         """
 
     @abstractmethod
-    def encode_images(self, inputs: Inputs) -> Features:
-        """Return the features of the first stage: all that is computed before a text is involved, or a part of it."""
-
-    def detect(self, features: Features, text: TextFeatures) -> Outputs:
-        """Return the predictions from the features of the first stage and the text [B, T, D] of each image."""
-        return self.detect_from(self.stages()[0].name, features, text)
-
-    def detect_from(self, stage: str, features: Features, text: TextFeatures) -> Outputs:
-        """Return the predictions from the features of ``stage``."""
-        stages = self.stages()
-        place = [found.name for found in stages].index(stage)
-        for later in stages[place + 1 :]:
-            features = later.run(features, text)
-        return self.predict(features, text)
-
-    @abstractmethod
     def predict(self, features: Features, text: TextFeatures) -> Outputs:
         """Return the predictions from the features of the last stage: what is left of the forward pass."""
 
     def forward(self, inputs: Inputs, text: TextFeatures) -> Outputs:
         """Return the predictions for preprocessed images and the text features [B, T, D] of each."""
-        return self.detect(self.encode_images(inputs), text)
+        features = inputs
+        for stage in self.stages():
+            features = stage(features, text)
+        return self.predict(features, text)
+
+    def encode_images(
+        self, images: Sequence[Tensor], frozen: Sequence[Stage] = (), cache: FeatureCache | None = None
+    ) -> "EncodedImages":
+        """Encode RGB images, uint8 [3, h, w], as far as no text is read: :meth:`EncodedImages.detect` does the rest.
+
+        ``frozen`` are the first of :meth:`stages`, those that never change, as a tuning says (``frozen_stages``). They
+        take one image after the other, so that an image has the same features in every batch, run and resumed run,
+        with or without a ``cache`` that keeps them.
+        """
+        return EncodedImages(self, images, frozen, cache)
 
     @abstractmethod
     def losses(self, outputs: Outputs, text: TextFeatures, truth: GroundTruth) -> Mapping[str, Tensor]:
@@ -253,3 +260,113 @@ class Detector(nn.Module, PyTorchModelHubMixin, ABC, library_name="glip-lightnin
     def architecture(self) -> str:
         """Return class and sizes as a string: equal weights in equal architectures compute equal numbers."""
         return f"{type(self).__name__}({self.config!r})"
+
+
+class EncodedImages:
+    """Images of a batch, encoded once for any number of texts; made by :meth:`Detector.encode_images`."""
+
+    def __init__(
+        self, model: Detector, images: Sequence[Tensor], frozen: Sequence[Stage], cache: FeatureCache | None
+    ) -> None:
+        self.model, self.images = model, images
+        self._size = model.padded_size(images)
+        self._frozen, self._cache = frozen, cache
+        self._later = model.stages()[len(frozen) :]
+        self._features: Features | None = None
+        """Those that all texts have in common; None where a frozen stage reads the text."""
+        self._before_text: dict[int, Features] = {}  # of an image alone, for several texts
+        if frozen and frozen[-1].reads_text:
+            return
+        features = self._frozen_features(range(len(images))) if frozen else model.preprocess(images, self._size)
+        while self._later and not self._later[0].reads_text:
+            features = self._later[0](features)
+            self._later = self._later[1:]
+        self._features = features
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each image, without padding."""
+        return [(x.shape[1], x.shape[2]) for x in self.images]
+
+    def detect(self, text: TextFeatures, rows: Sequence[int] | None = None) -> Outputs:
+        """Return the predictions with the text [B, T, D] of each image, or of those images that ``rows`` names."""
+        if self._features is None:
+            features = self._frozen_features(range(len(self.images)) if rows is None else rows, text)
+        else:
+            features = self._features if rows is None else [x[rows] for x in self._features]
+        for stage in self._later:
+            features = stage(features, text)
+        return self.model.predict(features, text)
+
+    def _frozen_features(self, rows: Sequence[int], text: TextFeatures | None = None) -> Features:
+        """Return the features [B, ...] of the last frozen stage, of one image after the other."""
+        found = []
+        for place, row in enumerate(rows):
+            compute = partial(self._compute, row, text, place)
+            key = partial(self._key, row, text, place)
+            found.append(self._cache.fetch(key, compute) if self._cache else compute())
+        return _stacked(found, self.model.device)
+
+    def _compute(self, row: int, text: TextFeatures | None, place: int) -> Features:
+        """Return the features of the last frozen stage of an image alone, without the axis of the batch.
+
+        ``place`` is its row in the text. A later training step may use the features, also where they are computed in
+        an evaluation.
+
+        Raises:
+            RuntimeError: what is said to be frozen draws random numbers, or depends on a tensor that learns.
+        """
+        if any(module.training for stage in self._frozen for module in stage.modules):
+            raise RuntimeError("a frozen stage is in train mode, its dropout would be kept: call eval_where_frozen")
+        with torch.inference_mode(False), torch.enable_grad():
+            features = self._compute_before_text(row)
+            if text is not None:
+                alone = TextFeatures(text.hidden[place : place + 1], text.mask[place : place + 1])
+                for stage in self._frozen:
+                    features = stage(features, alone) if stage.reads_text else features
+        if any(x.requires_grad for x in features):
+            message = "depends on a tensor that learns, but learned_weights and learns_text of the tuning leave it out"
+            raise RuntimeError(f"a frozen stage {message}")
+        return [x[0] for x in features]
+
+    def _compute_before_text(self, row: int) -> Features:
+        """Return the features [1, ...] of an image after the last frozen stage that reads no text."""
+        if row not in self._before_text:
+            features = self.model.preprocess([self.images[row]], self._size)
+            for stage in self._frozen:
+                features = features if stage.reads_text else stage(features)
+            self._before_text[row] = features
+        return self._before_text[row]
+
+    def _key(self, row: int, text: TextFeatures | None, place: int) -> bytes:
+        """Return all that decides the frozen features of an image, as bytes."""
+        image = self.images[row]
+        key = self._base_key + repr(tuple(image.shape)).encode() + hashlib.sha256(tensor_bytes(image)).digest()
+        if text is None:
+            return key
+        shape = repr(tuple(text.hidden.shape[1:])).encode()
+        return key + shape + tensor_bytes(text.hidden[place]) + tensor_bytes(text.mask[place])
+
+    @cached_property
+    def _base_key(self) -> bytes:
+        """What decides the features of every image of the batch: weights, precision, code and padded size."""
+        assert self._cache is not None
+        modules = [module for stage in self._frozen for module in stage.modules]
+        weights = [x for module in modules for x in chain(module.parameters(), module.buffers())]
+        precision = precision_of(self.model.device.type)
+        own = (self._frozen[-1].name, self.model.architecture(), self._cache.hash_of_weights(weights), precision)
+        return repr((*own, hash_of_code(), self._size)).encode()
+
+
+def _stacked(rows: Sequence[Features], device: torch.device) -> Features:
+    """Return the tensors of each image as batches on the device, in the strides that they were computed in."""
+    batches = []
+    for parts in zip(*rows, strict=True):
+        first = parts[0]
+        batch = torch.empty_strided(
+            (len(parts), *first.shape), (first.numel(), *first.stride()), dtype=first.dtype, device=device
+        )
+        for row, part in zip(batch, parts, strict=True):
+            row.copy_(part)
+        batches.append(batch)
+    return batches

@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +17,9 @@ from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.sampler import step_seed
 from glip_lightning.data.types import Batch, Split
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
-from glip_lightning.inference.predictor import detect_images, to_original
-from glip_lightning.models.detector import GroundTruth, Outputs
+from glip_lightning.inference.predictor import find_classes, to_original
+from glip_lightning.models.detector import EncodedImages, GroundTruth
+from glip_lightning.models.feature_cache import FeatureCache
 from glip_lightning.models.query import Query, encode_query, same_names
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.postprocess import Detections
@@ -27,7 +28,6 @@ from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
 from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
-from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.adapter import RUN_ADAPTER, Adapter, save_adapter
 from glip_lightning.weights.base_model import Base, absolute, weights_hash
@@ -169,7 +169,7 @@ class GLIPModule(LightningModule):
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
-        (outputs,) = self._detect(batch["images"], [text])
+        outputs = self._encode_images(batch["images"]).detect(text)
         sizes = [(x.shape[1], x.shape[2]) for x in batch["images"]]
         losses = self.model.losses(outputs, text, GroundTruth(batch["boxes"], batch["positive_maps"], sizes))
         total = torch.as_tensor(sum(losses.values()))
@@ -181,12 +181,12 @@ class GLIPModule(LightningModule):
     def _encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         return self.tuning.encode_text(self.model, input_ids, attention_mask)
 
-    def _detect(self, images: Sequence[Tensor], texts: Sequence[TextFeatures]) -> Iterator[Outputs]:
-        return self.features.detect(self.model, self.tuning, images, texts)
+    def _encode_images(self, images: Sequence[Tensor]) -> EncodedImages:
+        return self.model.encode_images(images, self.tuning.frozen_stages(self.model), self.features)
 
     def on_fit_end(self) -> None:
-        if self.features.cut != NOTHING:
-            log.info("%s", self.features.summary())
+        if frozen := self.tuning.frozen_stages(self.model):
+            log.info("features (%s): %s", frozen[-1].holds, self.features.summary())
 
     def on_validation_epoch_start(self) -> None:
         self._start_evaluation(self.data.datasets["valid"])
@@ -243,7 +243,7 @@ class GLIPModule(LightningModule):
 
     def find(self, images: Sequence[Tensor], query: Query) -> list[Detections]:
         """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized."""
-        return detect_images(self.model, images, query, self._detect)
+        return find_classes(self._encode_images(images), query)
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         """Detections in original frames, added to the evaluator."""

@@ -9,7 +9,7 @@ from lightning import Trainer
 
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
-from glip_lightning.inference.predictor import detect_images, to_original
+from glip_lightning.inference.predictor import find_classes, to_original
 from glip_lightning.models.detector import Detector
 from glip_lightning.models.query import Query
 from glip_lightning.training.module import GLIPModule
@@ -33,9 +33,10 @@ def detect_in(
     """Tell ``evaluator`` what is found in the images at ``places`` of ``dataset``, one at a time."""
     for place in places:
         sample = dataset[place]
-        (found,) = detect_images(model, [sample["image"]], query)
-        size = (sample["image"].shape[1], sample["image"].shape[2])
-        evaluator.update([sample["image_id"]], [to_original(found, size, sample["original_size"])._asdict()])
+        encoded = model.encode_images([sample["image"]])
+        (found,) = find_classes(encoded, query)
+        row = to_original(found, encoded.sizes[0], sample["original_size"])
+        evaluator.update([sample["image_id"]], [row._asdict()])
 
 
 @contextmanager

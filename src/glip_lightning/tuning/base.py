@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypedDict
 import torch
 from torch import Tensor, nn
 
-from glip_lightning.models.detector import Detector, OptimizerRule
+from glip_lightning.models.detector import Detector, OptimizerRule, Stage
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.phrases import Phrase
@@ -41,6 +41,8 @@ class Tuning(nn.Module, ABC):
 
     leaves: Literal["detector", "adapter", "prompt"] = "detector"
     """What a run keeps: the whole detector, what was trained of it (its base is named), or a prompt for it."""
+    learns_text = False
+    """Whether :meth:`encode_text` adds something that learns to what the text encoder returns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,6 +63,29 @@ class Tuning(nn.Module, ABC):
     def encode_text(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         """Token ids and mask [U, T] of the distinct captions -> their features [U, T, D]."""
         return self._texts(model, input_ids, attention_mask)
+
+    def learned_weights(self, model: Detector) -> list[Tensor]:
+        """Return the weights of the detector that training changes, or adds something to."""
+        return [p for p in model.parameters() if p.requires_grad]
+
+    def frozen_stages(self, model: Detector) -> list[Stage]:
+        """Return the first stages of the detector: those that are the same throughout the training.
+
+        A stage is the same where nothing in it or before it learns, and where the text that it reads, if it reads any,
+        does not learn either.
+        """
+        learned = {id(weight) for weight in self.learned_weights(model)}
+
+        def learns(modules: Iterable[nn.Module]) -> bool:
+            return any(id(weight) in learned for module in modules for weight in module.parameters())
+
+        same_text = not self.learns_text and not learns(model.modules_of("text"))
+        frozen: list[Stage] = []
+        for stage in model.stages():
+            if learns(stage.modules) or (stage.reads_text and not same_text):
+                break
+            frozen.append(stage)
+        return frozen
 
     def trained(self, model: Detector) -> dict[str, Tensor]:
         """What was learned, as the tensors of an adapter (:mod:`glip_lightning.weights.adapter`).

@@ -33,6 +33,7 @@ class PromptTuning(Tuning):
     """
 
     leaves = "prompt"
+    learns_text = True
 
     def __init__(
         self, form: Form = "offset", lr: float = 0.05, weight_decay: float | None = None, context: int = 4
@@ -146,6 +147,7 @@ class SavedPrompt(Tuning):
     """A tuned prompt, used as it is: for ``glip test`` and ``glip validate``."""
 
     leaves = "prompt"
+    learns_text = True
 
     def __init__(self, file: str) -> None:
         """``file``: ``prompt.safetensors`` of a run with PromptTuning."""

@@ -91,17 +91,16 @@ class Teacher:
     @torch.inference_mode()
     def find(self, views: Sequence[View], photos: Sequence[Captioned]) -> list[list[list[Row]]]:
         """For each photo (all of one padded size) and each of its sentences what was found, best first."""
-        features = self.model.encode_images(self.model.preprocess([view.image for view in views]))
+        encoded = self.model.encode_images([view.image for view in views])
         found: list[list[list[Row]]] = [[] for _ in views]
         for k in range(max(len(photo.sentences) for photo in photos)):
             rows = [i for i, photo in enumerate(photos) if k < len(photo.sentences)]
             sentences = [photos[i].sentences[k] for i in rows]
             text = TextFeatures.joined([self._encode(sentence)[0] for sentence in sentences])
             tokens = [self._encode(sentence)[1] for sentence in sentences]
-            mine = features if len(rows) == len(views) else [x[rows] for x in features]
             sizes = [_size(views[i]) for i in rows]
             settings = self.model.defaults.detection
-            outputs = self.model.detect(mine, text)
+            outputs = encoded.detect(text, None if len(rows) == len(views) else rows)
             check_finite(self.model, outputs, self.base.name)
             detections = self.model.detections(outputs, tokens, sizes, settings)
             for i, boxes in zip(rows, detections, strict=True):

@@ -82,14 +82,14 @@ class DenseDetector(Detector, tags=["glip"]):
             row[:, : image.shape[1], : image.shape[2]] = (bgr - mean) / std
         return batch
 
-    def encode_images(self, inputs: Tensor) -> Features:
+    def _run_pyramid(self, inputs: Tensor) -> Features:
         """Return P3..P7 of preprocessed images [B, 3, H, W]."""
         return self.fpn(self.backbone(inputs))
 
-    def _run_tower(self, levels: Features, text: TextFeatures) -> Features:
-        """Return P3..P7 after the tower, then the text if the tower changes it."""
+    def _run_tower(self, levels: Features, text: TextFeatures | None = None) -> Features:
+        """Return P3..P7 after the tower, then the text if the tower reads it."""
         levels, read = self.dyhead(levels, text)
-        return [*levels, read.hidden] if self.config.fusion else levels
+        return levels if read is None else [*levels, read.hidden]
 
     def predict(self, features: Features, text: TextFeatures) -> DenseOutputs:
         """Return the predictions from the features after the tower: the last layers."""
@@ -136,7 +136,7 @@ class DenseDetector(Detector, tags=["glip"]):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return "pyramid" (P3..P7) and "tower" (all before the last layers)."""
-        pyramid = Stage("pyramid", "P3..P7", (self.backbone, self.fpn), False, lambda x, text: self.encode_images(x))
+        pyramid = Stage("pyramid", "P3..P7", (self.backbone, self.fpn), False, self._run_pyramid)
         tower = Stage("tower", "all before the last layers", (self.dyhead,), self.config.fusion, self._run_tower)
         return pyramid, tower
 

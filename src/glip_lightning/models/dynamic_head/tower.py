@@ -22,8 +22,9 @@ class Round(nn.Module):
         self.fusion, self.text = fusion, text
         self.vision = DyConv(channels)
 
-    def forward(self, levels: list[Tensor], text: TextFeatures) -> tuple[list[Tensor], TextFeatures]:
+    def forward(self, levels: list[Tensor], text: TextFeatures | None) -> tuple[list[Tensor], TextFeatures | None]:
         if self.fusion is not None and self.text is not None:
+            assert text is not None
             sizes = [x.shape[-2:] for x in levels]
             vision, hidden = self.fusion(flatten_levels(levels), *text)
             levels = split_levels(vision, sizes)
@@ -32,13 +33,13 @@ class Round(nn.Module):
 
 
 class DyHead(nn.Module):
-    """Pyramid P3..P7 and text -> both after all rounds. Nothing is shared between the rounds."""
+    """Pyramid P3..P7 and the text that the fusion reads -> both after all rounds, which share nothing."""
 
     def __init__(self, rounds: Iterable[Round]) -> None:
         super().__init__()
         self.rounds = nn.ModuleList(rounds)
 
-    def forward(self, levels: list[Tensor], text: TextFeatures) -> tuple[list[Tensor], TextFeatures]:
+    def forward(self, levels: list[Tensor], text: TextFeatures | None) -> tuple[list[Tensor], TextFeatures | None]:
         for tower_round in self.rounds:
             levels, text = tower_round(levels, text)
         return levels, text

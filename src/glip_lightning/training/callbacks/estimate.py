@@ -19,12 +19,12 @@ from torch.utils.data import DataLoader
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.transforms import Transform
 from glip_lightning.data.types import Batch
+from glip_lightning.models.feature_cache import FeatureCache
 from glip_lightning.training.callbacks.best_checkpoint import BEST, BestCheckpoint
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
-from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache
 from glip_lightning.weights.adapter import RUN_ADAPTER
 from glip_lightning.weights.load import RUN_DETECTOR
 
@@ -182,7 +182,7 @@ def _trial(trainer: Trainer, module: GLIPModule, limit: int) -> Trial:
     small = _timed_step(trainer, module, read(min(sizes), count)) if min(sizes) < max(sizes) else step
     evaluated = read(module.data.test_size, 1)
     trial = Trial(step, small, load, _timed_detection(trainer, module, evaluated))
-    if module.features.cut == NOTHING or not limit:
+    if not limit or not module.tuning.frozen_stages(module.model):
         return trial
     module.features = FeatureCache()
     step, kept_step = (_timed_step(trainer, module, batch) for _ in range(2))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,15 @@ from torch import Tensor, nn
 from glip_lightning.common.files import ABANDONED
 from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import variant
-from glip_lightning.models.detector import Detector
+from glip_lightning.models.detector import Detector, Outputs
+from glip_lightning.models.feature_cache import FeatureCache
+from glip_lightning.models.feature_store import FolderStore, MemoryStore, _checksum
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.base import ParameterGroup, Tuning, eval_where_frozen
-from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache, frozen_stages
-from glip_lightning.tuning.feature_store import FolderStore, MemoryStore, _checksum
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe, PartialTuning
@@ -65,8 +66,14 @@ def prepared(detector: str, tuning: Tuning, tokenizer: Tokenizer | None = None) 
 
 
 def last_stage(model: Detector, tuning: Tuning) -> str:
-    stages = frozen_stages(model, tuning)
-    return stages[-1].name if stages else NOTHING
+    stages = tuning.frozen_stages(model)
+    return stages[-1].name if stages else "nothing"
+
+
+def detect(
+    model: Detector, tuning: Tuning, features: FeatureCache, images: Sequence[Tensor], text: TextFeatures
+) -> Outputs:
+    return model.encode_images(images, tuning.frozen_stages(model), features).detect(text)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +83,15 @@ def test_the_cut_follows_from_what_learns(detector: str, tuning: Tuning, expecte
     model = prepared(detector, tuning)
     assert last_stage(model, tuning) == expected
     assert last_stage(model.eval(), tuning) == expected  # in a validation
-    assert last_stage(model.train(), tuning) == NOTHING  # dropout draws in every part
+
+
+def test_what_draws_random_numbers_is_not_kept() -> None:
+    tuning, features = PromptTuning(), FeatureCache()
+    model = prepared("glip-nano", tuning).train()
+    text = TextFeatures(torch.randn(1, 5, 128), torch.ones(1, 5, dtype=torch.bool))
+    with pytest.raises(RuntimeError, match="train mode"):
+        detect(model, tuning, features, [torch.zeros(3, 64, 64, dtype=torch.uint8)], text)
+    assert features.store.used() == 0
 
 
 class Numbers(Callback):
@@ -136,7 +151,7 @@ def test_a_run_is_bit_for_bit_the_same(
         assert found.losses == numbers.losses
         assert found.scores == numbers.scores
         assert same(weights(module), weights(plain))
-        assert module.features.cut == expected
+        assert last_stage(module.model, module.tuning) == expected
         assert module.features.hits >= 2 * 2  # the later validations, and what comes again in training
         assert module.features.hits + module.features.misses == stores[0].misses == 3 * (4 + 2)
 
@@ -156,7 +171,7 @@ def test_equals_the_detector_itself(detector: str, tuning: Tuning, images: int, 
     with torch.no_grad():
         expected = model(model.preprocess(batch), text)
         for _ in range(2):
-            (found,) = features.detect(model, tuning, batch, [text])
+            found = detect(model, tuning, features, batch, text)
             for mine, theirs in zip(found[:4], expected[:4], strict=True):
                 torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
             assert found.level_sizes == expected.level_sizes
@@ -173,7 +188,7 @@ def test_a_key_holds_all_that_decides_the_numbers() -> None:
     def misses(*images: Tensor, text: TextFeatures = text) -> int:
         before = features.misses
         rows = torch.zeros(len(images), dtype=torch.long)
-        list(features.detect(model, tuning, images, [text.select(rows)]))
+        detect(model, tuning, features, images, text.select(rows))
         return features.misses - before
 
     assert misses(image) == 1
@@ -201,7 +216,7 @@ def test_without_fusion_the_text_decides_nothing() -> None:
     model, image = prepared("glip-nano-a", tuning), torch.randint(256, (3, 64, 64), dtype=torch.uint8)
     for _ in range(2):
         text = TextFeatures(torch.randn(1, 5, 128, requires_grad=True), torch.ones(1, 5, dtype=torch.bool))
-        (found,) = features.detect(model, tuning, [image], [text])
+        found = detect(model, tuning, features, [image], text)
         found.logits.sum().backward()
         assert text.hidden.grad is not None
     assert (features.hits, features.misses) == (1, 1)
@@ -212,8 +227,8 @@ def test_what_an_evaluation_computes_serves_training() -> None:
     model, image = prepared("glip-nano", tuning), torch.randint(256, (3, 64, 64), dtype=torch.uint8)
     text = TextFeatures(torch.randn(1, 5, 128), torch.ones(1, 5, dtype=torch.bool))
     with torch.inference_mode():
-        (evaluated,) = features.detect(model, tuning, [image + 0], [text])
-    (found,) = features.detect(model, tuning, [image], [text])
+        evaluated = detect(model, tuning, features, [image + 0], text)
+    found = detect(model, tuning, features, [image], text)
     found.logits.sum().backward()
     assert features.hits == 1
     assert torch.equal(found.logits, evaluated.logits)
