@@ -29,10 +29,7 @@ from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
 from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
 from glip_lightning.tuning.weight_tunings import FullTuning
-from glip_lightning.weights.adapter import RUN_ADAPTER, Adapter, save_adapter
-from glip_lightning.weights.base_model import Base, absolute, weights_hash
-from glip_lightning.weights.load import RUN_DETECTOR, Task, load_detector, save
-from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, save_prompt
+from glip_lightning.weights.load import Loaded, load_detector
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +68,6 @@ class GLIPModule(LightningModule):
         self.lr_factor = 1.0
         """Multiplies every learning rate: for a batch that is larger than the one they were chosen for."""
         self._groups: list[ParameterGroup] | None = None
-        self._base_hash = ""  # of the weights that an adapter or a prompt is trained on
         self.results: dict[str, Metrics] = {}
         """Metrics of the last evaluation of each split, by "val" and "test"."""
         self.detections: list[dict[str, Any]] = []
@@ -107,8 +103,7 @@ class GLIPModule(LightningModule):
     def configure_model(self) -> None:
         """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read."""
         if self._groups is None:
-            if self.tuning.leaves != "detector":  # now: training may round all weights (precision 16-true)
-                self._base_hash = weights_hash(self.model, text=self.tuning.leaves == "adapter")
+            self.tuning.remember_base(self.model)
             self._meet_classes()
             prompts = build_prompts(self.phrases(), self.tokenizer)
             self._groups = self.tuning.setup(self.model, prompts[0] if len(prompts) == 1 else None, self.tokenizer)
@@ -220,26 +215,9 @@ class GLIPModule(LightningModule):
 
     @torch.no_grad()
     def keep(self, folder: Path) -> None:
-        """Write what was learned into the run's ``folder``: the detector, what was trained of it, or a prompt.
-
-        Random weights are to be had nowhere else, so a detector that began with them is kept as a whole. Afterwards
-        the tuning is folded into the detector and cannot be trained on.
-        """
-        input_size, random = (self.data.test_size, self.data.max_size), self.origin == "random"
-        how = f"{type(self.tuning).__name__}({self.tuning.extra_repr()})"
-        if self.tuning.leaves == "adapter" and not random:
-            captions = tuple(prompt.caption for prompt in build_prompts(self.phrases(), self.tokenizer))
-            base = Base(absolute(self.detector), self._base_hash, input_size)
-            learned = Adapter(self.tuning.trained(self.model), tuple(self.phrases()), captions, how, base)
-            save_adapter(folder / RUN_ADAPTER, learned)
-        if self.tuning.leaves == "prompt":
-            name = str(folder) if random else self.detector
-            sha256 = weights_hash(self.model, text=False) if random else self._base_hash  # random ones are saved here
-            base = Base(absolute(name), sha256, input_size)
-            save_prompt(folder / PROMPT_NAME, TunedPrompt(self.query(), how, base))
-        if self.tuning.leaves == "detector" or random:
-            self.tuning.merge(self.model)
-            save(self.model, self.tokenizer, folder / RUN_DETECTOR, Task(tuple(self.data.phrases()), input_size))
+        """Write what was learned into the run's ``folder``, as the tuning does; it cannot be trained on afterwards."""
+        trained = Loaded(self.model, self.tokenizer, self.detector, self.origin)
+        self.tuning.save(folder, trained, self.data.phrases(), (self.data.test_size, self.data.max_size))
 
     def find(self, images: Sequence[Tensor], query: Query) -> list[Detections]:
         """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized."""

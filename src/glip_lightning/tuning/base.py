@@ -7,16 +7,20 @@ detector (:meth:`Detector.optimizer_rule`).
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple, TypedDict
+from pathlib import Path
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from glip_lightning.models.detector import Detector, OptimizerRule, Stage
 from glip_lightning.models.text_features import TextFeatures
-from glip_lightning.text.captions import Prompt
+from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
+from glip_lightning.weights.adapter import RUN_ADAPTER, Adapter, save_adapter
+from glip_lightning.weights.base_model import Base, absolute, weights_hash
+from glip_lightning.weights.load import RUN_DETECTOR, Loaded, Task, save
 
 REMEMBERED = 64  # sets of captions whose features a frozen text encoder need not compute again
 
@@ -39,8 +43,6 @@ class Tuning(nn.Module, ABC):
     Whatever it freezes stays in eval mode during training (:func:`eval_where_frozen`).
     """
 
-    leaves: Literal["detector", "adapter", "prompt"] = "detector"
-    """What a run keeps: the whole detector, what was trained of it (its base is named), or a prompt for it."""
     learns_text = False
     """Whether :meth:`encode_text` adds something that learns to what the text encoder returns."""
 
@@ -87,14 +89,6 @@ class Tuning(nn.Module, ABC):
             frozen.append(stage)
         return frozen
 
-    def trained(self, model: Detector) -> dict[str, Tensor]:
-        """What was learned, as the tensors of an adapter (:mod:`glip_lightning.weights.adapter`).
-
-        A table of classes is part of it even if frozen: the base may have it for other classes.
-        """
-        classes = model.class_parameters()
-        return {f"new.{key}": p for key, p in model.named_parameters() if p.requires_grad or key in classes}
-
     def extra_repr(self) -> str:
         """The settings, for people to read."""
         return ", ".join(
@@ -103,8 +97,74 @@ class Tuning(nn.Module, ABC):
             if isinstance(x, SETTINGS) and name[0] != "_" and name != "training"
         )
 
+    def described(self) -> str:
+        """Return class and settings, for people to read."""
+        return f"{type(self).__name__}({self.extra_repr()})"
+
     def merge(self, model: Detector) -> None:
         """Fold what was learned into ``model``, which then stands without the tuning; training is over."""
+
+    # -- what a run keeps: here the whole detector
+
+    def remember_base(self, model: Detector) -> None:
+        """Remember which weights the training starts from, where what is saved belongs to them.
+
+        Called once, before :meth:`setup`: in the precision 16-true training rounds all weights.
+        """
+
+    def save(self, folder: Path, trained: Loaded, phrases: Sequence[Phrase], input_size: tuple[int, int]) -> None:
+        """Write what was learned into the ``folder`` of a run; afterwards it cannot be trained on.
+
+        Random weights are to be had nowhere else, so a detector that began with them is saved as a whole by all
+        tunings.
+
+        Args:
+            folder: of the run.
+            trained: the detector as it is now; its name and the origin of its weights are those it began with.
+            phrases: the classes as the data say them.
+            input_size: short side and longest side of the images in evaluations, in pixels.
+        """
+        self.merge(trained.model)
+        save(trained.model, trained.tokenizer, folder / RUN_DETECTOR, Task(tuple(phrases), input_size))
+
+    def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
+        """Return the bytes of each large file or folder that :meth:`save` will write, by its name in the run's folder.
+
+        ``random``: whether the detector began with random weights.
+        """
+        return {RUN_DETECTOR: sum(x.nbytes for x in model.state_dict().values())}
+
+
+class AdapterTuning(Tuning):
+    """A tuning of which a run keeps what was trained, with name and hash of the detector it was trained on."""
+
+    _base_sha256 = ""
+
+    def remember_base(self, model: Detector) -> None:
+        self._base_sha256 = weights_hash(model, text=True)
+
+    def trained(self, model: Detector) -> dict[str, Tensor]:
+        """Return what was learned as the tensors of an adapter (:mod:`glip_lightning.weights.adapter`).
+
+        A table of classes is part of it even if frozen: the base may have it for other classes.
+        """
+        classes = model.class_parameters()
+        return {f"new.{key}": p for key, p in model.named_parameters() if p.requires_grad or key in classes}
+
+    def save(self, folder: Path, trained: Loaded, phrases: Sequence[Phrase], input_size: tuple[int, int]) -> None:
+        if trained.weights == "random":
+            super().save(folder, trained, phrases, input_size)
+            return
+        classes = tuple(self.phrases(phrases))
+        captions = tuple(prompt.caption for prompt in build_prompts(classes, trained.tokenizer))
+        base = Base(absolute(trained.name), self._base_sha256, input_size)
+        adapter = Adapter(self.trained(trained.model), classes, captions, self.described(), base)
+        save_adapter(folder / RUN_ADAPTER, adapter)
+
+    def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
+        if random:
+            return super().saved_bytes(model, random)
+        return {RUN_ADAPTER: sum(x.nbytes for x in self.trained(model).values())}
 
 
 class FrozenText:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from glip_lightning.models.detector import Detector
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.tuning.base import ParameterGroup, Tuning
+from glip_lightning.tuning.base import AdapterTuning, ParameterGroup
 from glip_lightning.weights.adapter import low_rank
 
 Part = Literal["text", "fusion", "vision", "head"]
@@ -72,12 +72,10 @@ def plain(kind: type[Adapted]) -> type[nn.Module]:
     return kind.__bases__[1]
 
 
-class LoRATuning(Tuning):
+class LoRATuning(AdapterTuning):
     """Low-rank updates of some parts, of their linear layers and what else the detector says
     (:attr:`Detector.adapted_layers`: GLIP's deformable convolutions); all else is frozen, but for the
     table of classes of a detector that has one: another class list begins with random rows."""
-
-    leaves = "adapter"
 
     def __init__(
         self,

@@ -1,24 +1,51 @@
 """Only the prompt's embeddings are optimised; image encoder, fusion, text encoder and head are frozen."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from glip_lightning.models.detector import Detector
+from glip_lightning.models.query import encode_query
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import PLACEHOLDERS, Tokenizer
 from glip_lightning.tuning.base import ParameterGroup, Tuning, need_text_encoder
-from glip_lightning.weights.prompt_file import check_prompt, load_prompt
+from glip_lightning.weights.base_model import Base, absolute, weights_hash
+from glip_lightning.weights.load import Loaded
+from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, check_prompt, load_prompt, save_prompt
 
 Form = Literal["offset", "features", "context"]
 
 
-class PromptTuning(Tuning):
+class TextTuning(Tuning):
+    """A tuning of the text features alone, of which a run keeps those of its classes: a small file, the whole task."""
+
+    learns_text = True
+    _base_sha256 = ""
+
+    def remember_base(self, model: Detector) -> None:
+        self._base_sha256 = weights_hash(model, text=False)
+
+    def save(self, folder: Path, trained: Loaded, phrases: Sequence[Phrase], input_size: tuple[int, int]) -> None:
+        base = Base(absolute(trained.name), self._base_sha256, input_size)
+        if trained.weights == "random":
+            super().save(folder, trained, phrases, input_size)
+            base = Base(absolute(str(folder)), weights_hash(trained.model, text=False), input_size)
+        encode_text = partial(self.encode_text, trained.model)
+        query = encode_query(trained.model, trained.tokenizer, self.phrases(phrases), encode_text)
+        save_prompt(folder / PROMPT_NAME, TunedPrompt(query, self.described(), base))
+
+    def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
+        return super().saved_bytes(model, random) if random else {}
+
+
+class PromptTuning(TextTuning):
     """A task's prompt, learned.
 
     * ``offset``: a vector per token is added to the text encoder's output, before the first fusion layer; zero in
@@ -31,9 +58,6 @@ class PromptTuning(Tuning):
     The first two begin as the untuned detector, bit for bit. They belong to one caption, so a class list that needs
     several captions takes ``context``.
     """
-
-    leaves = "prompt"
-    learns_text = True
 
     def __init__(
         self, form: Form = "offset", lr: float = 0.05, weight_decay: float | None = None, context: int = 4
@@ -143,11 +167,8 @@ class _Context(nn.Module):
         return model.encode_text(input_ids, attention_mask, embeddings)
 
 
-class SavedPrompt(Tuning):
+class SavedPrompt(TextTuning):
     """A tuned prompt, used as it is: for ``glip test`` and ``glip validate``."""
-
-    leaves = "prompt"
-    learns_text = True
 
     def __init__(self, file: str) -> None:
         """``file``: ``prompt.safetensors`` of a run with PromptTuning."""

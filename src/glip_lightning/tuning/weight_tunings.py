@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from glip_lightning.models.detector import Detector, OptimizerRule
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.tuning.base import ParameterGroup, Tuning, need_text_encoder, official_groups
+from glip_lightning.tuning.base import AdapterTuning, ParameterGroup, Tuning, need_text_encoder, official_groups
 
 
 class FullTuning(Tuning):
@@ -42,15 +42,13 @@ def freeze_backbone(model: Detector, freeze_at: int) -> None:
         stage.requires_grad_(False)
 
 
-class LinearProbe(Tuning):
+class LinearProbe(AdapterTuning):
     """Only the last layers, of GLIP projection of the text, boxes, centerness, scale and biases of the logits
     (official mode "linear_prob"), and the table of classes of a detector that has one.
 
     Officially dropout stays on in the frozen fusion and text layers; here what is frozen is in eval mode, so that
     all before the last layers can be computed once.
     """
-
-    leaves = "adapter"
 
     def __init__(self, lr: float = 1e-4, weight_decay: float = 0.05) -> None:
         super().__init__()
@@ -78,10 +76,8 @@ class LanguageTuning(Tuning):
         return official_groups(model, lambda key, rule: self.text_lr, self.weight_decay)
 
 
-class PartialTuning(Tuning):
+class PartialTuning(AdapterTuning):
     """What regular expressions name, each with a learning rate of its own."""
-
-    leaves = "adapter"
 
     def __init__(self, rates: Mapping[str, float], weight_decay: float = 0.05) -> None:
         """``rates``: expression -> learning rate, e.g. ``{"^fpn": 1e-4, "^dyhead.*fusion": 1e-5}``, searched for in

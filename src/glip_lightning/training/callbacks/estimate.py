@@ -25,8 +25,6 @@ from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
-from glip_lightning.weights.adapter import RUN_ADAPTER
-from glip_lightning.weights.load import RUN_DETECTOR
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +101,6 @@ def disk_bytes(trainer: Trainer, module: GLIPModule) -> dict[str, int]:
     """Return the bytes of each large file that the run leaves, by its name in the run's folder."""
     state = module.state_dict()
     weights = sum(x.nbytes for x in state.values())
-    trained = sum(p.nbytes for p in module.parameters() if p.requires_grad)
     moments = ADAMW_BYTES * sum(p.numel() for p in module.parameters() if p.requires_grad)
     averaged = any(isinstance(callback, EMA) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     found = {LAST: weights * (1 + averaged) + moments}
@@ -112,12 +109,7 @@ def disk_bytes(trainer: Trainer, module: GLIPModule) -> dict[str, int]:
         and trainer.num_val_batches
     ):
         found[BEST] = weights
-    leaves = module.tuning.leaves
-    if leaves == "detector" or module.origin == "random":
-        found[RUN_DETECTOR] = sum(x.nbytes for x in module.model.state_dict().values())
-    elif leaves == "adapter":
-        found[RUN_ADAPTER] = trained
-    return found
+    return found | module.tuning.saved_bytes(module.model, module.origin == "random")
 
 
 def check_disk(trainer: Trainer, module: GLIPModule) -> None:
