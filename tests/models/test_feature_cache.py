@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +199,8 @@ def test_a_key_holds_all_that_decides_the_numbers() -> None:
     assert misses(changed) == 1
     assert misses(image.flip(-1)) == 1
     assert misses(image, torch.zeros(3, 96, 64, dtype=torch.uint8)) == 2  # padded to another size
-    assert misses(image, text=text._replace(hidden=text.hidden + 1e-3)) == 1
-    assert misses(image, text=text._replace(mask=torch.tensor([[True] * 4 + [False]]))) == 1
+    assert misses(image, text=replace(text, hidden=text.hidden + 1e-3)) == 1
+    assert misses(image, text=replace(text, mask=torch.tensor([[True] * 4 + [False]]))) == 1
     with torch.autocast("cpu", torch.bfloat16):
         assert misses(image) == 1
     assert misses(image) == 0

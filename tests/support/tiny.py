@@ -110,4 +110,4 @@ class Offset(Tuning):
     def encode_text(self, model: GLIP, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         self.encoded.append(input_ids)
         text = model.encode_text(input_ids, attention_mask)
-        return text._replace(hidden=text.hidden + self.offset)
+        return TextFeatures(text.hidden + self.offset, text.mask)

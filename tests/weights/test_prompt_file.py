@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,9 @@ def made(names: list[str], model: GLIP, seed: int = 0) -> TunedPrompt:
     """A prompt whose features were moved a little."""
     query = encode_query(model, Tokenizer.nano(), [Phrase(name) for name in names])
     noise = torch.Generator().manual_seed(seed)
-    texts = tuple(x._replace(hidden=x.hidden + torch.randn(x.hidden.shape, generator=noise)) for x in query.texts)
+    texts = tuple(replace(x, hidden=x.hidden + torch.randn(x.hidden.shape, generator=noise)) for x in query.texts)
     return TunedPrompt(
-        query._replace(texts=texts), "made", Base("glip-nano", weights_hash(model, text=False), (PHOTO, 128))
+        replace(query, texts=texts), "made", Base("glip-nano", weights_hash(model, text=False), (PHOTO, 128))
     )
 
 

@@ -1,7 +1,16 @@
-"""A class list as a detector takes it: captions with their tokens, encoded once for any number of images."""
+"""A class list as a detector takes it: captions with their tokens, encoded once for any number of images.
+
+Three words for what a detector is asked:
+
+* a *phrase* (:class:`~glip_lightning.text.phrases.Phrase`) is one class as it stands in a caption: "a red star";
+* a *prompt* (:class:`~glip_lightning.text.captions.Prompt`) is one caption of phrases, "a red star. a circle", and says
+  which of its tokens name which class;
+* a *query* (:class:`Query`) is the class list of a task: its phrases, as many prompts as it takes, since a caption
+  holds at most 256 tokens, and the text features of each.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -12,7 +21,8 @@ from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 
 
-class Query(NamedTuple):
+@dataclass(frozen=True)
+class Query:
     """A class list ready for the detector: one prompt, or several where the caption would be too long."""
 
     phrases: tuple[Phrase, ...]

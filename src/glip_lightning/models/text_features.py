@@ -1,13 +1,14 @@
 """Encoded captions: what a detector reads of its text."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-class TextFeatures(NamedTuple):
+@dataclass(frozen=True)
+class TextFeatures:
     """Encoded captions. A row of ``mask`` is True at every token that is not padding."""
 
     hidden: Tensor  # [B, T, D]; rows of padding hold numbers without meaning

@@ -198,7 +198,7 @@ class FrozenText:
             self._known[key] = text
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-        return text if torch.is_grad_enabled() else text._replace(hidden=text.hidden.detach())
+        return text if torch.is_grad_enabled() else TextFeatures(text.hidden.detach(), text.mask)
 
 
 def official_groups(

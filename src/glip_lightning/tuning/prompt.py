@@ -113,7 +113,7 @@ class _Offset(nn.Module):
         self.offset = nn.Parameter(torch.zeros(MAX_TOKENS, model.prompt_width))
 
     def forward(self, text: TextFeatures) -> TextFeatures:
-        return text._replace(hidden=text.hidden + self.offset[: text.hidden.shape[1]])
+        return TextFeatures(text.hidden + self.offset[: text.hidden.shape[1]], text.mask)
 
 
 class _Features(nn.Module):

@@ -6,6 +6,7 @@ its metadata. Whoever has it needs no text encoder.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,4 +160,5 @@ def check_prompt(file: str, prompt: TunedPrompt, model: Detector, name: str) -> 
 
 
 def on_device(query: Query, device: torch.device) -> Query:
-    return query._replace(texts=tuple(text.to(device) for text in query.texts))
+    """Return the query with its text features on ``device``."""
+    return replace(query, texts=tuple(text.to(device) for text in query.texts))

@@ -26,7 +26,7 @@ class Round(nn.Module):
         if self.fusion is not None and self.text is not None:
             assert text is not None
             sizes = [x.shape[-2:] for x in levels]
-            vision, hidden = self.fusion(flatten_levels(levels), *text)
+            vision, hidden = self.fusion(flatten_levels(levels), text.hidden, text.mask)
             levels = split_levels(vision, sizes)
             text = TextFeatures(self.text(hidden, text.mask), text.mask)
         return self.vision(levels), text
