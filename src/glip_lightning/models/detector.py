@@ -325,7 +325,7 @@ class EncodedImages:
                 for stage in self._frozen:
                     features = stage(features, alone) if stage.reads_text else features
         if any(x.requires_grad for x in features):
-            message = "depends on a tensor that learns, but learned_weights and learns_text of the tuning leave it out"
+            message = "depends on a tensor that learns, but trains() and learns_text of the tuning leave it out"
             raise RuntimeError(f"a frozen stage {message}")
         return [x[0] for x in features]
 

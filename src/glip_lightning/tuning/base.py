@@ -66,9 +66,9 @@ class Tuning(nn.Module, ABC):
         """Token ids and mask [U, T] of the distinct captions -> their features [U, T, D]."""
         return self._texts(model, input_ids, attention_mask)
 
-    def learned_weights(self, model: Detector) -> list[Tensor]:
-        """Return the weights of the detector that training changes, or adds something to."""
-        return [p for p in model.parameters() if p.requires_grad]
+    def trains(self, part: nn.Module) -> bool:
+        """Return whether training changes what a part of the detector computes, for the same input."""
+        return any(p.requires_grad for p in part.parameters())
 
     def frozen_stages(self, model: Detector) -> list[Stage]:
         """Return the first stages of the detector: those that are the same throughout the training.
@@ -76,15 +76,10 @@ class Tuning(nn.Module, ABC):
         A stage is the same where nothing in it or before it learns, and where the text that it reads, if it reads any,
         does not learn either.
         """
-        learned = {id(weight) for weight in self.learned_weights(model)}
-
-        def learns(modules: Iterable[nn.Module]) -> bool:
-            return any(id(weight) in learned for module in modules for weight in module.parameters())
-
-        same_text = not self.learns_text and not learns(model.modules_of("text"))
+        text_learns = self.learns_text or any(map(self.trains, model.modules_of("text")))
         frozen: list[Stage] = []
         for stage in model.stages():
-            if learns(stage.modules) or (stage.reads_text and not same_text):
+            if any(map(self.trains, stage.modules)) or (stage.reads_text and text_learns):
                 break
             frozen.append(stage)
         return frozen

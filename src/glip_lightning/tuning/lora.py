@@ -120,9 +120,8 @@ class LoRATuning(AdapterTuning):
         layer.__class__ = adapted(type(layer))
         object.__setattr__(layer, "update", update)  # not as a submodule: the detector's names stay
 
-    def learned_weights(self, model: Detector) -> list[Tensor]:
-        adapted_weights = [layer.base for layer in model.modules() if isinstance(layer, Adapted)]
-        return [*super().learned_weights(model), *adapted_weights]
+    def trains(self, part: nn.Module) -> bool:
+        return super().trains(part) or any(isinstance(layer, Adapted) for layer in part.modules())
 
     def trained(self, model: Detector) -> dict[str, Tensor]:
         tensors = super().trained(model)
