@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import ABANDONED
 from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import variant
@@ -310,11 +311,14 @@ def test_a_recipe_and_the_command_line_choose_it(tmp_path: Path) -> None:
 
 
 def test_wrong_options_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"features.gigabytes=-1"):
+    with pytest.raises(GLIPError) as error:
         FeatureCache(-1)
+    assert error.value.code == "bad-value"
+    assert "features.gigabytes=-1" in str(error.value)
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"features.folder='.*file': cannot be made"):
+    with pytest.raises(GLIPError) as error:
         FeatureCache(folder=str(tmp_path / "file"))
+    assert error.value.code == "no-folder"
 
 
 def tensors(seed: int) -> list[Tensor]:

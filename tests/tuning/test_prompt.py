@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
@@ -115,8 +116,9 @@ def test_context_keeps_a_prefix_of_the_task() -> None:
 @pytest.mark.parametrize("form", ["offset", "features"])
 def test_several_captions_need_context(form: str) -> None:
     tuning = PromptTuning(form)  # pyrefly: ignore
-    with pytest.raises(ValueError, match="these classes need several; use form: context"):
+    with pytest.raises(GLIPError) as error:
         tuning.setup(nano(), None, Tokenizer.nano())
+    assert error.value.code == "several-captions"
     context = PromptTuning("context")
     context.setup(nano(), None, Tokenizer.nano())
 
@@ -138,7 +140,11 @@ def test_decay_pulls_to_the_untuned_prompt_only_where_that_is_zero() -> None:
 
 
 def test_wrong_options_are_named() -> None:
-    with pytest.raises(ValueError, match="form='soft': expected offset, features, context"):
+    with pytest.raises(GLIPError) as error:
         PromptTuning("soft")  # pyrefly: ignore
-    with pytest.raises(ValueError, match="context=17: expected 1 to 16 words"):
+    assert error.value.code == "bad-value"
+    assert "form='soft'" in str(error.value)
+    with pytest.raises(GLIPError) as error:
         PromptTuning("context", context=17)
+    assert error.value.code == "bad-value"
+    assert "context=17" in str(error.value)

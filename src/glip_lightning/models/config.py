@@ -191,5 +191,6 @@ def variant(name: str) -> GLIPConfig:
     """Configuration of a named variant; an unknown name is an error that lists the closest ones."""
     if name not in VARIANTS:
         close = difflib.get_close_matches(name, VARIANTS, n=3) or list(VARIANTS)
-        raise ValueError(f"no detector is named {name!r}; the closest names are {', '.join(close)}")
+        message = f"no detector is named {name!r}; the closest names are {', '.join(close)}"
+        raise GLIPError(message, code="unknown-detector")
     return VARIANTS[name]

@@ -25,6 +25,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.tensor_files import check_tensors
 from glip_lightning.models.feature_cache import FeatureCache, hash_of_code, precision_of
 from glip_lightning.models.feature_store import tensor_bytes
@@ -202,7 +203,8 @@ class Detector(nn.Module, PyTorchModelHubMixin, ABC, library_name="glip-lightnin
     @property
     def word_embeddings(self) -> nn.Module:
         """The table of the words' embeddings, ids [U, T] -> [U, T, E]; its ``weight`` is [words, E]."""
-        raise ValueError(f"{type(self).__name__}: has no text encoder, so its words cannot be learned")
+        message = f"{type(self).__name__}: has no text encoder, so its words cannot be learned"
+        raise GLIPError(message, code="no-text-encoder")
 
     @property
     def device(self) -> torch.device:

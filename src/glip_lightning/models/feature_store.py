@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import remove_parts, write_bytes
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,8 @@ class FolderStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"features.folder={str(folder)!r}: cannot be made: {error.strerror}") from None
+            message = f"features.folder={str(folder)!r}: cannot be made: {error.strerror}"
+            raise GLIPError(message, code="no-folder") from None
         remove_parts(folder)
 
     def get(self, key: str) -> list[Tensor] | None:

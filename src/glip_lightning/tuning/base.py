@@ -13,6 +13,7 @@ from typing import NamedTuple, TypedDict
 import torch
 from torch import Tensor, nn
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.detector import Detector, OptimizerRule, Stage
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.text.captions import Prompt, build_prompts
@@ -220,9 +221,10 @@ def official_groups(
 def need_text_encoder(model: Detector, tuning: Tuning) -> None:
     """Raise an error where a table of classes stands in the place of the text that ``tuning`` is about."""
     if not model.reads_text:
-        raise ValueError(
+        raise GLIPError(
             f"{type(tuning).__name__} needs a text encoder, but a Dynamic Head (dyhead-nano or trained from it) has a "
-            "table of classes instead; use FullTuning, LinearProbe, LoRATuning or PartialTuning"
+            "table of classes instead; use FullTuning, LinearProbe, LoRATuning or PartialTuning",
+            code="no-text-encoder",
         )
 
 

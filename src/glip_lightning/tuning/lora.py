@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.detector import Detector
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer
@@ -89,9 +90,9 @@ class LoRATuning(AdapterTuning):
         (dynamic convolutions, projection of the text). Updates are scaled by ``alpha / rank``."""
         super().__init__()
         if unknown := [part for part in parts if part not in get_args(Part)]:
-            raise ValueError(f"parts={unknown}: expected some of {', '.join(get_args(Part))}")
+            raise GLIPError(f"parts={unknown}: expected some of {', '.join(get_args(Part))}", code="bad-value")
         if rank < 1:
-            raise ValueError(f"rank={rank}: expected 1 or more")
+            raise GLIPError(f"rank={rank}: expected 1 or more", code="bad-value")
         self.parts, self.rank, self.alpha = tuple(dict.fromkeys(parts)), rank, alpha
         self.lr, self.weight_decay = lr, weight_decay
         self.updates = nn.ModuleDict()
@@ -102,9 +103,8 @@ class LoRATuning(AdapterTuning):
             layers = {key: layer for key, layer in model.named_modules() if type(layer) in model.adapted_layers}
             found = {key: layer for key, layer in layers.items() if model.part_of(key) == part}
             if not found:
-                raise ValueError(
-                    f"parts: {part!r} has no layer in this detector (variant A has no fusion, a Dynamic Head no text)"
-                )
+                message = f"parts: {part!r} has no layer in this detector"
+                raise GLIPError(f"{message} (variant A has no fusion, a Dynamic Head no text)", code="empty-part")
             for key, layer in found.items():
                 self._adapt(key, layer)
         learned = list(self.updates.parameters())

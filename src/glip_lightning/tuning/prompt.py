@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.detector import Detector
 from glip_lightning.models.query import encode_query
 from glip_lightning.models.text_features import TextFeatures
@@ -66,9 +67,9 @@ class PromptTuning(TextTuning):
         the official 0.25 there, 0 otherwise. ``context``: so many learned words before each class."""
         super().__init__()
         if form not in FORMS:
-            raise ValueError(f"form={form!r}: expected {', '.join(FORMS)}")
+            raise GLIPError(f"form={form!r}: expected {', '.join(FORMS)}", code="bad-value")
         if not 1 <= context <= len(PLACEHOLDERS):
-            raise ValueError(f"context={context}: expected 1 to {len(PLACEHOLDERS)} words")
+            raise GLIPError(f"context={context}: expected 1 to {len(PLACEHOLDERS)} words", code="bad-value")
         self.form: Form = form
         self.lr, self.context = lr, context
         self.weight_decay = weight_decay if weight_decay is not None else 0.25 if form == "offset" else 0.0
@@ -88,9 +89,10 @@ class PromptTuning(TextTuning):
         need_text_encoder(model, self)
         model.requires_grad_(False)
         if prompt is None and self.form != "context":
-            raise ValueError(
+            raise GLIPError(
                 f"PromptTuning(form={self.form!r}) learns the tokens of one caption, but these classes need several; "
-                "use form: context, or train on fewer classes"
+                "use form: context, or train on fewer classes",
+                code="several-captions",
             )
         self.learned = FORMS[self.form](model, prompt, tokenizer, self.context)
         learned = list(self.learned.parameters())
@@ -138,7 +140,8 @@ class _Features(nn.Module):
 
     def forward(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         if input_ids.shape[1:] != self.caption.shape or (input_ids != self.caption).any():
-            raise ValueError("the learned features belong to the caption that they were made for, not to another one")
+            message = "the learned features belong to the caption that they were made for, not to another one"
+            raise GLIPError(message, code="other-classes")
         rows = len(input_ids)
         return TextFeatures(self.features.expand(rows, -1, -1), attention_mask.to(torch.bool))
 
@@ -156,7 +159,8 @@ class _Context(nn.Module):
         ids, _ = tokenizer.encode([" ".join(PLACEHOLDERS[:context])])
         words = ids[0, 1:-1]
         if len(words) != context:
-            raise ValueError(f"the vocabulary of this detector lacks some of {', '.join(PLACEHOLDERS[:context])}")
+            message = f"the vocabulary of this detector lacks some of {', '.join(PLACEHOLDERS[:context])}"
+            raise GLIPError(message, code="no-placeholders")
         self.register_buffer("words", words, persistent=False)
 
     def forward(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
@@ -179,9 +183,10 @@ class SavedPrompt(TextTuning):
     def phrases(self, phrases: Sequence[Phrase]) -> list[Phrase]:
         saved = self.prompt.query.phrases
         if [phrase.name for phrase in phrases] != [phrase.name for phrase in saved]:
-            raise ValueError(
+            raise GLIPError(
                 f"{self.file}: tuned for {', '.join(p.name for p in saved)}, but the data have "
-                f"{', '.join(p.name for p in phrases)}; the classes must be the same, in the same order"
+                f"{', '.join(p.name for p in phrases)}; the classes must be the same, in the same order",
+                code="other-classes",
             )
         return list(saved)
 
@@ -195,7 +200,8 @@ class SavedPrompt(TextTuning):
         for caption, text in zip(self._captions, self.prompt.query.texts, strict=True):
             if torch.equal(caption, input_ids.cpu()):
                 return text.to(input_ids.device)
-        raise ValueError(f"{self.file}: the tuned prompt belongs to other captions than those of the data")
+        message = f"{self.file}: the tuned prompt belongs to other captions than those of the data"
+        raise GLIPError(message, code="other-classes")
 
 
 FORMS: dict[str, type[_Offset] | type[_Features] | type[_Context]] = {

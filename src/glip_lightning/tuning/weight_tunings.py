@@ -7,6 +7,7 @@ modeling/backbone/swint.py:556-571 (freezing), modeling/detector/generalized_vl_
 import re
 from collections.abc import Mapping
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.detector import Detector, OptimizerRule
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer
@@ -36,7 +37,8 @@ def freeze_backbone(model: Detector, freeze_at: int) -> None:
     """Freeze the patch embedding (``freeze_at`` >= 0) and the first ``freeze_at - 1`` stages with their merging."""
     stages = model.backbone_stages()  # the patch embedding is the first
     if not -1 <= freeze_at <= len(stages):
-        raise ValueError(f"freeze_at={freeze_at}: expected -1 (nothing) to {len(stages)} (all stages)")
+        message = f"freeze_at={freeze_at}: expected -1 (nothing) to {len(stages)} (all stages)"
+        raise GLIPError(message, code="bad-value")
     frozen = max(1, freeze_at) if freeze_at >= 0 else 0
     for stage in stages[:frozen]:
         stage.requires_grad_(False)
@@ -84,7 +86,7 @@ class PartialTuning(AdapterTuning):
         the names of the parameters; the first that fits decides. Biases learn at twice the rate, as officially."""
         super().__init__()
         if not rates:
-            raise ValueError("rates={}: name at least one expression with its learning rate")
+            raise GLIPError("rates={}: name at least one expression with its learning rate", code="bad-value")
         self.rates = {_compiled(pattern): lr for pattern, lr in rates.items()}
         self.weight_decay = weight_decay
 
@@ -95,9 +97,10 @@ class PartialTuning(AdapterTuning):
             parameter.requires_grad_(pattern is not None)
             used.add(pattern)
         if unused := [pattern.pattern for pattern in self.rates if pattern not in used]:
-            raise ValueError(
+            raise GLIPError(
                 f"rates: {', '.join(map(repr, unused))} fits no parameter that an earlier expression has left; "
-                f"names are like {', '.join(_examples(model))}"
+                f"names are like {', '.join(_examples(model))}",
+                code="unused-pattern",
             )
         return official_groups(model, self._rate, self.weight_decay)
 
@@ -114,7 +117,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"rates: {pattern!r} is no regular expression: {error}") from None
+        raise GLIPError(f"rates: {pattern!r} is no regular expression: {error}", code="bad-value") from None
 
 
 def _examples(model: Detector) -> list[str]:

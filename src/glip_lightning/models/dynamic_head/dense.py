@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.config import SIZE_DIVISOR, STRIDES, GLIPConfig
 from glip_lightning.models.detector import (
     Defaults,
@@ -43,7 +44,8 @@ class NoLanguage(nn.Module):
     """Stands where a detector has no text encoder: it runs tuned prompts, which hold their features."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
-        raise ValueError("this detector has no text encoder: it only runs tuned prompts (glip predict --prompt FILE)")
+        message = "this detector has no text encoder: it only runs tuned prompts (glip predict --prompt FILE)"
+        raise GLIPError(message, code="no-text-encoder")
 
 
 class DenseDetector(Detector, tags=["glip"]):

@@ -42,7 +42,8 @@ class DynamicHead(DenseDetector):
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor, embeddings: Tensor | None = None) -> TextFeatures:
         """Return the rows of the table: ids and mask [U, T] -> [U, T, D]."""
         if embeddings is not None:
-            raise ValueError("a Dynamic Head has a table of classes and no embeddings of words")
+            message = "a Dynamic Head has a table of classes and no embeddings of words"
+            raise GLIPError(message, code="no-text-encoder")
         return self.language(input_ids, attention_mask)
 
     def class_parameters(self) -> Sequence[str]:
