@@ -29,7 +29,7 @@ from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
 from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
 from glip_lightning.tuning.weight_tunings import FullTuning
-from glip_lightning.weights.load import Loaded, load_detector
+from glip_lightning.weights.load import Loaded, Task, load_detector
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +217,8 @@ class GLIPModule(LightningModule):
     def keep(self, folder: Path) -> None:
         """Write what was learned into the run's ``folder``, as the tuning does; it cannot be trained on afterwards."""
         trained = Loaded(self.model, self.tokenizer, self.detector, self.origin)
-        self.tuning.save(folder, trained, self.data.phrases(), (self.data.test_size, self.data.max_size))
+        task = Task(tuple(self.data.phrases()), (self.data.test_size, self.data.max_size))
+        self.tuning.save(folder, trained, task)
 
     def find(self, images: Sequence[Tensor], query: Query) -> list[Detections]:
         """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized."""

@@ -6,7 +6,7 @@ detector (:meth:`Detector.optimizer_rule`).
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.detector import Detector, OptimizerRule, Stage
+from glip_lightning.models.feature_cache import precision_of
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase
@@ -49,7 +50,7 @@ class Tuning(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self._texts = FrozenText()
+        self._texts = TextMemory()
 
     @abstractmethod
     def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
@@ -64,8 +65,10 @@ class Tuning(nn.Module, ABC):
         return list(phrases)
 
     def encode_text(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
-        """Token ids and mask [U, T] of the distinct captions -> their features [U, T, D]."""
-        return self._texts(model, input_ids, attention_mask)
+        """Return the features [U, T, D] of token ids and mask [U, T] of the distinct captions."""
+        if any(part.training or self.trains(part) for part in model.modules_of("text")):
+            return model.encode_text(input_ids, attention_mask)
+        return self._texts.encode(model, input_ids, attention_mask)
 
     def trains(self, part: nn.Module) -> bool:
         """Return whether training changes what a part of the detector computes, for the same input."""
@@ -108,7 +111,7 @@ class Tuning(nn.Module, ABC):
         Called once, before :meth:`setup`: in the precision 16-true training rounds all weights.
         """
 
-    def save(self, folder: Path, trained: Loaded, phrases: Sequence[Phrase], input_size: tuple[int, int]) -> None:
+    def save(self, folder: Path, trained: Loaded, task: Task) -> None:
         """Write what was learned into the ``folder`` of a run; afterwards it cannot be trained on.
 
         Random weights are to be had nowhere else, so a detector that began with them is saved as a whole by all
@@ -117,11 +120,10 @@ class Tuning(nn.Module, ABC):
         Args:
             folder: of the run.
             trained: the detector as it is now; its name and the origin of its weights are those it began with.
-            phrases: the classes as the data say them.
-            input_size: short side and longest side of the images in evaluations, in pixels.
+            task: the classes as the data say them, the size of the images in evaluations.
         """
         self.merge(trained.model)
-        save(trained.model, trained.tokenizer, folder / RUN_DETECTOR, Task(tuple(phrases), input_size))
+        save(trained.model, trained.tokenizer, folder / RUN_DETECTOR, task)
 
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
         """Return the bytes of each large file or folder that :meth:`save` will write, by its name in the run's folder.
@@ -147,13 +149,13 @@ class AdapterTuning(Tuning):
         classes = model.class_parameters()
         return {f"new.{key}": p for key, p in model.named_parameters() if p.requires_grad or key in classes}
 
-    def save(self, folder: Path, trained: Loaded, phrases: Sequence[Phrase], input_size: tuple[int, int]) -> None:
+    def save(self, folder: Path, trained: Loaded, task: Task) -> None:
         if trained.weights == "random":
-            super().save(folder, trained, phrases, input_size)
+            super().save(folder, trained, task)
             return
-        classes = tuple(self.phrases(phrases))
+        classes = tuple(self.phrases(task.phrases))
         captions = tuple(prompt.caption for prompt in build_prompts(classes, trained.tokenizer))
-        base = Base(absolute(trained.name), self._base_sha256, input_size)
+        base = Base(absolute(trained.name), self._base_sha256, task.input_size)
         adapter = Adapter(self.trained(trained.model), classes, captions, self.described(), base)
         save_adapter(folder / RUN_ADAPTER, adapter)
 
@@ -163,38 +165,32 @@ class AdapterTuning(Tuning):
         return {RUN_ADAPTER: sum(x.nbytes for x in self.trained(model).values())}
 
 
-class FrozenText:
-    """The text encoder. Where nothing that is trained reaches its output, each set of captions is encoded once."""
+class TextMemory:
+    """What a frozen text encoder returned, so that each set of captions is encoded once."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[object, ...], TextFeatures] = OrderedDict()
 
-    def __call__(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
-        encoder = model.modules_of("text")
-        weights = [p for module in encoder for p in module.parameters()]
-        if any(module.training for module in encoder) or not weights:  # dropout, or no text encoder
-            return model.encode_text(input_ids, attention_mask)
-        device = input_ids.device.type
-        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        # versions: a checkpoint that is loaded changes frozen weights in place
-        state = (
-            sum(0 if p.is_inference() else p._version for p in weights),
-            sum(p.requires_grad for p in weights),
-            weights[0].device,
-            precision,
-        )
-        key = (*state, tuple(map(tuple, input_ids.tolist())), tuple(map(tuple, attention_mask.tolist())))
-        if key in self._known:
-            self._known.move_to_end(key)
-            return self._known[key]
-        # what is made in inference mode could not take part in training later
-        with torch.inference_mode(False), torch.enable_grad():
-            text = model.encode_text(input_ids.clone(), attention_mask.clone())
-        if not text.hidden.requires_grad:
+    def encode(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        """Return the features of captions [U, T], as computed now or before."""
+        weights = [p for module in model.modules_of("text") for p in module.parameters()]
+        # a checkpoint that is loaded changes frozen weights in place
+        versions = sum(0 if p.is_inference() else p._version for p in weights)
+        captions = str((input_ids.tolist(), attention_mask.tolist()))
+        key = (versions, model.device, precision_of(input_ids.device.type), captions)
+        if key not in self._known:
+            # what is made in inference mode could not take part in training later
+            with torch.inference_mode(False), torch.enable_grad():
+                text = model.encode_text(input_ids.clone(), attention_mask.clone())
+            if text.hidden.requires_grad:
+                raise RuntimeError(
+                    "the text encoder depends on a tensor that learns, but trains() of the tuning denies it"
+                )
             self._known[key] = text
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-        return text if torch.is_grad_enabled() else TextFeatures(text.hidden.detach(), text.mask)
+        self._known.move_to_end(key)
+        return self._known[key]
 
 
 def official_groups(
@@ -229,18 +225,13 @@ def need_text_encoder(model: Detector, tuning: Tuning) -> None:
 
 
 def eval_where_frozen(module: nn.Module) -> None:
-    """Eval mode for the submodules that have parameters and train none of them: no dropout, no dropped paths."""
-    if _any(p.requires_grad for p in module.parameters()) is False:
+    """Set eval mode for submodules that have parameters and train none of them: no dropout, no dropped paths."""
+    learning = [p.requires_grad for p in module.parameters()]
+    if learning and not any(learning):
         module.eval()
         return
     for child in module.children():
         eval_where_frozen(child)
-
-
-def _any(flags: Iterable[bool]) -> bool | None:
-    """``any``, or None of nothing."""
-    found = list(flags)
-    return any(found) if found else None
 
 
 class PartCount(NamedTuple):

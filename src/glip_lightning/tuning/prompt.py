@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import PLACEHOLDERS, Tokenizer
 from glip_lightning.tuning.base import ParameterGroup, Tuning, need_text_encoder
 from glip_lightning.weights.base_model import Base, absolute, weights_hash
-from glip_lightning.weights.load import Loaded
+from glip_lightning.weights.load import Loaded, Task
 from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, check_prompt, load_prompt, save_prompt
 
 Form = Literal["offset", "features", "context"]
@@ -33,13 +33,13 @@ class TextTuning(Tuning):
     def remember_base(self, model: Detector) -> None:
         self._base_sha256 = weights_hash(model, text=False)
 
-    def save(self, folder: Path, trained: Loaded, phrases: Sequence[Phrase], input_size: tuple[int, int]) -> None:
-        base = Base(absolute(trained.name), self._base_sha256, input_size)
+    def save(self, folder: Path, trained: Loaded, task: Task) -> None:
+        base = Base(absolute(trained.name), self._base_sha256, task.input_size)
         if trained.weights == "random":
-            super().save(folder, trained, phrases, input_size)
-            base = Base(absolute(str(folder)), weights_hash(trained.model, text=False), input_size)
+            super().save(folder, trained, task)
+            base = Base(absolute(str(folder)), weights_hash(trained.model, text=False), task.input_size)
         encode_text = partial(self.encode_text, trained.model)
-        query = encode_query(trained.model, trained.tokenizer, self.phrases(phrases), encode_text)
+        query = encode_query(trained.model, trained.tokenizer, self.phrases(task.phrases), encode_text)
         save_prompt(folder / PROMPT_NAME, TunedPrompt(query, self.described(), base))
 
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
@@ -66,8 +66,8 @@ class PromptTuning(TextTuning):
         """``weight_decay`` pulls towards zero, which is the untuned prompt for ``offset`` alone: the default is
         the official 0.25 there, 0 otherwise. ``context``: so many learned words before each class."""
         super().__init__()
-        if form not in FORMS:
-            raise GLIPError(f"form={form!r}: expected {', '.join(FORMS)}", code="bad-value")
+        if form not in get_args(Form):
+            raise GLIPError(f"form={form!r}: expected {', '.join(get_args(Form))}", code="bad-value")
         if not 1 <= context <= len(PLACEHOLDERS):
             raise GLIPError(f"context={context}: expected 1 to {len(PLACEHOLDERS)} words", code="bad-value")
         self.form: Form = form
@@ -88,15 +88,21 @@ class PromptTuning(TextTuning):
     def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         need_text_encoder(model, self)
         model.requires_grad_(False)
-        if prompt is None and self.form != "context":
+        self.learned = self._begin(model, prompt, tokenizer)
+        learned = list(self.learned.parameters())
+        return [ParameterGroup(name="prompt", params=learned, lr=self.lr, weight_decay=self.weight_decay)]
+
+    def _begin(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> "_Offset | _Features | _Context":
+        """Return what is learned, as it is in the beginning."""
+        if self.form == "context":
+            return _Context(model, tokenizer, self.context)
+        if prompt is None:
             raise GLIPError(
                 f"PromptTuning(form={self.form!r}) learns the tokens of one caption, but these classes need several; "
                 "use form: context, or train on fewer classes",
                 code="several-captions",
             )
-        self.learned = FORMS[self.form](model, prompt, tokenizer, self.context)
-        learned = list(self.learned.parameters())
-        return [ParameterGroup(name="prompt", params=learned, lr=self.lr, weight_decay=self.weight_decay)]
+        return _Offset(model) if self.form == "offset" else _Features(model, *tokenizer.encode([prompt.caption]))
 
     def encode_text(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         if self.learned is None:
@@ -109,7 +115,7 @@ class PromptTuning(TextTuning):
 class _Offset(nn.Module):
     """One vector per position of the caption, [CLS] and [SEP] included."""
 
-    def __init__(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer, context: int) -> None:
+    def __init__(self, model: Detector) -> None:
         super().__init__()
         # the official table has 1000 rows, of which those above the longest caption never learn
         self.offset = nn.Parameter(torch.zeros(MAX_TOKENS, model.prompt_width))
@@ -123,10 +129,8 @@ class _Features(nn.Module):
 
     caption: Tensor
 
-    def __init__(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer, context: int) -> None:
+    def __init__(self, model: Detector, input_ids: Tensor, mask: Tensor) -> None:
         super().__init__()
-        assert prompt is not None
-        input_ids, mask = tokenizer.encode([prompt.caption])
         encoder = model.modules_of("text")
         training = [module.training for module in encoder]
         for module in encoder:
@@ -151,7 +155,7 @@ class _Context(nn.Module):
 
     words: Tensor
 
-    def __init__(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer, context: int) -> None:
+    def __init__(self, model: Detector, tokenizer: Tokenizer, context: int) -> None:
         super().__init__()
         embedding = model.word_embeddings.get_parameter("weight")
         # as large as the words that the encoder knows
@@ -202,10 +206,3 @@ class SavedPrompt(TextTuning):
                 return text.to(input_ids.device)
         message = f"{self.file}: the tuned prompt belongs to other captions than those of the data"
         raise GLIPError(message, code="other-classes")
-
-
-FORMS: dict[str, type[_Offset] | type[_Features] | type[_Context]] = {
-    "offset": _Offset,
-    "features": _Features,
-    "context": _Context,
-}
