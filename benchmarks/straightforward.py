@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from glip_lightning.models.dynamic_head.deform_conv import DeformConv
 from glip_lightning.models.glip.fusion import CLAMP, Fusion
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.layers.deform_conv import DeformConv
 
 TOKENS = 256
 

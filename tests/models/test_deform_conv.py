@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from glip_lightning.models.dynamic_head import deform_conv as ours
-from glip_lightning.models.dynamic_head.deform_conv import (
+from glip_lightning.models.layers import deform_conv as ours
+from glip_lightning.models.layers.deform_conv import (
     TAPS,
     DeformConv,
     bilinear_taps,

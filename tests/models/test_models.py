@@ -11,9 +11,9 @@ from torch import Tensor
 
 from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import VARIANTS, GLIPConfig, variant
-from glip_lightning.models.dynamic_head.fpn import FPN, DropBlock
-from glip_lightning.models.dynamic_head.swin import shift_mask
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.layers.fpn import FPN, DropBlock
+from glip_lightning.models.layers.swin import shift_mask
 from glip_lightning.ops.dense_outputs import DenseOutputs
 from glip_lightning.ops.losses import build_targets, detection_losses
 

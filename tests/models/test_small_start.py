@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from glip_lightning.models.config import VARIANTS, GLIPConfig, variant
-from glip_lightning.models.dynamic_head.dynamic_conv import DyConv
 from glip_lightning.models.glip.fusion import TextLayer
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.layers.dynamic_conv import DyConv
 from glip_lightning.shapes.descriptions import ATTRIBUTES
 from glip_lightning.text.token_spans import token_indices
 from glip_lightning.text.tokenizer import Tokenizer

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glip_lightning.models.config import GLIPConfig, TextConfig
-from glip_lightning.models.dynamic_head import tower as dyhead
-from glip_lightning.models.dynamic_head.fpn import DropBlock
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.layers import tower as dyhead
+from glip_lightning.models.layers.fpn import DropBlock
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.dense_outputs import DenseOutputs
 from glip_lightning.ops.losses import Targets, build_targets, detection_losses

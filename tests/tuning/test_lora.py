@@ -8,8 +8,8 @@ from torch import Tensor
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.config import variant
-from glip_lightning.models.dynamic_head.deform_conv import DeformConv
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.layers.deform_conv import DeformConv
 from glip_lightning.ops.dense_outputs import DenseOutputs
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.tuning.lora import LoRALinear, LoRATuning

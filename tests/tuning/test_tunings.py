@@ -12,7 +12,7 @@ from glip_lightning.app.cli import main
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.types import Split
 from glip_lightning.models.config import variant
-from glip_lightning.models.dynamic_head.dense import LAST_LAYERS
+from glip_lightning.models.dense import LAST_LAYERS
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.module import GLIPModule

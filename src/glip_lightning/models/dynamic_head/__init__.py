@@ -1,1 +1,1 @@
-"""The Dynamic Head: image encoder, tower and head that GLIP shares, and the detector with a table of classes."""
+"""Dynamic Head: the detector without text that GLIP is built upon, with a table of classes."""

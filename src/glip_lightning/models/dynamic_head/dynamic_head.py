@@ -9,13 +9,13 @@ from torch import Tensor
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.config import GLIPConfig
+from glip_lightning.models.dense import DenseDetector, NoLanguage
 from glip_lightning.models.dynamic_head.class_table import TABLE, ClassTable
-from glip_lightning.models.dynamic_head.dense import DenseDetector, NoLanguage
-from glip_lightning.models.dynamic_head.fpn import FPN
-from glip_lightning.models.dynamic_head.grounding_head import GroundingHead
-from glip_lightning.models.dynamic_head.identity_start import start_as_identity
-from glip_lightning.models.dynamic_head.swin import Swin
-from glip_lightning.models.dynamic_head.tower import DyHead, Round
+from glip_lightning.models.layers.fpn import FPN
+from glip_lightning.models.layers.grounding_head import GroundingHead
+from glip_lightning.models.layers.identity_start import start_as_identity
+from glip_lightning.models.layers.swin import Swin
+from glip_lightning.models.layers.tower import DyHead, Round
 from glip_lightning.models.text_features import TextFeatures
 
 

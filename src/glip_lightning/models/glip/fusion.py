@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glip_lightning.models.config import TextConfig
-from glip_lightning.models.dynamic_head.grounding_head import CLAMP
+from glip_lightning.models.layers.grounding_head import CLAMP
 
 
 class Fusion(nn.Module):

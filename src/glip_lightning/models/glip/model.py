@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.config import GLIPConfig
-from glip_lightning.models.dynamic_head.dense import DenseDetector, NoLanguage
-from glip_lightning.models.dynamic_head.fpn import FPN
-from glip_lightning.models.dynamic_head.grounding_head import GroundingHead
-from glip_lightning.models.dynamic_head.swin import Swin
-from glip_lightning.models.dynamic_head.tower import DyHead, Round
+from glip_lightning.models.dense import DenseDetector, NoLanguage
 from glip_lightning.models.glip.fusion import Fusion, TextLayer
 from glip_lightning.models.glip.language import Language
 from glip_lightning.models.glip.small_start import start_small
+from glip_lightning.models.layers.fpn import FPN
+from glip_lightning.models.layers.grounding_head import GroundingHead
+from glip_lightning.models.layers.swin import Swin
+from glip_lightning.models.layers.tower import DyHead, Round
 from glip_lightning.models.text_features import TextFeatures
 
 

@@ -16,9 +16,9 @@ too):
 
 from torch import nn
 
-from glip_lightning.models.dynamic_head.identity_start import start_as_identity
 from glip_lightning.models.glip.fusion import TextLayer
 from glip_lightning.models.glip.language import Language
+from glip_lightning.models.layers.identity_start import start_as_identity
 
 
 def start_small(model: nn.Module) -> None:

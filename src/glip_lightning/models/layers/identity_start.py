@@ -5,8 +5,8 @@ Why and what it is worth stands in :mod:`glip_lightning.models.glip.small_start`
 
 from torch import nn
 
-from glip_lightning.models.dynamic_head.fpn import FPN
-from glip_lightning.models.dynamic_head.tower import Round
+from glip_lightning.models.layers.fpn import FPN
+from glip_lightning.models.layers.tower import Round
 
 
 def start_as_identity(model: nn.Module) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glip_lightning.models.config import STRIDES, GLIPConfig
-from glip_lightning.models.dynamic_head.tower import flatten_levels
+from glip_lightning.models.layers.tower import flatten_levels
 
 PRIOR_PROBABILITY = 0.01
 CLAMP = 50000.0  # the official guard against fp16 overflow

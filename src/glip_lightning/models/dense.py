@@ -20,11 +20,11 @@ from glip_lightning.models.detector import (
     OptimizerRule,
     Stage,
 )
-from glip_lightning.models.dynamic_head.deform_conv import DeformConv
-from glip_lightning.models.dynamic_head.fpn import FPN
-from glip_lightning.models.dynamic_head.grounding_head import GroundingHead
-from glip_lightning.models.dynamic_head.swin import Swin
-from glip_lightning.models.dynamic_head.tower import DyHead
+from glip_lightning.models.layers.deform_conv import DeformConv
+from glip_lightning.models.layers.fpn import FPN
+from glip_lightning.models.layers.grounding_head import GroundingHead
+from glip_lightning.models.layers.swin import Swin
+from glip_lightning.models.layers.tower import DyHead
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.anchors import grid_anchors
 from glip_lightning.ops.dense_outputs import DenseOutputs

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from glip_lightning.models.dynamic_head.dynamic_conv import DyConv
+from glip_lightning.models.layers.dynamic_conv import DyConv
 from glip_lightning.models.text_features import TextFeatures
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glip_lightning.models.config import GROUPS
-from glip_lightning.models.dynamic_head.deform_conv import TAPS, DeformConv
+from glip_lightning.models.layers.deform_conv import TAPS, DeformConv
 
 OFFSETS = 2 * TAPS
 
