@@ -67,8 +67,11 @@ def made(names: list[str], model: GLIP, seed: int = 0) -> TunedPrompt:
 
 
 def same_query(one: Query, other: Query) -> bool:
-    texts = zip(one.texts, other.texts, strict=True)
-    return one[:2] == other[:2] and all(torch.equal(x, y) for a, b in texts for x, y in zip(a, b, strict=True))
+    same_texts = [
+        torch.equal(a.hidden, b.hidden) and torch.equal(a.mask, b.mask)
+        for a, b in zip(one.texts, other.texts, strict=True)
+    ]
+    return (one.phrases, one.prompts) == (other.phrases, other.prompts) and all(same_texts)
 
 
 def test_the_run_leaves_a_small_file_and_no_copy_of_the_detector(run: Path, base: Path) -> None:
