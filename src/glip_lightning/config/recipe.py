@@ -29,10 +29,10 @@ from glip_lightning.config.continuing import check_checkpoint, resumed
 from glip_lightning.config.recipe_files import with_recipes
 from glip_lightning.config.usage_errors import Option, WrongUsage, explain, recipes
 from glip_lightning.training import data_sources, pretraining  # noqa: F401 - a recipe may name their classes
-from glip_lightning.training.batching import GlobalBatch
 from glip_lightning.training.callbacks import divergence, ema  # noqa: F401 - as above
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.estimate import Estimate
+from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.callbacks.progress import Lines, Progress
 from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.callbacks.retention import Retention

@@ -24,7 +24,7 @@ from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.postprocess import Detections
 from glip_lightning.text.captions import build_prompts
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.training.data_module import DetectionData
+from glip_lightning.training.data_module import DetectionData, TaskPrompt
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
 from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
 from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache
@@ -77,19 +77,28 @@ class GLIPModule(LightningModule):
         self.detections: list[dict[str, Any]] = []
         """What the last evaluation outside of training found, as COCO results with the data set's ids."""
         self.best_epoch: int | None = None  # epoch of the weights that were loaded from a checkpoint
+        self.task_prompt: TaskPrompt | None = None
+        """What the classes of the data are called, from setup on."""
         self._query: Query | None = None
         self._evaluator: CocoEvaluator | None = None
 
     @property
     def data(self) -> DetectionData:
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if not isinstance(datamodule, DetectionData):
+        """The data of the run; nobody else asks the trainer for them."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, DetectionData):
             raise TypeError("GLIPModule needs a DetectionData datamodule: trainer.fit(module, datamodule=...)")
-        return datamodule
+        return data
+
+    def setup(self, stage: str) -> None:
+        """Make the prompt of the data, which are set up before, and hand it to them; their loaders are made after."""
+        self.task_prompt = TaskPrompt.of(self.data, self.tuning, self.tokenizer)
+        self.data.ask_with(self.task_prompt)
 
     def phrases(self) -> list[Phrase]:
         """How the classes of the task stand in the caption."""
-        return self.tuning.phrases(self.data.phrases())
+        assert self.task_prompt is not None, "a trainer sets the module up"
+        return list(self.task_prompt.phrases)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.best_epoch = checkpoint["epoch"]
@@ -105,14 +114,20 @@ class GLIPModule(LightningModule):
                 checkpoint.pop("averaging_state", None)
 
     def configure_model(self) -> None:
-        """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read."""
-        if self._groups is None:
-            if self.tuning.leaves != "detector":  # now: training may round all weights (precision 16-true)
-                self._base_hash = weights_hash(self.model, text=self.tuning.leaves == "adapter")
-            self._meet_classes()
-            prompts = build_prompts(self.phrases(), self.tokenizer)
-            self._groups = self.tuning.setup(self.model, prompts[0] if len(prompts) == 1 else None, self.tokenizer)
-            self.train(self.training)
+        """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read.
+
+        A callback that copies the weights calls this in its own setup, which comes before that of the module.
+        """
+        if self._groups is not None:
+            return
+        if self.task_prompt is None:
+            self.setup("fit")
+        assert self.task_prompt is not None
+        if self.tuning.leaves != "detector":  # now: training may round all weights (precision 16-true)
+            self._base_hash = weights_hash(self.model, text=self.tuning.leaves == "adapter")
+        self._meet_classes()
+        self._groups = self.tuning.setup(self.model, self.task_prompt.single, self.tokenizer)
+        self.train(self.training)
 
     def _meet_classes(self) -> None:
         """Start the table of classes anew for other classes than those it was trained for, which its rows mean."""

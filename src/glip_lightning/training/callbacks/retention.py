@@ -68,7 +68,7 @@ class Retention(Callback):
 
     def _check_classes(self, module: LightningModule) -> None:
         assert isinstance(module, GLIPModule)
-        if not module.model.reads_text and not same_names(self.data.phrases(), module.phrases()):
+        if not module.model.reads_text and not same_names(self.data.phrases(), module.data.phrases()):
             raise ValueError(
                 f"retention.data {self.data.label}: {module.detector} has a table of classes and knows only those "
                 "of its task; probe it on the same classes, or leave retention out"

@@ -97,6 +97,7 @@ class RunFolder(Callback):
         leave_signals_to_us(trainer)
         if self._folder is not None or not isinstance(pl_module, GLIPModule):
             return
+        pl_module.setup(stage)  # callbacks come first; what is wrong with names is known before a folder is made
         label = pl_module.data.label
         folder = (self._given or new_run_folder(RUNS, label)) if trainer.is_global_zero else None
         self._folder = folder = trainer.strategy.broadcast(folder)
