@@ -9,7 +9,7 @@ from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import yaml
 from jsonargparse import Namespace
@@ -33,14 +33,19 @@ from glip_lightning.training.callbacks import divergence, ema  # noqa: F401 - as
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.estimate import Estimate
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
+from glip_lightning.training.callbacks.prediction_pictures import PredictionPictures
 from glip_lightning.training.callbacks.progress import Lines, Progress
 from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.callbacks.retention import Retention
 from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RECIPE_NAME, RunFolder, take_folder
+from glip_lightning.training.callbacks.run_loggers import RunLoggers
+from glip_lightning.training.callbacks.run_measures import RunTime, TrainedParameters
 from glip_lightning.training.callbacks.sample_pictures import SamplePictures
 from glip_lightning.training.checkpoint_files import damage
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
+from glip_lightning.training.record import RunRecord, Verb
+from glip_lightning.training.run import finish
 from glip_lightning.tuning import lora  # noqa: F401 - as above
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import SavedPrompt
@@ -129,17 +134,18 @@ class GLIPCLI(LightningCLI):
         given = self.config_init[f"{self.subcommand}.trainer"]
         named = _listed(given.logger, Logger)
         callbacks = _listed(given.callbacks, Callback)
-        self.run_folder = self._run_folder(named, wandb=given.logger is not False)
+        self.record = self._record(str(self.subcommand))
         self.retention: Retention | None = self.config_init[str(self.subcommand)].retention
         if self.subcommand == "fit" and self.retention:
             callbacks.append(self.retention)  # first: what cannot be read is known before a folder is made
-        callbacks += [self.run_folder, SamplePictures()]
+        callbacks += [RunFolder(self.record, self.lock), RunLoggers(self.record, named, given.logger is not False)]
+        callbacks += [RunTime(self.record), PredictionPictures(self.record), SamplePictures()]
         if given.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(Progress() if sys.stdout.isatty() else Lines())
             kwargs["enable_progress_bar"] = sys.stdout.isatty()
         if self.subcommand == "fit":
             self.best = BestCheckpoint()
-            callbacks += [GlobalBatch(), Estimate(), LearningRateMonitor()]
+            callbacks += [GlobalBatch(), TrainedParameters(self.record), Estimate(), LearningRateMonitor()]
             callbacks += [self.best, Resumable(CHECKPOINTS)]  # in the folder that RunFolder finds
         root = {"default_root_dir": str(given.default_root_dir or Path.cwd())}
         try:
@@ -147,17 +153,14 @@ class GLIPCLI(LightningCLI):
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise ValueError(f"trainer: {error}") from None
 
-    def _run_folder(self, named: list[Logger], wandb: bool) -> RunFolder:
-        config = self.config[str(self.subcommand)]
-        return RunFolder(
-            Path(config.run) if config.run else None,
-            str(self.subcommand),
-            self._recipe(str(self.subcommand)),
-            shlex.join(["glip", *self.arguments]),
-            self.lock,
-            loggers=named,
-            wandb=wandb,
-        )
+    def _record(self, verb: str) -> RunRecord:
+        run = self.config[verb].run
+        command = shlex.join(["glip", *self.arguments])
+        return RunRecord(cast(Verb, verb), self._recipe(verb), command, Path(run) if run else None)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.model.record = self.record
+        super()._run_subcommand(subcommand)
 
     def fit(self, **kwargs: Any) -> None:
         refuse_untrained(self.model.tuning)
@@ -169,27 +172,29 @@ class GLIPCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Validate and test the weights of the best ``val/AP``; the last ones where nothing was validated."""
-        self.model.best_epoch = None
+        self.record.best_epoch = None
         try:
             learned = self._learned()
             self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=learned, verbose=False)
             if learned and Path(learned).name == LAST:
-                self.model.best_epoch = None
+                self.record.best_epoch = None
             if self.retention:
                 self.retention.conclude(self.trainer, self.model)
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)  # what validate has loaded
         except Exception:  # a photo that cannot be read must not cost the training; after Ctrl-C it can go on
-            self.run_folder.finish(self.trainer, self.model)
+            finish(self.record, self.trainer, self.model)
             raise
-        self.run_folder.finish(self.trainer, self.model)
+        finish(self.record, self.trainer, self.model)
 
     def _learned(self) -> str | None:
         """Return the checkpoint with the weights that the run keeps; None for those that the model has."""
         if self.datamodule.shots == 0:
             return None
-        best, last = self.best.best_model_path, self.run_folder.folder / CHECKPOINTS / LAST
+        assert self.record.folder is not None
+        best, last = self.best.best_model_path, self.record.folder / CHECKPOINTS / LAST
         if best and (wrong := damage(Path(best))):
             self.best.lose(wrong, f"the weights of {LAST} are evaluated and kept")
+            self.record.lost = self.best.lost
             return str(last)
         if not best and self.trainer.ckpt_path and last.is_file():
             return str(last)  # a run that was over when it was resumed has not got its average back
@@ -197,11 +202,11 @@ class GLIPCLI(LightningCLI):
 
     def validate(self, **kwargs: Any) -> None:
         self.trainer.validate(**kwargs, verbose=False)
-        self.run_folder.finish(self.trainer, self.model)
+        finish(self.record, self.trainer, self.model)
 
     def test(self, **kwargs: Any) -> None:
         self.trainer.test(**kwargs, verbose=False)
-        self.run_folder.finish(self.trainer, self.model)
+        finish(self.record, self.trainer, self.model)
 
 
 def is_first_process() -> bool:

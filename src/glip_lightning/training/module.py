@@ -25,6 +25,7 @@ from glip_lightning.ops.postprocess import Detections
 from glip_lightning.text.captions import build_prompts
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.data_module import DetectionData, TaskPrompt
+from glip_lightning.training.record import RunRecord
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
 from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
 from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache
@@ -35,8 +36,6 @@ from glip_lightning.weights.load import RUN_DETECTOR, Task, load_detector, save
 from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, save_prompt
 
 log = logging.getLogger(__name__)
-
-Metrics = dict[str, Any]
 
 
 def _seed() -> int:
@@ -72,11 +71,8 @@ class GLIPModule(LightningModule):
         """Multiplies every learning rate: for a batch that is larger than the one they were chosen for."""
         self._groups: list[ParameterGroup] | None = None
         self._base_hash = ""  # of the weights that an adapter or a prompt is trained on
-        self.results: dict[str, Metrics] = {}
-        """Metrics of the last evaluation of each split, by "val" and "test"."""
-        self.detections: list[dict[str, Any]] = []
-        """What the last evaluation outside of training found, as COCO results with the data set's ids."""
-        self.best_epoch: int | None = None  # epoch of the weights that were loaded from a checkpoint
+        self.record = RunRecord()
+        """What evaluations found, and what else becomes of a run."""
         self.task_prompt: TaskPrompt | None = None
         """What the classes of the data are called, from setup on."""
         self._query: Query | None = None
@@ -101,7 +97,7 @@ class GLIPModule(LightningModule):
         return list(self.task_prompt.phrases)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.best_epoch = checkpoint["epoch"]
+        self.record.best_epoch = checkpoint["epoch"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put averaged weights into a checkpoint of weights alone, which Lightning does not show to callbacks."""
@@ -212,9 +208,9 @@ class GLIPModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val", "valid")
         if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
-            scheduler = self.lr_schedulers()
-            if isinstance(scheduler, PlateauLR):
-                scheduler.step(self.results["val"]["AP"])
+            scheduler, metrics = self.lr_schedulers(), self.record.metrics["val"]
+            if isinstance(scheduler, PlateauLR) and metrics is not None:
+                scheduler.step(metrics["AP"])
 
     def on_test_epoch_start(self) -> None:
         self._start_evaluation(self.data.datasets["test"])
@@ -277,13 +273,13 @@ class GLIPModule(LightningModule):
         assert self._evaluator is not None
         metrics = self._evaluator.compute()
         if self.trainer.state.fn != TrainerFn.FITTING:
-            self.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
+            self.record.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
         if stage == "test":
             metrics["bootstrap"] = self._evaluator.bootstrap()
         self._query = self._evaluator = None
         if self.trainer.sanity_checking:
             return
-        self.results[stage] = metrics
+        self.record.metrics[stage] = metrics
         named = {f"{stage}/{name}": value for name, value in metrics.items() if isinstance(value, float)}
         named |= {f"{stage}/AP_class/{name}": value for name, value in metrics["AP_class"].items()}
         for name, value in named.items():  # equal on all ranks already; sync_dist only tells Lightning so
