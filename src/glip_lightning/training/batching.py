@@ -65,7 +65,7 @@ def check_applied(wanted: BatchPlan, trainer: Trainer) -> None:
         raise ValueError(
             f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}, but data.batch_size needs "
             f"{wanted.accumulate}: data.batch_size is the global batch; bound what a device holds by "
-            "data.images_per_device, and give the trainer the callback GlobalBatch"
+            "data.images_per_device, and train by glip_lightning.fit(module, data, trainer), which accumulates"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from lightning import LightningModule
 
+from glip_lightning.common.locks import FolderLock
 from glip_lightning.training.trial import Trial
 
 Verb = Literal["fit", "validate", "test"]
@@ -28,6 +29,10 @@ class RunRecord:
     """The command line."""
     folder: Path | None = None
     """Of all that the run leaves; None until the data are read where it is to be ``runs/<data>-<number>``."""
+    lock: FolderLock = field(default_factory=FolderLock)
+    """Keeps other processes out of the folder."""
+    wandb: bool = False
+    """Whether W&B logs a run that names no other logger."""
     trial: Trial | None = None
     """Of the sweep that the run belongs to."""
 
@@ -55,6 +60,10 @@ class RunRecord:
     began: float = field(default_factory=time.monotonic)
     earlier: float = 0.0
     """Seconds of the processes before this one, where an interrupted run goes on."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "RunRecord":
+        """Return the record itself: a copy of the module is in the same run."""
+        return self
 
     @property
     def seconds(self) -> float:

@@ -85,7 +85,13 @@ class Retention(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._before = state_dict["before"]
 
-    def conclude(self, trainer: Trainer, module: GLIPModule) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Conclude where the learned weights have been validated."""
+        if stage == "validate":
+            assert isinstance(pl_module, GLIPModule)
+            self._conclude(trainer, pl_module)
+
+    def _conclude(self, trainer: Trainer, module: GLIPModule) -> None:
         """Measure the weights that ``module`` has after a fit, and those between; it keeps its own."""
         assert self._dataset is not None
         module.to(trainer.strategy.root_device)  # an evaluation leaves it on the CPU

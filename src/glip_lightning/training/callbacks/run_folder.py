@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from glip_lightning.common.files import ABANDONED, remove_parts, write_text
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
-from glip_lightning.training.callbacks.resume import LAST, Resumable, leave_signals_to_us
+from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
 from glip_lightning.training.result import RESULT_NAME
@@ -27,13 +27,12 @@ class RunFolder(Callback):
     The first process makes the folder once the data have been read, and tells it to the others.
     """
 
-    def __init__(self, record: RunRecord, lock: FolderLock) -> None:
-        """``lock`` keeps other processes out of the folder; whoever gives it has checked the folder and releases it."""
-        self.record, self._lock = record, lock
+    def __init__(self, record: RunRecord) -> None:
+        """Take the lock of the record where nobody holds it yet; whoever has made the record releases it."""
+        self.record = record
         self._made = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        leave_signals_to_us(trainer)
         if self._made:
             return
         assert isinstance(pl_module, GLIPModule)
@@ -46,7 +45,7 @@ class RunFolder(Callback):
         self._made = True
         record.trial = read_trial(folder)
         if trainer.is_global_zero:
-            self._lock.hold(folder)
+            record.lock.hold(folder)
             write_text(folder / RECIPE_NAME, yaml.safe_dump(dict(record.recipe), sort_keys=False, allow_unicode=True))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -60,8 +59,10 @@ class RunFolder(Callback):
         if not self._made or folder is None or not trainer.is_global_zero:
             return
         exception.add_note(f"what there is so far lies in {folder}")
-        if (folder / CHECKPOINTS / LAST).is_file():
-            exception.add_note(f"go on with: glip fit --resume {folder}")
+        last = folder / CHECKPOINTS / LAST
+        if last.is_file():
+            again = f"glip fit --resume {folder}" if self.record.command else f'fit(..., ckpt_path="{last}")'
+            exception.add_note(f"go on with: {again}")
 
 
 def new_run_folder(parent: Path, label: str) -> Path:

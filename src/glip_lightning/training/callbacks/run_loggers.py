@@ -18,9 +18,9 @@ class RunLoggers(Callback):
     Comes after :class:`~.run_folder.RunFolder`, which makes the folder.
     """
 
-    def __init__(self, record: RunRecord, named: Sequence[Logger], wandb: bool) -> None:
-        """``named`` are those of the recipe; ``wandb`` is for runs without any."""
-        self.record, self._named, self._wandb = record, named, wandb
+    def __init__(self, record: RunRecord, named: Sequence[Logger]) -> None:
+        """``named`` are the trainer's own."""
+        self.record, self._named = record, named
         self._made = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -30,7 +30,7 @@ class RunLoggers(Callback):
         assert self.record.folder is not None
         self._made = True
         labels = labels_of(self.record, pl_module)
-        wandb = self._wandb and trainer.is_global_zero
+        wandb = self.record.wandb and trainer.is_global_zero
         trainer.loggers = make_loggers(self.record.folder, labels, self._named, wandb)
         if trainer.is_global_zero:
             data = pl_module.data
