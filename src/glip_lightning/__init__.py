@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from glip_lightning.training.data_sources import ODinW as ODinW
     from glip_lightning.training.module import GLIPModule as GLIPModule
     from glip_lightning.training.pretraining import Pretraining as Pretraining
+    from glip_lightning.training.run import fit as fit
+    from glip_lightning.training.run import test as test
+    from glip_lightning.training.run import validate as validate
     from glip_lightning.training.schedules import Constant as Constant
     from glip_lightning.training.schedules import Cosine as Cosine
     from glip_lightning.training.schedules import MultiStep as MultiStep
@@ -62,6 +65,9 @@ PUBLIC = {
     "interpolate": "glip_lightning.training.callbacks.retention",
     # training
     "GLIPModule": "glip_lightning.training.module",
+    "fit": "glip_lightning.training.run",
+    "validate": "glip_lightning.training.run",
+    "test": "glip_lightning.training.run",
     "Constant": "glip_lightning.training.schedules",
     "Cosine": "glip_lightning.training.schedules",
     "MultiStep": "glip_lightning.training.schedules",

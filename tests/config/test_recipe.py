@@ -15,7 +15,7 @@ from glip_lightning.app.cli import main
 from glip_lightning.config.recipe import finished as finished_arguments
 from glip_lightning.config.recipe import fresh, resumed
 from glip_lightning.config.usage_errors import WrongUsage
-from small_runs import BLOCKS, SHORT, SMALL, go, make_shapes, options, result, rows, trouble, without
+from small_runs import BLOCKS, SHORT, SMALL, go, make_shapes, options, result, rows, trained_losses, trouble, without
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_ctrl_c_keeps_what_there_is_and_says_how_to_go_on(
     assert main(["fit", "--resume", str(run), "--trainer.callbacks=null"]) == 0
     assert result(run)["metrics"] == result(finished)["metrics"]
     assert 1000 < result(run)["seconds"] < 2000  # of both lives
-    assert trained(run) == trained(finished)
+    assert trained_losses(run) == trained_losses(finished)
     assert rows(run) == rows(finished)
 
 
@@ -95,13 +95,6 @@ def grown_old(checkpoint: Path, by: float) -> None:
     content = torch.load(checkpoint, weights_only=True)
     content["callbacks"]["RunFolder"]["seconds"] += by
     torch.save(content, checkpoint)
-
-
-def trained(run: Path) -> dict[str, str]:
-    """Loss by optimizer step; every step once."""
-    found = [(row["step"], row["train/loss"]) for row in rows(run) if row["train/loss"]]
-    assert len(found) == len(dict(found))
-    return dict(found)
 
 
 def test_trouble_names_the_run_and_the_fix(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

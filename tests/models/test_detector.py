@@ -177,7 +177,8 @@ def test_a_set_of_queries_is_trained_by_every_tuning(
     assert names == {"class", "box"} | {f"{kind}_{k}" for kind in ("class", "box") for k in range(LAYERS - 1)}
     assert module.parts()["all"].trainable == sum(p.numel() for p in module.parameters() if p.requires_grad)
     trainer.validate(module, datamodule=tiny_data(tmp_path / "data"), verbose=False)
-    assert [len({row["image_id"] for row in module.detections}), len(module.detections)] == [2, 2 * 5]
+    rows = module.record.detections
+    assert [len({row["image_id"] for row in rows}), len(rows)] == [2, 2 * 5]
 
 
 def test_the_cache_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

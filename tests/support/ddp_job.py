@@ -18,9 +18,9 @@ from glip_lightning.data.types import Batch
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
 from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.training.batching import GlobalBatch
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.callbacks.estimate import Estimate
+from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.weight_tunings import FullTuning

@@ -52,6 +52,13 @@ def rows(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def trained_losses(run: Path) -> dict[str, str]:
+    """Loss by optimizer step; every step once."""
+    found = [(row["step"], row["train/loss"]) for row in rows(run) if row["train/loss"]]
+    assert len(found) == len(dict(found))
+    return dict(found)
+
+
 def records(run: Path) -> list[dict[str, Any]]:
     """The offline W&B run in the folder of a run as the program that comes with W&B reads it."""
     (folder,) = (run / "wandb").glob("offline-run-*")

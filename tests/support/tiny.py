@@ -55,6 +55,13 @@ def weights(module: LightningModule) -> dict[str, torch.Tensor]:
     return {key: tensor.detach().clone() for key, tensor in module.state_dict().items()}
 
 
+def validation_ap(module: GLIPModule) -> float:
+    """AP of the last validation."""
+    metrics = module.record.metrics["val"]
+    assert metrics is not None
+    return metrics["AP"]
+
+
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     """Bit-equal, and neither empty."""
     return bool(one) and one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)

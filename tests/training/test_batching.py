@@ -10,7 +10,8 @@ from lightning import Trainer
 
 from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.shapes.task_pictures import write_task
-from glip_lightning.training.batching import GlobalBatch, plan
+from glip_lightning.training.batching import plan
+from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.schedules import Cosine
 
@@ -91,5 +92,5 @@ def test_accumulation_is_set_before_the_schedule_counts_steps(shapes: Path, capl
 def test_another_accumulation_is_refused(shapes: Path) -> None:
     with pytest.raises(ValueError, match=r"trainer.accumulate_grad_batches=3, but data.batch_size needs 1"):
         fit(shapes, 4, None, callbacks=[GlobalBatch()], accumulate_grad_batches=3)
-    with pytest.raises(ValueError, match=r"give the trainer the callback batching.GlobalBatch"):
+    with pytest.raises(ValueError, match=r"data\.batch_size needs 4.* train by glip_lightning\.fit"):
         fit(shapes, 4, 1)

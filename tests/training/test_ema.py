@@ -9,9 +9,9 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from glip_lightning.training.batching import GlobalBatch
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.ema import EMA
+from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.weight_tunings import FullTuning
 from tiny import Offset, same, tiny_data, tiny_module, tiny_trainer, weights

@@ -12,9 +12,9 @@ from lightning import Callback, Trainer, seed_everything
 
 from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.shapes.task_pictures import write_task
-from glip_lightning.training.batching import GlobalBatch
 from glip_lightning.training.callbacks import estimate
 from glip_lightning.training.callbacks.estimate import Estimate, Trial, Work, seconds
+from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import PromptTuning

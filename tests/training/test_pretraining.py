@@ -17,9 +17,10 @@ from glip_lightning.data.checks.findings import DataError
 from glip_lightning.data.mixture import Mixture, MixtureSampler, Nouns, Sentences
 from glip_lightning.shapes.data_modules import ShapesDetection, ShapesPretraining
 from glip_lightning.shapes.pretraining_pictures import write_pretraining
-from glip_lightning.training.batching import GlobalBatch
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
+from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.callbacks.resume import LAST, Resumable
+from glip_lightning.training.data_module import TaskPrompt
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.pretraining import Pretraining, Source
 from glip_lightning.tuning.weight_tunings import FullTuning
@@ -50,10 +51,10 @@ def mixture(root: Path, mixed: dict[str, Source] | None = None, **options: Any) 
 
 def ready(data: Pretraining, folder: Path, **options: Any) -> Pretraining:
     """As after the setup of a fit."""
-    trainer, module = tiny_trainer(folder, **options), tiny_module()
-    trainer.strategy._lightning_module, module.trainer = module, trainer
-    trainer.datamodule, data.trainer = data, trainer  # type: ignore[attr-defined]
+    module = tiny_module()
+    data.trainer = tiny_trainer(folder, **options)
     data.setup("fit")
+    data.ask_with(TaskPrompt.of(data, module.tuning, module.tokenizer))
     return data
 
 
@@ -106,11 +107,9 @@ def test_a_run_that_counts_steps_ends_before_such_an_epoch_or_is_refused(tmp_pat
 
 def test_a_detector_with_a_table_of_classes_is_refused(tmp_path: Path, world: Path) -> None:
     """It would take every box for the first class."""
-    data, trainer = mixture(world), tiny_trainer(tmp_path)
-    trainer.strategy._lightning_module = GLIPModule("dyhead-nano", "random", FullTuning())
-    data.trainer = trainer
+    module = GLIPModule("dyhead-nano", "random", FullTuning())
     with pytest.raises(ValueError, match=r"has a table of classes and reads no captions.*ShapesDetection"):
-        data.setup("fit")
+        tiny_trainer(tmp_path).fit(module, datamodule=mixture(world))
 
 
 def test_pictures_with_captions_are_not_mirrored(world: Path) -> None:

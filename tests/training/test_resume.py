@@ -19,10 +19,10 @@ from glip_lightning.common import files
 from glip_lightning.common.signals import SIGNALS
 from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.shapes.task_pictures import write_task
-from glip_lightning.training.batching import GlobalBatch
 from glip_lightning.training.callbacks import resume
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.ema import EMA
+from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.schedules import Plateau

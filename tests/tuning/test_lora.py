@@ -16,7 +16,7 @@ from glip_lightning.tuning.lora import LoRALinear, LoRATuning
 from glip_lightning.tuning.lora import adapted as adapted_class
 from glip_lightning.weights.load import load_detector
 from small_runs import go, make_shapes
-from tiny import same, tiny_data, tiny_module, tiny_trainer, weights
+from tiny import same, tiny_data, tiny_module, tiny_trainer, validation_ap, weights
 
 ALL = ("text", "fusion", "vision", "head")
 
@@ -110,7 +110,7 @@ def test_a_fit_trains_the_updates_alone_and_its_checkpoint_restores_them(tmp_pat
     fresh = tiny_module(LoRATuning(ALL, lr=1e-3))
     tiny_trainer(tmp_path).validate(fresh, datamodule=data, ckpt_path=str(tmp_path / "lora.ckpt"), verbose=False)
     assert same(weights(fresh), after)
-    assert fresh.results["val"]["AP"] == module.results["val"]["AP"]
+    assert validation_ap(fresh) == validation_ap(module)
 
 
 def test_what_cannot_be_adapted_is_named() -> None:

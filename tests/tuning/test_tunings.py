@@ -19,7 +19,7 @@ from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.schedules import Plateau
 from glip_lightning.tuning.base import Tuning, count_parts, eval_where_frozen
 from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe, PartialTuning
-from tiny import Offset, same, tiny_data, tiny_module, tiny_trainer, weights
+from tiny import Offset, same, tiny_data, tiny_module, tiny_trainer, validation_ap, weights
 
 
 def nano() -> GLIP:
@@ -166,7 +166,7 @@ def test_frozen_parts_stay_as_they_are_and_in_eval_mode_after_validation(tmp_pat
     assert [body.patch_embed.training, *(stage.training for stage in body.stages)] == [False, False, True, True, True]
     changed = {key for key, tensor in weights(module).items() if not torch.equal(tensor, before[key])}
     assert changed == {f"model.{key}" for key, p in module.model.named_parameters() if p.requires_grad}
-    assert module.results["val"]["AP"] >= 0
+    assert validation_ap(module) >= 0
 
 
 def test_a_tuning_with_parameters_of_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -206,7 +206,7 @@ class Steady(GLIPModule):
     """A detector whose AP never changes."""
 
     def _log_metrics(self, stage: Literal["val", "test"], split: Split) -> None:
-        self.results[stage] = {"AP": 0.5}
+        self.record.metrics[stage] = {"AP": 0.5}
 
 
 def test_the_plateau_hears_of_every_validation_once(tmp_path: Path) -> None:

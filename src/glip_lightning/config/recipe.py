@@ -9,13 +9,13 @@ from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import yaml
 from jsonargparse import Namespace
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -29,22 +29,17 @@ from glip_lightning.config.continuing import check_checkpoint, resumed
 from glip_lightning.config.recipe_files import with_recipes
 from glip_lightning.config.usage_errors import Option, WrongUsage, explain, recipes
 from glip_lightning.training import data_sources, pretraining  # noqa: F401 - a recipe may name their classes
-from glip_lightning.training.batching import GlobalBatch
+from glip_lightning.training import run as runs
 from glip_lightning.training.callbacks import divergence, ema  # noqa: F401 - as above
-from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
-from glip_lightning.training.callbacks.estimate import Estimate
 from glip_lightning.training.callbacks.progress import Lines, Progress
-from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.callbacks.retention import Retention
-from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RECIPE_NAME, RunFolder, take_folder
-from glip_lightning.training.callbacks.sample_pictures import SamplePictures
-from glip_lightning.training.checkpoint_files import damage
+from glip_lightning.training.callbacks.run_folder import RECIPE_NAME, take_folder
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
+from glip_lightning.training.record import RunRecord, Verb
+from glip_lightning.training.run import refuse_untrained
 from glip_lightning.tuning import lora  # noqa: F401 - as above
 from glip_lightning.tuning.base import Tuning
-from glip_lightning.tuning.prompt import SavedPrompt
-from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.adapter import RUN_ADAPTER
 from glip_lightning.weights.load import RUN_DETECTOR, check_detector
 from glip_lightning.weights.prompt_file import PROMPT_NAME
@@ -59,7 +54,7 @@ DEFAULTS = {"use_distributed_sampler": False, "enable_model_summary": False, "lo
 
 
 class GLIPCLI(LightningCLI):
-    """``fit`` trains, re-loads the weights of the best ``val/AP``, tests them and keeps the detector."""
+    """The verbs of :mod:`glip_lightning.training.run` with all that a recipe says."""
 
     model: GLIPModule
     datamodule: DetectionData
@@ -126,82 +121,38 @@ class GLIPCLI(LightningCLI):
             raise _first_cause(error) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        given = self.config_init[f"{self.subcommand}.trainer"]
-        named = _listed(given.logger, Logger)
+        """Make the record of the run, then the trainer; :mod:`~..training.run` brings them together."""
+        verb = str(self.subcommand)
+        given = self.config_init[f"{verb}.trainer"]
+        self.record = self._record(verb, wandb=given.logger is not False)
         callbacks = _listed(given.callbacks, Callback)
-        self.run_folder = self._run_folder(named, wandb=given.logger is not False)
-        self.retention: Retention | None = self.config_init[str(self.subcommand)].retention
-        if self.subcommand == "fit" and self.retention:
-            callbacks.append(self.retention)  # first: what cannot be read is known before a folder is made
-        callbacks += [self.run_folder, SamplePictures()]
+        retention = self.config_init[verb].retention
+        if verb == "fit" and retention:
+            callbacks.append(retention)  # first: what cannot be read is known before a folder is made
         if given.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(Progress() if sys.stdout.isatty() else Lines())
             kwargs["enable_progress_bar"] = sys.stdout.isatty()
-        if self.subcommand == "fit":
-            self.best = BestCheckpoint()
-            callbacks += [GlobalBatch(), Estimate(), LearningRateMonitor()]
-            callbacks += [self.best, Resumable(CHECKPOINTS)]  # in the folder that RunFolder finds
+        named = _listed(given.logger, Logger) or False
         root = {"default_root_dir": str(given.default_root_dir or Path.cwd())}
         try:
-            return super().instantiate_trainer(callbacks=callbacks, logger=named or False, **root, **kwargs)
+            return super().instantiate_trainer(callbacks=callbacks, logger=named, **root, **kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise ValueError(f"trainer: {error}") from None
 
-    def _run_folder(self, named: list[Logger], wandb: bool) -> RunFolder:
-        config = self.config[str(self.subcommand)]
-        return RunFolder(
-            Path(config.run) if config.run else None,
-            str(self.subcommand),
-            self._recipe(str(self.subcommand)),
-            shlex.join(["glip", *self.arguments]),
-            self.lock,
-            loggers=named,
-            wandb=wandb,
-        )
+    def _record(self, verb: str, wandb: bool) -> RunRecord:
+        run = self.config[verb].run
+        command = shlex.join(["glip", *self.arguments])
+        folder = Path(run) if run else None
+        return RunRecord(cast(Verb, verb), self._recipe(verb), command, folder, self.lock, wandb)
 
-    def fit(self, **kwargs: Any) -> None:
-        refuse_untrained(self.model.tuning)
-        if self.datamodule.shots == 0:
-            log.info("data.shots 0: nothing is trained, the starting weights are evaluated")
-            self.model.tuning = FullTuning()  # learned words would be random ones
-        else:
-            self.trainer.fit(**kwargs)
+    def fit(self, model: GLIPModule, datamodule: DetectionData, **options: Any) -> None:
+        runs.fit(model, datamodule, self.trainer, self.record, **options)
 
-    def after_fit(self) -> None:
-        """Validate and test the weights of the best ``val/AP``; the last ones where nothing was validated."""
-        self.model.best_epoch = None
-        try:
-            learned = self._learned()
-            self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=learned, verbose=False)
-            if learned and Path(learned).name == LAST:
-                self.model.best_epoch = None
-            if self.retention:
-                self.retention.conclude(self.trainer, self.model)
-            self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)  # what validate has loaded
-        except Exception:  # a photo that cannot be read must not cost the training; after Ctrl-C it can go on
-            self.run_folder.finish(self.trainer, self.model)
-            raise
-        self.run_folder.finish(self.trainer, self.model)
+    def validate(self, model: GLIPModule, datamodule: DetectionData, **options: Any) -> None:
+        runs.validate(model, datamodule, self.trainer, self.record, **options)
 
-    def _learned(self) -> str | None:
-        """Return the checkpoint with the weights that the run keeps; None for those that the model has."""
-        if self.datamodule.shots == 0:
-            return None
-        best, last = self.best.best_model_path, self.run_folder.folder / CHECKPOINTS / LAST
-        if best and (wrong := damage(Path(best))):
-            self.best.lose(wrong, f"the weights of {LAST} are evaluated and kept")
-            return str(last)
-        if not best and self.trainer.ckpt_path and last.is_file():
-            return str(last)  # a run that was over when it was resumed has not got its average back
-        return best or None
-
-    def validate(self, **kwargs: Any) -> None:
-        self.trainer.validate(**kwargs, verbose=False)
-        self.run_folder.finish(self.trainer, self.model)
-
-    def test(self, **kwargs: Any) -> None:
-        self.trainer.test(**kwargs, verbose=False)
-        self.run_folder.finish(self.trainer, self.model)
+    def test(self, model: GLIPModule, datamodule: DetectionData, **options: Any) -> None:
+        runs.test(model, datamodule, self.trainer, self.record, **options)
 
 
 def is_first_process() -> bool:
@@ -249,12 +200,6 @@ def _check_parts(config: Namespace) -> None:
     for name in ("model", "trainer"):
         if not isinstance(config[name], Namespace):
             raise WrongUsage(f"{name}: {shown(config[name])}, expected a mapping of the options of --{name}")
-
-
-def refuse_untrained(tuning: Tuning | None) -> None:
-    """An error for what ``fit`` cannot train."""
-    if isinstance(tuning, SavedPrompt):
-        raise ValueError(f"model.tuning SavedPrompt trains nothing; glip test and validate evaluate {tuning.file}")
 
 
 def _built(given: Any) -> Any:

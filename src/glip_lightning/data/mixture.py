@@ -49,12 +49,16 @@ class Part(Protocol):
 
 
 class Detections:
-    """Detection data: the caption is drawn from (seed, epoch, index)."""
+    """Detection data: the caption is drawn from (seed, epoch, index).
 
-    def __init__(self, index: Index, phrases: Sequence[Phrase], tokenizer: HasOffsets, seed: int) -> None:
+    The tokenizer, which says how many classes a caption holds, may be given later.
+    """
+
+    def __init__(self, index: Index, phrases: Sequence[Phrase], tokenizer: HasOffsets | None, seed: int) -> None:
         self.index, self.phrases, self.tokenizer, self.seed = index, tuple(phrases), tokenizer, seed
 
     def caption(self, sample: KeyedSample, image: int) -> Asked:
+        assert self.tokenizer is not None
         chosen = sampled_classes(self.phrases, sample, self.tokenizer, self.seed)
         caption, spans = caption_of([self.phrases[k] for k in chosen])
         span_of = dict(zip(chosen, spans, strict=True))

@@ -1,11 +1,8 @@
 """The batch of the recipe is the global one: how it is spread over devices and time."""
 
-import logging
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from lightning import Callback, LightningModule, Trainer
-
-log = logging.getLogger(__name__)
+from lightning import Trainer
 
 
 class BatchPlan(NamedTuple):
@@ -68,32 +65,8 @@ def check_applied(wanted: BatchPlan, trainer: Trainer) -> None:
         raise ValueError(
             f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}, but data.batch_size needs "
             f"{wanted.accumulate}: data.batch_size is the global batch; bound what a device holds by "
-            "data.images_per_device, and give the trainer the callback batching.GlobalBatch"
+            "data.images_per_device, and train by glip_lightning.fit(module, data, trainer), which accumulates"
         )
-
-
-class GlobalBatch(Callback):
-    """Sets accumulation and ``module.lr_factor`` before the optimizer is made, and says the arithmetic."""
-
-    def __init__(self) -> None:
-        self._plan: BatchPlan | None = None
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage != "fit":
-            return
-        known = 1 if self._plan is None else self._plan.accumulate
-        self._plan = trainer.datamodule.batch_plan()  # pyrefly: ignore[missing-attribute]
-        if trainer.accumulate_grad_batches != known:
-            check_applied(self._plan, trainer)
-        trainer.accumulate_grad_batches = self._plan.accumulate
-        pl_module.lr_factor = self._plan.lr_factor
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert self._plan is not None
-        if trainer.is_global_zero:
-            data: Any = trainer.datamodule  # pyrefly: ignore[missing-attribute]
-            epochs = trainer.max_epochs if trainer.max_steps == -1 and trainer.max_epochs != -1 else None
-            log.info("%s", self._plan.describe(data.images_per_epoch(), data.datasets["train"].copies, epochs))
 
 
 def _count(number: int, word: str) -> str:

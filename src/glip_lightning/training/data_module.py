@@ -3,34 +3,66 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.checks.consistency import check_names, check_splits
 from glip_lightning.data.checks.findings import DataError, Findings
-from glip_lightning.data.collate import Collate, Encoder
+from glip_lightning.data.collate import Collate
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.few_shot import few_shot
 from glip_lightning.data.index import Index
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
 from glip_lightning.data.types import Split
-from glip_lightning.text.captions import build_prompts, classes_without_tokens
+from glip_lightning.text.captions import Prompt, build_prompts, classes_without_tokens
 from glip_lightning.text.phrases import Phrase, clean_name
+from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.batching import BatchPlan, check_applied, plan
+from glip_lightning.tuning.base import Tuning
 
 Shots = int | Literal["all"]
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class TaskPrompt:
+    """What the classes of a task are called in captions, for one detector and one tuning of it."""
+
+    phrases: tuple[Phrase, ...]
+    """One per class, in the order of the labels, with the words that the tuning adds."""
+    prompts: tuple[Prompt, ...]
+    """The captions that hold all phrases, with the tokens of each class."""
+    tokenizer: Tokenizer
+
+    @classmethod
+    def of(cls, data: "DetectionData", tuning: Tuning, tokenizer: Tokenizer) -> "TaskPrompt":
+        """Return the prompt of data that are set up.
+
+        Raises:
+            GLIPError: a name is broken or too long for a caption (:func:`check_names`).
+        """
+        phrases = tuning.phrases(data.phrases())
+        check_names(phrases, tokenizer, data.where)
+        return cls(tuple(phrases), tuple(build_prompts(phrases, tokenizer)), tokenizer)
+
+    @property
+    def single(self) -> Prompt | None:
+        """The caption of the task, None where its classes need several."""
+        return self.prompts[0] if len(self.prompts) == 1 else None
+
+
 class DetectionData(LightningDataModule, ABC):
     """Splits of one data set; a subclass says how they are read and may say how classes are named.
 
-    The tokenizer is the detector's, so batches can only be made while attached to a trainer.
+    ``setup`` reads them. Captions are made for a detector: batches can be made from :meth:`ask_with` on, which
+    ``GLIPModule.setup`` calls.
     """
 
     label = "data"  # names the run's folder
@@ -83,6 +115,7 @@ class DetectionData(LightningDataModule, ABC):
         self.test_transform = Transform((test_size,), max_size)
         self.datasets: dict[Split, DetectionDataset] = {}
         self.findings = Findings()
+        self.task_prompt: TaskPrompt | None = None
         self._resume_position: dict[str, int] = {}  # where the next training data starts, if a checkpoint said so
 
     @abstractmethod
@@ -102,14 +135,21 @@ class DetectionData(LightningDataModule, ABC):
     def class_names(self) -> list[str]:
         return next(iter(self.datasets.values())).class_names
 
+    @property
+    def where(self) -> str:
+        """File or folder of the first split, for messages."""
+        return next(iter(self.datasets.values())).index.where
+
     def setup(self, stage: str) -> None:
-        if self.datasets:
+        if not self.datasets:
+            self.read_splits()
+
+    def ask_with(self, prompt: TaskPrompt) -> None:
+        """Make all captions from now on as ``prompt`` says."""
+        if prompt == self.task_prompt:
             return
-        self.read_splits()
-        where = next(iter(self.datasets.values())).index.where
-        check_names(self._captioned(), self._tokenizer(), where)
-        prompts = build_prompts(self._captioned(), self._tokenizer())
-        if silent := classes_without_tokens(prompts, self.class_names):
+        self.task_prompt = prompt
+        if silent := classes_without_tokens(prompt.prompts, self.class_names):
             log.warning("no token names %s: never trained, never found", ", ".join(map(repr, silent)))
 
     def read_splits(self) -> None:
@@ -150,16 +190,16 @@ class DetectionData(LightningDataModule, ABC):
         return {"image_ids": train.image_ids if train and self.shots != 0 else []}
 
     def batch_plan(self) -> BatchPlan:
-        """How ``batch_size``, the global batch, is spread over the devices of the trainer."""
-        assert self.trainer is not None
-        return plan(self.batch_size, self.trainer.world_size, self.images_per_device)
+        """How ``batch_size``, the global batch, is spread over the devices of the trainer; one without a trainer."""
+        devices = self.trainer.world_size if self.trainer is not None else 1
+        return plan(self.batch_size, devices, self.images_per_device)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        assert self.trainer is not None
         if "train" not in self.datasets:
             raise DataError(f"{self.label}: there is no train split to train on")
         batches = self.batch_plan()
-        check_applied(batches, self.trainer)
+        if self.trainer is not None:
+            check_applied(batches, self.trainer)
         loader = self._loader("train", batches.per_device, shuffle=True)
         sampler = cast(EpochSampler, loader.sampler)
         position, self._resume_position = self._resume_position, {}
@@ -205,12 +245,14 @@ class DetectionData(LightningDataModule, ABC):
         return self._loader(split, 1, shuffle=False) if len(self.datasets.get(split, ())) else []
 
     def _loader(self, split: Split, batch_size: int, shuffle: bool) -> DataLoader[Any]:
-        assert self.trainer is not None
+        if self.task_prompt is None or self.trainer is None:
+            text = "captions are made for a detector: a trainer makes batches, trainer.fit(GLIPModule(...), data)"
+            raise GLIPError(f"{self.label}: {text}", code="no-detector")
         return DataLoader(
             self.datasets[split],
             batch_size=batch_size,
             sampler=self.sampler(split, shuffle, self.trainer.global_rank, self.trainer.world_size),
-            collate_fn=Collate(self._tokenizer(), self._captioned(), self.seed or 0),
+            collate_fn=Collate(self.task_prompt.tokenizer, self.task_prompt.phrases, self.seed or 0),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             worker_init_fn=_leave_signals,
@@ -220,16 +262,6 @@ class DetectionData(LightningDataModule, ABC):
     def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
         """Which images of a split this process reads, in which order."""
         return EpochSampler(len(self.datasets[split]), self.seed or 0, shuffle, rank, world)
-
-    def _tokenizer(self) -> Encoder:
-        """The detector's: captions are tokenised for whatever model the trainer has."""
-        assert self.trainer is not None
-        return cast(Encoder, self.trainer.lightning_module.tokenizer)
-
-    def _captioned(self) -> list[Phrase]:
-        """The phrases as they are put into captions: a tuning may add words of its own."""
-        assert self.trainer is not None
-        return cast(Any, self.trainer.lightning_module).phrases()
 
 
 def _leave_signals(_: int) -> None:

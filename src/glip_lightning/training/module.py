@@ -23,17 +23,15 @@ from glip_lightning.models.feature_cache import FeatureCache
 from glip_lightning.models.query import Query, encode_query, same_names
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.postprocess import Detections
-from glip_lightning.text.captions import build_prompts
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.training.data_module import DetectionData
+from glip_lightning.training.data_module import DetectionData, TaskPrompt
+from glip_lightning.training.record import RunRecord
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
 from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.load import Loaded, Task, load_detector
 
 log = logging.getLogger(__name__)
-
-Metrics = dict[str, Any]
 
 
 def _seed() -> int:
@@ -68,27 +66,33 @@ class GLIPModule(LightningModule):
         self.lr_factor = 1.0
         """Multiplies every learning rate: for a batch that is larger than the one they were chosen for."""
         self._groups: list[ParameterGroup] | None = None
-        self.results: dict[str, Metrics] = {}
-        """Metrics of the last evaluation of each split, by "val" and "test"."""
-        self.detections: list[dict[str, Any]] = []
-        """What the last evaluation outside of training found, as COCO results with the data set's ids."""
-        self.best_epoch: int | None = None  # epoch of the weights that were loaded from a checkpoint
+        self.record = RunRecord()
+        """What evaluations found, and what else becomes of a run."""
+        self.task_prompt: TaskPrompt | None = None
+        """What the classes of the data are called, from setup on."""
         self._query: Query | None = None
         self._evaluator: CocoEvaluator | None = None
 
     @property
     def data(self) -> DetectionData:
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if not isinstance(datamodule, DetectionData):
+        """The data of the run; nobody else asks the trainer for them."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, DetectionData):
             raise TypeError("GLIPModule needs a DetectionData datamodule: trainer.fit(module, datamodule=...)")
-        return datamodule
+        return data
+
+    def setup(self, stage: str) -> None:
+        """Make the prompt of the data, which are set up before, and hand it to them; their loaders are made after."""
+        self.task_prompt = TaskPrompt.of(self.data, self.tuning, self.tokenizer)
+        self.data.ask_with(self.task_prompt)
 
     def phrases(self) -> list[Phrase]:
         """How the classes of the task stand in the caption."""
-        return self.tuning.phrases(self.data.phrases())
+        assert self.task_prompt is not None, "a trainer sets the module up"
+        return list(self.task_prompt.phrases)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.best_epoch = checkpoint["epoch"]
+        self.record.best_epoch = checkpoint["epoch"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put averaged weights into a checkpoint of weights alone, which Lightning does not show to callbacks."""
@@ -101,13 +105,19 @@ class GLIPModule(LightningModule):
                 checkpoint.pop("averaging_state", None)
 
     def configure_model(self) -> None:
-        """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read."""
-        if self._groups is None:
-            self.tuning.remember_base(self.model)
-            self._meet_classes()
-            prompts = build_prompts(self.phrases(), self.tokenizer)
-            self._groups = self.tuning.setup(self.model, prompts[0] if len(prompts) == 1 else None, self.tokenizer)
-            self.train(self.training)
+        """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read.
+
+        A callback that copies the weights calls this in its own setup, which comes before that of the module.
+        """
+        if self._groups is not None:
+            return
+        if self.task_prompt is None:
+            self.setup("fit")
+        assert self.task_prompt is not None
+        self.tuning.remember_base(self.model)
+        self._meet_classes()
+        self._groups = self.tuning.setup(self.model, self.task_prompt.single, self.tokenizer)
+        self.train(self.training)
 
     def _meet_classes(self) -> None:
         """Start the table of classes anew for other classes than those it was trained for, which its rows mean."""
@@ -192,9 +202,9 @@ class GLIPModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val", "valid")
         if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
-            scheduler = self.lr_schedulers()
-            if isinstance(scheduler, PlateauLR):
-                scheduler.step(self.results["val"]["AP"])
+            scheduler, metrics = self.lr_schedulers(), self.record.metrics["val"]
+            if isinstance(scheduler, PlateauLR) and metrics is not None:
+                scheduler.step(metrics["AP"])
 
     def on_test_epoch_start(self) -> None:
         self._start_evaluation(self.data.datasets["test"])
@@ -241,13 +251,13 @@ class GLIPModule(LightningModule):
         assert self._evaluator is not None
         metrics = self._evaluator.compute()
         if self.trainer.state.fn != TrainerFn.FITTING:
-            self.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
+            self.record.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
         if stage == "test":
             metrics["bootstrap"] = self._evaluator.bootstrap()
         self._query = self._evaluator = None
         if self.trainer.sanity_checking:
             return
-        self.results[stage] = metrics
+        self.record.metrics[stage] = metrics
         named = {f"{stage}/{name}": value for name, value in metrics.items() if isinstance(value, float)}
         named |= {f"{stage}/AP_class/{name}": value for name, value in metrics["AP_class"].items()}
         for name, value in named.items():  # equal on all ranks already; sync_dist only tells Lightning so

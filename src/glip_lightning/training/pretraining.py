@@ -18,8 +18,8 @@ from glip_lightning.data.mixture import Detections, Mixture, MixtureSampler, Nou
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.types import Split
 from glip_lightning.text.phrases import Phrase, clean_name
-from glip_lightning.text.tokenizer import ClassTokenizer
-from glip_lightning.training.data_module import DetectionData
+from glip_lightning.text.tokenizer import ClassTokenizer, Tokenizer
+from glip_lightning.training.data_module import DetectionData, TaskPrompt
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,7 @@ class Pretraining(DetectionData):
             source.check(f"sources.{name}")
         self.root, self.sources, self.epoch_images = Path(root), sources, epoch_images
         self._counts(0)
+        self._grounding: dict[Path, GroundingDataset] = {}
         self.files: dict[Split, str | None] = {"valid": valid, "test": test}
 
     @property
@@ -117,14 +118,33 @@ class Pretraining(DetectionData):
         return {"image_ids": None, "epoch_images": self.epoch_images, "sources": sources}
 
     def setup(self, stage: str) -> None:
-        if isinstance(self._tokenizer(), ClassTokenizer):
-            text = "the detector has a table of classes and reads no captions, of which a mixture is made"
-            raise ValueError(f"{text}; take a detector that reads, or data with one list of classes (ShapesDetection)")
-        if stage == "fit":
+        if stage == "fit" and self.trainer is not None:
             for source in self.sources.values():
                 if source.last_epoch is not None and source.last_epoch + 1 < self._epochs():
                     self._counts(source.last_epoch + 1)  # an epoch without a source must not be met after days
         super().setup(stage)
+
+    def ask_with(self, prompt: TaskPrompt) -> None:
+        if isinstance(prompt.tokenizer, ClassTokenizer):
+            text = "the detector has a table of classes and reads no captions, of which a mixture is made"
+            raise ValueError(f"{text}; take a detector that reads, or data with one list of classes (ShapesDetection)")
+        if prompt == self.task_prompt:
+            return
+        super().ask_with(prompt)
+        for part in self._mixture().parts:
+            if isinstance(part, Detections):
+                part.tokenizer = prompt.tokenizer
+        self._report_unnamed(prompt.tokenizer)
+
+    def _report_unnamed(self, tokenizer: Tokenizer) -> None:
+        """Count the boxes that ``tokenizer`` finds no token for."""
+        found = Findings()
+        for file, data in self._grounding.items():
+            if silent := data.unnamed(tokenizer):
+                text = f"{silent} boxes whose tokens_positive holds no token of the caption are taught as background"
+                found.warn("unnamed-box", file, text, silent)
+        found.log_to(log)
+        self.findings += found
 
     def _epochs(self) -> float:
         """How many a fit has at most."""
@@ -175,10 +195,7 @@ class Pretraining(DetectionData):
     def _read_part(self, file: Path, folder: Path) -> Part:
         findings = Findings()  # of its own, since a grounding file raises all that there are
         if any(isinstance(image, dict) and "caption" in image for image in read_json(file)["images"]):
-            data = GroundingDataset(file, folder, findings=findings)
-            if silent := data.unnamed(self._tokenizer()):
-                text = f"{silent} boxes whose tokens_positive holds no token of the caption are taught as background"
-                findings.warn("unnamed-box", file, text, silent)
+            data = self._grounding[file] = GroundingDataset(file, folder, findings=findings)
             part: Part = Sentences(data.index, data.captions, data.phrases)
         else:
             part = self._detections(read_coco(file, folder, findings))
@@ -188,7 +205,7 @@ class Pretraining(DetectionData):
 
     def _detections(self, index: Index) -> Detections:
         phrases = [Phrase(clean_name(name)) for name in index.class_names]
-        return Detections(index, phrases, self._tokenizer(), self.seed or 0)
+        return Detections(index, phrases, None, self.seed or 0)
 
     def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
         if split != "train":
@@ -197,9 +214,12 @@ class Pretraining(DetectionData):
 
     def _sizes(self) -> list[int]:
         """Images of each source."""
+        return [len(part.index) for part in self._mixture().parts]
+
+    def _mixture(self) -> Mixture:
         mixture = self.datasets["train"]
         assert isinstance(mixture, Mixture)
-        return [len(part.index) for part in mixture.parts]
+        return mixture
 
     def _counts(self, epoch: int) -> list[int]:
         """Images of each source in an epoch."""

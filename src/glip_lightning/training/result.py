@@ -19,15 +19,25 @@ from glip_lightning.common.files import write_text
 from glip_lightning.common.versions import versions
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
+from glip_lightning.training.record import RunRecord
 
 RESULT_NAME = "result.json"
 LISTED = 20  # classes that the summary lists
 
 
-def result_of(trainer: Trainer, module: GLIPModule) -> dict[str, Any]:
-    """What is known of a run after its last evaluation; metrics of a split that there is not are null."""
+def result_of(record: RunRecord, trainer: Trainer, module: GLIPModule) -> dict[str, Any]:
+    """Return what is known of a run after its last evaluation; metrics of a split that there is not are null."""
     data = module.data
     return {
+        "command": record.command,
+        "verb": record.verb,
+        "fitted": record.fitted,
+        "trial": None if record.trial is None else record.trial._asdict(),
+        "recipe": record.recipe,
+        "seed": {"data": data.seed, "training": record.recipe.get("seed_everything")},
+        "groups": record.groups,
+        "parts": record.parts,
+        "seconds": round(record.seconds, 1),
         "detector": module.detector,
         "weights": module.origin,
         "data": _data(data),
@@ -36,17 +46,18 @@ def result_of(trainer: Trainer, module: GLIPModule) -> dict[str, Any]:
         **data.chosen(),
         "steps": trainer.global_step,
         "epochs": trainer.current_epoch,
-        "best_epoch": module.best_epoch,
-        "ended": next((x for c in trainer.callbacks if (x := getattr(c, "ended", None))), None),  # type: ignore[attr-defined]
-        "restored": [x for c in trainer.callbacks for x in getattr(c, "restored", ())],  # type: ignore[attr-defined]
-        "lost": next((x for c in trainer.callbacks if (x := getattr(c, "lost", None))), None),  # type: ignore[attr-defined]
+        "best_epoch": record.best_epoch,
+        "ended": record.ended,
+        "restored": record.restored,
+        "lost": record.lost,
         "parameters": sum(p.numel() for p in module.parameters()),
         "device": str(trainer.strategy.root_device),
         "processes": trainer.world_size,
         "memory": _memory(trainer),
-        "metrics": {stage: module.results.get(stage) for stage in ("val", "test")},
+        "metrics": record.metrics,
         "versions": versions(),
         "git": git_commit(),
+        "retention": record.retention,
     }
 
 
@@ -71,20 +82,6 @@ def _data(data: DetectionData) -> dict[str, Any]:
         "dropped": {why: int(mask.sum()) for why, mask in train.index.dropped().items()} if train else {},
         "clipped": int(train.index.clipped().sum()) if train else 0,
     }
-
-
-def groups_of(trainer: Trainer) -> list[dict[str, Any]]:
-    """Learning rate and weight decay of each parameter group as the run began."""
-    return [
-        {
-            "name": group.get("name", str(number)),
-            "lr": group.get("initial_lr", group["lr"]),
-            "weight_decay": group.get("weight_decay"),
-            "parameters": sum(p.numel() for p in group["params"]),
-        }
-        for optimizer in trainer.optimizers
-        for number, group in enumerate(optimizer.param_groups)
-    ]
 
 
 def _memory(trainer: Trainer) -> dict[str, int | None]:

@@ -13,6 +13,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
+from glip_lightning.training.record import record_of
+
 log = logging.getLogger(__name__)
 
 MONITOR = "val/AP"
@@ -38,12 +40,15 @@ class BestCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.lost: str | None = None
-        """What became of a best checkpoint that was damaged, for the run's result."""
+        """What became of a best checkpoint that was damaged."""
 
     def lose(self, why: str, instead: str) -> None:
         """Note that ``best.ckpt`` is damaged, as ``why`` says, and what stands ``instead`` of its weights."""
         self.lost = f"{BEST} {why}: {instead}"
         log.warning("%s", Path(self.dirpath or "") / self.lost)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        record_of(pl_module).lost = self.lost
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "lost": self.lost}
@@ -86,10 +91,14 @@ class EarlyStop(EarlyStopping):
             MONITOR, patience=patience, mode="max", strict=False, check_finite=False, check_on_train_epoch_end=False
         )
         self.ended: str | None = None
-        """Why the run ended, for its result; survives the loading of the best checkpoint."""
+        """Why training ended."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.ended = None
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        record = record_of(pl_module)
+        record.ended = record.ended or self.ended
 
     def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
         if torch.isnan(current):

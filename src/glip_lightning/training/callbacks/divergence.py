@@ -11,6 +11,8 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from glip_lightning.training.record import record_of
+
 log = logging.getLogger(__name__)
 
 
@@ -35,9 +37,9 @@ class DivergenceGuard(Callback):
             raise ValueError(f"action={action!r}: expected 'stop' or 'restore'")
         self.action, self.most = action, most
         self.ended: str | None = None
-        """Why the run was stopped, for its result."""
+        """Why training was stopped."""
         self.restored: list[dict[str, Any]] = []
-        """Step, loss and reason of every fall back, for the run's result."""
+        """Step, loss and reason of every fall back."""
         self._fitting = False
         self._loss: Tensor | None = None
         self._first: list[float] = []
@@ -83,6 +85,10 @@ class DivergenceGuard(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._copies.clear()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        record = record_of(pl_module)
+        record.ended, record.restored = record.ended or self.ended, self.restored
 
     def state_dict(self) -> dict[str, Any]:
         return {"restored": self.restored, "first": self._first, "last": list(self._last)}

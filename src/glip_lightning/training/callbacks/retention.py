@@ -17,6 +17,7 @@ from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.logging.run_names import AFTER, BEFORE
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.probing import evaluate, evaluating
+from glip_lightning.training.record import record_of
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,6 @@ class Retention(Callback):
         if outside := [alpha for alpha in wise_ft if not 0 <= alpha <= 1]:
             raise ValueError(f"retention.wise_ft={outside}: shares of the tuned weights lie between 0 and 1")
         self.data, self.alphas = data, tuple(wise_ft)
-        self.result: dict[str, Any] | None = None
-        """What ``result.json`` says of it, after the run."""
         self._dataset: DetectionDataset | None = None
         self._base: State | None = None
         self._before: float | None = None
@@ -68,7 +67,7 @@ class Retention(Callback):
 
     def _check_classes(self, module: LightningModule) -> None:
         assert isinstance(module, GLIPModule)
-        if not module.model.reads_text and not same_names(self.data.phrases(), module.phrases()):
+        if not module.model.reads_text and not same_names(self.data.phrases(), module.data.phrases()):
             raise ValueError(
                 f"retention.data {self.data.label}: {module.detector} has a table of classes and knows only those "
                 "of its task; probe it on the same classes, or leave retention out"
@@ -86,7 +85,13 @@ class Retention(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._before = state_dict["before"]
 
-    def conclude(self, trainer: Trainer, module: GLIPModule) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Conclude where the learned weights have been validated."""
+        if stage == "validate":
+            assert isinstance(pl_module, GLIPModule)
+            self._conclude(trainer, pl_module)
+
+    def _conclude(self, trainer: Trainer, module: GLIPModule) -> None:
         """Measure the weights that ``module`` has after a fit, and those between; it keeps its own."""
         assert self._dataset is not None
         module.to(trainer.strategy.root_device)  # an evaluation leaves it on the CPU
@@ -96,7 +101,7 @@ class Retention(Callback):
         tell = log.info if trainer.is_global_zero else log.debug
         tell("retention on %s: AP %.3f before, %.3f after", self.data.label, before, after)
         points = list(self._between(trainer, module)) if self._base is not None else []
-        self.result = {
+        record_of(module).retention = {
             "probe": self.data.label,
             "split": str(self._dataset.index.where),
             "images": len(self._dataset.index),

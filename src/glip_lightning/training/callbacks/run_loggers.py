@@ -1,0 +1,66 @@
+"""The loggers of a run: the table of its metrics always, W&B unless another one is named."""
+
+from collections.abc import Sequence
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+
+from glip_lightning.training.callbacks.resume import validates_first
+from glip_lightning.training.logging.loggers import ContinuedCSV, close, describe, make_loggers
+from glip_lightning.training.logging.run_names import UNTUNED, Labels, label_run, label_trial
+from glip_lightning.training.module import GLIPModule
+from glip_lightning.training.record import RunRecord
+
+
+class RunLoggers(Callback):
+    """Gives the trainer the loggers of the run, which know its recipe, and continues the table of an interrupted one.
+
+    Comes after :class:`~.run_folder.RunFolder`, which makes the folder.
+    """
+
+    def __init__(self, record: RunRecord, named: Sequence[Logger]) -> None:
+        """``named`` are the trainer's own."""
+        self.record, self._named = record, named
+        self._made = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._made:
+            return
+        assert isinstance(pl_module, GLIPModule)
+        assert self.record.folder is not None
+        self._made = True
+        labels = labels_of(self.record, pl_module)
+        wandb = self.record.wandb and trainer.is_global_zero
+        trainer.loggers = make_loggers(self.record.folder, labels, self._named, wandb)
+        if trainer.is_global_zero:
+            data = pl_module.data
+            content = {"recipe": self.record.recipe, **data.chosen(), "classes": data.class_names}
+            describe(trainer.loggers, content)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _continue_table(trainer, validates_first(trainer))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _continue_table(trainer)  # of a run that was killed after its last step, and trains no more
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        close(trainer.loggers, status=1)
+
+
+def _continue_table(trainer: Trainer, validated: bool = False) -> None:
+    for logger in trainer.loggers:
+        if isinstance(logger, ContinuedCSV) and trainer.is_global_zero:
+            logger.forget_from(trainer.global_step, validated)
+
+
+def labels_of(record: RunRecord, module: GLIPModule) -> Labels:
+    """Return the trial's labels, or the same of a run of its own: fits by their tuning, others by their verb."""
+    if record.trial is not None:
+        return label_trial(record.trial, module.detector)
+    assert record.folder is not None
+    data, tuning = module.data, type(module.tuning).__name__
+    if record.verb == "fit" and data.shots == 0:
+        tuning = UNTUNED
+    axes = {"task": data.task_name, "shots": data.shots, "seed": data.seed, "tuning": tuning}
+    job_type = tuning if record.verb == "fit" else record.verb
+    return label_run(record.folder, data.label, job_type, axes, module.detector)

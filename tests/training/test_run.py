@@ -1,0 +1,169 @@
+"""Runs from Python: what the command line leaves, the same numbers, and a trainer that is as it was."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from safetensors.torch import load_file
+
+import glip_lightning
+from glip_lightning import Cosine, CustomData, EarlyStop, FullTuning, GLIPError, GLIPModule, Retention
+from glip_lightning.app.cli import main
+from small_runs import Trouble, go, make_shapes, result, trained_losses
+
+OWN = {"command", "recipe", "seconds", "memory"}
+"""Keys of result.json that differ from run to run."""
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shapes(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def fitted(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the command line."""
+    run = tmp_path_factory.mktemp("runs") / "cli"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        go("fit", shapes, run, "--trainer.accelerator=cpu")
+    return run
+
+
+def data(shapes: Path, **options: Any) -> CustomData:
+    sizes: dict[str, Any] = {"min_sizes": [96], "max_size": 128, "test_size": 96}
+    return CustomData(str(shapes), batch_size=2, **sizes, **options)
+
+
+def module() -> GLIPModule:
+    """As recipes/shapes/blocks.yaml says."""
+    seed_everything(0, verbose=False)
+    tuning = FullTuning(lr=1e-3, text_lr=1e-3, weight_decay=0.05, freeze_at=-1)
+    return GLIPModule("glip-nano", "random", tuning, Cosine(warmup_steps=20))
+
+
+def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
+    given: dict[str, Any] = {"max_epochs": 2, "gradient_clip_val": 1.0, "log_every_n_steps": 1}
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return Trainer(accelerator="cpu", callbacks=list(callbacks), default_root_dir=folder, **given | quiet | options)
+
+
+def learned(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "detector" / "model.safetensors")
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[key]) for key, tensor in one.items())
+
+
+def check_same(run: Path, other: Path) -> None:
+    """The results agree in all that does not belong to one start."""
+    one, two = result(run), result(other)
+    assert one.keys() == two.keys()
+    for key in one.keys() - OWN:
+        assert one[key] == two[key], key
+
+
+def files(run: Path) -> set[str]:
+    return {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_fit_leaves_what_the_command_line_leaves(fitted: Path, shapes: Path, tmp_path: Path) -> None:
+    run, used = tmp_path / "run", trainer(tmp_path)
+    callbacks = list(used.callbacks)  # type: ignore[attr-defined]
+    metrics = glip_lightning.fit(module(), data(shapes), used, run)
+    assert used.callbacks == callbacks  # type: ignore[attr-defined]
+    assert used.loggers == []
+    check_same(run, fitted)
+    assert metrics["val"] is not None
+    assert metrics["val"]["AP"] == result(run)["metrics"]["val"]["AP"]
+    assert files(run) == files(fitted)
+    assert equal(learned(run), learned(fitted))
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    assert recipe == result(run)["recipe"]
+    written = result(fitted)["recipe"]
+    assert recipe["seed_everything"] == written["seed_everything"] == 0
+    for key, value in recipe["data"]["init_args"].items():
+        assert written["data"]["init_args"][key] == value
+    for part in ("tuning", "schedule"):
+        assert recipe["model"][part] == written["model"][part]
+    with pytest.raises(FileExistsError, match="holds a finished run"):
+        glip_lightning.fit(module(), data(shapes), used, run)
+    assert main(["fit", "--config", str(run / "recipe.yaml"), "--run", str(tmp_path / "again")]) == 2
+
+
+def test_its_weights_are_validated_and_tested_alone(fitted: Path, shapes: Path, tmp_path: Path) -> None:
+    for verb, stage in (("validate", "val"), ("test", "test")):
+        detector = [f"--model.detector={fitted}", "--model.weights=pretrained", "--trainer.accelerator=cpu"]
+        go(verb, shapes, tmp_path / f"{verb}-cli", *detector)
+        made = GLIPModule(str(fitted), tuning=FullTuning(lr=1e-3))
+        metrics = getattr(glip_lightning, verb)(made, data(shapes), trainer(tmp_path), str(tmp_path / verb))
+        assert [split for split, found in metrics.items() if found] == [stage]
+        assert metrics[stage]["AP"] == result(fitted)["metrics"][stage]["AP"]
+        check_same(tmp_path / verb, tmp_path / f"{verb}-cli")
+        assert files(tmp_path / verb) == files(tmp_path / f"{verb}-cli")
+
+
+def test_without_a_folder_nothing_is_left(fitted: Path, shapes: Path, tmp_path: Path) -> None:
+    """The batch is the global one all the same, and accumulation is the trainer's own afterwards."""
+    used = trainer(tmp_path, enable_checkpointing=False)
+    metrics = glip_lightning.fit(module(), data(shapes, images_per_device=1), used)
+    assert metrics.keys() == {"val", "test"}
+    assert (used.global_step, used.accumulate_grad_batches) == (4, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_folder_the_first_checkpoint_of_the_trainer_says_what_is_evaluated(
+    shapes: Path, tmp_path: Path
+) -> None:
+    first = ModelCheckpoint(tmp_path, "{epoch}", "step", mode="min", save_top_k=1)  # of the first epoch
+    made, used = module(), trainer(tmp_path, first)
+    glip_lightning.fit(made, data(shapes), used)
+    assert made.record.best_epoch == 0
+    saved = torch.load(tmp_path / "epoch=0.ckpt", weights_only=True)["state_dict"]
+    assert equal(dict(made.state_dict()), saved)
+
+
+def test_a_run_that_broke_goes_on(fitted: Path, shapes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(KeyError) as broken:
+        glip_lightning.fit(module(), data(shapes), trainer(tmp_path, Trouble(2, "bug")), run)
+    last = run / "checkpoints" / "last.ckpt"
+    assert any(str(last) in note for note in broken.value.__notes__)
+    with pytest.raises(FileExistsError, match="holds an unfinished run"):
+        glip_lightning.fit(module(), data(shapes), trainer(tmp_path), run)
+    glip_lightning.fit(module(), data(shapes), trainer(tmp_path), run, ckpt_path=last)
+    check_same(run, fitted)
+    assert equal(learned(run), learned(fitted))
+    assert trained_losses(run) == trained_losses(fitted)
+
+
+def test_callbacks_of_the_trainer_write_into_the_record(shapes: Path, tmp_path: Path) -> None:
+    probe = Retention(data(shapes))
+    used = trainer(tmp_path, probe, EarlyStop(patience=0), max_epochs=1)
+    glip_lightning.fit(module(), data(shapes), used, tmp_path / "run")
+    found = result(tmp_path / "run")["retention"]
+    assert (found["probe"], found["images"]) == ("shapes", 2)
+    assert found["after"] == result(tmp_path / "run")["metrics"]["test"]["AP"]
+
+
+def test_no_shots_train_nothing(shapes: Path, tmp_path: Path) -> None:
+    glip_lightning.fit(module(), data(shapes, shots=0), trainer(tmp_path), tmp_path / "run")
+    found = result(tmp_path / "run")
+    assert (found["fitted"], found["steps"], found["verb"]) == (False, 0, "fit")
+
+
+def test_a_folder_in_use_is_refused_and_free_afterwards(shapes: Path, tmp_path: Path) -> None:
+    class Second(Callback):
+        def on_validation_start(self, *_: Any) -> None:
+            with pytest.raises(GLIPError) as refused:
+                glip_lightning.validate(module(), data(shapes), trainer(tmp_path), tmp_path / "run")
+            codes.append(refused.value.code)
+
+    codes: list[str] = []
+    glip_lightning.validate(module(), data(shapes), trainer(tmp_path, Second()), tmp_path / "run")
+    assert set(codes) == {"folder-in-use"}

@@ -1,0 +1,109 @@
+"""What the classes of a task are called: made once, of data, tuning and tokenizer, for all who ask."""
+
+import ast
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning import Trainer
+
+from glip_lightning import CustomData, GLIPError, GLIPModule
+from glip_lightning.app.cli import main
+from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
+from glip_lightning.text.tokenizer import PLACEHOLDERS
+from glip_lightning.tuning.base import Tuning
+from glip_lightning.tuning.prompt import PromptTuning
+from glip_lightning.tuning.weight_tunings import FullTuning
+from small_runs import BLOCKS, make_shapes
+
+PACKAGE = Path(__file__).parent.parent.parent / "src" / "glip_lightning"
+SIZES: dict[str, Any] = {"batch_size": 2, "min_sizes": (64,), "max_size": 64, "test_size": 64}
+QUIET: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
+CLASSES = ["red circle", "blue square", "yellow triangle", "green star"]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shapes(tmp_path_factory.mktemp("data"))
+
+
+def names_of_the_run(path: Path) -> list[str]:
+    """Where a file asks a trainer for the module or the data."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("datamodule", "lightning_module")
+        and ast.unparse(node.value).split(".")[-1] == "trainer"
+    ]
+
+
+def test_one_line_asks_the_trainer_for_the_data() -> None:
+    files = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "callbacks"]
+    found = {path.name: names for path in files if (names := names_of_the_run(path))}
+    assert found == {"module.py": ["self.trainer.datamodule"]}
+
+
+def made(tuning: Tuning) -> GLIPModule:
+    return GLIPModule("glip-nano", "random", tuning)
+
+
+@pytest.mark.parametrize("tuning", [FullTuning(), PromptTuning("context", context=2)])
+def test_a_trainer_of_lightning_fits_validates_and_tests(tuning: Tuning, shapes: Path, tmp_path: Path) -> None:
+    module, data = made(tuning), CustomData(str(shapes), **SIZES)
+    trainer = Trainer(max_steps=1, default_root_dir=tmp_path, **QUIET)
+    trainer.fit(module, data)
+    assert trainer.global_step == 1
+    prompt = module.task_prompt
+    assert prompt is not None
+    assert data.task_prompt is prompt
+    words = [] if isinstance(tuning, FullTuning) else PLACEHOLDERS[:2]
+    assert [phrase.text for phrase in prompt.phrases] == [" ".join([*words, name]) for name in CLASSES]
+    assert prompt.single is not None
+    assert prompt.single.caption == ". ".join(phrase.text for phrase in prompt.phrases)
+    (validated,) = trainer.validate(module, data, verbose=False)
+    (tested,) = trainer.test(module, data, verbose=False)
+    assert "val/AP50" in validated
+    assert "test/AP50" in tested
+    assert data.task_prompt == prompt
+    for batch in data.test_dataloader():
+        assert (batch["input_ids"] == prompt.tokenizer.encode([prompt.single.caption])[0]).all()
+
+
+def test_other_data_are_asked_for_their_own_classes(shapes: Path, tmp_path: Path) -> None:
+    shutil.copytree(shapes, tmp_path / "other")
+    for file in (tmp_path / "other").rglob(ANNOTATIONS):
+        file.write_text(file.read_text().replace("red circle", "ruby"))
+    module = made(FullTuning())
+    trainer = Trainer(default_root_dir=tmp_path, logger=False, **QUIET)
+    for root, name in ((shapes, "red circle"), (tmp_path / "other", "ruby")):
+        trainer.validate(module, CustomData(str(root), **SIZES), verbose=False)
+        assert module.phrases()[0].name == name
+
+
+def test_data_may_be_set_up_before_there_is_a_trainer(shapes: Path, tmp_path: Path) -> None:
+    data = CustomData(str(shapes), **SIZES)
+    data.setup("fit")
+    assert data.class_names == CLASSES
+    assert len(data.datasets["train"]) == 4
+    with pytest.raises(GLIPError) as refused:
+        data.train_dataloader()
+    assert refused.value.code == "no-detector"
+    trainer = Trainer(max_steps=1, default_root_dir=tmp_path, logger=False, **QUIET)
+    trainer.fit(made(FullTuning()), data)
+    assert trainer.global_step == 1
+    assert len(data.train_dataloader()) == 2
+
+
+def test_a_name_that_no_caption_holds_leaves_no_folder(shapes: Path, tmp_path: Path) -> None:
+    root, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(shapes, root)
+    for file in root.rglob(ANNOTATIONS):
+        content = json.loads(file.read_text())
+        content["categories"][0]["name"] = "very " * 300 + "red circle"
+        file.write_text(json.dumps(content))
+    arguments = ["--config", str(BLOCKS), "--data=CustomData", f"--data.root={root}"]
+    assert main(["fit", *arguments, "--run", str(run)]) == 1
+    assert not run.exists()
