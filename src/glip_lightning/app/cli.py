@@ -201,7 +201,10 @@ def _add_download(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--root", default="data", metavar="DIR", help="what --data.root will be (default: %(default)s)"
     )
     download.add_argument(
-        "--mirror", metavar="URL", help="folder with the zip files (default: $GLIP_ODINW_MIRROR, else the official one)"
+        "--from",
+        dest="source",
+        metavar="FOLDER",
+        help="folder that has the zip files (default: from the Hub)",
     )
     download.set_defaults(verb=_download)
 
@@ -308,7 +311,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _download(arguments: argparse.Namespace) -> int:
     from glip_lightning.data.benchmarks.download import download
 
-    for folder in download(arguments.tasks, arguments.root, arguments.mirror):
+    for folder in download(arguments.tasks, arguments.root, arguments.source):
         print(printable(str(folder)))
     return 0
 
