@@ -518,7 +518,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "download": (seeds.TASK, "--root=out", "--from=."),
     "pseudo-label": (
         *("--images=photos", "--captions=coco.json", "--detector=detector", "--out=out/labels.json", "--batch=2"),
-        *("--thresholds=thresholds.yaml", "--threshold=0.1", "--keep-share=0.5", "--device=cpu"),
+        *("--thresholds=thresholds.yaml", "--threshold=0.1", "--device=cpu"),
     ),
     "pseudo-label classes": (
         *("--images=photos", "--phrases-file=phrases.yaml", "--detector=detector", "--out=out/l.json", "--keep-empty"),

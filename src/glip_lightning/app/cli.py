@@ -162,12 +162,6 @@ def _add_pseudo_label(verbs: "argparse._SubParsersAction[argparse.ArgumentParser
         help="where no box of a caption's phrase reaches its least score, take the best one from this score on that "
         "no other phrase has",
     )
-    label.add_argument(
-        "--keep-share",
-        type=float,
-        metavar="SHARE",
-        help="of the boxes of each phrase above its least score, keep this share, the surest (default: all)",
-    )
     label.add_argument("--keep-empty", action="store_true", help="keep captions without a box: they train as negatives")
     label.add_argument("--batch", type=int, default=8, metavar="N", help="photos at once (default: %(default)s)")
     label.add_argument("--device", default="auto", help="cpu, cuda, mps (default: the best there is)")
