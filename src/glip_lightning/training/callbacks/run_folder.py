@@ -17,8 +17,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from glip_lightning.common.files import ABANDONED, picture_names, remove_parts, replacing, write_text
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.data.types import Batch, Split
-from glip_lightning.training.callbacks.resume import LAST, Resumable, leave_signals_to_us, validates_first
+from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.callbacks.retention import Retention
+from glip_lightning.training.lightning_internals import leave_signals_to_us
 from glip_lightning.training.logging.loggers import ContinuedCSV, close, describe, make_loggers
 from glip_lightning.training.logging.pictures import show
 from glip_lightning.training.logging.run_names import UNTUNED, Labels, label_run, label_trial
@@ -140,12 +141,12 @@ class RunFolder(Callback):
         self._continue_table(trainer)  # one that was killed after its last step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._continue_table(trainer, validates_first(trainer))
+        self._continue_table(trainer)
 
-    def _continue_table(self, trainer: Trainer, validated: bool = False) -> None:
+    def _continue_table(self, trainer: Trainer) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, ContinuedCSV) and trainer.is_global_zero:
-                logger.forget_from(trainer.global_step, validated)
+                logger.forget_from(trainer.global_step)
 
     def on_test_batch_end(
         self,
