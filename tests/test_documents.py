@@ -31,7 +31,6 @@ from documents import (
 )
 from glip_lightning.app.cli import TRAINING, build_parser, main
 from hub_server import running_hub
-from zip_server import running_server
 
 LINKED = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", ROOT / "tests" / "golden" / "README.md"]
 INSTALLS = "installs packages"
@@ -210,16 +209,14 @@ def test_parts_of_recipes_are_understood(block: Block, tmp_path: Path, monkeypat
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A shell in which glip is installed, the official detectors are tiny and all servers are on this machine."""
-    with running_hub() as hub, running_server() as mirror:
-        hub.files |= hub_files()
-        mirror.files |= {f"/{name}": content for name, content in archives().items()}
+    with running_hub() as hub:
+        hub.files |= hub_files() | archives()
         support = ROOT / "tests" / "support"
         paths = [str(support / "tiny_official"), str(support), *filter(None, [os.environ.get("PYTHONPATH")])]
         variables = {
             "HF_ENDPOINT": hub.url,
             "HF_HOME": str(tmp_path_factory.mktemp("hub")),
             "HF_HUB_OFFLINE": "0",
-            "GLIP_ODINW_MIRROR": mirror.url,
             "WANDB_MODE": "disabled",
             "OMP_NUM_THREADS": "1",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),

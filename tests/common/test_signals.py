@@ -49,15 +49,24 @@ class Process:
     """A command of ours in a group of its own, as a service or a terminal starts it."""
 
     def __init__(
-        self, log: Path, *words: object, nohup: bool = False, wandb: str = "disabled", terminal: int | None = None
+        self,
+        log: Path,
+        *words: object,
+        nohup: bool = False,
+        wandb: str = "disabled",
+        terminal: int | None = None,
+        hub: str | None = None,
     ) -> None:
-        """``terminal`` is the controlling terminal and takes stdout; ``log`` takes the rest."""
+        """``terminal`` is the controlling terminal and takes stdout; ``log`` takes the rest; ``hub``: its address."""
+        variables = {"WANDB_MODE": wandb, "OMP_NUM_THREADS": "1"}
+        if hub is not None:
+            variables |= {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"}
         self.log = log
         with log.open("w") as stream:
             self.process = subprocess.Popen(
                 [*(["nohup"] if nohup else []), sys.executable, "-m", "glip_lightning.app.cli", *map(str, words)],
                 start_new_session=True,
-                env={**os.environ, "WANDB_MODE": wandb, "OMP_NUM_THREADS": "1"},
+                env=os.environ | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=stream if terminal is None else terminal,
                 stderr=stream,
@@ -369,9 +378,8 @@ def test_signals_keep_the_journal_of_pseudo_labels(photos: Path, tmp_path: Path)
 def waiting(folder: Path, **given: Any) -> Iterator[Process]:
     """A verb that keeps nothing, in the middle: a download from a server that accepts and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        mirror = f"http://127.0.0.1:{server.getsockname()[1]}"
-        words = ["download", "Raccoon", "--root", folder / "data", "--mirror", mirror]
-        process = Process(folder / "log.txt", *words, **given)
+        hub = f"http://127.0.0.1:{server.getsockname()[1]}"
+        process = Process(folder / "log.txt", "download", "Raccoon", "--root", folder / "data", hub=hub, **given)
         server.settimeout(120)
         with server.accept()[0]:
             yield process

@@ -11,7 +11,7 @@ import pytest
 
 from glip_lightning.data.benchmarks import unpack as module
 from glip_lightning.data.benchmarks.unpack import crc_of, unpack
-from zip_server import zip_of
+from hub_server import zip_of
 
 FILES = {"Task/train/a.jpg": b"a" * 100, "Task/valid/ü b.json": b"{}", "Task/empty": b""}
 

@@ -28,7 +28,7 @@ from glip_lightning.inference.pseudo_label.grounding_file import choose, groundi
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.labelling import find_all
 from glip_lightning.inference.pseudo_label.teacher import Row, Teacher
-from glip_lightning.inference.pseudo_label.thresholds import Thresholds, keep_share
+from glip_lightning.inference.pseudo_label.thresholds import Thresholds
 from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
 from glip_lightning.text.phrases import Phrase
@@ -182,10 +182,7 @@ def test_thresholds_come_after_the_teacher(
     assert label(teacher, photos, out, *given, "--threshold", 0.1, "--thresholds", tmp_path / "own.yaml") == 0
     assert "no box of unicorn" in capsys.readouterr().err
     assert not any([*SPANS[0]] in a["tokens_positive"] for a in content(out)["annotations"])
-    assert label(teacher, photos, out, *given, "--threshold", 0.1, "--keep-share", 0.25) == 0
-    info = content(out)["info"]
-    assert set(info["thresholds"]["phrases"]) == {"red circle", "blue squares", "dog", "a dog"}
-    assert 0 < info["counts"]["boxes kept"] < len(all_boxes) / 2
+    assert content(out)["info"]["thresholds"]["phrases"] == {"red circle": 1.0, "unicorn": 0.2}
     assert label(teacher, photos, out, *given, "--threshold", 1.0) == 0
     assert content(out)["images"] == []
     assert content(out)["info"]["counts"]["captions in which nothing was found"] == 4
@@ -407,7 +404,6 @@ def test_progress_is_lines_where_there_is_no_terminal(
     "arguments, told",
     [
         (["--threshold", "0.01"], "lower ones are not stored"),
-        (["--keep-share", "0"], "--keep-share 0.0"),
         (["--best-from", "0.3", "--phrases", "dog"], "--best-from: only with --captions"),
         (["--best-from", "0.01", "--captions", "captions.json"], "--best-from 0.01"),
         (["--best-from", "0.5", "--captions", "captions.json"], "--best-from 0.5: is for boxes below"),
@@ -551,12 +547,6 @@ def test_what_a_caption_names_is_there() -> None:
     assert chosen(rows, star_too) == [ring, (0.4, ((13, 17),)), (0.2, ((24, 28),))]
 
 
-def test_what_a_share_leaves_out_does_not_come_back_as_the_best() -> None:
-    rows: list[Row] = [(0, 0.6, 10, 10, 40, 40), (1, 0.4, 60, 60, 20, 20)]
-    kept = keep_share(Thresholds(0.5, best_from=0.25), [("ring", 0.9), ("ring", 0.6)], 0.5)
-    assert chosen(rows, kept) == [(0.4, ((13, 17),))]
-
-
 def test_what_is_left_over_is_the_best_guess() -> None:
     """The ring's box is no moon, nor is the one that the star gets in the same way."""
     rows: list[Row] = [
@@ -569,14 +559,3 @@ def test_what_is_left_over_is_the_best_guess() -> None:
     ring, star, moon = (0.6, ((2, 6),)), (0.4, ((13, 17),)), (0.3, ((24, 28),))
     assert chosen(rows, Thresholds(0.5, best_from=0.25)) == [ring, star, moon]
     assert chosen(rows, Thresholds(0.5, best_from=0.35)) == [ring, star]
-
-
-def test_a_share_of_each_phrase_is_kept() -> None:
-    scores = [("dog", s / 10) for s in range(1, 10)] + [("Cat", 0.3), ("cat", 0.3), ("cat", 0.2), ("owl", 0.25)]
-    kept = keep_share(Thresholds(0.3, {"owl": 0.2, "fox": 0.4}), scores, 0.5)
-    assert {name: kept.of(name) for name in ("dog", "cat", "owl", "fox", "cow")} == {
-        **{"dog": 0.6, "cat": 0.3, "owl": 0.25},  # of those from the floor on
-        **{"fox": 0.4, "cow": 0.3},  # without a box: the floor
-    }
-    assert keep_share(Thresholds(0.3), scores, 1.0).of("DOG") == 0.3
-    assert keep_share(Thresholds(0.3), scores, 0.01).of("dog") == 0.9

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from formats import write_parts
+from glip_lightning.data.benchmarks.download import FOLDER, REPOSITORY
 from glip_lightning.data.benchmarks.odinw import get_task, task_names
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
@@ -23,9 +24,9 @@ from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB
 from glip_lightning.weights.load import RUN_DETECTOR, Task, save
 from glip_lightning.weights.official_checkpoint import to_official
 from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, save_prompt
+from hub_server import zip_of
 from report_sweep import write_sweep
 from tiny_sizes import SIZES
-from zip_server import zip_of
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -122,8 +123,9 @@ def task_files(name: str) -> dict[str, bytes]:
 
 
 def archives() -> dict[str, bytes]:
-    """Return the zip files of ODinW-13 by their names."""
-    return {get_task(name).zip: zip_of(task_files(name)) for name in task_names("odinw13")}
+    """Return the zip files of ODinW-13, by repository and name."""
+    tasks = map(get_task, task_names("odinw13"))
+    return {f"{REPOSITORY}/{FOLDER}/{task.zip}": zip_of(task_files(task.name)) for task in tasks}
 
 
 def _official(name: str) -> GLIP:

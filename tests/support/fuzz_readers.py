@@ -64,7 +64,6 @@ from fuzz_product import (
     resolver,
     unpack,
 )
-from zip_server import running_server
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 FEW = 60  # points of a sweep that are looked at
@@ -433,17 +432,8 @@ def odd_members(folder: Path, rng: Random) -> str:
 
 
 def fetch_task(folder: Path, _: Random | None) -> str:
-    """Do what ``glip download`` does, with the archive from a server on this machine."""
-    file = folder / f"{seeds.TOP}.zip"
-    with running_server() as server:
-        if file.is_file():
-            server.files[f"/{seeds.TOP}.zip"] = file.read_bytes()
-        try:
-            (place,) = download([seeds.TASK], folder / "out", server.url, pause=0.0)
-        except OSError as error:
-            if "failed:" in str(error):  # the one error of all tasks, which says why each failed
-                return "refused"
-            raise
+    """Do what ``glip download`` does, with the archive from the folder."""
+    (place,) = download([seeds.TASK], folder / "out", folder)
     return read_data_set(place, None)
 
 
@@ -525,10 +515,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "report": ("runs", "--out=out"),
     "convert": ("official/official.pth", "out/folder", "--half"),
     "convert back": ("detector", "out/official.pth"),
-    "download": (seeds.TASK, "--root=out", "--mirror=SERVER"),
+    "download": (seeds.TASK, "--root=out", "--from=."),
     "pseudo-label": (
         *("--images=photos", "--captions=coco.json", "--detector=detector", "--out=out/labels.json", "--batch=2"),
-        *("--thresholds=thresholds.yaml", "--threshold=0.1", "--keep-share=0.5", "--device=cpu"),
+        *("--thresholds=thresholds.yaml", "--threshold=0.1", "--device=cpu"),
     ),
     "pseudo-label classes": (
         *("--images=photos", "--phrases-file=phrases.yaml", "--detector=detector", "--out=out/l.json", "--keep-empty"),
@@ -547,11 +537,7 @@ def run_command(verb: str) -> Callable[[Path, Random], str]:
             words, _ = change_options(words, rng)
         (folder / "command.txt").write_text(json.dumps(words))
         os.chdir(folder)
-        if verb != "download":
-            return _end_of(words)
-        with running_server() as server:
-            server.files[f"/{seeds.TOP}.zip"] = (folder / f"{seeds.TOP}.zip").read_bytes()
-            return _end_of([word.replace("SERVER", server.url) for word in words])
+        return _end_of(words)
 
     return run
 

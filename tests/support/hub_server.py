@@ -1,39 +1,60 @@
-"""A small Hub on 127.0.0.1: enough of its protocol for hf_hub_download, with faults on demand.
+"""A small Hub on 127.0.0.1: what huggingface_hub asks of the real one, with faults on demand.
 
-Per file the client sends HEAD ``/<repo>/resolve/<revision>/<name>``, reads ETag, X-Repo-Commit and the size
-from the headers, then GETs the same address; after a broken connection it goes on with a Range.
+Per file the client sends HEAD ``/<repo>/resolve/<revision>/<name>``, reads ETag, X-Repo-Commit and the size from the
+headers, then GETs the same address; after a broken connection it goes on with a Range. Large files lie elsewhere: the
+answer is a redirection whose X-Linked-ETag and X-Linked-Size say what is there. Under any other path the server is one
+of plain files.
 """
 
 import hashlib
-from collections.abc import Iterator
+import io
+import zipfile
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import NamedTuple
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PAGE = b"<!DOCTYPE html><html>please log in</html>"
 
 
 class Request(NamedTuple):
     method: str
     path: str
     range: str | None
+    authorization: str | None
 
 
 @dataclass
 class Hub:
-    """Files by ``<repo>/<name>``, everything that was asked for, and what is to go wrong."""
+    """Files by ``<repo>/<name>``, everything that was asked for, and what is to go wrong.
+
+    A fault stands until it is taken back; those in a deque are used up, one per request.
+    """
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
-    break_once_after: int | None = None  # bytes of the next GET, then the connection closes
+    answers: deque[int] = field(default_factory=deque)  # statuses of the next answers
+    break_after: deque[int] = field(default_factory=deque)  # bytes of the next GETs, then the connection closes
     cut_to: int | None = None  # every GET sends a shorter file, as if it were complete
+    hold_after: int | None = None  # bytes of a GET, then it waits for ``go_on``
+    held: Event = field(default_factory=Event)
+    go_on: Event = field(default_factory=Event)
+    ranges: bool = True  # else it always sends the whole file
+    digests: bool = True  # else the ETag is not the SHA-256
+    elsewhere: str | None = None  # address of the server to which all GETs are redirected
     web_page: bool = False  # a proxy answers in the Hub's place
 
     def count(self, method: str) -> int:
         return sum(request.method == method for request in self.requests)
+
+    def asked(self) -> list[str | None]:
+        """Return the Range of each GET."""
+        return [request.range for request in self.requests if request.method == "GET"]
 
 
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
@@ -43,42 +64,59 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *_: object) -> None: ...
 
         def do_HEAD(self) -> None:
-            self._answer(send_body=False)
+            self._answer()
 
         def do_GET(self) -> None:
-            self._answer(send_body=True)
+            self._answer()
 
-        def _answer(self, send_body: bool) -> None:
-            if "/resolve/" not in self.path:  # the client reports and asks other things, too
-                return self._send(404, b"", {}, send_body)
-            hub.requests.append(Request(self.command, self.path, self.headers["Range"]))
+        def _answer(self) -> None:
+            name = self.path.strip("/").replace("/resolve/main/", "/")
+            if "/resolve/" not in self.path and name not in hub.files:  # the client reports and asks other things, too
+                return self._send(404, b"", {})
+            hub.requests.append(Request(self.command, self.path, self.headers["Range"], self.headers["Authorization"]))
+            status = hub.answers.popleft() if hub.answers else 200
+            if status != 200:
+                return self._send(status, b"fault", {})
             if hub.web_page:
-                return self._send(200, b"<!DOCTYPE html><html>please log in</html>", {}, send_body)
-            content = hub.files.get(self.path.strip("/").replace("/resolve/main/", "/"))
-            headers = {"X-Repo-Commit": COMMIT}
-            if content is None:
-                return self._send(404, b"", headers | {"X-Error-Code": self._what_is_absent()}, send_body)
-            headers |= {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "Accept-Ranges": "bytes"}
-            if not send_body:
-                return self._send(200, content, headers, send_body)
-            start = int((self.headers["Range"] or "bytes=0-")[6:].split("-")[0])
-            return self._send(206 if start else 200, content[start : hub.cut_to], headers, send_body)
+                return self._send(200, PAGE, {})
+            if name not in hub.files:
+                return self._send(404, b"", {"X-Repo-Commit": COMMIT, "X-Error-Code": self._what_is_absent()})
+            return self._send_file(name, hub.files[name])
+
+        def _send_file(self, name: str, content: bytes) -> None:
+            etag = f'"{hashlib.sha256(content).hexdigest()[: 64 if hub.digests else 40]}"'
+            headers = {"X-Repo-Commit": COMMIT, "ETag": etag, "Accept-Ranges": "bytes"}
+            if hub.elsewhere:
+                headers |= {"X-Linked-ETag": etag, "X-Linked-Size": str(len(content)), "ETag": '"other"'}
+                return self._send(302, b"", headers | {"Location": f"{hub.elsewhere}/{name}"})
+            if self.command == "HEAD":
+                return self._send(200, content, headers)
+            start = int((self.headers["Range"] or "bytes=0-")[6:].split("-")[0]) if hub.ranges else 0
+            if start >= len(content):
+                return self._send(416, b"", {"Content-Range": f"bytes */{len(content)}"})
+            return self._send(206 if start else 200, content[start : hub.cut_to], headers)
 
         def _what_is_absent(self) -> str:
             repo = "/".join(self.path.split("/")[1:3])
             return "EntryNotFound" if any(name.startswith(repo + "/") for name in hub.files) else "RepoNotFound"
 
-        def _send(self, status: int, body: bytes, headers: dict[str, str], send_body: bool) -> None:
+        def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)
             for name, value in (headers | {"Content-Length": str(len(body))}).items():
                 self.send_header(name, value)
             self.end_headers()
-            if send_body and hub.break_once_after is not None:
-                self.wfile.write(body[: hub.break_once_after])
-                hub.break_once_after = None
-                self.close_connection = True
-            elif send_body:
-                self.wfile.write(body)
+            if self.command == "HEAD":
+                return
+            if status in (200, 206):
+                if hub.break_after:
+                    body = body[: hub.break_after.popleft()]
+                    self.close_connection = True
+                if hub.hold_after is not None and len(body) > hub.hold_after:
+                    self.wfile.write(body[: hub.hold_after])
+                    body = body[hub.hold_after :]
+                    hub.held.set()
+                    hub.go_on.wait(30)
+            self.wfile.write(body)
 
     return Handler
 
@@ -87,12 +125,23 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 def running_hub() -> Iterator[Hub]:
     hub = Hub(url="")
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that are killed
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield hub
     finally:
+        hub.go_on.set()
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def zip_of(files: Mapping[str, bytes]) -> bytes:
+    """A stored, not deflated, archive."""
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return memory.getvalue()

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from glip_lightning.common import files
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.signals import SIGNALS
 from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.shapes.task_pictures import write_task
@@ -87,7 +88,7 @@ def die_while_writing(count: int) -> None:
     files.os = type("os", (), {"fsync": staticmethod(fsync)})  # type: ignore[assignment]
 
 
-def train(run: Run) -> GLIPModule:
+def train(run: Run, *more: Callback) -> GLIPModule:
     """Start the run, or go on from its last checkpoint."""
     if run.ready:  # else workers would be a fork server's children, who never learn that this process was killed
         multiprocessing.set_start_method("fork", force=True)
@@ -98,7 +99,7 @@ def train(run: Run) -> GLIPModule:
     data.images_per_device = 1
     schedule = Plateau(patience=0, factor=0.5)  # moves after the last hook of an epoch's training
     module = stochastic(GLIPModule("glip-nano", "random", FullTuning(lr=1e-3, freeze_at=-1), schedule))
-    callbacks: list[Callback] = [EMA(decay=0.9), GlobalBatch(), BestCheckpoint(run.folder)]
+    callbacks: list[Callback] = [*more, EMA(decay=0.9), GlobalBatch(), BestCheckpoint(run.folder)]
     callbacks.append(Resumable(run.folder, run.minutes))
     if run.kill and run.kill[0] == "write":
         die_while_writing(run.kill[1])
@@ -248,6 +249,70 @@ def test_best_checkpoints_of_the_future_are_forgotten(tmp_path: Path) -> None:
     stale = [Path(path).name for path in resume._stale(best, step=5)]
     assert sorted(stale) == ["best-v1.ckpt", "best-v2.ckpt", "best-v3.ckpt"]
     assert resume._stale(best, step=5)[str(tmp_path / "best-v3.ckpt")] == "is cut off"
+
+
+def test_a_signal_in_the_last_step_of_an_epoch_ends_its_validation(tmp_path: Path, data: Path, whole: Path) -> None:
+    """A validation follows, which a restart would leave out: that step is trained again."""
+    assert live(Run(tmp_path, data, send=("on_train_batch_start", 10, signal.SIGTERM), minutes=60)) == 1
+    assert last(tmp_path)["global_step"] == 3
+    assert live(Run(tmp_path, data)) == 0
+    assert_same_end(whole, tmp_path)
+
+
+class Saves(Callback):
+    """The optimizer steps at which a checkpoint was written, and where Lightning validates after a batch."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.due: list[tuple[bool, bool]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        loop = trainer.fit_loop
+        assert loop._data_fetcher is not None
+        due = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+        self.due.append((due, resume.validation_may_follow(trainer, batch_idx)))
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        if "optimizer_states" in checkpoint:  # else the best weights
+            self.steps.append(trainer.global_step)
+
+
+@pytest.mark.parametrize(
+    "trainer, steps, due",
+    [
+        ({"max_epochs": 2}, [1, 2, 3, 4, 5, 6], [5, 10]),
+        ({"max_epochs": 2, "val_check_interval": 2}, [3, 6], [2, 4, 7, 9]),
+        ({"max_epochs": 2, "check_val_every_n_epoch": 2}, [1, 2, 3, 4, 5, 6], [10]),
+        ({"max_epochs": 2, "check_val_every_n_epoch": None, "val_check_interval": 7}, [1, 2, 3, 5, 6], [7]),
+        ({"max_epochs": 2, "limit_val_batches": 0}, [1, 2, 3, 4, 5, 6], []),
+        ({"max_steps": 5, "max_epochs": -1}, [1, 2, 3, 4, 5], [5]),
+    ],
+    ids=str,
+)
+def test_saved_only_where_no_validation_follows(
+    tmp_path: Path, data: Path, trainer: dict[str, Any], steps: list[int], due: list[int]
+) -> None:
+    saves = Saves()
+    train(Run(tmp_path, data, trainer=trainer), saves)
+    assert list(dict.fromkeys(saves.steps)) == steps
+    assert [k for k, (lightning, _) in enumerate(saves.due, 1) if lightning] == due
+    assert all(ours for lightning, ours in saves.due if lightning)
+
+
+def test_nothing_is_saved_before_its_time(tmp_path: Path, data: Path) -> None:
+    saves = Saves()
+    train(Run(tmp_path, data, trainer={"max_epochs": 2}, minutes=60), saves)
+    assert saves.steps == [3, 6]
+
+
+def test_what_an_old_version_wrote_in_front_of_a_validation_is_refused(tmp_path: Path, data: Path) -> None:
+    train(Run(tmp_path, data, trainer={"max_epochs": 1}))
+    checkpoint = last(tmp_path)
+    checkpoint["callbacks"]["Resumable"] = {"place": "step", "done": False}
+    torch.save(checkpoint, tmp_path / LAST)
+    with pytest.raises(GLIPError) as caught:
+        train(Run(tmp_path, data))
+    assert caught.value.code == "old-checkpoint"
 
 
 @pytest.mark.slow

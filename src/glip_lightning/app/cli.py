@@ -162,12 +162,6 @@ def _add_pseudo_label(verbs: "argparse._SubParsersAction[argparse.ArgumentParser
         help="where no box of a caption's phrase reaches its least score, take the best one from this score on that "
         "no other phrase has",
     )
-    label.add_argument(
-        "--keep-share",
-        type=float,
-        metavar="SHARE",
-        help="of the boxes of each phrase above its least score, keep this share, the surest (default: all)",
-    )
     label.add_argument("--keep-empty", action="store_true", help="keep captions without a box: they train as negatives")
     label.add_argument("--batch", type=int, default=8, metavar="N", help="photos at once (default: %(default)s)")
     label.add_argument("--device", default="auto", help="cpu, cuda, mps (default: the best there is)")
@@ -201,7 +195,10 @@ def _add_download(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--root", default="data", metavar="DIR", help="what --data.root will be (default: %(default)s)"
     )
     download.add_argument(
-        "--mirror", metavar="URL", help="folder with the zip files (default: $GLIP_ODINW_MIRROR, else the official one)"
+        "--from",
+        dest="source",
+        metavar="FOLDER",
+        help="folder that has the zip files (default: from the Hub)",
     )
     download.set_defaults(verb=_download)
 
@@ -308,7 +305,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _download(arguments: argparse.Namespace) -> int:
     from glip_lightning.data.benchmarks.download import download
 
-    for folder in download(arguments.tasks, arguments.root, arguments.mirror):
+    for folder in download(arguments.tasks, arguments.root, arguments.source):
         print(printable(str(folder)))
     return 0
 

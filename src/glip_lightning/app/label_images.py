@@ -24,13 +24,7 @@ from glip_lightning.inference.pseudo_label.grounding_file import grounding_conte
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.labelling import find_all, header, with_phrases
 from glip_lightning.inference.pseudo_label.teacher import Teacher
-from glip_lightning.inference.pseudo_label.thresholds import (
-    Thresholds,
-    check_threshold,
-    keep_share,
-    read_thresholds,
-    same,
-)
+from glip_lightning.inference.pseudo_label.thresholds import Thresholds, check_threshold, read_thresholds, same
 from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases_file
 
 EVERY = 100  # images between two lines where there is no terminal
@@ -48,7 +42,6 @@ class Options(NamedTuple):
     threshold: float = 0.5
     thresholds: str | None = None
     best_from: float | None = None
-    keep_share: float | None = None
     keep_empty: bool = False
     batch: int = 8
     device: str = "auto"
@@ -81,7 +74,7 @@ def label_images(options: Options) -> int:
         _find(teacher, folder, photos, journal, options.batch)
         content = _content(photos, journal, floors, options, counts)
         failed = journal.failed
-    content["info"] = _info(teacher, options, counts, content.pop("thresholds"))
+    content["info"] = _info(teacher, options, counts, floors)
     write_text(out, json.dumps(content))
     _tell(failed, counts, out, journal.path)
     return 1 if failed else 0
@@ -100,8 +93,6 @@ def _floors(options: Options) -> Thresholds:
     """Thresholds as they are given; all numbers are checked before anything is loaded."""
     if options.batch < 1:
         raise ValueError(f"--batch {options.batch}: expected 1 or more images")
-    if options.keep_share is not None and not 0 < options.keep_share <= 1:
-        raise ValueError(f"--keep-share {options.keep_share}: expected a share of each phrase's boxes, above 0 to 1")
     default = check_threshold(options.threshold, "--threshold")
     floors = read_thresholds(options.thresholds, default) if options.thresholds else Thresholds(default)
     if options.best_from is None:
@@ -147,7 +138,7 @@ def _find(teacher: Teacher, folder: Path, photos: Sequence[Captioned], journal: 
 def _content(
     photos: Sequence[Captioned], journal: Journal, floors: Thresholds, options: Options, counts: Counter[str]
 ) -> dict[str, Any]:
-    """The three lists of the file, and the thresholds by which they were chosen."""
+    """The three lists of the file."""
     labelled = [photo for photo in photos if photo.file_name in journal]
 
     def records() -> Iterable[tuple[Captioned, Any]]:  # read anew each time: all scores may be more than the memory
@@ -159,12 +150,10 @@ def _content(
             f"glip: --thresholds {options.thresholds}: there is no box of {', '.join(map(printable, unused))}",
             file=sys.stderr,
         )
-    share = options.keep_share
-    thresholds = floors if share is None else keep_share(floors, phrase_scores(records()), share)
-    content, chosen = grounding_content(records(), thresholds, options.keep_empty)
+    content, chosen = grounding_content(records(), floors, options.keep_empty)
     counts["unreadable images"] = len(photos) - len(labelled)
     counts.update(chosen)
-    return {**content, "thresholds": thresholds}
+    return content
 
 
 def _info(teacher: Teacher, options: Options, counts: Counter[str], thresholds: Thresholds) -> dict[str, Any]:
@@ -174,8 +163,7 @@ def _info(teacher: Teacher, options: Options, counts: Counter[str], thresholds: 
         "thresholds": {
             "default": thresholds.default,
             "best_from": thresholds.best_from,
-            "keep_share": options.keep_share,
-            "phrases": dict(sorted({**thresholds.phrases, **thresholds.surest}.items())),
+            "phrases": dict(sorted(thresholds.phrases.items())),
         },
         "counts": dict(counts),
         "version": __version__,

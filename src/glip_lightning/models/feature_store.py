@@ -4,8 +4,8 @@ import hashlib
 import json
 import logging
 import re
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -71,12 +71,11 @@ class FolderStore:
 
     A file appears whole, under its name, or not at all. What is not as it was written (torn, foreign, of another
     key or shape; the content is checked when this process first opens it) is removed and computed anew. Where the
-    limit is reached, files that nobody has used since this process began make room, then no more are written.
+    limit is reached, no more are written.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.limit = folder, limit
-        self._began = time.time()
         self._checked: set[str] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -109,12 +108,11 @@ class FolderStore:
             if about["sha256"] != _checksum(flat, about["layout"]):
                 raise ValueError("its checksum differs")
             self._checked.add(key)
-            path.touch()  # in use
         return [x.as_strided(shape, strides) for x, (shape, strides) in zip(flat, layout, strict=True)]
 
     def put(self, key: str, tensors: Sequence[Tensor]) -> bool:
         try:
-            if not self._make_room(sum(x.nbytes for x in tensors) + HEADER):
+            if self.used() + sum(x.nbytes for x in tensors) + HEADER > self.limit:
                 return False
             self._write(key, tensors)
         except (OSError, SafetensorError) as error:  # the disk is full, or not ours to write to
@@ -131,33 +129,13 @@ class FolderStore:
         about = {"key": key, "layout": layout, "sha256": _checksum(flat, layout)}
         write_bytes(self._path(key), save({str(i): x for i, x in enumerate(flat)}, about))
 
-    def _make_room(self, size: int) -> bool:
-        files = self._files()
-        free = self.limit - size - sum(length for length, _, _ in files)
-        old = [file for file in sorted(files, key=lambda file: file[1]) if file[1] < self._began]
-        if free + sum(length for length, _, _ in old) < 0:
-            return False
-        for length, _, path in old:
-            if free >= 0:
-                break
-            path.unlink(missing_ok=True)
-            free += length
-        return True
-
-    def _files(self) -> list[tuple[int, float, Path]]:
-        """Bytes, time of the last use and path of what is kept."""
-        found = []
+    def used(self) -> int:
+        sizes = []
         for path in self.folder.iterdir():
             if NAME.fullmatch(path.name):
-                try:
-                    status = path.stat()
-                except FileNotFoundError:  # another process has removed it
-                    continue
-                found.append((status.st_size, status.st_mtime, path))
-        return found
-
-    def used(self) -> int:
-        return sum(size for size, _, _ in self._files())
+                with suppress(FileNotFoundError):  # another process has removed a damaged one
+                    sizes.append(path.stat().st_size)
+        return sum(sizes)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SUFFIX}"

@@ -19,13 +19,14 @@ from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.estimate import Estimate
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.callbacks.prediction_pictures import PREDICTIONS, PredictionPictures
-from glip_lightning.training.callbacks.resume import LAST, Resumable, leave_signals_to_us
+from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RunFolder, take_folder
 from glip_lightning.training.callbacks.run_loggers import RunLoggers
 from glip_lightning.training.callbacks.run_measures import RunTime, TrainedParameters
 from glip_lightning.training.callbacks.sample_pictures import SamplePictures
 from glip_lightning.training.checkpoint_files import damage
 from glip_lightning.training.data_module import DetectionData
+from glip_lightning.training.lightning_internals import leave_signals_to_us
 from glip_lightning.training.logging.loggers import close
 from glip_lightning.training.logging.wandb_run import CarefulWandb, conclude, sync_command
 from glip_lightning.training.module import GLIPModule

@@ -38,7 +38,7 @@ def unpack(archive: Path, top: str, target: Path) -> dict[str, Entry]:
     Everything is checked before the first file is written, the checksums while they are.
 
     Raises:
-        ValueError: a broken archive; a member that leads out of the folder, is no plain file, or comes twice;
+        GLIPError: a broken archive; a member that leads out of the folder, is no plain file, or comes twice;
             an archive that would swell more than :data:`MAX_RATIO` times.
         OSError: not enough room.
     """
@@ -48,7 +48,7 @@ def unpack(archive: Path, top: str, target: Path) -> dict[str, Entry]:
             _check_size(archive, members, target)
             return {name: _extract(content, info, target / name) for name, info in members.items()}
     except BROKEN as error:
-        raise ValueError(f"{archive.name}: a broken zip file ({error})") from error
+        raise GLIPError(f"{archive.name}: a broken zip file ({error})", code="broken-archive") from error
 
 
 def crc_of(file: Path) -> int:
@@ -70,11 +70,13 @@ def _members(archive: Path, content: zipfile.ZipFile, top: str) -> Mapping[str, 
             continue
         name = str(PurePosixPath(*path.parts[1:]))
         if name in found:
-            raise ValueError(f"{archive.name}: {info.filename!r} occurs twice in it; not unpacked")
+            raise GLIPError(
+                f"{archive.name}: {info.filename!r} occurs twice in it; not unpacked", code="unsafe-archive"
+            )
         found[name] = info
     if not found:
         there = ", ".join(map(repr, sorted(tops))) or "nothing"
-        raise ValueError(f"{archive.name}: no files in a folder {top!r}; it holds {there}")
+        raise GLIPError(f"{archive.name}: no files in a folder {top!r}; it holds {there}", code="wrong-archive")
     return found
 
 
@@ -85,12 +87,15 @@ def _safe_path(archive: Path, info: zipfile.ZipInfo) -> PurePosixPath:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if leads_out or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         what = "leads out of its folder" if leads_out else "is a link or a device"
-        raise ValueError(f"{archive.name}: {name!r} {what}; nothing of this archive is unpacked")
+        raise GLIPError(f"{archive.name}: {name!r} {what}; nothing of this archive is unpacked", code="unsafe-archive")
     if fault := _too_long(path):
         shown = printable(name if len(name) <= 60 else f"{name[:60]}...")
         raise GLIPError(f"{archive.name}: {shown}: {fault}; nothing of this archive is unpacked", code="path-too-long")
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{archive.name}: {name!r} is encrypted or packed by a rare method; pack it anew without")
+        raise GLIPError(
+            f"{archive.name}: {name!r} is encrypted or packed by a rare method; pack it anew without",
+            code="broken-archive",
+        )
     if info.header_offset < 0:
         raise zipfile.BadZipFile(f"{name!r} lies before its beginning")
     return path
@@ -110,8 +115,9 @@ def _too_long(path: PurePosixPath) -> str | None:
 def _check_size(archive: Path, members: Mapping[str, zipfile.ZipInfo], target: Path) -> None:
     packed, total = archive.stat().st_size, sum(info.file_size for info in members.values())
     if total > MAX_RATIO * packed:
-        raise ValueError(
-            f"{archive.name}: {packed} bytes would swell to {total}, more than {MAX_RATIO} times as many; not unpacked"
+        raise GLIPError(
+            f"{archive.name}: {packed} bytes would swell to {total}, more than {MAX_RATIO} times as many; not unpacked",
+            code="unsafe-archive",
         )
     free = shutil.disk_usage(target.parent).free
     if total > free:

@@ -95,8 +95,7 @@ def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, coun
     names, spans = _names(sentence), sentence.spans or ()
     passed = [row for row in rows if row[1] >= thresholds.of(names[row[0]])]
     if thresholds.best_from is not None:
-        known = {row[0] for row in rows if row[1] >= thresholds.floor(names[row[0]])}
-        passed += _best_of_others(rows, passed, known, thresholds.best_from)
+        passed += _best_of_others(rows, passed, thresholds.best_from)
     labels: list[Label] = []
     for row in sorted(passed, key=lambda row: -row[1]):
         same = _overlapped(row, [label.row for label in labels], SAME_OBJECT)
@@ -109,9 +108,10 @@ def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, coun
     return labels
 
 
-def _best_of_others(rows: Sequence[Row], passed: Sequence[Row], known: set[int], least: float) -> list[Row]:
-    """Of each phrase that is not ``known`` the best row, from score ``least`` on, whose object no other phrase has: of
-    a word that the teacher does not know, what is left over is the best guess."""
+def _best_of_others(rows: Sequence[Row], passed: Sequence[Row], least: float) -> list[Row]:
+    """Of each phrase without a row that ``passed`` the best row, from score ``least`` on, whose object no other phrase
+    has: of a word that the teacher does not know, what is left over is the best guess."""
+    known = {row[0] for row in passed}
     found: dict[int, Row] = {}
     for row in sorted(rows, key=lambda row: -row[1]):
         new = row[1] >= least and row[0] not in known and row[0] not in found

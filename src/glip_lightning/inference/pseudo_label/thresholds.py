@@ -1,8 +1,6 @@
 """From which score on a box of a phrase is believed."""
 
-import math
-from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,22 +13,16 @@ from glip_lightning.inference.pseudo_label.teacher import STORED_FROM
 class Thresholds(NamedTuple):
     """Least score of every phrase; phrases are the same whatever their capitals and blanks.
 
-    What a caption names is in the picture: of a phrase that has no box from its ``floor`` on, the best one that no
+    What a caption names is in the picture: of a phrase that has no box from its score on, the best one that no
     other phrase has counts from ``best_from`` on.
     """
 
     default: float
     phrases: Mapping[str, float] = {}
-    surest: Mapping[str, float] = {}
-    """Where the surest share of the boxes of a phrase begins."""
     best_from: float | None = None
 
-    def floor(self, phrase: str) -> float:
-        """As it was given."""
-        return self.phrases.get(same(phrase), self.default)
-
     def of(self, phrase: str) -> float:
-        return self.surest.get(same(phrase), self.floor(phrase))
+        return self.phrases.get(same(phrase), self.default)
 
 
 def same(phrase: str) -> str:
@@ -75,25 +67,3 @@ def _scores(content: Mapping[object, object], file: str | Path) -> dict[str, flo
             raise GLIPError(f"{file}: {shown(name)} stands there twice; keep one of them", code="bad-value")
         found[same(name)] = check_threshold(score, f"{file}: {shown(phrase)}:")
     return found
-
-
-def keep_share(floors: Thresholds, scores: Iterable[tuple[str, float]], share: float) -> Thresholds:
-    """Thresholds that leave of each phrase the ``share`` of its boxes of which the detector is surest.
-
-    ``scores`` are phrases and scores of all boxes; those below the phrase's floor do not count. Of n boxes
-    ceil(share n) are kept, ties included, so at least one. So every phrase has a threshold in the range of its own
-    scores: with a low floor, one that the detector is never sure of is not lost, and one of which it is always sure
-    does not swamp the others with its doubtful boxes.
-
-    Source of the idea: class-balanced self-training, arXiv 1810.07911, section 4.2.
-    """
-    passed: dict[str, array[float]] = {}
-    for phrase, score in scores:
-        if score >= floors.floor(phrase):
-            passed.setdefault(same(phrase), array("d")).append(score)
-    return floors._replace(surest={name: _cut(found, share) for name, found in passed.items()})
-
-
-def _cut(scores: Iterable[float], share: float) -> float:
-    ranked = sorted(scores, reverse=True)
-    return ranked[max(1, math.ceil(share * len(ranked) - 1e-9)) - 1]

@@ -1,97 +1,84 @@
-"""What a run will take, told before its first step from two trial steps: time and memory."""
+"""What a run will take: the room on the disk before its first step, time and memory after a few of them."""
 
-import copy
-import itertools
 import logging
-import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch.utils.data import DataLoader
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.data.transforms import Transform
-from glip_lightning.data.types import Batch
-from glip_lightning.models.feature_cache import FeatureCache
 from glip_lightning.training.callbacks.best_checkpoint import BEST, BestCheckpoint
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.callbacks.resume import LAST, Resumable
-from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 
 log = logging.getLogger(__name__)
 
 MIN_STEPS = 20  # shorter runs are over before an estimate helps
+BATCHES, SECONDS = 10, 60  # so many batches are measured, or as many as so many seconds have
 ADAMW_BYTES = 8  # two fp32 moments per trainable parameter, made by the first optimizer step
 FIX = "lower data.images_per_device (the batch stays as it is) or data.min_sizes, or use trainer.precision=bf16-mixed"
 
 
-class Trial(NamedTuple):
-    """What was measured, in seconds, with one device's part of a batch."""
-
-    step: float  # forward and backward at the largest size
-    small_step: float  # at the smallest size of the multi-scale set
-    load: float  # reading the images
-    detect: float  # evaluating one image
-    kept_step: float = 1.0  # what is left of a step, as a share, when the features of its images are in the cache
-    kept_detect: float = 1.0  # the same of an evaluation
-    room: float = 0.0  # how many images of the largest size the cache holds
-
-
-class Work(NamedTuple):
-    """What the run consists of, for one device."""
-
-    batches: int
-    evaluated: int  # images, over all validations
-    share: float  # where the mean area of the multi-scale set lies: 0 smallest, 1 largest
-    workers: int
-    fresh: float = 1.0  # share of the training images whose features are not in the cache
-    fresh_evaluated: float = 1.0
-
-
 class Estimate(Callback):
-    """Two trial steps on a real batch of the largest size, one of the smallest; no optimizer step, nothing left.
+    """Measures the first batches of a run, and says what all its steps will take in time and memory.
 
-    Skipped for runs of fewer than 20 steps and on resume. Other ranks take part without talking to each other
-    but in the loss, so that none has to wait. What the run will put on the disk is told always.
+    Skipped where fewer than 20 steps are to do. Evaluation is not counted. What the run will put on the disk is told
+    always. The ranks do not talk to each other.
     """
 
     def __init__(self) -> None:
         self.seconds: float | None = None
         self.memory: int | None = None  # bytes on one device; on the CPU, of all processes of this machine
+        self._lengths: list[float] = []  # of the batches, in seconds
+        self._last = 0.0  # when the last batch ended, or the first of an epoch began
+        self._left = 0.0  # optimizer steps to do; 0 when all is told
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(pl_module, GLIPModule):
             check_disk(trainer, pl_module)
-        steps = trainer.estimated_stepping_batches
-        if trainer.ckpt_path or trainer.global_step or steps < MIN_STEPS or not isinstance(pl_module, GLIPModule):
+            self._left = trainer.estimated_stepping_batches - trainer.global_step
+            _reset_peak(trainer.strategy.root_device)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:  # an evaluation lies in between
+            self._last = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._left < MIN_STEPS or not isinstance(pl_module, GLIPModule):
             return
         device = trainer.strategy.root_device
-        limit = pl_module.features.store.limit
-        with _undisturbed(pl_module, device):
-            trial = _trial(trainer, pl_module, limit)
-        self.memory = _peak(device, trainer) + _optimizer_bytes(pl_module, device, trainer)
-        work = _work(trainer, pl_module.data, steps, trial.room)
-        self.seconds = seconds(trial, work) if work else None
+        _wait(device)
+        now = time.perf_counter()
+        self._lengths.append(now - self._last)
+        self._last = now
+        measured = self._lengths[1:]  # the first one warms up
+        if not measured or not trainer.global_step or (len(measured) < BATCHES and sum(measured) < SECONDS):
+            return
+        step = sum(measured) / len(measured) * trainer.accumulate_grad_batches
+        self.memory = _peak(device, trainer)
+        if self._left != float("inf"):
+            self.seconds = step * self._left
         if trainer.is_global_zero:
-            self._tell(steps, trial, _available(device))
+            kept = pl_module.features.misses > 0 and pl_module.features.store.limit > 0
+            self._tell(step, kept, _available(device))
+        self._left = 0
 
-    def _tell(self, steps: float, trial: Trial, available: int) -> None:
-        length = f"{_clock(self.seconds)} for {steps} steps" if self.seconds is not None else "no end is set"
+    def _tell(self, step: float, kept: bool, available: int) -> None:
+        """``step``: seconds of an optimizer step; ``kept``: whether features of images are kept for later epochs."""
+        length = "no end is set" if self.seconds is None else f"{_clock(self.seconds)} for {self._left:.0f} steps"
+        clause = ", less in later epochs, when features are in the cache" if kept else ""
         assert self.memory is not None
         log.info(
-            "estimate: %s (a batch takes %.2g s), %.1f of %.1f GB of memory",
-            length,
-            trial.step,
-            self.memory / 1e9,
-            available / 1e9,
+            "estimate: %s (%.2g s each, evaluation not counted%s), %.1f of %.1f GB of memory",
+            *(length, step, clause, self.memory / 1e9, available / 1e9),
         )
         if self.memory > available:
             log.warning("this needs %.1f GB, but there are %.1f GB: %s", self.memory / 1e9, available / 1e9, FIX)
@@ -146,125 +133,11 @@ def _size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def seconds(trial: Trial, work: Work) -> float:
-    """Length of a run. Without workers reading and computing alternate, with workers they overlap."""
-    step = trial.small_step + work.share * (trial.step - trial.small_step)
-    step *= work.fresh + (1 - work.fresh) * trial.kept_step
-    detect = trial.detect * (work.fresh_evaluated + (1 - work.fresh_evaluated) * trial.kept_detect)
-    batch = max(step, trial.load / work.workers) if work.workers else step + trial.load
-    return work.batches * batch + work.evaluated * detect
-
-
-def _trial(trainer: Trainer, module: GLIPModule, limit: int) -> Trial:
-    """``limit``: bytes that the cache of features may hold."""
-    loader = trainer.train_dataloader
-    assert isinstance(loader, DataLoader)
-    sizes = module.data.train_transform.min_sizes
-
-    def read(size: int, count: int) -> Batch:
-        batch = first_images(loader, count, Transform((size,), module.data.max_size))
-        return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-
-    count = loader.batch_size or 1
-    began = time.perf_counter()
-    batch = read(max(sizes), count)
-    load = time.perf_counter() - began
-    _reset_peak(module.device)
-    step = [_timed_step(trainer, module, batch) for _ in range(2)][-1]  # the first one also warms up
-    small = _timed_step(trainer, module, read(min(sizes), count)) if min(sizes) < max(sizes) else step
-    evaluated = read(module.data.test_size, 1)
-    trial = Trial(step, small, load, _timed_detection(trainer, module, evaluated))
-    if not limit or not module.tuning.frozen_stages(module.model):
-        return trial
-    module.features = FeatureCache()
-    step, kept_step = (_timed_step(trainer, module, batch) for _ in range(2))
-    room = limit * count / module.features.store.used()
-    detect, kept_detect = (_timed_detection(trainer, module, evaluated) for _ in range(2))
-    return trial._replace(kept_step=kept_step / step, kept_detect=kept_detect / detect, room=room)
-
-
-def first_images(loader: DataLoader[Any], count: int, transform: Transform) -> Batch:
-    """A batch of the first ``count`` images of the run."""
-    dataset: Any = copy.copy(loader.dataset)
-    dataset.transform = transform
-    collate: Any = loader.collate_fn
-    return collate([dataset[key] for key in itertools.islice(loader.sampler, count)])
-
-
-def _timed_step(trainer: Trainer, module: GLIPModule, batch: Batch) -> float:
-    _wait(module.device)
-    began = time.perf_counter()
-    with trainer.precision_plugin.train_step_context():
-        loss = module.training_step(batch, 0)
-    loss.backward()  # past DDP's wrapper: gradients are not exchanged
-    _wait(module.device)
-    module.zero_grad(set_to_none=True)
-    return time.perf_counter() - began
-
-
-def _timed_detection(trainer: Trainer, module: GLIPModule, batch: Batch) -> float:
-    query = module.query()
-    _wait(module.device)
-    began = time.perf_counter()
-    with torch.no_grad(), trainer.precision_plugin.val_step_context():
-        module.find(batch["images"], query)
-    _wait(module.device)
-    return time.perf_counter() - began
-
-
-@contextmanager
-def _undisturbed(module: GLIPModule, device: torch.device) -> Iterator[None]:
-    """Nothing logged or kept, no gradient and no drawn random number left."""
-
-    def silent(*_: Any, **__: Any) -> None: ...
-
-    features, module.features = module.features, FeatureCache(0)
-    names = ("log", "log_dict")
-    for name in names:
-        setattr(module, name, silent)
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-    finally:
-        module.features = features
-        for name in names:
-            delattr(module, name)
-        module.zero_grad(set_to_none=True)
-
-
-def _work(trainer: Trainer, data: DetectionData, steps: float, room: float) -> Work | None:
-    """None where neither max_epochs nor max_steps ends the run. ``room``: images in the cache of features."""
-    if steps == float("inf"):
-        return None
-    batches = int(steps) * trainer.accumulate_grad_batches
-    per_epoch = trainer.num_training_batches
-    if steps % (steps_per_epoch := -(-per_epoch // trainer.accumulate_grad_batches)) == 0:
-        batches = int(steps / steps_per_epoch * per_epoch)  # the last step of an epoch may be a short one
-    validations = batches // per_epoch // (trainer.check_val_every_n_epoch or 1)
-    images = len(data.datasets.get("valid", ()))
-    limit = trainer.limit_val_batches
-    images = min(-(-images // trainer.world_size), limit) if isinstance(limit, int) else images * limit
-    areas = [size**2 for size in data.train_transform.min_sizes]
-    span = max(areas) - min(areas)
-    share = (sum(areas) / len(areas) - min(areas)) / span if span else 1.0
-    loader: Any = trainer.train_dataloader
-    draws, mirrored = batches * (loader.batch_size or 1), 0 < data.train_transform.flip < 1
-    views = len(data.datasets["train"].index) * len(areas) * (1 + mirrored)
-    seen = views * (1 - math.exp(-draws / views))  # different ones among the drawn
-    kept = min(1.0, room / max(1.0, seen + images))
-    fresh = (1 - kept * (1 - seen / draws), 1 - kept * (1 - 1 / max(1, validations)))
-    return Work(batches, int(validations * images), share, data.workers, *fresh)
-
-
-def _optimizer_bytes(module: GLIPModule, device: torch.device, trainer: Trainer) -> int:
-    processes = trainer.num_devices if device.type == "cpu" else 1
-    return processes * ADAMW_BYTES * sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
 def _reset_peak(device: torch.device) -> None:
+    """Forget what came before the training; another run of this process may have taken more."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):  # forget the peak of the imports, where the kernel lets us
+    with suppress(OSError):  # not where the kernel forbids it
         Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -274,7 +147,7 @@ def _peak(device: torch.device, trainer: Trainer) -> int:
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if not status.exists():
-        return 0  # not Linux: only what the optimizer adds is known
+        return 0  # not Linux
     kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return 1024 * int(kilobytes) * trainer.num_devices
 

@@ -2,20 +2,21 @@
 
 A step's data and dropout are functions of (seed, epoch, batch, rank), so weights, optimizer, schedules and the
 position are the whole state. The position in the data, epoch and batches, is kept by ``DetectionData.state_dict``
-(data_module.py); here Lightning's loops are put back to it.
+(data_module.py), the rest by Lightning. A checkpoint is written only where Lightning's own restart is right: at the end
+of an epoch, and after a step that no validation follows, since a restart would leave that validation out.
 """
 
 import logging
 import signal
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from lightning.pytorch.loops import evaluation_loop, fit_loop, training_epoch_loop
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import remove_parts
 from glip_lightning.common.signals import Interrupted, Previous, listen, restore
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
@@ -24,16 +25,16 @@ from glip_lightning.training.checkpoint_files import about, damage, write_whole
 log = logging.getLogger(__name__)
 
 LAST = "last.ckpt"
-Place = Literal["epoch", "step"]
 LATER = "is from after the step that the run goes on from"
 
 
 class Resumable(Checkpoint):
-    """Writes ``folder/last.ckpt``, whole or not at all: after every epoch, its validation and its schedules, and at
-    the first optimizer step after ``minutes``. Of several checkpoint callbacks it has to be the last.
+    """Writes ``folder/last.ckpt``, whole or not at all: at the end of every epoch, and at the first optimizer step
+    after ``minutes`` that no validation follows. Of several checkpoint callbacks it has to be the last.
 
     The first SIGINT, SIGTERM or SIGHUP lets the optimizer step finish, saves and raises :class:`Interrupted` on all
-    ranks; in a validation the run ends at once with the checkpoint that is there. The second signal ends it at once.
+    ranks; where a validation follows, and in it, the run ends with the checkpoint that is there. The second signal
+    ends it at once.
     """
 
     def __init__(self, folder: str | Path, minutes: float = 10) -> None:
@@ -41,17 +42,32 @@ class Resumable(Checkpoint):
         self._saved = time.monotonic()
         self._received: signal.Signals | None = None
         self._previous: Previous = {}
-        self._writing: Place | None = None
-        self._resumed: dict[str, Any] = {}
-        self._entered: int | None = None  # the epoch that this process was resumed in front of
-        self._done = False
+        self._resumed = False
+        self._done = False  # early stopping has ended the run
+        self._stopping = False  # all ranks know that the run ends, and it is saved
 
     def state_dict(self) -> dict[str, Any]:
-        """Says of the checkpoint whether it is ours and where it was taken."""
-        return {"place": self._writing, "done": self._done}
+        """Says of the checkpoint that it is ours, and whether the run was over."""
+        return {"done": self._done}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._resumed = state_dict
+        self._resumed, self._done = True, state_dict["done"]
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Refuse what version 0.1 wrote between the last step of an epoch and its validation, which would be left out.
+
+        Raises:
+            GLIPError: it is such a checkpoint (code ``old-checkpoint``).
+        """
+        if trainer.state.fn != "fit":
+            return
+        place = checkpoint["callbacks"].get(self.state_key, {}).get("place")
+        if place == "step" and checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
+            raise GLIPError(
+                f"{self.path}: was written in front of a validation by an earlier version, which alone can go on from "
+                "there; start the run anew, or finish it with that version",
+                code="old-checkpoint",
+            )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Have all checkpoints of the trainer written whole, also those of other callbacks."""
@@ -59,39 +75,32 @@ class Resumable(Checkpoint):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.ckpt_path:
-            self._resumed = {}  # of a checkpoint that an evaluation before this fit had read
-        if self._resumed.get("done"):  # early stopping had ended the run
+            self._resumed = self._done = False  # of a checkpoint that an evaluation before this fit had read
+        if self._done:
             trainer.should_stop = True
         if trainer.is_global_zero:
             remove_parts(self.path.parent, older=0)  # of a process that was killed while writing
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        place = self._resumed.get("place")
-        if place == "epoch":
-            between_epochs(trainer)
-            self._entered = trainer.current_epoch
-        elif place == "step":
-            within_epoch(trainer)
         if self._resumed:
+            begin_next_epoch(trainer)
             forget_the_future(trainer)
-        self._resumed = {}
+        self._resumed = self._stopping = False
         self._saved = time.monotonic()
         self._listen()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._stopping:  # by now the last step is logged
+            self._stop(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
-        if not stepped or (trainer.is_last_batch and not validation_due(trainer)):
-            return  # within an accumulation, or the end of the epoch follows immediately
-        # a signal during the validation that follows finds the work up to here
-        stop, due = self._agree(trainer, minutes=1 if trainer.is_last_batch else self.minutes)
-        if stop:
-            log_step(trainer)
-        if stop or due:
-            self._save(trainer, "step")
-        if stop:
-            self._stop(trainer)
+        if (batch_idx + 1) % trainer.accumulate_grad_batches or validation_may_follow(trainer, batch_idx):
+            return
+        self._stopping, due = self._agree(trainer)
+        if self._stopping or due:
+            self._save(trainer)
 
     def on_validation_batch_end(
         self,
@@ -106,24 +115,17 @@ class Resumable(Checkpoint):
             self._stop(trainer)  # not saved: during validation an average may stand in the place of the weights
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The last epoch is saved here, because averaged weights replace the trained ones when training ends."""
-        if self._is_last(trainer):
-            self._done = trainer.should_stop
-            self._save(trainer, "epoch")
-            if self._agree(trainer)[0]:
-                self._stop(trainer)
+        """Save the epoch: after its validation, and before averaged weights replace the trained ones at the end."""
+        self._done = trainer.should_stop
+        self._save(trainer)
+        self._stopping = self._agree(trainer)[0]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The other epochs are saved before the next one, when schedules that follow a metric have moved too."""
-        self._done = False
-        if trainer.current_epoch in (0, self._entered):
-            return
-        self._save(trainer, "epoch")
-        if self._agree(trainer)[0]:
+        if self._stopping:
             self._stop(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        stop = self._agree(trainer)[0]  # a signal since the last epoch was saved
+        stop = self._agree(trainer)[0]  # a signal since the last epoch was saved, too
         self._unlisten()
         if stop:
             self._stop(trainer)
@@ -131,24 +133,13 @@ class Resumable(Checkpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._unlisten()
 
-    def _save(self, trainer: Trainer, place: Place) -> None:
-        self._writing = place
-        try:
-            trainer.save_checkpoint(self.path)
-        finally:
-            self._writing = None
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.path)
         self._saved = time.monotonic()
 
-    def _is_last(self, trainer: Trainer) -> bool:
-        """Whether the epoch that ends now is the last; ``FitLoop.done`` would change the counters."""
-        epochs: Any = trainer.fit_loop.epoch_progress.current
-        limits = ((epochs.processed, trainer.max_epochs), (trainer.global_step, trainer.max_steps))
-        return trainer.should_stop or any(limit not in (None, -1) and now >= limit for now, limit in limits)
-
-    def _agree(self, trainer: Trainer, minutes: float | None = None) -> tuple[bool, bool]:
+    def _agree(self, trainer: Trainer) -> tuple[bool, bool]:
         """(stop, save), the same on all ranks: what any of them wants."""
-        wait = self.minutes if minutes is None else min(minutes, self.minutes)
-        stop, due = self._received is not None, time.monotonic() - self._saved >= 60 * wait
+        stop, due = self._received is not None, time.monotonic() - self._saved >= 60 * self.minutes
         if trainer.world_size == 1:
             return stop, due
         wanted = torch.tensor(2 * stop + due, device=trainer.strategy.root_device)
@@ -178,69 +169,29 @@ class Resumable(Checkpoint):
         log.warning("%s: finishing this step; once more ends the run at once", number.name)
 
 
-def leave_signals_to_us(trainer: Trainer) -> None:
-    """Take out Lightning's own answer to SIGTERM where a program listens itself.
-
-    It talks to the other ranks from within the handler, between whatever they are saying to each other.
-    """
-    if signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None):
-        trainer._signal_connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]
-
-
-def log_step(trainer: Trainer) -> None:
-    """Log the step that was just trained, as Lightning does after the hook that a stop does not come back from."""
-    trainer._logger_connector.on_batch_end()
-    trainer._logger_connector.update_train_step_metrics()
+def validation_may_follow(trainer: Trainer, batch_idx: int) -> bool:
+    """Return whether a validation, or the end of the epoch, may follow the batch that was just trained."""
+    if trainer.is_last_batch or trainer.should_stop:
+        return True
+    every = trainer.val_check_batch  # None: by the clock
+    batch = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    return every is not None and (batch + 1) % every == 0
 
 
-def validates_first(trainer: Trainer) -> bool:
-    """Return whether a run that is about to go on begins with a validation; one that was killed may have logged it."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    resumed = [callback._resumed for callback in callbacks if isinstance(callback, Resumable)]
-    return any(state.get("place") == "step" for state in resumed) and validation_due(trainer)
+def begin_next_epoch(trainer: Trainer) -> None:
+    """Put Lightning's loops in front of the next epoch, if they stand at the end of one.
 
-
-def validation_due(trainer: Trainer) -> bool:
-    """Whether Lightning validates after the batch that was just trained."""
-    loop = trainer.fit_loop
-    assert loop._data_fetcher is not None
-    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
-
-
-def between_epochs(trainer: Trainer) -> None:
-    """Put Lightning's loops in front of the next epoch, as if this process had trained the ones before.
-
-    Left alone, a trainer with ``max_steps`` takes the epoch for unfinished and counts it twice.
+    Left alone, a trainer with ``max_steps`` takes that epoch for unfinished and counts it twice.
     """
     loop = trainer.fit_loop
-    for progress in _counters(loop.epoch_progress):
-        progress.ready = progress.started = progress.completed = progress.processed
-    loop._restarting = loop.epoch_loop._restarting = loop.epoch_loop.val_loop._restarting = False
-    loop._restart_stage = fit_loop.RestartStage.NONE
-    loop.epoch_loop._restart_stage = training_epoch_loop.RestartStage.NONE
-
-
-def within_epoch(trainer: Trainer) -> None:
-    """Put Lightning's loops behind the last batch that was trained, in front of its validation if one is due.
-
-    Left alone, they would skip that validation and, at the end of the epoch, the schedules that follow a metric.
-    """
-    loop, steps = trainer.fit_loop, trainer.fit_loop.epoch_loop
-    for progress in _counters(loop.epoch_progress):
-        progress.processed = progress.completed = progress.started - 1
-    for progress in _counters(steps.batch_progress):
-        progress.completed = progress.processed
-    if not validation_due(trainer):
-        steps._batches_that_stepped += 1  # counts after the hook that saved, and after a validation that comes again
-    loop._restarting = steps.val_loop._restarting = False
-    loop._restart_stage = fit_loop.RestartStage.RESTARTED_MID_EPOCH
-    steps._restart_stage = training_epoch_loop.RestartStage.RESTARTED_ON_LAST
-    steps.val_loop._restart_stage = evaluation_loop.RestartStage.RESTARTED_MID_EVALUATION
-
-
-def _counters(progress: Any) -> tuple[Any, Any]:
-    """Lightning annotates them with a base class that lacks two of their four numbers."""
-    return progress.total, progress.current
+    progress: Any = loop.epoch_progress  # Lightning annotates a base class that lacks two of the four numbers
+    if progress.current.processed != progress.current.started:
+        return
+    for numbers in (progress.total, progress.current):
+        numbers.ready = numbers.started = numbers.completed = numbers.processed
+    loop.reset_restart_stage()
+    loop.epoch_loop.reset_restart_stage()
+    loop.epoch_loop.restarting = False
 
 
 def forget_the_future(trainer: Trainer) -> None:

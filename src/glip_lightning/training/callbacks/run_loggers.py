@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
-from glip_lightning.training.callbacks.resume import validates_first
 from glip_lightning.training.logging.loggers import ContinuedCSV, close, describe, make_loggers
 from glip_lightning.training.logging.run_names import UNTUNED, Labels, label_run, label_trial
 from glip_lightning.training.module import GLIPModule
@@ -38,7 +37,7 @@ class RunLoggers(Callback):
             describe(trainer.loggers, content)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _continue_table(trainer, validates_first(trainer))
+        _continue_table(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _continue_table(trainer)  # of a run that was killed after its last step, and trains no more
@@ -47,10 +46,10 @@ class RunLoggers(Callback):
         close(trainer.loggers, status=1)
 
 
-def _continue_table(trainer: Trainer, validated: bool = False) -> None:
+def _continue_table(trainer: Trainer) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, ContinuedCSV) and trainer.is_global_zero:
-            logger.forget_from(trainer.global_step, validated)
+            logger.forget_from(trainer.global_step)
 
 
 def labels_of(record: RunRecord, module: GLIPModule) -> Labels:

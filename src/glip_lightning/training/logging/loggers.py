@@ -61,12 +61,8 @@ class ContinuedCSV(CSVLogger):
             self._experiment = Rows(log_dir=self.log_dir)
         return self._experiment
 
-    def forget_from(self, step: int, validated: bool = False) -> None:
-        """Drop the rows of optimizer step ``step`` and later ones, which come again after the last checkpoint.
-
-        ``validated`` is for a checkpoint in front of a validation: what that has logged of the step before comes
-        again, too.
-        """
+    def forget_from(self, step: int) -> None:
+        """Drop the rows of optimizer step ``step`` and later ones, which come again after the last checkpoint."""
         if not self._continued or not self._file.is_file():
             return
         _ = self.experiment  # drops half a row
@@ -74,14 +70,8 @@ class ContinuedCSV(CSVLogger):
             reader = csv.DictReader(file)
             rows, names = list(reader), reader.fieldnames or []
         kept = [row for row in rows if int(row["step"]) < step]
-        if validated:
-            kept = [row for row in kept if int(row["step"]) < step - 1 or not _is_validation(row)]
         write_rows(self._file, names, kept)
         self._continued = False
-
-
-def _is_validation(row: Mapping[str, str]) -> bool:
-    return any(value and name.startswith("val/") for name, value in row.items())
 
 
 def make_loggers(folder: Path, labels: Labels, named: Sequence[Logger], wandb: bool) -> list[Logger]:
