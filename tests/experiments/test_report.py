@@ -179,6 +179,18 @@ def test_plain_runs_are_told_apart_by_what_differs_in_their_recipes(tmp_path: Pa
     )
 
 
+def test_runs_that_differ_in_settings_without_effect_are_repeats(tmp_path: Path) -> None:
+    for name, features, workers in (("a", None, 0), ("b", "FEATURES", 2), ("c", {"folder": "F", "gigabytes": 9}, 4)):
+        recipe = recipe_of("Raccoon", 10, 3, "FullTuning")
+        recipe["model"]["features"] = features
+        recipe["data"]["init_args"]["workers"] = workers
+        recipe["trainer"] |= {"logger": {"class_path": "Logger", "init_args": {"name": name}}, "profiler": name}
+        put(tmp_path, name, recipe, 0.5)
+    collection = collect(tmp_path)
+    assert list(collection.names().values()) == ["full"]
+    assert sorted(run.state for run in collection.runs) == ["finished", "repeated", "repeated"]
+
+
 @pytest.mark.parametrize("key, value", [("detector", "glip-large"), ("prompts", "odinw_35"), ("split", None)])
 def test_detectors_prompts_and_splits_are_never_mixed(tmp_path: Path, key: str, value: str | None) -> None:
     put(tmp_path, "a", recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5)
