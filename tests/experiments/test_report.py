@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from glip_lightning.app.cli import main
 from glip_lightning.experiments.report.collect import collect
+from glip_lightning.experiments.report.number_formats import signed, spread
 from glip_lightning.experiments.report.paper_numbers import LARGE, ORDER, official_task, paper_cells
 from glip_lightning.experiments.report.statistics import Cells, Stat, groups_of
-from glip_lightning.experiments.report.view import make_view, signed, spread
+from glip_lightning.experiments.report.view import make_view
 from glip_lightning.experiments.report.write import report
 from report_sweep import fail, photo, recipe_of, result_of, write_json, write_sweep
 
@@ -333,7 +334,7 @@ def test_a_page_and_tables_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(trials) == 2 + 2 * 2 * 2 * 3
     assert {row["tuning"] for row in trials if row["shots"] == "0"} == {"FullTuning/LinearProbe/PromptTuning"}
     text = (tmp_path / "s" / "report.md").read_text(encoding="utf-8")
-    assert "26 trials: 26 finished." in text
+    assert "26 trials, 26 finished, 0 failed, " in text
     assert "| prompt minus full | 2 tasks |" in text
 
 
@@ -400,6 +401,16 @@ def test_broken_pictures_are_left_out(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<img ") == 1
     assert "1 more did not fit or could not be read" in page
+
+
+def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    recipe = recipe_of("Raccoon", 10, 3, "FullTuning")
+    del recipe["data"]["init_args"]["task"]
+    result = result_of(recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5) | {"recipe": recipe, "data": None}
+    write_json(tmp_path / os.fsdecode(b"caf\xe9") / "result.json", result)
+    report(tmp_path)
+    for name in ("report.html", "report.md", "cells.csv"):
+        assert "udce9" in (tmp_path / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("content", ["nothing", "empty", "json", "keys"])

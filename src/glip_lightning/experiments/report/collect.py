@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glip_lightning.common.escaping import is_text
+from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
 from glip_lightning.common.schema import Items, Label, parse_yaml, shown
 from glip_lightning.config.class_paths import with_public_names
@@ -100,6 +100,7 @@ def _trial(place: Path, id: str, trial: _Trial) -> Run:
 def _plain(place: Path) -> Run:
     """A run of its own; its recipe says the point."""
     state, result, error = _outcome(place)
+    name = printable(place.name)  # whatever bytes the folder's name has
     recipe = (result or {}).get("recipe")
     try:
         if not recipe:
@@ -115,11 +116,11 @@ def _plain(place: Path) -> Run:
     label = str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else "FullTuning"
     shots = _shots(data.get("shots", "all"))
     known = (result or {}).get("data") or {}
-    task = _task(recipe, str(data.get("task") or known.get("name") or place.name))
+    task = _task(recipe, str(data.get("task") or known.get("name") or name))
     settings = _settings(recipe, result)
     fixed = shots == 0 and dict(settings).get("weights") != "random"
     point = Point(task, Line(label, settings), shots, None if fixed else _seed(recipe, data))
-    return Run(place.name, place, state, (point,), recipe, result, error)
+    return Run(name, place, state, (point,), recipe, result, error)
 
 
 def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
