@@ -430,7 +430,7 @@ NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 NUMBERS = st.one_of(st.none(), st.floats(), st.integers(), st.just(1e400), NAMES)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=NAMES, other=NAMES, value=NUMBERS)
 def test_odd_names_and_numbers(tmp_path: Path, name: str, other: str, value: Any) -> None:
     """No content of a result breaks the page or the tables, or gets into them as markup."""

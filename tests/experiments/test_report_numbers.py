@@ -94,6 +94,28 @@ def test_no_number_is_lost_and_none_is_another_one(places: dict[str, Path], name
     assert found["files"] == golden["files"]
 
 
+def shown(text: str) -> str:
+    """Return what is seen of a line of Markdown."""
+    return " ".join(re.sub(r"\\\\(.)|[|*]", r" \1", text).split())
+
+
+@pytest.mark.parametrize("name", ["sweep", "claims"])
+def test_the_page_and_the_markdown_have_the_same_tables(places: dict[str, Path], name: str) -> None:
+    page = Numbers((places[name] / "report.html").read_text(encoding="utf-8"))
+    tables = [table for tables in page.tables.values() for table in tables]
+    trials = [table for table in tables if table[0].split()[0] == "trial" and "memory" in table[0]]  # report.csv has it
+    lines = (places[name] / "report.md").read_text(encoding="utf-8").splitlines()
+    rows = [shown(line) for line in lines if line.startswith("|") and not line.startswith("| ---")]
+    assert rows == [" ".join(row.split()) for table in tables if table not in trials for row in table]
+
+
+def test_the_time_of_a_trial_is_the_median(places: dict[str, Path]) -> None:
+    for name in ("report.html", "report.md"):
+        text = (places["sweep"] / name).read_text(encoding="utf-8")
+        assert "median time" in text
+        assert "mean time" not in text
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         written = {}

@@ -15,7 +15,7 @@ from glip_lightning.experiments.report.frames import frame_of, stat_columns
 from glip_lightning.experiments.report.number_formats import MISSING, bounds, seeds_of, signed, signed_spread, task_name
 from glip_lightning.experiments.report.parts import AddedSections, Cell, Figure, Figures, Legend, Section, Table, Text
 from glip_lightning.experiments.report.statistics import Stat
-from glip_lightning.experiments.report.view import View
+from glip_lightning.experiments.report.view import View, ap_frame
 from glip_lightning.shapes.claims import Claim, claims_of
 from glip_lightning.shapes.comparisons import Comparison
 
@@ -72,7 +72,10 @@ def _row(each: Comparison) -> list[Cell | str]:
 def _charts(view: View, claim: Claim) -> list[Legend | Figures]:
     """Return the curves that are compared, and all comparisons beside each other."""
     shown = claim.lines if claim.group.tasks else []
-    figures = [curve_figure(view, f"AP over shots, {claim.title}", claim.group, shown)] if shown else []
+    figures = []
+    if shown:
+        frame = ap_frame(view, [claim.group], shown)
+        figures.append(curve_figure(view, f"AP over shots, {claim.title}", frame))
     marks = _marks(claim)
     if len(marks):
         labels = [each.label for each in claim.comparisons if each.stat]

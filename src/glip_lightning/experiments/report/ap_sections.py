@@ -33,7 +33,7 @@ from glip_lightning.experiments.report.parts import (
 )
 from glip_lightning.experiments.report.runs import Line, number
 from glip_lightning.experiments.report.statistics import Group, Stat
-from glip_lightning.experiments.report.view import View, ap_frame
+from glip_lightning.experiments.report.view import View
 
 SPREAD = "± is the sample standard deviation (n - 1) over seeds; brackets hold 95 % of the AP of redrawn test images."
 
@@ -91,12 +91,11 @@ def _fewer(view: View, row: pd.Series) -> str:
 
 def efficiency(view: View) -> Section:
     """Return AP over shots: the means, and every task."""
-    groups = view.groups or [view.headline]
-    large = [curve_figure(view, "AP over shots", group, view.lines) for group in groups]
-    tasks = [Group(task_name(task), "", (task,)) for task in view.cells.tasks if view.groups]
-    small = [
-        Figure(group.name, _curves(view, "AP over shots", group, view.lines, (330, 230), False)) for group in tasks
-    ]
+    places = dict(list(view.frame.groupby("place", sort=False)))
+    large = [curve_figure(view, "AP over shots", places[group.name]) for group in view.groups or [view.headline]]
+    tasks = {task_name(task): places[task] for task in view.cells.tasks if view.groups}
+    label = "AP over shots, {}"
+    small = [Figure(name, _curves(view, label.format(name), own, (330, 230), False)) for name, own in tasks.items()]
     text = (
         "Line: mean over seeds. Band and whiskers: one sample standard deviation over seeds, small dots: the seeds. "
         "Thick pale bars: 95 % of the AP of redrawn test images. Hollow: tasks are missing, so it joins no line."
@@ -108,19 +107,18 @@ def efficiency(view: View) -> Section:
     return Section("curves", "Data efficiency", "Data efficiency", [*parts, *every])
 
 
-def curve_figure(view: View, what: str, group: Group, lines: Sequence[Line]) -> Figure:
-    """Return the curves of lines in the mean over a group, for wide and for narrow screens."""
-    wide, narrow = (_curves(view, what, group, lines, size, True) for size in ((640, 400), (360, 320)))
-    return Figure(group.name, wide, narrow)
+def curve_figure(view: View, what: str, frame: pd.DataFrame) -> Figure:
+    """Return the curves of a frame of :func:`.view.ap_frame` with one place, for wide and for narrow screens."""
+    place = str(frame["place"].iloc[0])
+    wide, narrow = (_curves(view, f"{what}, {place}", frame, size, True) for size in ((640, 400), (360, 320)))
+    return Figure(place, wide, narrow)
 
 
-def _curves(view: View, what: str, group: Group, lines: Sequence[Line], size: tuple[int, int], large: bool) -> str:
-    frame = ap_frame(view, [group], lines)
-    named = frame.assign(
-        title=[_curve_title(row) for row in frame.itertuples()],
-        paper_title=[f"GLIP paper, {row.name}, {of_shots(row.shots)}: {row.paper:.1f}" for row in frame.itertuples()],
-    )
-    return curves(named, [str(k) for k in view.cells.shots], *size, f"{what}, {group.name}", large)
+def _curves(view: View, label: str, frame: pd.DataFrame, size: tuple[int, int], large: bool) -> str:
+    rows = list(frame.itertuples())
+    papers = [f"GLIP paper, {row.name}, {of_shots(row.shots)}: {row.paper:.1f}" for row in rows]
+    named = frame.assign(title=[_curve_title(row) for row in rows], paper_title=papers)
+    return curves(named, [str(k) for k in view.cells.shots], *size, label, large)
 
 
 def _curve_title(row: Any) -> str:
