@@ -71,7 +71,7 @@ def _best(view: View) -> Table:
         if known.empty:
             rows.append([str(shots), Cell("no complete mean yet", kind="left soft"), MISSING, MISSING])
             continue
-        best = known.loc[known["AP"].idxmax()]
+        best: Any = known.loc[known["AP"].idxmax()]
         name = Cell("every tuning begins here", kind="left") if shots == 0 else line_cell(view, best["line"])
         value = Cell(spread(best["stat"]), (_fewer(view, best),))
         rows.append([str(shots), name, value, bounds(best["stat"]) or MISSING])
@@ -115,7 +115,7 @@ def curve_figure(view: View, what: str, frame: pd.DataFrame) -> Figure:
 
 
 def _curves(view: View, label: str, frame: pd.DataFrame, size: tuple[int, int], large: bool) -> str:
-    rows = list(frame.itertuples())
+    rows: list[Any] = list(frame.itertuples())
     papers = [f"GLIP paper, {row.name}, {of_shots(row.shots)}: {row.paper:.1f}" for row in rows]
     named = frame.assign(title=[_curve_title(row) for row in rows], paper_title=papers)
     return curves(named, [str(k) for k in view.cells.shots], *size, label, large)

@@ -8,6 +8,7 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -32,6 +33,7 @@ STYLE = {
     **{"xtick.major.size": 0, "ytick.major.size": 0, "xtick.minor.size": 0, "xtick.major.pad": 6},
     **{f"axes.spines.{side}": False for side in ("top", "right", "left")},
 }
+Numbers = Sequence[float] | np.ndarray | pd.Series
 CHARACTER = 6.4  # about the width of a letter of 12 pixels
 
 
@@ -48,13 +50,13 @@ class Chart:
         self.axes = self.figure.add_axes(share)
         self._titles: dict[str, list[str]] = {}  # of marks, by the id of their group
 
-    def curve(self, index: int, xs: Sequence[float], ys: Sequence[float]) -> None:
+    def curve(self, index: int, xs: Numbers, ys: Numbers) -> None:
         """Draw the line of a series."""
         dashes = DASHES[(index // 7 + index) % 4]
         self.axes.plot(xs, ys, color=SERIES[index % 7], linestyle=dashes, linewidth=2.2, gid="curve")
 
     def mark(
-        self, index: int, xs: Sequence[float], ys: Sequence[float], titles: Sequence[str] = (), kind: str = "full",
+        self, index: int, xs: Numbers, ys: Numbers, titles: Sequence[str] | pd.Series = (), kind: str = "full",
         size: float = 8.5, marker: str = "",
     ) -> None:  # fmt: skip
         """Put the sign of a series at points; a title appears when the pointer rests on its point.
@@ -123,9 +125,10 @@ def _variable(colour: re.Match[str]) -> str:
 
 def _round_axis(axis: Axis, low: float, high: float, count: int) -> None:
     """Let an axis begin and end at about ``count`` round numbers around low to high."""
-    ticks = MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    ticks = np.asarray(MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
     axis.set_ticks(ticks, [f"{tick:g}".replace("-", "\N{MINUS SIGN}") for tick in ticks.round(10)])
-    axis.axes.set(**{f"{axis.axis_name}lim": (ticks[0], ticks[-1])})
+    set_limits = axis.axes.set_xlim if axis is axis.axes.xaxis else axis.axes.set_ylim
+    set_limits(ticks[0], ticks[-1])
 
 
 def _percent_axis(axis: Axis, values: Sequence[float], count: int) -> None:
@@ -149,11 +152,12 @@ def curves(points: pd.DataFrame, shots: Sequence[str], width: int, height: int, 
     axes.set_xlim(-14 / pixels, len(shots) - 1 + 14 / pixels)
     axes.grid(visible=False, axis="x")
     axes.set(xlabel="shots (images per class)", ylabel="AP (%)")
-    lines, heights = list(points.groupby("line", sort=False)), []
+    lines: list[Any] = list(points.groupby("line", sort=False))
+    heights: list[float] = []
     apart = min(7.0, 26 / max(1, len(lines))) / pixels
     for number, (index, own) in enumerate(lines):  # side by side, so that none hides another
         move = (number - (len(lines) - 1) / 2) * apart
-        heights += _draw_curve(chart, int(index), own.assign(at=own["x"] + move), large)
+        heights += _draw_curve(chart, index, own.assign(at=own["x"] + move), large)
     _percent_axis(axes.yaxis, heights, 6 if large else 4)
     return chart.svg(label)
 
@@ -162,7 +166,7 @@ def _draw_curve(chart: Chart, index: int, own: pd.DataFrame, large: bool) -> lis
     """Draw a line of a chart; return the heights that it reaches."""
     axes, colour = chart.axes, SERIES[index % 7]
     printed = own[own["paper"].notna()]
-    axes.plot(printed["at"], printed["paper"].astype(float), color=colour, linestyle=":", linewidth=1.3)
+    axes.plot(list(printed["at"]), list(printed["paper"]), color=colour, linestyle=":", linewidth=1.3)
     chart.mark(index, printed["at"], printed["paper"], printed["paper_title"], "hollow", 7, "D")
     known = own[own["stat"].notna()]
     known = known.assign(std=[stat.std for stat in known["stat"]]).astype({"std": float})
@@ -218,8 +222,9 @@ def dots(
         _round_axis(axes.xaxis, min(values), max(values), 5)
         if axes.get_xlim()[0] < 0 <= axes.get_xlim()[1]:
             axes.axvline(0, color=INK, linewidth=1.2)
-    for row, own in marks.groupby("row", sort=False):
-        _draw_row(chart, int(row), own, each)
+    groups: list[Any] = list(marks.groupby("row", sort=False))
+    for row, own in groups:
+        _draw_row(chart, row, own, each)
     return chart.svg(label)
 
 

@@ -27,7 +27,8 @@ def _one_line(value: Any) -> Any:
 def cells(view: View) -> pd.DataFrame:
     """Return ``cells.csv``: AP in percent. Rows of means over tasks say how many of how many went into them."""
     rows = []
-    for row in view.frame[view.frame["stat"].notna()].itertuples():
+    known: list[Any] = list(view.frame[view.frame["stat"].notna()].itertuples())
+    for row in known:
         line = view.lines[row.line]
         start = {"tuning": line.tuning, **dict(line.settings), "shots": row.shots}
         paper = row.paper if row.whole else None

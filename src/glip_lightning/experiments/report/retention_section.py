@@ -31,10 +31,10 @@ def retention(view: View) -> Section | None:
         "highest sum of probe AP and AP on the valid split of the task; alpha 0 are the weights before, 1 those after."
     )
     title = "Change on the probe"
-    changes = Figure(title, dots(names, marks, 320, title, "AP (points)", [-1, 1]))
+    changes = [Figure(title, dots(names, marks, 320, title, "AP (points)", [-1, 1]))] if found else []
     parts = [Text(text, True), legend(view, "retention", view.lines), numbers]
     return Section(
-        "retention", "What is kept", "What is kept", [*parts, Figures("tall", [changes, *_planes(view, runs)])]
+        "retention", "What is kept", "What is kept", [*parts, Figures("tall", [*changes, *_planes(view, runs)])]
     )
 
 

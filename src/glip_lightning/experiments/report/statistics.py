@@ -83,7 +83,7 @@ class Cells:
         """
         if len(group.tasks) == 1:
             stat = self.cell(line, shots, group.tasks[0]).stat()
-            return stat and Mean(stat, group.tasks, True)
+            return Mean(stat, group.tasks, True) if stat else None
         cells = {task: self.cell(line, shots, task) for task in group.tasks}
         sets = _complete(cells.values())
         if sets:

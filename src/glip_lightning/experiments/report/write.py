@@ -76,7 +76,7 @@ def _filled(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters["one_line"] = lambda text: Markup(printable(text))
+    environment.filters["one_line"] = lambda text: Markup(printable(str(text)))
     known = {"title": view.collection.name, "swept": swept(view), "version": __version__}
     return environment.get_template(template).render(**known, **more, sections=sections)
 
