@@ -12,13 +12,12 @@ from glip_lightning.app.cli import _say
 from glip_lightning.common.escaping import is_text, json_text, printable, printable_lines
 from glip_lightning.common.logs import show_log
 from glip_lightning.data.checks.findings import Finding, listing
-from glip_lightning.experiments.report.html import escape
-from glip_lightning.experiments.report.tables import plain_text
+from glip_lightning.experiments.report.write import plain_text
 from glip_lightning.inference.drawing import draw_boxes
 from glip_lightning.training.logging.run_names import label_run
 
-EVIL = "a\x1b[31m\x00\x7f\x9b\r\n\t\u202e\u2066\ud800z"
-SHOWN = r"a\x1b[31m\x00\x7f\x9b\r\n\t\u202e\u2066\ud800z"
+EVIL = "a\x1b[31m\x00\x7f\x9b\r\n\t\u202e\u2066\ud800\ufffez"
+SHOWN = r"a\x1b[31m\x00\x7f\x9b\r\n\t\u202e\u2066\ud800\ufffez"
 
 
 def test_all_that_moves_or_hides_is_escaped() -> None:
@@ -58,7 +57,6 @@ def test_findings() -> None:
 
 
 def test_page_and_tables() -> None:
-    assert escape(f"<{EVIL}>") == f"&lt;{SHOWN}&gt;"
     assert "\x1b" not in plain_text(EVIL)
     assert plain_text("a\x1bb") == r"a\\x1bb"  # Markdown reads it as one backslash
 

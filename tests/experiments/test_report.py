@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from glip_lightning.app.cli import main
 from glip_lightning.experiments.report.collect import collect
+from glip_lightning.experiments.report.number_formats import signed, spread
 from glip_lightning.experiments.report.paper_numbers import LARGE, ORDER, official_task, paper_cells
 from glip_lightning.experiments.report.statistics import Cells, Stat, groups_of
-from glip_lightning.experiments.report.view import make_view, signed, spread
+from glip_lightning.experiments.report.view import make_view
 from glip_lightning.experiments.report.write import report
 from report_sweep import fail, photo, recipe_of, result_of, write_json, write_sweep
 
@@ -179,6 +180,18 @@ def test_plain_runs_are_told_apart_by_what_differs_in_their_recipes(tmp_path: Pa
     )
 
 
+def test_runs_that_differ_in_settings_without_effect_are_repeats(tmp_path: Path) -> None:
+    for name, features, workers in (("a", None, 0), ("b", "FEATURES", 2), ("c", {"folder": "F", "gigabytes": 9}, 4)):
+        recipe = recipe_of("Raccoon", 10, 3, "FullTuning")
+        recipe["model"]["features"] = features
+        recipe["data"]["init_args"]["workers"] = workers
+        recipe["trainer"] |= {"logger": {"class_path": "Logger", "init_args": {"name": name}}, "profiler": name}
+        put(tmp_path, name, recipe, 0.5)
+    collection = collect(tmp_path)
+    assert list(collection.names().values()) == ["full"]
+    assert sorted(run.state for run in collection.runs) == ["finished", "repeated", "repeated"]
+
+
 @pytest.mark.parametrize("key, value", [("detector", "glip-large"), ("prompts", "odinw_35"), ("split", None)])
 def test_detectors_prompts_and_splits_are_never_mixed(tmp_path: Path, key: str, value: str | None) -> None:
     put(tmp_path, "a", recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5)
@@ -321,7 +334,7 @@ def test_a_page_and_tables_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(trials) == 2 + 2 * 2 * 2 * 3
     assert {row["tuning"] for row in trials if row["shots"] == "0"} == {"FullTuning/LinearProbe/PromptTuning"}
     text = (tmp_path / "s" / "report.md").read_text(encoding="utf-8")
-    assert "26 trials: 26 finished." in text
+    assert "26 trials, 26 finished, 0 failed, " in text
     assert "| prompt minus full | 2 tasks |" in text
 
 
@@ -390,6 +403,16 @@ def test_broken_pictures_are_left_out(tmp_path: Path) -> None:
     assert "1 more did not fit or could not be read" in page
 
 
+def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    recipe = recipe_of("Raccoon", 10, 3, "FullTuning")
+    del recipe["data"]["init_args"]["task"]
+    result = result_of(recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5) | {"recipe": recipe, "data": None}
+    write_json(tmp_path / os.fsdecode(b"caf\xe9") / "result.json", result)
+    report(tmp_path)
+    for name in ("report.html", "report.md", "cells.csv"):
+        assert "udce9" in (tmp_path / name).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("content", ["nothing", "empty", "json", "keys"])
 def test_what_is_no_sweep_is_said(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "s"
@@ -407,7 +430,7 @@ NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 NUMBERS = st.one_of(st.none(), st.floats(), st.integers(), st.just(1e400), NAMES)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=NAMES, other=NAMES, value=NUMBERS)
 def test_odd_names_and_numbers(tmp_path: Path, name: str, other: str, value: Any) -> None:
     """No content of a result breaks the page or the tables, or gets into them as markup."""

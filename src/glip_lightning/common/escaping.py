@@ -8,6 +8,7 @@ UNSEEN = re.compile(
     "\u2028\u2029"  # ends of lines and paragraphs
     "\u202a-\u202e\u2066-\u2069"  # bidirectional embeddings, overrides and isolates: they reorder what follows
     "\ud800-\udfff"  # lone surrogates, which no encoding can write
+    "\ufffe\uffff"  # no characters, which no SVG may hold
     "]"
 )
 

@@ -108,4 +108,4 @@ callbacks: Table[type] = Table("callback")
 """Classes of callbacks that a recipe may name without their path."""
 
 report_sections: Table = Table("section of the report")
-"""``AddedSection`` by the id of the section on the page."""
+"""``AddedSections`` of a plugin by their name."""

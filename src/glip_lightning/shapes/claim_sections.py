@@ -1,18 +1,21 @@
-"""The claims of the paper as sections of the page: what the paper shows, what is measured here, a verdict."""
+"""The claims of the paper as sections of the report: what the paper shows, what is measured here, a verdict.
 
-from glip_lightning.experiments.report.charts import Mark, Row, curves, dots
-from glip_lightning.experiments.report.html import Td, figure, paragraph, section, table
-from glip_lightning.experiments.report.sections import curve, legend
-from glip_lightning.experiments.report.view import (
-    MISSING,
-    View,
-    bounds,
-    seeds_of,
-    shots_name,
-    signed,
-    signed_spread,
-    task_name,
-)
+``claims.csv`` has a row per comparison.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from glip_lightning.experiments.report.ap_sections import curve_figure, legend
+from glip_lightning.experiments.report.charts import dots
+from glip_lightning.experiments.report.frames import frame_of, stat_columns
+from glip_lightning.experiments.report.number_formats import MISSING, bounds, seeds_of, signed, signed_spread, task_name
+from glip_lightning.experiments.report.parts import AddedSections, Cell, Figure, Figures, Legend, Section, Table, Text
+from glip_lightning.experiments.report.statistics import Stat
+from glip_lightning.experiments.report.view import View, ap_frame
 from glip_lightning.shapes.claims import Claim, claims_of
 from glip_lightning.shapes.comparisons import Comparison
 
@@ -24,92 +27,96 @@ RULE = (
     "not appear if one does not; while runs are missing there are not enough runs. Seeds are those of the fine-tuning: "
     "each detector was pre-trained once."
 )
-COMPARED = ("in the paper", "here", "95 % over images", "seeds, tasks", "holds")
+HEAD = ("comparison", "in the paper", "here", "95 % over images", "seeds, tasks", "holds")
 
 
-def claims(view: View) -> str:
-    """The verdicts, then a section per claim; nothing where no run is about any."""
+def claims(view: View) -> list[Section]:
+    """Return the verdicts, then a section per claim; nothing where no run is about any."""
     found = claims_of(view)
     if not found:
-        return ""
-    rows = [[claim.title, verdict_cell(claim)] for claim in found]
-    overview = section(
-        "claims", "The paper's claims", paragraph(RULE, "note"), table(["claim", "here"], rows, "Claims")
-    )
-    return overview + "".join(_section(view, claim) for claim in found)
-
-
-def verdict_cell(claim: Claim) -> Td:
-    kind = {"appears": "good", "does not appear": "bad"}.get(claim.verdict, "soft")
-    return Td(verdict_text(claim), kind=f"left {kind}")
+        return []
+    rows = []
+    for claim in found:
+        kind = {"appears": "good", "does not appear": "bad"}.get(claim.verdict, "soft")
+        rows.append([claim.title, Cell(verdict_text(claim), kind=f"left {kind}")])
+    parts = [Text(RULE, True), Table.of("Claims", ["claim", "here"], rows)]
+    return [Section("claims", "The paper's claims", "Claims", parts), *(_section(view, claim) for claim in found)]
 
 
 def verdict_text(claim: Claim) -> str:
-    """With the comparisons behind it."""
+    """Return the verdict with the comparisons behind it."""
     held = [each.holds for each in claim.deciding]
     return f"{claim.verdict} ({held.count(True)} of {len(held)} comparisons hold, {held.count(None)} open)"
 
 
-def _section(view: View, claim: Claim) -> str:
-    rows: list[list[Td | str]] = [[each.text, *_cells(each)] for each in claim.comparisons]
+def _section(view: View, claim: Claim) -> Section:
     tasks = ", ".join(map(task_name, claim.group.tasks)) or "none that all comparisons share"
-    return section(
-        f"claim-{claim.name}",
-        claim.title,
-        paragraph(f"The paper: {claim.paper}"),
-        paragraph(f"Here: {verdict_text(claim)}. Tasks: {tasks}."),
-        table(["comparison", *COMPARED], rows, claim.title),
-        _charts(view, claim),
-    )
+    table = Table.of(claim.title, HEAD, [_row(each) for each in claim.comparisons])
+    texts = [Text(f"The paper: {claim.paper}"), Text(f"Here: {verdict_text(claim)}. Tasks: {tasks}.")]
+    return Section(f"claim-{claim.name}", claim.title, "", [*texts, table, *_charts(view, claim)])
 
 
-def comparison_texts(each: Comparison) -> list[str]:
-    """What stands below :data:`COMPARED`."""
+def _row(each: Comparison) -> list[Cell | str]:
     stat = each.stat
     tasks = f"{len(each.tasks)} of {len(each.planned)} tasks"
     if each.missing:
         tasks += f", {each.missing} run{'s' if each.missing > 1 else ''} missing"
+    here = [MISSING, MISSING, tasks]
+    if stat:
+        here = [signed_spread(stat), bounds(stat) or MISSING, f"{seeds_of(stat)}, {tasks}"]
     said = {True: "yes", False: "no", None: "open"}[each.holds] if each.decides else "shown only"
-    here = (
-        [signed_spread(stat), bounds(stat) or MISSING, f"{seeds_of(stat)}, {tasks}"]
-        if stat
-        else [MISSING, MISSING, tasks]
-    )
-    return [MISSING if each.paper is None else signed(each.paper), *here, said]
-
-
-def _cells(each: Comparison) -> list[Td | str]:
-    *texts, said = comparison_texts(each)
     kind = {"yes": "good", "no": "bad"}.get(said, "soft")
-    return [*texts, Td(said, kind=kind)]
+    return [each.text, MISSING if each.paper is None else signed(each.paper), *here, Cell(said, kind=kind)]
 
 
-def _charts(view: View, claim: Claim) -> str:
-    """The curves that are compared, and all comparisons beside each other."""
-    body = ""
-    if claim.lines and claim.group.tasks:
-        body += legend(view, claim.lines)
-        body += figure(f"AP over shots, {claim.group.name}", *_curves(view, claim))
-    return f'<div class="pair"><div>{body}</div>{_differences(claim)}</div>' if body else _differences(claim)
+def _charts(view: View, claim: Claim) -> list[Legend | Figures]:
+    """Return the curves that are compared, and all comparisons beside each other."""
+    shown = claim.lines if claim.group.tasks else []
+    figures = []
+    if shown:
+        frame = ap_frame(view, [claim.group], shown)
+        figures.append(curve_figure(view, f"AP over shots, {claim.title}", frame))
+    marks = _marks(claim)
+    if len(marks):
+        labels = [each.label for each in claim.comparisons if each.stat]
+        axis = "difference in AP (points), 95 % over images"
+        picture = dots(labels, marks, 360, f"Differences, {claim.title}", axis, [-1.0, 1.0])
+        figures.append(Figure("The comparisons", picture))
+    keys = [legend(view, claim.name, shown)] if shown else []
+    return [*keys, Figures("pair", figures)] if figures else []
 
 
-def _curves(view: View, claim: Claim) -> list[str]:
-    drawn = [curve(view, view.lines.index(line), line, claim.group) for line in claim.lines]
-    shots, label = [shots_name(k) for k in view.cells.shots], f"AP over shots, {claim.title}"
-    sizes = (("wide", 640, 400), ("narrow", 360, 320))
-    return [f'<div class="{kind}">{curves(drawn, shots, w, h, label, True)}</div>' for kind, w, h in sizes]
+def _marks(claim: Claim) -> pd.DataFrame:
+    rows = []
+    for each in claim.comparisons:
+        if stat := each.stat:
+            low, high = stat.interval or (math.nan, math.nan)
+            title = f"{each.text}: {signed_spread(stat)} {bounds(stat)}"
+            kind = "full" if each.decides else "hollow"
+            place = {"row": len(rows), "line": 0, "x": stat.mean, "low": low, "high": high}
+            rows.append({**place, "title": title, "kind": kind})
+    return pd.DataFrame(rows)
 
 
-def _differences(claim: Claim) -> str:
-    rows = [_row(each) for each in claim.comparisons if each.stat]
-    if not rows:
-        return ""
-    picture = dots(rows, 360, f"Differences, {claim.title}", "difference in AP (points), 95 % over images", [-1.0, 1.0])
-    return figure("The comparisons", picture)
+def claims_files(view: View) -> Mapping[str, pd.DataFrame]:
+    """Return ``claims.csv`` where the runs are about claims of the paper.
+
+    It has differences in points of AP; ``paper`` is the same difference of its means over ODinW-13.
+    """
+    rows = [_comparison(claim, each) for claim in claims_of(view) for each in claim.comparisons]
+    return {"claims.csv": frame_of(rows)} if rows else {}
 
 
-def _row(each: Comparison) -> Row:
-    assert each.stat is not None
-    low, high = each.stat.interval or (None, None)
-    title = f"{each.text}: {signed_spread(each.stat)} {bounds(each.stat)}"
-    return Row(each.label, [Mark(0, each.stat.mean, low, high, title, "mark" if each.decides else "hollow")])
+def _comparison(claim: Claim, each: Comparison) -> dict[str, Any]:
+    empty = Stat(math.nan, None, 0, ())
+    numbers = stat_columns(each.stat or empty, each.paper)
+    return {
+        **{"claim": claim.name, "verdict": claim.verdict, "comparison": each.text, "decides": each.decides},
+        "difference": numbers["AP"] if each.stat else None,
+        **{key: numbers[key] for key in ("std", "n", "low", "high", "paper")},
+        "tasks": f"{len(each.tasks)}/{len(each.planned)}",
+        "holds": each.holds if each.decides else None,
+    }
+
+
+SECTIONS = AddedSections(claims, claims_files)

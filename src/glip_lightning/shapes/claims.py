@@ -8,10 +8,11 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
+from glip_lightning.experiments.report.number_formats import MISSING, of_shots
 from glip_lightning.experiments.report.paper_numbers import paper_mean
 from glip_lightning.experiments.report.runs import Line, Shots
 from glip_lightning.experiments.report.statistics import Group
-from glip_lightning.experiments.report.view import MISSING, View, of_shots
+from glip_lightning.experiments.report.view import View
 from glip_lightning.shapes.comparisons import (
     FULL,
     LINEAR,

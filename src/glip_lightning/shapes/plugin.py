@@ -17,4 +17,4 @@ def register() -> None:
     registry.callbacks.add("Alignment", Later("glip_lightning.shapes.alignment:Alignment"))
     for folder in sorted(WEIGHTS.iterdir()):
         registry.detector_weights.add(folder.name, folder)
-    registry.report_sections.add("claims", Later("glip_lightning.shapes.claim_tables:SECTION"))
+    registry.report_sections.add("claims", Later("glip_lightning.shapes.claim_sections:SECTIONS"))

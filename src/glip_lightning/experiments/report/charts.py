@@ -1,253 +1,284 @@
-"""The two figures of the report: curves over the number of shots, and dots in rows."""
+"""The charts of a report: matplotlib's SVG, whose colours are those of the page, in light and dark.
 
-import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+Series are told apart by colour, by marker and by dashes. The text is text, in the font of the page. No two charts of
+a page share an id, and equal numbers give equal bytes.
+"""
 
-from glip_lightning.experiments.report.svg import (
-    Point,
-    dash_of,
-    group,
-    line,
-    log_ticks,
-    marker,
-    path,
-    percent_ticks,
-    rotated,
-    short,
-    spread_labels,
-    svg,
-    text,
-    ticks,
-)
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any
+from xml.etree import ElementTree
 
-Place = Callable[[float, float], Point]  # of a point in data, in pixels
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
+from glip_lightning.common.escaping import printable
+
+VARIABLES = ("ink", "soft", "grid", "bg", *(f"c{i}" for i in range(7)))
+"""Colours of the style sheet. Matplotlib draws in colours that only stand for them, from #000001 on."""
+INK, SOFT, GRID, GROUND, *SERIES = (f"#0000{k:02x}" for k, _ in enumerate(VARIABLES, 1))
+MARKERS = ("o", "s", "^", "D", "v", (5, 1, 0), (4, 1, 0))
+DASHES = ("-", (0, (4, 2)), (0, (5, 2, 1, 2)), (0, (2, 1.5)))
+STYLE = {
+    **{"svg.fonttype": "none", "text.parse_math": False, "font.size": 12, "axes.axisbelow": True, "axes.grid": True},
+    **{"grid.color": GRID, "grid.linewidth": 1, "axes.edgecolor": SOFT, "axes.labelcolor": SOFT, "text.color": INK},
+    **{"xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelsize": 11.5, "ytick.labelsize": 11.5},
+    **{"xtick.major.size": 0, "ytick.major.size": 0, "xtick.minor.size": 0, "xtick.major.pad": 6},
+    **{f"axes.spines.{side}": False for side in ("top", "right", "left")},
+}
+Numbers = Sequence[float] | np.ndarray | pd.Series
 CHARACTER = 6.4  # about the width of a letter of 12 pixels
 
 
-class CurvePoint(NamedTuple):
-    """AP in percent at one number of shots."""
+class Chart:
+    """A picture of ``width`` x ``height`` pixels with margins around its axes."""
 
-    x: int  # place on the axis
-    mean: float
-    std: float | None
-    values: tuple[float, ...]  # of the seeds
-    interval: tuple[float, float] | None
-    whole: bool  # False: tasks are missing, so it stands alone
-    title: str
+    def __init__(
+        self, width: float, height: float, left: float = 44, right: float = 14, top: float = 12, bottom: float = 42
+    ) -> None:
+        self.width, self.height = width, height
+        self.inner = width - left - right, height - top - bottom
+        self.figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+        share = left / width, bottom / height, self.inner[0] / width, self.inner[1] / height
+        self.axes = self.figure.add_axes(share)
+        self._titles: dict[str, list[str]] = {}  # of marks, by the id of their group
 
+    def curve(self, index: int, xs: Numbers, ys: Numbers) -> None:
+        """Draw the line of a series."""
+        dashes = DASHES[(index // 7 + index) % 4]
+        self.axes.plot(xs, ys, color=SERIES[index % 7], linestyle=dashes, linewidth=2.2, gid="curve")
 
-class Curve(NamedTuple):
-    index: int
-    name: str
-    points: list[CurvePoint]
-    paper: Sequence[tuple[int, float, str]] = ()  # place, AP, what it is
+    def mark(
+        self, index: int, xs: Numbers, ys: Numbers, titles: Sequence[str] | pd.Series = (), kind: str = "full",
+        size: float = 8.5, marker: str = "",
+    ) -> None:  # fmt: skip
+        """Put the sign of a series at points; a title appears when the pointer rests on its point.
 
-
-class Mark(NamedTuple):
-    index: int
-    x: float
-    low: float | None
-    high: float | None
-    title: str
-    kind: str = "mark"
-
-
-class Row(NamedTuple):
-    label: str
-    marks: list[Mark]
-    strong: bool = False
-
-
-class Way(NamedTuple):
-    """Points x, y with what they are, in the order in which they are joined."""
-
-    index: int
-    points: list[tuple[float, float, str]]
-
-
-def curves(lines: Sequence[Curve], shots: Sequence[str], width: int, height: int, label: str, large: bool) -> str:
-    """AP over shots. Bands are one standard deviation over seeds, small dots seeds, diamonds the paper.
-
-    ``large`` figures name their lines at the right end and show the interval over images as thin bars.
-    """
-    names = max((len(c.name) for c in lines), default=0) if large and width > 500 else 0
-    left, right, top, bottom = (
-        44.0,
-        width - 14.0 - (min(190.0, 14 + names * 7.4) if names else 0.0),
-        12.0,
-        height - 42.0,
-    )
-    marks = percent_ticks([y for c in lines for y in _heights(c, large)], 6 if large else 4)
-
-    def place(x: float, y: float) -> Point:
-        inner = (right - left - 28) / max(1, len(shots) - 1)
-        share = min(1.0, max(0.0, (y - marks[0]) / (marks[-1] - marks[0])))  # a spread may leave 0 to 100
-        return (left + 14 + x * inner if len(shots) > 1 else (left + right) / 2), bottom - share * (bottom - top)
-
-    body = [line((left, place(0, t)[1]), (right, place(0, t)[1]), "grid") for t in marks]
-    body += [text(left - 7, place(0, t)[1] + 4, f"{t:g}", "tick", "end") for t in marks]
-    body += [text(place(i, 0)[0], bottom + 17, name, "tick", "middle") for i, name in enumerate(shots)]
-    body += [line((left, bottom), (right, bottom), "base"), rotated(12, (top + bottom) / 2, "AP (%)")]
-    body += [text((left + right) / 2, height - 8, "shots (images per class)", "axis", "middle")]
-    step = min(7.0, 26.0 / max(1, len(lines)))
-    moves = [(i - (len(lines) - 1) / 2) * step for i in range(len(lines))]
-    for curve, move in zip(lines, moves, strict=True):
-        at = _mover(place, move)
-        body.append(group(curve.index, _band(curve, at) + _paper(curve, at)))
-    for curve, move in zip(lines, moves, strict=True):
-        body.append(group(curve.index, _curve(curve, _mover(place, move), large)))
-    if names:
-        body += _end_labels(lines, place, right, top, bottom)
-    return svg(width, height, body, label)
-
-
-def _mover(place: Place, move: float) -> Place:
-    """``place`` with all curves side by side, so that none hides another."""
-
-    def moved(x: float, y: float) -> Point:
-        left, height = place(x, y)
-        return left + move, height
-
-    return moved
-
-
-def _heights(curve: Curve, large: bool) -> list[float]:
-    found = [y for _, y, _ in curve.paper]
-    for point in curve.points:
-        spread = point.std or 0.0
-        found += [point.mean - spread, point.mean + spread, *point.values]
-        found += point.interval or () if large else ()
-    return found
-
-
-def _band(curve: Curve, place: Place) -> list[str]:
-    """The seed spread between neighbouring points that have one."""
-    body = []
-    for one, two in zip(curve.points, curve.points[1:], strict=False):
-        if one.whole and two.whole and two.x == one.x + 1 and (one.std, two.std) != (None, None):
-            a, b = one.std or 0.0, two.std or 0.0
-            corners = [(one.x, one.mean - a), (one.x, one.mean + a), (two.x, two.mean + b), (two.x, two.mean - b)]
-            body.append(path([place(*corner) for corner in corners], "band", close=True))
-    return body
-
-
-def _paper(curve: Curve, place: Place) -> list[str]:
-    points = [place(x, y) for x, y, _ in curve.paper]
-    body = [path(points, "paper-line")] if len(points) > 1 else []
-    return body + [marker(3, at, 4, "hollow", t) for at, (_, _, t) in zip(points, curve.paper, strict=True)]
-
-
-def _curve(curve: Curve, place: Place, large: bool) -> list[str]:
-    body: list[str] = []
-    joined = [place(point.x, point.mean) for point in curve.points if point.whole]
-    if len(joined) > 1:
-        body.append(path(joined, "curve", dash_of(curve.index)))
-    for point in curve.points:
-        if large and point.interval:
-            body.append(line(place(point.x, point.interval[0]), place(point.x, point.interval[1]), "interval"))
-        if point.std is not None:
-            ends = [place(point.x, point.mean + sign * point.std) for sign in (-1, 1)]
-            body.append(line(ends[0], ends[1], "whisker"))
-            body += [line((x - 3, y), (x + 3, y), "whisker") for x, y in ends]
-        if len(point.values) > 1:
-            body += [marker(0, place(point.x, y), 1.8, "seed") for y in point.values]
-    for point in curve.points:
-        kind, size = ("mark" if point.whole else "hollow"), (5.0 if large else 4.2)
-        body.append(marker(curve.index, place(point.x, point.mean), size, kind, point.title))
-    return body
-
-
-def _end_labels(lines: Sequence[Curve], place: Place, right: float, top: float, bottom: float) -> list[str]:
-    """Each name beside the last point of its line."""
-    last = [(c, [p for p in c.points if p.whole]) for c in lines]
-    known = [(c, place(points[-1].x, points[-1].mean)[1]) for c, points in last if points]
-    heights = spread_labels([y for _, y in known], 16, top + 4, bottom - 4)
-    return [
-        group(
-            curve.index,
-            [line((right + 1, y), (right + 8, height), "leader"), text(right + 11, height + 4, curve.name, "name")],
+        ``kind`` is full, hollow, or pale for one of many.
+        """
+        colour, group = SERIES[index % 7], f"marks-{len(self._titles)}"
+        self._titles[group] = list(titles)
+        edge = {"full": GROUND, "hollow": colour, "pale": "none"}[kind]
+        self.axes.plot(
+            *(list(xs), list(ys)),
+            **{"linestyle": "", "marker": marker or MARKERS[(index + index // 7) % 7], "markersize": size},
+            **{"markerfacecolor": GROUND if kind == "hollow" else colour, "markeredgecolor": edge},
+            **{"alpha": 0.5 if kind == "pale" else None, "clip_on": False, "zorder": 3, "gid": group},
         )
-        for (curve, y), height in zip(known, heights, strict=True)
-    ]
+
+    def svg(self, label: str, salt: str = "") -> Markup:
+        """Return the picture for the page, which shrinks and grows with its place.
+
+        ``label`` says what it shows, empty where a text beside it does. Its ids depend on label, size and ``salt``.
+        """
+        label, file = printable(label), io.StringIO()
+        salt = f"{label} {printable(salt)} {self.width} {self.height}"
+        with warnings.catch_warnings(), rc_context({"svg.hashsalt": salt}):
+            # a script that the measuring font lacks: the fonts of the browser have it
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            self.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        root = ElementTree.fromstring(file.getvalue())
+        for element in list(root.iter()):
+            self._settle(element)
+        root.attrib = {
+            **{"viewBox": f"0 0 {self.width:g} {self.height:g}", "style": f"max-width:{1.35 * self.width:.0f}px"},
+            **({"role": "img", "aria-label": label} if label else {"aria-hidden": "true"}),
+        }
+        return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+    def _settle(self, element: ElementTree.Element) -> None:
+        """Take out what is only for a file of its own; colours become variables, titles are put in."""
+        element.tag = element.tag.rpartition("}")[2]
+        for child in list(element):
+            if child.tag.endswith(("}metadata", "}style")):
+                element.remove(child)
+        found = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+        if element.tag == "g":  # matplotlib counts them in each picture from 1 on
+            name = found.pop("id", "")
+            found |= {"class": name} if name == "curve" else {}
+            titles = self._titles.get(name, [])
+            uses = [child for child in element.iter() if child.tag.endswith("use")]
+            for use, title in zip(uses, titles, strict=False):
+                ElementTree.SubElement(use, "title").text = printable(title)
+        if "style" in found:
+            style = re.sub(r"font-family: [^;]*(; )?", "", found["style"])
+            found["style"] = re.sub("#0000([0-9a-f]{2})", _variable, style)
+        if "d" in found:
+            found["d"] = " ".join(found["d"].split())
+        if found.get("transform", "").startswith("rotate(-0 "):
+            del found["transform"]
+        element.attrib = found
+        element.text = element.text if element.tag in ("text", "title") else None
+        element.tail = None
 
 
-def dots(rows: Sequence[Row], width: int, label: str, axis: str, scale: Sequence[float] = (), log: bool = False) -> str:
-    """A row per label with its marks and their spread. ``scale`` are values that the axis must reach."""
-    values = [v for row in rows for m in row.marks for v in (m.x, m.low, m.high) if v is not None] + list(scale)
+def _variable(colour: re.Match[str]) -> str:
+    return f"var(--{VARIABLES[int(colour[1], 16) - 1]})"
+
+
+def _round_axis(axis: Axis, low: float, high: float, count: int) -> None:
+    """Let an axis begin and end at about ``count`` round numbers around low to high."""
+    ticks = np.asarray(MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
+    axis.set_ticks(ticks, [f"{tick:g}".replace("-", "\N{MINUS SIGN}") for tick in ticks.round(10)])
+    set_limits = axis.axes.set_xlim if axis is axis.axes.xaxis else axis.axes.set_ylim
+    set_limits(ticks[0], ticks[-1])
+
+
+def _percent_axis(axis: Axis, values: Sequence[float], count: int) -> None:
+    """Let an axis of AP begin at 0 unless all values lie far above, and never go beyond 100."""
+    low, high = min(values, default=0.0), max(values, default=100.0)
+    pad = max(1.0, 0.06 * (high - low))
+    low, high = max(0.0, low - pad), min(100.0, high + pad)
+    _round_axis(axis, 0.0 if low < 0.3 * high else low, high, count)
+
+
+@rc_context(STYLE)
+def curves(points: pd.DataFrame, shots: Sequence[str], width: int, height: int, label: str, large: bool) -> Markup:
+    """Return AP over shots, of a frame with ``line, x, stat, whole, title, paper, paper_title``.
+
+    Bands and whiskers are one standard deviation over seeds, small dots seeds, diamonds the paper. Points that are not
+    whole are hollow and join no line. ``large`` charts show the interval over images as thick pale bars.
+    """
+    chart = Chart(width, height)
+    axes, pixels = chart.axes, (chart.inner[0] - 28) / max(1, len(shots) - 1)
+    axes.set_xticks(range(len(shots)), [printable(name) for name in shots])
+    axes.set_xlim(-14 / pixels, len(shots) - 1 + 14 / pixels)
+    axes.grid(visible=False, axis="x")
+    axes.set(xlabel="shots (images per class)", ylabel="AP (%)")
+    lines: list[Any] = list(points.groupby("line", sort=False))
+    heights: list[float] = []
+    apart = min(7.0, 26 / max(1, len(lines))) / pixels
+    for number, (index, own) in enumerate(lines):  # side by side, so that none hides another
+        move = (number - (len(lines) - 1) / 2) * apart
+        heights += _draw_curve(chart, index, own.assign(at=own["x"] + move), large)
+    _percent_axis(axes.yaxis, heights, 6 if large else 4)
+    return chart.svg(label)
+
+
+def _draw_curve(chart: Chart, index: int, own: pd.DataFrame, large: bool) -> list[float]:
+    """Draw a line of a chart; return the heights that it reaches."""
+    axes, colour = chart.axes, SERIES[index % 7]
+    printed = own[own["paper"].notna()]
+    axes.plot(list(printed["at"]), list(printed["paper"]), color=colour, linestyle=":", linewidth=1.3)
+    chart.mark(index, printed["at"], printed["paper"], printed["paper_title"], "hollow", 7, "D")
+    known = own[own["stat"].notna()]
+    known = known.assign(std=[stat.std for stat in known["stat"]]).astype({"std": float})
+    whole, spread = known[known["whole"]], known[known["std"].notna()]
+    band = whole.set_index("x").reindex(range(own["x"].max() + 1))
+    low, high = band["AP"] - band["std"].fillna(0), band["AP"] + band["std"].fillna(0)
+    axes.fill_between(band["at"], low, high, color=colour, alpha=0.14, linewidth=0)
+    chart.curve(index, whole["at"], whole["AP"])
+    axes.errorbar(spread["at"], spread["AP"], spread["std"], fmt="none", ecolor=colour, elinewidth=1.4, capsize=3)
+    heights = [*printed["paper"], *(spread["AP"] - spread["std"]), *(spread["AP"] + spread["std"])]
+    for at, stat in zip(known["at"], known["stat"], strict=True):
+        if large and stat.interval:
+            axes.vlines(at, *stat.interval, color=colour, linewidth=5, alpha=0.22)
+            heights += stat.interval
+        if len(stat.values) > 1:
+            axes.plot([at] * len(stat.values), stat.values, "o", color=colour, markersize=3.6, alpha=0.65, mew=0)
+        heights += [stat.mean, *stat.values]
+    for is_whole, some in known.groupby("whole"):
+        kind = "full" if is_whole else "hollow"
+        chart.mark(index, some["at"], some["AP"], some["title"], kind, 9 if large else 7.5)
+    return heights
+
+
+@rc_context(STYLE)
+def dots(
+    rows: Sequence[str], marks: pd.DataFrame, width: int, label: str, axis: str, scale: Sequence[float] = (),
+    log: bool = False, means: int = 0,
+) -> Markup:  # fmt: skip
+    """Return a row per name with its marks, of a frame with ``row, line, x, low, high, title, kind``.
+
+    Lines of a row stand below each other; the last ``means`` rows are set apart. ``scale`` are values that the axis
+    must reach.
+    """
+    room = int(min(0.42 * width, max(map(len, rows), default=0) * CHARACTER) / CHARACTER) + 1
+    names = [name if len(name) <= room else f"{name[: room - 1]}…" for name in map(printable, rows)]
+    each = 14 + 7 * min(4, max(1, marks["line"].nunique()))
+    left = 22 + max(map(len, names), default=0) * CHARACTER
+    chart = Chart(width, 50 + each * len(rows), left, 18, 8)
+    axes = chart.axes
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), names, color=INK, fontsize=12)
+    for text in axes.get_yticklabels()[len(rows) - means :]:
+        text.set_fontweight("bold")
+    if 0 < means < len(rows):
+        axes.axhline(len(rows) - means - 0.5, color=SOFT, linewidth=1)
+    axes.spines["bottom"].set_visible(False)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(axis)
+    values = [*marks["x"], *marks["low"].dropna(), *marks["high"].dropna(), *scale] or [0.0, 1.0]
     if log:
-        values = [v for v in values if v > 0] or [1.0]
-        marks = log_ticks(min(values), max(values))
+        _log_axis(chart, min(values), max(values))
     else:
-        marks = ticks(min(values, default=0.0), max(values, default=1.0), 5)
-    left = 14 + min(0.42 * width, max((len(row.label) for row in rows), default=0) * CHARACTER)
-    right, top, each = width - 18.0, 8.0, _row_height(rows)
-    bottom = top + each * len(rows)
-
-    def place(x: float) -> float:
-        first, last = (math.log10(marks[0]), math.log10(marks[-1])) if log else (marks[0], marks[-1])
-        x = math.log10(max(x, marks[0])) if log else x
-        return left + 8 + (x - first) / ((last - first) or 1) * (right - left - 8)
-
-    body = [line((place(t), top), (place(t), bottom), "grid") for t in marks]
-    body += [text(place(t), bottom + 16, short(t) if log else f"{t:g}", "tick", "middle") for t in marks]
-    if not log and marks[0] < 0 <= marks[-1]:
-        body.append(line((place(0), top - 4), (place(0), bottom + 3), "zero"))
-    body.append(text((left + right) / 2, bottom + 35, axis, "axis", "middle"))
-    for i, row in enumerate(rows):
-        middle = top + each * (i + 0.5)
-        if row.strong and i and not rows[i - 1].strong:
-            body.append(line((4, middle - each / 2), (right, middle - each / 2), "base"))
-        room = int((left - 14) / CHARACTER) + 1
-        name = row.label if len(row.label) <= room else f"{row.label[: room - 1]}…"
-        body.append(text(left - 4, middle + 4, name, "strong" if row.strong else "row", "end"))
-        body += _marks(row, middle, each, place)
-    return svg(width, bottom + 42, body, label)
+        _round_axis(axes.xaxis, min(values), max(values), 5)
+        if axes.get_xlim()[0] < 0 <= axes.get_xlim()[1]:
+            axes.axvline(0, color=INK, linewidth=1.2)
+    groups: list[Any] = list(marks.groupby("row", sort=False))
+    for row, own in groups:
+        _draw_row(chart, row, own, each)
+    return chart.svg(label)
 
 
-def _row_height(rows: Sequence[Row]) -> float:
-    series = len({mark.index for row in rows for mark in row.marks})
-    return 14.0 + 7.0 * min(4, max(1, series))
+def _log_axis(chart: Chart, low: float, high: float) -> None:
+    """Let an axis show 1, 2, 5, 10 ... where these are few, else powers of ten."""
+    axes = chart.axes
+    axes.set_xscale("log")
+    axes.set_xlim(low / 1.3, high * 1.3)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=12))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.xaxis.minorticks_off()
 
 
-def _marks(row: Row, middle: float, each: float, place: Callable[[float], float]) -> list[str]:
-    """Series of a row below each other, where there are few; many marks of one series share their height."""
-    series = list(dict.fromkeys(mark.index for mark in row.marks))
-    gap = min(8.0, (each - 8.0) / max(1, len(series)))
-    body = []
-    for mark in row.marks:
-        y = middle + (series.index(mark.index) - (len(series) - 1) / 2) * gap
-        if mark.kind == "trial":  # many of a kind: scattered over the row
-            y += ((0.618 * len(body)) % 1 - 0.5) * (each - 14)
-        own = []
-        if mark.low is not None and mark.high is not None:
-            own.append(line((place(mark.low), y), (place(mark.high), y), "whisker"))
-        size = 2.8 if mark.kind == "trial" and len(row.marks) > 24 else 4.2
-        own.append(marker(mark.index, (place(mark.x), y), size, mark.kind, mark.title))
-        body.append(group(mark.index, own))
-    return body
+def short(value: float) -> str:
+    """Return a tick's number: 2.5, 40, 1k, 3M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
 
 
-def plane(ways: Sequence[Way], width: int, label: str, across: str, up: str) -> str:
-    """AP over AP: each way begins with a hollow sign and ends with a full one."""
-    xs = percent_ticks([x for way in ways for x, _, _ in way.points], 4)
-    ys = percent_ticks([y for way in ways for _, y, _ in way.points], 5)
-    height = 0.85 * width
-    left, right, top, bottom = 44.0, width - 14.0, 12.0, height - 42.0
+def _draw_row(chart: Chart, row: int, own: pd.DataFrame, each: float) -> None:
+    lines = own["line"].drop_duplicates().tolist()
+    gap = min(8.0, (each - 8) / len(lines)) / each
+    size = 5.6 if len(own) > 24 else 8
+    for (index, kind), some in own.groupby(["line", "kind"], sort=False):
+        ys = np.full(len(some), row + (lines.index(index) - (len(lines) - 1) / 2) * gap)
+        if kind == "pale":  # many: scattered over the row
+            ys += ((0.618 * np.arange(len(some))) % 1 - 0.5) * (each - 14) / each
+        chart.axes.hlines(ys, some["low"], some["high"], color=SERIES[index % 7], linewidth=1.4)
+        chart.mark(index, some["x"], ys, some["title"], kind, size)
 
-    def place(x: float, y: float) -> Point:
-        share = (x - xs[0]) / (xs[-1] - xs[0]), (y - ys[0]) / (ys[-1] - ys[0])
-        return left + share[0] * (right - left), bottom - share[1] * (bottom - top)
 
-    body = [line((left, place(xs[0], t)[1]), (right, place(xs[0], t)[1]), "grid") for t in ys]
-    body += [line((place(t, ys[0])[0], top), (place(t, ys[0])[0], bottom), "grid") for t in xs]
-    body += [text(left - 7, place(xs[0], t)[1] + 4, f"{t:g}", "tick", "end") for t in ys]
-    body += [text(place(t, ys[0])[0], bottom + 17, f"{t:g}", "tick", "middle") for t in xs]
-    body += [rotated(12, (top + bottom) / 2, up), text((left + right) / 2, height - 8, across, "axis", "middle")]
-    for way in ways:
-        own = [path([place(x, y) for x, y, _ in way.points], "curve", dash_of(way.index))]
-        for i, (x, y, title) in enumerate(way.points):
-            own.append(marker(way.index, place(x, y), 4.2, "mark" if i else "hollow", title))
-        body.append(group(way.index, own))
-    return svg(width, height, body, label)
+@rc_context(STYLE)
+def plane(ways: pd.DataFrame, width: int, label: str, across: str, up: str) -> Markup:
+    """Return AP over AP, of a frame with ``way, line, x, y, title``: each way is hollow where it begins."""
+    chart = Chart(width, 0.85 * width)
+    chart.axes.set(xlabel=printable(across), ylabel=printable(up))
+    for _, own in ways.groupby("way", sort=False):
+        index, xs, ys, titles = (int(own["line"].iloc[0]), list(own["x"]), list(own["y"]), list(own["title"]))
+        chart.curve(index, xs, ys)
+        chart.mark(index, xs[:1], ys[:1], titles[:1], "hollow", 8)
+        chart.mark(index, xs[1:], ys[1:], titles[1:], "full", 8)
+    _percent_axis(chart.axes.xaxis, list(ways["x"]), 4)
+    _percent_axis(chart.axes.yaxis, list(ways["y"]), 5)
+    return chart.svg(label)
+
+
+@rc_context(STYLE)
+def key(index: int, where: str) -> Markup:
+    """Return the line and the marker of a series for the legend of a section, which ``where`` names."""
+    chart = Chart(30, 16, 0, 0, 0, 0)
+    chart.axes.set_axis_off()
+    chart.axes.set(xlim=(0, 30), ylim=(0, 16))
+    chart.curve(index, [1, 29], [8, 8])
+    chart.mark(index, [15], [8], size=8)
+    return chart.svg("", f"{index} {where}")

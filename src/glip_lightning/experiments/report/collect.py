@@ -10,17 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glip_lightning.common.escaping import is_text
+from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
 from glip_lightning.common.schema import Items, Label, parse_yaml, shown
 from glip_lightning.config.class_paths import with_public_names
+from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.report.paper_numbers import official_task
 from glip_lightning.experiments.report.runs import SETTINGS, Collection, Line, Point, Run, Shots, State, get, percent
 
 PLAIN_AXES = ("task", "shots", "seed", "tuning")
-IGNORED = ("seed_everything", "run", "ckpt_path", "weights_only", "features", "data.task", "data.shots", "data.seed")
-"""Keys of a recipe that are axes already or change no result; so do those of :data:`IGNORED_PARTS`."""
-IGNORED_PARTS = ("trainer.logger", "trainer.devices", "trainer.default_root_dir", "trainer.enable_", "data.workers")
+SAID_ELSEWHERE = ("seed_everything", "data.task", "data.shots", "data.seed", "run", "ckpt_path", "weights_only")
+"""Settings that a point holds already, and arguments of the command."""
 
 
 def collect(folder: Path) -> Collection:
@@ -100,6 +100,7 @@ def _trial(place: Path, id: str, trial: _Trial) -> Run:
 def _plain(place: Path) -> Run:
     """A run of its own; its recipe says the point."""
     state, result, error = _outcome(place)
+    name = printable(place.name)  # whatever bytes the folder's name has
     recipe = (result or {}).get("recipe")
     try:
         if not recipe:
@@ -115,11 +116,11 @@ def _plain(place: Path) -> Run:
     label = str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else "FullTuning"
     shots = _shots(data.get("shots", "all"))
     known = (result or {}).get("data") or {}
-    task = _task(recipe, str(data.get("task") or known.get("name") or place.name))
+    task = _task(recipe, str(data.get("task") or known.get("name") or name))
     settings = _settings(recipe, result)
     fixed = shots == 0 and dict(settings).get("weights") != "random"
     point = Point(task, Line(label, settings), shots, None if fixed else _seed(recipe, data))
-    return Run(place.name, place, state, (point,), recipe, result, error)
+    return Run(name, place, state, (point,), recipe, result, error)
 
 
 def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
@@ -250,11 +251,11 @@ def _rank(run: Run) -> tuple[bool, float]:
 
 def _flat(value: Any, key: str = "") -> dict[str, str]:
     """A recipe as dotted keys without ``init_args``, less what changes no result."""
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping) and value and key not in WITHOUT_EFFECT:
         parts = [_flat(x, key if k == "init_args" else f"{key}.{k}".strip(".")) for k, x in value.items()]
         return {k: x for part in parts for k, x in part.items()}
-    ignored = key in IGNORED or key.startswith(IGNORED_PARTS) or key.endswith("class_path")
-    return {} if ignored else {key: _text(value)}
+    ignored = key in SAID_ELSEWHERE or key.endswith("class_path")
+    return {} if ignored or key in WITHOUT_EFFECT else {key: _text(value)}
 
 
 def _seed(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> Any:

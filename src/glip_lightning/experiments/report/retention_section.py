@@ -4,88 +4,93 @@
 was not trained on; ``wise_ft`` are weights between those before (alpha 0) and after (1).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-from glip_lightning.experiments.report.charts import Mark, Row, Way, dots, plane
-from glip_lightning.experiments.report.html import Td, figure, paragraph, section, table
-from glip_lightning.experiments.report.runs import Line, Run, number, percent
-from glip_lightning.experiments.report.sections import legend
-from glip_lightning.experiments.report.view import MISSING, View, of_shots, signed, task_name
+import pandas as pd
+
+from glip_lightning.experiments.report.ap_sections import legend, line_cell, mark_columns
+from glip_lightning.experiments.report.charts import dots, plane
+from glip_lightning.experiments.report.number_formats import MISSING, of_shots, signed, task_name
+from glip_lightning.experiments.report.parts import Cell, Figure, Figures, Section, Table, Text
+from glip_lightning.experiments.report.runs import Run, number, part, percent
+from glip_lightning.experiments.report.view import View
 
 
-def retention(view: View) -> str:
-    """Loss on the probe against gain on the task, and the best weights between."""
-    runs = [run for run in view.collection.runs if run.state == "finished" and _content(run)]
+def retention(view: View) -> Section | None:
+    """Return the loss on the probe against the gain on the task, and the best weights between."""
+    runs = [run for run in view.collection.runs if run.state == "finished" and part(run.result or {}, "retention")]
     if not runs:
-        return ""
-    rows: list[list[Td | str]] = []
-    marks: dict[str, list[Mark]] = {}
-    for run in runs:
-        point, content = run.points[0], _content(run)
-        before, after = percent(content.get("before")), percent(content.get("after"))
-        if before is None or after is None:
-            continue
-        name = f"{task_name(point.task)}, {of_shots(point.shots)}"
-        seed = f", seed {point.seed}" if point.seed is not None else ""
-        title = f"{name}, {view.names[point.line]}: {signed(after - before)} on {content.get('probe')}"
-        marks.setdefault(name, []).append(Mark(view.lines.index(point.line), after - before, None, None, title))
-        rows.append(_row(view, point.line, name + seed, run, before, after))
+        return None
+    found = [row for run in runs if (row := _change(view, run))]
+    names = list(dict.fromkeys(row["name"] for row in found))
+    marks = pd.DataFrame([row | {"row": names.index(row["name"])} for row in found], columns=COLUMNS)
+    head = ["tuning", "task", "probe", "before", "after", "change", "test AP", "best alpha", "valid AP", "probe AP"]
+    numbers = Table.of("What is kept", head, [_row(view, row) for row in found])
     text = (
         "AP on a probe that was not trained on, before and after tuning. Weights between (WiSE-FT): the alpha with the "
         "highest sum of probe AP and AP on the valid split of the task; alpha 0 are the weights before, 1 those after."
     )
-    head = ["tuning", "task", "probe", "before", "after", "change", "test AP", "best alpha", "valid AP", "probe AP"]
-    changes = dots([Row(k, v) for k, v in marks.items()], 320, "Change on the probe", "AP (points)", [-1, 1])
-    panel = figure("Change on the probe", changes)
-    grid = f'<div class="tall">{panel}{"".join(_planes(view, runs))}</div>'
-    numbers = table(head, rows, "What is kept")
-    return section("retention", "What is kept", paragraph(text, "note"), legend(view), numbers, grid)
+    title = "Change on the probe"
+    changes = [Figure(title, dots(names, marks, 320, title, "AP (points)", [-1, 1]))] if found else []
+    parts = [Text(text, True), legend(view, "retention", view.lines), numbers]
+    return Section(
+        "retention", "What is kept", "What is kept", [*parts, Figures("tall", [*changes, *_planes(view, runs)])]
+    )
 
 
-def _content(run: Run) -> dict[str, Any]:
-    content = (run.result or {}).get("retention")
-    return content if isinstance(content, dict) else {}
+COLUMNS = ("run", "line", "name", "before", "after", "row", "x", "low", "high", "title", "kind")
 
 
-def _steps(run: Run) -> list[tuple[float, float, float]]:
-    """alpha, task AP, probe AP, in percent."""
-    steps = _content(run).get("wise_ft")
-    found = []
-    for step in steps if isinstance(steps, list) else ():
-        if isinstance(step, dict):
-            alpha, own, probe = number(step.get("alpha")), percent(step.get("AP")), percent(step.get("probe_AP"))
-            if alpha is not None and own is not None and probe is not None:
-                found.append((alpha, own, probe))
-    return sorted(found)
+def _change(view: View, run: Run) -> dict[str, Any] | None:
+    """Return the mark of a run; None where it says no AP before and after."""
+    point, content = run.points[0], part(run.result or {}, "retention")
+    before, after = percent(content.get("before")), percent(content.get("after"))
+    if before is None or after is None:
+        return None
+    name = f"{task_name(point.task)}, {of_shots(point.shots)}"
+    title = f"{name}, {view.names[point.line]}: {signed(after - before)} on {content.get('probe')}"
+    start = {"run": run, "line": view.lines.index(point.line), "name": name, "before": before, "after": after}
+    return start | mark_columns(after - before, None, title)
 
 
-def _row(view: View, line: Line, name: str, run: Run, before: float, after: float) -> list[Td | str]:
+def _row(view: View, row: dict[str, Any]) -> list[Cell | str]:
+    run, point = row["run"], row["run"].points[0]
     steps = _steps(run)
     best = max(steps, key=lambda step: step[1] + step[2]) if steps else None
+    seed = f", seed {point.seed}" if point.seed is not None else ""
     return [
-        Td(view.names[line], kind="left", swatch=view.lines.index(line)),
-        Td(name, kind="left"),
-        Td(str(_content(run).get("probe")), kind="left"),
-        f"{before:.1f}",
-        f"{after:.1f}",
-        signed(after - before),
+        line_cell(view, row["line"]),
+        Cell(row["name"] + seed, kind="left"),
+        Cell(str(part(run.result, "retention").get("probe")), kind="left"),
+        *(f"{row['before']:.1f}", f"{row['after']:.1f}", signed(row["x"])),
         f"{100 * run.ap:.1f}" if run.ap is not None else MISSING,
         *([f"{best[0]:g}", f"{best[1]:.1f}", f"{best[2]:.1f}"] if best else [MISSING] * 3),
     ]
 
 
-def _planes(view: View, runs: Sequence[Run]) -> list[str]:
-    """Of each task the ways from the weights before to those after: task AP over probe AP."""
-    tasks: dict[str, list[Way]] = {}
-    for run in runs:
-        line, name = run.points[0].line, task_name(run.points[0].task)
-        if steps := _steps(run):
-            points = [(probe, own, f"alpha {a:g}: {name} {own:.1f}, probe {probe:.1f}") for a, own, probe in steps]
-            tasks.setdefault(name, []).append(Way(view.lines.index(line), points))
+def _steps(run: Run) -> list[tuple[float, float, float]]:
+    """Return alpha, task AP and probe AP in percent, of each mixture of weights that says all three."""
+    steps = part(run.result or {}, "retention").get("wise_ft")
+    found = []
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, dict):
+            alpha, own, probe = (number(step.get("alpha")), percent(step.get("AP")), percent(step.get("probe_AP")))
+            if alpha is not None and own is not None and probe is not None:
+                found.append((alpha, own, probe))
+    return sorted(found)
+
+
+def _planes(view: View, runs: list[Run]) -> list[Figure]:
+    """Return of each task the ways from the weights before to those after: task AP over probe AP."""
+    rows = []
+    for way, run in enumerate(runs):
+        line, task = view.lines.index(run.points[0].line), task_name(run.points[0].task)
+        for alpha, own, probe in _steps(run):
+            title = f"alpha {alpha:g}: {task} {own:.1f}, probe {probe:.1f}"
+            rows.append({"task": task, "way": way, "line": line, "x": probe, "y": own, "title": title})
+    frame = pd.DataFrame(rows, columns=["task", "way", "line", "x", "y", "title"])
+    axes = "probe AP (%)", "AP on valid (%)"
     return [
-        figure(
-            f"{name}, from before to after", plane(ways, 320, f"Probe and {name}", "probe AP (%)", "AP on valid (%)")
-        )
-        for name, ways in tasks.items()
+        Figure(f"{task}, from before to after", plane(ways, 320, f"Probe and {task}", *axes))
+        for task, ways in frame.groupby("task", sort=False)
     ]

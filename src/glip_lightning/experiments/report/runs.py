@@ -69,6 +69,11 @@ class Run:
         return str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else None
 
     @property
+    def seeds(self) -> str:
+        """Those of all its points, empty if it has none."""
+        return "/".join(dict.fromkeys(str(point.seed) for point in self.points if point.seed is not None))
+
+    @property
     def log(self) -> Path | None:
         return next((path for path in (self.folder / "trial.log",) if path.is_file()), None)
 

@@ -81,6 +81,9 @@ class Cells:
 
         Where no seed is complete, the mean of the tasks that there are, without a spread.
         """
+        if len(group.tasks) == 1:
+            stat = self.cell(line, shots, group.tasks[0]).stat()
+            return Mean(stat, group.tasks, True) if stat else None
         cells = {task: self.cell(line, shots, task) for task in group.tasks}
         sets = _complete(cells.values())
         if sets:

@@ -1,16 +1,20 @@
-"""What all parts of a report need to know, and how they write numbers."""
+"""What all parts of a report need to know."""
 
-from pathlib import Path
-from typing import NamedTuple
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from glip_lightning.experiments.report.paper_numbers import SHORT
+import pandas as pd
+
+from glip_lightning.experiments.report.number_formats import lacking, task_name
 from glip_lightning.experiments.report.runs import Collection, Line, Shots
-from glip_lightning.experiments.report.statistics import Cells, Group, Mean, Stat, groups_of, headline
-
-MINUS, MISSING = "\N{MINUS SIGN}", "\N{EN DASH}"
+from glip_lightning.experiments.report.statistics import Cells, Group, groups_of, headline
 
 
-class View(NamedTuple):
+@dataclass(frozen=True)
+class View:
     """A collection with its cells; the place of a line in ``lines`` is its colour and its marker everywhere."""
 
     collection: Collection
@@ -21,85 +25,69 @@ class View(NamedTuple):
 
     @property
     def lines(self) -> list[Line]:
+        """What is compared."""
         return self.cells.lines
+
+    @functools.cached_property
+    def frame(self) -> pd.DataFrame:
+        """AP of every line and number of shots: the means of all groups, then every task."""
+        tasks = [Group(task, task_name(task), (task,)) for task in self.cells.tasks]
+        return ap_frame(self, [*self.groups, *tasks], self.lines)
 
     @property
     def has_paper(self) -> bool:
-        cells = self.cells
-        return any(
-            cells.paper(line, k, [t]) is not None for line in self.lines for k in cells.shots for t in cells.tasks
-        )
+        """Whether the paper has a number for any of them."""
+        return bool(self.frame["paper"].notna().any())
+
+    def shots_place(self, shots: Shots) -> int:
+        """Return the place of a number of shots on an axis; -1 if no run has it."""
+        return self.cells.shots.index(shots) if shots in self.cells.shots else -1
 
 
 def make_view(collection: Collection) -> View:
+    """Return the view of a collection."""
     cells = Cells(collection)
     return View(collection, cells, collection.names(), groups_of(cells.tasks), headline(cells.tasks))
 
 
-def task_name(task: str) -> str:
-    """The paper's word for a task of ODinW-13, which is shorter."""
-    return SHORT.get(task, task)
+def ap_frame(view: View, groups: Sequence[Group], lines: Sequence[Line]) -> pd.DataFrame:
+    """Return a row per line, number of shots and group of tasks: its AP, and what lacks.
+
+    ``stat`` is None where no run has finished. A row is ``whole`` if at least one seed has all tasks, ``best`` if no
+    whole row of as many shots has a higher AP and another one has a lower AP; ``paper`` is the paper's number.
+    """
+    rows = [_ap_row(view, line, shots, group) for line in lines for shots in view.cells.shots for group in groups]
+    frame = pd.DataFrame(rows)
+    frame = frame.astype({"AP": float, "paper": float})
+    whole = frame[frame["whole"] & (frame["x"] != view.shots_place(0))]
+    columns = whole.groupby(["x", "place"])["AP"]
+    best = (columns.transform("max") == whole["AP"]) & (columns.transform("size") > 1)
+    return frame.assign(best=best.reindex(frame.index, fill_value=False))
 
 
-def shots_name(shots: Shots) -> str:
-    return str(shots)
-
-
-def of_shots(shots: Shots) -> str:
-    return "1 shot" if shots == 1 else f"{shots} shots"
-
-
-def spread(stat: Stat) -> str:
-    """52.3 ± 1.2; without a spread where there is one seed."""
-    return f"{stat.mean:.1f}" + (f" ± {stat.std:.1f}" if stat.std is not None else "")
-
-
-def bounds(stat: Stat) -> str:
-    """The interval over images, empty if it is not known."""
-    if stat.interval is None:
-        return ""
-    low, high = (f"{x:.1f}".replace("-0.0", "0.0").replace("-", MINUS) for x in stat.interval)
-    return f"[{low}, {high}]"
-
-
-def signed(value: float) -> str:
-    number = f"{abs(value):.1f}"
-    return number if number == "0.0" else f"{'+' if value > 0 else MINUS}{number}"
-
-
-def signed_spread(stat: Stat) -> str:
-    return signed(stat.mean) + (f" ± {stat.std:.1f}" if stat.std is not None else "")
-
-
-def seeds_of(stat: Stat) -> str:
-    return "1 run" if stat.n == 1 else f"{stat.n} seeds"
-
-
-def lacking(mean: Mean, group: Group) -> str:
-    """What a mean over fewer tasks must say."""
-    if mean.whole:
-        return ""
-    of = f"{len(mean.tasks)} of {len(group.tasks)} tasks"
-    return of if len(mean.tasks) < len(group.tasks) else "no seed has all tasks"
-
-
-def seconds(value: float) -> str:
-    if value < 90:
-        return f"{value:.0f} s"
-    return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.1f} h"
-
-
-def gigabytes(value: float) -> str:
-    return f"{value / 1e9:.1f} GB"
-
-
-def millions(value: float) -> str:
-    return f"{value / 1e6:.1f} M" if value >= 1e5 else f"{value:,.0f}"
-
-
-def inside(folder: Path, path: Path) -> str:
-    """``path`` as it is called from the report's folder."""
-    try:
-        return str(path.relative_to(folder))
-    except ValueError:
-        return str(path)
+def _ap_row(view: View, line: Line, shots: Shots, group: Group) -> dict[str, Any]:
+    mean = view.cells.mean(line, shots, group)
+    cell = view.cells.cell(line, shots, group.tasks[0]) if len(group.tasks) == 1 else None
+    undone = cell.open if cell else []
+    counted = Counter(run.state for run in undone).items()
+    said = ", ".join(f"{n} {state}" for state, n in counted)
+    return {
+        "line": view.lines.index(line),
+        "name": view.names[line],
+        "shots": shots,
+        "x": view.shots_place(shots),
+        "place": group.name,
+        "heading": group.short,
+        "planned": view.cells.planned(line, shots),
+        "is_mean": cell is None,
+        "stat": mean.stat if mean else None,
+        "AP": mean.stat.mean if mean else None,
+        "whole": mean is not None and mean.whole,
+        "tasks": f"{len(mean.tasks) if mean else 0}/{len(group.tasks)}",
+        "lacks": lacking(mean, group) if mean else "",
+        "known": ", ".join(map(task_name, mean.tasks)) if mean else "",
+        "paper": view.cells.paper(line, shots, group.tasks),
+        # finished without an AP: no box was there to be found
+        "undone": said.replace("finished", "undefined"),
+        "reason": "; ".join(run.error for run in undone if run.error)[:300],
+    }

@@ -19,6 +19,7 @@ from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.data.checks.consistency import check_splits
 from glip_lightning.data.checks.findings import DataError, Findings
 from glip_lightning.data.index import Index
+from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.sweep.grid import KEYS, Grid
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.batching import plan
@@ -34,12 +35,6 @@ from glip_lightning.weights.load import RUN_DETECTOR, shipped, skeleton
 
 CHECKED = (FullTuning, LanguageTuning, LoRATuning, PartialTuning, PromptTuning)
 """Tunings that may not fit a detector."""
-
-LOOKS = (
-    *("trainer.logger", "trainer.default_root_dir", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
-    *("trainer.profiler", "data.workers", "model.features"),
-)
-"""Keys that change nothing of the result."""
 
 UNTRAINED: dict[str, Any] = {
     **dict.fromkeys(("model.tuning", "model.schedule", "trainer.callbacks", "trainer.max_epochs"), None),
@@ -156,7 +151,7 @@ def identity(resolved: Resolved) -> str:
     """Twelve hexadecimal digits of the SHA-256 of all that decides the result: recipe, weights, generated data and
     version of the package."""
     content = deepcopy(resolved.recipe)
-    for key in LOOKS:
+    for key in WITHOUT_EFFECT:
         part, name = key.split(".")
         content[part].get("init_args", content[part]).pop(name, None)
     generated = [data.version for data in (resolved.data, resolved.probe) if data is not None]
