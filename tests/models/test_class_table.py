@@ -18,9 +18,9 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.models.config import GLIPConfig, variant
-from glip_lightning.models.dynamic_head.class_table import TABLE, ClassTable
-from glip_lightning.models.dynamic_head.dynamic_head import DynamicHead
+from glip_lightning.models.dynamic_head import DynamicHead
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.models.layers.class_table import TABLE, ClassTable
 from glip_lightning.models.query import encode_query
 from glip_lightning.ops.losses import build_targets, detection_losses
 from glip_lightning.text.captions import build_prompt, build_prompts

@@ -16,7 +16,7 @@ from glip_lightning.inference import predictor
 from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import VARIANTS, variant
 from glip_lightning.models.detector import Detector, GroundTruth
-from glip_lightning.models.dynamic_head.dynamic_head import DynamicHead
+from glip_lightning.models.dynamic_head import DynamicHead
 from glip_lightning.models.feature_cache import FeatureCache
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.text_features import TextFeatures

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 from glip_lightning.app.convert import convert
 from glip_lightning.models.config import VARIANTS, GLIPConfig, TextConfig
-from glip_lightning.models.dynamic_head.dynamic_head import DynamicHead
+from glip_lightning.models.dynamic_head import DynamicHead
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import NANO_VOCAB, ClassTokenizer, Tokenizer

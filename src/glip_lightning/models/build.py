@@ -2,7 +2,7 @@
 
 from glip_lightning.models.config import GLIPConfig
 from glip_lightning.models.detector import Detector
-from glip_lightning.models.dynamic_head.dynamic_head import DynamicHead
+from glip_lightning.models.dynamic_head import DynamicHead
 from glip_lightning.models.glip.model import GLIP
 
 

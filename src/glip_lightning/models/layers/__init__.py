@@ -1,1 +1,1 @@
-"""Layers that GLIP and Dynamic Head share: image backbone, feature pyramid, tower, prediction head."""
+"""Layers that detectors are built of: image backbone, feature pyramid, tower, prediction head, table of classes."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.config import GLIPConfig
 from glip_lightning.models.dense import DenseDetector, NoLanguage
-from glip_lightning.models.dynamic_head.class_table import TABLE, ClassTable
+from glip_lightning.models.layers.class_table import TABLE, ClassTable
 from glip_lightning.models.layers.fpn import FPN
 from glip_lightning.models.layers.grounding_head import GroundingHead
 from glip_lightning.models.layers.identity_start import start_as_identity
