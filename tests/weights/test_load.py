@@ -19,8 +19,9 @@ from glip_lightning.models.glip.model import GLIP
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import NANO_VOCAB, ClassTokenizer, Tokenizer
 from glip_lightning.weights import load as pretrained
+from glip_lightning.weights.detector_files import load_tokenizer
 from glip_lightning.weights.hub_files import DownloadError, HubFile
-from glip_lightning.weights.load import Task, load_detector, load_tokenizer, save
+from glip_lightning.weights.load import Task, load_detector, save
 from glip_lightning.weights.official_checkpoint import CheckpointError, to_official
 from hub_server import COMMIT, Hub, running_hub
 

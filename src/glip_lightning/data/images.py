@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from glip_lightning.common.errors import GLIPError
@@ -164,20 +163,19 @@ def _high_byte(values: np.ndarray) -> np.ndarray:
 
 
 class Names:
-    """Many texts in two tensors: a list of them would be copied into every worker process, touch by touch."""
+    """Many texts in two arrays: a list of them would be copied into every worker process, touch by touch."""
 
     def __init__(self, texts: list[str]) -> None:
         encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
-        # tensors: DataLoader moves them to shared memory where workers are not forked
-        self._bytes = torch.from_numpy(np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8))
-        self._ends = torch.tensor([len(text) for text in encoded], dtype=torch.int64).cumsum(0)
+        self._bytes = np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8)
+        self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._ends)
 
     def __getitem__(self, index: int) -> str:
         start = self._ends[index - 1] if index else 0
-        return self._bytes[start : self._ends[index]].numpy().tobytes().decode("utf-8", "surrogateescape")
+        return self._bytes[start : self._ends[index]].tobytes().decode("utf-8", "surrogateescape")
 
 
 class ImageFiles:

@@ -6,6 +6,7 @@ once for each of its captions counts as that many images.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -228,17 +229,18 @@ def _joined(indexes: Sequence[Index]) -> Index:
     images, boxes = _starts([len(x) for x in indexes]), _starts([len(x.boxes.labels) for x in indexes])
     rows = _starts([len(x.source) for x in indexes])
     count = sum(map(len, indexes))
-    columns = [x.boxes._replace(images=x.boxes.images + start) for x, start in zip(indexes, images, strict=True)]
+    parts = [replace(x.boxes, images=x.boxes.images + start) for x, start in zip(indexes, images, strict=True)]
+    columns = {name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}
     starts = [x.starts[:-1] + start for x, start in zip(indexes, boxes, strict=True)]
     return Index(
         where=", ".join(dict.fromkeys(str(Path(x.where)) for x in indexes)),
         class_names=("named in captions",),
         category_ids=(1,),
         source=_Sources([x.source for x in indexes]),
-        rows=torch.cat([x.rows + start for x, start in zip(indexes, rows, strict=True)]),
-        ids=torch.arange(1, count + 1),
-        sizes=torch.cat([x.sizes for x in indexes]),
-        upright=torch.cat([x.upright for x in indexes]),
-        boxes=Boxes(*(torch.cat(column) for column in zip(*columns, strict=True))),
-        starts=torch.cat([*starts, torch.tensor([sum(len(x.boxes.labels) for x in indexes)])]),
+        rows=np.concatenate([x.rows + start for x, start in zip(indexes, rows, strict=True)]),
+        ids=np.arange(1, count + 1),
+        sizes=np.concatenate([x.sizes for x in indexes]),
+        upright=np.concatenate([x.upright for x in indexes]),
+        boxes=Boxes(**columns),
+        starts=np.concatenate([*starts, [sum(len(x.boxes.labels) for x in indexes)]]),
     )

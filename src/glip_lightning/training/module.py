@@ -29,8 +29,8 @@ from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
 from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
 from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache
 from glip_lightning.tuning.weight_tunings import FullTuning
-from glip_lightning.weights.adapter import RUN_ADAPTER, Adapter, save_adapter
-from glip_lightning.weights.base_model import Base, absolute, weights_hash
+from glip_lightning.weights.adapter import Adapter, save_adapter
+from glip_lightning.weights.base_model import RUN_ADAPTER, Base, absolute, weights_hash
 from glip_lightning.weights.load import RUN_DETECTOR, Task, load_detector, save
 from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, save_prompt
 

@@ -17,7 +17,6 @@ from math import isqrt, log
 from pathlib import Path
 
 import torch
-from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
@@ -26,6 +25,7 @@ from glip_lightning.common.tensor_files import check_storage
 from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import STRIDES, VARIANTS, GLIPConfig, TextConfig
 from glip_lightning.models.detector import Detector
+from glip_lightning.models.dynamic_head.swin import get_relative_position_index
 from glip_lightning.ops.anchors import cell_anchor
 
 logger = logging.getLogger(__name__)

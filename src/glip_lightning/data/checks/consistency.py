@@ -6,15 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, listing
 from glip_lightning.data.images import PICTURES, ImageFiles
-from glip_lightning.data.index import Index
+from glip_lightning.data.index import Index, Mask
 from glip_lightning.data.types import SPLITS, Split
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.phrases import Phrase
@@ -86,7 +85,7 @@ def check_index(split: Split, index: Index, findings: Findings) -> None:
         findings.warn("no-boxes", index.where, text)
     _report_boxes(index, findings)
     _report_convention(index, findings)
-    short, long = index.sizes.amin(1), index.sizes.amax(1)
+    short, long = index.sizes.min(1), index.sizes.max(1)
     extreme = (short < SMALLEST) | (long > LONGEST * short)
     if extreme.any():
         text = f"very small or very long images: {_images(index, extreme)}; check whether they are meant"
@@ -114,7 +113,7 @@ def _report_boxes(index: Index, findings: Findings) -> None:
 
 def _report_convention(index: Index, findings: Findings) -> None:
     """Boxes in another convention than x, y, width, height in pixels."""
-    x, y, w, h = index.boxes.xywh.unbind(-1)
+    x, y, w, h = index.boxes.xywh.T
     if not len(x):
         return
     if float(index.boxes.xywh.max()) <= 1:
@@ -123,8 +122,8 @@ def _report_convention(index: Index, findings: Findings) -> None:
         return
     corners = (w > x) & (h > y)
     area = (w - x) * (h - y)
-    by_area = ((index.boxes.area - area).abs() <= 0.02 * area) & ((index.boxes.area - w * h).abs() > 0.02 * w * h)
-    height, width = index.sizes[index.boxes.images].double().unbind(-1)
+    by_area = (np.abs(index.boxes.area - area) <= 0.02 * area) & (np.abs(index.boxes.area - w * h) > 0.02 * w * h)
+    height, width = index.sizes[index.boxes.images].T
     leaving = (x + w > width + 1) | (y + h > height + 1)
     suspects = int((by_area & corners).sum()), int(leaving.sum())
     if corners.all() and max(suspects) > len(x) / 2:
@@ -135,15 +134,15 @@ def _report_convention(index: Index, findings: Findings) -> None:
         findings.warn("corner-boxes", index.where, text, len(x))
 
 
-def _have(index: Index, mask: Tensor) -> Tensor:
+def _have(index: Index, mask: Mask) -> Mask:
     """Mask [N] of the images with a box of ``mask`` [M]."""
-    have = torch.zeros(len(index), dtype=torch.bool)
+    have = np.zeros(len(index), dtype=bool)
     have[index.boxes.images[mask]] = True
     return have
 
 
-def _images(index: Index, mask: Tensor, most: int = 10) -> str:
-    chosen = mask.nonzero().flatten().tolist()
+def _images(index: Index, mask: Mask, most: int = 10) -> str:
+    chosen = np.flatnonzero(mask).tolist()
     more = f" and {len(chosen) - most} more" if len(chosen) > most else ""
     return ", ".join(index.name(image) for image in chosen[:most]) + more
 
@@ -176,8 +175,8 @@ def align_classes(splits: Mapping[Split, Index], findings: Findings) -> dict[Spl
 
 def _renumbered(index: Index, names: Mapping[str, int]) -> Index:
     label_of = {name: label for label, name in enumerate(names)}
-    table = torch.tensor([label_of[name] for name in index.class_names], dtype=torch.int64)
-    boxes = index.boxes._replace(labels=table[index.boxes.labels])
+    table = np.array([label_of[name] for name in index.class_names], dtype=np.int64)
+    boxes = replace(index.boxes, labels=table[index.boxes.labels])
     return replace(index, class_names=tuple(names), category_ids=tuple(names.values()), boxes=boxes)
 
 

@@ -4,11 +4,13 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from glip_lightning.data.checks.consistency import check_names, check_splits
 from glip_lightning.data.checks.findings import Findings, listing
-from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.index import Index
 from glip_lightning.data.types import SPLITS, Split
 from glip_lightning.text.captions import build_prompt
@@ -73,7 +75,7 @@ def _counts(index: Index) -> SplitCounts:
     trains = index.trains()
     return SplitCounts(
         images=len(index),
-        without_boxes=len(index) - len(index.boxes.images[trains].unique()),
+        without_boxes=len(index) - len(index.with_boxes()),
         boxes=int(trains.sum()),
         dropped=len(trains) - int(trains.sum()),
         clipped=int(index.clipped().sum()),
@@ -85,9 +87,8 @@ def _decode(splits: Mapping[Split, Index], findings: Findings) -> Iterator[None]
     seen: dict[bytes, list[tuple[Split, str]]] = defaultdict(list)
     for split, index in splits.items():
         broken = []
-        dataset = DetectionDataset(index)
         with ThreadPoolExecutor(READERS) as pool:
-            for image, outcome in enumerate(pool.map(lambda i, d=dataset: _digest(d, i), range(len(index)))):
+            for image, outcome in enumerate(pool.map(partial(_digest, index), range(len(index)))):
                 if isinstance(outcome, bytes):
                     seen[outcome].append((split, index.name(image)))
                 else:
@@ -99,10 +100,10 @@ def _decode(splits: Mapping[Split, Index], findings: Findings) -> Iterator[None]
     _report_equal(seen, splits, findings)
 
 
-def _digest(dataset: DetectionDataset, image: int) -> bytes | str:
+def _digest(index: Index, image: int) -> bytes | str:
     """Hash of the pixels, or what is wrong with the file."""
     try:
-        picture = dataset.picture(image)
+        picture = index.picture(image)
     except (ValueError, OSError) as error:
         return str(error)
     return hashlib.blake2b(repr(picture.size).encode() + picture.tobytes(), digest_size=16).digest()
@@ -132,7 +133,7 @@ def _classes(splits: Mapping[Split, Index], encoder: Encoder) -> list[ClassRow]:
         return []
     index = splits[min(splits, key=SPLITS.index)]
     counts = {
-        split: each.boxes.labels[each.trains()].bincount(minlength=len(index.class_names))
+        split: np.bincount(each.boxes.labels[each.trains()], minlength=len(index.class_names))
         for split, each in splits.items()
     }
     return [

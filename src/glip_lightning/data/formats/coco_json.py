@@ -9,20 +9,8 @@ from typing import Any, TypeGuard
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import DataError, Findings, listing, short
-from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.images import ImageFiles, is_below, is_file
 from glip_lightning.data.index import Index, RawBox, RawImage, build_index
-from glip_lightning.data.transforms import Transform
-
-
-class CocoDetection(DetectionDataset):
-    """Samples of a COCO file whose images lie in ``image_dir``; see :func:`read_coco`."""
-
-    def __init__(self, annotation_file: str | Path, image_dir: str | Path, transform: Transform | None = None) -> None:
-        findings = Findings()
-        index = read_coco(annotation_file, image_dir, findings)
-        findings.raise_errors()
-        super().__init__(index, transform)
 
 
 def read_coco(annotation_file: str | Path, image_dir: str | Path, findings: Findings) -> Index:

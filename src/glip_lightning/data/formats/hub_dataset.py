@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import torch
+import numpy as np
 from PIL import Image
 
 from glip_lightning.common.files import regular_file
@@ -188,7 +188,7 @@ def _index(where: str, key: str, rows: "datasets.Dataset", findings: Findings) -
     index = build_index(where, dict(enumerate(names)), images, boxes, source, findings)
     if "upright" not in table:
         return index
-    upright = torch.tensor([bool(value) for value in table["upright"]], dtype=torch.bool)
+    upright = np.array([bool(value) for value in table["upright"]])
     return replace(index, upright=upright[index.rows])  # sizes alone do not tell half turns
 
 

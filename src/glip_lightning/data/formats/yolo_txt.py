@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import torch
+import numpy as np
 
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import DataError, Findings, listing, short
@@ -247,7 +247,7 @@ def _read_split(files: list[Path], labels: "_Labels", findings: Findings) -> Ind
             boxes.append(RawBox(number, label, box))
     where = base if base != labels.folder else base / "*.txt"
     index = build_index(where, labels.categories, images, boxes, source, findings)
-    return replace(index, upright=torch.ones(len(index), dtype=torch.bool))  # also half turns and square photos
+    return replace(index, upright=np.ones(len(index), dtype=bool))  # also half turns and square photos
 
 
 Corners = tuple[float, float, float, float]

@@ -25,8 +25,8 @@ from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.feature_cache import NOTHING, FeatureCache
-from glip_lightning.weights.adapter import RUN_ADAPTER
-from glip_lightning.weights.load import RUN_DETECTOR
+from glip_lightning.weights.base_model import RUN_ADAPTER
+from glip_lightning.weights.detector_files import RUN_DETECTOR
 
 log = logging.getLogger(__name__)
 
