@@ -91,8 +91,7 @@ def _captions(content: Mapping[str, Any], file: Path, findings: Findings) -> dic
         else:
             without.append(f"number {place} (id {short(number)}, caption {short(caption)})")
     if without:
-        text = f"image entries without a caption or without a number as id: {listing(without)}; complete them"
-        findings.error("no-caption", file, text, len(without))
+        findings.add("no-caption", file, len(without), items=listing(without))
     return found
 
 
@@ -109,8 +108,7 @@ def _number_phrases(content: dict[str, Any], file: Path, findings: Findings) -> 
         else:
             annotations.append({**entry, "category_id": numbers.setdefault(spans, len(numbers) + 1)})
     if bad:
-        text = f"annotations whose tokens_positive is no list of [start, end]: {listing(bad)}; correct or remove them"
-        findings.error("bad-span", file, text, len(bad))
+        findings.add("bad-span", file, len(bad), items=listing(bad))
     content["annotations"] = annotations
     names = (", ".join(f"{start}-{end}" for start, end in spans) for spans in numbers)
     content["categories"] = [{"id": k, "name": f"characters {name}"} for k, name in enumerate(names, start=1)]

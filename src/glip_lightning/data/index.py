@@ -278,18 +278,13 @@ def _views(
             kept.append(source.name(row))
         views.append((view, upright))
     if broken:
-        findings.error(
-            "unreadable-image", where, f"{len(broken)} images cannot be read: {'; '.join(broken)}", len(broken)
-        )
+        findings.add("unreadable-image", where, len(broken), items="; ".join(broken))
     if wrong:
-        text = f"sizes differ from those of the files: {listing(wrong)}; correct width and height and check the boxes"
-        findings.error("wrong-size", where, text, len(wrong))
+        findings.add("wrong-size", where, len(wrong), items=listing(wrong))
     if turned:
-        text = f"annotated as EXIF turns them, and turned so for training: {listing(turned)}"
-        findings.warn("exif-turned", where, text, len(turned))
+        findings.add("exif-turned", where, len(turned), items=listing(turned))
     if kept:
-        text = f"EXIF asks for a turn, but sizes and boxes are those of the stored pixels, which stay: {listing(kept)}"
-        findings.warn("exif-kept", where, text, len(kept))
+        findings.add("exif-kept", where, len(kept), items=listing(kept))
     return views
 
 
@@ -305,14 +300,12 @@ def _distinct_names(categories: Mapping[int, str], where: str, findings: Finding
     for number, raw in categories.items():
         name = " ".join(raw.split()) or f"category {number}"
         if not is_text(name):
-            text = f"the name of category {number}, '{printable(name)}', holds half a character (a lone surrogate)"
-            findings.error("broken-text", where, f"{text}; write it anew")
             name = printable(name)
+            findings.add("broken-text", where, items=f"the name of category {number}, '{name}'")
         if not raw.strip():
-            findings.warn("blank-name", where, f"category {number} has no name; it is called {name!r}, name it")
+            findings.add("blank-name", where, number=number, name=name)
         if name in names:
-            text = f"categories {number} and {names[name]} are both called {name!r}, no words tell them apart"
-            findings.warn("duplicate-name", where, f"{text}; rename one")
+            findings.add("duplicate-name", where, number=number, other=names[name], name=name)
             while name in names:
                 name = f"{name} ({number})"
         names[name] = number

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.collate import sampled_classes
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.grounding import GroundingSample, Spans
@@ -154,7 +155,8 @@ class MixtureSampler(EpochSampler):
     ) -> None:
         super().__init__(sum(counts(0)), seed, shuffle=True, rank=rank, world=world)
         if 0 in sizes:
-            raise ValueError(f"sizes={list(sizes)}: a part without images has none to draw")
+            message = f"sizes={list(sizes)}: a part without images has none to draw"
+            raise GLIPError(message, code="bad-value")
         self.sizes, self.counts = sizes, counts
 
     def order(self) -> np.ndarray:

@@ -10,6 +10,7 @@ Source: microsoft/GLIP data/datasets/od_to_grounding.py, engine/inference.py (cr
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.token_spans import HasOffsets, Span, token_indices
@@ -57,14 +58,16 @@ def build_prompt(
     Tokens that a caption cut to ``max_tokens`` (the last of which is [SEP]) does not hold are left out.
     """
     if not phrases:
-        raise ValueError("no phrases to build a caption from; name at least one class, e.g. 'raccoon'")
+        message = "no phrases to build a caption from; name at least one class, e.g. 'raccoon'"
+        raise GLIPError(message, code="no-phrases")
     caption, spans = caption_of(phrases, tokenizer.separator)
     offsets = tokenizer.offsets(caption)
     found = (token_indices([span], offsets) for span in spans)
     tokens = tuple(tuple(t for t in indices if t < max_tokens - 1) for indices in found)
     chosen = range(len(phrases)) if classes is None else classes
     if len(chosen) != len(phrases):
-        raise ValueError(f"{len(phrases)} phrases but {len(chosen)} entries in classes; give one per phrase")
+        message = f"{len(phrases)} phrases but {len(chosen)} entries in classes; give one per phrase"
+        raise GLIPError(message, code="bad-value")
     return Prompt(caption, tokens, tuple(chosen))
 
 
@@ -80,10 +83,9 @@ def build_prompts(
     gets a caption of its own and keeps the tokens inside the limit.
     """
     if max_tokens < 3 or (max_classes is not None and max_classes < 1):
-        raise ValueError(
-            f"max_tokens={max_tokens}, max_classes={max_classes}: a caption needs room for [CLS], one token "
-            "and [SEP] (max_tokens >= 3) and for one class (max_classes >= 1)"
-        )
+        message = f"max_tokens={max_tokens}, max_classes={max_classes}: a caption needs room for [CLS], one token "
+        message += "and [SEP] (max_tokens >= 3) and for one class (max_classes >= 1)"
+        raise GLIPError(message, code="bad-value")
     if not phrases:
         return [build_prompt(phrases, tokenizer)]  # raises
     sizes = [_token_count(phrase.text, tokenizer) for phrase in phrases]

@@ -168,8 +168,7 @@ class Pretraining(DetectionData):
     def _nouns(self, place: str, file: Path, part: Part) -> Part:
         if isinstance(part, Sentences):
             return Nouns(part.index, part.captions, part.phrases, self.seed or 0)
-        text = f"{place}.nouns: its images have no captions; leave it out, or name a grounding file"
-        self.findings.error("no-caption", file, text)
+        self.findings.add("no-caption/nouns", file, place=place)
         return part
 
     def _read_part(self, file: Path, folder: Path) -> Part:
@@ -177,8 +176,7 @@ class Pretraining(DetectionData):
         if any(isinstance(image, dict) and "caption" in image for image in read_json(file)["images"]):
             data = GroundingDataset(file, folder, findings=findings)
             if silent := data.unnamed(self._tokenizer()):
-                text = f"{silent} boxes whose tokens_positive holds no token of the caption are taught as background"
-                findings.warn("unnamed-box", file, text, silent)
+                findings.add("unnamed-box", file, silent)
             part: Part = Sentences(data.index, data.captions, data.phrases)
         else:
             part = self._detections(read_coco(file, folder, findings))

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import replacing
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.models.detector import Detector
@@ -54,7 +54,8 @@ def save_adapter(folder: Path, adapter: Adapter) -> None:
 def load_adapter(folder: Path) -> Adapter:
     """Read a folder of :func:`save_adapter`; anything else is an error that says why."""
     if missing := [name for name in (TENSORS_NAME, CONTENT_NAME) if not (folder / name).is_file()]:
-        raise FileNotFoundError(f"{folder}: no adapter, {' and '.join(missing)} missing")
+        message = f"{folder}: no adapter, {' and '.join(missing)} missing"
+        raise MissingFile(message, code="missing-file")
     content = read_content(folder)
     where = f"{folder / TENSORS_NAME}: {NO_ADAPTER}"
     _, tensors = read_tensors(folder / TENSORS_NAME, where)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from glip_lightning.common import registry
-from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import replacing
 from glip_lightning.common.schema import PHRASES, InputSize, Keys, read_json
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
@@ -88,19 +88,17 @@ def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pre
         text: False leaves the text encoder out, which tuned prompts do not need.
 
     Raises:
-        ValueError: nothing has this name, or weights are asked for that it does not have.
-        FileNotFoundError: a folder in which files are missing.
-        GLIPError: files that are damaged or do not fit each other, a download that failed.
+        GLIPError: nothing has this name, weights are asked for that it does not have, files are missing, damaged or do
+            not fit each other, a download failed.
     """
     if weights not in ("pretrained", "random"):
-        raise ValueError(f"weights={weights!r}: expected 'pretrained' or 'random'")
+        raise GLIPError(f"weights={weights!r}: expected 'pretrained' or 'random'", code="bad-value")
     if detector in VARIANTS:
         return _load_name(detector, weights, text)
     if weights == "random":
-        raise ValueError(
-            f"weights='random' starts a named detector ({', '.join(VARIANTS)}), and {detector!r} is none; "
-            "weights='pretrained' loads folders, runs, files and repositories"
-        )
+        message = f"weights='random' starts a named detector ({', '.join(VARIANTS)}), and {detector!r} is none; "
+        message += "weights='pretrained' loads folders, runs, files and repositories"
+        raise GLIPError(message, code="bad-value")
     path = as_path(detector)
     if path.is_dir():
         return load_folder(path, text=text)
@@ -155,12 +153,12 @@ def load_folder(folder: Path, name: str | None = None, text: bool = True, origin
     folder = folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
     if (folder / PROMPT_NAME).is_file() and not (folder / CONFIG_NAME).is_file():
         base = load_prompt(folder / PROMPT_NAME).base.name
-        raise FileNotFoundError(f"{folder}: this run tuned a prompt for {base} and left no detector; give {base}")
+        message = f"{folder}: this run tuned a prompt for {base} and left no detector; give {base}"
+        raise MissingFile(message, code="missing-file")
     if missing := [file for file in exchange_files(folder) if not (folder / file).is_file()]:
-        raise FileNotFoundError(
-            f"{folder}: no exchange folder, {' and '.join(missing)} missing; it holds {', '.join(EXCHANGE)}. "
-            f"A run has one in {RUN_DETECTOR}/ when it is finished; `glip convert` makes one of an official file"
-        )
+        message = f"{folder}: no exchange folder, {' and '.join(missing)} missing; it holds {', '.join(EXCHANGE)}. "
+        message += f"A run has one in {RUN_DETECTOR}/ when it is finished; `glip convert` makes one of an official file"
+        raise MissingFile(message, code="missing-file")
     config = read_config(folder / CONFIG_NAME)
     try:
         state = _read_weights(folder / WEIGHTS_NAME, text)
@@ -224,10 +222,9 @@ def _loaded(
 def _check_vocabulary(model: Detector, tokenizer: Tokenizer, name: str) -> None:
     expected = model.config.classes or model.config.text.vocab_size
     if len(tokenizer) != expected:
-        raise ValueError(
-            f"{name}: the vocabulary has {len(tokenizer)} tokens, the text encoder {expected}; "
-            f"use the {VOCAB_NAME} that belongs to these weights"
-        )
+        message = f"{name}: the vocabulary has {len(tokenizer)} tokens, the text encoder {expected}; "
+        message += f"use the {VOCAB_NAME} that belongs to these weights"
+        raise GLIPError(message, code="other-vocabulary")
 
 
 def skeleton(detector: str) -> Detector | None:
@@ -270,11 +267,11 @@ def save(
     folder = Path(folder)
     _check_vocabulary(model, tokenizer, str(folder))
     if folder.is_file():
-        raise FileExistsError(f"{folder}: is a file; give a folder to write to")
+        raise GLIPError(f"{folder}: is a file; give a folder to write to", code="file-exists")
     if folder.exists() and (foreign := sorted({path.name for path in folder.iterdir()} - MAY_REPLACE)):
-        raise FileExistsError(
-            f"{folder}: holds {foreign[0]}, which is no part of an exchange folder; choose another folder or remove it"
-        )
+        message = f"{folder}: holds {foreign[0]}, which is no part of an exchange folder; "
+        message += "choose another folder or remove it"
+        raise GLIPError(message, code="file-exists")
     with replacing(folder) as fresh:
         fresh.mkdir()
         (deepcopy(model).half() if half else model).save_pretrained(fresh)

@@ -95,8 +95,7 @@ def _decode(splits: Mapping[Split, Index], findings: Findings) -> Iterator[None]
                     broken.append(outcome)
                 yield
         if broken:
-            text = f"{len(broken)} images cannot be decoded: {'; '.join(broken)}"
-            findings.error("undecodable-image", index.where, text, len(broken))
+            findings.add("undecodable-image", index.where, len(broken), items="; ".join(broken))
     _report_equal(seen, splits, findings)
 
 
@@ -116,12 +115,11 @@ def _report_equal(
     across = [members for members in groups if len({split for split, _ in members}) > 1]
     within = [members for members in groups if members not in across]
     where = splits[next(iter(splits))].where if splits else ""
-    if len(across) > findings.counts("leak"):  # those with the same bytes were found before
-        text = f"the same pixels in two splits: {_names(across)}; take them out of one, or the AP is too good"
-        findings.warn("leak", where, text, len(across) - findings.counts("leak"))
+    more = len(across) - findings.counts("leak")  # those with the same bytes were found before
+    if more > 0:
+        findings.add("leak", where, more, items=_names(across))
     if within:
-        text = f"the same pixels: {_names(within)}; copies count twice"
-        findings.note("duplicate-image", where, text, len(within))
+        findings.add("duplicate-image/pixels", where, len(within), items=_names(within))
 
 
 def _names(groups: Sequence[Sequence[tuple[Split, str]]]) -> str:
@@ -158,12 +156,7 @@ def _check_names(rows: Sequence[ClassRow], encoder: Encoder, splits: Mapping[Spl
     unknown = [f"{row.name!r} ({' '.join(row.tokens)})" for row in rows if "[UNK]" in row.tokens]
     long = [f"{row.name[:40]!r} ({len(row.tokens)} tokens)" for row in rows if len(row.tokens) > LONG_NAME]
     untrained = [row.name for row in rows if "train" in splits and not row.boxes["train"]]
-    for code, items, text in (
-        ("no-tokens", silent, "no token names {}: never trained, never found; give them a name of letters"),
-        ("unknown-words", unknown, "the vocabulary lacks words of {}; use plainer names"),
-        ("long-name", long, "very long names: {}; a few words say more"),
-        ("untrained-class", untrained, "no box to train on: {}; add examples or remove the class"),
-    ):
+    found = {"no-tokens": silent, "unknown-words": unknown, "long-name": long, "untrained-class": untrained}
+    for key, items in found.items():
         if items:
-            report = findings.note if code == "untrained-class" else findings.warn
-            report(code, where, text.format(listing(items)), len(items))
+            findings.add(key, where, len(items), items=listing(items))
