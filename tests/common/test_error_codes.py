@@ -18,7 +18,8 @@ FOLDERS = ("data", "text", "evaluation", "weights", "ops", "inference")
 OTHERS_FOLDERS = ("data/benchmarks",)
 WITH_CODE = {kind.__name__ for kind in (GLIPError, MissingFile)}
 OWN_CODE = {kind.__name__ for kind in (DataError, DownloadError, NotInRepository, CheckpointError)}
-MADE_BY = {"data_error", "unknown_detector", "_unsupported", "_unreadable", "_misfit", "self._damaged"}  # functions that return an error
+MADE_BY = {"data_error", "unknown_detector", "_unsupported", "_unreadable", "_misfit", "self._damaged"}
+"""Functions that return an error."""
 HONEST = {
     ("data/formats/hub_dataset.py", "TypeError"),  # a programming error: a kind of source that nobody exports
     ("data/formats/coco_json.py", "_Twice"),  # caught in the same file, which knows what file it is about

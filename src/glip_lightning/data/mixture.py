@@ -26,7 +26,7 @@ from glip_lightning.data.transforms import Transform
 from glip_lightning.text.captions import caption_of
 from glip_lightning.text.noun_phrases import WORD, noun
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.text.token_spans import HasOffsets
+from glip_lightning.text.tokenizer import Tokenizer
 
 ABSENT = 3
 """Nouns of other captions among those of an image."""
@@ -53,7 +53,7 @@ class Part(Protocol):
 class Detections:
     """Detection data: the caption is drawn from (seed, epoch, index)."""
 
-    def __init__(self, index: Index, phrases: Sequence[Phrase], tokenizer: HasOffsets, seed: int) -> None:
+    def __init__(self, index: Index, phrases: Sequence[Phrase], tokenizer: Tokenizer, seed: int) -> None:
         self.index, self.phrases, self.tokenizer, self.seed = index, tuple(phrases), tokenizer, seed
 
     def caption(self, sample: KeyedSample, image: int) -> Asked:

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.text.token_spans import HasOffsets, Span, token_indices
+from glip_lightning.text.token_spans import Span, token_indices
+from glip_lightning.text.tokenizer import SEPARATOR, Tokenizer
 
 if TYPE_CHECKING:
     from random import Random
 
     import numpy as np
-
-SEPARATOR = ". "
-"""Between two phrases, never behind the last (DATASETS.SEPARATION_TOKENS); a tokenizer may have its own."""
 
 
 class Prompt(NamedTuple):
@@ -49,7 +47,7 @@ def caption_of(phrases: Iterable[Phrase], separator: str = SEPARATOR) -> tuple[s
 
 def build_prompt(
     phrases: Sequence[Phrase],
-    tokenizer: HasOffsets,
+    tokenizer: Tokenizer,
     classes: Sequence[int] | None = None,
     max_tokens: int = MAX_TOKENS,
 ) -> Prompt:
@@ -73,7 +71,7 @@ def build_prompt(
 
 def build_prompts(
     phrases: Sequence[Phrase],
-    tokenizer: HasOffsets,
+    tokenizer: Tokenizer,
     max_tokens: int = MAX_TOKENS,
     max_classes: int | None = None,
 ) -> list[Prompt]:
@@ -94,7 +92,7 @@ def build_prompts(
     return [build_prompt([phrases[c] for c in chunk], tokenizer, chunk, max_tokens) for chunk in chunks]
 
 
-def _token_count(text: str, tokenizer: HasOffsets) -> int:
+def _token_count(text: str, tokenizer: Tokenizer) -> int:
     """Tokens of ``text`` without [CLS] and [SEP]; they add up, since the separator is no part of a word.
     0 for a table of classes, which has neither: its list is never cut into several captions."""
     return max(0, len(tokenizer.offsets(text)) - 2)
@@ -121,7 +119,7 @@ def classes_without_tokens(prompts: Iterable[Prompt], names: Sequence[str]) -> l
 def sample_phrases(
     names: Sequence[str],
     positives: Sequence[int],
-    tokenizer: HasOffsets,
+    tokenizer: Tokenizer,
     rng: "Random",
     numpy_rng: "np.random.RandomState | np.random.Generator",
     negatives: int = 85,

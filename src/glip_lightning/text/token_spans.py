@@ -1,24 +1,18 @@
 """Which tokens of a caption name a phrase: from characters to tokens, and the positive map of the losses.
 
-A tokenizer is anything with ``offsets(caption)``: one ``(start, end)`` per token, ``(0, 0)`` for [CLS] and
-[SEP]; :class:`glip_lightning.text.tokenizer.Tokenizer` is ours.
+Offsets are those of :class:`glip_lightning.text.tokenizer.Tokenizer`: one ``(start, end)`` per token, ``(0, 0)`` for
+[CLS] and [SEP].
 
 Source: microsoft/GLIP data/datasets/modulated_coco.py (create_positive_map).
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Span = tuple[int, int]  # characters or tokens' characters: start, end (exclusive)
-
-
-class HasOffsets(Protocol):
-    separator: str
-
-    def offsets(self, caption: str) -> Sequence[Span]: ...
 
 
 def char_to_token(offsets: Sequence[Span], char: int) -> int | None:

@@ -17,11 +17,13 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
-from glip_lightning.text.captions import SEPARATOR
 from glip_lightning.text.token_spans import Span
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+SEPARATOR = ". "
+"""Between two phrases, never behind the last (DATASETS.SEPARATION_TOKENS); a tokenizer may have its own."""
 
 VOCAB_NAME = "vocab.txt"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

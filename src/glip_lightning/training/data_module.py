@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.checks.consistency import check_names, check_splits
 from glip_lightning.data.checks.findings import DataError, Findings
-from glip_lightning.data.collate import Collate, Encoder
+from glip_lightning.data.collate import Collate
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.few_shot import few_shot
 from glip_lightning.data.index import Index
@@ -20,6 +20,7 @@ from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Tra
 from glip_lightning.data.types import Split
 from glip_lightning.text.captions import build_prompts, classes_without_tokens
 from glip_lightning.text.phrases import Phrase, clean_name
+from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.batching import BatchPlan, check_applied, plan
 
 Shots = int | Literal["all"]
@@ -221,10 +222,10 @@ class DetectionData(LightningDataModule, ABC):
         """Which images of a split this process reads, in which order."""
         return EpochSampler(len(self.datasets[split]), self.seed or 0, shuffle, rank, world)
 
-    def _tokenizer(self) -> Encoder:
+    def _tokenizer(self) -> Tokenizer:
         """The detector's: captions are tokenised for whatever model the trainer has."""
         assert self.trainer is not None
-        return cast(Encoder, self.trainer.lightning_module.tokenizer)
+        return cast(Tokenizer, self.trainer.lightning_module.tokenizer)
 
     def _captioned(self) -> list[Phrase]:
         """The phrases as they are put into captions: a tuning may add words of its own."""

@@ -16,7 +16,7 @@ from glip_lightning.data.index import Index, Mask
 from glip_lightning.data.types import SPLITS, Split
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.text.token_spans import HasOffsets
+from glip_lightning.text.tokenizer import Tokenizer
 
 SMALLEST, LONGEST = 8, 20  # pixels of the shorter side, ratio of the sides: beyond them little is left to see
 LONGEST_NAME = MAX_TOKENS - 4
@@ -32,7 +32,7 @@ DROPPED = {
 """The problem of each reason to train without a box."""
 
 
-def check_names(phrases: Sequence[Phrase], tokenizer: HasOffsets, where: object) -> None:
+def check_names(phrases: Sequence[Phrase], tokenizer: Tokenizer, where: object) -> None:
     """Raise GLIPError for classes whose names no caption can hold; a detector with a table of classes reads none."""
     if broken := [phrase.text for phrase in phrases if not is_text(phrase.text)]:
         raise data_error("broken-text", where, items=listing(broken))

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,20 +15,10 @@ from glip_lightning.data.index import Index
 from glip_lightning.data.types import SPLITS, Split
 from glip_lightning.text.captions import build_prompt
 from glip_lightning.text.phrases import Phrase, clean_name
-from glip_lightning.text.token_spans import Span
+from glip_lightning.text.tokenizer import Tokenizer
 
 LONG_NAME = 16  # tokens; names are a few words, longer ones are usually a mistake or a description
 READERS = 4
-
-
-class Encoder(Protocol):
-    """What is needed of :class:`glip_lightning.text.tokenizer.Tokenizer`."""
-
-    separator: str
-
-    def offsets(self, caption: str) -> Sequence[Span]: ...
-
-    def tokens(self, caption: str) -> list[str]: ...
 
 
 class SplitCounts(NamedTuple):
@@ -54,7 +44,7 @@ class Diagnosis(NamedTuple):
 
 def diagnose(
     splits: Mapping[Split, Index],
-    encoder: Encoder,
+    tokenizer: Tokenizer,
     findings: Findings,
     progress: Callable[[Iterator[None], int], Iterator[None]],
 ) -> Diagnosis:
@@ -66,8 +56,8 @@ def diagnose(
     checked = check_splits(splits, findings)
     for _ in progress(_decode(checked, findings), sum(map(len, checked.values()))):
         pass
-    rows = _classes(checked, encoder)
-    _check_names(rows, encoder, checked, findings)
+    rows = _classes(checked, tokenizer)
+    _check_names(rows, tokenizer, checked, findings)
     return Diagnosis({split: _counts(index) for split, index in checked.items()}, rows, findings)
 
 
@@ -126,7 +116,7 @@ def _names(groups: Sequence[Sequence[tuple[Split, str]]]) -> str:
     return listing(" = ".join(f"{split}/{name}" for split, name in members) for members in groups)
 
 
-def _classes(splits: Mapping[Split, Index], encoder: Encoder) -> list[ClassRow]:
+def _classes(splits: Mapping[Split, Index], tokenizer: Tokenizer) -> list[ClassRow]:
     if not splits:
         return []
     index = splits[min(splits, key=SPLITS.index)]
@@ -135,23 +125,25 @@ def _classes(splits: Mapping[Split, Index], encoder: Encoder) -> list[ClassRow]:
         for split, each in splits.items()
     }
     return [
-        ClassRow(name, number, _pieces(name, encoder), {split: int(count[label]) for split, count in counts.items()})
+        ClassRow(name, number, _pieces(name, tokenizer), {split: int(count[label]) for split, count in counts.items()})
         for label, (name, number) in enumerate(zip(index.class_names, index.category_ids, strict=True))
     ]
 
 
-def _pieces(name: str, encoder: Encoder) -> list[str]:
+def _pieces(name: str, tokenizer: Tokenizer) -> list[str]:
     phrase = Phrase(clean_name(name))
-    (tokens,) = build_prompt([phrase], encoder).tokens
-    pieces = encoder.tokens(phrase.text)
+    (tokens,) = build_prompt([phrase], tokenizer).tokens
+    pieces = tokenizer.tokens(phrase.text)
     return [pieces[token] for token in tokens]
 
 
-def _check_names(rows: Sequence[ClassRow], encoder: Encoder, splits: Mapping[Split, Index], findings: Findings) -> None:
+def _check_names(
+    rows: Sequence[ClassRow], tokenizer: Tokenizer, splits: Mapping[Split, Index], findings: Findings
+) -> None:
     """Classes that words cannot name well, and classes without boxes."""
     where = splits[min(splits, key=SPLITS.index)].where if splits else ""
     phrases = [Phrase(clean_name(row.name)) for row in rows]
-    findings.attempt(where, lambda: check_names(phrases, encoder, where))
+    findings.attempt(where, lambda: check_names(phrases, tokenizer, where))
     silent = [row.name for row in rows if not row.tokens]
     unknown = [f"{row.name!r} ({' '.join(row.tokens)})" for row in rows if "[UNK]" in row.tokens]
     long = [f"{row.name[:40]!r} ({len(row.tokens)} tokens)" for row in rows if len(row.tokens) > LONG_NAME]
