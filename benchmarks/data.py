@@ -28,7 +28,7 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from glip_lightning.data.collate import Collate
-from glip_lightning.data.formats.coco_json import CocoDetection
+from glip_lightning.data.dataset import CocoDetection
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.transforms import Transform
 from glip_lightning.evaluation.coco_ap import CocoEvaluator

@@ -24,9 +24,10 @@ GRID = 12  # places along each side
 def relative(index: Index) -> tuple[Tensor, Tensor]:
     """Centre and size [M, 4] of the boxes that train, in fractions of their image, and their labels [M]."""
     boxes = index.boxes.select(index.trains())
-    height, width = index.sizes[boxes.images].double().unbind(-1)
-    x, y, w, h = boxes.xywh.unbind(-1)
-    return torch.stack([(x + w / 2) / width, (y + h / 2) / height, w / width, h / height], -1), boxes.labels
+    height, width = torch.from_numpy(index.sizes[boxes.images]).double().unbind(-1)
+    x, y, w, h = torch.from_numpy(boxes.xywh).unbind(-1)
+    places = torch.stack([(x + w / 2) / width, (y + h / 2) / height, w / width, h / height], -1)
+    return places, torch.from_numpy(boxes.labels)
 
 
 def mean_boxes(train: Index) -> tuple[Tensor, Tensor, Tensor]:

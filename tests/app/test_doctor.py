@@ -147,5 +147,5 @@ def test_what_is_called_a_picture(folder: Path, kind: str, capsys: pytest.Captur
 def test_annotations_nested_too_deep(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "train" / "_annotations.coco.json").write_text("[" * 100_000 + "]" * 100_000)
     errors = [f for f in said_of(folder, capsys) if f["level"] == "error"]
-    assert errors[0]["code"] == "unreadable-data"
+    assert errors[0]["code"] == "not-json"
     assert "nested too deep" in errors[0]["message"]

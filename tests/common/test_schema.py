@@ -27,9 +27,10 @@ from glip_lightning.models.query import encode_query
 from glip_lightning.text.phrases import Phrase, read_phrases_file
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.trial import TRIAL_NAME, read_trial
-from glip_lightning.weights.adapter import CONTENT_NAME, RUN_ADAPTER, TENSORS_NAME, Adapter, load_adapter, save_adapter
-from glip_lightning.weights.base_model import Base, weights_hash
-from glip_lightning.weights.load import CONFIG_NAME, TASK_NAME, WEIGHTS_NAME, Task, load_detector, load_tokenizer, save
+from glip_lightning.weights.adapter import TENSORS_NAME, Adapter, load_adapter, save_adapter
+from glip_lightning.weights.base_model import CONTENT_NAME, RUN_ADAPTER, Base, weights_hash
+from glip_lightning.weights.detector_files import CONFIG_NAME, WEIGHTS_NAME, load_tokenizer
+from glip_lightning.weights.load import TASK_NAME, Task, load_detector, save
 from glip_lightning.weights.official_checkpoint import read_official, to_official
 from glip_lightning.weights.prompt_file import KEY, TunedPrompt, load_prompt, save_prompt
 

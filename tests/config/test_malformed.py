@@ -52,9 +52,9 @@ CASES = {
     "29_images_without_boxes": Case("ok", {"image-without-boxes": 2}, ("2 of 3 images",)),
     "30_missing_keys": Case("warning", {"missing-keys": 4}),
     "31_iscrowd": Case("ok", {"crowd": 1}, ("img_train_0.jpg",)),
-    "32_broken_json": Case("error", {"unreadable-data": 1}, ("line 1 column",)),
+    "32_broken_json": Case("error", {"not-json": 1}, ("line 1 column",)),
     "33_utf8_bom": Case("ok", {}),
-    "34_json_is_a_list": Case("error", {"unreadable-data": 1}, ("expected a COCO file",)),
+    "34_json_is_a_list": Case("error", {"not-coco": 1}, ("expected a COCO file",)),
     "35_missing_split": Case("warning", {"missing-split": 1}, ("no valid split",)),
     "36_split_leak": Case("warning", {"leak": 1}, ("train/img_train_0.jpg = test/img_test_0.jpg",)),
 }

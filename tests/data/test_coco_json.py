@@ -1,6 +1,7 @@
 """COCO files: classes, images, boxes, and what is said about a faulty file."""
 
 import json
+import pickle
 from collections.abc import Sequence
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -13,8 +14,8 @@ from PIL import Image
 
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.checks.findings import DataError, Findings
-from glip_lightning.data.dataset import DetectionDataset
-from glip_lightning.data.formats.coco_json import CocoDetection, read_coco
+from glip_lightning.data.dataset import CocoDetection, DetectionDataset
+from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.images import read_image
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.transforms import Transform
@@ -228,7 +229,11 @@ def test_workers_do_not_copy_the_annotations(tmp_path: Path) -> None:
     sizes = []
     for count in (1, 2000):
         data = write(tmp_path, with_boxes(*([1, 1, 9, 9],) * count))
-        sizes.append(len(ForkingPickler.dumps(data)))
+        sent = ForkingPickler.dumps(data)
+        sizes.append(len(sent))
+        received = pickle.loads(sent)
+        assert received.index.ground_truth() == data.index.ground_truth()
+        assert received.index.name(0) == data.index.name(0)
     assert sizes[1] - sizes[0] < 100
 
 

@@ -213,7 +213,7 @@ def test_the_parts_stand_in_one_index(mixture: Mixture, detection: DetectionData
     assert "words.json" in str(index.where)
     for image in range(DETECTION):
         assert index.name(9 + image) == detection.index.name(image)
-        assert torch.equal(index.boxes_of(9 + image).xywh, detection.index.boxes_of(image).xywh)
+        assert np.array_equal(index.boxes_of(9 + image).xywh, detection.index.boxes_of(image).xywh)
         assert set(index.boxes_of(9 + image).images.tolist()) == {9 + image}
     assert len(index.source) == 9 + DETECTION + 9
     assert index.source.header(9) == detection.index.source.header(0)

@@ -15,7 +15,7 @@ from glip_lightning.data.benchmarks.odinw import (
     task_names,
     tasks,
 )
-from glip_lightning.data.formats.coco_json import CocoDetection
+from glip_lightning.data.dataset import CocoDetection
 from glip_lightning.text.phrases import Phrase
 
 

@@ -40,4 +40,4 @@ def test_nothing_is_written(tmp_path: Path) -> None:
 def test_no_data_set_is_an_error_with_a_code(tmp_path: Path) -> None:
     with pytest.raises(GLIPError) as refused:
         read_dataset(tmp_path / "nowhere")
-    assert refused.value.code == "unreadable-data"
+    assert refused.value.code == "missing-folder"

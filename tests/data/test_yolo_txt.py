@@ -8,7 +8,6 @@ from PIL import Image
 
 from formats import BOXES, HEIGHT, SPLITS, WIDTH, coco, picture, write_labels, write_yolo
 from glip_lightning.data.checks.findings import DataError, Findings
-from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.formats.yolo_txt import is_yolo, read_yolo
 from glip_lightning.data.images import read_image
 from glip_lightning.data.index import Index
@@ -225,7 +224,7 @@ def test_boxes_are_those_of_the_upright_photo(tmp_path: Path, turn: int, size: t
     index = read_yolo(tmp_path, Findings())["train"]
     assert index.sizes.tolist() == [[size[1], size[0]]]
     assert index.boxes.xywh.tolist() == [[0, 0, size[0] / 2, size[1]]]
-    shown = DetectionDataset(index, RAW).picture(0)
+    shown = index.picture(0)
     assert shown.tobytes() == read_image(photo, upright=True).tobytes() != read_image(photo, upright=False).tobytes()
 
 

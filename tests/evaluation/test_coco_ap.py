@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
-from glip_lightning.data.formats.coco_json import CocoDetection
+from glip_lightning.data.dataset import CocoDetection
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
 
 NAMES = ["raccoon", "dog", "traffic light", "unused"]

@@ -33,8 +33,10 @@ from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe, PartialTuning
-from glip_lightning.weights.adapter import RUN_ADAPTER, load_adapter
-from glip_lightning.weights.load import Task, load_detector, load_tokenizer, save
+from glip_lightning.weights.adapter import load_adapter
+from glip_lightning.weights.base_model import RUN_ADAPTER
+from glip_lightning.weights.detector_files import load_tokenizer
+from glip_lightning.weights.load import Task, load_detector, save
 from small_runs import go, make_shapes, options
 from tiny import tiny_trainer
 

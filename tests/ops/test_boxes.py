@@ -1,10 +1,12 @@
 """The two box conventions and the operators on them."""
 
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from glip_lightning.ops import box_arrays
 from glip_lightning.ops import boxes as box_ops
 
 coordinate = st.floats(0, 500, width=32)
@@ -17,22 +19,38 @@ def xywh(draw: st.DrawFn) -> Tensor:
     return torch.tensor(rows)
 
 
+def corners(boxes: Tensor) -> Tensor:
+    return torch.from_numpy(box_arrays.from_xywh(boxes.numpy()))
+
+
+@given(xywh())
+def test_annotated_boxes_are_what_torch_makes_of_them_bit_for_bit(boxes: Tensor) -> None:
+    x, y, w, h = boxes.unbind(-1)
+    assert torch.equal(corners(boxes), torch.stack([x, y, x + w - 1, y + h - 1], dim=-1))
+    clipped = box_arrays.clip(corners(boxes).numpy(), np.array([240, 320]))
+    assert torch.equal(torch.from_numpy(clipped), box_ops.clip(corners(boxes), 240, 320))
+    assert clipped.dtype == np.float32
+    each = box_arrays.clip(corners(boxes).numpy(), np.array([[240, 320]] * len(boxes)))
+    assert np.array_equal(each, clipped)
+    assert box_arrays.nonempty(clipped).tolist() == [x2 > x1 and y2 > y1 for x1, y1, x2, y2 in clipped.tolist()]
+
+
 @given(xywh())
 def test_a_box_survives_the_way_in_and_out(boxes: Tensor) -> None:
     x, y, w, h = boxes.unbind(-1)
-    outside = box_ops.to_outside(box_ops.from_xywh(boxes), 1.0, 1.0)
+    outside = box_ops.to_outside(corners(boxes), 1.0, 1.0)
     torch.testing.assert_close(outside, torch.stack([x, y, x + w, y + h], -1), rtol=1e-5, atol=1e-3)
 
 
 @given(xywh())
 def test_flipping_twice_changes_nothing(boxes: Tensor) -> None:
-    boxes = box_ops.from_xywh(boxes)
+    boxes = corners(boxes)
     torch.testing.assert_close(box_ops.hflip(box_ops.hflip(boxes, 640), 640), boxes, rtol=1e-5, atol=1e-3)
 
 
 @given(xywh())
 def test_decoding_inverts_encoding(boxes: Tensor) -> None:
-    boxes = box_ops.from_xywh(boxes)
+    boxes = corners(boxes)
     anchors = boxes.flip(0)
     ratio = (boxes[:, 2:] - boxes[:, :2] + 1) / (anchors[:, 2:] - anchors[:, :2] + 1)
     keep = ratio.amax(1) < 60  # beyond 62.5 the decoder limits sizes

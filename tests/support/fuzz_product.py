@@ -34,8 +34,8 @@ from glip_lightning.models.query import encode_query
 from glip_lightning.text.captions import build_prompts
 from glip_lightning.text.phrases import Phrase, clean_name, read_phrases_file
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.weights.adapter import RUN_ADAPTER, Adapter, apply_adapter, load_adapter, save_adapter
-from glip_lightning.weights.base_model import Base, weights_hash
+from glip_lightning.weights.adapter import Adapter, apply_adapter, load_adapter, save_adapter
+from glip_lightning.weights.base_model import RUN_ADAPTER, Base, weights_hash
 from glip_lightning.weights.load import Task, load_folder, save
 from glip_lightning.weights.official_checkpoint import to_official
 from glip_lightning.weights.prompt_file import TunedPrompt, save_prompt

@@ -1,14 +1,19 @@
+import json
 import pickle
 import random
 import re
 import string
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import BertTokenizer
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.text.tokenizer import (
     MAX_TOKENS,
     NANO_SIZE,
@@ -92,8 +97,10 @@ def test_encode_to_a_given_length(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize("length", [0, 2, 257])
 def test_impossible_lengths_are_errors(tokenizer: Tokenizer, length: int) -> None:
-    with pytest.raises(ValueError, match=f"length={length}: captions take 3 to 256 tokens"):
+    with pytest.raises(GLIPError) as refused:
         tokenizer.encode(["dog"], length=length)
+    assert refused.value.code == "bad-value"
+    assert f"length={length}" in str(refused.value)
 
 
 @settings(deadline=None)
@@ -126,6 +133,79 @@ def test_special_tokens_in_a_caption_are_special(tokenizer: Tokenizer) -> None:
     assert tokenizer.offsets(caption)[1:3] == [(0, 9), (10, 20)]
 
 
+# the same as transformers' BertTokenizer
+
+WORDS = (
+    *(
+        "raccoon",
+        "Pâté",
+        "Ångström",
+        "naïve café",
+        "straße",
+        "İstanbul",
+        "ﬁre",
+        "e\u0301",
+        "\uff24\uff2f\uff27",
+        "привет",
+        "東京タワー",
+    ),
+    *("שלום", "สวัสดี", "🐕 dog", "a\u200bb", "tab\tnew\nline\r", "\x00\x07\ufffd", "\u00a0", "don't!?", "x-ray (arm)"),
+    *("a" * 100, "a" * 101, "antidisestablishmentarianism", "[unused3][unused99]", "[unused1]x [SEP] [sep] [MASK]y"),
+    *("[ CLS ]", "[PAD]", "##dog", "2.5 mm", "   ", "", "wine_glass(red)", "½ ² ⅷ", "한국어"),
+)
+
+
+def theirs(vocab: Path) -> tokenizers.Tokenizer:
+    lines = vocab.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    bert = BertTokenizer(vocab={token: number for number, token in enumerate(lines)})
+    known = [tokenizers.AddedToken(p, normalized=False, special=True) for p in PLACEHOLDERS if p in lines]
+    bert.add_tokens(known, special_tokens=True)
+    return bert.backend_tokenizer
+
+
+def assert_equal_to_berts(vocab: Path, texts: Iterable[str]) -> None:
+    ours, bert = Tokenizer(vocab), theirs(vocab)
+    for text in texts:
+        expected = bert.encode(text)
+        assert ours.tokens(text) == expected.tokens, text
+        assert ours.offsets(text) == expected.offsets, text
+        assert ours.encode([text])[0][0].tolist() == [*expected.ids[:255], *expected.ids[255:][-1:]], text
+    mine, its = json.loads(ours._backend.to_str()), json.loads(bert.to_str())
+    for part in ("added_tokens", "normalizer", "pre_tokenizer", "model", "truncation", "padding"):
+        assert mine[part] == its[part]
+    for key in ("single", "special_tokens"):
+        assert mine["post_processor"][key] == its["post_processor"][key]
+
+
+@settings(deadline=None, max_examples=300)
+@given(text=st.lists(st.text() | st.sampled_from(WORDS), max_size=8).map(" ".join))
+def test_text_becomes_what_berts_tokenizer_makes_of_it(bert: tokenizers.Tokenizer, text: str) -> None:
+    expected = bert.encode(text)
+    tokenizer = Tokenizer.nano()
+    assert tokenizer.tokens(text) == expected.tokens
+    assert tokenizer.offsets(text) == expected.offsets
+
+
+@pytest.fixture(scope="module")
+def bert() -> tokenizers.Tokenizer:
+    return theirs(NANO_VOCAB)
+
+
+def test_the_nano_tokenizer_is_berts(tmp_path: Path) -> None:
+    assert_equal_to_berts(NANO_VOCAB, [*WORDS, *read_words(), " ".join(WORDS)])
+    lines = [*SPECIAL[::-1], "dog", "", "##s", "[unused7]"]  # other numbers, an empty line, one placeholder
+    (tmp_path / "vocab.txt").write_text("".join(f"{line}\n" for line in lines))
+    assert_equal_to_berts(tmp_path / "vocab.txt", WORDS)
+
+
+@pytest.mark.parity
+def test_the_official_tokenizer_is_berts(golden: Path) -> None:
+    file = golden / "bert-base-uncased-vocab.txt"
+    if not file.exists():
+        pytest.skip("golden: no bert-base-uncased-vocab.txt")
+    assert_equal_to_berts(file, [*WORDS, *read_words(), " ".join(WORDS)])
+
+
 # files
 
 
@@ -143,26 +223,31 @@ def test_pickle_survives(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    "content, told",
     [
-        (b"[PAD]\n[UNK]\n[CLS]\ndog\n", r"no WordPiece vocabulary, \[SEP\] is missing"),
-        (b"dog\r\n", r"\[PAD\] is missing"),
-        (b"", r"\[PAD\] is missing"),
-        (b"\x80\x02\xff", "not a text file"),
+        (b"[PAD]\n[UNK]\n[CLS]\ndog\n", "[SEP]"),
+        (b"dog\r\n", "[PAD]"),
+        (b"", "[PAD]"),
+        (b"\x80\x02\xff", "0x80"),
         ("\n".join([*SPECIAL, "dog", "dog"]).encode(), "line 7 repeats 'dog' of line 6"),
     ],
 )
-def test_files_that_are_no_vocabulary(tmp_path: Path, content: bytes, message: str) -> None:
+def test_files_that_are_no_vocabulary(tmp_path: Path, content: bytes, told: str) -> None:
     file = tmp_path / "vocab.txt"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(GLIPError) as refused:
         Tokenizer(file)
-    assert str(file) in str(error.value)
+    assert refused.value.code == "bad-vocabulary"
+    assert str(file) in str(refused.value)
+    assert told in str(refused.value)
 
 
 def test_a_missing_vocabulary_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no such vocabulary"):
+    with pytest.raises(FileNotFoundError) as missing:
         Tokenizer.from_folder(tmp_path)
+    assert isinstance(missing.value, GLIPError)
+    assert missing.value.code == "missing-file"
+    assert str(tmp_path / "vocab.txt") in str(missing.value)
 
 
 def test_windows_line_ends_are_read(tmp_path: Path) -> None:

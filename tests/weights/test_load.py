@@ -13,14 +13,16 @@ import torch
 from huggingface_hub import constants
 
 from glip_lightning.app.convert import convert
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.config import VARIANTS, GLIPConfig, TextConfig
 from glip_lightning.models.dynamic_head import DynamicHead
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import NANO_VOCAB, ClassTokenizer, Tokenizer
 from glip_lightning.weights import load as pretrained
+from glip_lightning.weights.detector_files import load_tokenizer
 from glip_lightning.weights.hub_files import DownloadError, HubFile
-from glip_lightning.weights.load import Task, load_detector, load_tokenizer, save
+from glip_lightning.weights.load import Task, load_detector, save
 from glip_lightning.weights.official_checkpoint import CheckpointError, to_official
 from hub_server import COMMIT, Hub, running_hub
 
@@ -174,8 +176,9 @@ def test_saving_again_replaces_the_folder(model, tmp_path):
 
 def test_a_folder_of_other_things_is_not_replaced(model, tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"precious")
-    with pytest.raises(FileExistsError, match=r"photo\.jpg"):
+    with pytest.raises(GLIPError, match=r"photo\.jpg") as refused:
         save(model, TOKENIZER, tmp_path)
+    assert refused.value.code == "file-exists"
     assert snapshot(tmp_path) == {"photo.jpg": b"precious"}
 
 

@@ -14,8 +14,8 @@ from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.layouts import read_folder
 from glip_lightning.data.types import SPLITS
 from glip_lightning.text.tokenizer import Tokenizer
+from glip_lightning.weights.detector_files import load_tokenizer
 from glip_lightning.weights.hub_files import OFFICIAL_VOCAB, is_cached
-from glip_lightning.weights.load import load_tokenizer
 
 DEFAULT = "glip-tiny"
 SIGNS = {"error": ("error  ", "bold red"), "warning": ("warning", "yellow"), "info": ("note   ", "dim")}

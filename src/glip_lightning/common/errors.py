@@ -22,6 +22,10 @@ class GLIPError(ValueError):
         return _restore, (type(self), str(self), self.code)
 
 
+class MissingFile(GLIPError, FileNotFoundError):
+    """A file or folder that is not there: a FileNotFoundError, too, for callers that look elsewhere then."""
+
+
 def _restore(kind: type[GLIPError], message: str, code: str) -> GLIPError:
     return kind(message, code=code)
 

@@ -40,8 +40,8 @@ from glip_lightning.training.record import RunRecord, Verb
 from glip_lightning.training.run import refuse_untrained
 from glip_lightning.tuning import lora  # noqa: F401 - as above
 from glip_lightning.tuning.base import Tuning
-from glip_lightning.weights.adapter import RUN_ADAPTER
-from glip_lightning.weights.load import RUN_DETECTOR, check_detector
+from glip_lightning.weights.base_model import RUN_ADAPTER
+from glip_lightning.weights.detector_files import RUN_DETECTOR, check_detector
 from glip_lightning.weights.prompt_file import PROMPT_NAME
 
 log = logging.getLogger(__name__)

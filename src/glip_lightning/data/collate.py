@@ -6,7 +6,7 @@ the same batch and may stand in one.
 
 from collections.abc import Sequence
 from random import Random
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -17,17 +17,8 @@ from glip_lightning.data.types import Batch
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import Prompt, build_prompt, build_prompts, sample_phrases
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.text.token_spans import HasOffsets, Span, positive_map, token_indices
-
-
-class Encoder(Protocol):
-    """What is needed of :class:`glip_lightning.text.tokenizer.Tokenizer`."""
-
-    separator: str
-
-    def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]: ...
-
-    def offsets(self, caption: str) -> Sequence[Span]: ...
+from glip_lightning.text.token_spans import positive_map, token_indices
+from glip_lightning.text.tokenizer import Tokenizer
 
 
 class _Text(NamedTuple):
@@ -47,7 +38,7 @@ class Collate:
     out of that caption and, as official, so are their boxes.
     """
 
-    def __init__(self, tokenizer: Encoder, phrases: Sequence[Phrase], seed: int = 0) -> None:
+    def __init__(self, tokenizer: Tokenizer, phrases: Sequence[Phrase], seed: int = 0) -> None:
         self.tokenizer, self.phrases, self.seed = tokenizer, tuple(phrases), seed
         prompts = build_prompts(self.phrases, tokenizer) if self.phrases else []
         self._common = prompts[0] if len(prompts) == 1 else None
@@ -89,7 +80,7 @@ class Collate:
         return build_prompt([self.phrases[k] for k in chosen], self.tokenizer, chosen)
 
 
-def sampled_classes(phrases: Sequence[Phrase], sample: KeyedSample, tokenizer: HasOffsets, seed: int) -> list[int]:
+def sampled_classes(phrases: Sequence[Phrase], sample: KeyedSample, tokenizer: Tokenizer, seed: int) -> list[int]:
     """The classes of one image's caption, in its order: those of its boxes and random others, as many as fit. Drawn
     from (seed, epoch, index)."""
     numbers = random_stream("caption", seed, sample["epoch"], sample["index"])

@@ -1,11 +1,45 @@
 """An index of images and boxes as training samples."""
 
-from PIL import Image
+from collections.abc import Callable, Mapping
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from glip_lightning.data.index import Index
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.data.checks.findings import Findings
+from glip_lightning.data.formats.coco_json import read_coco
+from glip_lightning.data.images import Names
+from glip_lightning.data.index import Boxes, Index
 from glip_lightning.data.sampler import Key, KeyedSample
 from glip_lightning.data.transforms import Transform
+
+_tensors: WeakKeyDictionary[object, dict[str, Tensor]] = WeakKeyDictionary()
+
+
+def _sent(columns: Boxes | Index | Names) -> tuple[Callable[..., object], tuple[Any, ...]]:
+    """Send arrays as tensors: torch moves these to shared memory once, for all workers that are not forked."""
+    if columns not in _tensors:
+        arrays = {name: value for name, value in vars(columns).items() if isinstance(value, np.ndarray)}
+        _tensors[columns] = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    tensors = _tensors[columns]
+    others = {name: value for name, value in vars(columns).items() if name not in tensors}
+    return _received, (type(columns), others, tensors)
+
+
+def _received(kind: type, others: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> object:
+    columns = object.__new__(kind)
+    vars(columns).update(others, **{name: tensor.numpy() for name, tensor in tensors.items()})
+    return columns
+
+
+for kind in (Boxes, Index, Names):
+    ForkingPickler.register(kind, _sent)
 
 
 class DetectionDataset(Dataset[KeyedSample]):
@@ -17,7 +51,8 @@ class DetectionDataset(Dataset[KeyedSample]):
 
     def __init__(self, index: Index, transform: Transform | None = None, copies: int = 1) -> None:
         if copies < 1:
-            raise ValueError(f"copies={copies}: every image has to come at least once an epoch")
+            message = f"copies={copies}: every image has to come at least once an epoch"
+            raise GLIPError(message, code="bad-value")
         self.index, self.copies = index, copies
         self.transform = transform or Transform()
 
@@ -37,9 +72,8 @@ class DetectionDataset(Dataset[KeyedSample]):
         """The sample of ``(epoch, item)``; an item alone means epoch 0."""
         epoch, item = (0, index) if isinstance(index, int) else index
         image = item % len(self.index)
-        picture = self.picture(image)
-        boxes, labels = self.index.target(image)
-        resized, boxes = self.transform(picture, boxes, epoch, item)
+        boxes, labels = map(torch.from_numpy, self.index.target(image))
+        resized, boxes = self.transform(self.index.picture(image), boxes, epoch, item)
         return KeyedSample(
             image=resized,
             boxes=boxes,
@@ -51,13 +85,12 @@ class DetectionDataset(Dataset[KeyedSample]):
             index=item,
         )
 
-    def picture(self, image: int) -> Image.Image:
-        """Image ``image`` in the view that its boxes refer to."""
-        row, upright = int(self.index.rows[image]), bool(self.index.upright[image])
-        picture = self.index.source.read(row, upright=upright)
-        if (picture.height, picture.width) != self.index.size(image):
-            raise ValueError(
-                f"{self.index.where}: {self.index.name(image)} is {picture.width} x {picture.height} now and was "
-                f"{self.index.size(image)[::-1]} when the data were read; leave files alone while they are in use"
-            )
-        return picture
+
+class CocoDetection(DetectionDataset):
+    """Samples of a COCO file whose images lie in ``image_dir``; see :func:`.formats.coco_json.read_coco`."""
+
+    def __init__(self, annotation_file: str | Path, image_dir: str | Path, transform: Transform | None = None) -> None:
+        findings = Findings()
+        index = read_coco(annotation_file, image_dir, findings)
+        findings.raise_errors()
+        super().__init__(index, transform)

@@ -8,6 +8,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.index import Index
 
 
@@ -23,7 +24,8 @@ def few_shot(index: Index, shots: int, seed: int | None) -> Chosen:
     them in ascending id, as CocoGrounding does and so the official fine-tuning command, whatever its seed.
     """
     if shots < 1:
-        raise ValueError(f"shots={shots}: a subset has at least one image per class")
+        message = f"shots={shots}: a subset has at least one image per class"
+        raise GLIPError(message, code="bad-value")
     shown = {image: set(index.boxes_of(image).labels.tolist()) for image in range(len(index))}
     images = index.with_boxes()
     if seed is not None:
@@ -42,7 +44,8 @@ def take_while_needed(images: Sequence[int], shown: Mapping[int, Collection[int]
     taken = []
     for image in images:
         if shown[image] and max(shown[image]) >= len(quotas):
-            raise ValueError(f"image {image} shows class {max(shown[image])}, and there are {len(quotas)} classes")
+            message = f"image {image} shows class {max(shown[image])}, and there are {len(quotas)} classes"
+            raise GLIPError(message, code="bad-value")
         if any(quotas[k] > 0 for k in shown[image]):
             taken.append(image)
             for k in shown[image]:

@@ -19,7 +19,8 @@ from glip_lightning.data.formats.coco_json import index_coco, read_json
 from glip_lightning.data.images import Names
 from glip_lightning.data.sampler import Key, KeyedSample
 from glip_lightning.data.transforms import Transform
-from glip_lightning.text.token_spans import HasOffsets, Span, token_indices
+from glip_lightning.text.token_spans import Span, token_indices
+from glip_lightning.text.tokenizer import Tokenizer
 
 Spans = tuple[Span, ...]
 
@@ -62,11 +63,11 @@ class GroundingDataset(DetectionDataset):
         sample["labels"] = torch.zeros_like(sample["labels"])
         return GroundingSample(**sample, caption=caption, spans=spans)
 
-    def unnamed(self, tokenizer: HasOffsets) -> int:
+    def unnamed(self, tokenizer: Tokenizer) -> int:
         """Number of boxes to train on whose spans name no token: nothing but background is taught on them."""
         return sum(self._unnamed(image, tokenizer) for image in range(len(self.index)))
 
-    def _unnamed(self, image: int, tokenizer: HasOffsets) -> int:
+    def _unnamed(self, image: int, tokenizer: Tokenizer) -> int:
         caption = self.captions[image]
         named = [self.phrases[label] for label in self.index.target(image)[1].tolist()]
         doubtful = [spans for spans in named if not any(_is_said(caption, *span) for span in spans)]
@@ -91,8 +92,7 @@ def _captions(content: Mapping[str, Any], file: Path, findings: Findings) -> dic
         else:
             without.append(f"number {place} (id {short(number)}, caption {short(caption)})")
     if without:
-        text = f"image entries without a caption or without a number as id: {listing(without)}; complete them"
-        findings.error("no-caption", file, text, len(without))
+        findings.add("no-caption", file, len(without), items=listing(without))
     return found
 
 
@@ -109,8 +109,7 @@ def _number_phrases(content: dict[str, Any], file: Path, findings: Findings) -> 
         else:
             annotations.append({**entry, "category_id": numbers.setdefault(spans, len(numbers) + 1)})
     if bad:
-        text = f"annotations whose tokens_positive is no list of [start, end]: {listing(bad)}; correct or remove them"
-        findings.error("bad-span", file, text, len(bad))
+        findings.add("bad-span", file, len(bad), items=listing(bad))
     content["annotations"] = annotations
     names = (", ".join(f"{start}-{end}" for start, end in spans) for spans in numbers)
     content["categories"] = [{"id": k, "name": f"characters {name}"} for k, name in enumerate(names, start=1)]

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.escaping import printable
 from glip_lightning.common.files import regular_file
 
@@ -134,7 +133,8 @@ def _check_there(path: str | Path) -> None:
     except GLIPError:
         raise
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a null byte in its name
-        raise FileNotFoundError(f"{printable(str(path))}: no such image file; check the path") from error
+        message = f"{printable(str(path))}: no such image file; check the path"
+        raise MissingFile(message, code="missing-file") from error
 
 
 def _unreadable(name: object, error: Exception) -> GLIPError:
@@ -150,7 +150,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits and more: convert("RGB") would clip nearly all to white
         return Image.fromarray(_high_byte(np.asarray(image))).convert("RGB")
     if image.mode == "F":
-        raise ValueError("its pixels are 32-bit floats; save it with 8 or 16 bits per channel")
+        message = "its pixels are 32-bit floats; save it with 8 or 16 bits per channel"
+        raise GLIPError(message, code="unreadable-image")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # PIL warns when a transparent palette goes straight to RGB
     return image.convert("RGB")
@@ -159,25 +160,25 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _high_byte(values: np.ndarray) -> np.ndarray:
     """Grey levels 0..65535 to uint8, 65535 becoming 255."""
     if values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"grey levels {values.min()}..{values.max()} exceed 16 bits; save it with 8 or 16")
+        message = f"grey levels {values.min()}..{values.max()} exceed 16 bits; save it with 8 or 16"
+        raise GLIPError(message, code="unreadable-image")
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 class Names:
-    """Many texts in two tensors: a list of them would be copied into every worker process, touch by touch."""
+    """Many texts in two arrays: a list of them would be copied into every worker process, touch by touch."""
 
     def __init__(self, texts: list[str]) -> None:
         encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
-        # tensors: DataLoader moves them to shared memory where workers are not forked
-        self._bytes = torch.from_numpy(np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8))
-        self._ends = torch.tensor([len(text) for text in encoded], dtype=torch.int64).cumsum(0)
+        self._bytes = np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8)
+        self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._ends)
 
     def __getitem__(self, index: int) -> str:
         start = self._ends[index - 1] if index else 0
-        return self._bytes[start : self._ends[index]].numpy().tobytes().decode("utf-8", "surrogateescape")
+        return self._bytes[start : self._ends[index]].tobytes().decode("utf-8", "surrogateescape")
 
 
 class ImageFiles:

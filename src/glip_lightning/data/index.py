@@ -9,14 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.data.checks.findings import Findings, listing
 from glip_lightning.data.images import Header, ImageSource
-from glip_lightning.ops import boxes as box_ops
+from glip_lightning.ops import box_arrays
 
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 CLIPPED = 1.0  # pixels that a box has to leave its image by before that is mentioned
 
 
@@ -46,38 +50,43 @@ def coordinate(text: str | None) -> float | None:
     return value if -1e9 < value < 1e9 else None
 
 
-class Boxes(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Boxes:
     """M boxes, those of one image side by side, images in the index's order."""
 
-    xywh: Tensor  # float64 [M, 4], as in the file
-    area: Tensor  # float64 [M]
-    labels: Tensor  # int64 [M], 0-based class index
-    crowd: Tensor  # bool [M]
-    inside: Tensor  # bool [M]: some part of the image is in it
-    images: Tensor  # int64 [M], index of the image
+    xywh: NDArray[np.float64]  # [M, 4], as in the file
+    area: NDArray[np.float64]  # [M]
+    labels: Ints  # [M], 0-based class index
+    crowd: Mask  # [M]
+    inside: Mask  # [M]: some part of the image is in it
+    images: Ints  # [M], index of the image
 
-    def select(self, chosen: Tensor | slice) -> "Boxes":
-        return Boxes(*(column[chosen] for column in self))
+    def select(self, chosen: Ints | Mask | slice) -> "Boxes":
+        """Return some of the boxes."""
+        return Boxes(**{name: column[chosen] for name, column in vars(self).items()})
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """N images in ascending id with their boxes; columns are tensors, so that workers share them."""
+    """N images in ascending id with their boxes.
+
+    Columns are arrays, which worker processes share: lists would be copied touch by touch.
+    """
 
     where: str  # the file or folder that it was read from
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]  # the file's id of each class, ascending
     source: ImageSource
-    rows: Tensor  # int64 [N]: where the source has each image
-    ids: Tensor  # int64 [N]
-    sizes: Tensor  # int64 [N, 2]: height, width of the view that the boxes refer to
-    upright: Tensor  # bool [N]: that view is the one that EXIF asks for, not the stored pixels
+    rows: Ints  # [N]: where the source has each image
+    ids: Ints  # [N]
+    sizes: Ints  # [N, 2]: height, width of the view that the boxes refer to
+    upright: Mask  # [N]: that view is the one that EXIF asks for, not the stored pixels
     boxes: Boxes
-    starts: Tensor  # int64 [N + 1]: where the boxes of each image begin
+    starts: Ints  # [N + 1]: where the boxes of each image begin
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return self.ids.numel()
+        return len(self.ids)
 
     def name(self, image: int) -> str:
         """Return the file name of an image (its position, from 0), below the folder of its split."""
@@ -94,11 +103,11 @@ class Index:
 
     def select(self, images: Sequence[int]) -> "Index":
         """The index of some of the images (positions, in the order in which they are given)."""
-        chosen = torch.as_tensor(images, dtype=torch.int64)
-        lengths = (self.starts[1:] - self.starts[:-1])[chosen]
-        within = [torch.arange(int(self.starts[i]), int(self.starts[i + 1])) for i in chosen.tolist()]
-        boxes = self.boxes.select(torch.cat([torch.empty(0, dtype=torch.int64), *within]))
-        boxes = boxes._replace(images=torch.repeat_interleave(torch.arange(len(chosen)), lengths))
+        chosen = np.asarray(images, dtype=np.int64)
+        lengths = np.diff(self.starts)[chosen]
+        within = [np.arange(self.starts[i], self.starts[i + 1]) for i in chosen]
+        boxes = self.boxes.select(np.concatenate([np.empty(0, dtype=np.int64), *within]))
+        boxes = replace(boxes, images=np.repeat(np.arange(len(chosen)), lengths))
         return replace(
             self,
             rows=self.rows[chosen],
@@ -111,32 +120,41 @@ class Index:
 
     def find(self, image_id: int) -> int:
         """Position of an image."""
-        return int((self.ids == image_id).nonzero()[0, 0])
+        return int(np.flatnonzero(self.ids == image_id)[0])
 
-    def target(self, image: int) -> tuple[Tensor, Tensor]:
+    def picture(self, image: int) -> Image.Image:
+        """Read an image (its position, from 0) as RGB, in the view that its boxes refer to."""
+        picture = self.source.read(int(self.rows[image]), upright=bool(self.upright[image]))
+        if (picture.height, picture.width) != self.size(image):
+            message = f"{self.where}: {self.name(image)} is {picture.width} x {picture.height} now and was "
+            message += f"{self.size(image)[::-1]} when the data were read; leave files alone while they are in use"
+            raise GLIPError(message, code="changed-image")
+        return picture
+
+    def target(self, image: int) -> tuple[NDArray[np.float32], Ints]:
         """What an image trains on: inclusive float32 boxes [G, 4] in the original frame, labels [G]."""
         found = self.boxes_of(image)
         found = found.select(found.inside & ~found.crowd)
-        boxes = box_ops.clip(box_ops.from_xywh(found.xywh.float()), *self.size(image))
-        keep = box_ops.nonempty(boxes)
+        boxes = box_arrays.clip(box_arrays.from_xywh(found.xywh.astype(np.float32)), self.sizes[image])
+        keep = box_arrays.nonempty(boxes)
         return boxes[keep], found.labels[keep]
 
     def with_boxes(self) -> list[int]:
         """The images that have a box to train on, ascending."""
-        return self.boxes.images[self.trains()].unique().tolist()
+        return np.flatnonzero(np.bincount(self.boxes.images[self.trains()])).tolist()
 
-    def trains(self) -> Tensor:
+    def trains(self) -> Mask:
         """Mask [M] of the boxes that :meth:`target` gives."""
         return self.boxes.inside & ~self.boxes.crowd & ~self._thin()
 
-    def _thin(self) -> Tensor:
+    def _thin(self) -> Mask:
         """Mask [M]: one pixel wide or high, or less, once clipped."""
-        boxes = box_ops.from_xywh(self.boxes.xywh.float())
-        return ~box_ops.nonempty(box_ops.clip_each(boxes, self.sizes[self.boxes.images]))
+        boxes = box_arrays.from_xywh(self.boxes.xywh.astype(np.float32))
+        return ~box_arrays.nonempty(box_arrays.clip(boxes, self.sizes[self.boxes.images]))
 
-    def dropped(self) -> dict[str, Tensor]:
+    def dropped(self) -> dict[str, Mask]:
         """Reason -> mask [M] of the boxes that training does without for it; reasons without a box left out."""
-        flat = (self.boxes.xywh[:, 2:] <= 0).any(-1)
+        flat = self.boxes.xywh[:, 2:].min(1) <= 0
         usable = self.boxes.inside & ~self.boxes.crowd
         reasons = {
             "without area": flat,
@@ -146,11 +164,11 @@ class Index:
         }
         return {reason: mask for reason, mask in reasons.items() if mask.any()}
 
-    def clipped(self) -> Tensor:
+    def clipped(self) -> Mask:
         """Mask [M] of the boxes that train and leave their image by more than a pixel."""
-        height, width = self.sizes[self.boxes.images].double().unbind(-1)
-        x, y, w, h = self.boxes.xywh.unbind(-1)
-        over = torch.stack([-x, -y, x + w - width, y + h - height]).amax(0) if len(x) else x
+        height, width = self.sizes[self.boxes.images].T
+        x, y, w, h = self.boxes.xywh.T
+        over = np.max([-x, -y, x + w - width, y + h - height], axis=0)
         return self.trains() & (over > CLIPPED)
 
     def ground_truth(self) -> dict[str, list[dict[str, Any]]]:
@@ -204,33 +222,33 @@ def build_index(
         class_names=_distinct_names({number: categories[number] for number in ids}, str(where), findings),
         category_ids=tuple(ids),
         source=source,
-        rows=torch.tensor(order, dtype=torch.int64),
-        ids=torch.tensor([images[row].id for row in order], dtype=torch.int64),
-        sizes=torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2),
-        upright=torch.tensor(upright, dtype=torch.bool),
+        rows=np.array(order, dtype=np.int64),
+        ids=np.array([images[row].id for row in order], dtype=np.int64),
+        sizes=np.array(sizes, dtype=np.int64).reshape(-1, 2),
+        upright=np.array(upright, dtype=bool),
         boxes=columns,
         starts=_starts(columns.images, len(order)),
     )
 
 
-def _starts(images: Tensor, count: int) -> Tensor:
-    return torch.searchsorted(images, torch.arange(count + 1))
+def _starts(images: Ints, count: int) -> Ints:
+    return np.searchsorted(images, np.arange(count + 1))
 
 
 def _columns(
     boxes: Sequence[RawBox], position: dict[int, int], label_of: dict[int, int], sizes: list[tuple[int, int]]
 ) -> Boxes:
     boxes = sorted(boxes, key=lambda box: position[box.image])  # stable: an image's boxes stay in the file's order
-    xywh = torch.tensor([list(box.xywh) for box in boxes], dtype=torch.float64).reshape(-1, 4)
+    xywh = np.array([box.xywh for box in boxes], dtype=np.float64).reshape(-1, 4)
     area = [box.xywh[2] * box.xywh[3] if box.area is None else box.area for box in boxes]
-    images = torch.tensor([position[box.image] for box in boxes], dtype=torch.int64)
-    height, width = torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)[images].unbind(-1)
-    x, y, w, h = xywh.unbind(-1)
+    images = np.array([position[box.image] for box in boxes], dtype=np.int64)
+    height, width = np.array(sizes, dtype=np.int64).reshape(-1, 2)[images].T
+    x, y, w, h = xywh.T
     return Boxes(
         xywh=xywh,
-        area=torch.tensor(area, dtype=torch.float64),
-        labels=torch.tensor([label_of[box.category] for box in boxes], dtype=torch.int64),
-        crowd=torch.tensor([box.crowd for box in boxes], dtype=torch.bool),
+        area=np.array(area, dtype=np.float64),
+        labels=np.array([label_of[box.category] for box in boxes], dtype=np.int64),
+        crowd=np.array([box.crowd for box in boxes], dtype=bool),
         inside=(w > 0) & (h > 0) & (x < width) & (y < height) & (x + w > 0) & (y + h > 0),
         images=images,
     )
@@ -260,18 +278,13 @@ def _views(
             kept.append(source.name(row))
         views.append((view, upright))
     if broken:
-        findings.error(
-            "unreadable-image", where, f"{len(broken)} images cannot be read: {'; '.join(broken)}", len(broken)
-        )
+        findings.add("unreadable-image", where, len(broken), items="; ".join(broken))
     if wrong:
-        text = f"sizes differ from those of the files: {listing(wrong)}; correct width and height and check the boxes"
-        findings.error("wrong-size", where, text, len(wrong))
+        findings.add("wrong-size", where, len(wrong), items=listing(wrong))
     if turned:
-        text = f"annotated as EXIF turns them, and turned so for training: {listing(turned)}"
-        findings.warn("exif-turned", where, text, len(turned))
+        findings.add("exif-turned", where, len(turned), items=listing(turned))
     if kept:
-        text = f"EXIF asks for a turn, but sizes and boxes are those of the stored pixels, which stay: {listing(kept)}"
-        findings.warn("exif-kept", where, text, len(kept))
+        findings.add("exif-kept", where, len(kept), items=listing(kept))
     return views
 
 
@@ -287,14 +300,12 @@ def _distinct_names(categories: Mapping[int, str], where: str, findings: Finding
     for number, raw in categories.items():
         name = " ".join(raw.split()) or f"category {number}"
         if not is_text(name):
-            text = f"the name of category {number}, '{printable(name)}', holds half a character (a lone surrogate)"
-            findings.error("broken-text", where, f"{text}; write it anew")
             name = printable(name)
+            findings.add("broken-text", where, items=f"the name of category {number}, '{name}'")
         if not raw.strip():
-            findings.warn("blank-name", where, f"category {number} has no name; it is called {name!r}, name it")
+            findings.add("blank-name", where, number=number, name=name)
         if name in names:
-            text = f"categories {number} and {names[name]} are both called {name!r}, no words tell them apart"
-            findings.warn("duplicate-name", where, f"{text}; rename one")
+            findings.add("duplicate-name", where, number=number, other=names[name], name=name)
             while name in names:
                 name = f"{name} ({number})"
         names[name] = number

@@ -6,6 +6,7 @@ once for each of its captions counts as that many images.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.collate import sampled_classes
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.grounding import GroundingSample, Spans
@@ -24,7 +26,7 @@ from glip_lightning.data.transforms import Transform
 from glip_lightning.text.captions import caption_of
 from glip_lightning.text.noun_phrases import WORD, noun
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.text.token_spans import HasOffsets
+from glip_lightning.text.tokenizer import Tokenizer
 
 ABSENT = 3
 """Nouns of other captions among those of an image."""
@@ -54,7 +56,7 @@ class Detections:
     The tokenizer, which says how many classes a caption holds, may be given later.
     """
 
-    def __init__(self, index: Index, phrases: Sequence[Phrase], tokenizer: HasOffsets | None, seed: int) -> None:
+    def __init__(self, index: Index, phrases: Sequence[Phrase], tokenizer: Tokenizer | None, seed: int) -> None:
         self.index, self.phrases, self.tokenizer, self.seed = index, tuple(phrases), tokenizer, seed
 
     def caption(self, sample: KeyedSample, image: int) -> Asked:
@@ -157,7 +159,8 @@ class MixtureSampler(EpochSampler):
     ) -> None:
         super().__init__(sum(counts(0)), seed, shuffle=True, rank=rank, world=world)
         if 0 in sizes:
-            raise ValueError(f"sizes={list(sizes)}: a part without images has none to draw")
+            message = f"sizes={list(sizes)}: a part without images has none to draw"
+            raise GLIPError(message, code="bad-value")
         self.sizes, self.counts = sizes, counts
 
     def order(self) -> np.ndarray:
@@ -232,17 +235,18 @@ def _joined(indexes: Sequence[Index]) -> Index:
     images, boxes = _starts([len(x) for x in indexes]), _starts([len(x.boxes.labels) for x in indexes])
     rows = _starts([len(x.source) for x in indexes])
     count = sum(map(len, indexes))
-    columns = [x.boxes._replace(images=x.boxes.images + start) for x, start in zip(indexes, images, strict=True)]
+    parts = [replace(x.boxes, images=x.boxes.images + start) for x, start in zip(indexes, images, strict=True)]
+    columns = {name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}
     starts = [x.starts[:-1] + start for x, start in zip(indexes, boxes, strict=True)]
     return Index(
         where=", ".join(dict.fromkeys(str(Path(x.where)) for x in indexes)),
         class_names=("named in captions",),
         category_ids=(1,),
         source=_Sources([x.source for x in indexes]),
-        rows=torch.cat([x.rows + start for x, start in zip(indexes, rows, strict=True)]),
-        ids=torch.arange(1, count + 1),
-        sizes=torch.cat([x.sizes for x in indexes]),
-        upright=torch.cat([x.upright for x in indexes]),
-        boxes=Boxes(*(torch.cat(column) for column in zip(*columns, strict=True))),
-        starts=torch.cat([*starts, torch.tensor([sum(len(x.boxes.labels) for x in indexes)])]),
+        rows=np.concatenate([x.rows + start for x, start in zip(indexes, rows, strict=True)]),
+        ids=np.arange(1, count + 1),
+        sizes=np.concatenate([x.sizes for x in indexes]),
+        upright=np.concatenate([x.upright for x in indexes]),
+        boxes=Boxes(**columns),
+        starts=np.concatenate([*starts, [sum(len(x.boxes.labels) for x in indexes)]]),
     )

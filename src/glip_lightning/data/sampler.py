@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Sampler
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.types import Sample
 
 Key = tuple[int, int]
@@ -48,9 +49,11 @@ class EpochSampler(Sampler[Key]):
 
     def __init__(self, dataset_size: int, seed: int = 0, shuffle: bool = True, rank: int = 0, world: int = 1) -> None:
         if dataset_size < 1:
-            raise ValueError(f"dataset_size={dataset_size}: there are no images to draw from")
+            message = f"dataset_size={dataset_size}: there are no images to draw from"
+            raise GLIPError(message, code="bad-value")
         if not 0 <= rank < world:
-            raise ValueError(f"rank={rank}, world={world}: ranks run from 0 to world - 1")
+            message = f"rank={rank}, world={world}: ranks run from 0 to world - 1"
+            raise GLIPError(message, code="bad-value")
         self.dataset_size, self.seed, self.shuffle = dataset_size, seed, shuffle
         self.rank, self.world = rank, world
         self.epoch = 0
@@ -65,7 +68,8 @@ class EpochSampler(Sampler[Key]):
     def skip(self, count: int) -> None:
         """Leave out the first ``count`` keys of the next iteration, the ones seen before an interruption."""
         if not 0 <= count <= len(self):
-            raise ValueError(f"cannot skip {count} of the {len(self)} images of an epoch")
+            message = f"cannot skip {count} of the {len(self)} images of an epoch"
+            raise GLIPError(message, code="bad-value")
         self._skip = count
 
     def __len__(self) -> int:

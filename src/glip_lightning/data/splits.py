@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from glip_lightning.common.files import regular_file, write_text
-from glip_lightning.data.checks.findings import DataError, Findings, listing
+from glip_lightning.data.checks.findings import Findings, data_error, listing
 from glip_lightning.data.index import Index
 from glip_lightning.data.types import SPLITS, Split
 
@@ -57,8 +57,7 @@ def split_index(
     else:
         lists = split_names(names, seed)
         counts = ", ".join(f"{len(lists[split])} {split}" for split in SPLITS)
-        text = f"there is one set of {len(names)} images and no splits: {counts} (seed {seed}; {RULE})"
-        findings.warn("split-by-rule", index.where, text, len(names))
+        findings.add("split-by-rule", index.where, len(names), counts=counts, seed=seed, rule=RULE)
         if file is not None and write and names and not findings.errors:
             _write(file, lists, seed, findings)
     of = {name: split for split in SPLITS for name in lists[split]}
@@ -74,24 +73,22 @@ def _write(file: Path, lists: Mapping[Split, Sequence[str]], seed: int, findings
     try:
         write_text(file, json.dumps({"rule": RULE, "seed": seed, **lists}, indent=1) + "\n")
     except OSError as error:
-        text = f"the splits cannot be written there ({error.strerror}); the rule gives the same ones again"
-        findings.warn("split-not-written", file, text)
+        findings.add("split-not-written", file, reason=error.strerror)
 
 
 def _read(file: Path) -> dict[Split, list[str]]:
     """The lists of a split file; anything else is an error."""
-    cure = f"correct it, or delete it to split by the rule: {RULE}"
     try:
         content = json.loads(regular_file(file).read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError, OSError) as error:
-        raise DataError(f"{file}: not readable JSON ({error}); {cure}") from None
+        raise data_error("bad-splits", file, reason=f"not readable JSON ({error})", rule=RULE) from None
     lists: dict[Split, list[str]] = {}
     for split in SPLITS:
         lists[split] = content.get(split, []) if isinstance(content, dict) else None  # pyrefly: ignore
         if not isinstance(lists[split], list) or not all(isinstance(name, str) for name in lists[split]):
-            raise DataError(f"{file}: no list of file names {split!r}; {cure}")
+            raise data_error("bad-splits", file, reason=f"no list of file names {split!r}", rule=RULE)
     if not any(lists.values()):
-        raise DataError(f"{file}: all its lists are empty; {cure}")
+        raise data_error("bad-splits", file, reason="all its lists are empty", rule=RULE)
     return lists
 
 
@@ -99,16 +96,13 @@ def _compare(file: Path, lists: Mapping[Split, Sequence[str]], names: Sequence[s
     """Say what the split file decides, and where it and the images disagree."""
     listed = [name for split in SPLITS for name in dict.fromkeys(lists[split])]
     counts = ", ".join(f"{len(lists[split])} {split}" for split in SPLITS)
-    findings.note("split-file", file, f"the splits are those of this file: {counts}")
+    findings.add("split-file", file, counts=counts)
     if twice := sorted({name for name in listed if listed.count(name) > 1} if len(set(listed)) < len(listed) else ()):
-        text = f"images in two of its lists: {listing(twice)}; keep each in one"
-        findings.error("split-twice", file, text, len(twice))
+        findings.add("split-twice", file, len(twice), items=listing(twice))
     if unused := sorted(set(names) - set(listed)):
-        text = f"{len(unused)} images are in none of its lists and not used: {listing(unused)}; add them to a list"
-        findings.warn("split-unlisted", file, text, len(unused))
+        findings.add("split-unlisted", file, len(unused), what="images", items=listing(unused))
     if gone := sorted(set(listed) - set(names)):
-        text = f"{len(gone)} names in its lists are no image (any more): {listing(gone)}; take them out"
-        findings.warn("split-gone", file, text, len(gone))
+        findings.add("split-gone", file, len(gone), items=listing(gone))
 
 
 def complete_splits(

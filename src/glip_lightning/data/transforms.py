@@ -60,16 +60,15 @@ class Transform:
         seed: int = 0,
     ) -> None:
         if not min_sizes or min(min_sizes) < 1 or max_size < max(min_sizes):
-            raise ValueError(
-                f"min_sizes={tuple(min_sizes)}, max_size={max_size}: give at least one shorter side in pixels, "
-                "none above max_size"
-            )
+            message = f"min_sizes={tuple(min_sizes)}, max_size={max_size}: give at least one shorter side in pixels, "
+            message += "none above max_size"
+            raise GLIPError(message, code="bad-value")
         if max(min_sizes) > SHORTEST_SIDE.high or max_size > LONGEST_SIDE.high:  # no file of the run could say so
             message = f"min_sizes={tuple(min_sizes)}, max_size={max_size}: expected shorter sides up to "
             message += f"{SHORTEST_SIDE.high} and a longer one up to {LONGEST_SIDE.high} pixels"
             raise GLIPError(message, code="bad-value")
         if not 0 <= flip <= 1:
-            raise ValueError(f"flip={flip}: it is a probability, from 0 to 1")
+            raise GLIPError(f"flip={flip}: it is a probability, from 0 to 1", code="bad-value")
         self.min_sizes, self.max_size = tuple(min_sizes), max_size
         self.flip, self.seed = flip, seed
 

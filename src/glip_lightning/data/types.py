@@ -1,8 +1,9 @@
 """What travels from the data to the model: one sample, one batch."""
 
-from typing import Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
-from torch import Tensor
+if TYPE_CHECKING:  # readers need the names of the splits alone
+    from torch import Tensor
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -11,9 +12,9 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 class Sample(TypedDict):
     """One image with its boxes, after the transforms, before collation."""
 
-    image: Tensor  # uint8 [3, H, W], RGB, already resized
-    boxes: Tensor  # float32 [G, 4], inclusive, input frame
-    labels: Tensor  # int64 [G], 0-based class index
+    image: "Tensor"  # uint8 [3, H, W], RGB, already resized
+    boxes: "Tensor"  # float32 [G, 4], inclusive, input frame
+    labels: "Tensor"  # int64 [G], 0-based class index
     image_id: int
     original_size: tuple[int, int]  # height, width of the file
     name: str  # of the file, or what else tells the image from others
@@ -22,13 +23,13 @@ class Sample(TypedDict):
 class Batch(TypedDict):
     """Images of different sizes with the text of their *distinct* captions (U <= B)."""
 
-    images: list[Tensor]  # B times uint8 [3, H, W], RGB
-    input_ids: Tensor  # int64 [U, T]
-    attention_mask: Tensor  # int64 [U, T]
-    caption_index: Tensor  # int64 [B]: row of input_ids that belongs to the image
-    boxes: list[Tensor]  # B times float32 [G, 4], inclusive, input frame
-    labels: list[Tensor]  # B times int64 [G]
-    positive_maps: list[Tensor]  # B times bool [G, T]: the tokens that name each box
+    images: list["Tensor"]  # B times uint8 [3, H, W], RGB
+    input_ids: "Tensor"  # int64 [U, T]
+    attention_mask: "Tensor"  # int64 [U, T]
+    caption_index: "Tensor"  # int64 [B]: row of input_ids that belongs to the image
+    boxes: list["Tensor"]  # B times float32 [G, 4], inclusive, input frame
+    labels: list["Tensor"]  # B times int64 [G]
+    positive_maps: list["Tensor"]  # B times bool [G, T]: the tokens that name each box
     image_ids: list[int]
     original_sizes: list[tuple[int, int]]  # height, width of the file
     names: list[str]

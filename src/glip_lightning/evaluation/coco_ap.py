@@ -14,6 +14,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from torch import Tensor
 from torchmetrics import Metric
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.evaluation.bootstrap import bootstrap
 
 AREAS = ("AP", "APs", "APm", "APl")  # in the order of COCO's area ranges: all, < 32^2, < 96^2, larger
@@ -32,12 +33,12 @@ class CocoEvaluator(Metric):
         super().__init__(sync_on_compute=False)  # compute() merges by image id instead
         ids = [category["id"] for category in ground_truth["categories"]]
         if ids != list(range(1, len(class_names) + 1)):
-            raise ValueError(
-                f"{len(class_names)} class names for categories {ids}; the ground truth needs 1 to "
-                f"{len(class_names)}, as CocoDetection.ground_truth() makes it"
-            )
+            message = f"{len(class_names)} class names for categories {ids}; the ground truth needs 1 to "
+            message += f"{len(class_names)}, as CocoDetection.ground_truth() makes it"
+            raise GLIPError(message, code="bad-ground-truth")
         if repeated := {name for name in class_names if class_names.count(name) > 1}:
-            raise ValueError(f"class names {sorted(repeated)} occur twice; results need a name per class")
+            message = f"class names {sorted(repeated)} occur twice; results need a name per class"
+            raise GLIPError(message, code="bad-ground-truth")
         self.ground_truth = ground_truth
         self.class_names = list(class_names)
         self._known = {image["id"] for image in ground_truth["images"]}
@@ -51,10 +52,9 @@ class CocoEvaluator(Metric):
         """
         for image_id, found in zip(image_ids, detections, strict=True):
             if image_id not in self._known:
-                raise ValueError(
-                    f"image {image_id} is not in the ground truth of {len(self._known)} images; "
-                    "evaluate on the data set that the ground truth was made of"
-                )
+                message = f"image {image_id} is not in the ground truth of {len(self._known)} images; "
+                message += "evaluate on the data set that the ground truth was made of"
+                raise GLIPError(message, code="unknown-image")
             self._rows[image_id] = _rows(image_id, found)
 
     def compute(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable
 
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -34,7 +35,7 @@ def draw_boxes(
     """
     if not len(boxes) == len(labels) == len(boxes if scores is None else scores):
         counts = f"{len(boxes)} boxes, {len(labels)} labels, {len(boxes if scores is None else scores)} scores"
-        raise ValueError(f"{counts}: give one label and one score per box")
+        raise GLIPError(f"{counts}: give one label and one score per box", code="bad-value")
     names = list(dict.fromkeys([*(classes or ()), *labels]))
     canvas = image.convert("RGB")
     draw = ImageDraw.Draw(canvas)

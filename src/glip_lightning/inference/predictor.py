@@ -123,11 +123,11 @@ class Predictor:
             threshold: the least score, 0 to 1.
 
         Raises:
-            ValueError: no such detector or device, or a threshold that is no score.
-            GLIPError: files that are damaged, or prompts that were tuned for another detector.
+            GLIPError: no such detector or device, a threshold that is no score, files that are damaged, or prompts that
+                were tuned for another detector.
         """
         if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold={threshold}: scores lie between 0 and 1")
+            raise GLIPError(f"threshold={threshold}: scores lie between 0 and 1", code="bad-value")
         if detector is not None and not prompts and (Path(detector) / PROMPT_NAME).is_file():
             prompts = [Path(detector) / PROMPT_NAME]
             detector = detector if (Path(detector) / RUN_DETECTOR).is_dir() else None
@@ -189,7 +189,8 @@ class Predictor:
         """The encoded class list, or those of the tuned prompts; the last one is remembered."""
         if self.tuned:
             if phrases is not None:
-                raise ValueError("phrases: tuned prompts have classes of their own; give one or the other")
+                message = "phrases: tuned prompts have classes of their own; give one or the other"
+                raise GLIPError(message, code="bad-phrases")
             return self._queries
         own = phrases is None
         wanted = tuple(self._own_phrases() if own else as_phrases(phrases))
@@ -204,7 +205,7 @@ class Predictor:
         if silent := classes_without_tokens(query.prompts, [phrase.name for phrase in wanted]):
             message = f"the detector's vocabulary has no token for {', '.join(map(repr, silent))}"
             if not own:
-                raise ValueError(f"{message}; name it with other words")
+                raise GLIPError(f"{message}; name it with other words", code="bad-phrases")
             log.warning("%s: never found", message)  # the data set was like that
         self._queries = [query]
         return self._queries
@@ -212,17 +213,18 @@ class Predictor:
     def _check_known(self, wanted: Sequence[Phrase]) -> None:
         """A detector with a table of classes finds no others."""
         if not self.model.reads_text and not same_names(wanted, known := self._own_phrases()):
-            raise ValueError(
-                f"phrases: {self.name} knows only the classes that it was trained for, "
-                f"{', '.join(phrase.name for phrase in known)}; leave the phrases out, or take a detector that reads "
-                "names (glip-tiny)"
-            )
+            names = ", ".join(phrase.name for phrase in known)
+            message = f"phrases: {self.name} knows only the classes that it was trained for, {names}; leave the "
+            message += "phrases out, or take a detector that reads names (glip-tiny)"
+            raise GLIPError(message, code="unknown-class")
 
     def _own_phrases(self) -> Sequence[Phrase]:
         if self.loaded.task is None and not self.model.reads_text:
-            raise ValueError(f"{self.name} knows no classes yet: train it (glip fit), then give the run as detector")
+            message = f"{self.name} knows no classes yet: train it (glip fit), then give the run as detector"
+            raise GLIPError(message, code="no-classes")
         if self.loaded.task is None:
-            raise ValueError("say what to look for: phrases='raccoon. dog' (this detector has no classes of its own)")
+            message = "say what to look for: phrases='raccoon. dog' (this detector has no classes of its own)"
+            raise GLIPError(message, code="no-classes")
         return self.loaded.task.phrases
 
     def _input_sizes(self) -> list[tuple[int, int]]:
@@ -245,7 +247,8 @@ def choose_device(device: str) -> str:
     if device == "auto":
         return next(name for name, there in usable.items() if there)
     if not usable.get(device.split(":")[0]):
-        raise ValueError(f"device={device!r}: this machine has {', '.join(n for n, there in usable.items() if there)}")
+        message = f"device={device!r}: this machine has {', '.join(n for n, there in usable.items() if there)}"
+        raise GLIPError(message, code="bad-device")
     return device
 
 

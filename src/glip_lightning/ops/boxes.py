@@ -1,6 +1,6 @@
-"""Boxes: the only place that knows the legacy "+1" pixel convention of the official code.
+"""Boxes of the network: what knows the legacy "+1" pixel convention of the official code.
 
-Two conventions meet here and nowhere else:
+Two conventions meet here and in :mod:`.box_arrays`, nowhere else:
 
 * *inclusive*: ``x1, y1, x2, y2`` where ``x2`` is the last pixel that belongs to the box, so that its
   width is ``x2 - x1 + 1``. Batches, anchors, assignment, losses and NMS use it in the input frame
@@ -20,12 +20,6 @@ from torchvision.ops import batched_nms
 
 CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 MAX_LOG_SCALE = math.log(1000.0 / 16)  # decoded boxes grow at most 62.5 times
-
-
-def from_xywh(boxes: Tensor) -> Tensor:
-    """COCO ``x, y, width, height`` [G, 4] -> inclusive corners [G, 4] in the same frame."""
-    x, y, w, h = boxes.unbind(-1)
-    return torch.stack([x, y, x + w - 1, y + h - 1], dim=-1)
 
 
 def to_outside(boxes: Tensor, scale_w: float, scale_h: float) -> Tensor:
@@ -59,17 +53,6 @@ def clip(boxes: Tensor, height: int, width: int) -> Tensor:
     x = boxes[..., 0::2].clamp(0, width - 1)
     y = boxes[..., 1::2].clamp(0, height - 1)
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
-
-
-def clip_each(boxes: Tensor, sizes: Tensor) -> Tensor:
-    """Clip inclusive boxes [N, 4], each to the pixels of an image of its own: height, width [N, 2]."""
-    last = sizes.flip(-1).repeat(1, 2).to(boxes) - 1
-    return boxes.clamp(min=0).minimum(last)
-
-
-def nonempty(boxes: Tensor) -> Tensor:
-    """Mask [N] of the boxes with ``x2 > x1`` and ``y2 > y1``, the ones that the official code keeps."""
-    return (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
 
 
 def centers(boxes: Tensor) -> Tensor:

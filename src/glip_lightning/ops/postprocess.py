@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.dense_outputs import DenseOutputs
 
@@ -112,6 +113,7 @@ def class_scores(probabilities: Tensor, class_tokens: Sequence[Sequence[int]], a
     elif aggregation == "POWER":
         aggregated = (values.log() * weights).sum(-1).exp()
     else:
-        raise ValueError(f"score aggregation {aggregation!r}: choose MEAN, MAX or POWER")
+        message = f"score aggregation {aggregation!r}: choose MEAN, MAX or POWER"
+        raise GLIPError(message, code="bad-value")
     scores[:, named] = aggregated
     return scores

@@ -103,8 +103,9 @@ class Alignment(Callback):
 def named_right(index: Index, image: int, found: Mapping[str, Tensor], labels: Sequence[int]) -> list[bool]:
     """Of every thing of an image that one of ``labels`` names, whether that label has the highest score on it."""
     truth = index.boxes_of(image)
-    things = torch.isin(truth.labels, torch.tensor(labels))
-    x, y, w, h = truth.xywh[things].float().unbind(-1)
+    classes, xywh = torch.from_numpy(truth.labels), torch.from_numpy(truth.xywh)
+    things = torch.isin(classes, torch.tensor(labels))
+    x, y, w, h = xywh[things].float().unbind(-1)
     boxes = torch.stack([x, y, x + w, y + h], dim=-1)
     ours = torch.isin(found["labels"].cpu(), torch.tensor(labels))
     scores, names = found["scores"].cpu()[ours], found["labels"].cpu()[ours]
@@ -112,7 +113,7 @@ def named_right(index: Index, image: int, found: Mapping[str, Tensor], labels: S
     if not len(scores):
         return [False] * len(boxes)
     best, place = scores.masked_fill(~near, -1.0).max(1)
-    return ((best >= 0) & (names[place] == truth.labels[things])).tolist()
+    return ((best >= 0) & (names[place] == classes[things])).tolist()
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import numpy as np
 
 from glip_lightning.shapes.scene import Thing, Vocabulary
 from glip_lightning.shapes.words import CAPTION_NAMES, COLOURS, PARTS, SHAPES, SIZES, TEXTURES
-from glip_lightning.text.captions import SEPARATOR
 from glip_lightning.text.token_spans import Span
+from glip_lightning.text.tokenizer import SEPARATOR
 
 ATTRIBUTES = (*SHAPES, *COLOURS, *TEXTURES, *SIZES, *PARTS)
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}

@@ -10,17 +10,16 @@ Source: microsoft/GLIP data/datasets/od_to_grounding.py, engine/inference.py (cr
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.text.token_spans import HasOffsets, Span, token_indices
+from glip_lightning.text.token_spans import Span, token_indices
+from glip_lightning.text.tokenizer import SEPARATOR, Tokenizer
 
 if TYPE_CHECKING:
     from random import Random
 
     import numpy as np
-
-SEPARATOR = ". "
-"""Between two phrases, never behind the last (DATASETS.SEPARATION_TOKENS); a tokenizer may have its own."""
 
 
 class Prompt(NamedTuple):
@@ -48,7 +47,7 @@ def caption_of(phrases: Iterable[Phrase], separator: str = SEPARATOR) -> tuple[s
 
 def build_prompt(
     phrases: Sequence[Phrase],
-    tokenizer: HasOffsets,
+    tokenizer: Tokenizer,
     classes: Sequence[int] | None = None,
     max_tokens: int = MAX_TOKENS,
 ) -> Prompt:
@@ -57,20 +56,22 @@ def build_prompt(
     Tokens that a caption cut to ``max_tokens`` (the last of which is [SEP]) does not hold are left out.
     """
     if not phrases:
-        raise ValueError("no phrases to build a caption from; name at least one class, e.g. 'raccoon'")
+        message = "no phrases to build a caption from; name at least one class, e.g. 'raccoon'"
+        raise GLIPError(message, code="no-phrases")
     caption, spans = caption_of(phrases, tokenizer.separator)
     offsets = tokenizer.offsets(caption)
     found = (token_indices([span], offsets) for span in spans)
     tokens = tuple(tuple(t for t in indices if t < max_tokens - 1) for indices in found)
     chosen = range(len(phrases)) if classes is None else classes
     if len(chosen) != len(phrases):
-        raise ValueError(f"{len(phrases)} phrases but {len(chosen)} entries in classes; give one per phrase")
+        message = f"{len(phrases)} phrases but {len(chosen)} entries in classes; give one per phrase"
+        raise GLIPError(message, code="bad-value")
     return Prompt(caption, tokens, tuple(chosen))
 
 
 def build_prompts(
     phrases: Sequence[Phrase],
-    tokenizer: HasOffsets,
+    tokenizer: Tokenizer,
     max_tokens: int = MAX_TOKENS,
     max_classes: int | None = None,
 ) -> list[Prompt]:
@@ -80,10 +81,9 @@ def build_prompts(
     gets a caption of its own and keeps the tokens inside the limit.
     """
     if max_tokens < 3 or (max_classes is not None and max_classes < 1):
-        raise ValueError(
-            f"max_tokens={max_tokens}, max_classes={max_classes}: a caption needs room for [CLS], one token "
-            "and [SEP] (max_tokens >= 3) and for one class (max_classes >= 1)"
-        )
+        message = f"max_tokens={max_tokens}, max_classes={max_classes}: a caption needs room for [CLS], one token "
+        message += "and [SEP] (max_tokens >= 3) and for one class (max_classes >= 1)"
+        raise GLIPError(message, code="bad-value")
     if not phrases:
         return [build_prompt(phrases, tokenizer)]  # raises
     sizes = [_token_count(phrase.text, tokenizer) for phrase in phrases]
@@ -92,7 +92,7 @@ def build_prompts(
     return [build_prompt([phrases[c] for c in chunk], tokenizer, chunk, max_tokens) for chunk in chunks]
 
 
-def _token_count(text: str, tokenizer: HasOffsets) -> int:
+def _token_count(text: str, tokenizer: Tokenizer) -> int:
     """Tokens of ``text`` without [CLS] and [SEP]; they add up, since the separator is no part of a word.
     0 for a table of classes, which has neither: its list is never cut into several captions."""
     return max(0, len(tokenizer.offsets(text)) - 2)
@@ -119,7 +119,7 @@ def classes_without_tokens(prompts: Iterable[Prompt], names: Sequence[str]) -> l
 def sample_phrases(
     names: Sequence[str],
     positives: Sequence[int],
-    tokenizer: HasOffsets,
+    tokenizer: Tokenizer,
     rng: "Random",
     numpy_rng: "np.random.RandomState | np.random.Generator",
     negatives: int = 85,

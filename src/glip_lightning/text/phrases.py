@@ -38,23 +38,22 @@ def check_phrases(phrases: Sequence[Phrase], source: str = "phrases") -> None:
     Official data sets do hold blank names (ODinW ChessPieces), so :func:`build_prompts` takes them.
     """
     if not phrases:
-        raise ValueError(f"{source}: there is no phrase in it; name at least one class, e.g. 'raccoon'")
+        message = f"{source}: there is no phrase in it; name at least one class, e.g. 'raccoon'"
+        raise GLIPError(message, code="no-phrases")
     seen: dict[str, int] = {}
     if len(phrases) > MOST_CLASSES:
         raise GLIPError(f"{source}: {len(phrases)} phrases, expected at most {MOST_CLASSES}", code="bad-value")
     for place, phrase in enumerate(phrases, start=1):
         PHRASE.check(phrase._asdict(), source, f"phrase {place}")
         if not phrase.name.strip():
-            raise ValueError(
-                f"{source}: phrase {place} of {len(phrases)} is blank ({phrase.name!r}); "
-                "remove the extra separator or write a name there"
-            )
+            message = f"{source}: phrase {place} of {len(phrases)} is blank ({phrase.name!r}); "
+            message += "remove the extra separator or write a name there"
+            raise GLIPError(message, code="bad-phrases")
         first = seen.setdefault(" ".join(phrase.text.lower().split()), place)
         if first != place:
-            raise ValueError(
-                f"{source}: phrase {place} ({phrase.text!r}) repeats phrase {first}; "
-                "keep one of them, capitals and blanks make no difference"
-            )
+            message = f"{source}: phrase {place} ({phrase.text!r}) repeats phrase {first}; "
+            message += "keep one of them, capitals and blanks make no difference"
+            raise GLIPError(message, code="bad-phrases")
 
 
 def read_phrases(text: str) -> list[Phrase]:
@@ -79,7 +78,8 @@ def read_phrases_file(path: str | Path) -> list[Phrase]:
     path = regular_file(path)
     readers = {".txt": _read_lines, ".json": parse_json, ".yaml": parse_yaml, ".yml": parse_yaml}
     if path.suffix.lower() not in readers:
-        raise ValueError(f"{path}: phrases are read from {', '.join(readers)}, not from {path.suffix!r}")
+        message = f"{path}: phrases are read from {', '.join(readers)}, not from {path.suffix!r}"
+        raise GLIPError(message, code="bad-phrases")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,24 +1,18 @@
 """Which tokens of a caption name a phrase: from characters to tokens, and the positive map of the losses.
 
-A tokenizer is anything with ``offsets(caption)``: one ``(start, end)`` per token, ``(0, 0)`` for [CLS] and
-[SEP]; :class:`glip_lightning.text.tokenizer.Tokenizer` is ours.
+Offsets are those of :class:`glip_lightning.text.tokenizer.Tokenizer`: one ``(start, end)`` per token, ``(0, 0)`` for
+[CLS] and [SEP].
 
 Source: microsoft/GLIP data/datasets/modulated_coco.py (create_positive_map).
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Span = tuple[int, int]  # characters or tokens' characters: start, end (exclusive)
-
-
-class HasOffsets(Protocol):
-    separator: str
-
-    def offsets(self, caption: str) -> Sequence[Span]: ...
 
 
 def char_to_token(offsets: Sequence[Span], char: int) -> int | None:
@@ -46,12 +40,14 @@ def _first_token(offsets: Sequence[Span], chars: Iterable[int]) -> int | None:
     return next((token for token in tokens if token is not None), None)
 
 
-def positive_map(token_lists: Sequence[Sequence[int]], length: int) -> Tensor:
+def positive_map(token_lists: Sequence[Sequence[int]], length: int) -> "Tensor":
     """Bool [G, T]: True where token t < ``length`` names phrase g; later tokens were truncated away.
 
     The official data set divides rows by their sum, but its collator casts them to bool, so the losses
     see 0 and 1 (data/collate_batch.py:38-46).
     """
+    import torch  # not needed to count tokens
+
     rows = torch.zeros(len(token_lists), length, dtype=torch.bool)
     for row, tokens in zip(rows, token_lists, strict=True):
         row[[t for t in tokens if t < length]] = True

@@ -12,15 +12,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, processors
 
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
-from glip_lightning.text.captions import SEPARATOR
 from glip_lightning.text.token_spans import Span
 
 if TYPE_CHECKING:
-    import tokenizers
+    from torch import Tensor
+
+SEPARATOR = ". "
+"""Between two phrases, never behind the last (DATASETS.SEPARATION_TOKENS); a tokenizer may have its own."""
 
 VOCAB_NAME = "vocab.txt"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -34,10 +37,11 @@ NANO_SIZE = 2800  # every word of the list whole and about 600 pieces
 
 
 class Tokenizer:
-    """Lower-cases, strips accents, splits into word pieces: transformers' BertTokenizer with its limits set.
+    """Lower-cases, strips accents, splits into word pieces, exactly as transformers' BertTokenizer does.
 
-    A literal ``[SEP]``, ``[MASK]``, ... in a caption becomes that special token, as it does with the
-    tokenizer on the Hub; other than there, ``[unused0]`` to ``[unused15]`` are one token each, too.
+    It is put together from the same parts of `tokenizers`, since transformers takes 1.5 s to import. A literal
+    ``[SEP]``, ``[MASK]``, ... in a caption becomes that special token, as it does with the tokenizer on the Hub; other
+    than there, ``[unused0]`` to ``[unused15]`` are one token each, too.
     """
 
     separator = SEPARATOR
@@ -47,21 +51,14 @@ class Tokenizer:
     """Id behind the end of a shorter caption."""
 
     def __init__(self, vocab_file: str | Path) -> None:
-        from tokenizers import AddedToken
-        from transformers import BertTokenizer
-
         self._vocab = _read_vocab(Path(vocab_file))
         self.padding = self._vocab["[PAD]"]
-        # vocab_file= is silently ignored by transformers 5; a mapping cannot be misread
-        bert = BertTokenizer(vocab=self._vocab)
-        known = [AddedToken(p, normalized=False, special=True) for p in PLACEHOLDERS if p in self._vocab]
-        bert.add_tokens(known, special_tokens=True)
-        if len(bert) != len(self._vocab):
-            raise ValueError(
-                f"{vocab_file}: {len(self._vocab)} lines became {len(bert)} tokens; "
-                "install the transformers version in constraints.txt"
-            )
-        self._backend = bert.backend_tokenizer  # its encodings are never cut, padded or warned about
+        self._backend = tokenizers.Tokenizer(models.WordPiece(self._vocab, unk_token="[UNK]"))
+        self._backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+        self._backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        ends = [(token, self._vocab[token]) for token in ("[CLS]", "[SEP]")]
+        self._backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
+        self._backend.add_special_tokens([token for token in (*SPECIAL, *PLACEHOLDERS) if token in self._vocab])
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Tokenizer":
@@ -80,13 +77,16 @@ class Tokenizer:
     def __len__(self) -> int:
         return len(self._vocab)
 
-    def encode(self, captions: Sequence[str], length: int | None = None) -> tuple[Tensor, Tensor]:
+    def encode(self, captions: Sequence[str], length: int | None = None) -> "tuple[Tensor, Tensor]":
         """Ids and attention mask, int64 [U, T], of U captions, each cut to at most 256 tokens.
 
         T is the longest caption's length, or ``length``: the official code pads to 256 always.
         """
+        import torch  # counting tokens needs none
+
         if length is not None and not 3 <= length <= MAX_TOKENS:
-            raise ValueError(f"length={length}: captions take 3 to {MAX_TOKENS} tokens; leave length out")
+            message = f"length={length}: captions take 3 to {MAX_TOKENS} tokens; leave length out"
+            raise GLIPError(message, code="bad-value")
         rows = [self._ids(caption, length or MAX_TOKENS) for caption in captions]
         width = length or max(map(len, rows), default=0)
         input_ids = torch.full((len(rows), width), self.padding, dtype=torch.int64)
@@ -148,30 +148,31 @@ class ClassTokenizer(Tokenizer):
         """What stands in the caption for each class."""
         texts = caption.split(self.separator)
         if len(texts) > self._rows:
-            raise ValueError(
-                f"{len(texts)} classes, but this detector's table has {self._rows} rows, one per class: train on at "
-                f"most {self._rows} classes, or take a detector that reads their names (glip-tiny, glip-nano)"
-            )
+            message = f"{len(texts)} classes, but this detector's table has {self._rows} rows, one per class: train on "
+            message += f"at most {self._rows} classes, or take a detector that reads names (glip-tiny, glip-nano)"
+            raise GLIPError(message, code="too-many-classes")
         return texts
 
 
 def _read_vocab(path: Path) -> dict[str, int]:
     """Token -> line number; anything but a WordPiece vocabulary is an error that says why."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such vocabulary; a model's folder holds it as {VOCAB_NAME}")
+        message = f"{path}: no such vocabulary; a model's folder holds it as {VOCAB_NAME}"
+        raise MissingFile(message, code="missing-file")
     try:
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file, so no vocabulary ({error}); use {VOCAB_NAME}") from error
+        message = f"{path}: not a text file, so no vocabulary ({error}); use {VOCAB_NAME}"
+        raise GLIPError(message, code="bad-vocabulary") from error
     vocab: dict[str, int] = {}
     for number, token in enumerate(lines):
         if vocab.setdefault(token, number) != number:
-            raise ValueError(f"{path}: line {number + 1} repeats {token!r} of line {vocab[token] + 1}")
+            message = f"{path}: line {number + 1} repeats {token!r} of line {vocab[token] + 1}"
+            raise GLIPError(message, code="bad-vocabulary")
     if missing := [token for token in SPECIAL if token not in vocab]:
-        raise ValueError(
-            f"{path}: no WordPiece vocabulary, {missing[0]} is missing; "
-            f"expected one token per line, {', '.join(SPECIAL)} among them"
-        )
+        message = f"{path}: no WordPiece vocabulary, {missing[0]} is missing; "
+        message += f"expected one token per line, {', '.join(SPECIAL)} among them"
+        raise GLIPError(message, code="bad-vocabulary")
     return vocab
 
 
@@ -192,8 +193,7 @@ def train_vocabulary(words: Iterable[str], size: int = NANO_SIZE) -> list[str]:
     of ``words``), these also as continuation (``##a``), so that ASCII words of up to 100 letters never
     yield [UNK]; the words themselves, frequent ones first; pieces learned from them for words unseen.
     """
-    import tokenizers
-    from tokenizers import models, normalizers, pre_tokenizers, trainers
+    from tokenizers import trainers
 
     backend = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -210,7 +210,7 @@ def train_vocabulary(words: Iterable[str], size: int = NANO_SIZE) -> list[str]:
     return list(dict.fromkeys(fixed + whole + learned))[:size]
 
 
-def _split(text: str, backend: "tokenizers.Tokenizer") -> list[str]:
+def _split(text: str, backend: tokenizers.Tokenizer) -> list[str]:
     """Words and marks of ``text`` as the tokenizer sees them before it looks for pieces."""
     words = backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(text))
     return [word for word, _ in words]

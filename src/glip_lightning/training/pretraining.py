@@ -141,8 +141,7 @@ class Pretraining(DetectionData):
         found = Findings()
         for file, data in self._grounding.items():
             if silent := data.unnamed(tokenizer):
-                text = f"{silent} boxes whose tokens_positive holds no token of the caption are taught as background"
-                found.warn("unnamed-box", file, text, silent)
+                found.add("unnamed-box", file, silent)
         found.log_to(log)
         self.findings += found
 
@@ -188,8 +187,7 @@ class Pretraining(DetectionData):
     def _nouns(self, place: str, file: Path, part: Part) -> Part:
         if isinstance(part, Sentences):
             return Nouns(part.index, part.captions, part.phrases, self.seed or 0)
-        text = f"{place}.nouns: its images have no captions; leave it out, or name a grounding file"
-        self.findings.error("no-caption", file, text)
+        self.findings.add("no-caption/nouns", file, place=place)
         return part
 
     def _read_part(self, file: Path, folder: Path) -> Part:

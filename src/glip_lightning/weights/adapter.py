@@ -8,37 +8,21 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import replacing
-from glip_lightning.common.schema import BASE, MOST_CLASSES, PHRASES, Items, Keys, Text, Whole, check_format, read_json
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.models.detector import Detector
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.weights.base_model import Base, read_base
+from glip_lightning.weights.base_model import CONTENT_NAME, FORMAT, NO_ADAPTER, Base, read_base, read_content
 
-RUN_ADAPTER = "adapter"
-"""Where a finished run keeps it."""
-
-TENSORS_NAME, CONTENT_NAME = "adapter.safetensors", "adapter.json"
-FORMAT = 1
-NO_ADAPTER = "not an adapter of glip-lightning"
-
+TENSORS_NAME = "adapter.safetensors"
 UPDATE = ("up", "down", "scale")  # of a low-rank update
-_CONTENT = Keys(
-    {
-        "format": Whole(FORMAT, FORMAT),
-        "tuning": Text(),
-        "base": BASE,
-        "phrases": PHRASES,
-        "captions": Items(Text(), 1, MOST_CLASSES),
-    }
-)
 
 
 class Adapter(NamedTuple):
@@ -70,8 +54,9 @@ def save_adapter(folder: Path, adapter: Adapter) -> None:
 def load_adapter(folder: Path) -> Adapter:
     """Read a folder of :func:`save_adapter`; anything else is an error that says why."""
     if missing := [name for name in (TENSORS_NAME, CONTENT_NAME) if not (folder / name).is_file()]:
-        raise FileNotFoundError(f"{folder}: no adapter, {' and '.join(missing)} missing")
-    content = _read_content(folder)
+        message = f"{folder}: no adapter, {' and '.join(missing)} missing"
+        raise MissingFile(message, code="missing-file")
+    content = read_content(folder)
     where = f"{folder / TENSORS_NAME}: {NO_ADAPTER}"
     _, tensors = read_tensors(folder / TENSORS_NAME, where)
     _check_names(tensors, where)
@@ -83,26 +68,6 @@ def load_adapter(folder: Path) -> Adapter:
         content["tuning"],
         read_base(content["base"]),
     )
-
-
-def base_of(folder: Path) -> str:
-    """Return the name of the base; an adapter that is its own base, perhaps through others, is an error."""
-    name = read_base(_read_content(folder)["base"]).name
-    seen, base = {folder.resolve()}, Path(name) / RUN_ADAPTER
-    while base.is_dir():
-        if base.resolve() in seen:
-            raise GLIPError(f"{folder}: {NO_ADAPTER}: it was trained on itself (base {base.parent})", code="own-base")
-        seen.add(base.resolve())
-        base = Path(read_base(_read_content(base)["base"]).name) / RUN_ADAPTER
-    return name
-
-
-def _read_content(folder: Path) -> dict[str, Any]:
-    where = f"{folder / CONTENT_NAME}: {NO_ADAPTER}"
-    content = read_json(folder / CONTENT_NAME, where)
-    check_format(content, FORMAT, where)
-    _CONTENT.check(content, where)
-    return content
 
 
 def _check_names(tensors: Mapping[str, Tensor], where: str) -> None:

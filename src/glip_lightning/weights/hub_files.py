@@ -7,6 +7,7 @@ from typing import NamedTuple
 from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.text.tokenizer import VOCAB_NAME
 
 
@@ -29,8 +30,11 @@ OFFICIAL = {
 OFFICIAL_VOCAB = HubFile("google-bert/bert-base-uncased", VOCAB_NAME, "Apache-2.0 licence")
 
 
-class DownloadError(OSError):
+class DownloadError(GLIPError, OSError):
     """A file that is neither in the Hub cache nor to be had from the Hub."""
+
+    def __init__(self, message: str, *, code: str = "download-failed") -> None:
+        super().__init__(message, code=code)
 
 
 class NotInRepository(DownloadError):

@@ -5,9 +5,7 @@ An exchange folder holds ``config.json``, ``model.safetensors`` and, where the d
 into its cache.
 """
 
-import difflib
 import json
-import re
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
@@ -18,19 +16,33 @@ import torch
 from torch import Tensor
 
 from glip_lightning.common import registry
-from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import replacing
 from glip_lightning.common.schema import PHRASES, InputSize, Keys, read_json
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE
 from glip_lightning.models.build import build_detector
-from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, variant
+from glip_lightning.models.config import VARIANTS, GLIPConfig, variant
 from glip_lightning.models.detector import Detector
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer
-from glip_lightning.weights.adapter import RUN_ADAPTER, apply_adapter, base_of, load_adapter
-from glip_lightning.weights.base_model import check_base
-from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB, DownloadError, HubFile, NotInRepository, hub_file
+from glip_lightning.text.tokenizer import VOCAB_NAME, Tokenizer
+from glip_lightning.weights.adapter import apply_adapter, load_adapter
+from glip_lightning.weights.base_model import RUN_ADAPTER, base_of, check_base
+from glip_lightning.weights.detector_files import (
+    CONFIG_NAME,
+    EXCHANGE,
+    RUN_DETECTOR,
+    WEIGHTS_NAME,
+    as_path,
+    exchange_files,
+    is_repository,
+    named_tokenizer,
+    official_vocab,
+    read_config,
+    tokenizer_in,
+    unknown_detector,
+)
+from glip_lightning.weights.hub_files import OFFICIAL, DownloadError, HubFile, NotInRepository, hub_file
 from glip_lightning.weights.official_checkpoint import (
     CheckpointError,
     check,
@@ -41,11 +53,9 @@ from glip_lightning.weights.official_checkpoint import (
 )
 from glip_lightning.weights.prompt_file import PROMPT_NAME, load_prompt
 
-CONFIG_NAME, WEIGHTS_NAME, TASK_NAME = "config.json", "model.safetensors", "task.json"
-EXCHANGE = (CONFIG_NAME, WEIGHTS_NAME, VOCAB_NAME)
+TASK_NAME = "task.json"
 MAY_REPLACE = {*EXCHANGE, TASK_NAME, "README.md"}  # the Hub mixin writes a model card
 TEXT_PREFIX = "language."  # of the text encoder's tensors
-RUN_DETECTOR = "detector"  # where a finished run keeps its exchange folder
 _TASK = Keys({"phrases": PHRASES, "input_size": InputSize()})
 
 Origin = Literal["random", "official", "shipped", "folder"]
@@ -78,96 +88,31 @@ def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pre
         text: False leaves the text encoder out, which tuned prompts do not need.
 
     Raises:
-        ValueError: nothing has this name, or weights are asked for that it does not have.
-        FileNotFoundError: a folder in which files are missing.
-        GLIPError: files that are damaged or do not fit each other, a download that failed.
+        GLIPError: nothing has this name, weights are asked for that it does not have, files are missing, damaged or do
+            not fit each other, a download failed.
     """
     if weights not in ("pretrained", "random"):
-        raise ValueError(f"weights={weights!r}: expected 'pretrained' or 'random'")
+        raise GLIPError(f"weights={weights!r}: expected 'pretrained' or 'random'", code="bad-value")
     if detector in VARIANTS:
         return _load_name(detector, weights, text)
     if weights == "random":
-        raise ValueError(
-            f"weights='random' starts a named detector ({', '.join(VARIANTS)}), and {detector!r} is none; "
-            "weights='pretrained' loads folders, runs, files and repositories"
-        )
-    path = _path(detector)
+        message = f"weights='random' starts a named detector ({', '.join(VARIANTS)}), and {detector!r} is none; "
+        message += "weights='pretrained' loads folders, runs, files and repositories"
+        raise GLIPError(message, code="bad-value")
+    path = as_path(detector)
     if path.is_dir():
         return load_folder(path, text=text)
     if path.is_file():
         return load_official(detector, path, text=text)
-    if _is_repository(detector):
+    if is_repository(detector):
         return _load_repository(detector, text)
-    raise ValueError(_unknown(detector))
-
-
-def load_tokenizer(detector: str) -> Tokenizer:
-    """Return the vocabulary alone of what :func:`load_detector` takes; weights are neither read nor downloaded."""
-    path = _path(detector)
-    if detector in VARIANTS:
-        return _named_tokenizer(detector)
-    if path.is_dir():
-        if (path / RUN_ADAPTER).is_dir():
-            return load_tokenizer(base_of(path / RUN_ADAPTER))
-        return _tokenizer_in(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
-    if path.is_file():
-        return Tokenizer(_official_vocab(path))
-    if _is_repository(detector):
-        folder = hub_file(HubFile(detector, CONFIG_NAME)).parent
-        if VOCAB_NAME in _files(folder):
-            hub_file(HubFile(detector, VOCAB_NAME))
-        return _tokenizer_in(folder)
-    raise ValueError(_unknown(detector))
-
-
-def _named_tokenizer(name: str) -> Tokenizer:
-    if rows := variant(name).classes:
-        return ClassTokenizer(rows)
-    return Tokenizer(hub_file(OFFICIAL_VOCAB)) if name in OFFICIAL else Tokenizer.nano()
-
-
-def _tokenizer_in(folder: Path) -> Tokenizer:
-    if VOCAB_NAME in _files(folder):
-        return Tokenizer.from_folder(folder)
-    return ClassTokenizer(_read_config(folder / CONFIG_NAME).classes)
-
-
-def _files(folder: Path) -> tuple[str, ...]:
-    """What an exchange folder has to hold: no vocabulary where its configuration has a table of classes."""
-    config = folder / CONFIG_NAME
-    return EXCHANGE[:2] if config.is_file() and _read_config(config).classes else EXCHANGE
-
-
-def check_detector(detector: str) -> None:
-    """Raise an error for what :func:`load_detector` does not take; whether a repository exists is not asked."""
-    if detector not in VARIANTS and not _path(detector).exists() and not _is_repository(detector):
-        raise ValueError(_unknown(detector))
-
-
-def _path(detector: str) -> Path:
-    """Return ``detector`` as a path; ``~`` is somebody's home where there is one."""
-    try:
-        return Path(detector).expanduser()
-    except RuntimeError:
-        return Path(detector)
-
-
-def _is_repository(detector: str) -> bool:
-    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", detector) is not None and Path(detector).suffix != ".pth"
-
-
-def _unknown(detector: str) -> str:
-    close = difflib.get_close_matches(detector, VARIANTS, n=3) or list(VARIANTS)
-    return (
-        f"detector={detector!r}: no such name, file or folder. Names: {', '.join(close)}; "
-        "or give an exchange folder, a finished run's folder, an official .pth file or a Hub repository (user/name)"
-    )
+    raise unknown_detector(detector)
 
 
 def _load_name(name: str, weights: str, text: bool) -> Loaded:
     config = variant(name)
     if weights == "random":
-        return _loaded(build_detector(replace(config, text_encoder=text)), _named_tokenizer(name), name, "random")
+        return _loaded(build_detector(replace(config, text_encoder=text)), named_tokenizer(name), name, "random")
     if name in OFFICIAL:
         return load_official(name, hub_file(OFFICIAL[name]), config, text=text)
     folder = shipped(name)
@@ -198,13 +143,7 @@ def load_official(
     except GLIPError as error:
         raise CheckpointError(f"{path}: {error}", code=error.code) from error
     check_tensors(ours, str(path))
-    return _loaded(_build(config, ours, text), Tokenizer(vocab or _official_vocab(path)), name, "official")
-
-
-def _official_vocab(checkpoint: Path) -> Path:
-    """``vocab.txt`` beside an official file, else that of bert-base-uncased."""
-    beside = checkpoint.with_name(VOCAB_NAME)
-    return beside if beside.is_file() else hub_file(OFFICIAL_VOCAB)
+    return _loaded(_build(config, ours, text), Tokenizer(vocab or official_vocab(path)), name, "official")
 
 
 def load_folder(folder: Path, name: str | None = None, text: bool = True, origin: Origin = "folder") -> Loaded:
@@ -214,20 +153,20 @@ def load_folder(folder: Path, name: str | None = None, text: bool = True, origin
     folder = folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
     if (folder / PROMPT_NAME).is_file() and not (folder / CONFIG_NAME).is_file():
         base = load_prompt(folder / PROMPT_NAME).base.name
-        raise FileNotFoundError(f"{folder}: this run tuned a prompt for {base} and left no detector; give {base}")
-    if missing := [file for file in _files(folder) if not (folder / file).is_file()]:
-        raise FileNotFoundError(
-            f"{folder}: no exchange folder, {' and '.join(missing)} missing; it holds {', '.join(EXCHANGE)}. "
-            f"A run has one in {RUN_DETECTOR}/ when it is finished; `glip convert` makes one of an official file"
-        )
-    config = _read_config(folder / CONFIG_NAME)
+        message = f"{folder}: this run tuned a prompt for {base} and left no detector; give {base}"
+        raise MissingFile(message, code="missing-file")
+    if missing := [file for file in exchange_files(folder) if not (folder / file).is_file()]:
+        message = f"{folder}: no exchange folder, {' and '.join(missing)} missing; it holds {', '.join(EXCHANGE)}. "
+        message += f"A run has one in {RUN_DETECTOR}/ when it is finished; `glip convert` makes one of an official file"
+        raise MissingFile(message, code="missing-file")
+    config = read_config(folder / CONFIG_NAME)
     try:
         state = _read_weights(folder / WEIGHTS_NAME, text)
         check(state, expected_shapes(replace(config, text_encoder=config.text_encoder and text)))
     except CheckpointError as error:
         raise CheckpointError(f"{folder / WEIGHTS_NAME}: {error}") from error
     check_tensors(state, str(folder / WEIGHTS_NAME))
-    task, tokenizer = _read_task(folder / TASK_NAME, config), _tokenizer_in(folder)
+    task, tokenizer = _read_task(folder / TASK_NAME, config), tokenizer_in(folder)
     return _loaded(_build(config, state, text), tokenizer, name, origin, task)
 
 
@@ -253,7 +192,7 @@ def _read_weights(path: Path, text: bool) -> dict[str, Tensor]:
 def _load_repository(repo: str, text: bool) -> Loaded:
     try:
         folder = hub_file(HubFile(repo, CONFIG_NAME)).parent
-        for name in _files(folder)[1:]:
+        for name in exchange_files(folder)[1:]:
             hub_file(HubFile(repo, name))
         with suppress(NotInRepository):
             hub_file(HubFile(repo, TASK_NAME))
@@ -283,10 +222,9 @@ def _loaded(
 def _check_vocabulary(model: Detector, tokenizer: Tokenizer, name: str) -> None:
     expected = model.config.classes or model.config.text.vocab_size
     if len(tokenizer) != expected:
-        raise ValueError(
-            f"{name}: the vocabulary has {len(tokenizer)} tokens, the text encoder {expected}; "
-            f"use the {VOCAB_NAME} that belongs to these weights"
-        )
+        message = f"{name}: the vocabulary has {len(tokenizer)} tokens, the text encoder {expected}; "
+        message += f"use the {VOCAB_NAME} that belongs to these weights"
+        raise GLIPError(message, code="other-vocabulary")
 
 
 def skeleton(detector: str) -> Detector | None:
@@ -294,25 +232,15 @@ def skeleton(detector: str) -> Detector | None:
 
     None for what would have to be loaded first.
     """
-    files = [_path(detector) / name / CONFIG_NAME for name in (RUN_DETECTOR, ".")]
+    files = [as_path(detector) / name / CONFIG_NAME for name in (RUN_DETECTOR, ".")]
     if detector in VARIANTS:
         config = variant(detector)
     elif found := [file for file in files if file.is_file()]:
-        config = _read_config(found[0])
+        config = read_config(found[0])
     else:
         return None
     with torch.device("meta"):
         return build_detector(config)
-
-
-def _read_config(path: Path) -> GLIPConfig:
-    where = f"{path}: not the configuration of a GLIP detector"
-    content = read_json(path, where)
-    CONFIG.check(content, where)
-    try:
-        return GLIPConfig(**content)
-    except GLIPError as error:  # sizes that do not fit each other
-        raise GLIPError(f"{where}: {error}", code=error.code) from error
 
 
 def _read_task(path: Path, config: GLIPConfig) -> Task | None:
@@ -339,11 +267,11 @@ def save(
     folder = Path(folder)
     _check_vocabulary(model, tokenizer, str(folder))
     if folder.is_file():
-        raise FileExistsError(f"{folder}: is a file; give a folder to write to")
+        raise GLIPError(f"{folder}: is a file; give a folder to write to", code="file-exists")
     if folder.exists() and (foreign := sorted({path.name for path in folder.iterdir()} - MAY_REPLACE)):
-        raise FileExistsError(
-            f"{folder}: holds {foreign[0]}, which is no part of an exchange folder; choose another folder or remove it"
-        )
+        message = f"{folder}: holds {foreign[0]}, which is no part of an exchange folder; "
+        message += "choose another folder or remove it"
+        raise GLIPError(message, code="file-exists")
     with replacing(folder) as fresh:
         fresh.mkdir()
         (deepcopy(model).half() if half else model).save_pretrained(fresh)

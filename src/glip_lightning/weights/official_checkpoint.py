@@ -17,15 +17,15 @@ from math import isqrt, log
 from pathlib import Path
 
 import torch
-from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.tensor_files import check_storage
 from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import STRIDES, VARIANTS, GLIPConfig, TextConfig
 from glip_lightning.models.detector import Detector
+from glip_lightning.models.layers.swin import get_relative_position_index
 from glip_lightning.ops.anchors import cell_anchor
 
 logger = logging.getLogger(__name__)
@@ -199,9 +199,11 @@ def to_official(state: Mapping[str, Tensor], config: GLIPConfig) -> StateDict:
 def official_state(model: Detector, where: str) -> StateDict:
     """Return what an official checkpoint of ``model`` holds; an error names ``where`` the detector came from."""
     if not model.reads_text:
-        raise ValueError(f"{where}: has a table of classes, an official checkpoint a text encoder; keep the folder")
+        message = f"{where}: has a table of classes, an official checkpoint a text encoder; keep the folder"
+        raise GLIPError(message, code="no-official-layout")
     if not model.config.text_encoder:
-        raise ValueError(f"{where}: has no text encoder, an official checkpoint needs one; convert the whole detector")
+        message = f"{where}: has no text encoder, an official checkpoint needs one; convert the whole detector"
+        raise GLIPError(message, code="no-official-layout")
     return to_official(model.state_dict(), model.config)
 
 
@@ -250,7 +252,7 @@ def read_official(path: str | Path) -> StateDict:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint file")
+        raise MissingFile(f"{path}: no such checkpoint file", code="missing-file")
     content = _load_tensors(path)
     if isinstance(content, dict):
         content = content.get("model", content.get("state_dict", content))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import save
 
-from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import write_bytes
 from glip_lightning.common.schema import BASE, MOST_CLASSES, PHRASES, Items, Keys, Text, Whole, check_format, parse_json
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
@@ -79,7 +79,8 @@ def save_prompt(path: Path, prompt: TunedPrompt) -> None:
 def load_prompt(path: str | Path) -> TunedPrompt:
     """Read a file of :func:`save_prompt`; anything else is an error that says why."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such tuned prompt; a run with PromptTuning leaves {PROMPT_NAME}")
+        message = f"{path}: no such tuned prompt; a run with PromptTuning leaves {PROMPT_NAME}"
+        raise MissingFile(message, code="missing-file")
     where = f"{path}: not a tuned prompt of glip-lightning"
     metadata, tensors = read_tensors(Path(path), where)
     if KEY not in metadata:

@@ -6,42 +6,40 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
-from glip_lightning.data.checks.findings import Findings, listing
+from glip_lightning.data.checks.findings import Findings, data_error, listing
 from glip_lightning.data.images import PICTURES, ImageFiles
-from glip_lightning.data.index import Index
+from glip_lightning.data.index import Index, Mask
 from glip_lightning.data.types import SPLITS, Split
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.text.token_spans import HasOffsets
+from glip_lightning.text.tokenizer import Tokenizer
 
 SMALLEST, LONGEST = 8, 20  # pixels of the shorter side, ratio of the sides: beyond them little is left to see
 LONGEST_NAME = MAX_TOKENS - 4
 """Tokens that a class may have: a caption holds 256, with [CLS], [SEP], a separator and one to spare, without which
 :func:`..prompts.sample_phrases` finds no class for a picture."""
 
-CURES = {
-    "without area": "draw them again or remove them",
-    "outside the image": "check that the boxes are x, y, width, height in pixels of this image",
-    "one pixel thin": "remove them, or use larger images",
+DROPPED = {
+    "without area": "dropped-box/flat",
+    "outside the image": "dropped-box/outside",
+    "one pixel thin": "dropped-box/thin",
+    "crowd": "crowd",
 }
+"""The problem of each reason to train without a box."""
 
 
-def check_names(phrases: Sequence[Phrase], tokenizer: HasOffsets, where: object) -> None:
+def check_names(phrases: Sequence[Phrase], tokenizer: Tokenizer, where: object) -> None:
     """Raise GLIPError for classes whose names no caption can hold; a detector with a table of classes reads none."""
     if broken := [phrase.text for phrase in phrases if not is_text(phrase.text)]:
-        text = f"half a character (a lone surrogate) is in {listing(broken)}"
-        raise GLIPError(f"{where}: {text}; write the names anew", code="broken-text")
+        raise data_error("broken-text", where, items=listing(broken))
     counts = [len(tokenizer.offsets(phrase.text)) - 2 for phrase in phrases]  # without [CLS] and [SEP]
     pairs = zip(phrases, counts, strict=True)
     if long := [f"'{printable(phrase.name[:40])}...' ({n} tokens)" for phrase, n in pairs if n > LONGEST_NAME]:
-        text = f"{len(long)} classes are too long for a caption, which has room for {LONGEST_NAME} tokens of a class"
-        raise GLIPError(f"{where}: {text}: {listing(long)}; say it in a few words", code="name-too-long")
+        raise data_error("name-too-long", where, count=len(long), room=LONGEST_NAME, items=listing(long))
 
 
 def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Split, Index]:
@@ -51,7 +49,7 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
         return {}
     for split in SPLITS:
         if split not in splits:
-            _report_missing(split, splits, findings)
+            findings.add(f"missing-split/{split}", Path(next(iter(splits.values())).where).parent)
         else:
             check_index(split, splits[split], findings)
     report_leaks(splits.items(), findings)
@@ -59,91 +57,60 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
     return align_classes(splits, findings)
 
 
-def _report_missing(split: Split, splits: Mapping[Split, Index], findings: Findings) -> None:
-    where = Path(next(iter(splits.values())).where).parent
-    if split == "train":
-        findings.warn("missing-split", where, "there is no train split: nothing can be trained on it")
-    elif split == "valid":
-        text = (
-            "there is no valid split: the last weights are kept instead of the best ones (test is not used to choose)"
-        )
-        findings.warn("missing-split", where, text)
-    else:
-        findings.warn("missing-split", where, "there is no test split: the result is the AP of the valid split")
-
-
 def check_index(split: Split, index: Index, findings: Findings) -> None:
     """Images and boxes of one split."""
+    kind = "train" if split == "train" else "other"
     if not len(index):
-        consequence = "nothing can be trained on it" if split == "train" else "no ground truth, AP is not defined"
-        text = f"the {split} split is empty: {consequence}"
-        (findings.error if split == "train" else findings.warn)("empty-split", index.where, text)
+        findings.add(f"empty-split/{kind}", index.where, split=split)
         return
     if not len(index.boxes.labels):
-        text = f"the {split} split has no box: " + (
-            "it can only teach what is background" if split == "train" else "no ground truth, AP is not defined"
-        )
-        findings.warn("no-boxes", index.where, text)
+        findings.add(f"no-boxes/{kind}", index.where, split=split)
     _report_boxes(index, findings)
     _report_convention(index, findings)
-    short, long = index.sizes.amin(1), index.sizes.amax(1)
+    short, long = index.sizes.min(1), index.sizes.max(1)
     extreme = (short < SMALLEST) | (long > LONGEST * short)
     if extreme.any():
-        text = f"very small or very long images: {_images(index, extreme)}; check whether they are meant"
-        findings.warn("extreme-image", index.where, text, int(extreme.sum()))
+        findings.add("extreme-image", index.where, int(extreme.sum()), items=_images(index, extreme))
 
 
 def _report_boxes(index: Index, findings: Findings) -> None:
     """What training does without, what it clips, and the images without boxes."""
     for reason, mask in index.dropped().items():
-        count = int(mask.sum())
-        where = _images(index, _have(index, mask))
-        if reason == "crowd":
-            text = f"{count} crowd boxes are ignored in evaluation and not trained on ({where})"
-            findings.note("crowd", index.where, text, count)
-        else:
-            text = f"{count} boxes {reason} are left out ({where}); {CURES[reason]}"
-            findings.warn("dropped-box", index.where, text, count)
+        items = _images(index, _have(index, mask))
+        findings.add(DROPPED[reason], index.where, int(mask.sum()), items=items)
     if count := int((clipped := index.clipped()).sum()):
-        text = f"{count} boxes leave their image and are clipped to it ({_images(index, _have(index, clipped))})"
-        findings.warn("clipped-box", index.where, text, count)
+        findings.add("clipped-box", index.where, count, items=_images(index, _have(index, clipped)))
     if count := int((empty := ~_have(index, index.trains())).sum()):
-        text = f"{count} of {len(index)} images have no box to train on ({_images(index, empty)}); they are negatives"
-        findings.note("image-without-boxes", index.where, text, count)
+        findings.add("image-without-boxes", index.where, count, total=len(index), items=_images(index, empty))
 
 
 def _report_convention(index: Index, findings: Findings) -> None:
     """Boxes in another convention than x, y, width, height in pixels."""
-    x, y, w, h = index.boxes.xywh.unbind(-1)
+    x, y, w, h = index.boxes.xywh.T
     if not len(x):
         return
     if float(index.boxes.xywh.max()) <= 1:
-        text = "every box is below one pixel: these look like fractions of the image; multiply them by width and height"
-        findings.warn("normalised-boxes", index.where, text, len(x))
+        findings.add("normalised-boxes", index.where, len(x))
         return
     corners = (w > x) & (h > y)
     area = (w - x) * (h - y)
-    by_area = ((index.boxes.area - area).abs() <= 0.02 * area) & ((index.boxes.area - w * h).abs() > 0.02 * w * h)
-    height, width = index.sizes[index.boxes.images].double().unbind(-1)
+    by_area = (np.abs(index.boxes.area - area) <= 0.02 * area) & (np.abs(index.boxes.area - w * h) > 0.02 * w * h)
+    height, width = index.sizes[index.boxes.images].T
     leaving = (x + w > width + 1) | (y + h > height + 1)
     suspects = int((by_area & corners).sum()), int(leaving.sum())
     if corners.all() and max(suspects) > len(x) / 2:
-        text = (
-            f"these look like corners x1, y1, x2, y2 instead of x, y, width, height: of {len(x)} boxes {suspects[1]} "
-            f"leave their image and {suspects[0]} have the area of such corners; convert them"
-        )
-        findings.warn("corner-boxes", index.where, text, len(x))
+        findings.add("corner-boxes", index.where, len(x), corners=suspects[0], leaving=suspects[1])
 
 
-def _have(index: Index, mask: Tensor) -> Tensor:
+def _have(index: Index, mask: Mask) -> Mask:
     """Mask [N] of the images with a box of ``mask`` [M]."""
-    have = torch.zeros(len(index), dtype=torch.bool)
+    have = np.zeros(len(index), dtype=bool)
     have[index.boxes.images[mask]] = True
     return have
 
 
-def _images(index: Index, mask: Tensor, most: int = 10) -> str:
-    chosen = mask.nonzero().flatten().tolist()
+def _images(index: Index, mask: Mask, most: int = 10) -> str:
+    chosen = np.flatnonzero(mask).tolist()
     more = f" and {len(chosen) - most} more" if len(chosen) > most else ""
     return ", ".join(index.name(image) for image in chosen[:most]) + more
 
@@ -162,22 +129,21 @@ def align_classes(splits: Mapping[Split, Index], findings: Findings) -> dict[Spl
         unknown = [name for name in numbered if name not in first]
         other = [name for name, number in numbered.items() if first.get(name, number) != number]
         if unknown and other:
-            text = (
-                f"the {split} split has classes that {next(iter(splits))} lacks, {listing(map(repr, unknown))}, and "
-                f"numbers {listing(map(repr, other))} differently; give all splits the same categories"
+            values = {"unknown": listing(map(repr, unknown)), "other": listing(map(repr, other))}
+            findings.add(
+                "classes-differ/numbers", index.where, len(unknown), split=split, first=next(iter(splits)), **values
             )
-            findings.error("classes-differ", index.where, text, len(unknown))
         elif numbered != first:
-            lists = f"lists {listing(map(repr, numbered))}, {next(iter(splits))} {listing(map(repr, first))}"
-            findings.warn("classes-differ", index.where, f"the {split} split {lists}; matched by name")
+            values = {"own": listing(map(repr, numbered)), "others": listing(map(repr, first))}
+            findings.add("classes-differ/names", index.where, split=split, first=next(iter(splits)), **values)
         names = names | {name: number for name, number in numbered.items() if name not in names}
     return {split: _renumbered(index, names) for split, index in splits.items()}
 
 
 def _renumbered(index: Index, names: Mapping[str, int]) -> Index:
     label_of = {name: label for label, name in enumerate(names)}
-    table = torch.tensor([label_of[name] for name in index.class_names], dtype=torch.int64)
-    boxes = index.boxes._replace(labels=table[index.boxes.labels])
+    table = np.array([label_of[name] for name in index.class_names], dtype=np.int64)
+    boxes = replace(index.boxes, labels=table[index.boxes.labels])
     return replace(index, class_names=tuple(names), category_ids=tuple(names.values()), boxes=boxes)
 
 
@@ -204,8 +170,7 @@ def report_leaks(parts: Iterable[tuple[Split, Index]], findings: Findings) -> No
         leaks += [" = ".join(f"{split}/{path.name}" for split, path in members) for members in same]
     if leaks:
         where = parts[0][1].where
-        text = f"the same image is in two splits: {listing(leaks)}; take it out of one, or the AP is too good"
-        findings.warn("leak", where, text, len(leaks))
+        findings.add("leak", where, len(leaks), items=listing(leaks))
 
 
 def _report_strays(splits: Mapping[Split, Index], findings: Findings) -> None:
@@ -222,5 +187,4 @@ def _report_strays(splits: Mapping[Split, Index], findings: Findings) -> None:
             known |= set(strays)
             if strays:
                 names = listing(str(path.relative_to(folder)) for path in strays)
-                text = f"{len(strays)} pictures in {folder} are not listed and not used: {names}"
-                findings.warn("stray-image", where, text, len(strays))
+                findings.add("stray-image", where, len(strays), folder=folder, items=names)

@@ -4,29 +4,21 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
 
 from glip_lightning.data.checks.consistency import check_names, check_splits
 from glip_lightning.data.checks.findings import Findings, listing
-from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.index import Index
 from glip_lightning.data.types import SPLITS, Split
 from glip_lightning.text.captions import build_prompt
 from glip_lightning.text.phrases import Phrase, clean_name
-from glip_lightning.text.token_spans import Span
+from glip_lightning.text.tokenizer import Tokenizer
 
 LONG_NAME = 16  # tokens; names are a few words, longer ones are usually a mistake or a description
 READERS = 4
-
-
-class Encoder(Protocol):
-    """What is needed of :class:`glip_lightning.text.tokenizer.Tokenizer`."""
-
-    separator: str
-
-    def offsets(self, caption: str) -> Sequence[Span]: ...
-
-    def tokens(self, caption: str) -> list[str]: ...
 
 
 class SplitCounts(NamedTuple):
@@ -52,7 +44,7 @@ class Diagnosis(NamedTuple):
 
 def diagnose(
     splits: Mapping[Split, Index],
-    encoder: Encoder,
+    tokenizer: Tokenizer,
     findings: Findings,
     progress: Callable[[Iterator[None], int], Iterator[None]],
 ) -> Diagnosis:
@@ -64,8 +56,8 @@ def diagnose(
     checked = check_splits(splits, findings)
     for _ in progress(_decode(checked, findings), sum(map(len, checked.values()))):
         pass
-    rows = _classes(checked, encoder)
-    _check_names(rows, encoder, checked, findings)
+    rows = _classes(checked, tokenizer)
+    _check_names(rows, tokenizer, checked, findings)
     return Diagnosis({split: _counts(index) for split, index in checked.items()}, rows, findings)
 
 
@@ -73,7 +65,7 @@ def _counts(index: Index) -> SplitCounts:
     trains = index.trains()
     return SplitCounts(
         images=len(index),
-        without_boxes=len(index) - len(index.boxes.images[trains].unique()),
+        without_boxes=len(index) - len(index.with_boxes()),
         boxes=int(trains.sum()),
         dropped=len(trains) - int(trains.sum()),
         clipped=int(index.clipped().sum()),
@@ -85,24 +77,22 @@ def _decode(splits: Mapping[Split, Index], findings: Findings) -> Iterator[None]
     seen: dict[bytes, list[tuple[Split, str]]] = defaultdict(list)
     for split, index in splits.items():
         broken = []
-        dataset = DetectionDataset(index)
         with ThreadPoolExecutor(READERS) as pool:
-            for image, outcome in enumerate(pool.map(lambda i, d=dataset: _digest(d, i), range(len(index)))):
+            for image, outcome in enumerate(pool.map(partial(_digest, index), range(len(index)))):
                 if isinstance(outcome, bytes):
                     seen[outcome].append((split, index.name(image)))
                 else:
                     broken.append(outcome)
                 yield
         if broken:
-            text = f"{len(broken)} images cannot be decoded: {'; '.join(broken)}"
-            findings.error("undecodable-image", index.where, text, len(broken))
+            findings.add("undecodable-image", index.where, len(broken), items="; ".join(broken))
     _report_equal(seen, splits, findings)
 
 
-def _digest(dataset: DetectionDataset, image: int) -> bytes | str:
+def _digest(index: Index, image: int) -> bytes | str:
     """Hash of the pixels, or what is wrong with the file."""
     try:
-        picture = dataset.picture(image)
+        picture = index.picture(image)
     except (ValueError, OSError) as error:
         return str(error)
     return hashlib.blake2b(repr(picture.size).encode() + picture.tobytes(), digest_size=16).digest()
@@ -115,54 +105,50 @@ def _report_equal(
     across = [members for members in groups if len({split for split, _ in members}) > 1]
     within = [members for members in groups if members not in across]
     where = splits[next(iter(splits))].where if splits else ""
-    if len(across) > findings.counts("leak"):  # those with the same bytes were found before
-        text = f"the same pixels in two splits: {_names(across)}; take them out of one, or the AP is too good"
-        findings.warn("leak", where, text, len(across) - findings.counts("leak"))
+    more = len(across) - findings.counts("leak")  # those with the same bytes were found before
+    if more > 0:
+        findings.add("leak", where, more, items=_names(across))
     if within:
-        text = f"the same pixels: {_names(within)}; copies count twice"
-        findings.note("duplicate-image", where, text, len(within))
+        findings.add("duplicate-image/pixels", where, len(within), items=_names(within))
 
 
 def _names(groups: Sequence[Sequence[tuple[Split, str]]]) -> str:
     return listing(" = ".join(f"{split}/{name}" for split, name in members) for members in groups)
 
 
-def _classes(splits: Mapping[Split, Index], encoder: Encoder) -> list[ClassRow]:
+def _classes(splits: Mapping[Split, Index], tokenizer: Tokenizer) -> list[ClassRow]:
     if not splits:
         return []
     index = splits[min(splits, key=SPLITS.index)]
     counts = {
-        split: each.boxes.labels[each.trains()].bincount(minlength=len(index.class_names))
+        split: np.bincount(each.boxes.labels[each.trains()], minlength=len(index.class_names))
         for split, each in splits.items()
     }
     return [
-        ClassRow(name, number, _pieces(name, encoder), {split: int(count[label]) for split, count in counts.items()})
+        ClassRow(name, number, _pieces(name, tokenizer), {split: int(count[label]) for split, count in counts.items()})
         for label, (name, number) in enumerate(zip(index.class_names, index.category_ids, strict=True))
     ]
 
 
-def _pieces(name: str, encoder: Encoder) -> list[str]:
+def _pieces(name: str, tokenizer: Tokenizer) -> list[str]:
     phrase = Phrase(clean_name(name))
-    (tokens,) = build_prompt([phrase], encoder).tokens
-    pieces = encoder.tokens(phrase.text)
+    (tokens,) = build_prompt([phrase], tokenizer).tokens
+    pieces = tokenizer.tokens(phrase.text)
     return [pieces[token] for token in tokens]
 
 
-def _check_names(rows: Sequence[ClassRow], encoder: Encoder, splits: Mapping[Split, Index], findings: Findings) -> None:
+def _check_names(
+    rows: Sequence[ClassRow], tokenizer: Tokenizer, splits: Mapping[Split, Index], findings: Findings
+) -> None:
     """Classes that words cannot name well, and classes without boxes."""
     where = splits[min(splits, key=SPLITS.index)].where if splits else ""
     phrases = [Phrase(clean_name(row.name)) for row in rows]
-    findings.attempt(where, lambda: check_names(phrases, encoder, where))
+    findings.attempt(where, lambda: check_names(phrases, tokenizer, where))
     silent = [row.name for row in rows if not row.tokens]
     unknown = [f"{row.name!r} ({' '.join(row.tokens)})" for row in rows if "[UNK]" in row.tokens]
     long = [f"{row.name[:40]!r} ({len(row.tokens)} tokens)" for row in rows if len(row.tokens) > LONG_NAME]
     untrained = [row.name for row in rows if "train" in splits and not row.boxes["train"]]
-    for code, items, text in (
-        ("no-tokens", silent, "no token names {}: never trained, never found; give them a name of letters"),
-        ("unknown-words", unknown, "the vocabulary lacks words of {}; use plainer names"),
-        ("long-name", long, "very long names: {}; a few words say more"),
-        ("untrained-class", untrained, "no box to train on: {}; add examples or remove the class"),
-    ):
+    found = {"no-tokens": silent, "unknown-words": unknown, "long-name": long, "untrained-class": untrained}
+    for key, items in found.items():
         if items:
-            report = findings.note if code == "untrained-class" else findings.warn
-            report(code, where, text.format(listing(items)), len(items))
+            findings.add(key, where, len(items), items=listing(items))

@@ -2,21 +2,21 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable, printable_lines
+from glip_lightning.data.checks.problems import PROBLEMS, Level
 
 T = TypeVar("T")
-Level = Literal["error", "warning", "info"]
 LISTED = 200  # ids and names that one message spells out
 
 
 class Finding(NamedTuple):
     """Something that is wrong with a data set, or good to know about it."""
 
-    level: Level  # "error": must be mended before training; "warning": is used in part or changed; "info"
-    code: str  # stable, e.g. "missing-image"
+    level: Level
+    code: str  # stable, e.g. "missing-image"; :mod:`.problems` lists them
     message: str  # names the values and says what to do
     where: str  # file or folder
     count: int = 1  # images, boxes or classes that it is about
@@ -37,27 +37,26 @@ class DataError(GLIPError):
         super().__init__(message, code=code)
 
 
+def data_error(key: str, where: object, /, **values: object) -> DataError:
+    """Return the error about a problem of the table that leaves nothing to go on with."""
+    return DataError(f"{where}: {PROBLEMS[key].message(**values)}", code=key.split("/")[0])
+
+
 class Findings(list[Finding]):
     """Findings in the order in which they were met."""
 
-    def error(self, code: str, where: object, message: str, count: int = 1) -> None:
-        """The data cannot be used before this is mended."""
-        self.append(Finding("error", code, message, str(where), count))
-
-    def warn(self, code: str, where: object, message: str, count: int = 1) -> None:
-        """The data can be used, but not as they stand or not all of them."""
-        self.append(Finding("warning", code, message, str(where), count))
-
-    def note(self, code: str, where: object, message: str, count: int = 1) -> None:
-        """Good to know; nothing has to be done."""
-        self.append(Finding("info", code, message, str(where), count))
+    def add(self, key: str, where: object, count: int = 1, /, **values: object) -> None:
+        """Add a problem of the table; ``values`` take the places of its braces."""
+        problem = PROBLEMS[key]
+        message = problem.message(count=count, **values)
+        self.append(Finding(problem.level, key.split("/")[0], message, str(where), count))
 
     def attempt(self, where: object, read: Callable[[], T]) -> T | None:
         """Return what ``read`` does; an error of ours becomes one finding of ``where``, and None."""
         try:
             return read()
         except GLIPError as error:
-            self.error(error.code, where, str(error).removeprefix(f"{where}: "))
+            self.append(Finding("error", error.code, str(error).removeprefix(f"{where}: "), str(where)))
             return None
 
     @property

@@ -18,7 +18,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import is_text
 from glip_lightning.common.files import regular_file
 from glip_lightning.common.schema import LONGEST_TEXT
-from glip_lightning.data.checks.findings import DataError, listing, short
+from glip_lightning.data.checks.findings import data_error, listing, short
 from glip_lightning.data.images import is_below
 from glip_lightning.text.token_spans import Span
 
@@ -47,19 +47,23 @@ def read_captions(file: str | Path) -> list[Captioned]:
     path = Path(file)
     readers: dict[str, Callable[[str], Iterable[Any]]] = {".json": _json, ".jsonl": _lines, ".csv": _csv}
     if path.suffix.lower() not in readers:
-        raise DataError(f"{path}: captions are read from {', '.join(readers)}, not from {path.suffix!r}")
+        raise data_error("not-captions/ending", path, known=", ".join(readers), ending=path.suffix)
     try:
         text = regular_file(path).read_text(encoding="utf-8-sig")
         rows = list(readers[path.suffix.lower()](text))
+    except _NotCaptions as error:
+        raise data_error("not-captions", path, reason=error) from None
     except GLIPError:
         raise
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file of captions; check the path") from None
+        raise data_error("missing-file", path, kind="file of captions") from None
     except (ValueError, RecursionError, csv.Error) as error:  # broken JSON, other encodings
-        raise DataError(
-            f"{path}: not readable captions ({error}); it takes images with captions, see --help"
-        ) from error
+        raise data_error("not-captions", path, reason=error) from error
     return _grouped(path, rows)
+
+
+class _NotCaptions(Exception):
+    """What a file lacks to be one of captions; the reader adds which file it is."""
 
 
 def _json(text: str) -> Iterable[Any]:
@@ -67,17 +71,17 @@ def _json(text: str) -> Iterable[Any]:
     if isinstance(content, list):
         return content
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise ValueError('no list "images" at its top level')
+        raise _NotCaptions('no list "images" at its top level')
     images = [image for image in content["images"] if isinstance(image, dict)]
     annotations = content.get("annotations") or []
     if not isinstance(annotations, list):
-        raise ValueError(f'"annotations" is {short(annotations)}, no list')
+        raise _NotCaptions(f'"annotations" is {short(annotations)}, no list')
     sentences = [a for a in annotations if isinstance(a, dict) and "caption" in a]
     if not sentences:
         return content["images"]
     ids = [_id(image.get("id")) for image in images]
     if twice := [number for number, times in Counter(ids).items() if times > 1]:
-        raise ValueError(f"image ids that occur twice: {listing(twice)}; give every image an id of its own")
+        raise _NotCaptions(f"image ids that occur twice: {listing(twice)}; give every image an id of its own")
     names = {number: image.get("file_name") for number, image in zip(ids, images, strict=True)}
     owners = [_id(sentence.get("image_id")) for sentence in sentences]
     if silent := len(names.keys() - set(owners)):
@@ -97,7 +101,7 @@ def _lines(text: str) -> Iterable[Any]:
 def _csv(text: str) -> Iterable[Any]:
     rows = csv.DictReader(io.StringIO(text, newline=""))  # splitlines would also cut where no line of a file ends
     if missing := {"file_name", "caption"} - set(rows.fieldnames or ()):
-        raise ValueError(f"no column {' and '.join(sorted(missing))} in its first line")
+        raise _NotCaptions(f"no column {' and '.join(sorted(missing))} in its first line")
     return [{"file_name": row["file_name"], "caption": row["caption"]} for row in rows]
 
 
@@ -114,11 +118,11 @@ def _grouped(path: Path, rows: list[Any]) -> list[Captioned]:
             spans = None if phrases is None else tuple((start, end) for start, end in phrases)
             photos.setdefault(row["file_name"], []).append(Sentence(row["caption"], spans))
     if faults:
-        raise DataError(f"{path}: {len(faults)} of {len(rows)} entries cannot be used: {listing(faults)}; correct them")
+        raise data_error("bad-entry", path, count=len(faults), total=len(rows), items=listing(faults))
     if blank:
         log.warning("%s: %d of %d entries have no caption; they are left out", path, blank, len(rows))
     if not photos:
-        raise DataError(f"{path}: there is no caption in it; it takes images with captions, see --help")
+        raise data_error("no-caption/file", path)
     return [Captioned(name, tuple(sentences)) for name, sentences in photos.items()]
 
 

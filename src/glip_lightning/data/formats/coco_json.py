@@ -8,21 +8,9 @@ from typing import Any, TypeGuard
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
-from glip_lightning.data.checks.findings import DataError, Findings, listing, short
-from glip_lightning.data.dataset import DetectionDataset
+from glip_lightning.data.checks.findings import Findings, data_error, listing, short
 from glip_lightning.data.images import ImageFiles, is_below, is_file
 from glip_lightning.data.index import Index, RawBox, RawImage, build_index
-from glip_lightning.data.transforms import Transform
-
-
-class CocoDetection(DetectionDataset):
-    """Samples of a COCO file whose images lie in ``image_dir``; see :func:`read_coco`."""
-
-    def __init__(self, annotation_file: str | Path, image_dir: str | Path, transform: Transform | None = None) -> None:
-        findings = Findings()
-        index = read_coco(annotation_file, image_dir, findings)
-        findings.raise_errors()
-        super().__init__(index, transform)
 
 
 def read_coco(annotation_file: str | Path, image_dir: str | Path, findings: Findings) -> Index:
@@ -60,8 +48,7 @@ class _Numbers:
 
     def report(self, file: Path, findings: Findings) -> None:
         if self.converted:
-            text = f"{self.converted} ids are no plain whole numbers (in quotes or with a point); read as numbers"
-            findings.warn("text-id", file, text, self.converted)
+            findings.add("text-id", file, self.converted)
 
 
 def _whole(entry: object, key: str) -> int | None:
@@ -82,22 +69,18 @@ def read_json(file: Path) -> dict[str, Any]:
         text = regular_file(file).read_text(encoding="utf-8-sig")
         content = json.loads(text, object_pairs_hook=_unlike_pairs)
     except _Twice as error:
-        text = f"{file}: the key {short(str(error))} comes twice in one object, with other values; keep one of them"
-        raise DataError(text, code="duplicate-key") from None
+        raise data_error("duplicate-key", file, key=short(str(error))) from None
     except GLIPError:
         raise
     except FileNotFoundError:
-        raise DataError(f"{file}: no such annotation file; check the path") from None
+        raise data_error("missing-file", file, kind="annotation file") from None
     except RecursionError:
-        raise DataError(f"{file}: not readable JSON (nested too deep); export or download it again") from None
+        raise data_error("not-json", file, reason="nested too deep") from None
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, a number of thousands of digits
-        raise DataError(f"{file}: not readable JSON ({error}); export or download it again") from error
+        raise data_error("not-json", file, reason=error) from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(
-                f"{file}: no list {key!r} at its top level; expected a COCO file, an object "
-                '{"images": [...], "annotations": [...], "categories": [...]}'
-            )
+            raise data_error("not-coco", file, key=key)
     return content
 
 
@@ -130,11 +113,9 @@ def _by_id(
         else:
             found[number] = entry
     if without:
-        text = f"{what} entries without an id that is a whole number: {listing(without)}; number them"
-        findings.error(f"no-{what}-id", file, text, len(without))
+        findings.add(f"no-{what}-id", file, len(without), items=listing(without))
     if twice:
-        text = f"{what} ids that occur twice: {listing(twice)}; give every {what} an id of its own"
-        findings.error(f"duplicate-{what}-id", file, text, len(twice))
+        findings.add(f"duplicate-{what}-id", file, len(twice), items=listing(twice))
     return found
 
 
@@ -146,17 +127,16 @@ def _categories(content: Mapping[str, Any], file: Path, numbers: _Numbers, findi
         name = entry.get("name")
         names[number] = name if isinstance(name, str) else ""
         if not isinstance(name, str):
-            findings.error("no-category-name", file, f"category {number}: name is {short(name)}; write a text")
+            findings.add("no-category-name", file, items=f"category {number}: name is {short(name)}")
     parents = [entry.get("supercategory") for number, entry in entries.items() if number != 0]
     if (
         0 in names
         and names[0] in parents
         and all(_whole(annotation, "category_id") != 0 for annotation in content["annotations"])
     ):
-        text = f"category 0 ({names.pop(0)!r}) has no box and is the group of the others: it is no class"
-        findings.warn("background-category", file, text)
+        findings.add("background-category", file, name=names.pop(0))
     if not names:
-        findings.error("no-categories", file, "its list of categories is empty; name at least one class")
+        findings.add("no-categories", file, reason="its list of categories is empty")
     return names
 
 
@@ -168,8 +148,7 @@ def _images(
     for number, entry in _by_id(content["images"], "image", file, numbers, findings).items():
         name = entry.get("file_name")
         if not isinstance(name, str) or not name:
-            text = f"image {number}: file_name is {short(name)}; write the name of its file"
-            findings.error("no-file-name", file, text)
+            findings.add("no-file-name", file, number=number, value=short(name))
         elif not is_below(name):
             leaving.append(f"{name!r} (image {number})")
         elif not is_file(folder / name):
@@ -178,14 +157,10 @@ def _images(
             images.append(RawImage(number, _size(entry, numbers)))
             names.append(name)
     if leaving:
-        text = f"file names that lead out of {folder}: {listing(leaving)}; write paths inside it"
-        findings.error("outside-folder", file, text, len(leaving))
+        findings.add("outside-folder", file, len(leaving), what="file names", folder=folder, items=listing(leaving))
     if missing:
-        text = (
-            f"{len(missing)} of {len(content['images'])} images are not in {folder}: {listing(missing)}; "
-            "add the files or take their entries out"
-        )
-        findings.error("missing-image", file, text, len(missing))
+        total = len(content["images"])
+        findings.add("missing-image", file, len(missing), total=total, folder=folder, items=listing(missing))
     return images, names
 
 
@@ -230,35 +205,21 @@ def _boxes(
         elif image in there:
             unfilled += "area" not in entry or "iscrowd" not in entry
             found.append(RawBox(image, category, xywh, _area(entry), _is_crowd(entry)))
-    _report(file, findings, twice, stray, unknown, bad, categories)
+    if twice:
+        findings.add("duplicate-annotation-id", file, len(twice), items=listing(twice))
+    if stray:
+        findings.add("unknown-image", file, len(stray), items=listing(stray))
+    if unknown:
+        known = ", ".join(map(str, sorted(categories)))
+        findings.add("unknown-category", file, len(unknown), items=listing(unknown), known=known)
+    if bad:
+        expected = "x, y, width, height in pixels"
+        findings.add("bad-box", file, len(bad), what="annotations whose bbox", expected=expected, items=listing(bad))
     if 0 in seen:
-        text = "annotation 0 exists, which COCO's evaluation takes for no match; annotations are numbered anew"
-        findings.warn("annotation-id-zero", file, text)
+        findings.add("annotation-id-zero", file)
     if unfilled:
-        text = f"{unfilled} annotations lack area or iscrowd; width x height and 0 are used"
-        findings.warn("missing-keys", file, text, unfilled)
+        findings.add("missing-keys", file, unfilled)
     return found
-
-
-def _report(
-    file: Path,
-    findings: Findings,
-    twice: Sequence[object],
-    stray: Sequence[str],
-    unknown: Sequence[str],
-    bad: Sequence[str],
-    categories: Mapping[int, str],
-) -> None:
-    known = ", ".join(map(str, sorted(categories)))
-    faults = {
-        "duplicate-annotation-id": (twice, "annotation ids that occur twice", "give every annotation an id of its own"),
-        "unknown-image": (stray, "annotations of images that are not in the file", "add the images or take them out"),
-        "unknown-category": (unknown, "annotations of unknown categories", f"the file's categories are {known}"),
-        "bad-box": (bad, "annotations whose bbox is not x, y, width, height in pixels", "correct or remove them"),
-    }
-    for code, (items, what, cure) in faults.items():
-        if items:
-            findings.error(code, file, f"{what}: {listing(items)}; {cure}", len(items))
 
 
 def _is_crowd(entry: Mapping[str, Any]) -> bool:

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import torch
+import numpy as np
 from PIL import Image
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
-from glip_lightning.data.checks.findings import DataError, Findings, listing, short
+from glip_lightning.data.checks.findings import DataError, Findings, data_error, listing, short
 from glip_lightning.data.images import Header, ImageFiles, ImageSource, Source, is_file, read_header, read_image
 from glip_lightning.data.index import Index, RawBox, RawImage, build_index, coordinate
 from glip_lightning.data.splits import SPLIT_WORDS
@@ -59,7 +60,7 @@ class ImageRows:
             return io.BytesIO(cell["bytes"])
         if cell.get("path") and is_file(Path(cell["path"])):
             return Path(cell["path"])
-        raise ValueError(f"{self.name(index)}: there is no image in this row; remove the row")
+        raise GLIPError(f"{self.name(index)}: there is no image in this row; remove the row", code="missing-image")
 
     def header(self, index: int) -> Header:
         return read_header(self._file(index), self.name(index))
@@ -84,11 +85,11 @@ def read_hub(name: str | Path, findings: Findings, subset: str | None = None) ->
     for key, rows in found.items():
         split = SPLIT_WORDS.get(key.lower()) or ("train" if len(found) == 1 else None)
         if split is None or split in chosen:
-            findings.warn("unused-split", name, f"its split {key!r} is no train, valid or test split and not used")
+            findings.add("unused-split", name, name=key)
         else:
             chosen[split] = (key, rows)
     if not chosen:
-        raise DataError(f"{name}: none of its splits is called train, validation or test; it has {', '.join(found)}")
+        raise data_error("no-known-split", name, names=", ".join(found))
     return {split: _index(f"{name}/{key}", key, rows, findings) for split, (key, rows) in chosen.items()}
 
 
@@ -104,7 +105,7 @@ def _load(name: str | Path, subset: str | None) -> "dict[str, datasets.Dataset]"
     except Exception as error:  # Arrow, file system, network and Hub have errors of their own
         reason = " ".join(str(error).split()) or type(error).__name__
         cure = "save it again" if local else "check the name and the network; a folder needs what save_to_disk wrote"
-        raise DataError(f"{name}: cannot be loaded by `datasets` ({reason}); {cure}") from error
+        raise data_error("hub-unreadable", name, reason=reason, cure=cure) from error
     return {"train": found} if isinstance(found, datasets.Dataset) else dict(found)  # pyrefly: ignore
 
 
@@ -144,7 +145,7 @@ def _columns(where: str, features: "datasets.Features") -> _Columns:
 
 def _unsupported(where: str, features: "datasets.Features", reason: str = "") -> DataError:
     columns = ", ".join(f"{key}: {feature}" for key, feature in features.items())
-    return DataError(f"{where}: these columns are no detection set: {columns}{reason}; wanted: {WANTED}")
+    return data_error("unknown-columns", where, columns=columns, reason=reason, wanted=WANTED)
 
 
 def _inner(feature: Any) -> Any:
@@ -183,12 +184,12 @@ def _index(where: str, key: str, rows: "datasets.Dataset", findings: Findings) -
                 numbers = [value for value in xywh if value is not None]
                 boxes.append(RawBox(ids[row], labels[category], numbers, coordinate(str(area)) or None, bool(crowd)))
     if bad:
-        text = f"objects without x, y, width, height or with no known category: {listing(bad)}; correct or remove them"
-        findings.error("bad-box", where, text, len(bad))
+        expected = "x, y, width, height of a known category"
+        findings.add("bad-box", where, len(bad), what="what objects hold", expected=expected, items=listing(bad))
     index = build_index(where, dict(enumerate(names)), images, boxes, source, findings)
     if "upright" not in table:
         return index
-    upright = torch.tensor([bool(value) for value in table["upright"]], dtype=torch.bool)
+    upright = np.array([bool(value) for value in table["upright"]])
     return replace(index, upright=upright[index.rows])  # sizes alone do not tell half turns
 
 
@@ -213,7 +214,7 @@ def _ids(where: str, table: Mapping[str, list[Any]], count: int, findings: Findi
     if len(set(values)) == len(values):
         return values
     twice = sorted({value for value in values if values.count(value) > 1})
-    findings.error("duplicate-image-id", where, f"image ids that occur twice: {listing(twice)}", len(twice))
+    findings.add("duplicate-image-id", where, len(twice), items=listing(twice))
     return range(count)
 
 
@@ -238,13 +239,14 @@ def to_hub(splits: Mapping[Split, Index]) -> "datasets.DatasetDict":
         splits: those of :func:`read_dataset`.
 
     Raises:
-        ValueError: the splits have different lists of classes; those of :func:`read_dataset` never do.
+        GLIPError: the splits have different lists of classes; those of :func:`read_dataset` never do.
     """
     import datasets
 
     names = {index.class_names for index in splits.values()}
     if len(names) != 1:
-        raise ValueError(f"the splits have {len(names)} different lists of classes; give all of them the same")
+        message = f"the splits have {len(names)} different lists of classes; give all of them the same"
+        raise GLIPError(message, code="classes-differ")
     features = datasets.Features(
         {
             "image": datasets.Image(),

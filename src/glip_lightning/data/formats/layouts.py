@@ -12,7 +12,7 @@ from typing import NamedTuple
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.checks.consistency import check_splits
-from glip_lightning.data.checks.findings import DataError, Findings, listing
+from glip_lightning.data.checks.findings import Findings, data_error, listing
 from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.formats.hub_dataset import is_saved, read_hub
 from glip_lightning.data.formats.voc_xml import is_voc, read_voc
@@ -85,15 +85,15 @@ def read_folder(folder: str | Path, findings: Findings, seed: int = 0, write: bo
     try:
         found = _find(_checked(folder))
         if not found:
-            raise DataError(_nothing(folder))
+            raise data_error("no-data-set", folder, details=_nothing(folder))
         name, read = found[0]
         if others := [other for other, _ in found[1:]]:
-            findings.warn("two-layouts", folder, f"taken as {name}; it also looks like {listing(others)}, not used")
+            findings.add("two-layouts", folder, name=name, others=listing(others))
         splits = read(findings)
         _report_strays(folder, splits, findings)
         splits = complete_splits(splits, folder, findings, seed, write)
     except OSError as error:
-        raise DataError(f"{error.filename or folder}: cannot be read ({error.strerror or error})") from error
+        raise data_error("unreadable-folder", error.filename or folder, reason=error.strerror or error) from error
     return Layout(name, splits)
 
 
@@ -113,20 +113,19 @@ def _report_strays(folder: Path, splits: dict[Split, Index], findings: Findings)
         if len(inside) > 1 and known.isdisjoint(map(str, inside)):
             strays.append(str(path.relative_to(folder)))
     if strays:
-        text = f"{len(strays)} pictures are in folders of no split and not used: {listing(strays)}"
-        findings.note("stray-image", folder, text, len(strays))
+        findings.add("stray-image/folders", folder, len(strays), items=listing(strays))
 
 
 def _checked(folder: Path) -> Path:
     if folder.is_dir():
         return folder
     if folder.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
-        raise DataError(f"{folder}: this is an archive; unpack it and give the folder")
+        raise data_error("not-a-folder/archive", folder)
     if folder.is_file():
-        raise DataError(f"{folder}: this is a file; give the folder that it is in, {folder.parent}")
+        raise data_error("not-a-folder", folder, parent=folder.parent)
     near = [path.name for path in _folders(folder.parent)] if folder.parent.is_dir() else []
     there = f"{folder.parent} has {listing(near)}" if near else f"{folder.parent} is not there or has no folders"
-    raise DataError(f"{folder}: no such folder; {there}")
+    raise data_error("missing-folder", folder, near=there)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -171,15 +170,14 @@ def _read_parts(folder: Path, parts: dict[Split, list[Path]], findings: Findings
     for path in _folders(folder):
         split = SPLIT_WORDS.get(path.name.lower())
         if split and split not in parts and _has_pictures(path):
-            text = f"the {split} folder has pictures, but no annotation file ({ANNOTATIONS}, ...): it is not used"
-            findings.warn("unannotated-split", path, text)
+            findings.add("unannotated-split", path, split=split, named=f" ({ANNOTATIONS}, ...)")
     return {split: _read(_only(files), folder, findings) for split, files in parts.items()}
 
 
 def _only(files: Sequence[Path]) -> Path:
     if len(files) > 1:
         names = listing(path.name for path in files)
-        raise DataError(f"{files[0].parent}: which file has the annotations, {names}? call it {ANNOTATIONS}")
+        raise data_error("several-annotation-files", files[0].parent, names=names, expected=ANNOTATIONS)
     return files[0]
 
 
@@ -205,8 +203,7 @@ def _read_files(folder: Path, files: dict[Split, list[Path]], findings: Findings
         word = WORD.fullmatch(path.name.lower())
         split = SPLIT_WORDS[word[1]] if word else None
         if split and split not in splits and _has_pictures(path) and not _is_used(path, splits):
-            text = f"the {split} folder has pictures, but there is no annotation file for them: they are not used"
-            findings.warn("unannotated-split", path, text)
+            findings.add("unannotated-split", path, split=split, named="")
     return splits
 
 
@@ -280,7 +277,7 @@ def _nothing(folder: Path) -> str:
     there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     names = listing(f"{path.name}/" if path.is_dir() else path.name for path in there[:20])
     more = f" and {len(there) - 20} more" if len(there) > 20 else ""
-    text = f"{folder}: no data set found. It holds {names or 'nothing'}{more}. Known layouts:{LAYOUTS}"
+    text = f"It holds {names or 'nothing'}{more}. Known layouts:{LAYOUTS}"
     if inner := next((path for path in _below(folder) if _find(path)), None):
         return f"{text}\ndid you mean {inner}?"
     if archives := [path.name for path in there if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz")]:

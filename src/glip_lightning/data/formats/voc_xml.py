@@ -10,6 +10,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, listing, short
 from glip_lightning.data.images import PICTURES, ImageFiles, is_below, is_file
@@ -17,15 +18,13 @@ from glip_lightning.data.index import Index, RawBox, RawImage, build_index, coor
 from glip_lightning.data.splits import SPLIT_WORDS
 from glip_lightning.data.types import SPLITS, Split
 
-IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "img", "imgs")
-FAULTS = {
-    "broken-xml": ("annotation files that cannot be read", "export them again"),
-    "missing-image": ("annotation files whose picture is not there", "add the pictures or remove the files"),
-    "outside-folder": ("file names that lead out of the images' folder", "write paths inside it"),
-    "duplicate-image": ("pictures with two annotation files", "correct <filename> in one of them or remove it"),
-    "bad-box": ("objects whose bndbox is not xmin, ymin, xmax, ymax in pixels", "correct or remove them"),
-    "no-category-name": ("objects without a name", "name them or remove them"),
+VALUES: Mapping[str, Mapping[str, str]] = {
+    "bad-box": {"what": "objects whose bndbox", "expected": "xmin, ymin, xmax, ymax in pixels"},
+    "outside-folder": {"what": "file names"},
 }
+"""What else the texts of these problems say."""
+
+IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "img", "imgs")
 
 
 class Object(NamedTuple):
@@ -82,13 +81,14 @@ def read_voc(folder: Path, findings: Findings) -> dict[Split, Index]:
 
 
 class _Faults(defaultdict[str, list[str]]):
+    """Items by the keys of their problems."""
+
     def __init__(self) -> None:
         super().__init__(list)
 
     def report(self, where: Path, findings: Findings) -> None:
-        for code, items in self.items():
-            what, cure = FAULTS[code]
-            findings.error(code, where, f"{what}: {listing(items)}; {cure}", len(items))
+        for key, items in self.items():
+            findings.add(key, where, len(items), items=listing(items), folder=where, **VALUES.get(key, {}))
 
 
 def _lists(folder: Path, files: Mapping[str, Path], findings: Findings) -> dict[Split, list[str]]:
@@ -105,14 +105,11 @@ def _lists(folder: Path, files: Mapping[str, Path], findings: Findings) -> dict[
         stems = [_stem(line.strip(), files) for line in text.splitlines()]
         stems = list(dict.fromkeys(stem for stem in stems if stem))
         if missing := [stem for stem in stems if stem not in files]:
-            text = f"{len(missing)} of {len(stems)} pictures have no XML file: {listing(map(repr, missing))}"
-            findings.error(
-                "missing-annotation", lists[split], f"{text}; add the files or take the lines out", len(missing)
-            )
+            items = listing(map(repr, missing))
+            findings.add("missing-annotation", lists[split], len(missing), total=len(stems), items=items)
         found[split] = [stem for stem in stems if stem in files]
     if unlisted := sorted(files.keys() - {stem for stems in found.values() for stem in stems}):
-        text = f"{len(unlisted)} annotation files are in none of its lists and not used: {listing(unlisted)}"
-        findings.warn("split-unlisted", main, text, len(unlisted))
+        findings.add("split-unlisted", main, len(unlisted), what="annotation files", items=listing(unlisted))
     return found
 
 
@@ -125,7 +122,8 @@ def _stem(line: str, files: Mapping[str, Path]) -> str:
 def parse_xml(data: bytes) -> ElementTree.Element:
     """The root of an XML text; document type declarations, and so all entities, are refused.
 
-    Raises ValueError with the line of the fault.
+    Raises:
+        GLIPError: the text is broken; the message has the line of the fault.
     """
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = _refuse
@@ -133,11 +131,12 @@ def parse_xml(data: bytes) -> ElementTree.Element:
         parser.Parse(data, True)
         return ElementTree.fromstring(data)
     except (expat.ExpatError, ElementTree.ParseError, LookupError) as error:
-        raise ValueError(str(error)) from None
+        raise GLIPError(str(error), code="broken-xml") from None
 
 
 def _refuse(*_: object) -> None:
-    raise ValueError("it declares a document type, which can hold entities; remove <!DOCTYPE ...>")
+    message = "it declares a document type, which can hold entities; remove <!DOCTYPE ...>"
+    raise GLIPError(message, code="broken-xml")
 
 
 def _parse(file: Path, folder: Path, faults: _Faults) -> Annotation | None:
@@ -153,7 +152,7 @@ def _parse(file: Path, folder: Path, faults: _Faults) -> Annotation | None:
         return None
     picture = _picture(filename, file, folder)
     if picture is None:
-        faults["missing-image"].append(f"{filename or file.stem} ({file.name})")
+        faults["missing-image/xml"].append(f"{filename or file.stem} ({file.name})")
         return None
     objects = [_object(entry, f"{file.name}, object {n}", faults) for n, entry in enumerate(root.findall("object"), 1)]
     return Annotation(file.stem, *picture, _size(root), [found for found in objects if found])
@@ -193,7 +192,7 @@ def _once(items: Iterable[Annotation], faults: _Faults) -> list[Annotation]:
     for item in items:
         first = found.setdefault(item.folder / item.image, item)
         if first is not item:
-            faults["duplicate-image"].append(f"{item.image} ({first.stem}.xml, {item.stem}.xml)")
+            faults["duplicate-image/files"].append(f"{item.image} ({first.stem}.xml, {item.stem}.xml)")
     return sorted(found.values(), key=lambda item: item.image)
 
 
@@ -201,10 +200,9 @@ def _indexes(folder: Path, groups: Mapping[Split, Sequence[Annotation]], finding
     items = [item for group in groups.values() for item in group]
     names = sorted({found.name for item in items for found in item.objects})
     if not names and items:
-        findings.error("no-categories", folder, "no annotation file has an object; annotate at least one")
+        findings.add("no-categories", folder, reason="no annotation file has an object")
     if count := sum(found.difficult for item in items for found in item.objects):
-        text = f"{count} objects are marked difficult: ignored in evaluation and not trained on, as VOC does"
-        findings.note("difficult", folder, text, count)
+        findings.add("difficult", folder, count)
     start, extra = _convention(folder, items, findings)
     categories = dict(enumerate(names, start=1))
     number_of = {name: number for number, name in categories.items()}
@@ -243,6 +241,5 @@ def _convention(folder: Path, items: Sequence[Annotation], findings: Findings) -
     if not zeros:
         return 1, 1
     kind = "edges between pixels, as some reach the full width or height" if edges else "pixels counted from 0"
-    text = f"{len(zeros)} boxes begin at 0 where VOC counts from 1 ({listing(dict.fromkeys(zeros))}); taken as {kind}"
-    findings.warn("zero-based", folder, text, len(zeros))
+    findings.add("zero-based", folder, len(zeros), items=listing(dict.fromkeys(zeros)), kind=kind)
     return 0, 0 if edges else 1

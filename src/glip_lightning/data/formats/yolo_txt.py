@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import torch
+import numpy as np
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
-from glip_lightning.data.checks.findings import DataError, Findings, listing, short
+from glip_lightning.data.checks.findings import Findings, data_error, listing, short
 from glip_lightning.data.images import ImageFiles, is_file, pictures
 from glip_lightning.data.index import Index, RawBox, RawImage, build_index, coordinate
 from glip_lightning.data.splits import SPLIT_WORDS
@@ -24,13 +25,6 @@ YAML_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASS_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "train/classes.txt", "train/labels/classes.txt")
 DEEPEST = 10  # levels of data.yaml
 OVERSHOOT = 0.01  # of the picture's side: coordinates beyond 0..1 by no more are rounding errors, and clipped
-FAULTS = {
-    "label-numbers": ("lines that are neither 'class cx cy w h' nor 'class x y x y x y ...'", "correct or remove them"),
-    "label-not-a-number": ("lines with something that is no finite number", "correct or remove them"),
-    "label-outside": ("coordinates outside 0..1", "divide pixels by the width and the height of the picture"),
-    "unknown-class": ("class numbers that have no name", "add the names, or correct the numbers"),
-    "label-unreadable": ("label files that are no UTF-8 text", "export them again"),
-}
 
 
 class Config(NamedTuple):
@@ -77,7 +71,7 @@ def read_yolo(folder: Path, findings: Findings) -> dict[Split, Index]:
     files = _described(config, findings) if config.splits else _conventional(folder)
     if not any(files.values()):
         looked = ", ".join(map(str, config.splits.values())) or "images/, train/images/, ..."
-        raise DataError(f"{config.file}: no picture is where it should be ({looked}); correct the paths")
+        raise data_error("no-pictures", config.file, looked=looked)
     labels = _Labels(categories, folder)
     splits = {split: _read_split(files[split], labels, findings) for split in SPLITS if split in files}
     labels.report(config.file, sum(map(len, files.values())), findings)
@@ -103,21 +97,21 @@ def _load(file: Path) -> dict[str, Any]:
         content = yaml.safe_load(text)
     except Exception as error:  # the constructors of PyYAML let all kinds of errors through
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{file}: not readable YAML ({reason}); correct it or export it again") from None
+        raise data_error("not-yaml", file, reason=reason) from None
     if not isinstance(content, dict):
-        raise DataError(f"{file}: holds {short(content)}; expected keys names, train, val, test")
+        raise data_error("not-yaml/keys", file, value=short(content))
     return content
 
 
 def _refuse_bombs(text: str) -> None:
-    """Raise ValueError for what takes PyYAML without end, and no description needs."""
+    """Raise GLIPError for what takes PyYAML without end, and no description needs."""
     import yaml
 
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
-            raise ValueError("aliases (*name) and deep nesting are not read")
+            raise GLIPError("aliases (*name) and deep nesting are not read", code="not-yaml")
 
 
 def _names(config: Config, findings: Findings) -> dict[int, str]:
@@ -127,23 +121,27 @@ def _names(config: Config, findings: Findings) -> dict[int, str]:
     if names is None:
         found = next((config.folder / name for name in CLASS_FILES if (config.folder / name).is_file()), None)
         if found is None:
-            raise DataError(f"{where}: no names of classes; write them as `names:` into data.yaml or into classes.txt")
+            cure = "write them as `names:` into data.yaml or into classes.txt"
+            raise data_error("bad-names", where, fault="no names of classes", cure=cure)
         text = regular_file(found).read_text(encoding="utf-8-sig", errors="replace")
         where, names = found, text.rstrip().splitlines()
     entries = names if isinstance(names, dict) else dict(enumerate(names)) if isinstance(names, list) else {}
     if not entries:
-        raise DataError(f"{where}: names is {short(names)}; write a list of names, or numbers with names")
+        cure = "write a list of names, or numbers with names"
+        raise data_error("bad-names", where, fault=f"names is {short(names)}", cure=cure)
     result: dict[int, str] = {}
     for key, name in entries.items():
         number = int(key) if isinstance(key, str) and key.isdecimal() and len(key) < 10 else key
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1e9:
-            raise DataError(f"{where}: names has the key {short(key)}; number the classes from 0")
+            fault = f"names has the key {short(key)}"
+            raise data_error("bad-names", where, fault=fault, cure="number the classes from 0")
         if isinstance(name, bool) or not isinstance(name, str | int | float):
-            raise DataError(f"{where}: the name of class {number} is {short(name)}; put it in quotes")
+            fault = f"the name of class {number} is {short(name)}"
+            raise data_error("bad-names", where, fault=fault, cure="put it in quotes")
         result[number] = str(name)
     count = config.content.get("nc")
     if count is not None and count != len(result):
-        findings.warn("class-count", where, f"nc is {short(count)}, but there are {len(result)} names; these count")
+        findings.add("class-count", where, len(result), given=short(count))
     return result
 
 
@@ -161,11 +159,9 @@ def _described(config: Config, findings: Findings) -> dict[Split, list[Path]]:
             there = [] if place is None else pictures(place)
             files += there
             if not there:
-                text = f"{split}: {short(entry)} {'is not there' if place is None else 'has no picture'}"
-                if split == "train":
-                    findings.error("missing-split-path", config.file, f"{text}; correct the path")
-                else:
-                    findings.warn("missing-split-path", config.file, f"{text}; it is left out")
+                fault = "is not there" if place is None else "has no picture"
+                key = f"missing-split-path/{'train' if split == 'train' else 'other'}"
+                findings.add(key, config.file, split=split, entry=short(entry), fault=fault)
         if files:
             found[split] = list(dict.fromkeys(files))
     return found
@@ -208,13 +204,11 @@ def _image_list(file: Path, config: Config, findings: Findings) -> list[Path]:
         else:
             found.append(place)
     if missing:
-        text = (
-            f"{len(missing)} of {len(lines)} pictures are not there: {listing(missing)}; add the files or take them out"
-        )
-        findings.error("missing-image", file, text, len(missing))
+        total, folder = len(lines), config.folder
+        findings.add("missing-image", file, len(missing), total=total, folder=folder, items=listing(missing))
     if leaving:
-        text = f"pictures outside {config.folder}: {listing(leaving)}; copy them into it"
-        findings.error("outside-folder", file, text, len(leaving))
+        folder = config.folder
+        findings.add("outside-folder", file, len(leaving), what="pictures", folder=folder, items=listing(leaving))
     return found
 
 
@@ -247,7 +241,7 @@ def _read_split(files: list[Path], labels: "_Labels", findings: Findings) -> Ind
             boxes.append(RawBox(number, label, box))
     where = base if base != labels.folder else base / "*.txt"
     index = build_index(where, labels.categories, images, boxes, source, findings)
-    return replace(index, upright=torch.ones(len(index), dtype=torch.bool))  # also half turns and square photos
+    return replace(index, upright=np.ones(len(index), dtype=bool))  # also half turns and square photos
 
 
 Corners = tuple[float, float, float, float]
@@ -313,22 +307,17 @@ class _Labels:
 
     def report(self, where: Path, images: int, findings: Findings) -> None:
         """Faults of all label files that were read, and files that belong to no picture."""
-        for code, items in self._faults.items():
-            what, cure = FAULTS[code]
-            if code == "unknown-class":
-                what += f" (there are names for {min(self.categories)} to {max(self.categories)})"
-            findings.error(code, where, f"{what}: {listing(items)}; {cure}", len(items))
+        first, last = min(self.categories), max(self.categories)
+        for key, items in self._faults.items():
+            findings.add(key, where, len(items), items=listing(items), first=first, last=last)
         if places := self._confidences:
-            text = f"{len(places)} lines have a sixth number, a confidence; it is ignored: {listing(places)}"
-            findings.warn("confidence-column", where, text, len(places))
+            findings.add("confidence-column", where, len(places), items=listing(places))
         if images and not self._used:
-            text = f"none of {images} pictures has a label file; expected labels/NAME.txt for images/NAME.jpg"
-            findings.error("no-labels", where, text, images)
+            findings.add("no-labels", where, images)
         folders = {file.parent for file in self._used if "labels" in file.parts}
         files = (file for folder in folders for file in folder.glob("*.txt") if file.name != "classes.txt")
         if strays := sorted(self._name(file) for file in files if file not in self._used):
-            text = f"{len(strays)} label files belong to no picture: {listing(strays)}"
-            findings.warn("stray-label", where, text, len(strays))
+            findings.add("stray-label", where, len(strays), items=listing(strays))
 
 
 def _corners(points: list[float]) -> Corners:

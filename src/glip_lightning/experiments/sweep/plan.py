@@ -30,8 +30,9 @@ from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, PartialTuning
-from glip_lightning.weights.adapter import RUN_ADAPTER
-from glip_lightning.weights.load import RUN_DETECTOR, shipped, skeleton
+from glip_lightning.weights.base_model import RUN_ADAPTER
+from glip_lightning.weights.detector_files import RUN_DETECTOR
+from glip_lightning.weights.load import shipped, skeleton
 
 CHECKED = (FullTuning, LanguageTuning, LoRATuning, PartialTuning, PromptTuning)
 """Tunings that may not fit a detector."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from glip_lightning.common.errors import GLIPError
@@ -18,6 +19,7 @@ from glip_lightning.inference.pseudo_label.journal import Record
 from glip_lightning.inference.pseudo_label.teacher import Row
 from glip_lightning.inference.pseudo_label.thresholds import Thresholds
 from glip_lightning.ops import boxes as box_ops
+from glip_lightning.ops.box_arrays import from_xywh
 from glip_lightning.text.token_spans import Span
 
 SAME_OBJECT = 0.9
@@ -128,10 +130,9 @@ def _overlapped(row: Row, others: Sequence[Row], least: float) -> int | None:
     """Which of the ``others`` the box of ``row`` overlaps most, if their IoU is at least ``least``."""
     if not others:
         return None
-    mine, boxes = (
-        box_ops.from_xywh(torch.tensor(x, dtype=torch.float64)) for x in ([row[2:]], [x[2:] for x in others])
-    )
-    overlap, best = box_ops.iou_matrix(mine, boxes)[0].max(0)
+    rows = np.array([row, *others], dtype=np.float64)
+    boxes = torch.from_numpy(from_xywh(rows[:, 2:]))
+    overlap, best = box_ops.iou_matrix(boxes[:1], boxes[1:])[0].max(0)
     return int(best) if overlap >= least else None
 
 

@@ -33,9 +33,8 @@ class Journal:
         try:
             self._lock.acquire()
         except Timeout:
-            raise ValueError(
-                f"{path}: another process is writing it; wait for its end, or give another --out"
-            ) from None
+            message = f"{path}: another process is writing it; wait for its end, or give another --out"
+            raise GLIPError(message, code="other-journal") from None
         self._places: dict[str, int] = {}  # of good records
         self._failed: dict[str, str] = {}
         try:
@@ -125,12 +124,12 @@ class Journal:
         ours = self.header
         apart = [key for key in ours if key != "teacher" and found.get(key) != ours[key]]
         if apart:
-            raise ValueError(
-                f"{self.path}: holds what {found.get('teacher')} found with "
-                f"{', '.join(f'{key} {found.get(key)}' for key in apart)}; this command ({ours.get('teacher')}) has "
-                f"{', '.join(f'{key} {ours[key]}' for key in apart)}. Give the same again to go on, another --out to "
-                "begin anew beside it, or remove the file"
-            )
+            there = ", ".join(f"{key} {found.get(key)}" for key in apart)
+            here = ", ".join(f"{key} {ours[key]}" for key in apart)
+            message = f"{self.path}: holds what {found.get('teacher')} found with {there}; this command "
+            message += f"({ours.get('teacher')}) has {here}. Give the same again to go on, another --out to begin anew "
+            message += "beside it, or remove the file"
+            raise GLIPError(message, code="other-journal")
 
 
 def _is_record(record: Mapping[str, Any]) -> bool:

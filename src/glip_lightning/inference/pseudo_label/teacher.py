@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.consistency import check_names
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence
 from glip_lightning.data.images import read_header, read_image
@@ -50,7 +51,8 @@ class Teacher:
         self.device = torch.device(choose_device(device))
         self.loaded = load_detector(detector)
         if not self.loaded.model.reads_text:
-            raise ValueError(f"--detector {detector}: has a table of classes and reads no words; take one that does")
+            message = f"--detector {detector}: has a table of classes and reads no words; take one that does"
+            raise GLIPError(message, code="reads-no-words")
         self.model = self.loaded.model.to(self.device).eval()
         size = self.loaded.task.input_size if self.loaded.task else self.model.defaults.input_size
         self.base = Base(detector, weights_hash(self.model, text=True), size)
@@ -59,16 +61,16 @@ class Teacher:
     def class_lists(self, phrases: Sequence[Phrase] | None) -> tuple[Sentence, ...]:
         """As few captions as hold all ``phrases``, by default the classes that a fine-tuned detector knows."""
         if phrases is None and self.loaded.task is None:
-            raise ValueError(
-                f"say what to look for: --captions FILE, --phrases or --phrases-file ({self.base.name} has no "
-                "classes of its own)"
-            )
+            message = f"say what to look for: --captions FILE, --phrases or --phrases-file ({self.base.name} has no "
+            message += "classes of its own)"
+            raise GLIPError(message, code="no-classes")
         wanted = self.loaded.task.phrases if phrases is None and self.loaded.task else phrases or ()
         check_names(wanted, self.loaded.tokenizer, "phrases")
         prompts = build_prompts(wanted, self.loaded.tokenizer)
         if silent := classes_without_tokens(prompts, [phrase.name for phrase in wanted]):
             named = ", ".join(map(repr, silent))
-            raise ValueError(f"the detector's vocabulary has no token for {named}; name it with other words")
+            message = f"the detector's vocabulary has no token for {named}; name it with other words"
+            raise GLIPError(message, code="bad-phrases")
         captions = (caption_of(wanted[k] for k in prompt.classes) for prompt in prompts)
         return tuple(Sentence(caption, tuple(spans)) for caption, spans in captions)
 

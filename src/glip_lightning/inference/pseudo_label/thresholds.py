@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import regular_file
 from glip_lightning.common.schema import MOST_CLASSES, Text, parse_json, parse_yaml, shown
 from glip_lightning.inference.pseudo_label.teacher import STORED_FROM
@@ -42,7 +42,8 @@ def read_thresholds(file: str | Path, default: float) -> Thresholds:
     try:
         text = regular_file(file).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise FileNotFoundError(f"{file}: no such file of thresholds; check the path") from None
+        message = f"{file}: no such file of thresholds; check the path"
+        raise MissingFile(message, code="missing-file") from None
     except UnicodeDecodeError as error:
         raise GLIPError(f"{file}: neither YAML nor JSON ({error})", code="unreadable-yaml") from error
     parse = parse_json if Path(file).suffix.lower() == ".json" else parse_yaml

@@ -5,7 +5,6 @@ Source of the text encoder (BERT without its pooler): microsoft/GLIP modeling/la
 
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
 from glip_lightning.models.config import TextConfig
 from glip_lightning.models.text_features import TextFeatures
@@ -16,6 +15,8 @@ class Language(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
+        from transformers import BertConfig, BertModel  # 0.5 s that tuned prompts and tables of classes do without
+
         sizes = BertConfig(
             vocab_size=config.vocab_size,
             hidden_size=config.hidden_size,

@@ -7,11 +7,15 @@ end of a stage. Source: microsoft/GLIP modeling/backbone/swint.py.
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp, PatchEmbed
-from timm.models.swin_transformer import PatchMerging, WindowAttention, window_partition, window_reverse
 from torch import Tensor, nn
 
+from glip_lightning.common.imports import without
 from glip_lightning.models.config import GLIPConfig
+
+with without("wandb"):  # timm's helpers for training take it where it is installed: 0.3 s
+    from timm.layers import DropPath, Mlp, PatchEmbed
+    from timm.models.swin_transformer import PatchMerging, WindowAttention, window_partition, window_reverse
+    from timm.models.swin_transformer import get_relative_position_index as get_relative_position_index
 
 
 class SwinBlock(nn.Module):

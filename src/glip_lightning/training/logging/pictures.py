@@ -49,7 +49,7 @@ def show(batch: Batch, i: int, found: Mapping[str, Tensor], dataset: DetectionDa
     scale_h, scale_w = height / batch["images"][i].shape[1], width / batch["images"][i].shape[2]
     return Shown(
         name=batch["names"][i],
-        picture=dataset.picture(dataset.index.find(batch["image_ids"][i])),
+        picture=dataset.index.picture(dataset.index.find(batch["image_ids"][i])),
         classes=dataset.class_names,
         boxes=found["boxes"][keep].tolist(),
         scores=found["scores"][keep].tolist(),

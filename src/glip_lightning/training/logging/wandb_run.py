@@ -133,7 +133,7 @@ def _class_rows(dataset: DetectionDataset, metrics: Mapping[str, Any]) -> list[l
     """Class, its AP (None without a box), images that show it, boxes."""
     boxes, aps = dataset.index.boxes, metrics["AP_class"]
     return [
-        [name, aps.get(name), len(boxes.images[boxes.labels == k].unique()), int((boxes.labels == k).sum())]
+        [name, aps.get(name), len(set(boxes.images[boxes.labels == k].tolist())), int((boxes.labels == k).sum())]
         for k, name in enumerate(dataset.class_names)
     ]
 

@@ -1,0 +1,56 @@
+"""What starts quickly: verbs that look at files alone import no library of the network."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from formats import write_parts
+
+HEAVY = ("torch", "torchvision", "transformers", "timm", "lightning", "wandb", "datasets")
+VERB = "from glip_lightning.app.cli import main; code = main(sys.argv[1:])"
+READ = "import glip_lightning; code = bool(glip_lightning.read_dataset(sys.argv[1]).findings.errors)"
+PROCESS = """
+import sys
+try:
+    {code}
+except SystemExit as stop:  # of --help
+    code = stop.code
+loaded = [name for name in {names} if name in sys.modules]
+print(loaded, file=sys.stderr)
+assert not code, code
+"""
+
+
+def imported(code: str, *arguments: object, names: tuple[str, ...] = HEAVY) -> list[str]:
+    """Return which of ``names`` a process of its own has imported at its end."""
+    command = [sys.executable, "-c", PROCESS.format(code=code, names=names), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stderr.splitlines()[-1].replace("'", '"'))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_parts(tmp_path_factory.mktemp("start_up") / "photos")
+
+
+def test_a_data_set_is_checked_without_the_network(folder: Path) -> None:
+    assert imported(VERB, "doctor", folder) == []
+    assert imported(VERB, "doctor", folder, "--json", "--detector", "dyhead-nano") == []
+    assert imported(READ, folder) == []
+
+
+@pytest.mark.parametrize("arguments", [["recipes"], ["recipes", "few_shot"], ["download", "--help"], ["--help"]])
+def test_verbs_without_a_detector_start_without_the_network(arguments: list[str]) -> None:
+    assert imported(VERB, *arguments) == []
+
+
+@pytest.mark.slow
+def test_a_prediction_imports_what_its_detector_needs(folder: Path, tmp_path: Path) -> None:
+    arguments = ("predict", folder / "train", "--phrases", "cat. dog", "--detector", "glip-nano-c", "--device", "cpu")
+    assert set(imported(VERB, *arguments, "--out", tmp_path)) <= {"torch", "torchvision", "transformers", "timm"}
+    dyhead = "import glip_lightning; code = glip_lightning.load_detector('dyhead-nano', weights='random') is None"
+    assert imported(dyhead) == ["torch", "torchvision", "timm"]
