@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from formats import HEIGHT, WIDTH, picture
-from glip_lightning.config.recipe import resolver
+from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.data.benchmarks.odinw import get_task
@@ -125,6 +125,6 @@ def test_the_definition_for_wandb_has_the_same_axes(tmp_path: Path) -> None:
         assert words[-1] == "${args}"
         file = recipe_file(line[line.index("--config") + 1])
         options = [word for word in line if word.startswith("--") and word != "--config"]
-        resolved = resolver().resolve(file, yaml.safe_load(file.read_text()), options)
+        resolved = RecipeChecker().check(file, yaml.safe_load(file.read_text()), words=options)
         assert resolved.data.shots == values["data.shots"][which]
         assert resolved.recipe["data"]["init_args"]["root"] == str(tmp_path)

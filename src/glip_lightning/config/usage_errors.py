@@ -46,6 +46,11 @@ class Option(NamedTuple):
     kind: Any = None
 
 
+def options_of(parser: Any) -> list[Option]:
+    """Return the options of a parser of jsonargparse."""
+    return [Option(action.dest, getattr(action, "_typehint", None)) for action in parser._actions]
+
+
 class Fault(NamedTuple):
     """One error of jsonargparse, taken apart."""
 

@@ -1,4 +1,4 @@
-"""A sweep file -> the points of its grid, each as a recipe with options of the command line.
+"""A sweep file -> the points of its grid, each as a recipe and what it changes in it.
 
 ::
 
@@ -71,25 +71,21 @@ class Grid(NamedTuple):
             raise WrongUsage(f"{self.file}, recipe: none for shots {shots}, and there is no {DEFAULT!r}")
         return regime
 
-    def options(self, point: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """The recipe of ``point`` and the options that make it this point.
+    def changes(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what makes the recipe of ``point`` this point: values by dotted key.
 
         A tuning replaces the recipe's as a whole, so that no rate of one class reaches another; where it is the
         recipe's own class and says nothing more, the recipe's values stay.
         """
-        content = dict(self.regime(point).content)
-        options = []
+        changes: dict[str, Any] = {}
         for axis, value in point.items():
             if axis == "tuning":
-                tuning = self.tunings[value]
-                model = content.get("model") or {}
-                if tuning.keys() == {"class_path"} and _same_class(tuning, model.get("tuning")):
+                value = self.tunings[value]
+                own = (self.regime(point).content.get("model") or {}).get("tuning")
+                if value.keys() == {"class_path"} and _same_class(value, own):
                     continue
-                content["model"] = {key: x for key, x in model.items() if key != "tuning"}
-                value = tuning
-            text = value if isinstance(value, str) else json.dumps(value)
-            options += [f"--{key}={text}" for key in KEYS.get(axis, (axis,))]
-        return content, options
+            changes |= dict.fromkeys(KEYS.get(axis, (axis,)), value)
+        return changes
 
 
 def _same_class(one: Mapping[str, Any], other: object) -> bool:
