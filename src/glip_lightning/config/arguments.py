@@ -33,7 +33,9 @@ def fresh(arguments: Sequence[str]) -> list[str]:
         name = argument.split("=")[0]
         if name.removeprefix("--") in OWN_DEFAULTS:
             if early := next((a for a in kept if a.startswith(f"{name}.")), None):
-                raise WrongUsage(f"{name}: give it before {early.split('=')[0]}, which is an option of it")
+                raise WrongUsage(
+                    f"{name}: give it before {early.split('=')[0]}, which is an option of it", code="order-of-options"
+                )
             kept.append(f"{name}=null")
         kept.append(argument)
     return kept

@@ -8,6 +8,7 @@ from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from glip_lightning.common import registry
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import shown
 from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.config.usage_errors import WrongUsage
@@ -78,13 +79,16 @@ def check_parts(config: Namespace) -> None:
     """Raise an error if model or trainer is no mapping: the parser takes whatever stands there (``model: false``)."""
     for name in ("model", "trainer"):
         if name in config and not isinstance(config[name], Namespace):
-            raise WrongUsage(f"{name}: {shown(config[name])}, expected a mapping of the options of --{name}")
+            raise WrongUsage(
+                f"{name}: {shown(config[name])}, expected a mapping of the options of --{name}", code="bad-value"
+            )
 
 
 def refuse_untrained(tuning: Tuning | None) -> None:
     """An error for what ``fit`` cannot train."""
     if isinstance(tuning, SavedPrompt):
-        raise ValueError(f"model.tuning SavedPrompt trains nothing; glip test and validate evaluate {tuning.file}")
+        said = f"model.tuning SavedPrompt trains nothing; glip test and validate evaluate {tuning.file}"
+        raise GLIPError(said, code="trains-nothing")
 
 
 def complete_recipe(parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
