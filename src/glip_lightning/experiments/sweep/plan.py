@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -58,17 +58,17 @@ NOT_READ = (
 """Arguments of data that do not change which files are read."""
 
 
-class Work(NamedTuple):
-    """What a trial trains on. ``steps`` are at most so many; None where nothing bounds them."""
+@dataclass(frozen=True)
+class Planned:
+    """A trial to run."""
 
-    images: int
-    steps: int | None
-
-
-class Planned(NamedTuple):
     trial: Trial
-    recipe: dict[str, Any]  # complete
-    work: Work
+    recipe: dict[str, Any]
+    """Complete."""
+    images: int
+    """How many it trains on."""
+    steps: int | None
+    """It takes at most so many; None where nothing bounds them."""
 
 
 def resolve(grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], None] | None = None) -> list[Planned]:
@@ -94,7 +94,7 @@ def resolve(grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], Non
                     tell(number + 1, len(points))
             if same := found.get(planned.trial.id):
                 points_of_both = (*same.trial.points, *planned.trial.points)
-                planned = same._replace(trial=same.trial._replace(points=points_of_both))
+                planned = replace(same, trial=same.trial._replace(points=points_of_both))
             found[planned.trial.id] = planned
     if errors:
         raise WrongUsage("\n  ".join(_counted(message, n, len(points)) for message, n in errors.items()))
@@ -108,9 +108,15 @@ def _check_overrides(grid: Grid, overrides: Sequence[str]) -> None:
         if not word.startswith("-"):
             continue
         if word.split("=")[0] in ("--config", "-c", "--run", "--resume", "--ckpt_path"):
-            raise WrongUsage(f"{word.split('=')[0]}: not for a sweep, whose file names recipes and folders")
+            raise WrongUsage(
+                f"{word.split('=')[0]}: not for a sweep, whose file names recipes and folders",
+                code="option-without-use",
+            )
         if axis := next((axis for k, axis in taken.items() if key == k), None):
-            raise WrongUsage(f"--{key}: {axis} is an axis of {grid.file}; --only {axis}=VALUE runs a part of it")
+            raise WrongUsage(
+                f"--{key}: {axis} is an axis of {grid.file}; --only {axis}=VALUE runs a part of it",
+                code="option-of-an-axis",
+            )
 
 
 def _planned(grid: Grid, point: Axes, overrides: Sequence[str], checker: RecipeChecker, reader: "_Reader") -> Planned:
@@ -123,7 +129,7 @@ def _planned(grid: Grid, point: Axes, overrides: Sequence[str], checker: RecipeC
     reader.check_probe(checked)
     axes = {**_own_axes(checked), **point}
     trial = Trial(grid.name, identity(checked), axes, (axes,))
-    return Planned(trial, checked.recipe, Work(images, _steps(checked, images)))
+    return Planned(trial, checked.recipe, images, _steps(checked, images))
 
 
 def _own_axes(checked: CheckedRecipe) -> Axes:
