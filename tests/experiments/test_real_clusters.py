@@ -13,6 +13,7 @@ import pytest
 from lightning import Callback, LightningModule, Trainer
 
 import slurm_cluster
+from glip_lightning.common.signals import received
 from glip_lightning.experiments.sweep.run_trial import read_failure
 from glip_lightning.experiments.sweep.trial_state import state_of
 from small_sweeps import know_tests, results, sweep, trial_folders, use_own_ray, weights, write_sweep
@@ -22,11 +23,11 @@ SEEDS = {"seed": [3, 30, 300, 3000]}
 
 
 class Held(Callback):
-    """A training that stands after its first step as long as there is a file ``hold`` beside the data."""
+    """A training that stands after its first step until it shall end, or there is no file ``hold`` beside the data."""
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         folder = Path(trainer.datamodule.root)  # pyrefly: ignore[missing-attribute]
-        while (folder / "hold").exists() and trainer.global_step == 1:
+        while (folder / "hold").exists() and trainer.global_step == 1 and received() is None:
             (folder / "held").touch()
             time.sleep(0.1)
 

@@ -1,14 +1,18 @@
 """Trials as tasks of Ray, or as jobs of SLURM."""
 
 import logging
+import math
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yaml
 
+from glip_lightning.common import signals
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import write_text
 from glip_lightning.config.usage_errors import WrongUsage
@@ -142,13 +146,29 @@ def _queue() -> set[str]:
 
 
 class Requeued:
-    """A function that submitit may send back into the queue when its time is over."""
+    """A function that submitit sends back into the queue when its time is over, after it has saved its state."""
 
     def __init__(self, function: Function) -> None:
         self.function = function
 
     def __call__(self, job: Job) -> Event:
-        return self.function(job)
+        """Call the function; SIGUSR2, which comes when the time is nearly over, ends it as SIGTERM does.
+
+        submitit's own handler would end it in the middle of a step.
+        """
+        requeue = signal.getsignal(signal.SIGUSR2)
+        over: list[int] = []
+
+        def end(number: int, _: FrameType | None) -> None:
+            over.append(number)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        with signals.interrupting(echo=math.inf):
+            signal.signal(signal.SIGUSR2, end)
+            event = self.function(job)
+        if over and event.state == "interrupted" and callable(requeue):
+            requeue(over[0], None)  # does not return
+        return event
 
     def checkpoint(self, job: Job) -> Any:
         """Called by submitit before the job is ended."""
