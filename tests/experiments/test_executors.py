@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from glip_lightning.experiments.sweep.executors import Event, Job, Local, Stop, visible_gpus
+from glip_lightning.experiments.sweep.executors import Local, Stop, visible_gpus
+from glip_lightning.experiments.sweep.jobs import Event, Job
 
 
 def jobs(folder: Path, *names: str) -> list[Job]:

@@ -18,7 +18,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from glip_lightning.app.cli import main
 from glip_lightning.experiments.report.collect import collect
-from glip_lightning.experiments.sweep.executors import Event
+from glip_lightning.experiments.sweep.jobs import Event
 from glip_lightning.experiments.sweep.plan import Planned
 from glip_lightning.experiments.sweep.run_sweep import _tell
 from glip_lightning.experiments.sweep.trial_state import state_of

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from glip_lightning.common.escaping import printable
-from glip_lightning.experiments.sweep.executors import Event
 from glip_lightning.experiments.sweep.grid import label_text
+from glip_lightning.experiments.sweep.jobs import Event
 from glip_lightning.experiments.sweep.plan import Planned
 from glip_lightning.experiments.sweep.trial_state import TrialState, state_of
 from glip_lightning.training.trial import Axes

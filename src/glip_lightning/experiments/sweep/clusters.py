@@ -16,7 +16,8 @@ from glip_lightning.common import signals
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import write_text
 from glip_lightning.config.usage_errors import WrongUsage
-from glip_lightning.experiments.sweep.executors import PAUSE, Event, Function, Job, Stop
+from glip_lightning.experiments.sweep.executors import PAUSE, Stop
+from glip_lightning.experiments.sweep.jobs import Event, Function, Job
 
 GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
 """Parameters that submitit has for every cluster."""

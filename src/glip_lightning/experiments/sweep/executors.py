@@ -10,52 +10,18 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from glip_lightning.common import signals
+from glip_lightning.experiments.sweep.jobs import Event, Function, Job
 
 PAUSE = 0.5  # seconds between looks at the signals
 PRELOADED = "glip_lightning.experiments.sweep.preloaded"  # by name: it imports torch
-
-
-@dataclass(frozen=True)
-class Job:
-    """A trial to run."""
-
-    id: str
-    folder: str
-    """Absolute: on a cluster, on the file system that all nodes share."""
-    home: str
-    """Working directory, which data.root and the like are relative to."""
-    recipe: dict[str, Any]
-    """Complete."""
-    threads: int | None = None
-    """Threads of torch; None leaves its choice."""
-    keep_checkpoints: bool = False
-
-
-State = Literal["running", "submitted", "queued", "finished", "failed", "died", "interrupted", "elsewhere"]
-"""``queued`` jobs go on without this process. ``died`` took the process along, so nobody wrote down the error."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """What became of a job."""
-
-    id: str
-    state: State
-    note: str = ""
-    """The error in one line, or the number of the submitted job."""
-    seconds: float = 0.0
-
-
-Function = Callable[[Job], Event]
 
 
 class Stop:

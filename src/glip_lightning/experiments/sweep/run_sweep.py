@@ -15,8 +15,9 @@ from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.experiments.sweep.board import Board, console, name_of, show_plan, show_results
 from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_parameters
-from glip_lightning.experiments.sweep.executors import Event, Executor, Job, Local, Stop, cores, visible_gpus
+from glip_lightning.experiments.sweep.executors import Executor, Local, Stop, cores, visible_gpus
 from glip_lightning.experiments.sweep.grid import Grid, read_grid, select
+from glip_lightning.experiments.sweep.jobs import Event, Job
 from glip_lightning.experiments.sweep.plan import Planned, resolve
 from glip_lightning.experiments.sweep.run_trial import LOG_NAME, read_failure, record_failure, run_trial
 from glip_lightning.experiments.sweep.trial_state import state_of

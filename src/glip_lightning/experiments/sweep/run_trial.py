@@ -31,7 +31,7 @@ from glip_lightning.common.schema import Whole, read_json
 from glip_lightning.common.signals import received
 from glip_lightning.config.recipe import fit
 from glip_lightning.config.usage_errors import WrongUsage
-from glip_lightning.experiments.sweep.executors import Event, Job
+from glip_lightning.experiments.sweep.jobs import Event, Job
 from glip_lightning.training.callbacks.resume import LAST
 from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RECIPE_NAME
 from glip_lightning.training.result import RESULT_NAME
