@@ -3,8 +3,6 @@
 No operator of torch runs here and no GPU is touched: a fork could use neither its threads nor the GPU.
 """
 
-import gc
-
 from PIL import Image
 
 from glip_lightning.config.recipe_checker import RecipeChecker
@@ -12,4 +10,3 @@ from glip_lightning.experiments.sweep import run_trial  # noqa: F401 - with all 
 
 Image.init()
 RecipeChecker()  # imports the classes of recipes; their docstrings are read once, then kept
-gc.freeze()  # a collection that looks at these objects would copy their memory in every fork
