@@ -11,7 +11,7 @@ import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 
-from glip_lightning.config.recipe import resolver
+from glip_lightning.config.recipe_checker import RecipeChecker
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -77,7 +77,7 @@ def test_one_string_decides_the_recipe(path: Path, detector: str, monkeypatch: p
     options = tuning.split() if isinstance(tuning, str) else [f"--model.tuning.{k}={v}" for k, v in tuning.items()]
     options = options if isinstance(tuning, str) else ["--model.tuning=PromptTuning", *options]
     options += ["--data=CustomData", "--data.root=photos"] if "photos" in path.stem else ["--data.task=Kites"]
-    resolved = resolver().resolve(file, content, ["--model.detector", detector, *options])
+    resolved = RecipeChecker().check(file, content, words=["--model.detector", detector, *options])
     assert content["model"]["detector"] == detector
     side = 128 if detector == NANO else {"photos": 800}.get(path.stem.split("_")[-1], 480)
     assert resolved.data.test_size == side

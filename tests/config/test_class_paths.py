@@ -8,7 +8,7 @@ import yaml
 from glip_lightning import PUBLIC
 from glip_lightning.app.cli import main
 from glip_lightning.config.class_paths import OLD, of_a_run, old_names, with_public_names
-from glip_lightning.config.recipe import resolver
+from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.config.usage_errors import WrongUsage, check_recipes
 
 OLD_RECIPE = """
@@ -95,7 +95,7 @@ def test_runs_keep_public_names_however_classes_were_named(tmp_path: Path) -> No
         "data": {"class_path": "glip_lightning.training.data_sources.CustomData", "init_args": {"root": "photos"}},
         "trainer": {"callbacks": [{"class_path": "EMA"}, {"class_path": "EarlyStop", "init_args": {"patience": 2}}]},
     }
-    recipe = resolver().resolve(tmp_path / "mine.yaml", content, ["--model.tuning", "LoRATuning"]).recipe
+    recipe = RecipeChecker().check(tmp_path / "mine.yaml", content, words=["--model.tuning", "LoRATuning"]).recipe
     text = yaml.safe_dump(recipe)
     named = sorted(line.split(": ")[-1] for line in text.splitlines() if "class_path" in line)
     names = ["Cosine", "CustomData", "EMA", "EarlyStop", "FeatureCache", "LoRATuning"]

@@ -12,8 +12,9 @@ import torch
 import yaml
 
 from glip_lightning.app.cli import main
-from glip_lightning.config.recipe import finished as finished_arguments
-from glip_lightning.config.recipe import fresh, resumed
+from glip_lightning.config.arguments import finished as finished_arguments
+from glip_lightning.config.arguments import fresh
+from glip_lightning.config.continuing import resumed
 from glip_lightning.config.usage_errors import WrongUsage
 from small_runs import BLOCKS, SHORT, SMALL, go, make_shapes, options, result, rows, trained_losses, trouble, without
 

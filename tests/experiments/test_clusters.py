@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,12 +14,15 @@ from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.experiments.sweep.clusters import Ray, slurm_parameters
 from glip_lightning.experiments.sweep.executors import Stop
 from glip_lightning.experiments.sweep.trial_state import state_of
-from small_sweeps import results, sweep, trial_folders, write_sweep
+from small_sweeps import sweep, trial_folders, use_own_ray, write_sweep
 from test_executors import ended, jobs, small
 
 SBATCH = """#!/bin/sh
 cp "$1" "{folder}/submission.sh"
 echo "Submitted batch job 12"
+"""
+SQUEUE = """#!/bin/sh
+cat "{folder}/queue"
 """
 
 
@@ -29,8 +31,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with commands of SLURM that only record what they were given."""
     folder = tmp_path / "slurm"
     folder.mkdir()
-    for name, text in {"sbatch": SBATCH.format(folder=folder), "srun": "#!/bin/sh\n"}.items():
-        (folder / name).write_text(text)
+    (folder / "queue").touch()
+    for name, text in {"sbatch": SBATCH, "squeue": SQUEUE, "srun": "#!/bin/sh\n"}.items():
+        (folder / name).write_text(text.format(folder=folder))
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return folder
@@ -53,7 +56,7 @@ def test_a_sweep_becomes_one_array_of_slurm_jobs(
     given = "partition=gpu,gpus_per_node=1,timeout_min=60"
     assert sweep(file, out, "--executor", "submitit", "--slurm", given) == 0
     said = capsys.readouterr().out
-    assert "submitted: task=shapes shots=all seed=3 tuning=FullTuning" in said
+    assert "queued: task=shapes shots=all seed=3 tuning=FullTuning" in said
     assert "job 12_1" in said
     text = (slurm / "submission.sh").read_text()
     lines = text.splitlines()
@@ -71,9 +74,30 @@ def test_a_sweep_becomes_one_array_of_slurm_jobs(
     zero, trained = trial_folders(out)
     assert (kind, event.id, event.state) == ("success", trained.name, "finished")
     assert (state_of(trained).state, state_of(zero).state) == ("finished", "new")
-    # called again, only the other one is submitted
+    # called again while the other one waits, nothing is submitted
+    (slurm / "queue").write_text("12_0\n")
+    (slurm / "submission.sh").unlink()
     assert sweep(file, out, "--executor", "submitit", "--slurm", given) == 0
-    assert capsys.readouterr().out.count("submitted: ") == 1
+    assert not (slurm / "submission.sh").exists()
+    said = capsys.readouterr().out
+    assert f"({zero.name}), job 12_0 of an earlier call" in said
+    assert "1 trials are in the queue" in said
+    # it is neither finished nor in the queue: only this one is submitted
+    (slurm / "queue").write_text("")
+    assert sweep(file, out, "--executor", "submitit", "--slurm", given) == 0
+    assert "#SBATCH --array" not in (slurm / "submission.sh").read_text()
+    assert capsys.readouterr().out.count("queued: ") == 1
+
+
+def test_a_queue_that_does_not_answer_is_no_empty_one(
+    tmp_path: Path, slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit", reason="the extra slurm is not installed")
+    (slurm / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error' >&2\nexit 1\n")
+    file = write_sweep(tmp_path, {"shots": [0]})
+    assert sweep(file, tmp_path / "out", "--executor", "submitit") == 1
+    assert "slurm_load_jobs error" in capsys.readouterr().err
+    assert not (slurm / "submission.sh").exists()
 
 
 @pytest.mark.parametrize(
@@ -113,43 +137,12 @@ def test_a_missing_extra_is_named(
     assert f"pip install 'glip-lightning[{extra}]'" in capsys.readouterr().err
 
 
-@pytest.fixture
-def own_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Ray of this machine whose tasks find the modules of the tests."""
-    pytest.importorskip("ray", reason="the extra ray is not installed")
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # leave the home folder alone
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    paths = [
-        str(Path(__file__).parent),
-        str(Path(__file__).parent.parent / "support"),
-        *filter(None, [os.environ.get("PYTHONPATH")]),
-    ]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-
-
-@pytest.mark.usefixtures("own_ray")
-def test_a_dead_task_of_ray_takes_only_its_trial_along(tmp_path: Path) -> None:
+def test_a_dead_task_of_ray_takes_only_its_trial_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_own_ray(monkeypatch)
     found = ended(list(Ray().run(small, jobs(tmp_path, "a", "exit", "killed", "b"), Stop())))
     assert {name: event.state for name, event in found.items()} == {
         **dict.fromkeys("ab", "finished"),
         **dict.fromkeys(("exit", "killed"), "died"),
     }
     assert "WorkerCrashedError" in found["killed"].note
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("own_ray")
-def test_ray_gives_what_this_machine_gives(tmp_path: Path) -> None:
-    cliff: dict[str, Any] = {"class_path": "test_run_sweep.Cliff"}
-    file = write_sweep(tmp_path, {"seed": [3, 30, 300]}, callbacks=[cliff], max_epochs=1)
-    (tmp_path / "shapes" / "cliff").touch()
-    assert sweep(file, tmp_path / "ray", "--executor", "ray", "--only", "seed=3,seed=300") == 1
-    states = [state_of(path).state for path in trial_folders(tmp_path / "ray")]
-    assert states == ["failed", "new", "finished"]
-    (tmp_path / "shapes" / "cliff").unlink()
-    assert sweep(file, tmp_path / "ray", "--executor", "ray") == 0
-    assert sweep(file, tmp_path / "local") == 0
-    assert results(tmp_path / "ray") == results(tmp_path / "local")
-    for one, other in zip(trial_folders(tmp_path / "ray"), trial_folders(tmp_path / "local"), strict=True):
-        weights = [(run / "detector" / "model.safetensors").read_bytes() for run in (one, other)]
-        assert weights[0] == weights[1]
+    assert found["a"].note.split()[2] == found["b"].note.split()[2] == "None"  # what others set is not found

@@ -1,17 +1,21 @@
-"""Warm processes of this machine: errors, deaths, signals and GPUs. The jobs here are too small to need torch."""
+"""Processes of this machine: errors, deaths, signals and GPUs. The jobs here are too small to need torch."""
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 
 import pytest
 
-from glip_lightning.experiments.sweep.executors import Event, Job, Local, Stop, visible_gpus
+from glip_lightning.experiments.sweep.executors import Local, Stop, visible_gpus
+from glip_lightning.experiments.sweep.jobs import Event, Job
 
 
 def jobs(folder: Path, *names: str) -> list[Job]:
-    return [Job(name, str(folder), str(folder)) for name in names]
+    return [Job(name, str(folder), str(folder), {}) for name in names]
 
 
 def small(job: Job) -> Event:
@@ -28,7 +32,9 @@ def small(job: Job) -> Event:
         except KeyboardInterrupt:  # what SIGTERM is in a worker
             Path(job.folder, "saved").touch()
             return Event(job.id, "interrupted")
-    return Event(job.id, "finished", f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+    note = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')} {os.environ.get('GLIP_LEFT_BEHIND')}"
+    os.environ["GLIP_LEFT_BEHIND"] = job.id
+    return Event(job.id, "finished", note)
 
 
 def deaf(job: Job) -> Event:
@@ -41,13 +47,38 @@ def ended(events: list[Event]) -> dict[str, Event]:
     return {event.id: event for event in events if event.state not in ("running", "submitted")}
 
 
-def test_one_warm_process_runs_all_trials(tmp_path: Path) -> None:
+def test_every_trial_has_a_clean_process(tmp_path: Path) -> None:
     events = list(Local(1).run(small, jobs(tmp_path, "a", "b", "c"), Stop()))
     assert [(event.id, event.state) for event in events] == [
         (name, state) for name in "abc" for state in ("running", "finished")
     ]
-    assert len({event.note for event in ended(events).values()}) == 1
-    assert str(os.getpid()) not in events[1].note
+    processes, _, left = zip(*(event.note.split() for event in ended(events).values()), strict=True)
+    assert len({*processes, str(os.getpid())}) == 4
+    assert set(left) == {"None"}
+
+
+def test_modules_are_imported_once_for_all_trials(tmp_path: Path) -> None:
+    """In the server that the processes are forked from; asked in a process of its own, which has no server yet."""
+    (tmp_path / "preloaded.py").write_text("import os\nprint('imported', os.getpid(), flush=True)\n")
+    (tmp_path / "many.py").write_text(
+        "from test_executors import Local, Stop, ended, jobs, small\n"
+        "if __name__ == '__main__':\n"
+        "    from pathlib import Path\n"
+        "    found = ended(list(Local(2, preload=['preloaded']).run(small, jobs(Path('.'), 'a', 'b', 'c'), Stop())))\n"
+        "    print(*(event.state for event in found.values()))\n"
+    )
+    paths = [str(tmp_path), str(Path(__file__).parent)]
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "many.py")],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    said = done.stdout.splitlines()
+    assert said[-1] == "finished finished finished"
+    assert sum(line.startswith("imported") for line in said) == ("forkserver" in get_all_start_methods())
 
 
 def test_a_dead_process_takes_only_its_trial_along(tmp_path: Path) -> None:
@@ -64,8 +95,7 @@ def test_a_dead_process_takes_only_its_trial_along(tmp_path: Path) -> None:
 def test_every_worker_sees_one_gpu(tmp_path: Path) -> None:
     found = ended(list(Local(2, ["4", "7"]).run(small, jobs(tmp_path, *"abcdef"), Stop())))
     processes = {event.note for event in found.values()}
-    assert {note.split()[1] for note in processes} <= {"4", "7"}
-    assert len(processes) <= 2
+    assert {note.split()[1] for note in processes} == {"4", "7"}
 
 
 def test_visible_gpus_are_named_as_the_environment_does(monkeypatch: pytest.MonkeyPatch) -> None:

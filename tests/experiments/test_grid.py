@@ -60,29 +60,26 @@ def test_faults_of_what_is_skipped(tmp_path: Path, skip: Any, said: str) -> None
         read_grid(write(tmp_path, {"shots": [0, 1]}, skip=skip))
 
 
-def test_axes_become_options(tmp_path: Path) -> None:
+def test_axes_become_values_of_dotted_keys(tmp_path: Path) -> None:
     axes = {"task": ["Raccoon"], "shots": ["all"], "seed": [30], "trainer.max_epochs": [2], "data.flip": [0.5]}
     grid = read_grid(write(tmp_path, axes))
-    content, options = grid.options(next(grid.points()))
-    assert content == RECIPE
-    assert options == [
-        *("--data.task=Raccoon", "--data.shots=all", "--seed_everything=30", "--data.seed=30"),
-        *("--trainer.max_epochs=2", "--data.flip=0.5"),
-    ]
+    point = next(grid.points())
+    assert grid.regime(point).content == RECIPE
+    assert grid.changes(point) == {
+        **{"data.task": "Raccoon", "data.shots": "all", "seed_everything": 30, "data.seed": 30},
+        **{"trainer.max_epochs": 2, "data.flip": 0.5},
+    }
 
 
 def test_another_tuning_inherits_nothing(tmp_path: Path) -> None:
     low = {"class_path": "LinearProbe", "init_args": {"lr": 1.0}}
     full = {"class_path": "FullTuning", "init_args": {"text_lr": 0.0}}
     grid = read_grid(write(tmp_path, {"tuning": {"FullTuning": "FullTuning", "low": low, "full": full}}))
-    same, other, changed = (grid.options(point) for point in grid.points())
-    assert same == (RECIPE, [])
-    assert other == (
-        {"model": {}, "data": RECIPE["data"]},
-        ['--model.tuning={"class_path": "LinearProbe", "init_args": {"lr": 1.0}}'],
-    )
-    assert changed[0] == other[0]
-    assert "text_lr" in changed[1][0]
+    same, other, changed = (grid.changes(point) for point in grid.points())
+    assert same == {}
+    assert other == {"model.tuning": low}
+    assert changed == {"model.tuning": full}
+    assert grid.regimes["default"].content == RECIPE
 
 
 def test_recipes_by_shots(tmp_path: Path) -> None:

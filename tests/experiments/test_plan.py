@@ -11,7 +11,7 @@ import yaml
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.experiments.sweep.grid import read_grid
-from glip_lightning.experiments.sweep.plan import Planned, Work, resolve, untrained
+from glip_lightning.experiments.sweep.plan import Planned, resolve, untrained
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.shapes.data_modules import Shapes
@@ -72,7 +72,7 @@ def test_a_mixture_is_swept_as_any_other_data(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     sweep = {"name": "mixed", "recipe": "recipe.yaml", "axes": {"trainer.max_epochs": [1, 2]}}
     file.write_text(yaml.safe_dump(sweep))
-    assert [each.work for each in resolve(read_grid(file), [])] == [Work(4, 1), Work(4, 2)]
+    assert [(each.images, each.steps) for each in resolve(read_grid(file), [])] == [(4, 1), (4, 2)]
 
 
 def test_every_trial_has_the_four_axes(tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_a_tuning_of_another_class_starts_from_its_own_defaults(tmp_path: Path) 
 def test_steps_follow_from_the_images(tmp_path: Path) -> None:
     axes = {"shots": [0, 1, "all"], "data.copies": [1, 3]}
     trials = planned(tmp_path, axes)
-    found = [(each.trial.axes["shots"], each.trial.axes["data.copies"], *each.work) for each in trials]
-    few = trials[1].work.images
+    found = [(each.trial.axes["shots"], each.trial.axes["data.copies"], each.images, each.steps) for each in trials]
+    few = trials[1].images
     assert 0 < few < 4
     assert found[0] == (0, 1, 0, 0)
     assert found[1:] == [
@@ -101,8 +101,8 @@ def test_steps_follow_from_the_images(tmp_path: Path) -> None:
         for shots, images in ((1, few), ("all", 4))
         for copies in (1, 3)
     ]
-    assert planned(tmp_path, {"shots": ["all"]}, max_steps=3)[0].work.steps == 3
-    assert planned(tmp_path, {"shots": ["all"]}, max_epochs=-1)[0].work.steps is None
+    assert planned(tmp_path, {"shots": ["all"]}, max_steps=3)[0].steps == 3
+    assert planned(tmp_path, {"shots": ["all"]}, max_epochs=-1)[0].steps is None
 
 
 def test_untrained_recipes_keep_what_evaluation_needs() -> None:

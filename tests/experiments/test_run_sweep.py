@@ -18,8 +18,8 @@ from lightning import Callback, LightningModule, Trainer
 
 from glip_lightning.app.cli import main
 from glip_lightning.experiments.report.collect import collect
-from glip_lightning.experiments.sweep.executors import Event
-from glip_lightning.experiments.sweep.plan import Planned, Work
+from glip_lightning.experiments.sweep.jobs import Event
+from glip_lightning.experiments.sweep.plan import Planned
 from glip_lightning.experiments.sweep.run_sweep import _tell
 from glip_lightning.experiments.sweep.trial_state import state_of
 from glip_lightning.training.trial import read_trial
@@ -102,7 +102,7 @@ def test_a_sweep_leaves_all_that_a_report_needs(finished: tuple[Path, Path]) -> 
         assert trial is not None
         assert (trial.id, trial.axes) == (each["id"], each["axes"])
         result = json.loads((path / "result.json").read_text())
-        assert result["recipe"] == each["recipe"] == yaml.safe_load(path.with_suffix(".yaml").read_text())
+        assert result["recipe"] == each["recipe"] == yaml.safe_load((path / "recipe.yaml").read_text())
         assert result["steps"] == each["steps"]
         assert not (path / "checkpoints").exists()
         assert "test images" in (path / "trial.log").read_text()
@@ -113,7 +113,7 @@ def test_a_trial_is_the_fit_of_its_recipe(finished: tuple[Path, Path], tmp_path:
     path = trial_folders(folder)[2]
     again = tmp_path / "again"
     torch.set_num_threads(1)
-    assert main(["fit", "--config", str(path.with_suffix(".yaml")), "--run", str(again)]) == 0
+    assert main(["fit", "--config", str(path / "recipe.yaml"), "--run", str(again)]) == 0
     one, other = (json.loads((run / "result.json").read_text()) for run in (path, again))
     assert one["metrics"] == other["metrics"]
     weights = [(run / "detector" / "model.safetensors").read_bytes() for run in (path, again)]
@@ -240,7 +240,7 @@ def test_trials_that_another_sweep_has_finished_are_not_counted(
 ) -> None:
     """They were its own when this sweep came to them, and are finished when it ends."""
     trials = [read_trial(path) for path in trial_folders(finished[1])]
-    chosen = [Planned(trial, {}, Work(0, 0)) for trial in trials if trial]
+    chosen = [Planned(trial, {}, 0, 0) for trial in trials if trial]
     _tell(chosen, {each.trial.id: Event(each.trial.id, "elsewhere") for each in chosen}, finished[1])
     said = capsys.readouterr().out
     assert "unfinished" not in said

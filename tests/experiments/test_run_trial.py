@@ -1,9 +1,10 @@
-"""One trial in a process that has run others: its claim, its log, and nothing left behind."""
+"""One trial in a process of its own: its claim, its log, and how it goes on."""
 
 import json
 import logging
 import os
 import random
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -16,8 +17,9 @@ import yaml
 from filelock import FileLock
 from lightning import Callback, LightningModule, Trainer
 
-from glip_lightning.experiments.sweep.executors import Job, Local, Stop
-from glip_lightning.experiments.sweep.run_trial import read_failure, record_failure, run_trial
+from glip_lightning.experiments.sweep.executors import Local, Stop
+from glip_lightning.experiments.sweep.jobs import Event, Job
+from glip_lightning.experiments.sweep.run_trial import Failure, read_failure, record_failure, run_trial
 from small_runs import make_shapes
 from small_sweeps import RECIPE
 
@@ -56,8 +58,12 @@ def job(folder: Path, shapes: Path, *callbacks: dict[str, Any], keep: bool = Fal
     recipe["data"]["init_args"]["root"] = str(shapes)
     recipe["trainer"] |= {"callbacks": list(callbacks), "logger": False, "max_epochs": 1}
     folder.mkdir(parents=True)
-    folder.with_suffix(".yaml").write_text(yaml.safe_dump(recipe))
-    return Job(folder.name, str(folder), str(Path.cwd()), threads=1, keep_checkpoints=keep)
+    return Job(folder.name, str(folder), str(Path.cwd()), recipe, threads=1, keep_checkpoints=keep)
+
+
+def run(*given: Job) -> list[Event]:
+    """Run one after another, as a sweep does."""
+    return [event for event in Local(1).run(run_trial, given, Stop()) if event.state != "running"]
 
 
 def outcome(folder: Path) -> tuple[Any, ...]:
@@ -67,27 +73,17 @@ def outcome(folder: Path) -> tuple[Any, ...]:
     return found["metrics"], rows, (folder / "detector" / "model.safetensors").read_bytes()
 
 
-def state() -> tuple[Any, ...]:
-    settings = torch.get_default_dtype(), torch.get_num_threads(), torch.get_float32_matmul_precision()
-    settings += torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled()
-    handlers = [logging.getLogger(name).handlers[:] for name in (None, "glip_lightning")]
-    return settings, dict(os.environ), Path.cwd(), list(warnings.filters), handlers, sys.stdout, sys.stderr
-
-
-def test_a_used_process_gives_what_a_new_one_gives(
-    tmp_path: Path, shapes: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    fresh = job(tmp_path / "fresh", shapes)
-    assert [event.state for event in Local(1).run(run_trial, [fresh], Stop())] == ["running", "finished"]
-    before = state()
-    failing = {"class_path": "test_run_trial.Poison", "init_args": {"fail": True}}
-    failed = run_trial(job(tmp_path / "failing", shapes, failing))
-    assert (failed.state, failed.note) == ("failed", "KeyError: 'on purpose'")
-    assert state() == before
-    assert run_trial(job(tmp_path / "poison", shapes, {"class_path": "test_run_trial.Poison"})).state == "finished"
-    assert state() == before
-    assert run_trial(job(tmp_path / "warm", shapes)).state == "finished"
-    assert outcome(tmp_path / "warm") == outcome(tmp_path / "fresh")
+def test_no_trial_finds_what_another_has_set(tmp_path: Path, shapes: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    given = [
+        job(tmp_path / "fresh", shapes),
+        job(tmp_path / "failing", shapes, {"class_path": "test_run_trial.Poison", "init_args": {"fail": True}}),
+        job(tmp_path / "poison", shapes, {"class_path": "test_run_trial.Poison"}),
+        job(tmp_path / "last", shapes),
+    ]
+    events = run(*given)
+    assert [event.state for event in events] == ["finished", "failed", "finished", "finished"]
+    assert events[1].note == "KeyError: 'on purpose'"
+    assert outcome(tmp_path / "last") == outcome(tmp_path / "fresh")
     assert capfd.readouterr() == ("", "")
     assert "from below Python" in (tmp_path / "poison" / "trial.log").read_text()
     failure = json.loads((tmp_path / "failing" / "failed.json").read_text())
@@ -95,6 +91,24 @@ def test_a_used_process_gives_what_a_new_one_gives(
     assert "on_train_batch_end" in failure["traceback"]
     assert failure["attempts"] == 1
     assert "KeyError: 'on purpose'" in Path(failure["log"]).read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_the_server_of_trials_has_one_thread_and_asks_for_no_gpu() -> None:
+    """Forks could use neither threads of torch nor a GPU that it has used."""
+    program = (
+        "import torch\n"
+        "asked = []\n"
+        "torch.cuda.is_available = lambda: bool(asked.append('is_available'))\n"
+        "torch.cuda.device_count = lambda: asked.append('device_count') or 0\n"
+        "import glip_lightning.experiments.sweep.preloaded\n"
+        "from pathlib import Path\n"
+        "(threads,) = [x for x in Path('/proc/self/status').read_text().splitlines() if x.startswith('Threads:')]\n"
+        "print(asked, torch.cuda.is_initialized(), threads.split()[1])\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["[]", "False", "1"]
 
 
 def test_a_claimed_trial_is_left_alone(tmp_path: Path, shapes: Path) -> None:
@@ -109,11 +123,11 @@ def test_what_cannot_be_gone_on_with_starts_anew(tmp_path: Path, shapes: Path) -
     folder = tmp_path / "mine"
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "last.ckpt").write_bytes(b"torn")
-    (folder / "recipe.yaml").write_text((tmp_path / "mine.yaml").read_text())
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(mine.recipe))
     record_failure(folder, "the disk was full", "", 1)
     record_failure(folder, "the disk was full", "", 1)
     assert json.loads((folder / "failed.json").read_text())["attempts"] == 2
-    assert run_trial(mine).state == "finished"
+    assert run(mine)[0].state == "finished"
     assert "the trial starts anew" in (folder / "trial.log").read_text()
     assert not (folder / "failed.json").exists()
     assert (folder / "checkpoints" / "last.ckpt").stat().st_size > 1000  # kept, as asked
@@ -128,4 +142,4 @@ def test_an_edited_failure_is_no_reason_to_stop(tmp_path: Path, text: str) -> No
     written = json.loads((tmp_path / "failed.json").read_text())
     assert (written["error"], written["attempts"]) == ("odd-\udcff", 1)
     record_failure(tmp_path, "again", "", 1.0)
-    assert read_failure(tmp_path) == ("again", 2)
+    assert read_failure(tmp_path) == Failure("again", 2)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from formats import HEIGHT, WIDTH, picture
-from glip_lightning.config.recipe import resolver
+from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.data.benchmarks.odinw import get_task
@@ -68,7 +68,7 @@ def test_zero_shot_runs_once_per_task_and_every_regime_keeps_its_patience(
         shots = each.trial.axes["shots"]
         patience = [x["init_args"]["patience"] for x in each.recipe["trainer"]["callbacks"] or () if "Early" in str(x)]
         assert patience == {0: [], 1: [8], "all": [4]}[shots]
-        assert each.work.images == (0 if shots == 0 else 1)
+        assert each.images == (0 if shots == 0 else 1)
         assert each.recipe["data"]["init_args"]["seed"] == (0 if shots == 0 else each.trial.axes["seed"])
 
 
@@ -79,7 +79,7 @@ def test_thirteen_tasks_six_shots_three_seeds() -> None:
 
 def test_photos_train_at_least_thirty_steps(tmp_path: Path) -> None:
     """One picture per split is the least that there can be; the real ones are more."""
-    steps = [each.work.steps for each in trials(SWEEPS / "nano_photos.yaml", tmp_path) if each.trial.axes["shots"] == 1]
+    steps = [each.steps for each in trials(SWEEPS / "nano_photos.yaml", tmp_path) if each.trial.axes["shots"] == 1]
     assert len(steps) == 2 * 2 * 4
     assert all(step is not None and step >= 30 for step in steps)
 
@@ -90,7 +90,7 @@ def test_the_demo_needs_no_data(tmp_path: Path) -> None:
     assert {each.trial.axes["task"] for each in found} == {"Kites", "Badges"}
     assert [len(each.trial.points) for each in found if each.trial.axes["shots"] == 0] == [2, 2]
     trained = [each for each in found if each.trial.axes["shots"] != 0]
-    assert [each.work.steps for each in trained] == [240 if t.trial.axes["shots"] == "all" else 120 for t in trained]
+    assert [each.steps for each in trained] == [240 if t.trial.axes["shots"] == "all" else 120 for t in trained]
     assert len(trained) == 20
     assert all(tuning["class_path"] in (label, f"glip_lightning.{label}") for label, tuning in grid.tunings.items())
 
@@ -102,7 +102,7 @@ def test_generated_tasks_need_no_data_either(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Parcels"], "shots": [0, 1]}}))
     found = resolve(read_grid(file), [f"--data.root={tmp_path}"])
     assert [(each.trial.axes["task"], each.trial.axes["shots"]) for each in found] == [("Parcels", 0), ("Parcels", 1)]
-    assert [each.work.images for each in found] == [0, 1]
+    assert [each.images for each in found] == [0, 1]
     file.write_text(yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Raccoon"], "shots": [1]}}))
     with pytest.raises(WrongUsage, match="task 'Raccoon' is one of ODinW"):
         resolve(read_grid(file), [f"--data.root={tmp_path}"])
@@ -125,6 +125,6 @@ def test_the_definition_for_wandb_has_the_same_axes(tmp_path: Path) -> None:
         assert words[-1] == "${args}"
         file = recipe_file(line[line.index("--config") + 1])
         options = [word for word in line if word.startswith("--") and word != "--config"]
-        resolved = resolver().resolve(file, yaml.safe_load(file.read_text()), options)
+        resolved = RecipeChecker().check(file, yaml.safe_load(file.read_text()), words=options)
         assert resolved.data.shots == values["data.shots"][which]
         assert resolved.recipe["data"]["init_args"]["root"] == str(tmp_path)

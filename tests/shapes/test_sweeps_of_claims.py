@@ -35,12 +35,12 @@ def test_every_file_is_tested() -> None:
 def test_files_share_their_trials_in_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {name: planned(name, monkeypatch) for name in COUNTS}
     ids = {name: {each.trial.id for each in all_of_one} for name, all_of_one in found.items()}
-    of_all_seeds = {each.trial.id: 3 if each.work.steps else 1 for one in found.values() for each in one}
+    of_all_seeds = {each.trial.id: 3 if each.steps else 1 for one in found.values() for each in one}
     assert {name: 5 * sum(of_all_seeds[id] for id in some) for name, some in ids.items()} == COUNTS
     assert ids["1_transfer"] | ids["5_teacher_student"] <= ids["2_data_efficiency"]
     assert 5 * sum(of_all_seeds.values()) == 895
     assert {each.trial.id for each in planned("quick", monkeypatch)} <= of_all_seeds.keys()
-    steps = {(each.trial.axes["shots"], each.work.steps) for each in found["2_data_efficiency"]}
+    steps = {(each.trial.axes["shots"], each.steps) for each in found["2_data_efficiency"]}
     assert steps == {(0, 0), *((k, 120) for k in (1, 3, 5, 10)), ("all", 240)}
 
 

@@ -36,6 +36,7 @@ from fuzz_product import (
     Journal,
     Phrase,
     Predictor,
+    RecipeChecker,
     Sentence,
     Thresholds,
     Tokenizer,
@@ -61,7 +62,6 @@ from fuzz_product import (
     read_phrases_file,
     read_thresholds,
     report,
-    resolver,
     unpack,
 )
 
@@ -356,13 +356,13 @@ SENTENCE = Sentence("a cat beside a dog", ((2, 5), (15, 18)))
 
 # Recipes and sweeps
 
-_RESOLVER: list[Any] = []
+_CHECKER: list[Any] = []
 
 
 def warm_up() -> None:
     """Make what takes seconds and is the same for all inputs."""
     _tokenizer()
-    _RESOLVER.append(resolver())
+    _CHECKER.append(RecipeChecker())
     with tempfile.TemporaryDirectory() as folder:
         seeds.pictures(Path(folder))
         for file in Path(folder).glob("*/*"):
@@ -374,7 +374,7 @@ def read_recipe(folder: Path, _: Random | None) -> str:
     file = _only(folder)
     check_recipes(["--config", str(file)])
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    _RESOLVER[0].resolve(file, content, ["--data.root=missing"])
+    _CHECKER[0].check(file, content, words=["--data.root=missing"])
     return "used"
 
 

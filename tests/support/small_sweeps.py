@@ -1,10 +1,12 @@
 """Sweeps of seconds: the recipe of the demo on four generated pictures of 96 pixels."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from glip_lightning.app.cli import main
@@ -51,3 +53,23 @@ def results(folder: Path, keys: Sequence[str] = ("metrics", "steps", "image_ids"
     """What must not depend on where and beside whom a trial ran, by its id."""
     found = {path.name: json.loads((path / "result.json").read_text()) for path in trial_folders(folder)}
     return {trial: {key: result[key] for key in keys} for trial, result in found.items()}
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    """Trained weights of each trial, by its id."""
+    return {path.name: (path / "detector" / "model.safetensors").read_bytes() for path in trial_folders(folder)}
+
+
+def know_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes that are started find the modules of these tests, whose classes recipes name."""
+    here = Path(__file__).parent
+    known = [str(here), str(here.parent / "experiments"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(known))
+
+
+def use_own_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a sweep start a Ray of this machine."""
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # leave the home folder alone
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    know_tests(monkeypatch)

@@ -23,11 +23,13 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     place = joined.index("--resume")
     others = [*joined[1:place], *joined[place + 2 :]]
     if joined[0] != "fit":
-        raise WrongUsage("--resume: goes on with a training, glip fit --resume RUN")
+        raise WrongUsage("--resume: goes on with a training, glip fit --resume RUN", code="option-without-use")
     if len(joined) < place + 2:
-        raise WrongUsage("--resume: a value is missing, the folder of the interrupted run")
+        raise WrongUsage("--resume: a value is missing, the folder of the interrupted run", code="missing-value")
     if taken := [a for a in others if a.split("=")[0] in ("--run", "--config", "-c", "--ckpt_path")]:
-        raise WrongUsage(f"{taken[0]}: not together with --resume, which takes it from the run")
+        raise WrongUsage(
+            f"{taken[0]}: not together with --resume, which takes it from the run", code="exclusive-options"
+        )
     run = Path(joined[place + 1])
     recipe, last = run / RECIPE_NAME, run / CHECKPOINTS / LAST
     if not recipe.is_file():

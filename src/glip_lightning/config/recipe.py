@@ -7,12 +7,9 @@ import sys
 import warnings
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, cast
 
-import yaml
-from jsonargparse import Namespace
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
@@ -20,37 +17,29 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from glip_lightning.common import registry
 from glip_lightning.common.errors import is_ours
 from glip_lightning.common.locks import FolderLock
-from glip_lightning.common.schema import shown
-from glip_lightning.config.class_paths import of_a_run, with_public_names
-from glip_lightning.config.continuing import check_checkpoint, resumed
+from glip_lightning.config.arguments import meant_by, translated
+from glip_lightning.config.continuing import check_checkpoint
 from glip_lightning.config.recipe_files import with_recipes
-from glip_lightning.config.usage_errors import Option, WrongUsage, explain, recipes
-from glip_lightning.training import data_sources, pretraining  # noqa: F401 - a recipe may name their classes
+from glip_lightning.config.recipe_parser import (
+    NOT_KEPT,
+    PARTS,
+    check_parts,
+    complete_recipe,
+    register_classes,
+)
+from glip_lightning.config.usage_errors import WrongUsage, explain, options_of
 from glip_lightning.training import run as runs
-from glip_lightning.training.callbacks import divergence, ema  # noqa: F401 - as above
 from glip_lightning.training.callbacks.progress import Lines, Progress
-from glip_lightning.training.callbacks.retention import Retention
 from glip_lightning.training.callbacks.run_folder import RECIPE_NAME, take_folder
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord, Verb
-from glip_lightning.training.run import refuse_untrained
-from glip_lightning.tuning import lora  # noqa: F401 - as above
-from glip_lightning.tuning.base import Tuning
-from glip_lightning.weights.base_model import RUN_ADAPTER
-from glip_lightning.weights.detector_files import RUN_DETECTOR, check_detector
-from glip_lightning.weights.prompt_file import PROMPT_NAME
 
 log = logging.getLogger(__name__)
 
-CLI = TypeVar("CLI", bound="GLIPCLI")
-
-NOT_KEPT = ("config", "run", "resume", "ckpt_path")  # belong to one start, not to the recipe
 VERBS = ("fit", "validate", "test")
-DEFAULTS = {"use_distributed_sampler": False, "enable_model_summary": False, "log_every_n_steps": 5}
 
 
 class GLIPCLI(LightningCLI):
@@ -59,8 +48,9 @@ class GLIPCLI(LightningCLI):
     model: GLIPModule
     datamodule: DetectionData
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Run the verb; Lightning does all of it in here."""
+    def __init__(self, arguments: Sequence[str], *args: Any, **kwargs: Any) -> None:
+        """Run the verb; Lightning does all of it in here. ``arguments`` are what a user would type for it."""
+        self.arguments = list(arguments)
         self.lock = FolderLock()
         try:
             super().__init__(*args, **kwargs)
@@ -72,24 +62,20 @@ class GLIPCLI(LightningCLI):
         ours = {verb: names for verb, names in LightningCLI.subcommands().items() if verb != "predict"}
         return {verb: names | {"verbose"} for verb, names in ours.items()}  # the summary is ours
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--run", type=str, default=None, help="folder for all that the run leaves (default: runs/<data>-<number>)"
-        )
-        parser.add_argument(
-            "--resume", type=str, default=None, metavar="RUN", help="fit only: go on with the interrupted run in RUN"
-        )
-        text = "fit only: AP on another set before and after, and of weights between (default: none)"
-        parser.add_argument("--retention", type=Retention | None, default=None, help=text)
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add nothing; the seed is a part of the recipe."""
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        for add_part in PARTS.values():
+            add_part(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.arguments: list[str] = list(args)
         try:
-            super().parse_arguments(parser, with_recipes(self.arguments, _translated))
+            super().parse_arguments(parser, args)
         except ArgumentError as error:
-            raise self._explained(error, self.arguments) from None
+            raise self._explained(error) from None
         verb = str(self.config["subcommand"])
-        _check_parts(self.config[verb])
+        check_parts(self.config[verb])
         self._take_folder(verb)
 
     def _take_folder(self, verb: str) -> None:
@@ -103,15 +89,13 @@ class GLIPCLI(LightningCLI):
         if checkpoint:
             check_checkpoint(checkpoint, verb, config.get("weights_only") is False)
 
-    def _explained(self, error: ArgumentError, arguments: Sequence[str]) -> WrongUsage:
-        verb = arguments[0]
-        actions = self._parser(verb)._actions
-        options = [Option(action.dest, getattr(action, "_typehint", None)) for action in actions]
-        return WrongUsage(explain(str(error), arguments, options, verb))
+    def _explained(self, error: ArgumentError) -> WrongUsage:
+        verb = self.arguments[0]
+        return WrongUsage(explain(str(error), self.arguments, options_of(self._parser(verb)), verb))
 
     def _recipe(self, verb: str) -> dict[str, Any]:
-        """Return the configuration of the last parse, complete, as it stands in ``recipe.yaml``."""
-        recipe = with_public_names(yaml.safe_load(self.parser.dump(self.config, skip_none=False))[verb])
+        """Return the checked recipe, complete, as it stands in ``recipe.yaml``."""
+        recipe = complete_recipe(self.parser, self.config)[verb]
         return {key: value for key, value in recipe.items() if key not in NOT_KEPT}
 
     def instantiate_classes(self) -> None:
@@ -161,67 +145,6 @@ def is_first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0 and node == "0"
 
 
-class Resolved(NamedTuple):
-    recipe: dict[str, Any]  # complete, as a run writes it
-    data: DetectionData  # built, not read
-    tuning: Tuning | None
-    probe: DetectionData | None  # of retention
-
-
-class Resolver(GLIPCLI):
-    """Checks recipes of ``fit`` one after another. Builds neither detector nor trainer, seeds nothing."""
-
-    def resolve(self, file: Path, content: Mapping[str, Any], options: Sequence[str]) -> Resolved:
-        """The recipe ``content``, read from ``file`` (for messages), with ``options`` of the command line.
-
-        Raises :class:`WrongUsage` for keys and types, ValueError for values that data, tuning or schedule refuse.
-        """
-        try:
-            self.config = self.parser.parse_args(["fit", "--config", yaml.safe_dump(dict(content)), *fresh(options)])
-        except ArgumentError as error:
-            raise self._explained(error, ["fit", "--config", str(file), *options]) from None
-        given = self.config["fit"]
-        _check_parts(given)
-        check_detector(given.model.detector)
-        tuning, _ = (part and _built(part) for part in (given.model.tuning, given.model.schedule))
-        refuse_untrained(tuning)
-        probe = given.retention and _built(given.retention.init_args.data)
-        return Resolved(self._recipe("fit"), _built(given.data), tuning, probe)
-
-    def _set_seed(self) -> None: ...
-
-    def instantiate_classes(self) -> None: ...
-
-    def _run_subcommand(self, subcommand: str) -> None: ...
-
-
-def _check_parts(config: Namespace) -> None:
-    """Raise an error if model or trainer is no mapping: the parser takes whatever stands there (``model: false``)."""
-    for name in ("model", "trainer"):
-        if not isinstance(config[name], Namespace):
-            raise WrongUsage(f"{name}: {shown(config[name])}, expected a mapping of the options of --{name}")
-
-
-def _built(given: Any) -> Any:
-    module, _, name = given.class_path.rpartition(".")
-    return getattr(import_module(module), name)(**given.get("init_args", Namespace()).as_dict())
-
-
-def _translated(recipe: str) -> str:
-    """Return a recipe as text in which classes have their present names if a run wrote it; else its path as it is."""
-    if not of_a_run(Path(recipe)):
-        return recipe
-    content = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
-    present = with_public_names(content)
-    return recipe if present == content else yaml.safe_dump(present)
-
-
-def resolver() -> Resolver:
-    """Making its parser takes longer than checking a recipe with it."""
-    _keep_quiet()
-    return _start(Resolver, ["fit", "--data", "CustomData", "--data.root", "."])
-
-
 def _listed(given: Any, kind: type) -> list[Any]:
     """One, several or none (also true and false) as a list."""
     return [given] if isinstance(given, kind) else list(given) if isinstance(given, list | tuple) else []
@@ -242,65 +165,40 @@ def _first_cause(error: BaseException) -> BaseException:
     return error
 
 
-def fresh(arguments: Sequence[str]) -> list[str]:
-    """Another tuning or schedule on the command line begins with its own defaults: jsonargparse would keep what the
-    recipe says for the other one (a learning rate!) wherever the names agree."""
-    kept: list[str] = []
-    for argument in arguments:
-        name = argument.split("=")[0]
-        if name in ("--model.tuning", "--model.schedule"):
-            if early := next((a for a in kept if a.startswith(f"{name}.")), None):
-                raise WrongUsage(f"{name}: give it before {early.split('=')[0]}, which is an option of it")
-            kept.append(f"{name}=null")
-        kept.append(argument)
-    return kept
-
-
-def finished(arguments: Sequence[str]) -> list[str]:
-    """``test`` and ``validate`` of a finished run's own recipe mean what it learned, not what it started from."""
-    runs = [Path(file).parent for file in recipes(arguments) if Path(file).name == RECIPE_NAME]
-    learned = (RUN_DETECTOR, RUN_ADAPTER, PROMPT_NAME)
-    run = next((run for run in runs if any((run / name).exists() for name in learned)), None)
-    given = ("--model.detector", "--model.tuning", "--ckpt_path")  # a checkpoint fits what the run started from
-    named = any(a.split("=")[0] in given for a in arguments)
-    if arguments[0] not in ("validate", "test") or run is None or named:
-        return list(arguments)
-    changed = list(arguments)
-    if (run / RUN_DETECTOR).is_dir() or (run / RUN_ADAPTER).is_dir():
-        log.info("the detector of the finished run %s", run)
-        changed += [f"--model.detector={run}", "--model.weights=pretrained"]
-    if (run / PROMPT_NAME).is_file():
-        log.info("the tuned prompt of the finished run %s", run)
-        changed += ["--model.tuning=SavedPrompt", f"--model.tuning.file={run / PROMPT_NAME}"]
-    return changed
-
-
 def run(arguments: Sequence[str]) -> GLIPCLI:
     """Run ``fit``, ``validate`` or ``test`` with the arguments of the command line."""
+    words = meant_by(arguments)
+    return _start(words, with_recipes(words, translated))
+
+
+def fit(recipe: Mapping[str, Any], folder: Path, checkpoint: Path | None = None) -> GLIPCLI:
+    """Run ``fit`` by a recipe in ``folder``, go on from ``checkpoint`` of an earlier run there if one is given."""
+    place = {"run": str(folder), **({"ckpt_path": str(checkpoint)} if checkpoint else {})}
+    words = [word for name, value in place.items() for word in (f"--{name}", value)]
+    config = {"subcommand": "fit", "fit": {**recipe, **place}}
+    return _start(["fit", "--config", str(folder / RECIPE_NAME), *words], config)
+
+
+def _start(arguments: Sequence[str], content: list[str] | dict[str, Any]) -> GLIPCLI:
+    """Run ``content``, which is what ``arguments`` mean."""
     _keep_quiet()
+    register_classes()
+    strict = {"exit_on_error": False, "allow_abbrev": False}
     try:
-        return _start(GLIPCLI, fresh(finished(resumed(arguments))))
+        return GLIPCLI(
+            arguments,
+            GLIPModule,
+            DetectionData,
+            subclass_mode_data=True,
+            args=content,
+            auto_configure_optimizers=False,
+            save_config_callback=None,
+            parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
+        )
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise stop.__context__ from None
         raise
-
-
-def _start(kind: type[CLI], arguments: Sequence[str]) -> CLI:
-    for table in (registry.data_modules, registry.callbacks):
-        table.rows()  # imports them: a recipe may name classes without their path
-    strict = {"exit_on_error": False, "allow_abbrev": False}
-    return kind(
-        GLIPModule,
-        DetectionData,
-        subclass_mode_data=True,
-        args=list(arguments),
-        auto_configure_optimizers=False,
-        save_config_callback=None,
-        trainer_defaults=DEFAULTS,
-        seed_everything_default=0,
-        parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
-    )
 
 
 def _keep_quiet() -> None:

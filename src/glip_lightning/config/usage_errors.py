@@ -35,8 +35,12 @@ WORDS = {
 LISTED = 8  # at most so many classes are listed; of more, only the close ones
 
 
-class WrongUsage(Exception):
-    """A command line or a recipe that cannot be meant; the message says all."""
+class WrongUsage(GLIPError):
+    """A command line, recipe or sweep file that cannot be meant; the message says all."""
+
+    def __init__(self, message: str, *, code: str = "wrong-usage") -> None:
+        """Make an error that says ``message``, with the code of its kind."""
+        super().__init__(message, code=code)
 
 
 class Option(NamedTuple):
@@ -44,6 +48,11 @@ class Option(NamedTuple):
 
     key: str
     kind: Any = None
+
+
+def options_of(parser: Any) -> list[Option]:
+    """Return the options of a parser of jsonargparse."""
+    return [Option(action.dest, getattr(action, "_typehint", None)) for action in parser._actions]
 
 
 class Fault(NamedTuple):

@@ -13,6 +13,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCheckpoint
 
 from glip_lightning import PUBLIC
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import write_text
 from glip_lightning.data.types import Split
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
@@ -133,7 +134,8 @@ def test(
 def refuse_untrained(tuning: Tuning | None) -> None:
     """Raise an error for what ``fit`` cannot train."""
     if isinstance(tuning, SavedPrompt):
-        raise ValueError(f"model.tuning SavedPrompt trains nothing; glip test and validate evaluate {tuning.file}")
+        message = f"model.tuning SavedPrompt trains nothing; glip test and validate evaluate {tuning.file}"
+        raise GLIPError(message, code="trains-nothing")
 
 
 @contextmanager

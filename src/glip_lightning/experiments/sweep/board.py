@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from glip_lightning.common.escaping import printable
-from glip_lightning.experiments.sweep.executors import Event
 from glip_lightning.experiments.sweep.grid import label_text
+from glip_lightning.experiments.sweep.jobs import Event
 from glip_lightning.experiments.sweep.plan import Planned
 from glip_lightning.experiments.sweep.trial_state import TrialState, state_of
 from glip_lightning.training.trial import Axes
@@ -41,7 +41,7 @@ class Rates:
 
     def seconds(self, planned: Planned) -> float | None:
         """Expected length of the trial; None before one of the same detector and tuning is finished."""
-        steps = planned.work.steps
+        steps = planned.steps
         known = self._untrained if steps == 0 else self._step
         if steps is None or _kind(planned) not in known:
             return None
@@ -71,9 +71,9 @@ def show_plan(planned: Sequence[Planned], folder: Path) -> None:
     for each in planned:
         labels = [escape(printable(label_text(each.trial.axes[axis]))) for axis in axes]
         state, result = found[each.trial.id]
-        steps = "?" if each.work.steps is None else str(each.work.steps)
+        steps = "?" if each.steps is None else str(each.steps)
         seconds = result["seconds"] if result else rates.seconds(each)
-        numbers = (str(len(each.trial.points)), str(each.work.images), steps, clock(seconds))
+        numbers = (str(len(each.trial.points)), str(each.images), steps, clock(seconds))
         table.add_row(*labels, each.trial.id, state, *numbers)
     _print(table)
     _say_total([each for each in planned if found[each.trial.id].state != "finished"], planned, rates, folder)
@@ -121,13 +121,13 @@ class Board:
     def tell(self, event: Event) -> None:
         if event.state in ("running", "submitted"):
             self._running[event.id] = time.monotonic()
-            if event.state == "submitted" and not event.note:
+            if event.state == "submitted":
                 return
         else:
             self._running.pop(event.id, None)
             self.ended[event.id] = event
             self._took += [event.seconds] if event.state == "finished" else []
-        if not console.is_terminal or event.state in ("failed", "died", "submitted"):
+        if not console.is_terminal or event.state in ("failed", "died", "queued"):
             console.print(escape(self._line(event)))
             sys.stdout.flush()
 

@@ -1,7 +1,7 @@
 """Where trials run: what every executor is, and the one of this machine. Those of clusters are in :mod:`clusters`.
 
-An executor is handed one function and what to call it with, and tells what becomes of each call. Nothing heavy is
-imported here: a worker has to be told its GPU before torch is imported.
+An executor is handed one function and what to call it with, and tells what becomes of each call. Each call has a
+process of its own.
 """
 
 import math
@@ -10,41 +10,18 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from glip_lightning.common import signals
+from glip_lightning.experiments.sweep.jobs import Event, Function, Job
 
 PAUSE = 0.5  # seconds between looks at the signals
-
-
-class Job(NamedTuple):
-    """A trial to run. Its folder has a file beside it with the recipe, ``<folder>.yaml``."""
-
-    id: str
-    folder: str  # absolute: on a cluster, on the file system that all nodes share
-    home: str  # working directory, which data.root and the like are relative to
-    threads: int | None = None  # of torch; None leaves its choice
-    keep_checkpoints: bool = False
-
-
-State = Literal["running", "submitted", "finished", "failed", "died", "interrupted", "elsewhere"]
-
-
-class Event(NamedTuple):
-    """What became of a job. ``died`` took the process with it, so nobody has written down the error."""
-
-    id: str
-    state: State
-    note: str = ""  # the error in one line, or the number of the submitted job
-    seconds: float = 0.0
-
-
-Function = Callable[[Job], Event]
+PRELOADED = "glip_lightning.experiments.sweep.preloaded"  # by name: it imports torch
 
 
 class Stop:
@@ -76,110 +53,89 @@ class Executor(Protocol):
 
 
 class Local:
-    """Processes of this machine, each of which runs one trial after another and sees one GPU at most."""
+    """Processes of this machine, one per trial, each of which sees one GPU at most.
 
-    def __init__(self, workers: int, gpus: Sequence[str] = ()) -> None:
-        """``gpus`` as CUDA_VISIBLE_DEVICES names them; workers are dealt out to them in turn."""
-        self.workers, self.gpus = workers, gpus
+    Where the system can fork, a server imports the libraries once and every trial is a fork of it: a clean process
+    that need not import them again. The server runs no operator of torch and does not touch a GPU, which no fork could
+    use then.
+    """
+
+    def __init__(self, workers: int, gpus: Sequence[str] = (), preload: Sequence[str] = (PRELOADED,)) -> None:
+        """``gpus`` as CUDA_VISIBLE_DEVICES names them, dealt out in turn; ``preload``: modules that trials need."""
+        self.places = [gpus[number % len(gpus)] if gpus else None for number in range(workers)]
+        forks = "forkserver" in multiprocessing.get_all_start_methods()
+        self._context = multiprocessing.get_context("forkserver" if forks else "spawn")
+        if forks:
+            self._context.set_forkserver_preload(list(preload))
 
     def run(self, function: Function, jobs: Sequence[Job], stop: Stop) -> Iterator[Event]:
         waiting = deque(jobs)
-        count = min(self.workers, len(jobs))
-        places = [self.gpus[i % len(self.gpus)] if self.gpus else None for i in range(count)]
-        workers = [_Worker(function, gpu) for gpu in places]
+        free = deque(self.places)
+        running: dict[Connection, _Process] = {}
         asked = 0
         try:
-            while waiting or any(worker.job for worker in workers):
+            while waiting or running:
                 if stop.count > asked:
                     asked = stop.count
                     waiting.clear()
-                    for worker in workers:
-                        worker.stop(kill=asked > 1)
-                for worker in workers:
-                    if waiting and worker.job is None:
-                        job = waiting.popleft()
-                        worker.begin(job)
-                        yield Event(job.id, "running")
-                busy = {worker.connection: worker for worker in workers if worker.job}
-                for connection in wait(list(busy), timeout=PAUSE):
-                    yield busy[connection].end(stopped=stop.count > 0)  # pyrefly: ignore[bad-index]
+                    for process in running.values():
+                        process.stop(kill=asked > 1)
+                while waiting and free:
+                    process = _Process(self._context, function, waiting.popleft(), free.popleft())
+                    running[process.connection] = process
+                    yield Event(process.job.id, "running")
+                for connection in wait(list(running), timeout=PAUSE):
+                    process = running.pop(connection)  # pyrefly: ignore[bad-argument-type]
+                    yield process.end(stopped=stop.count > 0)
+                    free.append(process.gpu)
         finally:
-            for worker in workers:
-                worker.close()
+            for process in running.values():
+                process.stop(kill=True)
 
 
-class _Worker:
-    """A process and the job it has."""
+class _Process:
+    """A process that runs one job."""
 
-    def __init__(self, function: Function, gpu: str | None) -> None:
-        self._function, self._gpu = function, gpu
-        self.job: Job | None = None
-        self._start()
-
-    def _start(self) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        self.connection, theirs = spawn.Pipe()
-        self._process: BaseProcess = spawn.Process(target=_serve, args=(theirs, self._gpu))
+    def __init__(self, context: Any, function: Function, job: Job, gpu: str | None) -> None:
+        self.job, self.gpu = job, gpu
+        self.connection, theirs = context.Pipe(duplex=False)
+        self._process: BaseProcess = context.Process(target=_serve, args=(theirs, function, job, gpu))
         if os.name == "posix":
             with signals.blocked():
                 resource_tracker.ensure_running()  # its start lets signals through again
         with signals.blocked():
             self._process.start()
         theirs.close()
-        self.connection.send(self._function)
-
-    def begin(self, job: Job) -> None:
-        if not self._process.is_alive():  # somebody ended it between two jobs
-            self._start()
-        self.job = job
-        with suppress(BrokenPipeError):  # the end is seen by who waits for the answer
-            self.connection.send(job)
 
     def end(self, stopped: bool) -> Event:
-        """The answer, or the end of the process in its place; then a new one takes its place."""
-        assert self.job is not None
-        job, self.job = self.job, None
+        """Return the answer, or how the process ended in its place."""
         try:
-            return self.connection.recv()
+            event = self.connection.recv()
         except (EOFError, OSError):
-            self._process.join()
-            if stopped:
-                return Event(job.id, "interrupted")
-            cause = _cause(self._process.exitcode or 0)
-            self._start()
-            return Event(job.id, "died", f"the worker process {cause}")
-
-    def stop(self, kill: bool) -> None:
-        if self.job:
-            self._process.kill() if kill else self._process.terminate()
-
-    def close(self) -> None:
-        if self.job:
-            self._process.kill()
-        with suppress(OSError):
-            self.connection.send(None)
+            event = None
         self.connection.close()
         self._process.join()
+        if event is not None:
+            return event
+        if stopped:
+            return Event(self.job.id, "interrupted")
+        return Event(self.job.id, "died", f"the worker process {_cause(self._process.exitcode or 0)}")
+
+    def stop(self, kill: bool) -> None:
+        self._process.kill() if kill else self._process.terminate()
 
 
-def _serve(connection: Connection, gpu: str | None) -> None:
-    """Do what a worker process does. It ends when its parent does, after the job that it has.
+def _serve(connection: Connection, function: Function, job: Job, gpu: str | None) -> None:
+    """Run one job and send what became of it. The job ends where it would even if the parent has ended.
 
     Of the signals only SIGTERM comes through, from the parent or with it; SIGINT and SIGHUP of a terminal, which reach
     all processes, are left to the parent, which passes them on. A SIGTERM that reaches all comes twice, therefore.
     """
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported with the function
-    with suppress(EOFError, OSError, KeyboardInterrupt):
-        with signals.interrupting():
-            signals.unblock(signal.SIGTERM)
-            function = connection.recv()
-        while True:
-            with signals.interrupting(echo=math.inf):
-                job = connection.recv()
-                if job is None:
-                    break
-                connection.send(function(job))
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is used for the first time
+    with suppress(BrokenPipeError, KeyboardInterrupt), signals.interrupting(echo=math.inf):
+        signals.unblock(signal.SIGTERM)
+        connection.send(function(job))
 
 
 def _cause(code: int) -> str:

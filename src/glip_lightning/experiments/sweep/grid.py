@@ -1,4 +1,4 @@
-"""A sweep file -> the points of its grid, each as a recipe with options of the command line.
+"""A sweep file -> the points of its grid, each as a recipe and what it changes in it.
 
 ::
 
@@ -68,28 +68,26 @@ class Grid(NamedTuple):
         regime = self.regimes.get(point.get("shots"), self.regimes.get(DEFAULT))
         if regime is None:
             shots = point.get("shots", "that the recipe itself names")
-            raise WrongUsage(f"{self.file}, recipe: none for shots {shots}, and there is no {DEFAULT!r}")
+            raise WrongUsage(
+                f"{self.file}, recipe: none for shots {shots}, and there is no {DEFAULT!r}", code="no-recipe"
+            )
         return regime
 
-    def options(self, point: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """The recipe of ``point`` and the options that make it this point.
+    def changes(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what makes the recipe of ``point`` this point: values by dotted key.
 
         A tuning replaces the recipe's as a whole, so that no rate of one class reaches another; where it is the
         recipe's own class and says nothing more, the recipe's values stay.
         """
-        content = dict(self.regime(point).content)
-        options = []
+        changes: dict[str, Any] = {}
         for axis, value in point.items():
             if axis == "tuning":
-                tuning = self.tunings[value]
-                model = content.get("model") or {}
-                if tuning.keys() == {"class_path"} and _same_class(tuning, model.get("tuning")):
+                value = self.tunings[value]
+                own = (self.regime(point).content.get("model") or {}).get("tuning")
+                if value.keys() == {"class_path"} and _same_class(value, own):
                     continue
-                content["model"] = {key: x for key, x in model.items() if key != "tuning"}
-                value = tuning
-            text = value if isinstance(value, str) else json.dumps(value)
-            options += [f"--{key}={text}" for key in KEYS.get(axis, (axis,))]
-        return content, options
+            changes |= dict.fromkeys(KEYS.get(axis, (axis,)), value)
+        return changes
 
 
 def _same_class(one: Mapping[str, Any], other: object) -> bool:
@@ -101,19 +99,21 @@ def read_grid(file: Path) -> Grid:
     """Raises :class:`WrongUsage` that names the file and the axis."""
     content = _read(file)
     if unknown := [key for key in content if key not in FILE_KEYS]:
-        raise WrongUsage(f"{file}: {unknown[0]}: no such key{meant(str(unknown[0]), FILE_KEYS)}")
+        raise WrongUsage(f"{file}: {unknown[0]}: no such key{meant(str(unknown[0]), FILE_KEYS)}", code="unknown-key")
     axes = content.get("axes")
     if not isinstance(axes, dict) or not axes:
-        raise WrongUsage(f"{file}: axes is missing: a mapping like {{shots: [1, 10, all], seed: [3, 30]}}")
+        raise WrongUsage(
+            f"{file}: axes is missing: a mapping like {{shots: [1, 10, all], seed: [3, 30]}}", code="missing-key"
+        )
     labels = {axis: _labels(file, axis, values) for axis, values in axes.items()}
     name = content.get("name", file.stem)
     if not isinstance(name, str) or not name or Path(name).name != name:
-        raise WrongUsage(f"{file}: name: {name!r}: expected a text that can name a folder")
+        raise WrongUsage(f"{file}: name: {name!r}: expected a text that can name a folder", code="bad-value")
     tunings = _tunings(file, axes["tuning"]) if "tuning" in axes else {}
     skip = _skipped(file, content.get("skip", []), labels)
     grid = Grid(file, name, _regimes(file, content.get("recipe")), labels, tunings, skip)
     if next(grid.points(), None) is None:
-        raise WrongUsage(f"{file}, skip: leaves no point at all")
+        raise WrongUsage(f"{file}, skip: leaves no point at all", code="empty-grid")
     return grid
 
 
@@ -121,19 +121,21 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         check_recipes(["--config", str(file)])
     except WrongUsage as error:
-        raise WrongUsage(str(error).removeprefix("--config ")) from None
+        raise WrongUsage(str(error).removeprefix("--config "), code=error.code) from None
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not is_text(json.dumps(content, ensure_ascii=False, default=str)):
-        raise WrongUsage(f"{file}: a part of a character in it (\\uD800 to \\uDFFF) is no Unicode text")
+        raise WrongUsage(
+            f"{file}: a part of a character in it (\\uD800 to \\uDFFF) is no Unicode text", code="broken-text"
+        )
     return with_public_names(content)
 
 
 def _regimes(file: Path, given: object) -> dict[Any, Regime]:
     files = given if isinstance(given, dict) else {DEFAULT: given}
     if not all(isinstance(path, str) for path in files.values()) or not files:
-        raise WrongUsage(f"{file}: recipe: a file, or a mapping like {{0: zero_shot, default: nano}}")
+        raise WrongUsage(f"{file}: recipe: a file, or a mapping like {{0: zero_shot, default: nano}}", code="bad-value")
     if wrong := [shots for shots in files if shots != DEFAULT and not _is_shots(shots)]:
-        raise WrongUsage(f"{file}, recipe: {wrong[0]!r}: expected 0, 1, 2, ..., all or {DEFAULT}")
+        raise WrongUsage(f"{file}, recipe: {wrong[0]!r}: expected 0, 1, 2, ..., all or {DEFAULT}", code="bad-value")
     paths = {shots: recipe_file(path, file.parent) for shots, path in files.items()}
     return {shots: Regime(path, _read(path)) for shots, path in paths.items()}
 
@@ -143,21 +145,22 @@ def _labels(file: Path, axis: object, given: object) -> list[Any]:
     where = f"{file}, axis {axis}"
     named = {key: axis for axis, keys in KEYS.items() for key in keys}
     if axis in named:
-        raise WrongUsage(f"{where}: write {named[axis]} instead")
+        raise WrongUsage(f"{where}: write {named[axis]} instead", code="unknown-axis")
     if not isinstance(axis, str) or (axis not in KEYS and "." not in axis):
         raise WrongUsage(
             f"{where}: no such axis{meant(str(axis), list(KEYS))}; there are {', '.join(KEYS)} and the dotted keys "
-            "of recipes, like trainer.max_epochs"
+            "of recipes, like trainer.max_epochs",
+            code="unknown-axis",
         )
     values = list(given) if isinstance(given, dict) and axis == "tuning" else given
     if not isinstance(values, list):
-        raise WrongUsage(f"{where}: {values!r}: expected a list")
+        raise WrongUsage(f"{where}: {values!r}: expected a list", code="bad-value")
     if not values:
-        raise WrongUsage(f"{where}: is empty; give it a value or leave it out")
+        raise WrongUsage(f"{where}: is empty; give it a value or leave it out", code="empty-axis")
     labels = [label for value in values for label in _checked(where, axis, value)]
     known = [get_task(label).name for label in labels] if axis == "task" else [json.dumps(x) for x in labels]
     if twice := [label for label, name in zip(labels, known, strict=True) if known.count(name) > 1]:
-        raise WrongUsage(f"{where}: {twice[0]} is named twice")
+        raise WrongUsage(f"{where}: {twice[0]} is named twice", code="duplicate-value")
     return labels
 
 
@@ -175,7 +178,7 @@ def _checked(where: str, axis: str, value: object) -> list[Any]:
     elif isinstance(value, list | dict):
         wanted = "a number, a text, true, false or null"
     if wanted:
-        raise WrongUsage(f"{where}: {value!r}: expected {wanted}")
+        raise WrongUsage(f"{where}: {value!r}: expected {wanted}", code="bad-value")
     return [value]
 
 
@@ -195,7 +198,7 @@ def _tasks(where: str, value: object) -> list[str]:
     try:
         get_task(str(value))
     except ValueError as error:
-        raise WrongUsage(f"{where}: {error}") from None
+        raise WrongUsage(f"{where}: {error}", code="unknown-task") from None
     return [str(value)]
 
 
@@ -211,25 +214,33 @@ def _tunings(file: Path, given: list[Any] | dict[str, Any]) -> dict[str, dict[st
     tunings = {label: {"class_path": x} if isinstance(x, str) else x for label, x in named.items()}
     for label, tuning in tunings.items():
         if not isinstance(tuning, dict) or not isinstance(tuning.get("class_path"), str):
-            raise WrongUsage(f"{file}, axis tuning, {label}: {tuning!r}: expected class_path and perhaps init_args")
+            raise WrongUsage(
+                f"{file}, axis tuning, {label}: {tuning!r}: expected class_path and perhaps init_args", code="bad-value"
+            )
         if extra := tuning.keys() - {"class_path", "init_args"}:
-            raise WrongUsage(f"{file}, axis tuning, {label}: {min(extra)}: belongs below init_args")
+            raise WrongUsage(f"{file}, axis tuning, {label}: {min(extra)}: belongs below init_args", code="unknown-key")
     return tunings
 
 
 def _skipped(file: Path, given: object, axes: Mapping[str, list[Any]]) -> list[dict[str, list[Any]]]:
     """The labels that each entry of ``skip`` names; all of its axes must agree for a point to be left out."""
     if not isinstance(given, list) or not all(isinstance(each, dict) and each for each in given):
-        raise WrongUsage(f"{file}, skip: expected a list of mappings like {{shots: 0, tuning: [PromptTuning]}}")
+        raise WrongUsage(
+            f"{file}, skip: expected a list of mappings like {{shots: 0, tuning: [PromptTuning]}}", code="bad-value"
+        )
     found = []
     for number, each in enumerate(given, start=1):
         where = f"{file}, skip, entry {number}"
         if unknown := [axis for axis in each if axis not in axes]:
-            raise WrongUsage(f"{where}: {unknown[0]}: no axis of this sweep{meant(str(unknown[0]), list(axes))}")
+            raise WrongUsage(
+                f"{where}: {unknown[0]}: no axis of this sweep{meant(str(unknown[0]), list(axes))}", code="unknown-axis"
+            )
         entry = {axis: x if isinstance(x, list) else [x] for axis, x in each.items()}
         for axis, labels in entry.items():
             if wrong := [label for label in labels if label not in axes[axis]]:
-                raise WrongUsage(f"{where}: {axis} {wrong[0]!r}: not on the axis, which has {axes[axis]}")
+                raise WrongUsage(
+                    f"{where}: {axis} {wrong[0]!r}: not on the axis, which has {axes[axis]}", code="unknown-value"
+                )
         found.append(entry)
     return found
 
@@ -242,11 +253,14 @@ def select(points: Sequence[Axes], only: str) -> list[Axes]:
         known = list(points[0])
         if not sep or axis not in known:
             raise WrongUsage(
-                f"--only {part}: expected AXIS=VALUE with an axis of {', '.join(known)}{meant(axis, known)}"
+                f"--only {part}: expected AXIS=VALUE with an axis of {', '.join(known)}{meant(axis, known)}",
+                code="unknown-axis",
             )
         values = list(dict.fromkeys(label_text(point[axis]) for point in points))
         if value not in values:
-            raise WrongUsage(f"--only {part}: the axis {axis} has {', '.join(values)}{meant(value, values)}")
+            raise WrongUsage(
+                f"--only {part}: the axis {axis} has {', '.join(values)}{meant(value, values)}", code="unknown-value"
+            )
         wanted.setdefault(axis, set()).add(value)
     return [p for p in points if all(label_text(p[axis]) in values for axis, values in wanted.items())]
 

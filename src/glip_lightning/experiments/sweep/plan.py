@@ -1,4 +1,4 @@
-"""The trials of a grid: every point resolved and validated, equal runs told by their hash, their work counted."""
+"""The trials of a grid: every point checked and validated, equal runs told by their hash, their work counted."""
 
 import hashlib
 import json
@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from glip_lightning import __version__
-from glip_lightning.config.recipe import Resolved, resolver
+from glip_lightning.config.recipe_checker import CheckedRecipe, Once, RecipeChecker, built
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.data.checks.consistency import check_splits
 from glip_lightning.data.checks.findings import DataError, Findings
@@ -53,17 +54,17 @@ NOT_READ = (
 """Arguments of data that do not change which files are read."""
 
 
-class Work(NamedTuple):
-    """What a trial trains on. ``steps`` are at most so many; None where nothing bounds them."""
+@dataclass(frozen=True)
+class Planned:
+    """A trial to run."""
 
-    images: int
-    steps: int | None
-
-
-class Planned(NamedTuple):
     trial: Trial
-    recipe: dict[str, Any]  # complete
-    work: Work
+    recipe: dict[str, Any]
+    """Complete."""
+    images: int
+    """How many it trains on."""
+    steps: int | None
+    """It takes at most so many; None where nothing bounds them."""
 
 
 def resolve(grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], None] | None = None) -> list[Planned]:
@@ -76,11 +77,11 @@ def resolve(grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], Non
     points = list(grid.points())
     found: dict[str, Planned] = {}
     errors: Counter[str] = Counter()
-    resolving, reader = resolver(), _Reader()
+    checker, reader = RecipeChecker(), _Reader()
     with _silent():
         for number, point in enumerate(points):
             try:
-                planned = _planned(grid, point, overrides, resolving.resolve, reader)
+                planned = _planned(grid, point, overrides, checker, reader)
             except (WrongUsage, ValueError, TypeError, OSError) as error:
                 errors[_of_axis(str(error), grid)] += 1
                 continue
@@ -89,7 +90,7 @@ def resolve(grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], Non
                     tell(number + 1, len(points))
             if same := found.get(planned.trial.id):
                 points_of_both = (*same.trial.points, *planned.trial.points)
-                planned = same._replace(trial=same.trial._replace(points=points_of_both))
+                planned = replace(same, trial=same.trial._replace(points=points_of_both))
             found[planned.trial.id] = planned
     if errors:
         raise WrongUsage("\n  ".join(_counted(message, n, len(points)) for message, n in errors.items()))
@@ -103,31 +104,34 @@ def _check_overrides(grid: Grid, overrides: Sequence[str]) -> None:
         if not word.startswith("-"):
             continue
         if word.split("=")[0] in ("--config", "-c", "--run", "--resume", "--ckpt_path"):
-            raise WrongUsage(f"{word.split('=')[0]}: not for a sweep, whose file names recipes and folders")
+            raise WrongUsage(
+                f"{word.split('=')[0]}: not for a sweep, whose file names recipes and folders",
+                code="option-without-use",
+            )
         if axis := next((axis for k, axis in taken.items() if key == k), None):
-            raise WrongUsage(f"--{key}: {axis} is an axis of {grid.file}; --only {axis}=VALUE runs a part of it")
+            raise WrongUsage(
+                f"--{key}: {axis} is an axis of {grid.file}; --only {axis}=VALUE runs a part of it",
+                code="option-of-an-axis",
+            )
 
 
-def _planned(
-    grid: Grid, point: Axes, overrides: Sequence[str], check: Callable[..., Resolved], reader: "_Reader"
-) -> Planned:
-    content, options = grid.options(point)
-    options = [*options, *overrides]
-    resolved = check(grid.regime(point).file, content, options)
-    if resolved.data.shots == 0:
-        resolved = resolved._replace(recipe=untrained(resolved.recipe))
-    images = reader.images(resolved)
-    reader.check_tuning(resolved)
-    reader.check_probe(resolved)
-    axes = {**_own_axes(resolved), **point}
-    trial = Trial(grid.name, identity(resolved), axes, (axes,))
-    return Planned(trial, resolved.recipe, Work(images, _steps(resolved, images)))
+def _planned(grid: Grid, point: Axes, overrides: Sequence[str], checker: RecipeChecker, reader: "_Reader") -> Planned:
+    regime = grid.regime(point)
+    checked = checker.check(regime.file, regime.content, grid.changes(point), overrides)
+    if checked.data.shots == 0:
+        checked = replace(checked, recipe=untrained(checked.recipe))
+    images = reader.images(checked)
+    reader.check_tuning(checked)
+    reader.check_probe(checked)
+    axes = {**_own_axes(checked), **point}
+    trial = Trial(grid.name, identity(checked), axes, (axes,))
+    return Planned(trial, checked.recipe, images, _steps(checked, images))
 
 
-def _own_axes(resolved: Resolved) -> Axes:
+def _own_axes(checked: CheckedRecipe) -> Axes:
     """The four axes that every trial has, from the recipe where the grid does not name them."""
-    data = resolved.data
-    tuning = resolved.recipe["model"]["tuning"] or {"class_path": "FullTuning"}
+    data = checked.data
+    tuning = checked.recipe["model"]["tuning"] or {"class_path": "FullTuning"}
     name = tuning["class_path"].split(".")[-1]
     return {"task": data.task_name, "shots": data.shots, "seed": data.seed, "tuning": name}
 
@@ -148,14 +152,14 @@ def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def identity(resolved: Resolved) -> str:
+def identity(checked: CheckedRecipe) -> str:
     """Twelve hexadecimal digits of the SHA-256 of all that decides the result: recipe, weights, generated data and
     version of the package."""
-    content = deepcopy(resolved.recipe)
+    content = deepcopy(checked.recipe)
     for key in WITHOUT_EFFECT:
         part, name = key.split(".")
         content[part].get("init_args", content[part]).pop(name, None)
-    generated = [data.version for data in (resolved.data, resolved.probe) if data is not None]
+    generated = [data.version for data in (checked.data, checked.probe) if data is not None]
     decides = [content, _weights_of(content["model"]["detector"]), generated, __version__]
     text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -181,75 +185,55 @@ class _Reader:
     """Reads every data set once, and chooses the images of every number of shots and seed once."""
 
     def __init__(self) -> None:
-        self._train: dict[str, Index | Exception | None] = {}
-        self._chosen: dict[str, int] = {}
-        self._faults: dict[str, Exception | None] = {}
+        self._once = Once()
 
-    def check_tuning(self, resolved: Resolved) -> None:
-        """Whether the tuning fits the detector, as far as that is a matter of the names of its parts."""
-        detector, tuning = resolved.recipe["model"]["detector"], resolved.tuning
-        if resolved.data.shots != 0 and isinstance(tuning, CHECKED):
-            self._once(json.dumps([detector, resolved.recipe["model"]["tuning"]]), lambda: _set_up(detector, tuning))
+    def check_tuning(self, checked: CheckedRecipe) -> None:
+        """Raise an error if the tuning does not fit the detector, as far as the names of its parts say."""
+        model, tuning = checked.recipe["model"], checked.tuning
+        if checked.data.shots != 0 and tuning:
+            key = ["tuning", model["detector"], model["tuning"]]
+            self._once.get(key, lambda: _set_up(model["detector"], built(tuning)))
 
-    def check_probe(self, resolved: Resolved) -> None:
-        """Whether the probe set of retention can be read."""
-        if (probe := resolved.probe) is not None:
-            self._once(json.dumps(resolved.recipe["retention"], sort_keys=True), lambda: probe_split(probe))
+    def check_probe(self, checked: CheckedRecipe) -> None:
+        """Raise an error if the probe set of retention cannot be read."""
+        if (probe := checked.probe) is not None:
+            self._once.get(["probe", checked.recipe["retention"]], lambda: probe_split(probe))
 
-    def _once(self, key: str, check: Callable[[], object]) -> None:
-        """What ``check`` raises, for every trial that asks for it."""
-        if key not in self._faults:
-            self._faults[key] = None
-            try:
-                check()
-            except (ValueError, OSError) as error:
-                self._faults[key] = error
-        if (fault := self._faults[key]) is not None:
-            raise fault
-
-    def images(self, resolved: Resolved) -> int:
-        """How many a trial trains on; a fault of the data is raised for every trial that has them."""
-        data, given = resolved.data, resolved.recipe["data"]
+    def images(self, checked: CheckedRecipe) -> int:
+        """Return how many a trial trains on; a fault of the data is raised for every trial that has them."""
+        data, given = checked.data, checked.recipe["data"]
         own = () if getattr(data, "prepared", False) else NOT_READ
         arguments = {key: value for key, value in given["init_args"].items() if key not in own}
-        which = json.dumps([given["class_path"], arguments], sort_keys=True)
-        if which not in self._train:
-            self._train[which] = _train_split(data)
-        train = self._train[which]
-        if isinstance(train, Exception):
-            raise train
+        which = [given["class_path"], arguments]
+        train = self._once.get(["data", which], lambda: _train_split(data))
         if data.shots == 0:
             return 0
-        chosen = json.dumps([which, data.shots, data.seed, data.negatives])
-        if chosen not in self._chosen:
-            self._chosen[chosen] = data.count(train)
-        return self._chosen[chosen]
+        chosen = ["images", which, data.shots, data.seed, data.negatives]
+        return self._once.get(chosen, lambda: data.count(train))
 
 
 def _set_up(detector: str, tuning: Tuning) -> None:
-    model = skeleton(detector)
+    model = skeleton(detector) if isinstance(tuning, CHECKED) else None
     if model is None or (isinstance(tuning, PromptTuning) and model.reads_text):
         return  # a prompt asks the classes of the data
     with torch.device("meta"):
         tuning.setup(model, None, Tokenizer.nano())  # the others ask neither classes nor tokenizer
 
 
-def _train_split(data: DetectionData) -> Index | Exception | None:
+def _train_split(data: DetectionData) -> Index | None:
+    """Return the split to train on, of data whose splits have no error."""
     findings = Findings()
-    try:
-        data.prepare_data()
-        splits = check_splits(data.read(findings), findings)
-        findings.raise_errors()
-        if not splits:
-            raise DataError(f"{data.label}: there is no split at all; check the path")
-    except (ValueError, OSError) as error:
-        return error
+    data.prepare_data()
+    splits = check_splits(data.read(findings), findings)
+    findings.raise_errors()
+    if not splits:
+        raise DataError(f"{data.label}: there is no split at all; check the path")
     return splits.get("train")
 
 
-def _steps(resolved: Resolved, images: int) -> int | None:
+def _steps(checked: CheckedRecipe, images: int) -> int | None:
     """Optimizer steps if nothing ends the run early; None where that is unknown."""
-    data, trainer = resolved.data, resolved.recipe["trainer"]
+    data, trainer = checked.data, checked.recipe["trainer"]
     if data.shots == 0:
         return 0
     if trainer["limit_train_batches"] not in (None, 1.0) or trainer["overfit_batches"] or trainer["fast_dev_run"]:

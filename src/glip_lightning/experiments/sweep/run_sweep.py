@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from rich.progress import Progress
 
 from glip_lightning.common.escaping import json_text, printable, printable_lines
@@ -16,8 +15,9 @@ from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.experiments.sweep.board import Board, console, name_of, show_plan, show_results
 from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_parameters
-from glip_lightning.experiments.sweep.executors import Event, Executor, Job, Local, Stop, cores, visible_gpus
+from glip_lightning.experiments.sweep.executors import Executor, Local, Stop, cores, visible_gpus
 from glip_lightning.experiments.sweep.grid import Grid, read_grid, select
+from glip_lightning.experiments.sweep.jobs import Event, Job
 from glip_lightning.experiments.sweep.plan import Planned, resolve
 from glip_lightning.experiments.sweep.run_trial import LOG_NAME, read_failure, record_failure, run_trial
 from glip_lightning.experiments.sweep.trial_state import state_of
@@ -44,7 +44,7 @@ def sweep(file: str, options: Options, overrides: Sequence[str] = ()) -> int:
     """Run what is left of a sweep; return 0 if no trial failed, 1 if one did, 128 + its number after a signal."""
     for name, value in (("--workers", options.workers), ("--trials-per-gpu", options.trials_per_gpu)):
         if value is not None and value < 1:
-            raise WrongUsage(f"{name} {value}: expected 1 or more")
+            raise WrongUsage(f"{name} {value}: expected 1 or more", code="bad-value")
     grid = read_grid(recipe_file(file))
     planned = _resolve(grid, overrides)
     folder = Path(options.dir) if options.dir else RUNS / grid.name
@@ -59,8 +59,8 @@ def sweep(file: str, options: Options, overrides: Sequence[str] = ()) -> int:
     print(f"{grid.name}: {len(chosen)} trials in {folder}, {len(chosen) - len(left)} of them finished already")
     stop = Stop()
     ended = _run(left, folder, options, stop) if left else {}
-    if options.executor == "submitit":
-        return _tell_submitted(left, folder)
+    if queued := sum(event.state == "queued" for event in ended.values()):
+        return _tell_queued(queued)
     _tell(chosen, ended, folder)
     if stop.number:
         return Interrupted(number=stop.number).exit_code
@@ -82,7 +82,7 @@ def _chosen(planned: Sequence[Planned], only: str | None) -> list[Planned]:
 
 
 def _write_sweep(folder: Path, grid: Grid, planned: Sequence[Planned]) -> None:
-    """``sweeps/NAME.json``, and of every trial its recipe and ``trial.json``: all that a worker and a report need.
+    """Write ``sweeps/NAME.json``, which has all recipes, and ``trial.json`` of every trial: all that a report needs.
 
     Sweeps of other names in the same folder have files of their own there and share the trials that are equal.
     """
@@ -92,17 +92,14 @@ def _write_sweep(folder: Path, grid: Grid, planned: Sequence[Planned]) -> None:
             "id": each.trial.id,
             "axes": each.trial.axes,
             "points": each.trial.points,
-            "steps": each.work.steps,
+            "steps": each.steps,
             "recipe": each.recipe,
         }
         for each in planned
     ]
     content = {"name": grid.name, "axes": _labels(points), "trials": trials}
     for each in planned:
-        place = folder / TRIALS / each.trial.id
-        each.trial.write(place)
-        if state_of(place).state != "finished":
-            write_text(place.with_suffix(".yaml"), yaml.safe_dump(each.recipe, sort_keys=False, allow_unicode=True))
+        each.trial.write(folder / TRIALS / each.trial.id)
     write_text(folder / SWEEPS / f"{grid.name}.json", json_text(json.dumps(content, indent=2, ensure_ascii=False)))
 
 
@@ -121,7 +118,7 @@ def _run(left: Sequence[Planned], folder: Path, options: Options, stop: Stop) ->
     executor, workers, threads = _executor(folder, options)
     place = (folder / TRIALS).resolve()
     jobs = [
-        Job(each.trial.id, str(place / each.trial.id), str(Path.cwd()), threads, options.keep_checkpoints)
+        Job(each.trial.id, str(place / each.trial.id), str(Path.cwd()), each.recipe, threads, options.keep_checkpoints)
         for each in left
     ]
     with stop.listening(), Board(left, place, workers) as board:
@@ -136,7 +133,7 @@ def _executor(folder: Path, options: Options) -> tuple[Executor, int, int | None
     """The executor, how many trials it runs at once, and the threads of each."""
     named = os.environ.get("OMP_NUM_THREADS", "")
     if options.slurm and options.executor != "submitit":
-        raise WrongUsage("--slurm: only with --executor submitit")
+        raise WrongUsage("--slurm: only with --executor submitit", code="option-without-use")
     if options.executor == "submitit":
         parameters = {"timeout_min": 600, "name": folder.resolve().name, **slurm_parameters(options.slurm)}
         if options.workers:
@@ -150,9 +147,9 @@ def _executor(folder: Path, options: Options) -> tuple[Executor, int, int | None
     return Local(workers, gpus), workers, threads
 
 
-def _tell_submitted(left: Sequence[Planned], folder: Path) -> int:
-    print(f"{len(left)} trials are in the queue (squeue --me). The same command with --dry-run shows their states;")
-    print("called again without it, it submits what is not finished.")
+def _tell_queued(count: int) -> int:
+    print(f"{count} trials are in the queue (squeue --me). The same command with --dry-run shows their states; called")
+    print("again without it, it submits what is neither finished nor in the queue, and shows the results at the end.")
     return 0
 
 

@@ -1,11 +1,10 @@
-"""One trial in this process, so that neither its errors nor its settings reach the next one.
+"""One trial in a process of its own: whatever a trial sets, no other one sees.
 
 A trial is claimed by a lock on ``<folder>.lock``, which the system gives back when the process ends, however it ends.
 Across the nodes of a cluster that holds where their file system shares such locks (NFS from version 4, Lustre with
 ``flock``, GPFS); elsewhere do not run two sweeps over one directory at once.
 """
 
-import gc
 import json
 import logging
 import os
@@ -13,11 +12,11 @@ import shutil
 import sys
 import time
 import traceback
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -30,9 +29,9 @@ from glip_lightning.common.logs import show_log
 from glip_lightning.common.resources import translate
 from glip_lightning.common.schema import Whole, read_json
 from glip_lightning.common.signals import received
-from glip_lightning.config.recipe import run
+from glip_lightning.config.recipe import fit
 from glip_lightning.config.usage_errors import WrongUsage
-from glip_lightning.experiments.sweep.executors import Event, Job
+from glip_lightning.experiments.sweep.jobs import Event, Job
 from glip_lightning.training.callbacks.resume import LAST
 from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RECIPE_NAME
 from glip_lightning.training.result import RESULT_NAME
@@ -54,8 +53,8 @@ def run_trial(job: Job) -> Event:
         with FileLock(folder.with_suffix(".lock"), blocking=False):
             if (folder / RESULT_NAME).is_file() and not (folder / FAILED_NAME).is_file():
                 return Event(job.id, "finished")
-            with _as_found(), _output_to(folder / LOG_NAME):
-                return _attempt(job, folder, began)
+            _send_output_to(folder / LOG_NAME)
+            return _attempt(job, folder, began)
     except Timeout:
         return Event(job.id, "elsewhere")
 
@@ -63,8 +62,9 @@ def run_trial(job: Job) -> Event:
 def _attempt(job: Job, folder: Path, began: float) -> Event:
     try:
         os.chdir(job.home)
-        _fresh(job.threads)
-        _fit(folder)
+        if job.threads is not None:
+            torch.set_num_threads(job.threads)
+        _fit(job.recipe, folder)
     except KeyboardInterrupt as stop:
         log.warning("interrupted: %s", stop)
         return Event(job.id, "interrupted", seconds=time.monotonic() - began)
@@ -74,6 +74,7 @@ def _attempt(job: Job, folder: Path, began: float) -> Event:
         if number := received():  # what breaks when a signal ends several processes at once
             log.warning("interrupted by %s: %s", number.name, _one_line(error))
             return Event(job.id, "interrupted", seconds=time.monotonic() - began)
+        _close_wandb()
         text = "".join(traceback.format_exception(error))
         print(text, file=sys.stderr)
         said = _one_line(error)
@@ -85,13 +86,14 @@ def _attempt(job: Job, folder: Path, began: float) -> Event:
     return Event(job.id, "finished", seconds=time.monotonic() - began)
 
 
-def _fit(folder: Path) -> None:
+def _fit(recipe: Mapping[str, Any], folder: Path) -> None:
     """Go on from the last checkpoint; start anew without one, or if it is of no use."""
     last = folder / CHECKPOINTS / LAST
-    if last.is_file() and (folder / RECIPE_NAME).is_file():
+    begun = last.is_file() and (folder / RECIPE_NAME).is_file()
+    if begun and not (folder / RESULT_NAME).is_file():
         saved = last.stat().st_mtime_ns
         try:
-            run(["fit", "--resume", str(folder)])
+            fit(recipe, folder, last)
             return
         except Exception as error:
             if last.is_file() and last.stat().st_mtime_ns != saved:
@@ -100,7 +102,7 @@ def _fit(folder: Path) -> None:
                 raise
             log.warning("cannot go on from %s, the trial starts anew: %s", last, _one_line(error))
     _clear(folder)
-    run(["fit", "--config", str(folder.with_suffix(".yaml")), "--run", str(folder)])
+    fit(recipe, folder)
 
 
 def _in_use(error: BaseException) -> bool:
@@ -129,7 +131,8 @@ def record_failure(folder: Path, error: str, text: str, seconds: float) -> None:
     write_text(path, json_text(written))
 
 
-class Failure(NamedTuple):
+@dataclass(frozen=True)
+class Failure:
     """What ``failed.json`` says."""
 
     error: str
@@ -141,11 +144,11 @@ def read_failure(folder: Path) -> Failure:
     path = folder / FAILED_NAME
     try:
         content = read_json(path, str(path))
-        failure = Failure(content["error"], content["attempts"])
-        _ATTEMPTS.check(failure.attempts, str(path), "attempts")
-    except (OSError, KeyError, TypeError, GLIPError) as error:
-        return Failure(f"{FAILED_NAME} cannot be read: {error}", 0)
-    return failure._replace(error=str(failure.error))
+        error, attempts = str(content["error"]), content["attempts"]
+        _ATTEMPTS.check(attempts, str(path), "attempts")
+    except (OSError, KeyError, TypeError, GLIPError) as wrong:
+        return Failure(f"{FAILED_NAME} cannot be read: {wrong}", 0)
+    return Failure(error, attempts)
 
 
 def _one_line(error: BaseException) -> str:
@@ -155,76 +158,20 @@ def _one_line(error: BaseException) -> str:
     return first if first and (ours or translate(error)) else f"{type(error).__name__}: {first}"
 
 
-def _fresh(threads: int | None) -> None:
-    """Memory and threads as in a new process; the peak of memory is counted from here."""
-    gc.collect()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):  # where the kernel lets us
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-@contextmanager
-def _as_found() -> Iterator[None]:
-    """Whatever a trial sets for the whole process is set back."""
-    environment, home, handlers = dict(os.environ), Path.cwd(), logging.root.handlers[:]
-    package = logging.getLogger("glip_lightning")
-    ours = package.handlers[:]
-    settings = _torch_settings()
-    logging.root.handlers[:] = []
-    try:
-        with warnings.catch_warnings():
-            yield
-    finally:
-        _set_torch(settings)
-        logging.root.handlers[:], package.handlers[:] = handlers, ours
-        os.chdir(home)
-        os.environ.clear()
-        os.environ.update(environment)
-        wandb: Any = sys.modules.get("wandb")
-        if wandb is not None and wandb.run is not None:  # left open by an error between trainer and result
-            with suppress(Exception):
-                wandb.finish(exit_code=1)
-
-
-def _torch_settings() -> dict[str, Any]:
-    cudnn = torch.backends.cudnn
-    return {
-        "dtype": torch.get_default_dtype(),
-        "threads": torch.get_num_threads(),
-        "precision": torch.get_float32_matmul_precision(),
-        "deterministic": (torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark),
-        "grad": torch.is_grad_enabled(),
-    }
-
-
-def _set_torch(settings: dict[str, Any]) -> None:
-    algorithms, *cudnn = settings["deterministic"]
-    torch.set_default_dtype(settings["dtype"])
-    torch.set_num_threads(settings["threads"])
-    torch.set_float32_matmul_precision(settings["precision"])
-    torch.use_deterministic_algorithms(algorithms)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
-    torch.set_grad_enabled(settings["grad"])
-
-
-@contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Everything that this process and its children print goes to the end of ``path``, also from below Python."""
+def _send_output_to(path: Path) -> None:
+    """Let all that this process and its children print go to the end of ``path``, also from below Python."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    kept = [os.dup(number) for number in (1, 2)]
-    with path.open("a", buffering=1, encoding="utf-8") as file:
-        for number in (1, 2):
-            os.dup2(file.fileno(), number)
-        try:
-            with redirect_stdout(file), redirect_stderr(file):
-                show_log()
-                yield
-        finally:
-            for number, before in zip((1, 2), kept, strict=True):
-                os.dup2(before, number)
-                os.close(before)
+    file = path.open("a", buffering=1, encoding="utf-8")
+    for number in (1, 2):
+        os.dup2(file.fileno(), number)
+    sys.stdout = sys.stderr = file
+    show_log()
+
+
+def _close_wandb() -> None:
+    """Close the run of W&B that an error has left open; a process like this one calls nothing at its exit."""
+    wandb: Any = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        with suppress(Exception):
+            wandb.finish(exit_code=1)

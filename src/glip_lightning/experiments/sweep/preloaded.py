@@ -1,0 +1,12 @@
+"""Imported once by the server that trials are forked from: what each of them would do anew before its first step.
+
+No operator of torch runs here and no GPU is touched: a fork could use neither its threads nor the GPU.
+"""
+
+from PIL import Image
+
+from glip_lightning.config.recipe_checker import RecipeChecker
+from glip_lightning.experiments.sweep import run_trial  # noqa: F401 - with all that it imports
+
+Image.init()
+RecipeChecker()  # imports the classes of recipes; their docstrings are read once, then kept
