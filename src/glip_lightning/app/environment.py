@@ -4,13 +4,19 @@ import os
 import platform
 import sys
 
-from huggingface_hub import HfApi, constants
 
-from glip_lightning.common.versions import versions
+def env() -> int:
+    """Show versions, devices and reach of the Hub: the first thing of a bug report."""
+    print(describe())
+    return 0
 
 
 def describe() -> str:
-    """Versions, devices and whether the Hub can be reached, as aligned lines."""
+    """Return versions, devices and whether the Hub can be reached, as aligned lines."""
+    from huggingface_hub import constants
+
+    from glip_lightning.common.versions import versions
+
     rows = [
         ("Python", f"{platform.python_version()} ({sys.implementation.name})"),
         ("platform", platform.platform()),
@@ -37,6 +43,8 @@ def _devices() -> list[tuple[str, str]]:
 
 
 def _hub() -> str:
+    from huggingface_hub import HfApi, constants
+
     if constants.is_offline_mode():
         return f"{constants.ENDPOINT} not asked: offline mode is on (HF_HUB_OFFLINE)"
     try:

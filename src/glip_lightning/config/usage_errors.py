@@ -10,7 +10,7 @@ import sys
 import textwrap
 import typing
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import SequenceMatcher, get_close_matches
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import parse_yaml
 from glip_lightning.config.class_paths import OLD, of_a_run, old_names
 from glip_lightning.config.recipe_files import recipe_names
+from glip_lightning.config.wrong_usage import WrongUsage, meant, suggest
 
 WORDS = {
     "int": "a whole number",
@@ -33,10 +34,6 @@ WORDS = {
     "Sequence": "a list",
 }
 LISTED = 8  # at most so many classes are listed; of more, only the close ones
-
-
-class WrongUsage(Exception):
-    """A command line or a recipe that cannot be meant; the message says all."""
 
 
 class Option(NamedTuple):
@@ -169,7 +166,7 @@ def _unknown(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) 
     place, dash = _place(Fault(key, ""), arguments), ""
     if _given(key, arguments) == key:
         place, dash = f"--{key}", "--"
-    return f"{place}: no such option{_suggest(_close_options(key, known), dash)}"
+    return f"{place}: no such option{suggest(_close_options(key, known), dash)}"
 
 
 def _close_options(key: str, known: Sequence[str]) -> list[str]:
@@ -333,16 +330,6 @@ def _search(node: yaml.Node | None, keys: Sequence[str], line: int | None) -> in
         at, child = children[keys[0]]
         return _search(child, keys[1:], at)
     return _search(children["init_args"][1], keys, line) if "init_args" in children else None
-
-
-def meant(name: str, known: Sequence[str]) -> str:
-    """The end of a message that names what is close to ``name``."""
-    lower = {option.lower(): option for option in known}
-    return _suggest([lower[match] for match in get_close_matches(name.lower(), lower, n=2, cutoff=0.7)])
-
-
-def _suggest(close: Sequence[str], dash: str = "") -> str:
-    return f"; did you mean {' or '.join(dash + match for match in close)}?" if close else ""
 
 
 def _short_name(path: str | None) -> str:

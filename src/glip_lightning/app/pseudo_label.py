@@ -1,0 +1,70 @@
+"""``glip pseudo-label``: boxes for photos, found by a detector, as data to train on."""
+
+from typing import Annotated
+
+import typer
+
+from glip_lightning.app.options import Device, Phrases, PhrasesFile, at_most_one
+from glip_lightning.common.signals import blocked
+
+
+def pseudo_label(
+    images: Annotated[str, typer.Option(metavar="DIR", help="The photos, or where the file names start from.")],
+    captions: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="COCO captions, MDETR's JSON, JSON lines or CSV of file_name and caption."),
+    ] = None,
+    phrases: Phrases = None,
+    phrases_file: PhrasesFile = None,
+    detector: Annotated[str, typer.Option(help="The teacher.")] = "glip-tiny",
+    out: Annotated[str, typer.Option(metavar="FILE", help="The file to write.")] = "pseudo_labels.json",
+    threshold: Annotated[float, typer.Option(help="Least score.")] = 0.5,
+    thresholds: Annotated[
+        str | None, typer.Option(metavar="FILE", help="YAML or JSON: least scores of some phrases.")
+    ] = None,
+    best_from: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SCORE",
+            help="Where no box of a caption's phrase reaches its least score, take the best one from this score on "
+            "that no other phrase has.",
+        ),
+    ] = None,
+    keep_share: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Of the boxes of each phrase above its least score, keep this share, the surest (default: all).",
+        ),
+    ] = None,
+    keep_empty: Annotated[
+        bool, typer.Option("--keep-empty", help="Keep captions without a box: they train as negatives.")
+    ] = False,
+    batch: Annotated[int, typer.Option(metavar="N", help="Photos at once.")] = 8,
+    device: Device = "auto",
+) -> int:
+    """Find boxes for photos with captions or class lists, as data to train on.
+
+    The same command goes on after a stop. All scores are kept beside --out: with other thresholds it writes the file
+    anew and looks at no photo again.
+    """
+    at_most_one(captions=captions, phrases=phrases, phrases_file=phrases_file)
+    with blocked():
+        from glip_lightning.app.label_images import Options, label_images
+
+    options = Options(
+        images=images,
+        captions=captions,
+        phrases=phrases,
+        phrases_file=phrases_file,
+        detector=detector,
+        out=out,
+        threshold=threshold,
+        thresholds=thresholds,
+        best_from=best_from,
+        keep_share=keep_share,
+        keep_empty=keep_empty,
+        batch=batch,
+        device=device,
+    )
+    return label_images(options)
