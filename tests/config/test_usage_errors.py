@@ -28,7 +28,7 @@ ON_THE_COMMAND_LINE = [
     ),
     ([*BLOCKS, "--model.tuning.lr", "fast"], "--model.tuning.lr fast: expected a number"),
     ([*BLOCKS, "--trainer.max_epochs=x"], "--trainer.max_epochs x: expected a whole number or null"),
-    ([*BLOCKS, "--data.min_sizes=[a]"], "--data.min_sizes a: expected a whole number"),
+    ([*BLOCKS, "--data.min_sizes=[a]"], "--data.min_sizes a: expected a list of whole numbers"),
     ([*NANO, *TASK, "--data.shots=many"], "--data.shots many: expected a whole number or all"),
     (
         [*BLOCKS, "--model.weights", "randm"],
@@ -60,6 +60,18 @@ ON_THE_COMMAND_LINE = [
     ),
     ([*BLOCKS, "--trainer.max_epochs"], "--trainer.max_epochs: a value is missing (expected one argument)"),
     ([*BLOCKS, "extra"], "extra: not understood; every option begins with --, as in --trainer.max_epochs 5"),
+    ([*BLOCKS, "--trainer.enable_progress_bar=x"], "--trainer.enable_progress_bar x: expected true or false or null"),
+    ([*BLOCKS, "--data.copies=x"], "--data.copies x: expected a whole number or a mapping"),
+    (
+        [*BLOCKS, "--model.tuning=LoRATuning", "--model.tuning.rank=0.5"],
+        "--model.tuning.rank 0.5: expected a whole number",
+    ),
+    (
+        [*BLOCKS, "--model.schedule=EMA"],
+        "--model.schedule EMA: no such class; there are Constant, Cosine, MultiStep, Plateau",
+    ),
+    ([*BLOCKS, "--trainer.callbacks=[FullTuning]"], "--trainer.callbacks FullTuning: no such class"),
+    ([*BLOCKS, "--data.sources={a: 1}"], "--data.sources: data.sources.a: no such option"),
     (["--config"], "--config: a value is missing (expected one argument)"),
 ]
 
@@ -164,8 +176,11 @@ def test_what_a_class_refuses_is_told_without_the_ways_around_it(capsys: pytest.
 
 
 def test_an_unknown_error_of_the_parser_is_shortened_not_lost() -> None:
-    text = 'Parser key "model.lr":\n  Something new\n\n  in three\n  lines'
-    assert explain(text, ["fit"], [], "fit") == "model.lr: Something new; in three; lines"
+    inner = ValueError("Something new\n\n  in three\n  lines")
+    error = TypeError(f'Parser key "fit.model":\n  Parser key "lr":\n    {inner}')
+    error.__cause__ = TypeError(f'Parser key "lr":\n  {inner}')
+    error.__cause__.__cause__ = inner
+    assert explain(error, ["fit"], [], "fit") == "model.lr: Something new; in three; lines"
 
 
 def test_recipes_are_found_in_both_spellings() -> None:

@@ -112,7 +112,7 @@ class GLIPCLI(LightningCLI):
         verb = arguments[0]
         actions = self._parser(verb)._actions
         options = [Option(action.dest, getattr(action, "_typehint", None)) for action in actions]
-        return WrongUsage(explain(str(error), arguments, options, verb))
+        return WrongUsage(explain(error, arguments, options, verb))
 
     def _recipe(self, verb: str) -> dict[str, Any]:
         """Return the configuration of the last parse, complete, as it stands in ``recipe.yaml``."""
