@@ -9,13 +9,14 @@ import yaml
 
 from glip_lightning.app.cli import main
 from glip_lightning.common.resources import translate
-from glip_lightning.config.usage_errors import explain, recipes
+from glip_lightning.config.recipe_files import given_recipes
+from glip_lightning.config.usage_errors import explain
 from glip_lightning.weights.load import load_detector, save
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 DATA = ("CustomData", "HubData", "ODinW", "Pretraining", "Shapes", "ShapesDetection", "ShapesPretraining")
 BLOCKS, NANO = ["--config", str(RECIPES / "shapes/blocks.yaml")], ["--config", str(RECIPES / "nano.yaml")]
-TASK = ["--data.root=x", "--data.task=Raccoon"]
+TASK = ["--data.root=.", "--data.task=Raccoon"]
 
 ON_THE_COMMAND_LINE = [
     ([*BLOCKS, "--trainer.max_epoch=3"], "--trainer.max_epoch: no such option; did you mean --trainer.max_epochs?"),
@@ -51,7 +52,7 @@ ON_THE_COMMAND_LINE = [
         "--trainer.callbacks.patience x: expected a whole number",
     ),
     (
-        ["--data", "ODinW", "--data.root=x"],
+        ["--data", "ODinW", "--data.root=."],
         "data.task has no value, and ODinW needs it: give --data.task VALUE",
     ),
     (
@@ -165,7 +166,7 @@ def test_an_error_of_ours_is_not_taken_apart(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_what_a_class_refuses_is_told_without_the_ways_around_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", *NANO, "--data.root=x", "--data.task=Racoon"]) == 1
+    assert main(["fit", *NANO, "--data.root=.", "--data.task=Racoon"]) == 1
     assert (
         capsys.readouterr().err == "glip: no task of ODinW or Shapes-13 is called 'Racoon'; did you mean 'Raccoon'?\n"
     )
@@ -184,7 +185,7 @@ def test_an_unknown_error_of_the_parser_is_shortened_not_lost() -> None:
 
 
 def test_recipes_are_found_in_both_spellings() -> None:
-    assert recipes(["fit", "--config", "a", "--config=b", "-c", "c", "--run", "d"]) == ["a", "b", "c"]
+    assert given_recipes(["fit", "--config", "a", "--config=b", "-c", "c", "--run", "d"]) == ["a", "b", "c"]
 
 
 def test_lack_of_memory_and_disk_end_with_what_to_change() -> None:

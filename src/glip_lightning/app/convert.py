@@ -1,5 +1,6 @@
 """``glip convert``: an official checkpoint to an exchange folder, or back."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,11 @@ def convert(
     half: Annotated[bool, typer.Option("--half", help="A folder in half precision, half the size.")] = False,
 ) -> int:
     """Turn an official .pth file into an exchange folder, or back."""
+    from glip_lightning.config.early_checks import need_file
+
+    if not Path(source).is_dir():
+        need_file(source, source)
+    need_file(vocab, f"--vocab {vocab}")
     with blocked():
         from glip_lightning.weights.conversion import convert_weights
 

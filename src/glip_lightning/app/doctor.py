@@ -13,6 +13,10 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> int:
     """Check a folder of labelled images before training on it; exit code 1 says that it cannot be trained on."""
+    if detector is not None:
+        from glip_lightning.weights.detector_names import check_detector
+
+        check_detector(detector)
     with blocked():
         from glip_lightning.app.examine_data import examine
 

@@ -1,10 +1,14 @@
 """``glip predict``: find what phrases name in photos."""
 
+import glob
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from glip_lightning.app.options import Device, Phrases, PhrasesFile, at_most_one
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.signals import blocked
 
 
@@ -30,6 +34,7 @@ def predict(
 ) -> int:
     """Find what phrases name in photos."""
     at_most_one(phrases=phrases, phrases_file=phrases_file, prompt=prompt)
+    _check_paths(photos, phrases_file, prompt or [], detector)
     with blocked():
         from glip_lightning.inference.predict_photos import predict_photos
 
@@ -43,3 +48,24 @@ def predict(
         out=out,
         device=device,
     )
+
+
+def _check_paths(photos: Sequence[str], phrases_file: str | None, prompts: Sequence[str], detector: str | None) -> None:
+    """Raise GLIPError for what is not there, before torch is imported; of several photos, some may be missing."""
+    from glip_lightning.config.early_checks import need_file
+    from glip_lightning.weights.detector_names import check_detector
+
+    if not any(map(_is_there, photos)):
+        others = f" (nor any of the {len(photos) - 1} others)" if len(photos) > 1 else ""
+        raise GLIPError(f"{photos[0]}: no such file, folder or pattern of files{others}", code="missing-image")
+    need_file(phrases_file, f"--phrases-file {phrases_file}")
+    for prompt in prompts:
+        need_file(prompt, f"--prompt {prompt}")
+    if detector is not None:
+        check_detector(detector)
+
+
+def _is_there(photo: str) -> bool:
+    """Return whether there is such a file or folder, or what matches such a pattern."""
+    matches = glob.has_magic(photo) and glob.glob(photo, recursive=True)  # noqa: PTH207 - Path.glob: none of them absolute
+    return Path(photo).exists() or bool(matches)

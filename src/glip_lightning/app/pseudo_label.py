@@ -49,6 +49,13 @@ def pseudo_label(
     anew and looks at no photo again.
     """
     at_most_one(captions=captions, phrases=phrases, phrases_file=phrases_file)
+    from glip_lightning.config.early_checks import need_file, need_folder
+    from glip_lightning.weights.detector_names import check_detector
+
+    need_folder(images, f"--images {images}", "give the one that the file names start from")
+    for option, file in (("captions", captions), ("phrases-file", phrases_file), ("thresholds", thresholds)):
+        need_file(file, f"--{option} {file}")
+    check_detector(detector)
     with blocked():
         from glip_lightning.app.label_images import Options, label_images
 

@@ -17,6 +17,9 @@ def report(
     ] = None,
 ) -> int:
     """Show a sweep or a folder of runs as a page, tables and leaderboard files."""
+    from glip_lightning.config.early_checks import need_folder
+
+    need_folder(folder, folder, "give the folder of a sweep or of runs")
     with blocked():
         from glip_lightning.experiments.report.write import report as write_report
 

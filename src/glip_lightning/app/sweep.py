@@ -37,10 +37,14 @@ def sweep(
 
     Called again, it goes on where it stopped. Options of recipes, like --data.root DATA, hold for all trials.
     """
+    from glip_lightning.config.recipe_files import recipe_file
+    from glip_lightning.experiments.sweep.grid import read_grid
+
+    refuse_pipes(context.args)
+    read_grid(recipe_file(file))  # what is wrong with the file is said before torch is imported
     with blocked():
         from glip_lightning.experiments.sweep.run_sweep import Options
         from glip_lightning.experiments.sweep.run_sweep import sweep as run_sweep
 
-    refuse_pipes(context.args)
     options = Options(dir, executor, workers, trials_per_gpu, only, slurm, dry_run, keep_checkpoints)
     return run_sweep(file, options, context.args)

@@ -25,11 +25,13 @@ def test(context: typer.Context) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    from glip_lightning.config.early_checks import check_training
     from glip_lightning.config.usage_errors import check_recipes
 
     arguments = with_recipes(arguments, lambda given: str(recipe_file(given)))
     check_recipes(arguments)
     refuse_pipes(arguments[1:])
+    check_training(arguments)
     with blocked():  # an exception in the middle of loading a library in C++ ends the process with its traceback
         from glip_lightning.config.recipe import run
 

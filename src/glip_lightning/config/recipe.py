@@ -26,8 +26,8 @@ from glip_lightning.common.locks import FolderLock
 from glip_lightning.common.schema import shown
 from glip_lightning.config.class_paths import of_a_run, with_public_names
 from glip_lightning.config.continuing import check_checkpoint, resumed
-from glip_lightning.config.recipe_files import with_recipes
-from glip_lightning.config.usage_errors import Option, WrongUsage, explain, recipes
+from glip_lightning.config.recipe_files import given_recipes, with_recipes
+from glip_lightning.config.usage_errors import Option, WrongUsage, explain
 from glip_lightning.training import data_sources, pretraining  # noqa: F401 - a recipe may name their classes
 from glip_lightning.training.batching import GlobalBatch
 from glip_lightning.training.callbacks import divergence, ema  # noqa: F401 - as above
@@ -46,7 +46,8 @@ from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import SavedPrompt
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.adapter import RUN_ADAPTER
-from glip_lightning.weights.load import RUN_DETECTOR, check_detector
+from glip_lightning.weights.detector_names import check_detector
+from glip_lightning.weights.load import RUN_DETECTOR
 from glip_lightning.weights.prompt_file import PROMPT_NAME
 
 log = logging.getLogger(__name__)
@@ -313,7 +314,7 @@ def fresh(arguments: Sequence[str]) -> list[str]:
 
 def finished(arguments: Sequence[str]) -> list[str]:
     """``test`` and ``validate`` of a finished run's own recipe mean what it learned, not what it started from."""
-    runs = [Path(file).parent for file in recipes(arguments) if Path(file).name == RECIPE_NAME]
+    runs = [Path(file).parent for file in given_recipes(arguments) if Path(file).name == RECIPE_NAME]
     learned = (RUN_DETECTOR, RUN_ADAPTER, PROMPT_NAME)
     run = next((run for run in runs if any((run / name).exists() for name in learned)), None)
     given = ("--model.detector", "--model.tuning", "--ckpt_path")  # a checkpoint fits what the run started from

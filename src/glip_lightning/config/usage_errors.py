@@ -21,7 +21,7 @@ import yaml
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import parse_yaml
 from glip_lightning.config.class_paths import OLD, of_a_run, old_names
-from glip_lightning.config.recipe_files import recipe_names
+from glip_lightning.config.recipe_files import given_recipes, recipe_names
 from glip_lightning.config.wrong_usage import WrongUsage, meant, suggest
 
 WORDS = {
@@ -59,7 +59,7 @@ def check_recipes(arguments: Sequence[str]) -> None:
     for word in arguments:
         if (old := word.split("=")[-1]) in OLD:
             raise WrongUsage(f"{word}: is called {OLD[old]} now; {OLD[old].split('.')[-1]} is enough here")
-    for file in recipes(arguments):
+    for file in given_recipes(arguments):
         path = Path(file)
         if not path.is_file():
             if path.exists() and not path.is_dir():
@@ -95,14 +95,6 @@ def _yaml_fault(file: str, error: GLIPError) -> str:
         return str(error)
     place = f", line {fault.problem_mark.line + 1}" if fault.problem_mark else ""
     return f"{file}{place}: not YAML: {fault.problem or fault.context}"
-
-
-def recipes(arguments: Sequence[str]) -> list[str]:
-    """The values of ``--config`` (``-c``) in ``arguments``."""
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    found = [value if sep == "" else rest for (name, sep, rest), value in ((a.partition("="), v) for a, v in pairs)
-             if name in ("--config", "-c")]  # fmt: skip
-    return [file for file in found if file]
 
 
 def explain(error: BaseException, arguments: Sequence[str], options: Sequence[Option], verb: str) -> str:
@@ -214,7 +206,7 @@ def _named_classes(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
             else:
                 yield from walk(value, key if name == "init_args" else f"{key}.{name}".lstrip("."))
 
-    for file in recipes(arguments):
+    for file in given_recipes(arguments):
         yield from walk(yaml.safe_load(Path(file).read_text(encoding="utf-8")), "")
 
 
@@ -222,7 +214,7 @@ def _explain_missing(fault: Fault, arguments: Sequence[str], options: Sequence[O
     """Say which options need a value, and where it can be given."""
     if fault.key:
         names = [f"{fault.key}.{name}" for name in fault.missing]
-        files = recipes(arguments)
+        files = given_recipes(arguments)
         place = f", or write it into {files[-1]}" if files else ""
         verb = "have" if len(names) > 1 else "has"
         flags = " ".join(f"--{name} VALUE" for name in names)
@@ -304,7 +296,7 @@ def _place(key: str, arguments: Sequence[str], value: str | None = None) -> str:
     what = "" if value is None else _short(value)
     if given == key:
         return f"--{given} {what}".rstrip()
-    where = [f"{file}, line {line}: " for file in recipes(arguments)[-1:] if (line := _line(file, key))]
+    where = [f"{file}, line {line}: " for file in given_recipes(arguments)[-1:] if (line := _line(file, key))]
     if given and not where:
         where = [f"--{given}: "]
     return f"{''.join(where)}{key}{f': {what}' if what else ''}"

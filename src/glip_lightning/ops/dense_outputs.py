@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-MAX_TOKENS = 256
-"""Longest caption of the official models, [CLS] and [SEP] included (MODEL.LANGUAGE_BACKBONE.MAX_QUERY_LEN)."""
+from glip_lightning.ops.token_limit import MAX_TOKENS as MAX_TOKENS
 
 
 class DenseOutputs(NamedTuple):

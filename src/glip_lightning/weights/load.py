@@ -5,9 +5,7 @@ An exchange folder holds ``config.json``, ``model.safetensors`` and, where the d
 into its cache.
 """
 
-import difflib
 import json
-import re
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
@@ -30,6 +28,7 @@ from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer
 from glip_lightning.weights.adapter import RUN_ADAPTER, apply_adapter, base_of, load_adapter
 from glip_lightning.weights.base_model import check_base
+from glip_lightning.weights.detector_names import is_repository, path_of, unknown_detector
 from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB, DownloadError, HubFile, NotInRepository, hub_file
 from glip_lightning.weights.official_checkpoint import (
     CheckpointError,
@@ -91,19 +90,19 @@ def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pre
             f"weights='random' starts a named detector ({', '.join(VARIANTS)}), and {detector!r} is none; "
             "weights='pretrained' loads folders, runs, files and repositories"
         )
-    path = _path(detector)
+    path = path_of(detector)
     if path.is_dir():
         return load_folder(path, text=text)
     if path.is_file():
         return load_official(detector, path, text=text)
-    if _is_repository(detector):
+    if is_repository(detector):
         return _load_repository(detector, text)
-    raise ValueError(_unknown(detector))
+    raise ValueError(unknown_detector(detector))
 
 
 def load_tokenizer(detector: str) -> Tokenizer:
     """Return the vocabulary alone of what :func:`load_detector` takes; weights are neither read nor downloaded."""
-    path = _path(detector)
+    path = path_of(detector)
     if detector in VARIANTS:
         return _named_tokenizer(detector)
     if path.is_dir():
@@ -112,12 +111,12 @@ def load_tokenizer(detector: str) -> Tokenizer:
         return _tokenizer_in(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
     if path.is_file():
         return Tokenizer(_official_vocab(path))
-    if _is_repository(detector):
+    if is_repository(detector):
         folder = hub_file(HubFile(detector, CONFIG_NAME)).parent
         if VOCAB_NAME in _files(folder):
             hub_file(HubFile(detector, VOCAB_NAME))
         return _tokenizer_in(folder)
-    raise ValueError(_unknown(detector))
+    raise ValueError(unknown_detector(detector))
 
 
 def _named_tokenizer(name: str) -> Tokenizer:
@@ -136,32 +135,6 @@ def _files(folder: Path) -> tuple[str, ...]:
     """What an exchange folder has to hold: no vocabulary where its configuration has a table of classes."""
     config = folder / CONFIG_NAME
     return EXCHANGE[:2] if config.is_file() and _read_config(config).classes else EXCHANGE
-
-
-def check_detector(detector: str) -> None:
-    """Raise an error for what :func:`load_detector` does not take; whether a repository exists is not asked."""
-    if detector not in VARIANTS and not _path(detector).exists() and not _is_repository(detector):
-        raise ValueError(_unknown(detector))
-
-
-def _path(detector: str) -> Path:
-    """Return ``detector`` as a path; ``~`` is somebody's home where there is one."""
-    try:
-        return Path(detector).expanduser()
-    except RuntimeError:
-        return Path(detector)
-
-
-def _is_repository(detector: str) -> bool:
-    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", detector) is not None and Path(detector).suffix != ".pth"
-
-
-def _unknown(detector: str) -> str:
-    close = difflib.get_close_matches(detector, VARIANTS, n=3) or list(VARIANTS)
-    return (
-        f"detector={detector!r}: no such name, file or folder. Names: {', '.join(close)}; "
-        "or give an exchange folder, a finished run's folder, an official .pth file or a Hub repository (user/name)"
-    )
 
 
 def _load_name(name: str, weights: str, text: bool) -> Loaded:
@@ -294,7 +267,7 @@ def skeleton(detector: str) -> Detector | None:
 
     None for what would have to be loaded first.
     """
-    files = [_path(detector) / name / CONFIG_NAME for name in (RUN_DETECTOR, ".")]
+    files = [path_of(detector) / name / CONFIG_NAME for name in (RUN_DETECTOR, ".")]
     if detector in VARIANTS:
         config = variant(detector)
     elif found := [file for file in files if file.is_file()]:
