@@ -3,11 +3,30 @@
 import os
 import platform
 import sys
+from typing import Annotated
+
+import typer
+
+from glip_lightning.common.signals import blocked
 
 
-def env() -> int:
+def env(
+    detector: Annotated[
+        str | None,
+        typer.Option(help="Show the parts of this detector, their parameters, and how many each tuning trains."),
+    ] = None,
+) -> int:
     """Show versions, devices and reach of the Hub: the first thing of a bug report."""
-    print(describe())
+    if detector is None:
+        print(describe())
+        return 0
+    from glip_lightning.weights.detector_names import check_detector
+
+    check_detector(detector)
+    with blocked():
+        from glip_lightning.app.detector_parts import describe_parts
+
+    print(describe_parts(detector))
     return 0
 
 
