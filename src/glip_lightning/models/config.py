@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import Flag, Items, Keys, Real, Whole
-from glip_lightning.ops.token_limit import MAX_TOKENS
+from glip_lightning.ops.dense_outputs import MAX_TOKENS
 
 STRIDES = (8, 16, 32, 64, 128)
 """Strides of the five pyramid levels P3..P7; anchors are square with 8 times the stride."""

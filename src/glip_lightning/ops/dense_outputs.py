@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from glip_lightning.ops.token_limit import MAX_TOKENS as MAX_TOKENS
+MAX_TOKENS = 256
+"""Longest caption of the official models, [CLS] and [SEP] included (MODEL.LANGUAGE_BACKBONE.MAX_QUERY_LEN)."""
 
 
 class DenseOutputs(NamedTuple):
