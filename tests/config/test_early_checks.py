@@ -16,7 +16,7 @@ PROGRAM = """
 import sys
 from glip_lightning.app.cli import main
 code = main(sys.argv[1:])
-print([name for name in ("torch", "lightning", "transformers", "huggingface_hub", "wandb") if name in sys.modules])
+print([name for name in ("torch", "lightning", "transformers", "wandb") if name in sys.modules])
 sys.exit(code)
 """
 

@@ -14,7 +14,7 @@ def doctor(
 ) -> int:
     """Check a folder of labelled images before training on it; exit code 1 says that it cannot be trained on."""
     if detector is not None:
-        from glip_lightning.weights.detector_names import check_detector
+        from glip_lightning.weights.detector_files import check_detector
 
         check_detector(detector)
     with blocked():

@@ -20,7 +20,7 @@ def env(
     if detector is None:
         print(describe())
         return 0
-    from glip_lightning.weights.detector_names import check_detector
+    from glip_lightning.weights.detector_files import check_detector
 
     check_detector(detector)
     with blocked():

@@ -53,7 +53,7 @@ def predict(
 def _check_paths(photos: Sequence[str], phrases_file: str | None, prompts: Sequence[str], detector: str | None) -> None:
     """Raise GLIPError for what is not there, before torch is imported; of several photos, some may be missing."""
     from glip_lightning.config.early_checks import need_file
-    from glip_lightning.weights.detector_names import check_detector
+    from glip_lightning.weights.detector_files import check_detector
 
     if not any(map(_is_there, photos)):
         others = f" (nor any of the {len(photos) - 1} others)" if len(photos) > 1 else ""

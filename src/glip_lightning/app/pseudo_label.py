@@ -50,7 +50,7 @@ def pseudo_label(
     """
     at_most_one(captions=captions, phrases=phrases, phrases_file=phrases_file)
     from glip_lightning.config.early_checks import need_file, need_folder
-    from glip_lightning.weights.detector_names import check_detector
+    from glip_lightning.weights.detector_files import check_detector
 
     need_folder(images, f"--images {images}", "give the one that the file names start from")
     for option, file in (("captions", captions), ("phrases-file", phrases_file), ("thresholds", thresholds)):

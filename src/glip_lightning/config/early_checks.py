@@ -13,7 +13,7 @@ from glip_lightning.common.files import regular_file
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.common.schema import parse_yaml
 from glip_lightning.config.recipe_files import given_recipes
-from glip_lightning.weights.detector_names import check_detector
+from glip_lightning.weights.detector_files import check_detector
 
 READ_FROM_ROOT = ("ODinW", "CustomData", "Pretraining")
 """Classes of data whose root has to be there; others make theirs."""

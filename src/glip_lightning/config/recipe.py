@@ -46,7 +46,7 @@ from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import SavedPrompt
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.adapter import RUN_ADAPTER
-from glip_lightning.weights.detector_names import check_detector
+from glip_lightning.weights.detector_files import check_detector
 from glip_lightning.weights.load import RUN_DETECTOR
 from glip_lightning.weights.prompt_file import PROMPT_NAME
 

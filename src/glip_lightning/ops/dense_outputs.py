@@ -1,8 +1,9 @@
 """What a detector with anchors says about a batch: the value that model, losses and post-processing share."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_TOKENS = 256
 """Longest caption of the official models, [CLS] and [SEP] included (MODEL.LANGUAGE_BACKBONE.MAX_QUERY_LEN)."""
@@ -11,10 +12,10 @@ MAX_TOKENS = 256
 class DenseOutputs(NamedTuple):
     """Raw predictions at N positions: levels P3..P7 one after the other, each row-major."""
 
-    logits: Tensor  # [B, N, T], before the sigmoid
-    deltas: Tensor  # [B, N, 4], for boxes.decode with the anchors
-    centerness: Tensor  # [B, N], before the sigmoid
-    anchors: Tensor  # [N, 4], inclusive, pixels of the padded input
+    logits: "Tensor"  # [B, N, T], before the sigmoid
+    deltas: "Tensor"  # [B, N, 4], for boxes.decode with the anchors
+    centerness: "Tensor"  # [B, N], before the sigmoid
+    anchors: "Tensor"  # [N, 4], inclusive, pixels of the padded input
     level_sizes: tuple[tuple[int, int], ...]  # (height, width) of the five levels
 
     @property

@@ -10,11 +10,11 @@ from glip_lightning.models.config import VARIANTS
 
 def check_detector(detector: str) -> None:
     """Raise GLIPError for what cannot mean a detector; whether a repository exists is not asked."""
-    if detector not in VARIANTS and not path_of(detector).exists() and not is_repository(detector):
-        raise GLIPError(unknown_detector(detector), code="unknown-detector")
+    if detector not in VARIANTS and not as_path(detector).exists() and not is_repository(detector):
+        raise unknown_detector(detector)
 
 
-def path_of(detector: str) -> Path:
+def as_path(detector: str) -> Path:
     """Return ``detector`` as a path; ``~`` is somebody's home where there is one."""
     try:
         return Path(detector).expanduser()
@@ -27,10 +27,9 @@ def is_repository(detector: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", detector) is not None and Path(detector).suffix != ".pth"
 
 
-def unknown_detector(detector: str) -> str:
-    """Return the message for what means no detector."""
+def unknown_detector(detector: str) -> GLIPError:
+    """Return the error about what is no detector; it lists names like it."""
     close = difflib.get_close_matches(detector, VARIANTS, n=3) or list(VARIANTS)
-    return (
-        f"detector={detector!r}: no such name, file or folder. Names: {', '.join(close)}; "
-        "or give an exchange folder, a finished run's folder, an official .pth file or a Hub repository (user/name)"
-    )
+    message = f"detector={detector!r}: no such name, file or folder. Names: {', '.join(close)}; or give an exchange "
+    message += "folder, a finished run's folder, an official .pth file or a Hub repository (user/name)"
+    return GLIPError(message, code="unknown-detector")

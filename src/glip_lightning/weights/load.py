@@ -28,7 +28,7 @@ from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer
 from glip_lightning.weights.adapter import RUN_ADAPTER, apply_adapter, base_of, load_adapter
 from glip_lightning.weights.base_model import check_base
-from glip_lightning.weights.detector_names import is_repository, path_of, unknown_detector
+from glip_lightning.weights.detector_files import as_path, is_repository, unknown_detector
 from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB, DownloadError, HubFile, NotInRepository, hub_file
 from glip_lightning.weights.official_checkpoint import (
     CheckpointError,
@@ -90,19 +90,19 @@ def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pre
             f"weights='random' starts a named detector ({', '.join(VARIANTS)}), and {detector!r} is none; "
             "weights='pretrained' loads folders, runs, files and repositories"
         )
-    path = path_of(detector)
+    path = as_path(detector)
     if path.is_dir():
         return load_folder(path, text=text)
     if path.is_file():
         return load_official(detector, path, text=text)
     if is_repository(detector):
         return _load_repository(detector, text)
-    raise ValueError(unknown_detector(detector))
+    raise unknown_detector(detector)
 
 
 def load_tokenizer(detector: str) -> Tokenizer:
     """Return the vocabulary alone of what :func:`load_detector` takes; weights are neither read nor downloaded."""
-    path = path_of(detector)
+    path = as_path(detector)
     if detector in VARIANTS:
         return _named_tokenizer(detector)
     if path.is_dir():
@@ -116,7 +116,7 @@ def load_tokenizer(detector: str) -> Tokenizer:
         if VOCAB_NAME in _files(folder):
             hub_file(HubFile(detector, VOCAB_NAME))
         return _tokenizer_in(folder)
-    raise ValueError(unknown_detector(detector))
+    raise unknown_detector(detector)
 
 
 def _named_tokenizer(name: str) -> Tokenizer:
@@ -267,7 +267,7 @@ def skeleton(detector: str) -> Detector | None:
 
     None for what would have to be loaded first.
     """
-    files = [path_of(detector) / name / CONFIG_NAME for name in (RUN_DETECTOR, ".")]
+    files = [as_path(detector) / name / CONFIG_NAME for name in (RUN_DETECTOR, ".")]
     if detector in VARIANTS:
         config = variant(detector)
     elif found := [file for file in files if file.is_file()]:
