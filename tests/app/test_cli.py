@@ -9,7 +9,7 @@ import torch
 
 from glip_lightning import __version__
 from glip_lightning.app import cli
-from glip_lightning.app.cli import main
+from glip_lightning.app.cli import OTHER_WORDS, TRAINING, VERBS, main
 from glip_lightning.text.tokenizer import NANO_VOCAB
 from glip_lightning.weights.load import load_detector, save
 
@@ -33,27 +33,77 @@ def test_help_names_every_verb() -> None:
         assert verb in result.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["predict", "--help"], ["convert", "--help"]])
-def test_help_of_verbs(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 0
-    assert capsys.readouterr().out
+@pytest.mark.parametrize("verb", [*VERBS.keys() - set(TRAINING)])
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_of_verbs(verb: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, option]) == 0
+    assert f"Usage: glip {verb} [OPTIONS]" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["forecast"], ["predict"]])
-def test_a_wrong_command_line_exits_with_2(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
+def test_help_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    for arguments in (["--help"], ["predict", "--help"]):
+        assert main(arguments) == 0
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
 
 
-def test_an_unknown_verb_is_met_with_a_close_one(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["fitt", "--config", "recipes/shapes/blocks.yaml"])
-    assert stop.value.code == 2
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "command"),
+        (["--versoin"], "--version"),
+        (["predict"], "PHOTO"),
+        (["predict", "a.png", "--treshold", "0.3"], "--threshold"),
+        (["predict", "a.png", "--threshold", "high"], "--threshold high"),
+        (["predict", "a.png", "--phrases", "dog", "--phrases-file", "dogs.txt"], "--phrases-file"),
+        (["predict", "a.png", "--prompt", "a.safetensors", "--phrases", "dog"], "--phrases"),
+        (["predict", "a.png", "--out"], "--out"),
+        (["predict", "a.png", "--out", "--phrases", "dog"], "--out"),
+        (["predict", "a.png", "--prompt=--"], "--prompt=--"),
+        (["pseudo-label", "--captions", "a.json"], "--images"),
+        (["pseudo-label", "--images", "a", "--captions", "a.json", "--phrases", "dog"], "--phrases"),
+        (["sweep", "demo", "--executor", "cloud"], "cloud"),
+        (["sweep", "demo", "--workers", "two"], "--workers two"),
+        (["env", "extra"], "extra"),
+        (["convert", "one", "two", "three"], "three"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_told_in_a_line_and_exits_with_2(
+    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    said, hint = capsys.readouterr().err.splitlines()
+    assert said.startswith("glip: ")
+    assert named in said
+    program = " ".join(["glip", *(word for word in arguments[:1] if word in VERBS)])
+    assert hint.startswith(f"  {program} --help lists")
+
+
+@pytest.mark.parametrize(
+    ("verb", "meant"), [("fitt", "fit"), ("train", "fit"), ("finetune", "fit"), ("swep", "sweep"), ("evaluate", "test")]
+)
+def test_an_unknown_verb_is_met_with_a_close_one(verb: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--config", "recipes/shapes/blocks.yaml"]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert said == ["glip: fitt: no such verb; did you mean fit?", "  glip --help lists what there is"]
+    assert said == [f"glip: {verb}: no such verb; did you mean {meant}?", "  glip --help lists the verbs"]
+
+
+def test_words_of_other_programs_mean_verbs_of_ours() -> None:
+    assert set(OTHER_WORDS.values()) <= VERBS.keys()
+    assert not OTHER_WORDS.keys() & VERBS.keys()
+
+
+def test_options_of_recipes_reach_a_sweep_in_their_order() -> None:
+    words = ["demo", "--data.root", "DATA", "--workers", "2", "--model.tuning=LoRATuning", "--dry-run", "-c", "more"]
+    context = VERBS["sweep"].make_context("sweep", words)
+    assert context.args == ["--data.root", "DATA", "--model.tuning=LoRATuning", "-c", "more"]
+    assert (context.params["file"], context.params["workers"], context.params["dry_run"]) == ("demo", 2, True)
 
 
 def test_other_processes_of_a_run_do_not_repeat_what_the_first_says(
@@ -116,16 +166,7 @@ def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:
     assert cli._explanation(ValueError(f"{caught.format('/elsewhere/numpy.py')}ValueError: bad shape\n")) is None
 
 
-def test_an_option_without_its_value_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    for word in ("--out=--", "--detector=--"):
-        with pytest.raises(SystemExit) as stop:
-            main(["predict", "a.png", word])
-        assert stop.value.code == 2
-        assert word in capsys.readouterr().err
-
-
 def test_words_that_are_no_text_are_shown_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["env", "odd-\udcff"])
-    assert stop.value.code == 2
-    assert "odd-\\udcff" in capsys.readouterr().err
+    for arguments in (["env", "odd-\udcff\x1b"], ["odd-\udcff\x1b"], ["predict", "a", "--threshold=odd-\udcff\x1b"]):
+        assert main(arguments) == 2
+        assert "odd-\\udcff\\x1b" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from glip_lightning.app.cli import main
-from glip_lightning.app.dashboard import build
+from glip_lightning.app.wandb_page import build
 from glip_lightning.training.logging.run_names import CLASSES, TRADE_OFF
 from small_runs import Offline, go, make_shapes
 

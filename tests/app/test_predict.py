@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from glip_lightning.app.cli import main
-from glip_lightning.app.predict import find_photos
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import picture_names
+from glip_lightning.inference.predict_photos import find_photos
 from glip_lightning.inference.predictor import Predictor, find_classes
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP

@@ -9,13 +9,14 @@ import yaml
 
 from glip_lightning.app.cli import main
 from glip_lightning.common.resources import translate
-from glip_lightning.config.usage_errors import explain, recipes
+from glip_lightning.config.recipe_files import given_recipes
+from glip_lightning.config.usage_errors import explain
 from glip_lightning.weights.load import load_detector, save
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 DATA = ("CustomData", "HubData", "ODinW", "Pretraining", "Shapes", "ShapesDetection", "ShapesPretraining")
 BLOCKS, NANO = ["--config", str(RECIPES / "shapes/blocks.yaml")], ["--config", str(RECIPES / "nano.yaml")]
-TASK = ["--data.root=x", "--data.task=Raccoon"]
+TASK = ["--data.root=.", "--data.task=Raccoon"]
 
 ON_THE_COMMAND_LINE = [
     ([*BLOCKS, "--trainer.max_epoch=3"], "--trainer.max_epoch: no such option; did you mean --trainer.max_epochs?"),
@@ -28,7 +29,7 @@ ON_THE_COMMAND_LINE = [
     ),
     ([*BLOCKS, "--model.tuning.lr", "fast"], "--model.tuning.lr fast: expected a number"),
     ([*BLOCKS, "--trainer.max_epochs=x"], "--trainer.max_epochs x: expected a whole number or null"),
-    ([*BLOCKS, "--data.min_sizes=[a]"], "--data.min_sizes a: expected a whole number"),
+    ([*BLOCKS, "--data.min_sizes=[a]"], "--data.min_sizes a: expected a list of whole numbers"),
     ([*NANO, *TASK, "--data.shots=many"], "--data.shots many: expected a whole number or all"),
     (
         [*BLOCKS, "--model.weights", "randm"],
@@ -51,7 +52,7 @@ ON_THE_COMMAND_LINE = [
         "--trainer.callbacks.patience x: expected a whole number",
     ),
     (
-        ["--data", "ODinW", "--data.root=x"],
+        ["--data", "ODinW", "--data.root=."],
         "data.task has no value, and ODinW needs it: give --data.task VALUE",
     ),
     (
@@ -60,6 +61,18 @@ ON_THE_COMMAND_LINE = [
     ),
     ([*BLOCKS, "--trainer.max_epochs"], "--trainer.max_epochs: a value is missing (expected one argument)"),
     ([*BLOCKS, "extra"], "extra: not understood; every option begins with --, as in --trainer.max_epochs 5"),
+    ([*BLOCKS, "--trainer.enable_progress_bar=x"], "--trainer.enable_progress_bar x: expected true or false or null"),
+    ([*BLOCKS, "--data.copies=x"], "--data.copies x: expected a whole number or a mapping"),
+    (
+        [*BLOCKS, "--model.tuning=LoRATuning", "--model.tuning.rank=0.5"],
+        "--model.tuning.rank 0.5: expected a whole number",
+    ),
+    (
+        [*BLOCKS, "--model.schedule=EMA"],
+        "--model.schedule EMA: no such class; there are Constant, Cosine, MultiStep, Plateau",
+    ),
+    ([*BLOCKS, "--trainer.callbacks=[FullTuning]"], "--trainer.callbacks FullTuning: no such class"),
+    ([*BLOCKS, "--data.sources={a: 1}"], "--data.sources: data.sources.a: no such option"),
     (["--config"], "--config: a value is missing (expected one argument)"),
 ]
 
@@ -153,7 +166,7 @@ def test_an_error_of_ours_is_not_taken_apart(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_what_a_class_refuses_is_told_without_the_ways_around_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", *NANO, "--data.root=x", "--data.task=Racoon"]) == 1
+    assert main(["fit", *NANO, "--data.root=.", "--data.task=Racoon"]) == 1
     assert (
         capsys.readouterr().err == "glip: no task of ODinW or Shapes-13 is called 'Racoon'; did you mean 'Raccoon'?\n"
     )
@@ -164,12 +177,15 @@ def test_what_a_class_refuses_is_told_without_the_ways_around_it(capsys: pytest.
 
 
 def test_an_unknown_error_of_the_parser_is_shortened_not_lost() -> None:
-    text = 'Parser key "model.lr":\n  Something new\n\n  in three\n  lines'
-    assert explain(text, ["fit"], [], "fit") == "model.lr: Something new; in three; lines"
+    inner = ValueError("Something new\n\n  in three\n  lines")
+    error = TypeError(f'Parser key "fit.model":\n  Parser key "lr":\n    {inner}')
+    error.__cause__ = TypeError(f'Parser key "lr":\n  {inner}')
+    error.__cause__.__cause__ = inner
+    assert explain(error, ["fit"], [], "fit") == "model.lr: Something new; in three; lines"
 
 
 def test_recipes_are_found_in_both_spellings() -> None:
-    assert recipes(["fit", "--config", "a", "--config=b", "-c", "c", "--run", "d"]) == ["a", "b", "c"]
+    assert given_recipes(["fit", "--config", "a", "--config=b", "-c", "c", "--run", "d"]) == ["a", "b", "c"]
 
 
 def test_lack_of_memory_and_disk_end_with_what_to_change() -> None:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from lightning import seed_everything
 
 from glip_lightning.app.cli import main
-from glip_lightning.app.convert import convert
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.inference.predictor import Predictor
@@ -35,6 +34,7 @@ from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe, PartialTuning
 from glip_lightning.weights.adapter import load_adapter
 from glip_lightning.weights.base_model import RUN_ADAPTER
+from glip_lightning.weights.conversion import convert_weights
 from glip_lightning.weights.detector_files import load_tokenizer
 from glip_lightning.weights.load import Task, load_detector, save
 from small_runs import go, make_shapes, options
@@ -172,7 +172,7 @@ def test_the_tokenizer_of_another_detector_is_refused(tmp_path: Path) -> None:
 def test_what_cannot_be_converted_says_why(tmp_path: Path, without_text: bool, told: str) -> None:
     folder = save(build(), ClassTokenizer(ROWS), tmp_path / "detector")
     with pytest.raises(ValueError, match=f"{re.escape(str(folder))}: has .*{told}"):
-        convert(folder, tmp_path / "out", without_text=without_text)
+        convert_weights(folder, tmp_path / "out", without_text=without_text)
     assert not (tmp_path / "out").exists()
 
 

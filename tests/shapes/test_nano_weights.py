@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from glip_lightning.app.convert import convert
 from glip_lightning.common import registry
 from glip_lightning.common.registry import Table
 from glip_lightning.inference.predictor import Predictor
@@ -17,6 +16,7 @@ from glip_lightning.shapes.pretraining_pictures import show
 from glip_lightning.shapes.words import SHAPES, single_names
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import NANO_VOCAB, VOCAB_NAME, Tokenizer
+from glip_lightning.weights.conversion import convert_weights
 from glip_lightning.weights.hub_files import OFFICIAL
 from glip_lightning.weights.load import Task, load_detector, save
 
@@ -33,7 +33,7 @@ def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     table = Table[Path]("detector")
     table.add("glip-nano-b", tmp_path / "shipped" / "glip-nano-b")
     monkeypatch.setattr(registry, "detector_weights", table)
-    convert(run, tmp_path / "shipped" / "glip-nano-b", half=True)
+    convert_weights(run, tmp_path / "shipped" / "glip-nano-b", half=True)
     return run
 
 

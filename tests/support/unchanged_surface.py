@@ -56,8 +56,8 @@ def options(verb: str) -> list[str]:
         head = re.split(r" {2,}", line)[0]
         if line.startswith("-"):
             found |= set(re.findall(r"(?:^|[\s,])(--?[a-zA-Z][\w.-]*)", head))
-        elif re.fullmatch(r"[A-Za-z]+", head) and verb not in TRAINING:
-            found.add(head)
+        elif (argument := re.fullmatch(r"([A-Za-z]+)(?: <.*>)?", head)) and verb not in TRAINING:
+            found.add(argument[1])
     return sorted(name for name in found if not name.startswith(("--model.", "--data.", "--trainer.")))
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from glip_lightning.app.convert import convert
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.config import VARIANTS, GLIPConfig, TextConfig
 from glip_lightning.models.dynamic_head import DynamicHead
@@ -20,6 +19,7 @@ from glip_lightning.models.glip.model import GLIP
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import NANO_VOCAB, ClassTokenizer, Tokenizer
 from glip_lightning.weights import load as pretrained
+from glip_lightning.weights.conversion import convert_weights
 from glip_lightning.weights.detector_files import load_tokenizer
 from glip_lightning.weights.hub_files import DownloadError, HubFile
 from glip_lightning.weights.load import Task, load_detector, save
@@ -232,8 +232,8 @@ def test_weights_of_another_config_are_listed(model, tmp_path):
 
 
 def test_conversion_there_and_back(pth, model, tmp_path):
-    convert(pth, tmp_path / "folder")
-    convert(tmp_path / "folder", tmp_path / "back.pth")
+    convert_weights(pth, tmp_path / "folder")
+    convert_weights(tmp_path / "folder", tmp_path / "back.pth")
     assert_same_weights(load_detector(str(tmp_path / "folder")).model, model)
     first, last = (torch.load(path, weights_only=True)["model"] for path in (pth, tmp_path / "back.pth"))
     assert first.keys() == last.keys()
@@ -242,10 +242,10 @@ def test_conversion_there_and_back(pth, model, tmp_path):
 
 def test_conversion_takes_a_vocabulary(pth, tmp_path):
     alone = shutil.copy(pth, tmp_path / "x.pth")
-    convert(alone, tmp_path / "folder", vocab=NANO_VOCAB)
+    convert_weights(alone, tmp_path / "folder", vocab=NANO_VOCAB)
     assert (tmp_path / "folder" / "vocab.txt").read_bytes() == NANO_VOCAB.read_bytes()
     with pytest.raises(ValueError, match="leave vocab out"):
-        convert(tmp_path / "folder", tmp_path / "back.pth", vocab=NANO_VOCAB)
+        convert_weights(tmp_path / "folder", tmp_path / "back.pth", vocab=NANO_VOCAB)
 
 
 def test_conversion_overwrites_nothing(pth, tmp_path):
@@ -253,9 +253,9 @@ def test_conversion_overwrites_nothing(pth, tmp_path):
     (tmp_path / "out" / "photo.jpg").touch()
     for target in (tmp_path / "out", tmp_path / "out" / "photo.jpg"):
         with pytest.raises(FileExistsError, match="exists already"):
-            convert(pth, target)
+            convert_weights(pth, target)
     (tmp_path / "empty").mkdir()
-    convert(pth, tmp_path / "empty")
+    convert_weights(pth, tmp_path / "empty")
 
 
 # -- the Hub

@@ -15,7 +15,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from glip_lightning.app.cli import main
-from glip_lightning.app.convert import convert
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
@@ -25,6 +24,7 @@ from glip_lightning.text.captions import build_prompts
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.weights.base_model import Base, check_base, weights_hash
+from glip_lightning.weights.conversion import convert_weights
 from glip_lightning.weights.load import load_detector, save
 from glip_lightning.weights.prompt_file import KEY, PROMPT_NAME, TunedPrompt, load_prompt, save_prompt
 from small_runs import go, make_shapes, options, result
@@ -90,7 +90,7 @@ def test_a_new_process_without_the_text_encoder_finds_what_the_run_found(
     run: Path, base: Path, shapes: Path, tmp_path: Path
 ) -> None:
     """Boxes and scores of the run's test split, from the file and a folder that lacks the text encoder."""
-    bare = convert(base, tmp_path / "bare", without_text=True)
+    bare = convert_weights(base, tmp_path / "bare", without_text=True)
     with safe_open(bare / "model.safetensors", framework="pt") as file:
         assert not [key for key in file.keys() if key.startswith("language.")]  # noqa: SIM118
     moved = shutil.copy(run / PROMPT_NAME, tmp_path)
@@ -273,12 +273,12 @@ def test_phrases_and_prompts_exclude_each_other(base: Path, tmp_path: Path, shap
 
 
 def test_without_text_encoder_only_tuned_prompts_work(base: Path, tmp_path: Path, shapes: Path) -> None:
-    bare = convert(base, tmp_path / "bare", without_text=True)
+    bare = convert_weights(base, tmp_path / "bare", without_text=True)
     photo = next((shapes / "test").glob("*.jpg"))
     with pytest.raises(ValueError, match="this detector has no text encoder: it only runs tuned prompts"):
         Predictor(str(bare))(photo, "star")
     with pytest.raises(ValueError, match="has no text encoder, an official checkpoint needs one"):
-        convert(bare, tmp_path / "official.pth")
+        convert_weights(bare, tmp_path / "official.pth")
 
 
 def test_a_saved_prompt_needs_its_classes(

@@ -1,43 +1,34 @@
-"""Official checkpoints to exchange folders and back; folders to smaller ones."""
+"""``glip convert``: an official checkpoint to an exchange folder, or back."""
 
 from pathlib import Path
+from typing import Annotated
 
-import torch
+import typer
 
-from glip_lightning.common.files import replacing
-from glip_lightning.weights.load import load_folder, load_official, save
-from glip_lightning.weights.official_checkpoint import official_state
+from glip_lightning.common.signals import blocked
 
 
 def convert(
-    source: str | Path,
-    target: str | Path,
-    vocab: str | Path | None = None,
-    without_text: bool = False,
-    half: bool = False,
-) -> Path:
-    """Official ``.pth`` file -> exchange folder, or exchange folder -> official ``.pth`` file.
+    source: Annotated[str, typer.Argument(help="A .pth file of microsoft/GLIP, or an exchange folder.")],
+    target: Annotated[str, typer.Argument(help="The folder or .pth file to write.")],
+    vocab: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="vocab.txt of the text encoder (default: bert-base-uncased's)."),
+    ] = None,
+    without_text: Annotated[
+        bool,
+        typer.Option("--without-text", help="Leave the text encoder out: such a folder runs tuned prompts only."),
+    ] = False,
+    half: Annotated[bool, typer.Option("--half", help="A folder in half precision, half the size.")] = False,
+) -> int:
+    """Turn an official .pth file into an exchange folder, or back."""
+    from glip_lightning.config.early_checks import need_file
 
-    ``vocab`` is the vocabulary of an official file, by default ``vocab.txt`` beside it or bert-base-uncased.
-    ``without_text``: file or folder -> exchange folder without the text encoder, for tuned prompts only.
-    ``half``: file or folder -> exchange folder in half precision.
-    """
-    source, target = Path(source), Path(target)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise FileExistsError(f"{target}: exists already; remove it or choose another target")
-    if source.is_dir() and vocab is not None:
-        raise ValueError(f"vocab={str(vocab)!r}: {source} is a folder with a vocabulary of its own; leave vocab out")
-    if not source.is_dir() or without_text or half:
-        text = not without_text
-        loaded = (
-            load_folder(source, text=text)
-            if source.is_dir()
-            else load_official(str(source), source, vocab=vocab, text=text)
-        )
-        if not loaded.model.reads_text and without_text:
-            raise ValueError(f"{source}: has no text encoder to leave out, but a table of classes, which it needs")
-        return save(loaded.model, loaded.tokenizer, target, loaded.task, half)
-    state = official_state(load_folder(source).model, str(source))
-    with replacing(target) as fresh, fresh.open("wb") as file:  # of a name torch would make one of its archive
-        torch.save({"model": state}, file)
-    return target
+    if not Path(source).is_dir():
+        need_file(source, source)
+    need_file(vocab, f"--vocab {vocab}")
+    with blocked():
+        from glip_lightning.weights.conversion import convert_weights
+
+    print(convert_weights(source, target, vocab, without_text, half))
+    return 0

@@ -1,94 +1,23 @@
-"""``glip doctor``: what a data set holds and what is wrong with it, before any training."""
+"""``glip doctor``: check a folder of labelled images."""
 
-import json
-from collections.abc import Iterator
+from typing import Annotated
 
-from rich.console import Console
-from rich.progress import track
-from rich.table import Column, Table
-from rich.text import Text
+import typer
 
-from glip_lightning.common.escaping import printable, printable_lines
-from glip_lightning.data.checks.diagnosis import Diagnosis, diagnose
-from glip_lightning.data.checks.findings import Findings
-from glip_lightning.data.formats.layouts import read_folder
-from glip_lightning.data.types import SPLITS
-from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.weights.detector_files import load_tokenizer
-from glip_lightning.weights.hub_files import OFFICIAL_VOCAB, is_cached
-
-DEFAULT = "glip-tiny"
-SIGNS = {"error": ("error  ", "bold red"), "warning": ("warning", "yellow"), "info": ("note   ", "dim")}
+from glip_lightning.common.signals import blocked
 
 
-def doctor(folder: str, detector: str | None = None, as_json: bool = False) -> int:
-    """Examine ``folder``; 0 if it can be trained on, else 1.
+def doctor(
+    folder: Annotated[str, typer.Argument(help="COCO, ODinW, YOLO or Pascal VOC layout, or a saved Hub data set.")],
+    detector: Annotated[str | None, typer.Option(help="Whose vocabulary counts the tokens of the class names.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> int:
+    """Check a folder of labelled images before training on it; exit code 1 says that it cannot be trained on."""
+    if detector is not None:
+        from glip_lightning.weights.detector_files import check_detector
 
-    ``detector`` is the one whose vocabulary counts the tokens of the class names.
-    """
-    tokenizer, used = _vocabulary(detector)
-    findings = Findings()
-    layout = findings.attempt(folder, lambda: read_folder(folder, findings))
-    splits = layout.splits if layout else {}
-    console = Console(stderr=True)
-    diagnosis = diagnose(splits, tokenizer, findings, lambda steps, total: _progress(steps, total, console))
-    if as_json:
-        print(json.dumps([finding._asdict() for finding in findings], indent=2))
-    else:
-        _print(diagnosis, f"{layout.name} in {folder}" if layout else folder, used)
-    return 1 if findings.errors or "train" not in splits else 0
+        check_detector(detector)
+    with blocked():
+        from glip_lightning.app.examine_data import examine
 
-
-def _vocabulary(detector: str | None) -> tuple[Tokenizer, str]:
-    """The tokenizer and what it is called; nothing is downloaded that was not asked for."""
-    if detector:
-        return load_tokenizer(detector), detector
-    if is_cached(OFFICIAL_VOCAB):
-        return load_tokenizer(DEFAULT), DEFAULT
-    return Tokenizer.nano(), f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
-
-
-def _progress(steps: Iterator[None], total: int, console: Console) -> Iterator[None]:
-    return iter(track(steps, "reading images", total, console=console, transient=True, disable=not console.is_terminal))
-
-
-def _print(diagnosis: Diagnosis, title: str, vocabulary: str) -> None:
-    console = Console(highlight=False)
-    console.print(Text(printable_lines(title), style="bold"), soft_wrap=True)
-    if diagnosis.splits:
-        console.print(_split_table(diagnosis), _class_table(diagnosis, vocabulary))
-    for finding in sorted(diagnosis.findings, key=lambda finding: list(SIGNS).index(finding.level)):
-        sign, style = SIGNS[finding.level]
-        console.print(Text(sign, style=style), Text(f"{finding.code}: {finding}"), soft_wrap=True)
-    errors = len(diagnosis.findings.errors)
-    warnings = sum(finding.level == "warning" for finding in diagnosis.findings)
-    verdict = "cannot be trained on yet" if errors or "train" not in diagnosis.splits else "can be trained on"
-    console.print(Text(f"{verdict}: {errors} errors, {warnings} warnings", style="bold"))
-
-
-def _split_table(diagnosis: Diagnosis) -> Table:
-    table = Table("split", *(_right(x) for x in ("images", "without boxes", "boxes", "dropped", "clipped")))
-    for split, counts in diagnosis.splits.items():
-        table.add_row(split, *map(str, counts))
-    return table
-
-
-def _right(name: str) -> Column:
-    return Column(name, justify="right")
-
-
-def _class_table(diagnosis: Diagnosis, vocabulary: str) -> Table:
-    splits = [split for split in SPLITS if split in diagnosis.splits]
-    table = Table("id", "class", *(_right(split) for split in splits), _right("tokens"), "word pieces")
-    table.caption = f"boxes per class; tokens by the vocabulary of {vocabulary}"
-    for row in diagnosis.classes:
-        counts = [str(row.boxes[split]) for split in splits]
-        cells = [
-            str(row.category_id),
-            printable(row.name[:40]),
-            *counts,
-            str(len(row.tokens)),
-            " ".join(row.tokens[:12]),
-        ]
-        table.add_row(*map(Text, cells))
-    return table
+    return examine(folder, detector, as_json)

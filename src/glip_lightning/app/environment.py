@@ -3,14 +3,39 @@
 import os
 import platform
 import sys
+from typing import Annotated
 
-from huggingface_hub import HfApi, constants
+import typer
 
-from glip_lightning.common.versions import versions
+from glip_lightning.common.signals import blocked
+
+
+def env(
+    detector: Annotated[
+        str | None,
+        typer.Option(help="Show the parts of this detector, their parameters, and how many each tuning trains."),
+    ] = None,
+) -> int:
+    """Show versions, devices and reach of the Hub: the first thing of a bug report."""
+    if detector is None:
+        print(describe())
+        return 0
+    from glip_lightning.weights.detector_files import check_detector
+
+    check_detector(detector)
+    with blocked():
+        from glip_lightning.app.detector_parts import describe_parts
+
+    print(describe_parts(detector))
+    return 0
 
 
 def describe() -> str:
-    """Versions, devices and whether the Hub can be reached, as aligned lines."""
+    """Return versions, devices and whether the Hub can be reached, as aligned lines."""
+    from huggingface_hub import constants
+
+    from glip_lightning.common.versions import versions
+
     rows = [
         ("Python", f"{platform.python_version()} ({sys.implementation.name})"),
         ("platform", platform.platform()),
@@ -37,6 +62,8 @@ def _devices() -> list[tuple[str, str]]:
 
 
 def _hub() -> str:
+    from huggingface_hub import HfApi, constants
+
     if constants.is_offline_mode():
         return f"{constants.ENDPOINT} not asked: offline mode is on (HF_HUB_OFFLINE)"
     try:

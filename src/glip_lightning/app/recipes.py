@@ -3,15 +3,21 @@
 import sys
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import write_text
 from glip_lightning.config.recipe_files import first_line, recipe_names, recipes_folder
-from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.config.wrong_usage import WrongUsage
 
 
-def recipes(name: str | None = None, copy: str | None = None) -> int:
-    """List all recipes, print the one called ``name``, or write it to the new file ``copy``; return 0."""
+def recipes(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print this recipe.")] = None,
+    copy: Annotated[str | None, typer.Option(metavar="FILE", help="Write it to a new file, to change it.")] = None,
+) -> int:
+    """List the recipes that glip fit --config and glip sweep know by name."""
     if name is None:
         if copy is not None:
             raise WrongUsage(f"--copy {copy}: say which recipe, as in glip recipes few_shot --copy {copy}")

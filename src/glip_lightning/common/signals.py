@@ -4,7 +4,6 @@ A signal that was ignored when the program started (SIGHUP under ``nohup``) stay
 """
 
 import math
-import multiprocessing
 import os
 import signal
 import sys
@@ -162,6 +161,8 @@ def heed_parent_only() -> None:
 
 
 def _end_with_parent() -> None:
+    import multiprocessing  # here, since it is a tenth of the time of glip --help
+
     parent = multiprocessing.parent_process()  # not always the process that has forked this one
     boss = os.getppid() if parent is None else parent.pid
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != boss:

@@ -8,10 +8,11 @@ import yaml
 
 from glip_lightning.config.class_paths import of_a_run, with_public_names
 from glip_lightning.config.continuing import resumed
-from glip_lightning.config.usage_errors import WrongUsage, recipes
+from glip_lightning.config.recipe_files import given_recipes
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.training.callbacks.run_folder import RECIPE_NAME
 from glip_lightning.weights.base_model import RUN_ADAPTER
-from glip_lightning.weights.load import RUN_DETECTOR
+from glip_lightning.weights.detector_files import RUN_DETECTOR
 from glip_lightning.weights.prompt_file import PROMPT_NAME
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def fresh(arguments: Sequence[str]) -> list[str]:
 
 def finished(arguments: Sequence[str]) -> list[str]:
     """``test`` and ``validate`` of a finished run's own recipe mean what it learned, not what it started from."""
-    runs = [Path(file).parent for file in recipes(arguments) if Path(file).name == RECIPE_NAME]
+    runs = [Path(file).parent for file in given_recipes(arguments) if Path(file).name == RECIPE_NAME]
     learned = (RUN_DETECTOR, RUN_ADAPTER, PROMPT_NAME)
     run = next((run for run in runs if any((run / name).exists() for name in learned)), None)
     given = ("--model.detector", "--model.tuning", "--ckpt_path")  # a checkpoint fits what the run started from

@@ -117,7 +117,7 @@ class RecipeChecker:
         try:
             config = parser.parse_args(["--config", yaml.safe_dump(dict(own)), *options])
         except ArgumentError as error:
-            raise WrongUsage(explain(str(error), given, self._options, "fit")) from None
+            raise WrongUsage(explain(error, given, self._options, "fit")) from None
         check_parts(config)
         recipe = complete_recipe(parser, config)
         return config, {key: value for key, value in recipe.items() if key not in NOT_KEPT}

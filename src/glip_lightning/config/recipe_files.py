@@ -45,6 +45,13 @@ def with_recipes(arguments: Sequence[str], change: Callable[[str], str]) -> list
     return changed
 
 
+def given_recipes(arguments: Sequence[str]) -> list[str]:
+    """Return the values of ``--config`` (``-c``) in ``arguments``."""
+    found: list[str] = []
+    with_recipes(arguments, lambda file: found.append(file) or file)
+    return [file for file in found if file]
+
+
 def first_line(recipe: Path) -> str:
     """Return the first line of a recipe's header."""
     with recipe.open(encoding="utf-8") as file:

@@ -1,46 +1,38 @@
-"""What went wrong, in a few lines: the errors of the configuration and of the machine, translated.
+"""What is wrong with a command line or a recipe, in a few lines: the errors of jsonargparse, explained.
 
-jsonargparse says where a value is wrong in nested paragraphs, one per way in which it could have been right.
-Here the way that was meant is picked, its key and value are named, with what is accepted and what is close.
+jsonargparse wraps an error once per nested object, in paragraphs about all that would have been right. The chain of
+its exceptions leads to the innermost one; on the way stand the keys and the class. What is accepted there is read
+from the type of the option itself. Texts of jsonargparse are read in one place, :func:`find_fault`.
 """
 
 import inspect
 import re
 import sys
-import textwrap
+import types
 import typing
-from collections.abc import Iterable, Iterator, Sequence
-from difflib import SequenceMatcher, get_close_matches
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import parse_yaml
 from glip_lightning.config.class_paths import OLD, of_a_run, old_names
-from glip_lightning.config.recipe_files import recipe_names
+from glip_lightning.config.recipe_files import given_recipes, recipe_names
+from glip_lightning.config.wrong_usage import WrongUsage, meant, suggest
 
 WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "a text",
-    "list": "a list",
-    "dict": "a mapping",
-    "NoneType": "null",
-    "Iterable": "a list",
-    "Sequence": "a list",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    dict: "a mapping",
+    types.NoneType: "null",
 }
 LISTED = 8  # at most so many classes are listed; of more, only the close ones
-
-
-class WrongUsage(GLIPError):
-    """A command line, recipe or sweep file that cannot be meant; the message says all."""
-
-    def __init__(self, message: str, *, code: str = "wrong-usage") -> None:
-        """Make an error that says ``message``, with the code of its kind."""
-        super().__init__(message, code=code)
 
 
 class Option(NamedTuple):
@@ -55,12 +47,15 @@ def options_of(parser: Any) -> list[Option]:
     return [Option(action.dest, getattr(action, "_typehint", None)) for action in parser._actions]
 
 
-class Fault(NamedTuple):
-    """One error of jsonargparse, taken apart."""
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, and where."""
 
-    key: str  # dotted, without init_args
-    text: str  # what is left of it
-    owner: str | None = None  # import path of the class that has the key
+    key: str  # dotted, without init_args; empty if it is no option's value
+    reason: BaseException  # the innermost error
+    owner: str | None = None  # import path of the class that has the key, or that the key names
+    unknown: str | None = None  # an option that nobody takes
+    missing: tuple[str, ...] = ()  # options without a value
     value: str | None = None
 
 
@@ -69,7 +64,7 @@ def check_recipes(arguments: Sequence[str]) -> None:
     for word in arguments:
         if (old := word.split("=")[-1]) in OLD:
             raise WrongUsage(f"{word}: is called {OLD[old]} now; {OLD[old].split('.')[-1]} is enough here")
-    for file in recipes(arguments):
+    for file in given_recipes(arguments):
         path = Path(file)
         if not path.is_file():
             if path.exists() and not path.is_dir():
@@ -107,78 +102,74 @@ def _yaml_fault(file: str, error: GLIPError) -> str:
     return f"{file}{place}: not YAML: {fault.problem or fault.context}"
 
 
-def recipes(arguments: Sequence[str]) -> list[str]:
-    """The values of ``--config`` (``-c``) in ``arguments``."""
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    found = [value if sep == "" else rest for (name, sep, rest), value in ((a.partition("="), v) for a, v in pairs)
-             if name in ("--config", "-c")]  # fmt: skip
-    return [file for file in found if file]
-
-
-def explain(text: str, arguments: Sequence[str], options: Sequence[Option], verb: str) -> str:
-    """An error of jsonargparse in one or two lines.
+def explain(error: BaseException, arguments: Sequence[str], options: Sequence[Option], verb: str) -> str:
+    """Return an error of jsonargparse in one or two lines.
 
     ``options`` are those of the verb's parser. The place is the command line, or file and line of the recipe.
     """
-    fault = _take_apart(text, verb)
-    for explained in (_unknown, _missing, _wrong_class, _wrong_value):
-        if message := explained(fault, arguments, options):
-            return message
-    lines = [line.strip() for line in fault.text.splitlines() if line.strip()]
-    return f"{_place(fault, arguments)}: {'; '.join(lines[:4])}" if fault.key else "; ".join(lines[:4])
+    fault = find_fault(error, verb)
+    if fault.unknown:
+        return _explain_unknown(fault, arguments, options)
+    if fault.missing:
+        return _explain_missing(fault, arguments, options)
+    if found := re.match(r"argument (\S+): expected (.*)", str(fault.reason)):  # of argparse
+        return f"{found[1].split('/')[-1]}: a value is missing (expected {found[2]})"
+    kind = _kind_of(fault, options)
+    if kind is not None and isinstance(fault.reason, (ValueError, TypeError, ImportError, AttributeError)):
+        return _explain_value(fault, kind, arguments)
+    lines = [line.strip() for line in str(fault.reason).splitlines() if line.strip()]
+    where = f"{_place(fault.key, arguments)}: " if fault.key else ""
+    return f"{where}{'; '.join(lines[:4])}"
 
 
-def _take_apart(text: str, verb: str) -> Fault:
-    """Follow the paragraphs down to the one that says what is wrong."""
+def find_fault(error: BaseException, verb: str) -> Fault:
+    """Follow the chain of an error of jsonargparse; this alone reads its texts.
+
+    Each link says ``Parser key "data"``, ``Problem with given class_path 'ODinW'``, or what is wrong.
+    """
     keys: list[str] = []
-    owner = value = None
-    while True:
-        text = textwrap.dedent(text).strip("\n ")
-        if found := re.match(r'Parser key "([^"]+)":\s*?\n?', text):
+    owner, text = None, ""
+    reason = error
+    for each in _chain(error):
+        if str(each) == text:
+            continue  # the same, wrapped once more
+        text, reason = str(each), each
+        if found := re.match(r'Parser key "([^"]+)":', text):
             keys.append(found[1].removeprefix(f"{verb}."))
-        elif found := re.match(r"Problem with given class_path '([^']+)':\n", text):
+        elif found := re.match(r"Problem with given class_path '([^']+)':", text):
             owner = found[1]
-        elif "Does not validate against any of the Union subtypes" in text:
-            given = re.search(r"^ *Given value: (.*)", text, re.MULTILINE)
-            value = given[1] if given else value
-            text = _alternative(text)
-            continue
-        else:
-            return Fault(".".join(keys).replace(".init_args", ""), text, owner, value)
-        text = text[found.end() :]
+    key = ".".join(keys).replace(".init_args", "")
+    fault = Fault(key, reason, owner)
+    if found := re.match(r"unrecognized arguments: (.*)", text, re.DOTALL):
+        words = found[1].split()
+        return replace(fault, unknown=next((word for word in words if word.startswith("-")), words[0]))
+    if found := re.match(r"(?:Subcommand '\w+' does not accept option|Option|Key) '([^']+)'", text):
+        return replace(fault, unknown=f"--{'.'.join(filter(None, (key, found[1])))}")
+    if found := re.match(r"the following arguments are required: (.*)", text):
+        return replace(fault, missing=tuple(name.strip() for name in found[1].split(",")))
+    found = re.search(r"(?:Got value|import path string): (.*)", text)
+    return replace(fault, value=found[1] if found else None)
 
 
-def _alternative(text: str) -> str:
-    """Of the ways in which a value could have been right, the one that was meant; else all of them."""
-    inner = text.split("Errors:\n", 1)[1]
-    inner = inner[: inner.rindex("Given value type:")].rstrip(" ")
-    ways = re.split(r"^- ", textwrap.dedent(inner), flags=re.MULTILINE)[1:]
-    for way in ways:
-        if not re.match(r"Expected a|Not a valid subclass", way):
-            first, *rest = way.splitlines()
-            return "\n".join([first, textwrap.dedent("\n".join(rest))])
-    return "\n".join(dict.fromkeys(way.splitlines()[0] for way in ways))
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it was made of, the innermost last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
-def _unknown(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) -> str | None:
-    """A key that nobody takes, on the command line or in a file."""
-    if found := re.match(r"unrecognized arguments: (.*)", fault.text, re.DOTALL):
-        given = next((word for word in found[1].split() if word.startswith("-")), found[1].split()[0])
-        key = given.split("=")[0].lstrip("-")
-        if not given.startswith("-"):
-            return f"{given}: not understood; every option begins with --, as in --trainer.max_epochs 5"
-    elif found := re.search(r"Subcommand '\w+' does not accept option '([^']+)'", fault.text):
-        key = found[1]
-    elif found := re.match(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", fault.text):
-        key = ".".join(filter(None, (fault.key, found[1])))
-    else:
-        return None
+def _explain_unknown(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) -> str:
+    """Say that nobody takes an option, on the command line or in a file, and which are like it."""
+    given = fault.unknown or ""
+    if not given.startswith("-"):
+        return f"{given}: not understood; every option begins with --, as in --trainer.max_epochs 5"
+    key = given.split("=")[0].lstrip("-")
     known = [option.key for option in options] + _taken_by(fault.key, fault.owner)
     known += [name for owner, path in _named_classes(arguments) for name in _taken_by(owner, path)]
-    place, dash = _place(Fault(key, ""), arguments), ""
+    place, dash = _place(key, arguments), ""
     if _given(key, arguments) == key:
         place, dash = f"--{key}", "--"
-    return f"{place}: no such option{_suggest(_close_options(key, known), dash)}"
+    return f"{place}: no such option{suggest(_close_options(key, known), dash)}"
 
 
 def _close_options(key: str, known: Sequence[str]) -> list[str]:
@@ -193,15 +184,21 @@ def _close_options(key: str, known: Sequence[str]) -> list[str]:
 
 
 def _taken_by(key: str, path: str | None) -> list[str]:
-    """The dotted keys that the class with this import path takes at ``key``, also what it passes to its parent."""
-    from jsonargparse import ArgumentParser
+    """Return the dotted keys that the class with this import path takes at ``key``."""
+    return [f"{key}.{name}" for name in _parameters(path)]
 
+
+def _parameters(path: str | None) -> dict[str, Any]:
+    """Return the types of what a class takes, also of what it passes to its parents, by name."""
     module, _, name = (path or "").rpartition(".")
     owner = getattr(sys.modules.get(module), name, None)
-    if not isinstance(owner, type):
-        return []
-    taken = ArgumentParser(exit_on_error=False).add_class_arguments(owner, fail_untyped=False)
-    return [f"{key}.{option}" for option in taken]
+    found: dict[str, Any] = {}
+    for each in reversed(owner.__mro__) if isinstance(owner, type) else ():
+        try:
+            found |= typing.get_type_hints(each.__init__)
+        except (NameError, TypeError):  # types that are there for type checkers only
+            continue
+    return {name: kind for name, kind in found.items() if name != "return"}
 
 
 def _named_classes(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -214,49 +211,75 @@ def _named_classes(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
             else:
                 yield from walk(value, key if name == "init_args" else f"{key}.{name}".lstrip("."))
 
-    for file in recipes(arguments):
+    for file in given_recipes(arguments):
         yield from walk(yaml.safe_load(Path(file).read_text(encoding="utf-8")), "")
 
 
-def _missing(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) -> str | None:
-    if found := re.match(r"argument (\S+): expected (.*)", fault.text):
-        return f"{found[1].split('/')[-1]}: a value is missing (expected {found[2]})"
-    found = re.match(r"the following arguments are required: (.*)", fault.text)
-    if not found:
-        return None
-    names = [name.strip() for name in found[1].split(",")]
+def _explain_missing(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) -> str:
+    """Say which options need a value, and where it can be given."""
     if fault.key:
-        names = [f"{fault.key}.{name}" for name in names]
-        files = recipes(arguments)
+        names = [f"{fault.key}.{name}" for name in fault.missing]
+        files = given_recipes(arguments)
         place = f", or write it into {files[-1]}" if files else ""
         verb = "have" if len(names) > 1 else "has"
         flags = " ".join(f"--{name} VALUE" for name in names)
         return f"{' and '.join(names)} {verb} no value, and {_short_name(fault.owner)} needs it: give {flags}{place}"
-    names = [name.split(".", 1)[-1] for name in names]
-    classes = [f"--{name} {' | '.join(c)}" for name in names if (c := _classes(name, options))]
+    names = [name.split(".", 1)[-1] for name in fault.missing]
+    kinds = {option.key: option.kind for option in options}
+    classes = [f"--{name} {' | '.join(c)}" for name in names if (c := _classes(kinds.get(name)))]
     return f"{' and '.join(names)} is missing: give a recipe, --config FILE, or {' and '.join(classes) or 'a value'}"
 
 
-def _wrong_class(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) -> str | None:
-    if found := re.search(r"module '[\w.]+' has no attribute '(\w+)'", fault.text):
-        name = found[1]
-    elif found := re.search(r"Expected a dot import path string: (\S+)|No module named '([\w.]+)'", fault.text):
-        name = found[1] or (fault.owner or found[2]).split(".")[-1]
-    elif found := re.match(r"Not a valid subclass of (\w+)", fault.text):
-        name = fault.value or "the value"
-    else:
-        return None
-    known = _classes(fault.key, options)
-    listed = f"; there are {', '.join(known)}" if 0 < len(known) <= LISTED else ""
-    return f"{_place(fault, arguments, name)}: no such class{listed}{meant(name, known)}"
+def _kind_of(fault: Fault, options: Sequence[Option]) -> Any:
+    """Return the type of the option that is wrong, None where it is not known."""
+    kinds = {option.key: option.kind for option in options}
+    if fault.key in kinds:
+        return kinds[fault.key]
+    return _parameters(fault.owner).get(fault.key.split(".")[-1])
 
 
-def _classes(key: str, options: Sequence[Option]) -> list[str]:
-    """Short names of the classes that the option takes."""
-    for option in options:
-        if option.key == key:
-            return sorted({c.__name__ for base in _bases(option.kind) for c in _subclasses(base)})
-    return []
+def _explain_value(fault: Fault, kind: Any, arguments: Sequence[str]) -> str:
+    """Say which class or which kind of value the option takes."""
+    if classes := _classes(kind):
+        named = isinstance(fault.reason, (ImportError, AttributeError)) and fault.owner
+        name = named.split(".")[-1] if named else fault.value or "the value"
+        listed = f"; there are {', '.join(classes)}" if len(classes) <= LISTED else ""
+        return f"{_place(fault.key, arguments, name)}: no such class{listed}{meant(name, classes)}"
+    choices = [choice for each in _alternatives(kind) for choice in _choices(each)]
+    words = [_word(each) for each in _alternatives(kind) if not _choices(each)]
+    close = meant(str(fault.value), choices) if len(choices) > 3 else ""
+    return f"{_place(fault.key, arguments, fault.value)}: expected {_either([*words, *choices])}{close}"
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    """Return the types of a union, of another type itself."""
+    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    return [each for inner in typing.get_args(kind) for each in _alternatives(inner)] if is_union else [kind]
+
+
+def _choices(kind: Any) -> list[str]:
+    return [str(choice) for choice in typing.get_args(kind)] if typing.get_origin(kind) is Literal else []
+
+
+def _word(kind: Any) -> str:
+    """Return what a type is called in a message."""
+    origin = typing.get_origin(kind) or kind
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return WORDS[dict]
+    if isinstance(origin, type) and issubclass(origin, Iterable) and origin is not str:
+        inner = next(iter(typing.get_args(kind)), None)
+        return f"a list of {WORDS[inner].removeprefix('a ')}s" if inner in (int, float, str) else "a list"
+    return WORDS.get(origin, getattr(origin, "__name__", str(origin)))
+
+
+def _either(words: Iterable[str]) -> str:
+    *others, last = dict.fromkeys(words)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _classes(kind: Any) -> list[str]:
+    """Return the short names of the classes whose objects an option of this type takes."""
+    return sorted({c.__name__ for base in _bases(kind) for c in _subclasses(base)})
 
 
 def _bases(kind: Any) -> list[type]:
@@ -272,46 +295,16 @@ def _subclasses(base: type) -> Iterable[type]:
         yield from _subclasses(child)
 
 
-def _wrong_value(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) -> str | None:
-    wanted = re.findall(r"Expected an? (<class '[^']+'>|[\w.]*\w\[[^\n]*\]|[\w.]+)", fault.text)
-    if not wanted or not fault.key:
-        return None
-    given = re.search(r"Got value: (.*)", fault.text)
-    value = given[1] if given else fault.value
-    choices = [choice for kind in wanted for choice in _choices(kind)]
-    words = [word for kind in wanted if not _choices(kind) for word in [_word(kind)] if word]
-    accept = _either([*words, *choices])
-    return (
-        f"{_place(fault, arguments, value)}: expected {accept}{meant(str(value), choices if len(choices) > 3 else ())}"
-    )
-
-
-def _either(words: Iterable[str]) -> str:
-    *others, last = dict.fromkeys(words)
-    return f"{', '.join(others)} or {last}" if others else last
-
-
-def _choices(kind: str) -> list[str]:
-    if "Literal[" not in kind:
-        return []
-    return [choice.strip("' ") for choice in kind[kind.index("[") + 1 : -1].split(",")]
-
-
-def _word(kind: str) -> str:
-    name = re.sub(r"<class '([^']+)'>", r"\1", kind).split("[")[0].split(".")[-1]
-    return WORDS.get(name, name)
-
-
-def _place(fault: Fault, arguments: Sequence[str], value: str | None = None) -> str:
-    """``--key value`` where the command line has it, ``FILE, line N: key: value`` where a recipe has it."""
-    given = _given(fault.key, arguments)
+def _place(key: str, arguments: Sequence[str], value: str | None = None) -> str:
+    """Return ``--key value`` where the command line has it, ``FILE, line N: key: value`` where a recipe has it."""
+    given = _given(key, arguments)
     what = "" if value is None else _short(value)
-    if given == fault.key:
+    if given == key:
         return f"--{given} {what}".rstrip()
-    where = [f"{file}, line {line}: " for file in recipes(arguments)[-1:] if (line := _line(file, fault.key))]
+    where = [f"{file}, line {line}: " for file in given_recipes(arguments)[-1:] if (line := _line(file, key))]
     if given and not where:
         where = [f"--{given}: "]
-    return f"{''.join(where)}{fault.key}{f': {what}' if what else ''}"
+    return f"{''.join(where)}{key}{f': {what}' if what else ''}"
 
 
 def _given(key: str, arguments: Sequence[str]) -> str | None:
@@ -342,16 +335,6 @@ def _search(node: yaml.Node | None, keys: Sequence[str], line: int | None) -> in
         at, child = children[keys[0]]
         return _search(child, keys[1:], at)
     return _search(children["init_args"][1], keys, line) if "init_args" in children else None
-
-
-def meant(name: str, known: Sequence[str]) -> str:
-    """The end of a message that names what is close to ``name``."""
-    lower = {option.lower(): option for option in known}
-    return _suggest([lower[match] for match in get_close_matches(name.lower(), lower, n=2, cutoff=0.7)])
-
-
-def _suggest(close: Sequence[str], dash: str = "") -> str:
-    return f"; did you mean {' or '.join(dash + match for match in close)}?" if close else ""
 
 
 def _short_name(path: str | None) -> str:

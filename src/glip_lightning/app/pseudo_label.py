@@ -1,0 +1,69 @@
+"""``glip pseudo-label``: boxes for photos, found by a detector, as data to train on."""
+
+from typing import Annotated
+
+import typer
+
+from glip_lightning.app.options import Device, Phrases, PhrasesFile, at_most_one
+from glip_lightning.common.signals import blocked
+
+
+def pseudo_label(
+    images: Annotated[str, typer.Option(metavar="DIR", help="The photos, or where the file names start from.")],
+    captions: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="COCO captions, MDETR's JSON, JSON lines or CSV of file_name and caption."),
+    ] = None,
+    phrases: Phrases = None,
+    phrases_file: PhrasesFile = None,
+    detector: Annotated[str, typer.Option(help="The teacher.")] = "glip-tiny",
+    out: Annotated[str, typer.Option(metavar="FILE", help="The file to write.")] = "pseudo_labels.json",
+    threshold: Annotated[float, typer.Option(help="Least score.")] = 0.5,
+    thresholds: Annotated[
+        str | None, typer.Option(metavar="FILE", help="YAML or JSON: least scores of some phrases.")
+    ] = None,
+    best_from: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SCORE",
+            help="Where no box of a caption's phrase reaches its least score, take the best one from this score on "
+            "that no other phrase has.",
+        ),
+    ] = None,
+    keep_empty: Annotated[
+        bool, typer.Option("--keep-empty", help="Keep captions without a box: they train as negatives.")
+    ] = False,
+    batch: Annotated[int, typer.Option(metavar="N", help="Photos at once.")] = 8,
+    device: Device = "auto",
+) -> int:
+    """Find boxes for photos with captions or class lists, as data to train on.
+
+    The same command goes on after a stop. All scores are kept beside --out: with other thresholds it writes the file
+    anew and looks at no photo again.
+    """
+    at_most_one(captions=captions, phrases=phrases, phrases_file=phrases_file)
+    from glip_lightning.config.early_checks import need_file, need_folder
+    from glip_lightning.weights.detector_files import check_detector
+
+    need_folder(images, f"--images {images}", "give the one that the file names start from")
+    for option, file in (("captions", captions), ("phrases-file", phrases_file), ("thresholds", thresholds)):
+        need_file(file, f"--{option} {file}")
+    check_detector(detector)
+    with blocked():
+        from glip_lightning.app.label_images import Options, label_images
+
+    options = Options(
+        images=images,
+        captions=captions,
+        phrases=phrases,
+        phrases_file=phrases_file,
+        detector=detector,
+        out=out,
+        threshold=threshold,
+        thresholds=thresholds,
+        best_from=best_from,
+        keep_empty=keep_empty,
+        batch=batch,
+        device=device,
+    )
+    return label_images(options)

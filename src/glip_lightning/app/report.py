@@ -1,0 +1,28 @@
+"""``glip report``: a sweep or a folder of runs as a page."""
+
+from typing import Annotated
+
+import typer
+
+from glip_lightning.common.escaping import printable
+from glip_lightning.common.signals import blocked
+
+
+def report(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A sweep's folder, or one with runs in it.")],
+    out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where to write (default: DIR).")] = None,
+    leaderboard: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Write the files for EvalAI challenge 1839 (ODinW) into it, too."),
+    ] = None,
+) -> int:
+    """Show a sweep or a folder of runs as a page, tables and leaderboard files."""
+    from glip_lightning.config.early_checks import need_folder
+
+    need_folder(folder, folder, "give the folder of a sweep or of runs")
+    with blocked():
+        from glip_lightning.experiments.report.write import report as write_report
+
+    for file in write_report(folder, out, leaderboard):
+        print(printable(str(file)))
+    return 0

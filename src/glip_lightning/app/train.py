@@ -1,0 +1,39 @@
+"""``glip fit``, ``validate`` and ``test``: the verbs of LightningCLI, which gets their arguments as they are."""
+
+from collections.abc import Sequence
+
+import typer
+
+from glip_lightning.common.files import refuse_pipes
+from glip_lightning.common.signals import blocked
+from glip_lightning.config.recipe_files import recipe_file, with_recipes
+
+
+def fit(context: typer.Context) -> int:
+    """Train by a recipe, test the best weights, keep the detector (glip fit --help)."""
+    return _run(["fit", *context.args])
+
+
+def validate(context: typer.Context) -> int:
+    """Evaluate on the validation split by a recipe (glip validate --help)."""
+    return _run(["validate", *context.args])
+
+
+def test(context: typer.Context) -> int:
+    """Evaluate on the test split by a recipe (glip test --help)."""
+    return _run(["test", *context.args])
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from glip_lightning.config.early_checks import check_training
+    from glip_lightning.config.usage_errors import check_recipes
+
+    arguments = with_recipes(arguments, lambda given: str(recipe_file(given)))
+    check_recipes(arguments)
+    refuse_pipes(arguments[1:])
+    check_training(arguments)
+    with blocked():  # an exception in the middle of loading a library in C++ ends the process with its traceback
+        from glip_lightning.config.recipe import run
+
+    run(arguments)
+    return 0

@@ -1,0 +1,181 @@
+"""The page in W&B on which the runs of a sweep are compared, as code."""
+
+import os
+from typing import TYPE_CHECKING
+
+from glip_lightning.training.logging.run_names import (
+    AFTER,
+    BEFORE,
+    CLASSES,
+    COST_DEVICE,
+    COST_PROCESS,
+    COST_SECONDS,
+    CURVE_AP,
+    CURVE_IMAGES,
+    CURVE_SHOTS,
+    PICTURES,
+    TRADE_OFF,
+    TRAINABLE,
+    picture_key,
+)
+
+if TYPE_CHECKING:
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+
+RUNS_SHOWN = 100  # lines of a plot; W&B's default of 10 is less than a sweep
+COLUMNS = ("config:task", "config:shots", "config:seed", "config:tuning", "summary:test/AP", f"summary:{TRAINABLE}")
+
+
+def make_page(project: str, entity: str | None = None, sweep: str | None = None, show: bool = False) -> int:
+    """Make the page and send it; with ``show``, print it as JSON instead, which needs no network."""
+    os.environ.setdefault("WANDB_SILENT", "true")  # else W&B asks for a key in the terminal
+    try:
+        import wandb_workspaces  # noqa: F401
+    except ImportError:
+        raise ValueError("wandb-workspaces is not installed: pip install 'glip-lightning[dashboard]'") from None
+    page = build(project, entity or "", sweep)
+    if show:
+        print(page._to_model().model_dump_json(indent=2, by_alias=True, exclude_none=True))
+    else:
+        print(push(page))
+    return 0
+
+
+def push(page: "ws.Workspace") -> str:
+    """Save the page as a new view of its project, by default one of the user's own; its address."""
+    import wandb
+
+    try:
+        page.entity = page.entity or wandb.Api().default_entity or ""
+        page.save()
+    except wandb.errors.UsageError:
+        raise ValueError("not logged in to W&B: run wandb login, then again; --print shows the page") from None
+    except Exception as error:  # what W&B raises has no common base
+        hint = "Is the network there, the login right (wandb login), a run of it synced (wandb sync)?"
+        said = str(error).rstrip(".")
+        raise ValueError(f"W&B does not take the page of project {page.project!r}: {said}. {hint}") from error
+    return page.url
+
+
+def build(project: str, entity: str, sweep: str | None = None) -> "ws.Workspace":
+    """The page: one section per question. Runs are grouped by sweep, then by tuning; ``sweep`` leaves out others."""
+    import wandb_workspaces.workspaces as ws
+    from wandb_workspaces.expr import Metric
+
+    runs = ws.RunsetSettings(
+        filters=f"Metric('Group') == {sweep!r}" if sweep else "",
+        groupby=[Metric("Group"), Metric("JobType")],
+        pinned_columns=list(COLUMNS),
+    )
+    sections = [
+        ws.Section(name="Data efficiency", panels=_efficiency(), is_open=True),
+        ws.Section(name="Training", panels=_training(), is_open=True),
+        ws.Section(name="Per class", panels=_classes(), is_open=True),
+        ws.Section(name="Pictures", panels=_pictures(), is_open=True),
+        ws.Section(name="Cost", panels=_cost(), is_open=True),
+        ws.Section(name="Retention", panels=_retention(), is_open=False),
+    ]
+    return ws.Workspace(
+        entity=entity,
+        project=project,
+        name=f"GLIP: {sweep}" if sweep else "GLIP",
+        sections=sections,
+        settings=ws.WorkspaceSettings(max_runs=RUNS_SHOWN),
+        runset_settings=runs,
+    )
+
+
+def _efficiency() -> "list[wr.LinePlot | wr.BarPlot | wr.ScatterPlot]":
+    import wandb_workspaces.reports.v2 as wr
+
+    return [
+        _curve("AP over shots", CURVE_SHOTS, "shots"),
+        _curve("AP over training images", CURVE_IMAGES, "training images"),
+        _bars("Test AP by tuning", "test/AP"),
+        wr.ScatterPlot(title="Test AP of every run", x=wr.Config("shots"), y=wr.SummaryMetric("test/AP")),
+    ]
+
+
+def _curve(title: str, x: str, title_x: str) -> "wr.LinePlot":
+    """A line per tuning: mean and standard deviation over seeds and tasks."""
+    import wandb_workspaces.reports.v2 as wr
+
+    return wr.LinePlot(
+        title=title,
+        x=x,
+        y=[CURVE_AP],
+        title_x=title_x,
+        title_y="AP",
+        groupby=wr.Config("tuning"),
+        groupby_aggfunc="mean",
+        groupby_rangefunc="stddev",
+    )
+
+
+def _bars(title: str, metric: str) -> "wr.BarPlot":
+    """A bar per tuning: mean and standard deviation over its runs."""
+    import wandb_workspaces.reports.v2 as wr
+
+    tuning = wr.Config("tuning")
+    return wr.BarPlot(title=title, metrics=[metric], groupby=tuning, groupby_aggfunc="mean", groupby_rangefunc="stddev")
+
+
+def _training() -> "list[wr.LinePlot]":
+    import wandb_workspaces.reports.v2 as wr
+
+    step = "trainer/global_step"
+    return [
+        wr.LinePlot(title="Validation AP", x=step, y=["val/AP"]),
+        wr.LinePlot(title="Loss", x=step, y=["train/loss"]),
+        wr.LinePlot(title="Parts of the loss", x=step, metric_regex="train/loss_.*"),
+        wr.LinePlot(title="Learning rates", x=step, metric_regex="lr-.*"),
+    ]
+
+
+def _classes() -> "list[wr.WeavePanelSummaryTable | wr.LinePlot]":
+    import wandb_workspaces.reports.v2 as wr
+
+    return [
+        wr.WeavePanelSummaryTable(table_name=CLASSES),
+        wr.LinePlot(title="Validation AP of each class", x="trainer/global_step", metric_regex="val/AP_class/.*"),
+    ]
+
+
+def _pictures() -> "list[wr.MediaBrowser]":
+    import wandb_workspaces.reports.v2 as wr
+
+    return [
+        wr.MediaBrowser(title=title, media_keys=[picture_key(stage, i) for i in range(PICTURES)], num_columns=PICTURES)
+        for stage, title in (("test", "Test images"), ("val", "Validation images"))
+    ]
+
+
+def _cost() -> "list[wr.BarPlot | wr.ScatterPlot]":
+    import wandb_workspaces.reports.v2 as wr
+
+    return [
+        _bars("Seconds", COST_SECONDS),
+        _bars("Trainable parameters", TRAINABLE),
+        _bars("Peak memory of the process, GB", COST_PROCESS),
+        _bars("Peak memory of the device, GB", COST_DEVICE),
+        wr.ScatterPlot(
+            title="Test AP over trainable parameters",
+            x=wr.SummaryMetric(TRAINABLE),
+            y=wr.SummaryMetric("test/AP"),
+            log_x=True,
+        ),
+    ]
+
+
+def _retention() -> "list[wr.BarPlot | wr.ScatterPlot | wr.WeavePanelSummaryTable]":
+    """For runs with a probe (``retention`` in the recipe)."""
+    import wandb_workspaces.reports.v2 as wr
+
+    after, reached = wr.SummaryMetric(AFTER), wr.SummaryMetric("test/AP")
+    return [
+        _bars("AP on the probe, before", BEFORE),
+        _bars("AP on the probe, after", AFTER),
+        wr.ScatterPlot(title="Test AP over AP on the probe", x=after, y=reached),
+        wr.WeavePanelSummaryTable(table_name=TRADE_OFF),
+    ]

@@ -1,0 +1,248 @@
+"""Photos to pictures with labelled boxes and one JSON file: what ``glip predict`` does."""
+
+import glob
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from signal import SIGINT
+from typing import Any
+
+from PIL import Image
+from rich.progress import track
+
+from glip_lightning.common.escaping import json_text, printable, printable_lines
+from glip_lightning.common.files import no_room, picture_names, remove_parts, replacing, write_text
+from glip_lightning.common.signals import Interrupted
+from glip_lightning.data.images import PICTURES, read_image
+from glip_lightning.inference.drawing import draw_boxes
+from glip_lightning.inference.predictor import Prediction, Predictor, as_phrases
+from glip_lightning.text.phrases import Phrase, read_phrases_file
+from glip_lightning.weights.base_model import weights_hash
+
+RESULT_NAME = "predictions.json"
+EVERY = 60  # seconds between two writings of it: what a kill may lose
+
+
+def predict_photos(
+    photos: Sequence[str],
+    *,
+    detector: str | None,
+    prompts: Sequence[str],
+    phrases: str | None,
+    phrases_file: str | None,
+    threshold: float,
+    out: str,
+    device: str,
+) -> int:
+    """Detect in every photo; return 1 if some photo failed, the others being done all the same.
+
+    The same command goes on with what is in ``out``; another one takes its place.
+    """
+    wanted = _phrases(phrases, phrases_file)
+    paths = find_photos(photos)
+    pictures = [Path(out) / name for name in picture_names(paths)]
+    if clash := {path.resolve() for path in paths} & {picture.resolve() for picture in pictures}:
+        raise ValueError(f"--out {out}: would overwrite the photo {min(clash)}; choose another folder")
+    predictor = Predictor(detector, prompts=prompts, device=device, threshold=threshold)
+    queries = predictor.queries(wanted)
+    captions = [prompt.caption for query in queries for prompt in query.prompts]
+    names = [phrase.name for query in queries for phrase in query.phrases]
+    if predictor.tuned or not predictor.model.reads_text:
+        print(f"{'tuned prompt' if predictor.tuned else 'classes'}: {', '.join(map(printable, names))}")
+    else:
+        print(f"caption: {' | '.join(map(printable, captions))}")
+    settings = {
+        "detector": predictor.name,
+        "prompts": list(map(str, prompts)),
+        "weights": predictor.loaded.weights,
+        "threshold": threshold,
+        "classes": names,
+        "caption": captions,
+        "sha256": _fingerprint(predictor),
+    }
+    remove_parts(Path(out))
+    results = Results(Path(out), settings, paths, pictures)
+    left = [(path, picture) for path, picture in zip(paths, pictures, strict=True) if path not in results]
+    try:
+        for path, picture in track(left, description="photos", transient=True):
+            results.add(path, _predict(predictor, path, picture, wanted, names))
+    except KeyboardInterrupt as stop:
+        message = f"{len(results.entries)} of {len(paths)} photos are in {results.file}; the same command goes on"
+        raise Interrupted(message, getattr(stop, "number", SIGINT)) from None
+    finally:  # what is done is kept
+        results.write()
+    entries = results.listed()
+    failed = [entry for entry in entries if "error" in entry]
+    for entry in failed:
+        print(f"glip: {printable_lines(entry['error'])}", file=sys.stderr)
+    boxes = sum(len(entry.get("detections", ())) for entry in entries)
+    print(f"{boxes} boxes in {len(entries) - len(failed)} photos: {printable(str(results.file))}")
+    if drawn := [entry["picture"] for entry in entries if "picture" in entry]:
+        print(f"picture  {printable(drawn[0])}" if len(drawn) == 1 else f"pictures {printable(out)}")
+    return 1 if failed else 0
+
+
+class Results:
+    """The entries of ``predictions.json``: those that an earlier call has left and this one need not find again, and
+    new ones. The file is written whole or not at all, about once a minute."""
+
+    def __init__(
+        self, out: Path, settings: Mapping[str, Any], photos: Sequence[Path], pictures: Sequence[Path]
+    ) -> None:
+        """Take over what was found with the same ``settings`` in photos that have not changed since; if the file in
+        ``out`` is of other settings or of other photos, a new one takes its place and its pictures are deleted."""
+        self.file, self.settings = out / RESULT_NAME, json.loads(json.dumps(settings))
+        self.photos = photos
+        self.entries: dict[str, dict[str, Any]] = {}
+        self._written, self._seconds = time.monotonic(), 0.0
+        if not self.file.exists():
+            return
+        old = _read_results(self.file)
+        if old is None:
+            print(f"glip: {self.file} cannot be read and is replaced; pictures beside it stay", file=sys.stderr)
+            return
+        same = all(old.get(key) == value for key, value in self.settings.items())
+        listed = {entry["photo"]: entry for entry in old["photos"]} if same else {}
+        for photo, picture in zip(photos, pictures, strict=True):
+            entry = listed.get(str(photo))
+            if entry and entry.get("picture") == str(picture) and picture.is_file() and _is_unchanged(photo, entry):
+                self.entries[str(photo)] = entry
+        self._replace(old["photos"], {*map(str, pictures)} if same else set(), same)
+
+    def _replace(self, old: Sequence[Mapping[str, Any]], stay: set[str], same: bool) -> None:
+        """Say what goes on; delete the pictures that the old file lists and the new one will not draw anew."""
+        given = {path.resolve() for path in self.photos}
+        gone = [Path(entry["picture"]) for entry in old if "picture" in entry and entry["picture"] not in stay]
+        folder = self.file.parent.resolve()
+        ours = [path for path in gone if path.parent.resolve() == folder and path.resolve() not in given]
+        self.write()  # before the pictures go: no file lists what is not there
+        deleted = 0
+        for path in ours:
+            if path.is_file() and path.suffix == ".jpg":
+                path.unlink()
+                deleted += 1
+        if same:
+            print(f"{len(self.entries)} of {len(self.photos)} photos are done already, with the same settings")
+        else:
+            print(f"{self.file} was made with other settings and is replaced")
+        if deleted:
+            print(f"{deleted} pictures that it listed are deleted")
+
+    def __contains__(self, photo: Path) -> bool:
+        """Return whether the photo needs no second look."""
+        return str(photo) in self.entries
+
+    def add(self, photo: Path, entry: dict[str, Any]) -> None:
+        """Take the entry of a photo, and write the file if it is old; a large one less often."""
+        self.entries[str(photo)] = entry
+        if time.monotonic() - self._written > max(EVERY, 20 * self._seconds):
+            self.write()
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Return the entries in the order of the photos."""
+        return [self.entries[str(photo)] for photo in self.photos if photo in self]
+
+    def write(self) -> None:
+        """Write all entries that there are."""
+        began = time.monotonic()
+        content = {**self.settings, "photos": self.listed()}
+        write_text(self.file, json_text(json.dumps(content, indent=2, ensure_ascii=False)))
+        self._written = time.monotonic()
+        self._seconds = self._written - began
+
+
+def _read_results(file: Path) -> dict[str, Any] | None:
+    """Return what an earlier call has written, None if it is something else."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        entries = [(entry["photo"], entry.get("picture", "")) for entry in content["photos"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return content if all(isinstance(name, str) for entry in entries for name in entry) else None
+
+
+def _fingerprint(predictor: Predictor) -> str:
+    """Return a hash of all numbers that decide what is found: of the detector, and of the texts that it looks for."""
+    digest = hashlib.sha256(weights_hash(predictor.model, text=not predictor.tuned).encode())
+    digest.update(json.dumps(predictor._input_sizes()).encode())
+    for prompt in predictor.tuned:
+        for text in prompt.query.texts:
+            digest.update(text.hidden.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _is_unchanged(photo: Path, entry: Mapping[str, Any]) -> bool:
+    try:
+        return "error" not in entry and _state(photo) == entry.get("file")
+    except OSError:
+        return False
+
+
+def _state(photo: Path) -> dict[str, Any]:
+    """Return what changes when a file is written anew."""
+    status = photo.stat()
+    return {"bytes": status.st_size, "modified": status.st_mtime}
+
+
+def _phrases(phrases: str | None, file: str | None) -> list[Phrase] | None:
+    if file is not None:
+        return read_phrases_file(file)
+    return None if phrases is None else as_phrases(phrases)
+
+
+def _predict(
+    predictor: Predictor, path: Path, picture: Path, wanted: list[Phrase] | None, names: list[str]
+) -> dict[str, Any]:
+    """Return the JSON entry of one photo; one that cannot be read gives its error instead."""
+    try:
+        state = _state(path)
+        image = read_image(path, upright=True)
+        found = predictor(image, wanted)
+        draw(image, found, names, picture)
+    except (OSError, ValueError) as error:
+        if no_room(error) or getattr(error, "code", None) == "not-finite":
+            raise  # the next photo would end in the same way
+        return {"photo": str(path), "error": str(error)}
+    height, width = found.size
+    return {
+        "photo": str(path),
+        "width": width,
+        "height": height,
+        "picture": str(picture),
+        "file": state,
+        "detections": found.rows(),
+    }
+
+
+def draw(image: Image.Image, found: Prediction, names: list[str], picture: Path) -> None:
+    """Save ``image`` with its boxes as ``picture``."""
+    drawn = draw_boxes(image, found.boxes.tolist(), found.names, found.scores.tolist(), classes=names)
+    with replacing(picture) as fresh:
+        drawn.save(fresh, quality=92)
+
+
+def find_photos(given: Iterable[str]) -> list[Path]:
+    """Files as they are, the images of folders, and what glob patterns match, each once, in order.
+
+    A file that does not exist stays in the list: it fails by itself and stops no other.
+    """
+    paths: list[Path] = []
+    for name in given:
+        if Path(name).is_dir():
+            found = sorted(
+                p for p in Path(name).iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")
+            )
+            if not found:
+                raise ValueError(f"{name}: the folder holds no images")
+            paths += found
+        elif glob.has_magic(name) and not Path(name).exists():
+            found = sorted(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 - Path.glob has no absolute patterns
+            if not found:
+                raise ValueError(f"{name}: no file matches this pattern")
+            paths += found
+        else:
+            paths.append(Path(name))
+    return list(dict.fromkeys(paths))

@@ -1,0 +1,99 @@
+"""Paths and names that cannot be right are refused in no time: without torch, Lightning or a download."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.locks import FolderLock
+from glip_lightning.config.early_checks import check_training
+
+ROOT = Path(__file__).parent.parent.parent
+CUSTOM, NANO = str(ROOT / "recipes/custom.yaml"), str(ROOT / "recipes/nano.yaml")
+PROGRAM = """
+import sys
+from glip_lightning.app.cli import main
+code = main(sys.argv[1:])
+print([name for name in ("torch", "lightning", "transformers", "wandb") if name in sys.modules])
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "named", "code"),
+    [
+        ("fit --config few_shot --data.root nowhere --data.task Raccoon", "--data.root nowhere", 1),
+        ("fit --config few_shot --data.root . --data.task Raccoon --model.detector glip-tinny", "glip-tiny", 1),
+        ("test --config custom --data.root=. --data.phrases_file=nowhere.txt", "--data.phrases_file nowhere.txt", 1),
+        ("fit --resume nowhere", "--resume nowhere", 1),
+        ("validate --config few_shoot", "few_shot", 2),
+        ("predict nowhere.jpg elsewhere.jpg --phrases dog", "nowhere.jpg", 1),
+        ("predict nowhere*.jpg --phrases dog", "nowhere*.jpg", 1),
+        ("predict . --phrases dog --detector glip-tinny", "glip-tiny", 1),
+        ("predict . --phrases-file nowhere.txt", "--phrases-file nowhere.txt", 1),
+        ("predict . --prompt nowhere.safetensors", "--prompt nowhere.safetensors", 1),
+        ("pseudo-label --images nowhere --phrases dog", "--images nowhere", 1),
+        ("pseudo-label --images . --captions nowhere.json", "--captions nowhere.json", 1),
+        ("pseudo-label --images . --phrases dog --detector glip-tinny", "glip-tiny", 1),
+        ("convert nowhere.pth folder", "nowhere.pth", 1),
+        ("doctor . --detector glip-tinny", "glip-tiny", 1),
+        ("report nowhere", "nowhere", 1),
+        ("sweep sweeps/dem", "sweeps/demo", 2),
+    ],
+)
+def test_what_is_not_there_is_said_at_once(command: str, named: str, code: int, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *command.split()], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == code, done.stderr
+    assert named in done.stderr.splitlines()[0]
+    assert done.stdout == "[]\n"
+
+
+def refused(*arguments: str) -> str:
+    """Return the code of the error that a command line gets."""
+    with pytest.raises(GLIPError) as caught:
+        check_training(arguments)
+    return caught.value.code
+
+
+def test_the_root_that_counts_is_the_last_one_and_its_place_is_named(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("data:\n  class_path: glip_lightning.CustomData\n  init_args: {root: nowhere}\n")
+    with pytest.raises(GLIPError, match=f"^{recipe}: data.root: nowhere: "):
+        check_training(["fit", "--config", str(recipe)])
+    check_training(["fit", "--config", str(recipe), "--data.root", str(tmp_path)])
+    check_training(["fit", "--config", str(recipe), f"--data.init_args.root={tmp_path}"])
+    assert refused("fit", "--config", str(recipe), f"--data.root={tmp_path}", f"--data.root={recipe}") == (
+        "missing-folder"
+    )
+
+
+def test_data_that_make_their_root_and_options_that_are_only_printed_pass() -> None:
+    check_training(["fit", "--data", "Shapes", "--data.root", "nowhere"])
+    check_training(["fit", "--config", CUSTOM, "--data.root", "nowhere", "--print_config"])
+    assert refused("fit", "--config", CUSTOM, "--data.root", "nowhere") == "missing-folder"
+
+
+def test_a_base_that_is_gone_does_not_matter_to_a_finished_run(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: {detector: gone}\n")
+    check_training(["test", "--config", str(recipe)])
+    assert refused("fit", "--config", str(recipe)) == "unknown-detector"
+    assert refused("test", "--config", str(recipe), "--model.detector=gone") == "unknown-detector"
+
+
+def test_a_folder_of_a_finished_run_and_one_in_use_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, run = FolderLock(), ["fit", "--config", NANO, "--run", str(tmp_path)]
+    check_training(run)
+    lock.hold(tmp_path)
+    assert refused(*run) == "folder-in-use"
+    monkeypatch.setenv("LOCAL_RANK", "1")  # the first process of the same run has it
+    check_training(run)
+    monkeypatch.delenv("LOCAL_RANK")
+    lock.release()
+    check_training(run)
+    (tmp_path / "result.json").touch()
+    assert refused(*run) == "finished-run"
