@@ -270,7 +270,7 @@ class Saves(Callback):
         loop = trainer.fit_loop
         assert loop._data_fetcher is not None
         due = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
-        self.due.append((due, resume.validation_may_follow(trainer, batch_idx)))
+        self.due.append((due, resume.batches_to_validation(trainer, batch_idx) == 0))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if "optimizer_states" in checkpoint:  # else the best weights

@@ -7,6 +7,7 @@ of an epoch, and after a step that no validation follows, since a restart would 
 """
 
 import logging
+import math
 import signal
 import time
 from pathlib import Path
@@ -30,7 +31,8 @@ LATER = "is from after the step that the run goes on from"
 
 class Resumable(Checkpoint):
     """Writes ``folder/last.ckpt``, whole or not at all: at the end of every epoch, and at the first optimizer step
-    after ``minutes`` that no validation follows. Of several checkpoint callbacks it has to be the last.
+    after ``minutes`` that no validation follows; one minute is enough in front of a step that one does follow. Of
+    several checkpoint callbacks it has to be the last.
 
     The first SIGINT, SIGTERM or SIGHUP lets the optimizer step finish, saves and raises :class:`Interrupted` on all
     ranks; where a validation follows, and in it, the run ends with the checkpoint that is there. The second signal
@@ -96,9 +98,11 @@ class Resumable(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if (batch_idx + 1) % trainer.accumulate_grad_batches or validation_may_follow(trainer, batch_idx):
+        left, step = batches_to_validation(trainer, batch_idx), trainer.accumulate_grad_batches
+        if (batch_idx + 1) % step or left == 0:
             return
-        self._stopping, due = self._agree(trainer)
+        # a signal in the validation that follows the next step finds the work up to here
+        self._stopping, due = self._agree(trainer, minutes=1 if left <= step else self.minutes)
         if self._stopping or due:
             self._save(trainer)
 
@@ -137,9 +141,10 @@ class Resumable(Checkpoint):
         trainer.save_checkpoint(self.path)
         self._saved = time.monotonic()
 
-    def _agree(self, trainer: Trainer) -> tuple[bool, bool]:
+    def _agree(self, trainer: Trainer, minutes: float = 0) -> tuple[bool, bool]:
         """(stop, save), the same on all ranks: what any of them wants."""
-        stop, due = self._received is not None, time.monotonic() - self._saved >= 60 * self.minutes
+        wait = min(minutes, self.minutes)
+        stop, due = self._received is not None, time.monotonic() - self._saved >= 60 * wait
         if trainer.world_size == 1:
             return stop, due
         wanted = torch.tensor(2 * stop + due, device=trainer.strategy.root_device)
@@ -169,13 +174,15 @@ class Resumable(Checkpoint):
         log.warning("%s: finishing this step; once more ends the run at once", number.name)
 
 
-def validation_may_follow(trainer: Trainer, batch_idx: int) -> bool:
-    """Return whether a validation, or the end of the epoch, may follow the batch that was just trained."""
+def batches_to_validation(trainer: Trainer, batch_idx: int) -> float:
+    """Return how many batches are left before a validation, or the end of the epoch, may follow; 0: now."""
     if trainer.is_last_batch or trainer.should_stop:
-        return True
-    every = trainer.val_check_batch  # None: by the clock
+        return 0
+    every = trainer.val_check_batch
+    if every is None:  # by the clock
+        return math.inf
     batch = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-    return every is not None and (batch + 1) % every == 0
+    return -(batch + 1) % every
 
 
 def begin_next_epoch(trainer: Trainer) -> None:
