@@ -65,7 +65,6 @@ def fit(
     settings = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(
         accelerator="cpu",
-        use_distributed_sampler=False,
         callbacks=[GlobalBatch(), *callbacks],
         **{"enable_checkpointing": False, "max_epochs": 2, **settings, **given},
     )

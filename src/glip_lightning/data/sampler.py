@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.types import Sample
@@ -39,12 +39,13 @@ def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
     return int(np.random.default_rng([STREAMS["step"], seed, epoch, batch, rank]).integers(2**63))
 
 
-class EpochSampler(Sampler[Key]):
+class EpochSampler(DistributedSampler[Key]):
     """Yields ``(epoch, index)``, in an order that (seed, epoch) decides; ``shuffle=False`` keeps the file's.
 
     Each of ``world`` processes gets every ``world``-th key from its ``rank`` on; the first keys come again
     where the size is no multiple of ``world``, since DDP needs equal numbers of steps. Evaluation counts an
-    image once however often it was seen.
+    image once however often it was seen. Of torch's DistributedSampler it has the name alone, by which a trainer knows
+    that the keys are divided already.
     """
 
     def __init__(self, dataset_size: int, seed: int = 0, shuffle: bool = True, rank: int = 0, world: int = 1) -> None:
