@@ -33,7 +33,7 @@ def test_help_names_every_verb() -> None:
         assert verb in result.stdout
 
 
-@pytest.mark.parametrize("verb", [*VERBS.keys() - set(TRAINING)])
+@pytest.mark.parametrize("verb", sorted(VERBS.keys() - set(TRAINING)))
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help_of_verbs(verb: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, option]) == 0
