@@ -48,7 +48,7 @@ class DataSet:
 
     ``splits[name]`` (``train``, ``valid``, ``test``, as far as they are there) has ``len()`` images, ``name(i)``, the
     file name of image i, ``boxes_of(i).xywh``, its boxes as x, y, width, height in pixels of the original image
-    (float64 [M, 4]), ``boxes_of(i).labels`` (int64 [M]), and ``class_names``, the same in all splits.
+    (array, float64 [M, 4]), ``boxes_of(i).labels`` (int64 [M]), and ``class_names``, the same in all splits.
     ``findings`` are in the order in which they were met; each has ``level``, ``code`` and ``text``.
     """
 
