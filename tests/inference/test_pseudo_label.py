@@ -417,8 +417,16 @@ def test_progress_is_lines_where_there_is_no_terminal(
     ],
 )
 def test_wrong_input_is_explained(
-    teacher: Path, photos: Path, tmp_path: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    teacher: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("captions.json").write_text('{"images": [], "annotations": []}')
     assert label(teacher, photos, tmp_path / "labels.json", *arguments) == 1
     assert told in capsys.readouterr().err
     assert not (tmp_path / "labels.json").exists()
