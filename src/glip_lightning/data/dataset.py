@@ -3,6 +3,7 @@
 from PIL import Image
 from torch.utils.data import Dataset
 
+from glip_lightning.data.augment import Augment
 from glip_lightning.data.index import Index
 from glip_lightning.data.sampler import Key, KeyedSample
 from glip_lightning.data.transforms import Transform
@@ -15,11 +16,13 @@ class DetectionDataset(Dataset[KeyedSample]):
     DATASETS.GENERAL_COPY): item i shows image ``i % N``.
     """
 
-    def __init__(self, index: Index, transform: Transform | None = None, copies: int = 1) -> None:
+    def __init__(
+        self, index: Index, transform: Transform | None = None, copies: int = 1, augment: Augment | None = None
+    ) -> None:
         if copies < 1:
             raise ValueError(f"copies={copies}: every image has to come at least once an epoch")
         self.index, self.copies = index, copies
-        self.transform = transform or Transform()
+        self.transform, self.augment = transform or Transform(), augment
 
     def __len__(self) -> int:
         return len(self.index) * self.copies
@@ -39,7 +42,12 @@ class DetectionDataset(Dataset[KeyedSample]):
         image = item % len(self.index)
         picture = self.picture(image)
         boxes, labels = self.index.target(image)
+        if self.augment is not None:
+            view = self.augment.view(picture.height, picture.width, boxes, epoch, item)
+            picture, boxes, labels = view.pixels(picture), view.boxes(boxes), labels[view.kept]
         resized, boxes = self.transform(picture, boxes, epoch, item)
+        if self.augment is not None:
+            resized = self.augment.recolour(resized, epoch, item)
         return KeyedSample(
             image=resized,
             boxes=boxes,

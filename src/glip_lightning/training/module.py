@@ -169,7 +169,8 @@ class GLIPModule(LightningModule):
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
-        (outputs,) = self._detect(batch["images"], [text])
+        comes_again = self.data.augment is None
+        (outputs,) = self.features.detect(self.model, self.tuning, batch["images"], [text], keep=comes_again)
         sizes = [(x.shape[1], x.shape[2]) for x in batch["images"]]
         losses = self.model.losses(outputs, text, GroundTruth(batch["boxes"], batch["positive_maps"], sizes))
         total = torch.as_tensor(sum(losses.values()))
@@ -185,6 +186,8 @@ class GLIPModule(LightningModule):
         return self.features.detect(self.model, self.tuning, images, texts)
 
     def on_fit_end(self) -> None:
+        if self.data.augment is not None and self.features.cut != NOTHING:
+            log.info("no augmented view comes again: features of training images were not kept")
         if self.features.cut != NOTHING:
             log.info("%s", self.features.summary())
 

@@ -79,9 +79,17 @@ class FeatureCache:
         self._weights: tuple[Any, str, Any] = (None, "", None)
 
     def detect(
-        self, model: Detector, tuning: Tuning, images: Sequence[Tensor], texts: Sequence[TextFeatures]
+        self,
+        model: Detector,
+        tuning: Tuning,
+        images: Sequence[Tensor],
+        texts: Sequence[TextFeatures],
+        keep: bool = True,
     ) -> Iterator[Outputs]:
-        """Yield the predictions for RGB images, uint8 [3, h, w], with one text [B, T, D] after the other."""
+        """Yield the predictions for RGB images, uint8 [3, h, w], with one text [B, T, D] after the other.
+
+        ``keep=False`` is for images that never come again: nothing is looked for or kept.
+        """
         stages = frozen_stages(model, tuning)
         if not stages:
             self.cut, self._holds = NOTHING, "nothing is frozen throughout"
@@ -90,7 +98,7 @@ class FeatureCache:
             return
         last = stages[-1]
         self.cut, self._holds = last.name, last.holds
-        frozen = _Batch(self, model, stages, images)
+        frozen = _Batch(self, model, stages, images, keep)
         if last.reads_text:
             yield from (model.detect_from(last.name, frozen.features(text), text) for text in texts)
         elif texts:
@@ -104,9 +112,9 @@ class FeatureCache:
             f"{self.store.used() / 1e9:.2f} of {self.store.limit / 1e9:g} GB kept"
         )
 
-    def fetch(self, key: Callable[[], bytes], compute: Callable[[], list[Tensor]]) -> list[Tensor]:
-        """Return what is kept under ``key``, or is computed and kept: tensors of one image."""
-        if not self.store.limit:
+    def fetch(self, key: Callable[[], bytes], compute: Callable[[], list[Tensor]], keep: bool = True) -> list[Tensor]:
+        """Return what is kept under ``key``, or is computed and, if so wished, kept: tensors of one image."""
+        if not keep or not self.store.limit:
             self.misses += 1
             return _frozen(compute)
         name = hashlib.sha256(key()).hexdigest()
@@ -142,8 +150,11 @@ class FeatureCache:
 class _Batch:
     """The frozen stages on the images of a batch, one by one."""
 
-    def __init__(self, cache: FeatureCache, model: Detector, stages: Sequence[Stage], images: Sequence[Tensor]) -> None:
+    def __init__(
+        self, cache: FeatureCache, model: Detector, stages: Sequence[Stage], images: Sequence[Tensor], keep: bool
+    ) -> None:
         self.cache, self.model, self.stages, self.images = cache, model, stages, images
+        self.keep = keep
         self.size = model.padded_size(images)
         self._before_text: dict[int, Features] = {}  # for several texts
 
@@ -156,7 +167,7 @@ class _Batch:
     def features(self, text: TextFeatures) -> Features:
         """Return the features [B, ...] of the last frozen stage; without a text in it ``text`` is not looked at."""
         rows = [
-            self.cache.fetch(lambda i=i: self._key(i, text), lambda i=i: self._computed(i, text))
+            self.cache.fetch(lambda i=i: self._key(i, text), lambda i=i: self._computed(i, text), self.keep)
             for i in range(len(self.images))
         ]
         return _stacked(rows, self.model.device)

@@ -260,7 +260,10 @@ def _work(trainer: Trainer, data: DetectionData, steps: float, room: float) -> W
     views = len(data.datasets["train"].index) * len(areas) * (1 + mirrored)
     seen = views * (1 - math.exp(-draws / views))  # different ones among the drawn
     kept = min(1.0, room / max(1.0, seen + images))
-    fresh = (1 - kept * (1 - seen / draws), 1 - kept * (1 - 1 / max(1, validations)))
+    fresh_evaluated = 1 - kept * (1 - 1 / max(1, validations))
+    if data.augment is not None:  # no view comes again
+        return Work(batches, int(validations * images), share, data.workers, 1.0, fresh_evaluated)
+    fresh = (1 - kept * (1 - seen / draws), fresh_evaluated)
     return Work(batches, int(validations * images), share, data.workers, *fresh)
 
 
