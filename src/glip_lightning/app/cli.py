@@ -128,13 +128,19 @@ def _add_predict(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     predict.add_argument(
         "--threshold",
-        type=float,
+        type=_threshold,
         default=0.5,
-        help="least score (default: %(default)s); class scores below 0.05 are never kept",
+        help="least score (default: %(default)s), or best: those of the run's thresholds.yaml; class scores below 0.05 "
+        "are never kept",
     )
     predict.add_argument("--out", default="predictions", metavar="DIR", help="default: %(default)s")
     predict.add_argument("--device", default="auto", help="cpu, cuda, mps (default: the best there is)")
     predict.set_defaults(verb=_predict)
+
+
+def _threshold(given: str) -> float | str:
+    """A score or the word best; argparse names the value that is neither."""
+    return given if given == "best" else float(given)
 
 
 def _add_pseudo_label(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

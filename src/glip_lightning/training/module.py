@@ -16,6 +16,7 @@ from torch import Tensor
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.sampler import step_seed
 from glip_lightning.data.types import Batch, Split
+from glip_lightning.evaluation.best_threshold import BestThreshold
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
 from glip_lightning.inference.predictor import detect_images, to_original
 from glip_lightning.models.detector import GroundTruth, Outputs
@@ -76,6 +77,8 @@ class GLIPModule(LightningModule):
         """Metrics of the last evaluation of each split, by "val" and "test"."""
         self.detections: list[dict[str, Any]] = []
         """What the last evaluation outside of training found, as COCO results with the data set's ids."""
+        self.thresholds: dict[str, BestThreshold] = {}
+        """Of the classes as captions name them, chosen in the last validation outside of training."""
         self.best_epoch: int | None = None  # epoch of the weights that were loaded from a checkpoint
         self._query: Query | None = None
         self._evaluator: CocoEvaluator | None = None
@@ -266,6 +269,10 @@ class GLIPModule(LightningModule):
         metrics = self._evaluator.compute()
         if self.trainer.state.fn != TrainerFn.FITTING:
             self.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
+            if stage == "val":
+                named = zip(self.data.class_names, self.data.phrases(), strict=True)
+                best = self._evaluator.best_thresholds()
+                self.thresholds = {phrase.name: best[name] for name, phrase in named if name in best}
         if stage == "test":
             metrics["bootstrap"] = self._evaluator.bootstrap()
         self._query = self._evaluator = None

@@ -26,6 +26,7 @@ from glip_lightning.training.logging.wandb_run import CarefulWandb, conclude, sy
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.result import RESULT_NAME, groups_of, print_summary, result_of, write_result
 from glip_lightning.training.trial import Trial, read_trial
+from glip_lightning.weights.threshold_file import write_thresholds
 
 RUNS = Path("runs")
 DETECTIONS_NAME = "detections.json"
@@ -207,6 +208,8 @@ class RunFolder(Callback):
             logs += [command] if (command := sync_command(self.folder)) else []
         if self._fitted:
             module.keep(self.folder)
+            if module.thresholds:
+                write_thresholds(self.folder, module.thresholds)
         split: Split = "test" if result["metrics"]["test"] else "valid"
         conclude(trainer.loggers, result, module.data.datasets.get(split))
         close(trainer.loggers)
