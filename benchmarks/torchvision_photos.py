@@ -75,7 +75,7 @@ def _train(model: nn.Module, data: DetectionDataset, seconds: float, seed: int) 
             images = [sample["image"].float() / 255 for sample in samples]
             losses = model(images, [_target(sample["boxes"], sample["labels"]) for sample in samples])
             optimizer.zero_grad()
-            sum(losses.values()).backward()
+            torch.stack(list(losses.values())).sum().backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             steps += 1

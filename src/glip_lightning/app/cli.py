@@ -197,6 +197,8 @@ def _add_doctor(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     doctor.add_argument("folder", help="COCO, ODinW, YOLO or Pascal VOC layout, or a saved Hub data set")
     doctor.add_argument("--detector", help="whose vocabulary counts the tokens of the class names")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.add_argument("--config", metavar="RECIPE", help="draw what training by this recipe shows")
+    doctor.add_argument("--show-augmented", metavar="FILE.jpg", help="where: photos in their first views, with boxes")
     doctor.set_defaults(verb=_doctor)
 
 
@@ -308,7 +310,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     with blocked():  # as in _train
         from glip_lightning.app.doctor import doctor
 
-    return doctor(arguments.folder, arguments.detector, arguments.json)
+    return doctor(arguments.folder, arguments.detector, arguments.json, arguments.config, arguments.show_augmented)
 
 
 def _download(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from glip_lightning.common.escaping import printable, printable_lines
+from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.data.checks.diagnosis import Diagnosis, diagnose
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.layouts import read_folder
@@ -21,11 +22,20 @@ DEFAULT = "glip-tiny"
 SIGNS = {"error": ("error  ", "bold red"), "warning": ("warning", "yellow"), "info": ("note   ", "dim")}
 
 
-def doctor(folder: str, detector: str | None = None, as_json: bool = False) -> int:
+def doctor(
+    folder: str,
+    detector: str | None = None,
+    as_json: bool = False,
+    config: str | None = None,
+    show_augmented: str | None = None,
+) -> int:
     """Examine ``folder``; 0 if it can be trained on, else 1.
 
-    ``detector`` is the one whose vocabulary counts the tokens of the class names.
+    ``detector`` is the one whose vocabulary counts the tokens of the class names. ``show_augmented`` is a picture to
+    write of what training by the recipe ``config`` shows.
     """
+    if (config is None) != (show_augmented is None):
+        raise WrongUsage("--config and --show-augmented belong together: by the recipe, what training shows is drawn")
     tokenizer, used = _vocabulary(detector)
     findings = Findings()
     layout = findings.attempt(folder, lambda: read_folder(folder, findings))
@@ -36,7 +46,13 @@ def doctor(folder: str, detector: str | None = None, as_json: bool = False) -> i
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
         _print(diagnosis, f"{layout.name} in {folder}" if layout else folder, used)
-    return 1 if findings.errors or "train" not in splits else 0
+    if findings.errors or "train" not in splits:
+        return 1
+    if config is not None and show_augmented is not None:
+        from glip_lightning.app.augmented_sheet import save_sheet  # imports all that trains
+
+        console.print(save_sheet(show_augmented, config, folder, splits["train"]), markup=False, soft_wrap=True)
+    return 0
 
 
 def _vocabulary(detector: str | None) -> tuple[Tokenizer, str]:
