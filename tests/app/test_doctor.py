@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 
 from formats import write_parts
+from glip_lightning.app.augmented_sheet import SIDE, save_sheet
 from glip_lightning.app.cli import main
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.data.formats.layouts import read_dataset
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 
@@ -149,3 +152,33 @@ def test_annotations_nested_too_deep(folder: Path, capsys: pytest.CaptureFixture
     errors = [f for f in said_of(folder, capsys) if f["level"] == "error"]
     assert errors[0]["code"] == "not-json"
     assert "nested too deep" in errors[0]["message"]
+
+
+@pytest.mark.parametrize("recipe, said", [("custom_nano", "augment strong: "), ("few_shot", "no photo is augmented")])
+def test_what_training_shows_is_drawn(
+    folder: Path, tmp_path: Path, recipe: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two photos in five views each; those of a recipe for other data are drawn by its settings, too."""
+    for picture in folder.rglob("*.png"):
+        with Image.open(picture) as image:
+            Image.new("RGB", image.size, "blue").save(picture)
+    sheet = tmp_path / "sheet.png"
+    arguments = ["doctor", str(folder), "--detector", "glip-nano", "--config", recipe, "--show-augmented", str(sheet)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert said in printed.out + printed.err
+    with Image.open(sheet) as image:
+        assert image.size == (5 * SIDE, 2 * SIDE)
+        centres = {image.getpixel((SIDE * view + SIDE // 2, 8)) for view in range(5)}
+    assert (len(centres) > 1) == (recipe == "custom_nano")  # the blue of the photos in other colours
+
+
+@pytest.mark.parametrize("arguments", [["--config", "custom_nano"], ["--show-augmented", "sheet.jpg"]])
+def test_a_sheet_needs_a_recipe_and_a_recipe_a_sheet(folder: Path, arguments: list[str]) -> None:
+    assert main(["doctor", str(folder), "--detector", "glip-nano", *arguments]) == 2
+
+
+def test_a_sheet_is_a_picture(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(GLIPError) as error:
+        save_sheet(str(tmp_path / "sheet.pdf"), "custom_nano", str(folder), read_dataset(folder).splits["train"])
+    assert error.value.code == "bad-value"

@@ -9,7 +9,7 @@ from glip_lightning.app.cli import main
 from glip_lightning.config.recipe_files import first_line, recipe_file, recipe_names, recipes_folder, with_recipes
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
-OWN = {"all_shot", "custom", "few_shot", "linear_probe", "lora", "nano", "prompt", "zero_shot"}
+OWN = {"all_shot", "custom", "custom_nano", "few_shot", "linear_probe", "lora", "nano", "prompt", "zero_shot"}
 
 
 def test_the_recipes_are_those_of_the_checkout() -> None:

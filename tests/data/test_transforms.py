@@ -67,8 +67,8 @@ def test_views_depend_on_seed_epoch_and_index_only() -> None:
 
 
 def test_streams_are_separate() -> None:
-    drawn = {random_stream(stream, 0, 0, 0).random() for stream in ("order", "view", "caption")}
-    assert len(drawn) == 3
+    drawn = {random_stream(stream, 0, 0, 0).random() for stream in ("order", "view", "caption", "crop", "colour")}
+    assert len(drawn) == 5
 
 
 @pytest.mark.parametrize("arguments", [{"min_sizes": ()}, {"min_sizes": (900,), "max_size": 800}, {"flip": 2}])

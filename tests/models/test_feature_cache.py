@@ -127,6 +127,19 @@ def fit(
     return module, numbers
 
 
+def test_features_of_augmented_images_are_not_kept(tmp_path: Path) -> None:
+    """They never come again; those of the two images that are evaluated do."""
+    stores = [FeatureCache(0), FeatureCache()]
+    data = [shapes(tmp_path / "data", augment="strong") for _ in stores]
+    runs = [fit(tmp_path, LinearProbe(), kept, data=given) for kept, given in zip(stores, data, strict=True)]
+    (plain, plain_numbers), (cached, cached_numbers) = runs
+    assert same(weights(plain), weights(cached))
+    assert plain_numbers.losses == cached_numbers.losses
+    assert plain_numbers.scores == cached_numbers.scores
+    assert stores[1].hits == 2 * 2  # in the second and third validation
+    assert stores[1].misses == 2
+
+
 @pytest.mark.parametrize(
     "detector, tuning, expected, precision",
     [

@@ -82,6 +82,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (None, {"shots": 3}, r"shots=3, .*: a mixture has no such choice; leave them out"),
         (None, {"copies": 2}, r"copies=2, .*: a mixture has no such choice"),
         (None, {"negatives": False}, r"negatives=False: a mixture has no such choice"),
+        (None, {"augment": "light"}, r"augment=light: a mixture shows its images as they are"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(

@@ -94,7 +94,8 @@ def train(run: Run, *more: Callback) -> GLIPModule:
         multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
     seed_everything(0, verbose=False)
-    data = Shapes(str(run.data), batch_size=2, min_sizes=(64, 96), max_size=128, test_size=64, workers=run.workers)
+    views: dict[str, Any] = {"min_sizes": (64, 96), "max_size": 128, "test_size": 64, "augment": "strong"}
+    data = Shapes(str(run.data), batch_size=2, workers=run.workers, **views)
     data.prepare_data = lambda: None  # type: ignore[method-assign]
     data.images_per_device = 1
     schedule = Plateau(patience=0, factor=0.5)  # moves after the last hook of an epoch's training

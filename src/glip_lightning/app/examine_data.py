@@ -21,10 +21,17 @@ DEFAULT = "glip-tiny"
 SIGNS = {"error": ("error  ", "bold red"), "warning": ("warning", "yellow"), "info": ("note   ", "dim")}
 
 
-def examine(folder: str, detector: str | None = None, as_json: bool = False) -> int:
+def examine(
+    folder: str,
+    detector: str | None = None,
+    as_json: bool = False,
+    config: str | None = None,
+    show_augmented: str | None = None,
+) -> int:
     """Examine ``folder``; 0 if it can be trained on, else 1.
 
-    ``detector`` is the one whose vocabulary counts the tokens of the class names.
+    ``detector`` is the one whose vocabulary counts the tokens of the class names. ``show_augmented`` is a picture to
+    write of what training by the recipe ``config`` shows.
     """
     tokenizer, used = _vocabulary(detector)
     findings = Findings()
@@ -36,7 +43,13 @@ def examine(folder: str, detector: str | None = None, as_json: bool = False) -> 
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
         _print(diagnosis, f"{layout.name} in {folder}" if layout else folder, used)
-    return 1 if findings.errors or "train" not in splits else 0
+    if findings.errors or "train" not in splits:
+        return 1
+    if config is not None and show_augmented is not None:
+        from glip_lightning.app.augmented_sheet import save_sheet  # imports all that trains
+
+        console.print(save_sheet(show_augmented, config, folder, splits["train"]), markup=False, soft_wrap=True)
+    return 0
 
 
 def _vocabulary(detector: str | None) -> tuple[Tokenizer, str]:

@@ -3,13 +3,14 @@
 import glob
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from glip_lightning.app.options import Device, Phrases, PhrasesFile, at_most_one
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.signals import blocked
+from glip_lightning.config.wrong_usage import WrongUsage
 
 
 def predict(
@@ -26,7 +27,13 @@ def predict(
             help="Name, folder, run or Hub repository (default: glip-tiny, or what the prompts were tuned for)."
         ),
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Least score; class scores below 0.05 are never kept.")] = 0.5,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            metavar="SCORE|best",
+            help="Least score, or best: those of the run's thresholds.yaml; class scores below 0.05 are never kept.",
+        ),
+    ] = "0.5",
     out: Annotated[str, typer.Option(metavar="DIR", help="Where pictures and predictions.json are written.")] = (
         "predictions"
     ),
@@ -44,10 +51,20 @@ def predict(
         prompts=prompt or [],
         phrases=phrases,
         phrases_file=phrases_file,
-        threshold=threshold,
+        threshold=_threshold(threshold),
         out=out,
         device=device,
     )
+
+
+def _threshold(given: str) -> float | Literal["best"]:
+    """Return a score, or the word best."""
+    if given == "best":
+        return "best"
+    try:
+        return float(given)
+    except ValueError:
+        raise WrongUsage(f"--threshold {given}: expected a number from 0 to 1, or best") from None
 
 
 def _check_paths(photos: Sequence[str], phrases_file: str | None, prompts: Sequence[str], detector: str | None) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.data.augment import Augment
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.images import Names
@@ -49,12 +50,14 @@ class DetectionDataset(Dataset[KeyedSample]):
     DATASETS.GENERAL_COPY): item i shows image ``i % N``.
     """
 
-    def __init__(self, index: Index, transform: Transform | None = None, copies: int = 1) -> None:
+    def __init__(
+        self, index: Index, transform: Transform | None = None, copies: int = 1, augment: Augment | None = None
+    ) -> None:
         if copies < 1:
             message = f"copies={copies}: every image has to come at least once an epoch"
             raise GLIPError(message, code="bad-value")
         self.index, self.copies = index, copies
-        self.transform = transform or Transform()
+        self.transform, self.augment = transform or Transform(), augment
 
     def __len__(self) -> int:
         return len(self.index) * self.copies
@@ -72,8 +75,14 @@ class DetectionDataset(Dataset[KeyedSample]):
         """The sample of ``(epoch, item)``; an item alone means epoch 0."""
         epoch, item = (0, index) if isinstance(index, int) else index
         image = item % len(self.index)
+        picture = self.index.picture(image)
         boxes, labels = map(torch.from_numpy, self.index.target(image))
-        resized, boxes = self.transform(self.index.picture(image), boxes, epoch, item)
+        if self.augment is not None:
+            view = self.augment.view(picture.height, picture.width, boxes, epoch, item)
+            picture, boxes, labels = view.pixels(picture), view.boxes(boxes), labels[view.kept]
+        resized, boxes = self.transform(picture, boxes, epoch, item)
+        if self.augment is not None:
+            resized = self.augment.recolour(resized, epoch, item)
         return KeyedSample(
             image=resized,
             boxes=boxes,

@@ -24,11 +24,12 @@ class KeyedSample(Sample):
     index: int
 
 
-STREAMS = {"order": 1, "view": 2, "caption": 3, "step": 4}  # not 0: numpy takes [seed, epoch, 0] for [seed, epoch]
+# not 0: numpy takes [seed, epoch, 0] for [seed, epoch]
+STREAMS = {"order": 1, "view": 2, "caption": 3, "step": 4, "crop": 5, "colour": 6}
 
 
 def random_stream(
-    stream: Literal["order", "view", "caption"], seed: int, epoch: int, index: int = 0
+    stream: Literal["order", "view", "caption", "crop", "colour"], seed: int, epoch: int, index: int = 0
 ) -> np.random.Generator:
     """A generator of its own for each purpose, seed, epoch and image."""
     return np.random.default_rng([STREAMS[stream], seed, epoch, index])

@@ -24,6 +24,8 @@ Rows = Mapping[int, np.ndarray]  # image id -> [n, 7]: image id, x, y, w, h, sco
 class ClassMatches(NamedTuple):
     """The detections of one class in falling order of their scores, matched to its boxes."""
 
+    category: int
+    scores: np.ndarray  # [D]
     images: np.ndarray  # [D] index of the image
     hit: np.ndarray  # [D, 10] found a box at this IoU
     ignored: np.ndarray  # [D, 10] found a crowd or has no area, so neither right nor wrong
@@ -100,11 +102,11 @@ def match(truth: Truth, rows: Rows) -> Iterator[ClassMatches]:
     of_image = np.repeat(np.arange(len(images)), [len(rows[image_id]) for image_id in images])
     for category, by_image in sorted(real.items()):
         chosen = found[:, 6] == category
-        yield _match_class(found[chosen], of_image[chosen], by_image, len(images))
+        yield _match_class(category, found[chosen], of_image[chosen], by_image, len(images))
 
 
 def _match_class(
-    found: np.ndarray, of_image: np.ndarray, real: Mapping[int, list[dict[str, Any]]], images: int
+    category: int, found: np.ndarray, of_image: np.ndarray, real: Mapping[int, list[dict[str, Any]]], images: int
 ) -> ClassMatches:
     order = np.lexsort((-found[:, 5], of_image))  # by image, then by score; equal ones stay in order
     found, of_image = found[order], of_image[order]
@@ -121,7 +123,7 @@ def _match_class(
     area = found[:, 3] * found[:, 4]
     ignored |= ~hit & (area < 0)[:, None]  # outside COCO's range of areas
     order = np.argsort(-found[:, 5], kind="stable")
-    return ClassMatches(of_image[order], hit[order], ignored[order], boxes)
+    return ClassMatches(category, found[order, 5], of_image[order], hit[order], ignored[order], boxes)
 
 
 def _match_image(found: np.ndarray, annotations: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:

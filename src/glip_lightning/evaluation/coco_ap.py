@@ -15,6 +15,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.evaluation.best_threshold import BestThreshold, best_thresholds
 from glip_lightning.evaluation.bootstrap import bootstrap
 
 AREAS = ("AP", "APs", "APm", "APl")  # in the order of COCO's area ranges: all, < 32^2, < 96^2, larger
@@ -89,6 +90,10 @@ class CocoEvaluator(Metric):
     def bootstrap(self) -> dict[str, Any]:
         """How far AP depends on which images :meth:`compute` has gathered (:func:`.bootstrap.bootstrap`)."""
         return bootstrap(self.ground_truth, self._rows)
+
+    def best_thresholds(self) -> dict[str, BestThreshold]:
+        """Of each class, chosen on the images that :meth:`compute` has gathered."""
+        return best_thresholds(self.ground_truth, self._rows, self.class_names)
 
     def reset(self) -> None:
         super().reset()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from signal import SIGINT
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 from rich.progress import track
@@ -33,7 +33,7 @@ def predict_photos(
     prompts: Sequence[str],
     phrases: str | None,
     phrases_file: str | None,
-    threshold: float,
+    threshold: float | Literal["best"],
     out: str,
     device: str,
 ) -> int:
@@ -58,7 +58,9 @@ def predict_photos(
         "detector": predictor.name,
         "prompts": list(map(str, prompts)),
         "weights": predictor.loaded.weights,
-        "threshold": threshold,
+        "threshold": {name: predictor.thresholds.get(name, predictor.threshold) for name in names}
+        if predictor.thresholds
+        else predictor.threshold,
         "classes": names,
         "caption": captions,
         "sha256": _fingerprint(predictor),

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -26,8 +26,11 @@ from glip_lightning.text.captions import classes_without_tokens
 from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases
 from glip_lightning.weights.load import RUN_DETECTOR, Loaded, load_detector
 from glip_lightning.weights.prompt_file import PROMPT_NAME, check_prompt, load_prompt, on_device
+from glip_lightning.weights.threshold_file import read_thresholds_of
 
 log = logging.getLogger(__name__)
+
+DEFAULT_THRESHOLD = 0.5
 
 Photo = str | Path | Image.Image | np.ndarray
 Phrases = str | Sequence[str | Phrase]
@@ -112,7 +115,7 @@ class Predictor:
         *,
         prompts: Sequence[str | Path] = (),
         device: str = "auto",
-        threshold: float = 0.5,
+        threshold: float | Literal["best"] = DEFAULT_THRESHOLD,
     ) -> None:
         """
         Args:
@@ -120,12 +123,21 @@ class Predictor:
                 that they were tuned for. A run that tuned a prompt stands for its prompt.
             prompts: files of tuned prompts; all their classes are looked for, and the text encoder is not loaded.
             device: ``auto`` is CUDA, else MPS, else the CPU.
-            threshold: the least score, 0 to 1.
+            threshold: the least score, 0 to 1, or ``best``: that of each class which a run has found best on its valid
+                split (``thresholds.yaml``), 0.5 of classes that it says nothing of.
 
         Raises:
-            GLIPError: no such detector or device, a threshold that is no score, files that are damaged, or prompts that
-                were tuned for another detector.
+            GLIPError: no such detector or device, a threshold that is no score, files that are damaged, prompts that
+                were tuned for another detector, or ``best`` without a run that says what is best (code
+                ``no-thresholds``).
         """
+        self.thresholds: dict[str, float] = {}
+        """Least scores of the classes that have one of their own."""
+        if threshold == "best":
+            if detector is None:
+                message = "threshold best: say whose: give the run as detector"
+                raise GLIPError(message, code="no-thresholds")
+            self.thresholds, threshold = read_thresholds_of(detector), DEFAULT_THRESHOLD
         if not 0 <= threshold <= 1:
             raise GLIPError(f"threshold={threshold}: scores lie between 0 and 1", code="bad-value")
         if detector is not None and not prompts and (Path(detector) / PROMPT_NAME).is_file():
@@ -179,10 +191,13 @@ class Predictor:
             parts.append(found._replace(labels=found.labels + first))
             first += len(query.phrases)
         found = _joined(parts)
-        keep = (found.scores >= self.threshold).nonzero().flatten()
+        classes = [phrase.name for query in queries for phrase in query.phrases]
+        least = torch.tensor(
+            [self.thresholds.get(name, self.threshold) for name in classes], device=found.scores.device
+        )
+        keep = (found.scores >= least[found.labels]).nonzero().flatten()
         keep = keep[found.scores[keep].argsort(descending=True)]
         boxes, labels = box_ops.clip_outside(found.boxes[keep], *original), found.labels[keep]
-        classes = [phrase.name for query in queries for phrase in query.phrases]
         return Prediction(boxes, found.scores[keep], labels, [classes[k] for k in labels.tolist()], original)
 
     def queries(self, phrases: Phrases | None) -> list[Query]:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.signals import heed_parent_only
+from glip_lightning.data.augment import Augment, AugmentName
 from glip_lightning.data.checks.consistency import check_names, check_splits
 from glip_lightning.data.checks.findings import DataError, Findings
 from glip_lightning.data.collate import Collate
@@ -80,6 +81,7 @@ class DetectionData(LightningDataModule, ABC):
         max_size: int = MAX_SIZE,
         test_size: int = TEST_SIZE,
         flip: float = 0.5,
+        augment: AugmentName | None = None,
         workers: int = 0,
     ) -> None:
         """
@@ -94,6 +96,7 @@ class DetectionData(LightningDataModule, ABC):
             max_size: the longest side, in pixels.
             test_size: the shorter side in evaluation.
             flip: probability of mirroring a training image.
+            augment: show training images in other colours and at other scales, too, a little (light) or much (strong).
             workers: processes that read images.
         """
         super().__init__()
@@ -112,6 +115,7 @@ class DetectionData(LightningDataModule, ABC):
         self.seed, self.negatives = seed, negatives
         self.test_size, self.max_size = test_size, max_size
         self.train_transform = Transform(min_sizes, max_size, flip, seed or 0)
+        self.augment = None if augment is None else Augment(augment, seed or 0)
         self.test_transform = Transform((test_size,), max_size)
         self.datasets: dict[Split, DetectionDataset] = {}
         self.findings = Findings()
@@ -161,7 +165,11 @@ class DetectionData(LightningDataModule, ABC):
             raise DataError("there is no split at all; check the path")
         for split, index in splits.items():
             if split == "train":
-                self.datasets[split] = DetectionDataset(self.choose(index), self.train_transform, self.copies)
+                chosen = self.choose(index)
+                if self.augment is not None:
+                    gone, boxes = self.augment.out_of_view(chosen)
+                    log.info("augment %s: %d of %d boxes are out of view at first", self.augment.name, gone, boxes)
+                self.datasets[split] = DetectionDataset(chosen, self.train_transform, self.copies, self.augment)
             else:
                 self.datasets[split] = DetectionDataset(index, self.test_transform)
 

@@ -174,7 +174,8 @@ class GLIPModule(LightningModule):
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
-        outputs = self._encode_images(batch["images"]).detect(text)
+        cache = self.features if self.data.augment is None else None  # no augmented view comes again
+        outputs = self._encode_images(batch["images"], cache).detect(text)
         sizes = [(x.shape[1], x.shape[2]) for x in batch["images"]]
         losses = self.model.losses(outputs, text, GroundTruth(batch["boxes"], batch["positive_maps"], sizes))
         total = torch.as_tensor(sum(losses.values()))
@@ -186,11 +187,13 @@ class GLIPModule(LightningModule):
     def _encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         return self.tuning.encode_text(self.model, input_ids, attention_mask)
 
-    def _encode_images(self, images: Sequence[Tensor]) -> EncodedImages:
-        return self.model.encode_images(images, self.tuning.frozen_stages(self.model), self.features)
+    def _encode_images(self, images: Sequence[Tensor], cache: FeatureCache | None) -> EncodedImages:
+        return self.model.encode_images(images, self.tuning.frozen_stages(self.model), cache)
 
     def on_fit_end(self) -> None:
         if frozen := self.tuning.frozen_stages(self.model):
+            if self.data.augment is not None:
+                log.info("no augmented view comes again: features of training images were not kept")
             log.info("features (%s): %s", frozen[-1].holds, self.features.summary())
 
     def on_validation_epoch_start(self) -> None:
@@ -232,7 +235,7 @@ class GLIPModule(LightningModule):
 
     def find(self, images: Sequence[Tensor], query: Query) -> list[Detections]:
         """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized."""
-        return find_classes(self._encode_images(images), query)
+        return find_classes(self._encode_images(images, self.features), query)
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         """Detections in original frames, added to the evaluator."""
@@ -252,6 +255,10 @@ class GLIPModule(LightningModule):
         metrics = self._evaluator.compute()
         if self.trainer.state.fn != TrainerFn.FITTING:
             self.record.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
+            if stage == "val":
+                named = zip(self.data.class_names, self.data.phrases(), strict=True)
+                best = self._evaluator.best_thresholds()
+                self.record.thresholds = {phrase.name: best[name] for name, phrase in named if name in best}
         if stage == "test":
             metrics["bootstrap"] = self._evaluator.bootstrap()
         self._query = self._evaluator = None

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.consistency import align_classes, check_index, report_leaks
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.dataset import DetectionDataset
@@ -90,6 +91,9 @@ class Pretraining(DetectionData):
         if self.shots not in ("all", 0) or self.copies != 1 or not self.negatives:
             text = f"shots={self.shots}, copies={self.copies}, negatives={self.negatives}"
             raise ValueError(f"{text}: a mixture has no such choice; leave them out, shares and epoch_images say it")
+        if self.augment is not None:
+            text = "a mixture shows its images as they are, for captions speak of colours and of all things in view"
+            raise GLIPError(f"augment={self.augment.name}: {text}; leave it out", code="bad-value")
         if not sources:
             raise ValueError("sources={}: there is nothing to mix; name one file at least")
         # a sweep builds data from the mappings of its recipe

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from lightning import LightningModule
 
 from glip_lightning.common.locks import FolderLock
+from glip_lightning.evaluation.best_threshold import BestThreshold
 from glip_lightning.training.trial import Trial
 
 Verb = Literal["fit", "validate", "test"]
@@ -54,6 +55,8 @@ class RunRecord:
     """Of the last evaluation of each split, by "val" and "test"; None of a split that there is not."""
     detections: list[dict[str, Any]] = field(default_factory=list)
     """What the last evaluation outside of training found, as COCO results with the data set's ids."""
+    thresholds: dict[str, BestThreshold] = field(default_factory=dict)
+    """Of the classes as captions name them, chosen in the last validation outside of training."""
     retention: dict[str, Any] | None = None
     """AP on a probe before and after."""
 

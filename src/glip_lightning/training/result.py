@@ -20,6 +20,7 @@ from glip_lightning.common.versions import versions
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
+from glip_lightning.weights.threshold_file import THRESHOLDS_NAME
 
 RESULT_NAME = "result.json"
 LISTED = 20  # classes that the summary lists
@@ -121,6 +122,8 @@ def print_summary(result: Mapping[str, Any], folder: Path, pictures: Sequence[Pa
         print(f"pictures {printable(str(pictures[0].parent))}")
     for line in logs:
         print(f"logs     {printable(line)}")
+    if (file := folder / THRESHOLDS_NAME).is_file():
+        print(f"scores   {printable(str(file))} (glip predict --threshold best)")
     detector = folder if result["fitted"] else result["detector"]
     if result["fitted"] or result["weights"] != "random":
         print(f"next     glip predict PHOTO --detector {printable(str(detector))}")

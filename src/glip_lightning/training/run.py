@@ -36,6 +36,7 @@ from glip_lightning.training.result import print_summary, result_of, write_resul
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import SavedPrompt
 from glip_lightning.tuning.weight_tunings import FullTuning
+from glip_lightning.weights.threshold_file import write_thresholds
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +208,8 @@ def _finish(record: RunRecord, trainer: Trainer, module: GLIPModule) -> None:
     result = result_of(record, trainer, module)
     if record.fitted:
         module.keep(folder)
+        if record.thresholds:
+            write_thresholds(folder, record.thresholds)
     split: Split = "test" if record.metrics["test"] else "valid"
     conclude(trainer.loggers, result, module.data.datasets.get(split))
     close(trainer.loggers)
