@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks import odinw
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.benchmarks.tasks import get_task
@@ -283,8 +284,9 @@ def test_a_complete_folder_is_reused_and_one_of_older_pictures_written_anew(tmp_
 
 def test_other_peoples_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
-    with pytest.raises(FileExistsError, match="choose a new or empty folder"):
+    with pytest.raises(GLIPError, match="choose a new or empty folder") as refused:
         write_task(tmp_path, counts=COUNTS)
+    assert refused.value.code == "folder-taken"
     assert (tmp_path / "photo.jpg").exists()
 
 

@@ -59,7 +59,7 @@ class Verbs(TyperGroup):
         if verb not in self.commands:
             ours = OTHER_WORDS.get(verb)
             hint = f"; did you mean {ours}?" if ours else meant(verb, list(self.commands))
-            raise WrongUsage(f"{verb}: no such verb{hint}")
+            raise WrongUsage(f"{verb}: no such verb{hint}", code="unknown-verb")
         return super().resolve_command(ctx, args)
 
 
@@ -73,7 +73,7 @@ class Verb(TyperCommand):
             values = ctx.params.get(parameter.name)
             for value in values if isinstance(values, list) else [values]:
                 if isinstance(value, str) and value.startswith("--"):
-                    raise WrongUsage(f"{parameter.opts[0]}={value}: no value")
+                    raise WrongUsage(f"{parameter.opts[0]}={value}: no value", code="missing-value")
         return rest
 
 

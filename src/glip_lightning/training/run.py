@@ -70,9 +70,8 @@ def fit(
         weights_only: False to load a checkpoint that holds any object, as ``torch.load`` has it.
 
     Raises:
-        ValueError: the tuning trains nothing (a saved prompt).
-        FileExistsError: ``run`` holds another run.
-        GLIPError: another process works in ``run``; the data cannot be used.
+        GLIPError: the tuning trains nothing (a saved prompt); ``run`` holds another run, or another process works in
+            it; the data cannot be used.
     """
     refuse_untrained(module.tuning)
     with _running("fit", module, data, trainer, run, ckpt_path) as record:

@@ -43,7 +43,7 @@ def download(names: Sequence[str], root: str | Path, source: str | Path | None =
     A task that fails does not keep the others from being fetched.
 
     Raises:
-        ValueError: a wrong name, before anything is fetched.
+        GLIPError: a wrong name, before anything is fetched.
         GLIPError: what failed, with all reasons; the code is that of the failures if they have the same one, else
             ``download-failed``.
     """
