@@ -24,7 +24,6 @@ from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RunFolder, take_folder
 from glip_lightning.training.callbacks.run_loggers import RunLoggers
 from glip_lightning.training.callbacks.run_measures import RunTime, TrainedParameters
-from glip_lightning.training.callbacks.sample_pictures import SamplePictures
 from glip_lightning.training.checkpoint_files import damage
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.lightning_internals import leave_signals_to_us
@@ -156,7 +155,7 @@ def _running(
         if run is not None:
             trainer.callbacks = [callback for callback in callbacks if not _is_default(callback)]  # type: ignore[attr-defined]
             folder, logs = RunFolder(record), RunLoggers(record, loggers)
-            _attach(trainer, [folder, logs, RunTime(record), PredictionPictures(record), SamplePictures()])
+            _attach(trainer, [folder, logs, RunTime(record), PredictionPictures(record)])
         yield record
     finally:
         trainer.callbacks, trainer.loggers = callbacks, loggers  # type: ignore[attr-defined]
