@@ -10,7 +10,7 @@ from PIL import Image
 from glip_lightning.data.types import Batch
 from glip_lightning.training.callbacks import prediction_pictures
 from glip_lightning.training.logging.loggers import ContinuedCSV
-from glip_lightning.training.logging.pictures import LONGEST, Shown, show
+from glip_lightning.training.logging.pictures import LONGEST, EvaluatedImage, evaluated_image
 from glip_lightning.training.logging.run_names import CLASSES, CURVE_AP, CURVE_IMAGES, CURVE_SHOTS, TOTAL, TRAINABLE
 from glip_lightning.training.logging.wandb_run import _earlier_id, sync_command
 from glip_lightning.training.trial import Trial
@@ -56,11 +56,11 @@ def test_a_picture_is_drawn_once_for_the_folder_and_the_loggers(
     monkeypatch.setenv("WANDB_MODE", "offline")
     drawn = []
 
-    def counted(batch: Batch, i: int, *others: Any) -> Shown:
+    def counted(batch: Batch, i: int, *others: Any) -> EvaluatedImage:
         drawn.append(batch["names"][i])
-        return show(batch, i, *others)
+        return evaluated_image(batch, i, *others)
 
-    monkeypatch.setattr(prediction_pictures, "show", counted)
+    monkeypatch.setattr(prediction_pictures, "evaluated_image", counted)
     go("test", shapes, tmp_path / "run")
     assert len(drawn) == len(set(drawn)) == COUNTS["test"]
     files = sorted(path.stem for path in (tmp_path / "run" / "predictions").iterdir())
@@ -226,7 +226,7 @@ def test_a_table_is_continued_from_the_step_where_the_run_goes_on(tmp_path: Path
 
 def test_large_pictures_are_shrunk_with_their_boxes() -> None:
     picture = Image.new("RGB", (2 * LONGEST, LONGEST))
-    shown = Shown("a.jpg", picture, ["cat"], [[100, 200, 300, 400]], [0.5], [0], [[0, 0, 1600, 800]], [0])
+    shown = EvaluatedImage("a.jpg", picture, ["cat"], [[100, 200, 300, 400]], [0.5], [0], [[0, 0, 1600, 800]], [0])
     small = shown.smaller()
     assert small.picture.size == (LONGEST, LONGEST // 2)
     assert small.boxes == [[50, 100, 150, 200]]

@@ -31,7 +31,7 @@ from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases_file
 EVERY = 100  # images between two lines where there is no terminal
 
 
-class Options(NamedTuple):
+class LabelOptions(NamedTuple):
     """What the command line says."""
 
     images: str
@@ -56,7 +56,7 @@ class Options(NamedTuple):
         return shlex.join(words)
 
 
-def label_images(options: Options) -> int:
+def label_images(options: LabelOptions) -> int:
     """1 if some photo could not be read, the others being labelled all the same."""
     floors = _floors(options)
     folder, out = Path(options.images), Path(options.out)
@@ -94,7 +94,7 @@ def _check_paths(folder: Path, out: Path, captions: str | None) -> None:
         )
 
 
-def _floors(options: Options) -> Thresholds:
+def _floors(options: LabelOptions) -> Thresholds:
     """Thresholds as they are given; all numbers are checked before anything is loaded."""
     if options.batch < 1:
         raise GLIPError(f"--batch {options.batch}: expected 1 or more images", code="bad-value")
@@ -116,7 +116,7 @@ def _floors(options: Options) -> Thresholds:
     return floors._replace(best_from=best_from)
 
 
-def _phrases(options: Options) -> list[Phrase] | None:
+def _phrases(options: LabelOptions) -> list[Phrase] | None:
     if options.phrases_file is not None:
         return read_phrases_file(options.phrases_file)
     if options.phrases is None:
@@ -147,7 +147,7 @@ def _find(teacher: Teacher, folder: Path, photos: Sequence[Captioned], journal: 
 
 
 def _content(
-    photos: Sequence[Captioned], journal: Journal, floors: Thresholds, options: Options, counts: Counter[str]
+    photos: Sequence[Captioned], journal: Journal, floors: Thresholds, options: LabelOptions, counts: Counter[str]
 ) -> dict[str, Any]:
     """The three lists of the file."""
     labelled = [photo for photo in photos if photo.file_name in journal]
@@ -167,7 +167,7 @@ def _content(
     return content
 
 
-def _info(teacher: Teacher, options: Options, counts: Counter[str], thresholds: Thresholds) -> dict[str, Any]:
+def _info(teacher: Teacher, options: LabelOptions, counts: Counter[str], thresholds: Thresholds) -> dict[str, Any]:
     return {
         "description": "boxes found by a detector for the phrases of captions; not checked by a person",
         "teacher": {**teacher.base._asdict(), "weights": teacher.loaded.weights},

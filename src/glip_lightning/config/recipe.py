@@ -174,7 +174,7 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
     return _start(words, with_recipes(words, translated))
 
 
-def fit(recipe: Mapping[str, Any], folder: Path, checkpoint: Path | None = None) -> GLIPCLI:
+def fit_recipe(recipe: Mapping[str, Any], folder: Path, checkpoint: Path | None = None) -> GLIPCLI:
     """Run ``fit`` by a recipe in ``folder``, go on from ``checkpoint`` of an earlier run there if one is given."""
     place = {"run": str(folder), **({"ckpt_path": str(checkpoint)} if checkpoint else {})}
     words = [word for name, value in place.items() for word in (f"--{name}", value)]

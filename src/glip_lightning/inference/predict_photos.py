@@ -204,7 +204,7 @@ def _predict(
         state = _state(path)
         image = read_image(path, upright=True)
         found = predictor(image, wanted)
-        draw(image, found, names, picture)
+        save_drawn(image, found, names, picture)
     except (OSError, ValueError) as error:
         if no_room(error) or getattr(error, "code", None) == "not-finite":
             raise  # the next photo would end in the same way
@@ -220,7 +220,7 @@ def _predict(
     }
 
 
-def draw(image: Image.Image, found: Prediction, names: list[str], picture: Path) -> None:
+def save_drawn(image: Image.Image, found: Prediction, names: list[str], picture: Path) -> None:
     """Save ``image`` with its boxes as ``picture``."""
     drawn = draw_boxes(image, found.boxes.tolist(), found.names, found.scores.tolist(), classes=names)
     with replacing(picture) as fresh:

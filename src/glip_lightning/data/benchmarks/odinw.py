@@ -66,12 +66,12 @@ def tasks() -> dict[str, ODinWTask]:
     return {row["name"]: ODinWTask(**row) for row in rows}
 
 
-def task_names(benchmark: Benchmark) -> list[str]:
+def odinw_names(benchmark: Benchmark) -> list[str]:
     """The official names of the 13 or 35 tasks of a benchmark, in the order of the table."""
     return [task.name for task in tasks().values() if task.in_odinw13 or benchmark == "odinw35"]
 
 
-def get_task(name: str) -> ODinWTask:
+def odinw_task(name: str) -> ODinWTask:
     """The task of an official or a short name; a short name of two variants means the one in ODinW-13."""
     if name in tasks():
         return tasks()[name]
@@ -111,7 +111,7 @@ def find_task(root: str | Path, task: str) -> Path:
 
     A folder counts if it holds the annotation file of at least one split.
     """
-    found = get_task(task)
+    found = odinw_task(task)
     names = dict.fromkeys([f"odinw/{found.dir}", found.dir, found.name, *_short_names(found)])
     folders = [Path(root) / name for name in names]
     for folder in folders:
@@ -130,7 +130,7 @@ def split_files(root: str | Path, task: str, split: str) -> SplitFiles:
 
     As official, PascalVOC's test files are those of valid.
     """
-    splits = get_task(task).splits
+    splits = odinw_task(task).splits
     if split not in splits:
         raise GLIPError(f"task {task!r} has no split {split!r}; it has {', '.join(splits)}", code="unknown-split")
     file = find_task(root, task) / splits[split]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
-from glip_lightning.common.schema import Items, Label, parse_yaml, shown
+from glip_lightning.common.schema import AxisValue, Items, parse_yaml, shown
 from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.report.paper_numbers import official_task
@@ -158,7 +158,7 @@ def _check(result: Any) -> None:
             raise GLIPError(f"AP of {split} is {ap!r}, not from 0 to 1", code="damaged-record")
         interval = ((metrics or {}).get("bootstrap") or {}).get("interval95")
         if interval is not None:
-            Items(Label(), 2, 2).check(interval, split, "bootstrap.interval95")
+            Items(AxisValue(), 2, 2).check(interval, split, "bootstrap.interval95")
     if not any(result["metrics"].values()):
         raise GLIPError("nothing was evaluated", code="damaged-record")
     if not isinstance(get(result, "recipe.data.init_args") or {}, Mapping):

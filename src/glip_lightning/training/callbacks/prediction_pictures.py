@@ -11,7 +11,7 @@ from PIL import Image
 
 from glip_lightning.common.files import picture_names, replacing
 from glip_lightning.data.types import Batch, Split
-from glip_lightning.training.logging.pictures import LONGEST, Shown, show
+from glip_lightning.training.logging.pictures import LONGEST, EvaluatedImage, evaluated_image
 from glip_lightning.training.logging.run_names import PICTURES, picture_key
 from glip_lightning.training.logging.wandb_run import CarefulWandb, wandb_image
 from glip_lightning.training.module import GLIPModule
@@ -23,7 +23,7 @@ PREDICTIONS = "predictions"
 class Logged(NamedTuple):
     """A picture for the loggers, at most :data:`LONGEST` pixels long."""
 
-    plain: Shown
+    plain: EvaluatedImage
     """Without boxes in its pixels, for those that draw them."""
     drawn: Image.Image
 
@@ -90,7 +90,7 @@ class PredictionPictures(Callback):
             to_loggers = is_logged and len(self._logged) < PICTURES
             if not to_folder and not to_loggers:
                 return
-            shown = show(batch, i, found, module.data.datasets[split], self.threshold)
+            shown = evaluated_image(batch, i, found, module.data.datasets[split], self.threshold)
             drawn = shown.drawn()
             if to_folder:
                 self._write(shown.name, drawn)
