@@ -180,7 +180,7 @@ def _explanation(error: BaseException) -> str | None:
         return str(error)
     if worker:
         *frames, last = re.split(r'^ +File "', worker.string, flags=re.MULTILINE)  # a traceback as text
-        said = re.search(r"^(?:[\w.]+\.)?\w*Error: (.*)", last, re.MULTILINE | re.DOTALL)
+        said = re.search(r"^(?:[\w.]+\.)?\w*(?:Error|MissingFile): (.*)", last, re.MULTILINE | re.DOTALL)
         return said[1].strip() if frames and said and Path(last.split('"')[0]).is_relative_to(PACKAGE) else None
     return str(error) if is_ours(error) else None
 
