@@ -18,7 +18,7 @@ from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.index import Index
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
-from glip_lightning.shapes.shapes13 import TASKS, ShapesTask, task_names
+from glip_lightning.shapes.shapes13 import TASKS, ShapesTask, shapes13_names
 from glip_lightning.shapes.task_pictures import Example, example, write_task
 from mean_box import evaluate, grid_boxes, mean_boxes
 
@@ -58,7 +58,7 @@ def colour_alone(task: ShapesTask, test: Index, count: int) -> float:
 
 def main(names: list[str]) -> None:
     print(f"{'task':12} colour alone  mean box  mean size on a grid   (test AP50)")
-    for name in names or task_names():
+    for name in names or shapes13_names():
         task = TASKS[name]
         counts = {"train": min(task.counts["train"], TRAIN), "test": task.counts["test"]}
         with tempfile.TemporaryDirectory() as folder:

@@ -162,6 +162,8 @@ def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:
     )
     coded = f"{caught.format(ours)}glip_lightning.common.errors.GLIPError: a.jpg: cut off\n"
     assert cli._explanation(RuntimeError(coded)) == "a.jpg: cut off"  # torch cannot make an error that needs a code
+    missing = f"{caught.format(ours)}glip_lightning.common.errors.MissingFile: a.jpg: no such image file\n"
+    assert cli._explanation(RuntimeError(missing)) == "a.jpg: no such image file"
     assert cli._explanation(RuntimeError("something of torch")) is None
     assert cli._explanation(ValueError(f"{caught.format('/elsewhere/numpy.py')}ValueError: bad shape\n")) is None
 

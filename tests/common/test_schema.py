@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from glip_lightning.app.cli import main
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import LONGEST_TEXT, Items, Keys, Label, Mapped, Real, Text, Whole, parse_yaml
+from glip_lightning.common.schema import LONGEST_TEXT, AxisValue, Items, Keys, Mapped, Real, Text, Whole, parse_yaml
 from glip_lightning.common.tensor_files import check_tensors
 from glip_lightning.data.transforms import Transform
 from glip_lightning.experiments.sweep.trial_state import state_of
@@ -664,7 +664,13 @@ def test_an_error_names_file_key_value_and_bounds() -> None:
 
 @pytest.mark.parametrize(
     "kind, value",
-    [(Text(), "x"), (Label(), None), (Mapped(Label(), 1), {"x": 1}), (Real(0, 1), 1), (Items(Real(0, 1), 0, 1), ())],
+    [
+        (Text(), "x"),
+        (AxisValue(), None),
+        (Mapped(AxisValue(), 1), {"x": 1}),
+        (Real(0, 1), 1),
+        (Items(Real(0, 1), 0, 1), ()),
+    ],
 )
 def test_what_fits_is_let_through(kind: Any, value: object) -> None:
     kind.check(value, "f")

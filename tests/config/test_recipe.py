@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from glip_lightning.app.cli import main
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.config.arguments import finished as finished_arguments
 from glip_lightning.config.arguments import fresh
 from glip_lightning.config.continuing import resumed
@@ -172,11 +173,13 @@ def test_torchrun_finds_the_folder_that_its_first_process_made(shapes: Path, tmp
 def test_resume_stands_for_recipe_folder_and_checkpoint(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
+    with pytest.raises(FileNotFoundError, match="not the folder of a run") as missing:
         resumed(["fit", "--resume", str(run)])
+    assert missing.value.code == "no-run"
     (run / "recipe.yaml").write_text("{}")
-    with pytest.raises(FileNotFoundError, match="nothing was saved yet"):
+    with pytest.raises(FileNotFoundError, match="nothing was saved yet") as missing:
         resumed(["fit", "--resume", str(run)])
+    assert missing.value.code == "no-checkpoint"
     (run / "checkpoints" / "last.ckpt").touch()
     wanted = ["fit", "--config", f"{run}/recipe.yaml", "--run", str(run), "--ckpt_path", f"{run}/checkpoints/last.ckpt"]
     assert resumed(["fit", f"--resume={run}"]) == wanted
@@ -186,8 +189,9 @@ def test_resume_stands_for_recipe_folder_and_checkpoint(tmp_path: Path) -> None:
         with pytest.raises(WrongUsage, match=r"^--(resume|run)"):
             resumed(wrong)
     (run / "result.json").write_text(json.dumps({}))
-    with pytest.raises(FileExistsError, match="finished"):
+    with pytest.raises(GLIPError, match="finished") as refused:
         resumed(["fit", "--resume", str(run)])
+    assert refused.value.code == "finished-run"
     shutil.rmtree(run)
 
 

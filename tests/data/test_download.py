@@ -18,8 +18,8 @@ from huggingface_hub import constants
 from glip_lightning.app.cli import main
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks import download as module
-from glip_lightning.data.benchmarks.download import download
-from glip_lightning.data.benchmarks.odinw import ANNOTATIONS, find_task, get_task, split_files, tasks
+from glip_lightning.data.benchmarks.download import download_tasks
+from glip_lightning.data.benchmarks.odinw import ANNOTATIONS, find_task, odinw_task, split_files, tasks
 from hub_server import Hub, running_hub, zip_of
 
 FOLDER = "GLIPModel/GLIP/odinw_35"
@@ -28,7 +28,7 @@ FOLDER = "GLIPModel/GLIP/odinw_35"
 def task_files(*names: str) -> dict[str, bytes]:
     """All splits of these tasks, without images, and some noise so that the file is larger than a socket's buffers."""
     found = {}
-    for task in map(get_task, names):
+    for task in map(odinw_task, names):
         for split, file in task.splits.items():
             found[f"{task.dir}/{file}"] = json.dumps({"split": split}).encode()
         found[f"{task.dir}/train/noise"] = np.random.default_rng(0).bytes(200_000)
@@ -54,12 +54,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def get(root: Path, *names: str) -> list[Path]:
-    return download(names, root)
+    return download_tasks(names, root)
 
 
 def refused(root: Path, *names: str, source: Path | None = None) -> GLIPError:
     with pytest.raises(GLIPError) as caught:
-        download(names, root, source)
+        download_tasks(names, root, source)
     return caught.value
 
 
@@ -325,7 +325,7 @@ def test_from_a_folder(server: Hub, tmp_path: Path) -> None:
     source = tmp_path / "zip files"
     source.mkdir()
     (source / "Raccoon.zip").write_bytes(RACCOON)
-    assert download(["Raccoon"], tmp_path, source) == [tmp_path / "odinw/Raccoon/Raccoon.v2-raw.coco"]
+    assert download_tasks(["Raccoon"], tmp_path, source) == [tmp_path / "odinw/Raccoon/Raccoon.v2-raw.coco"]
     record = json.loads(record_of(tmp_path).read_text())
     assert record["url"] == str(source / "Raccoon.zip")
     assert record["sha256"] == hashlib.sha256(RACCOON).hexdigest()

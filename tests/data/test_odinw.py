@@ -10,9 +10,9 @@ from glip_lightning.data.benchmarks.odinw import (
     FEWSHOT_SHOTS,
     fewshot_file,
     find_task,
-    get_task,
+    odinw_names,
+    odinw_task,
     split_files,
-    task_names,
     tasks,
 )
 from glip_lightning.data.dataset import CocoDetection
@@ -33,15 +33,15 @@ def test_table() -> None:
 
 
 def test_benchmarks() -> None:
-    assert task_names("odinw35") == list(tasks())
-    thirteen = [get_task(name) for name in task_names("odinw13")]
+    assert odinw_names("odinw35") == list(tasks())
+    thirteen = [odinw_task(name) for name in odinw_names("odinw13")]
     assert len(thirteen) == 13
-    assert all(get_task(task.short) == task for task in thirteen)  # each may be called by its short name
+    assert all(odinw_task(task.short) == task for task in thirteen)  # each may be called by its short name
     assert [task.short for task in thirteen if task.official_eval_split == "minival"] == [
         "EgoHands",
         "VehiclesOpenImages",
     ]
-    assert len({get_task(name).zip for name in task_names("odinw35")}) == 32
+    assert len({odinw_task(name).zip for name in odinw_names("odinw35")}) == 32
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_benchmarks() -> None:
     ],
 )
 def test_names(name: str, official: str) -> None:
-    assert get_task(name).name == official
+    assert odinw_task(name).name == official
 
 
 @pytest.mark.parametrize(
@@ -70,17 +70,17 @@ def test_names(name: str, official: str) -> None:
 )
 def test_wrong_names(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        get_task(name)
+        odinw_task(name)
 
 
 def test_phrases() -> None:
-    assert get_task("pothole").phrases() == [Phrase("holes", "there are some ", " on the road")]
-    assert get_task("pothole").phrases("odinw_13") == [Phrase("pothole")]
-    assert get_task("CottontailRabbits").phrases() == [Phrase("rabbit")]
-    assert get_task("CottontailRabbits").phrases("odinw_13") == [Phrase("Cottontail-Rabbit")]
-    assert get_task("BCCD").phrases()[0] == Phrase("Platelets")
+    assert odinw_task("pothole").phrases() == [Phrase("holes", "there are some ", " on the road")]
+    assert odinw_task("pothole").phrases("odinw_13") == [Phrase("pothole")]
+    assert odinw_task("CottontailRabbits").phrases() == [Phrase("rabbit")]
+    assert odinw_task("CottontailRabbits").phrases("odinw_13") == [Phrase("Cottontail-Rabbit")]
+    assert odinw_task("BCCD").phrases()[0] == Phrase("Platelets")
     with pytest.raises(ValueError, match="not in ODinW-13"):
-        get_task("BCCD").phrases("odinw_13")
+        odinw_task("BCCD").phrases("odinw_13")
 
 
 def place(root: Path, file: str) -> Path:
@@ -152,4 +152,4 @@ def test_real_tasks(shared_data: Path, task: str) -> None:
     for split in ("train", "valid", "test"):
         images, annotations = split_files(shared_data, task, split)
         data = CocoDetection(annotations, images)
-        assert len(data.class_names) == len(get_task(task).categories)
+        assert len(data.class_names) == len(odinw_task(task).categories)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks import unpack as module
 from glip_lightning.data.benchmarks.unpack import crc_of, unpack
 from hub_server import zip_of
@@ -134,8 +135,9 @@ def test_members_that_share_their_bytes(tmp_path: Path) -> None:
 
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 101}))
-    with pytest.raises(OSError, match="make room and run the same command again"):
+    with pytest.raises(GLIPError, match="make room and run the same command again") as refused:
         unpack(write(tmp_path, zip_of(FILES)), "Task", tmp_path / "Task")
+    assert refused.value.code == "disk-too-small"
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"<html>", zip_of(FILES)[:-30], zip_of(FILES)[40:]])

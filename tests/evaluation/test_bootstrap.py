@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glip_lightning.evaluation.bootstrap import bootstrap, draw, resampled_ap
+from glip_lightning.evaluation.bootstrap import bootstrap, draw_counts, resampled_ap
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
 from test_coco_ap import NAMES, detections_of, evaluated, random_truth
 
@@ -132,7 +132,7 @@ def test_interval_of_rare_classes_holds_the_ap() -> None:
         i: np.column_stack([np.full(classes, i), place, rng.random(classes), np.arange(1, classes + 1)])
         for i in range(images)
     }
-    counts = draw(rng, images, 200)
+    counts = draw_counts(rng, images, 200)
     ap = float(resampled_ap(truth, rows, np.ones((1, images), dtype=np.int64)).mean())
     assert np.percentile(resampled_ap(truth, rows, counts).mean(0), 2.5) > ap
     result = bootstrap(truth, rows)
@@ -158,7 +158,7 @@ def test_no_box_and_no_image() -> None:
     empty.update([0], [detections_of(truth, 0)])
     assert empty.bootstrap()["interval95"] is None
     assert set(empty.bootstrap()["AP"]) == {None}
-    assert np.isnan(resampled_ap(truth, {}, draw(np.random.default_rng(0), 0, 1))).all()
+    assert np.isnan(resampled_ap(truth, {}, draw_counts(np.random.default_rng(0), 0, 1))).all()
 
 
 def test_pascal_voc_in_seconds() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from glip_lightning.experiments.report.charts import curves, dots, key, plane, short
+from glip_lightning.experiments.report.charts import curves, dots, key, plane, tick_text
 from glip_lightning.experiments.report.statistics import Stat
 
 NUMBERS = r"-?[\d.]+"
@@ -100,7 +100,7 @@ def test_an_axis_of_ap_stays_between_0_and_100() -> None:
 
 @pytest.mark.parametrize("value, said", [(2.5, "2.5"), (1000, "1k"), (2e6, "2M"), (5e9, "5G"), (0.1, "0.1")])
 def test_short_numbers(value: float, said: str) -> None:
-    assert short(value) == said
+    assert tick_text(value) == said
 
 
 @settings(max_examples=15, deadline=None)

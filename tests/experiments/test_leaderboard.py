@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from glip_lightning.app.cli import main
-from glip_lightning.data.benchmarks.odinw import task_names
+from glip_lightning.data.benchmarks.odinw import odinw_names
 from report_sweep import write_json, write_sweep
 
 
@@ -24,7 +24,7 @@ def test_a_file_for_every_track(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.count("(lacks 33 of the 35 tasks)") == 5
     entries = {name: content["data"] for name, content in files.items()}
     assert all(len(rows) == 2 for rows in entries.values())
-    assert all(entry["dataset_name"] in task_names("odinw35") for rows in entries.values() for entry in rows)
+    assert all(entry["dataset_name"] in odinw_names("odinw35") for rows in entries.values() for entry in rows)
     few = entries["few-shot-3-full-1.json"][0]
     assert (few["n_shot"], few["rnd_seeds"], len(few["predictions"])) == (3, [3, 30], 2)
     assert few["predictions"][0][0].keys() == {"image_id", "category_id", "bbox", "score"}

@@ -20,7 +20,7 @@ from glip_lightning.experiments.report.number_formats import signed, spread
 from glip_lightning.experiments.report.paper_numbers import LARGE, ORDER, official_task, paper_cells
 from glip_lightning.experiments.report.statistics import Cells, Stat, groups_of
 from glip_lightning.experiments.report.view import make_view
-from glip_lightning.experiments.report.write import report
+from glip_lightning.experiments.report.write import write_report
 from report_sweep import fail, photo, recipe_of, result_of, write_json, write_sweep
 
 VOID = {"meta", "link", "img", "line", "path", "circle", "polygon"}
@@ -133,7 +133,7 @@ def test_means_over_tasks_need_all_tasks_of_a_seed(tmp_path: Path) -> None:
     rest = cells.mean(line, 1, large)
     assert rest is not None
     assert rest.whole  # Packages is none of the seven
-    report(tmp_path / "s")
+    write_report(tmp_path / "s")
     assert "12 of 13 tasks" in (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
     assert "12/13" in {row["tasks"] for row in rows_of(tmp_path / "s" / "cells.csv")}
 
@@ -214,7 +214,7 @@ def test_of_repeated_runs_the_newest_counts_and_the_others_are_shown(tmp_path: P
     for name, ap, time in (("old", 0.5, 1000), ("new", 0.6, 2000)):
         put(tmp_path, name, recipe_of("Raccoon", 10, 3, "FullTuning"), ap)
         os.utime(tmp_path / name / "result.json", (time, time))
-    report(tmp_path)
+    write_report(tmp_path)
     assert {row["trial"]: row["state"] for row in rows_of(tmp_path / "report.csv")} == {
         "old": "repeated",
         "new": "finished",
@@ -272,7 +272,7 @@ def test_the_papers_cells_and_means() -> None:
 
 def test_difference_to_the_paper(tmp_path: Path) -> None:
     put(tmp_path, "a", recipe_of("raccoon", 10, 3, "PromptTuning"), 0.60)
-    report(tmp_path)
+    write_report(tmp_path)
     (row,) = rows_of(tmp_path / "cells.csv")
     assert (row["task"], row["paper"], row["minus_paper"]) == ("Raccoon", "57.5", "2.5")
     assert "+2.5" in (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -356,7 +356,7 @@ def test_failed_and_missing_trials_are_shown_with_their_reason(tmp_path: Path) -
     write_json(places[5] / "result.json", {"metrics": {"val": None, "test": {"AP": 1e300}}})
     write_json(places[6] / "result.json", [])
     write_json(places[7] / "result.json", {"metrics": {"val": None, "test": None}})
-    report(tmp_path / "s")
+    write_report(tmp_path / "s")
     states = [row["state"] for row in rows_of(tmp_path / "s" / "report.csv")]
     assert states[:8] == ["failed", "missing", "missing", "finished", *["failed"] * 4]
     page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
@@ -369,7 +369,7 @@ def test_failed_and_missing_trials_are_shown_with_their_reason(tmp_path: Path) -
 def test_nothing_finished_yet(tmp_path: Path) -> None:
     small_sweep(tmp_path / "s")
     shutil.rmtree(tmp_path / "s" / "trials")
-    report(tmp_path / "s")
+    write_report(tmp_path / "s")
     Outline((tmp_path / "s" / "report.html").read_text(encoding="utf-8"))
     assert {row["state"] for row in rows_of(tmp_path / "s" / "report.csv")} == {"missing"}
 
@@ -377,7 +377,7 @@ def test_nothing_finished_yet(tmp_path: Path) -> None:
 def test_an_undefined_ap_is_not_averaged(tmp_path: Path) -> None:
     put(tmp_path, "a", recipe_of("Raccoon", 10, 3, "FullTuning"), None)
     put(tmp_path, "b", recipe_of("Raccoon", 10, 30, "FullTuning"), 0.5)
-    report(tmp_path)
+    write_report(tmp_path)
     assert [(row["AP"], row["n"]) for row in rows_of(tmp_path / "cells.csv")] == [("50.0", "1")]
     assert "1 undefined" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -386,7 +386,7 @@ def test_retention_is_shown_where_it_was_measured(tmp_path: Path) -> None:
     steps = [{"alpha": a, "AP": 0.2 + 0.3 * a, "probe_AP": 0.45 - 0.25 * a * a} for a in (0, 0.5, 1)]
     kept = {"probe": "COCO <mini>", "before": 0.45, "after": 0.2, "wise_ft": steps}
     put(tmp_path, "a", recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5, retention=kept)
-    report(tmp_path)
+    write_report(tmp_path)
     outline = Outline((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "retention" in {attrs.get("id") for tag, attrs in outline.tags if tag == "section"}
     assert "COCO <mini>" in outline.text
@@ -397,7 +397,7 @@ def test_broken_pictures_are_left_out(tmp_path: Path) -> None:
     place = put(tmp_path, "a", recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5)
     photo(place / "predictions" / "good.jpg", 0, "raccoon")
     (place / "predictions" / "bad.jpg").write_bytes(b"no picture")
-    report(tmp_path)
+    write_report(tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<img ") == 1
     assert "1 more did not fit or could not be read" in page
@@ -408,7 +408,7 @@ def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
     del recipe["data"]["init_args"]["task"]
     result = result_of(recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5) | {"recipe": recipe, "data": None}
     write_json(tmp_path / os.fsdecode(b"caf\xe9") / "result.json", result)
-    report(tmp_path)
+    write_report(tmp_path)
     for name in ("report.html", "report.md", "cells.csv"):
         assert "udce9" in (tmp_path / name).read_text(encoding="utf-8")
 
@@ -456,7 +456,7 @@ def test_odd_names_and_numbers(tmp_path: Path, name: str, other: str, value: Any
         result["retention"] = {"probe": name, "before": value, "after": 0.3, "wise_ft": [value, {"alpha": value}]}
         write_json(folder / f"r{seed}" / "result.json", result)
     put(folder, "other", recipe_of("other", 0, 3, "FullTuning"), 0.3)
-    report(folder)
+    write_report(folder)
     page = (folder / "report.html").read_text(encoding="utf-8")
     outline = Outline(page)
     assert "script" not in {tag for tag, _ in outline.tags}
@@ -487,7 +487,7 @@ def test_an_edited_result_is_listed_and_the_others_stay(tmp_path: Path, key: str
     place[last] = value
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "result.json").write_text(json.dumps(result))
-    report(tmp_path)
+    write_report(tmp_path)
     rows = {row["trial"]: row for row in rows_of(tmp_path / "report.csv")}
     assert rows["good"]["state"] == "finished"
     assert rows["bad"]["state"] == "failed"
@@ -499,5 +499,5 @@ def test_a_deep_result_is_listed_and_the_others_stay(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     for name in ("result.json", "recipe.yaml"):
         (tmp_path / "bad" / name).write_text("[" * 3000)
-    report(tmp_path)
+    write_report(tmp_path)
     assert sorted(row["state"] for row in rows_of(tmp_path / "report.csv")) == ["failed", "finished"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from glip_lightning.experiments.report.write import report
+from glip_lightning.experiments.report.write import write_report
 from report_claims import put_all
 from report_sweep import fail, write_sweep
 
@@ -81,7 +81,7 @@ def numbers_of(place: Path) -> dict[str, Any]:
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = write_folders(tmp_path_factory.mktemp("runs"))
     for place in found.values():
-        report(place)
+        write_report(place)
     return found
 
 
@@ -120,6 +120,6 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         written = {}
         for name, place in write_folders(Path(temporary)).items():
-            report(place)
+            write_report(place)
             written[name] = numbers_of(place)
     GOLDEN.write_text(json.dumps(written, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from browser import Page, browser, find_browser
-from glip_lightning.experiments.report.write import report
+from glip_lightning.experiments.report.write import write_report
 from report_sweep import fail, write_sweep
 
 
@@ -19,7 +19,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = folder / "trials" / trials[20]["id"]
     (place / "result.json").unlink()
     fail(place)
-    report(folder)
+    write_report(folder)
     return folder / "report.html"
 
 

@@ -11,7 +11,7 @@ from formats import HEIGHT, WIDTH, picture
 from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.usage_errors import WrongUsage
-from glip_lightning.data.benchmarks.odinw import get_task
+from glip_lightning.data.benchmarks.odinw import odinw_task
 from glip_lightning.experiments.sweep.grid import Grid, read_grid
 from glip_lightning.experiments.sweep.plan import Planned, resolve
 
@@ -21,7 +21,7 @@ FILES = sorted(path for path in SWEEPS.glob("*.yaml") if not path.name.endswith(
 
 def write_task(root: Path, name: str) -> None:
     """The official layout of a task, one picture with a box of every class in each split."""
-    task = get_task(name)
+    task = odinw_task(name)
     for split, file in task.splits.items():
         place = (root / task.name / file).parent
         picture(place, f"{split}.png")

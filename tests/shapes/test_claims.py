@@ -11,7 +11,7 @@ import pytest
 
 from glip_lightning.experiments.report.collect import collect
 from glip_lightning.experiments.report.view import make_view
-from glip_lightning.experiments.report.write import report
+from glip_lightning.experiments.report.write import write_report
 from glip_lightning.shapes.claims import Claim, claims_of
 from report_claims import TASKS, Ap, as_in_the_paper, put, put_all
 from report_sweep import recipe_of, result_of, write_json
@@ -153,7 +153,7 @@ def test_missing_runs_and_intervals_leave_a_claim_open(tmp_path: Path) -> None:
     (comparison,) = claims(tmp_path)["student"].comparisons
     assert (comparison.stat, comparison.tasks, comparison.planned) == (None, (), TASKS)
     assert verdicts(tmp_path)["student"] == "not enough runs"
-    report(tmp_path)  # with nothing to draw
+    write_report(tmp_path)  # with nothing to draw
 
 
 def test_a_missing_seed_leaves_a_claim_open(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_missing_seed_leaves_a_claim_open(tmp_path: Path) -> None:
     assert few.stat is not None
     assert (few.stat.n, few.tasks, few.missing, few.holds) == (1, TASKS, 2, None)
     assert verdicts(tmp_path)["student"] == "not enough runs"
-    report(tmp_path)
+    write_report(tmp_path)
     assert "1 run, 2 of 2 tasks, 2 runs missing" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
@@ -179,7 +179,7 @@ def test_only_what_the_runs_are_about_is_claimed(tmp_path: Path) -> None:
         content["recipe"]["model"]["weights"] = "random"
         write_json(place / "result.json", content)
     assert verdicts(tmp_path / "random") == {}
-    report(tmp_path / "random")
+    write_report(tmp_path / "random")
     assert not (tmp_path / "random" / "claims.csv").exists()
     assert 'id="claims"' not in (tmp_path / "random" / "report.html").read_text(encoding="utf-8")
 
@@ -195,7 +195,7 @@ def test_runs_of_different_tasks_are_not_compared(tmp_path: Path) -> None:
     (student,) = claims(tmp_path / "partly").values()
     assert (student.name, [each.tasks for each in student.comparisons]) == ("student", [("Kites",), ("Reef",)])
     for name, said in (("apart", ""), ("partly", "Tasks: none that all comparisons share.")):
-        report(tmp_path / name)
+        write_report(tmp_path / name)
         assert said in (tmp_path / name / "report.html").read_text(encoding="utf-8")
 
 
@@ -213,7 +213,7 @@ def test_official_detectors_are_compared_on_their_prompts(tmp_path: Path) -> Non
 
 def test_page_markdown_and_table_say_the_same(tmp_path: Path) -> None:
     put_all(tmp_path, changed(T={"0": 0.3}))
-    said = report(tmp_path)
+    said = write_report(tmp_path)
     assert str(tmp_path / "claims.csv") in said
     with (tmp_path / "claims.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

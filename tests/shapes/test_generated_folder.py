@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.shapes.generated_folder import MANIFEST, written_once
 
 FORKS = multiprocessing.get_context("fork")
@@ -45,8 +46,11 @@ def test_another_version_replaces_all_that_was_there(tmp_path: Path) -> None:
 
 def test_other_settings_leave_what_is_there(tmp_path: Path) -> None:
     folder = written_once(tmp_path / "world", {"version": 1, "seed": 1, "size": 9}, write)
-    with pytest.raises(FileExistsError, match=r"world: holds pictures of other settings \(seed 1, not 0\); choose an"):
+    with pytest.raises(
+        GLIPError, match=r"world: holds pictures of other settings \(seed 1, not 0\); choose an"
+    ) as refused:
         written_once(folder, {"version": 1, "seed": 0, "size": 9}, no_write)
+    assert refused.value.code == "folder-taken"
     assert {path.name for path in folder.iterdir()} == {"a.txt", MANIFEST}
 
 
@@ -55,20 +59,22 @@ def test_another_kind_or_seed_is_left_alone_whatever_its_version(tmp_path: Path)
     mine = {"kind": "pictures", "version": 1, "seed": 0}
     folder = written_once(tmp_path / "world", mine, write)
     for other in ({"kind": "captions"}, {"seed": 5}, {"kind": "captions", "version": 1}):
-        with pytest.raises(
-            FileExistsError, match=r"world: holds pictures of other settings \(.* choose another folder"
-        ):
+        with pytest.raises(GLIPError, match=r"world: holds pictures of other settings \(.* choose another folder"):
             written_once(folder, mine | {"version": 2} | other, no_write)
-    with pytest.raises(FileExistsError, match=r"other settings \(kind pictures, not None\)"):
+    with pytest.raises(GLIPError, match=r"other settings \(kind pictures, not None\)") as refused:
         written_once(folder, {"version": 1, "seed": 0}, no_write)
+    assert refused.value.code == "folder-taken"
     assert (folder / "a.txt").exists()
 
 
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     folder = written_once(tmp_path / "world", {"version": 1}, write)
     (folder / MANIFEST).write_text('{"version"')
-    with pytest.raises(FileExistsError, match=rf"world.{MANIFEST}: not readable \(.*; choose another folder or remove"):
+    with pytest.raises(
+        GLIPError, match=rf"world.{MANIFEST}: not readable \(.*; choose another folder or remove"
+    ) as refused:
         written_once(folder, {"version": 1}, no_write)
+    assert refused.value.code == "unreadable-json"
     assert (folder / "a.txt").exists()
 
 
@@ -83,8 +89,9 @@ def test_an_empty_folder_is_filled_and_foreign_files_are_left_alone(tmp_path: Pa
     assert (written_once(tmp_path / "empty", {}, write) / "a.txt").exists()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "photo.jpg").touch()
-    with pytest.raises(FileExistsError, match=r"photos: holds other files .* choose a new or empty folder"):
+    with pytest.raises(GLIPError, match=r"photos: holds other files .* choose a new or empty folder") as refused:
         written_once(tmp_path / "photos", {}, no_write)
+    assert refused.value.code == "folder-taken"
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["photo.jpg"]
 
 

@@ -21,8 +21,8 @@ from glip_lightning.shapes.image_captions import (
     FILE,
     STREAM,
     VERSION,
+    captioned_picture,
     name_of,
-    show,
     tell,
     things_of,
     write_caption_words,
@@ -66,7 +66,7 @@ def test_no_scene_has_what_is_held_out() -> None:
 
 @pytest.fixture(scope="module")
 def captions() -> list[str]:
-    return [show(0, index)[1] for index in range(150)]
+    return [captioned_picture(0, index)[1] for index in range(150)]
 
 
 def assert_known(caption: str) -> None:
@@ -89,7 +89,7 @@ def test_the_search_for_what_is_held_out_finds_it(pair: str) -> None:
 def test_no_caption_of_the_whole_data_has_what_is_held_out() -> None:
     """All painted as they are written, so that every caption is the one of the file."""
     for index in range(COUNT):
-        assert_known(show(0, index)[1])
+        assert_known(captioned_picture(0, index)[1])
 
 
 def test_the_written_file_has_nothing_held_out() -> None:
@@ -157,7 +157,7 @@ def test_the_chunker_finds_what_captions_name(captions: list[str]) -> None:
 def test_nobody_tells_colours_of_a_thermal_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     def words(style: str) -> set[str]:
         monkeypatch.setattr(image_captions, "STYLES", {"photo": STYLES[style]})
-        return {word for index in range(30) for word in show(0, index, 64)[1].split()}
+        return {word for index in range(30) for word in captioned_picture(0, index, 64)[1].split()}
 
     assert words("thermal") & {*SHAPES}
     assert not {singular(word) for word in words("thermal")} & {*COLOURS, *CAPTION_NAMES}
@@ -167,8 +167,12 @@ def test_nobody_tells_colours_of_a_thermal_picture(monkeypatch: pytest.MonkeyPat
 def test_pictures_depend_on_seed_and_index_only(tmp_path: Path) -> None:
     folder = write_image_captions(tmp_path / "captions", seed=3, count=5, size=64)
     read = read_captions(folder / FILE)
-    assert [photo.sentences[0].caption for photo in read] == [show(3, index, 64)[1] for index in range(5)]
-    (first, _), (again, _), (other, _) = show(3, 2, 64), show(3, 2, 64), show(4, 2, 64)
+    assert [photo.sentences[0].caption for photo in read] == [captioned_picture(3, index, 64)[1] for index in range(5)]
+    (first, _), (again, _), (other, _) = (
+        captioned_picture(3, 2, 64),
+        captioned_picture(3, 2, 64),
+        captioned_picture(4, 2, 64),
+    )
     assert first.tobytes() == again.tobytes() != other.tobytes()
 
 

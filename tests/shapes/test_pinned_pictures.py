@@ -69,4 +69,4 @@ def test_tasks_are_the_same_bits(name: str) -> None:
 
 def test_captioned_pictures_are_the_same_bits() -> None:
     """A change is a new ``VERSION`` of these."""
-    assert digest(image_captions.show(0, index) for index in range(6)).startswith(CAPTIONS_PINNED)
+    assert digest(image_captions.captioned_picture(0, index) for index in range(6)).startswith(CAPTIONS_PINNED)

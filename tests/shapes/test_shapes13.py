@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks import odinw
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.benchmarks.tasks import get_task
@@ -19,7 +20,7 @@ from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.shapes.generated_folder import MANIFEST
 from glip_lightning.shapes.scene import CENTRED, SIZES, Thing
-from glip_lightning.shapes.shapes13 import TASKS, task_names
+from glip_lightning.shapes.shapes13 import TASKS, shapes13_names
 from glip_lightning.shapes.styles import STYLES
 from glip_lightning.shapes.task_pictures import AWAY, NEAR, Example, example, labels_of, write_task
 from glip_lightning.shapes.words import (
@@ -55,21 +56,21 @@ def words_of(text: str) -> set[str]:
 
 
 def test_thirteen_tasks_mirror_those_of_odinw() -> None:
-    assert len(task_names()) == 13
-    mirrored = [TASKS[name].mirrors for name in task_names()]
-    assert sorted(map(str, mirrored)) == sorted(odinw.get_task(name).short for name in odinw.task_names("odinw13"))
-    for name in task_names():
-        official = odinw.get_task(str(TASKS[name].mirrors))
+    assert len(shapes13_names()) == 13
+    mirrored = [TASKS[name].mirrors for name in shapes13_names()]
+    assert sorted(map(str, mirrored)) == sorted(odinw.odinw_task(name).short for name in odinw.odinw_names("odinw13"))
+    for name in shapes13_names():
+        official = odinw.odinw_task(str(TASKS[name].mirrors))
         assert len(TASKS[name].classes) == len(official.categories)
-    assert set(TASKS) - set(task_names()) == {"Blocks"}
+    assert set(TASKS) - set(shapes13_names()) == {"Blocks"}
 
 
 def test_names_are_of_one_benchmark() -> None:
     taken = {name.lower() for name in odinw.known_names()}
     assert not taken & {name.lower() for name in TASKS}
-    assert names_of("shapes13") == task_names()
+    assert names_of("shapes13") == shapes13_names()
     assert get_task("Kites") is TASKS["Kites"]
-    assert get_task("Raccoon") == odinw.get_task("Raccoon")
+    assert get_task("Raccoon") == odinw.odinw_task("Raccoon")
     for wrong, meant in {"Kits": "'Kites'", "racoon": "'Raccoon'", "reefs": "'Reef'"}.items():
         with pytest.raises(ValueError, match=f"no task of ODinW or Shapes-13 is called '{wrong}'; .*{meant}"):
             get_task(wrong)
@@ -82,7 +83,7 @@ def test_names_are_of_one_benchmark() -> None:
 
 
 def test_variety() -> None:
-    tasks = [TASKS[name] for name in task_names()]
+    tasks = [TASKS[name] for name in shapes13_names()]
     assert {min(len(task.classes), 20) for task in tasks} >= {1, 2, 3, 5, 7, 20}
     assert min(task.counts["train"] for task in tasks) == 19
     assert max(task.counts["train"] for task in tasks) >= 1500
@@ -95,7 +96,7 @@ def test_variety() -> None:
 
 def test_names_that_were_never_read_but_can_be_described() -> None:
     """The numbers of tasks that the README says: of words that nobody reads, and of those that captions alone say."""
-    every = [(name, named) for name in task_names() for named in TASKS[name].classes]
+    every = [(name, named) for name in shapes13_names() for named in TASKS[name].classes]
     described = [(name, named.name) for name, named in every if words_of(named.prompt.name) <= READ]
     unread = {name for name, said in described if not words_of(said) & {*READ, *CAPTION_NAMES}}
     assert unread == {"Beetles", "Fungi", "Parcels", "Targets", "Traffic"}
@@ -155,7 +156,7 @@ def test_boxes_are_inside_and_of_many_sizes(name: str, shown: dict[str, list[Exa
     assert np.quantile(widths, 0.9) > 1.6 * np.quantile(widths, 0.1)
 
 
-@pytest.mark.parametrize("name", task_names())
+@pytest.mark.parametrize("name", shapes13_names())
 def test_near_misses_share_every_word_but_one(name: str, shown: dict[str, list[Example]]) -> None:
     """More than half of the distractors miss a class by one word, and some have the colours of a class."""
     task = TASKS[name]
@@ -170,7 +171,7 @@ def test_near_misses_share_every_word_but_one(name: str, shown: dict[str, list[E
     assert share > 0.5
 
 
-@pytest.mark.parametrize("name", task_names())
+@pytest.mark.parametrize("name", shapes13_names())
 def test_classes_and_held_out_pairs_occur(name: str, shown: dict[str, list[Example]]) -> None:
     found = Counter(label for picture in shown[name] for label in picture.labels)
     assert set(range(len(TASKS[name].classes))) <= found.keys()
@@ -283,8 +284,9 @@ def test_a_complete_folder_is_reused_and_one_of_older_pictures_written_anew(tmp_
 
 def test_other_peoples_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
-    with pytest.raises(FileExistsError, match="choose a new or empty folder"):
+    with pytest.raises(GLIPError, match="choose a new or empty folder") as refused:
         write_task(tmp_path, counts=COUNTS)
+    assert refused.value.code == "folder-taken"
     assert (tmp_path / "photo.jpg").exists()
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from formats import write_parts
 from glip_lightning.data.benchmarks.download import FOLDER, REPOSITORY
-from glip_lightning.data.benchmarks.odinw import get_task, task_names
+from glip_lightning.data.benchmarks.odinw import odinw_names, odinw_task
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
 from glip_lightning.text.phrases import Phrase
@@ -102,7 +102,7 @@ def _picture(seed: int) -> bytes:
 
 def task_files(name: str) -> dict[str, bytes]:
     """Return the files of an ODinW task by their paths in its zip file."""
-    task, files = get_task(name), {}
+    task, files = odinw_task(name), {}
     width, height = SIZE
     for k, (split, file) in enumerate(task.splits.items()):
         annotations = [
@@ -124,7 +124,7 @@ def task_files(name: str) -> dict[str, bytes]:
 
 def archives() -> dict[str, bytes]:
     """Return the zip files of ODinW-13, by repository and name."""
-    tasks = map(get_task, task_names("odinw13"))
+    tasks = map(odinw_task, odinw_names("odinw13"))
     return {f"{REPOSITORY}/{FOLDER}/{task.zip}": zip_of(task_files(task.name)) for task in tasks}
 
 
@@ -169,7 +169,7 @@ def write_inputs(folder: Path) -> None:
 
 def write_made(folder: Path) -> None:
     """Write what earlier commands leave for later ones: a download, runs, sweeps."""
-    for name in task_names("odinw13"):
+    for name in odinw_names("odinw13"):
         for path, content in task_files(name).items():
             file = folder / "DATA" / "odinw" / path
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from glip_lightning.app.cli import _explanation, main
 from glip_lightning.app.examine_data import _print as print_diagnosis
 from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.config.usage_errors import WrongUsage, check_recipes
-from glip_lightning.data.benchmarks.download import download
+from glip_lightning.data.benchmarks.download import download_tasks
 from glip_lightning.data.benchmarks.unpack import unpack
 from glip_lightning.data.checks.diagnosis import diagnose
 from glip_lightning.data.checks.findings import Findings
@@ -22,7 +22,7 @@ from glip_lightning.data.grounding import GroundingDataset
 from glip_lightning.data.images import ImageFiles, read_header, read_image
 from glip_lightning.data.transforms import Transform
 from glip_lightning.experiments.report.collect import collect
-from glip_lightning.experiments.report.write import report
+from glip_lightning.experiments.report.write import write_report
 from glip_lightning.experiments.sweep.grid import read_grid
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.inference.pseudo_label.grounding_file import grounding_content, phrase_scores

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from glip_lightning.data.types import Batch
+from glip_lightning.training.callbacks import prediction_pictures
 from glip_lightning.training.logging.loggers import ContinuedCSV
-from glip_lightning.training.logging.pictures import LONGEST, Shown
+from glip_lightning.training.logging.pictures import LONGEST, EvaluatedImage, evaluated_image
 from glip_lightning.training.logging.run_names import CLASSES, CURVE_AP, CURVE_IMAGES, CURVE_SHOTS, TOTAL, TRAINABLE
 from glip_lightning.training.logging.wandb_run import _earlier_id, sync_command
 from glip_lightning.training.trial import Trial
-from small_runs import Offline, go, make_shapes, rows
+from small_runs import COUNTS, Offline, go, make_shapes, rows
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,25 @@ def test_wandb_is_offline_by_default_and_holds_the_run(
     assert images
     assert "ground_truth" in json.dumps(images[0])
     assert "predictions" in json.dumps(images[0])
+
+
+def test_a_picture_is_drawn_once_for_the_folder_and_the_loggers(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    drawn = []
+
+    def counted(batch: Batch, i: int, *others: Any) -> EvaluatedImage:
+        drawn.append(batch["names"][i])
+        return evaluated_image(batch, i, *others)
+
+    monkeypatch.setattr(prediction_pictures, "evaluated_image", counted)
+    go("test", shapes, tmp_path / "run")
+    assert len(drawn) == len(set(drawn)) == COUNTS["test"]
+    files = sorted(path.stem for path in (tmp_path / "run" / "predictions").iterdir())
+    assert files == sorted(Path(name).stem for name in drawn)
+    summary = Offline(tmp_path / "run").summary
+    assert all(f"test/picture_{i}.path" in summary for i in range(COUNTS["test"]))
 
 
 SWEEP = {
@@ -205,7 +226,7 @@ def test_a_table_is_continued_from_the_step_where_the_run_goes_on(tmp_path: Path
 
 def test_large_pictures_are_shrunk_with_their_boxes() -> None:
     picture = Image.new("RGB", (2 * LONGEST, LONGEST))
-    shown = Shown("a.jpg", picture, ["cat"], [[100, 200, 300, 400]], [0.5], [0], [[0, 0, 1600, 800]], [0])
+    shown = EvaluatedImage("a.jpg", picture, ["cat"], [[100, 200, 300, 400]], [0.5], [0], [[0, 0, 1600, 800]], [0])
     small = shown.smaller()
     assert small.picture.size == (LONGEST, LONGEST // 2)
     assert small.boxes == [[50, 100, 150, 200]]

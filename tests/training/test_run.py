@@ -91,8 +91,9 @@ def test_a_fit_leaves_what_the_command_line_leaves(fitted: Path, shapes: Path, t
         assert written["data"]["init_args"][key] == value
     for part in ("tuning", "schedule"):
         assert recipe["model"][part] == written["model"][part]
-    with pytest.raises(FileExistsError, match="holds a finished run"):
+    with pytest.raises(GLIPError, match="holds a finished run") as taken:
         glip_lightning.fit(module(), data(shapes), used, run)
+    assert taken.value.code == "finished-run"
     assert main(["fit", "--config", str(run / "recipe.yaml"), "--run", str(tmp_path / "again")]) == 2
 
 
@@ -134,8 +135,9 @@ def test_a_run_that_broke_goes_on(fitted: Path, shapes: Path, tmp_path: Path) ->
         glip_lightning.fit(module(), data(shapes), trainer(tmp_path, Trouble(2, "bug")), run)
     last = run / "checkpoints" / "last.ckpt"
     assert any(str(last) in note for note in broken.value.__notes__)
-    with pytest.raises(FileExistsError, match="holds an unfinished run"):
+    with pytest.raises(GLIPError, match="holds an unfinished run") as taken:
         glip_lightning.fit(module(), data(shapes), trainer(tmp_path), run)
+    assert taken.value.code == "unfinished-run"
     glip_lightning.fit(module(), data(shapes), trainer(tmp_path), run, ckpt_path=last)
     check_same(run, fitted)
     assert equal(learned(run), learned(fitted))

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 from lightning import LightningModule, Trainer
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.training.callbacks.progress import Lines
 from glip_lightning.training.callbacks.resume import LAST
 from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, check_free, new_run_folder
@@ -22,16 +23,18 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
     check_free(tmp_path / "new", resuming=False)
     (tmp_path / "recipe.yaml").touch()
     check_free(tmp_path, resuming=True)
-    with pytest.raises(FileExistsError, match="nothing was saved yet; choose another folder or remove it"):
+    with pytest.raises(GLIPError, match="nothing was saved yet; choose another folder or remove it") as refused:
         check_free(tmp_path, resuming=False)
+    assert refused.value.code == "unfinished-run"
     (tmp_path / CHECKPOINTS).mkdir()
     (tmp_path / CHECKPOINTS / LAST).touch()
-    with pytest.raises(FileExistsError, match=f"glip fit --resume {tmp_path}"):
+    with pytest.raises(GLIPError, match=f"glip fit --resume {tmp_path}"):
         check_free(tmp_path, resuming=False)
     (tmp_path / "result.json").touch()
     for resuming in (True, False):
-        with pytest.raises(FileExistsError, match="finished run"):
+        with pytest.raises(GLIPError, match="finished run") as refused:
             check_free(tmp_path, resuming)
+        assert refused.value.code == "finished-run"
 
 
 def trainer(validates: bool) -> Trainer:

@@ -252,8 +252,9 @@ def test_conversion_overwrites_nothing(pth, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "photo.jpg").touch()
     for target in (tmp_path / "out", tmp_path / "out" / "photo.jpg"):
-        with pytest.raises(FileExistsError, match="exists already"):
+        with pytest.raises(GLIPError, match="exists already") as refused:
             convert_weights(pth, target)
+        assert refused.value.code == "file-exists"
     (tmp_path / "empty").mkdir()
     convert_weights(pth, tmp_path / "empty")
 

@@ -59,7 +59,7 @@ class Verbs(TyperGroup):
         if verb not in self.commands:
             ours = OTHER_WORDS.get(verb)
             hint = f"; did you mean {ours}?" if ours else meant(verb, list(self.commands))
-            raise WrongUsage(f"{verb}: no such verb{hint}")
+            raise WrongUsage(f"{verb}: no such verb{hint}", code="unknown-verb")
         return super().resolve_command(ctx, args)
 
 
@@ -73,7 +73,7 @@ class Verb(TyperCommand):
             values = ctx.params.get(parameter.name)
             for value in values if isinstance(values, list) else [values]:
                 if isinstance(value, str) and value.startswith("--"):
-                    raise WrongUsage(f"{parameter.opts[0]}={value}: no value")
+                    raise WrongUsage(f"{parameter.opts[0]}={value}: no value", code="missing-value")
         return rest
 
 
@@ -180,7 +180,7 @@ def _explanation(error: BaseException) -> str | None:
         return str(error)
     if worker:
         *frames, last = re.split(r'^ +File "', worker.string, flags=re.MULTILINE)  # a traceback as text
-        said = re.search(r"^(?:[\w.]+\.)?\w*Error: (.*)", last, re.MULTILINE | re.DOTALL)
+        said = re.search(r"^(?:[\w.]+\.)?\w*(?:Error|MissingFile): (.*)", last, re.MULTILINE | re.DOTALL)
         return said[1].strip() if frames and said and Path(last.split('"')[0]).is_relative_to(PACKAGE) else None
     return str(error) if is_ours(error) else None
 

@@ -15,7 +15,7 @@ def download(
     ] = None,
 ) -> int:
     """Get tasks of ODinW; goes on where an interrupted download stopped."""
-    from glip_lightning.data.benchmarks.download import download as download_all
+    from glip_lightning.data.benchmarks.download import download_tasks as download_all
 
     for folder in download_all(tasks, root, source):
         print(printable(str(folder)))

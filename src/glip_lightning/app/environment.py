@@ -18,7 +18,7 @@ def env(
 ) -> int:
     """Show versions, devices and reach of the Hub: the first thing of a bug report."""
     if detector is None:
-        print(describe())
+        print(describe_environment())
         return 0
     from glip_lightning.weights.detector_files import check_detector
 
@@ -30,7 +30,7 @@ def env(
     return 0
 
 
-def describe() -> str:
+def describe_environment() -> str:
     """Return versions, devices and whether the Hub can be reached, as aligned lines."""
     from huggingface_hub import constants
 

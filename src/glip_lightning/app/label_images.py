@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from glip_lightning import __version__
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
@@ -30,7 +31,7 @@ from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases_file
 EVERY = 100  # images between two lines where there is no terminal
 
 
-class Options(NamedTuple):
+class LabelOptions(NamedTuple):
     """What the command line says."""
 
     images: str
@@ -55,7 +56,7 @@ class Options(NamedTuple):
         return shlex.join(words)
 
 
-def label_images(options: Options) -> int:
+def label_images(options: LabelOptions) -> int:
     """1 if some photo could not be read, the others being labelled all the same."""
     floors = _floors(options)
     folder, out = Path(options.images), Path(options.out)
@@ -68,7 +69,9 @@ def label_images(options: Options) -> int:
     counts["images"], counts["captions"] = len(given), sum(len(photo.sentences) for photo in given)
     photos = given if captioned is None else with_phrases(given, teacher, counts)
     if not photos:
-        raise ValueError(f"{options.captions}: no caption names a thing that can be found; give phrases with them")
+        raise GLIPError(
+            f"{options.captions}: no caption names a thing that can be found; give phrases with them", code="no-phrases"
+        )
     remove_parts(out.parent)
     with Journal(out.with_suffix(".scores.jsonl"), header(teacher, folder, photos)) as journal:
         _find(teacher, folder, photos, journal, options.batch)
@@ -82,30 +85,38 @@ def label_images(options: Options) -> int:
 
 def _check_paths(folder: Path, out: Path, captions: str | None) -> None:
     if out.is_dir():
-        raise ValueError(f"--out {out}: is a folder; give the name of a file in it")
+        raise GLIPError(f"--out {out}: is a folder; give the name of a file in it", code="not-a-file")
     if captions and out.resolve() == Path(captions).resolve():
-        raise ValueError(f"--out {out}: would overwrite the captions; choose another name")
+        raise GLIPError(f"--out {out}: would overwrite the captions; choose another name", code="file-exists")
     if not folder.is_dir():
-        raise ValueError(f"--images {folder}: no such folder; give the one that the file names start from")
+        raise GLIPError(
+            f"--images {folder}: no such folder; give the one that the file names start from", code="missing-folder"
+        )
 
 
-def _floors(options: Options) -> Thresholds:
+def _floors(options: LabelOptions) -> Thresholds:
     """Thresholds as they are given; all numbers are checked before anything is loaded."""
     if options.batch < 1:
-        raise ValueError(f"--batch {options.batch}: expected 1 or more images")
+        raise GLIPError(f"--batch {options.batch}: expected 1 or more images", code="bad-value")
     default = check_threshold(options.threshold, "--threshold")
     floors = read_thresholds(options.thresholds, default) if options.thresholds else Thresholds(default)
     if options.best_from is None:
         return floors
     if options.captions is None:
-        raise ValueError("--best-from: only with --captions; what a list of classes names need not be in every photo")
+        raise GLIPError(
+            "--best-from: only with --captions; what a list of classes names need not be in every photo",
+            code="option-without-use",
+        )
     best_from, highest = check_threshold(options.best_from, "--best-from"), max([default, *floors.phrases.values()])
     if best_from >= highest:
-        raise ValueError(f"--best-from {best_from}: is for boxes below their threshold, {highest}; give a lower score")
+        raise GLIPError(
+            f"--best-from {best_from}: is for boxes below their threshold, {highest}; give a lower score",
+            code="bad-value",
+        )
     return floors._replace(best_from=best_from)
 
 
-def _phrases(options: Options) -> list[Phrase] | None:
+def _phrases(options: LabelOptions) -> list[Phrase] | None:
     if options.phrases_file is not None:
         return read_phrases_file(options.phrases_file)
     if options.phrases is None:
@@ -119,7 +130,7 @@ def _class_lists(folder: Path, sentences: tuple[Sentence, ...]) -> list[Captione
     """Every picture below the folder with the same captions."""
     names = [path.relative_to(folder).as_posix() for path in pictures(folder)]
     if not names:
-        raise ValueError(f"--images {folder}: there is no picture in it")
+        raise GLIPError(f"--images {folder}: there is no picture in it", code="no-pictures")
     return [Captioned(name, sentences) for name in names]
 
 
@@ -136,7 +147,7 @@ def _find(teacher: Teacher, folder: Path, photos: Sequence[Captioned], journal: 
 
 
 def _content(
-    photos: Sequence[Captioned], journal: Journal, floors: Thresholds, options: Options, counts: Counter[str]
+    photos: Sequence[Captioned], journal: Journal, floors: Thresholds, options: LabelOptions, counts: Counter[str]
 ) -> dict[str, Any]:
     """The three lists of the file."""
     labelled = [photo for photo in photos if photo.file_name in journal]
@@ -156,7 +167,7 @@ def _content(
     return content
 
 
-def _info(teacher: Teacher, options: Options, counts: Counter[str], thresholds: Thresholds) -> dict[str, Any]:
+def _info(teacher: Teacher, options: LabelOptions, counts: Counter[str], thresholds: Thresholds) -> dict[str, Any]:
     return {
         "description": "boxes found by a detector for the phrases of captions; not checked by a person",
         "teacher": {**teacher.base._asdict(), "weights": teacher.loaded.weights},

@@ -18,4 +18,4 @@ def at_most_one(**given: object) -> None:
     """Raise WrongUsage if more than one of these options has a value; keywords are their names."""
     named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     if len(named) > 1:
-        raise WrongUsage(f"{named[1]}: not together with {named[0]}; give one of them")
+        raise WrongUsage(f"{named[1]}: not together with {named[0]}; give one of them", code="exclusive-options")

@@ -50,9 +50,9 @@ def pseudo_label(
         need_file(file, f"--{option} {file}")
     check_detector(detector)
     with blocked():
-        from glip_lightning.app.label_images import Options, label_images
+        from glip_lightning.app.label_images import LabelOptions, label_images
 
-    options = Options(
+    options = LabelOptions(
         images=images,
         captions=captions,
         phrases=phrases,

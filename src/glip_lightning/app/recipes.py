@@ -20,7 +20,9 @@ def recipes(
     """List the recipes that glip fit --config and glip sweep know by name."""
     if name is None:
         if copy is not None:
-            raise WrongUsage(f"--copy {copy}: say which recipe, as in glip recipes few_shot --copy {copy}")
+            raise WrongUsage(
+                f"--copy {copy}: say which recipe, as in glip recipes few_shot --copy {copy}", code="missing-value"
+            )
         _list()
         return 0
     text = _find(name).read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ def report(
 
     need_folder(folder, folder, "give the folder of a sweep or of runs")
     with blocked():
-        from glip_lightning.experiments.report.write import report as write_report
+        from glip_lightning.experiments.report.write import write_report
 
     for file in write_report(folder, out, leaderboard):
         print(printable(str(file)))

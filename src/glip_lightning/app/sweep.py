@@ -43,8 +43,7 @@ def sweep(
     refuse_pipes(context.args)
     read_grid(recipe_file(file))  # what is wrong with the file is said before torch is imported
     with blocked():
-        from glip_lightning.experiments.sweep.run_sweep import Options
-        from glip_lightning.experiments.sweep.run_sweep import sweep as run_sweep
+        from glip_lightning.experiments.sweep.run_sweep import SweepOptions, run_sweep
 
-    options = Options(dir, executor, workers, trials_per_gpu, only, slurm, dry_run, keep_checkpoints)
+    options = SweepOptions(dir, executor, workers, trials_per_gpu, only, slurm, dry_run, keep_checkpoints)
     return run_sweep(file, options, context.args)

@@ -3,6 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.training.logging.run_names import (
     AFTER,
     BEFORE,
@@ -33,7 +34,9 @@ def make_page(project: str, entity: str | None = None, sweep: str | None = None,
     try:
         import wandb_workspaces  # noqa: F401
     except ImportError:
-        raise ValueError("wandb-workspaces is not installed: pip install 'glip-lightning[dashboard]'") from None
+        raise GLIPError(
+            "wandb-workspaces is not installed: pip install 'glip-lightning[dashboard]'", code="not-installed"
+        ) from None
     page = build(project, entity or "", sweep)
     if show:
         print(page._to_model().model_dump_json(indent=2, by_alias=True, exclude_none=True))
@@ -50,11 +53,15 @@ def push(page: "ws.Workspace") -> str:
         page.entity = page.entity or wandb.Api().default_entity or ""
         page.save()
     except wandb.errors.UsageError:
-        raise ValueError("not logged in to W&B: run wandb login, then again; --print shows the page") from None
+        raise GLIPError(
+            "not logged in to W&B: run wandb login, then again; --print shows the page", code="not-logged-in"
+        ) from None
     except Exception as error:  # what W&B raises has no common base
         hint = "Is the network there, the login right (wandb login), a run of it synced (wandb sync)?"
         said = str(error).rstrip(".")
-        raise ValueError(f"W&B does not take the page of project {page.project!r}: {said}. {hint}") from error
+        raise GLIPError(
+            f"W&B does not take the page of project {page.project!r}: {said}. {hint}", code="refused-by-wandb"
+        ) from error
     return page.url
 
 

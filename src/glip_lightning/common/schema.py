@@ -161,7 +161,7 @@ class Mapped:
 
 
 @dataclass(frozen=True)
-class Label:
+class AxisValue:
     """A text, a number, true, false or null: a value of an axis."""
 
     def check(self, value: object, where: str, key: str = "") -> None:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.training.callbacks.best_checkpoint import BEST
 from glip_lightning.training.callbacks.resume import LAST
@@ -33,12 +33,16 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     run = Path(joined[place + 1])
     recipe, last = run / RECIPE_NAME, run / CHECKPOINTS / LAST
     if not recipe.is_file():
-        raise FileNotFoundError(f"--resume {run}: no {RECIPE_NAME} in it, this is not the folder of a run")
+        raise MissingFile(f"--resume {run}: no {RECIPE_NAME} in it, this is not the folder of a run", code="no-run")
     again = f"glip fit --config {recipe}"
     if (run / RESULT_NAME).exists():
-        raise FileExistsError(f"--resume {run}: this run is finished; {again} starts another one like it")
+        raise GLIPError(
+            f"--resume {run}: this run is finished; {again} starts another one like it", code="finished-run"
+        )
     if not last.exists():
-        raise FileNotFoundError(f"--resume {run}: there is no {last}, nothing was saved yet; {again} starts anew")
+        raise MissingFile(
+            f"--resume {run}: there is no {last}, nothing was saved yet; {again} starts anew", code="no-checkpoint"
+        )
     return ["fit", "--config", str(recipe), "--run", str(run), "--ckpt_path", str(last), *others]
 
 

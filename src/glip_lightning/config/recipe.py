@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from glip_lightning.common.errors import is_ours
+from glip_lightning.common.errors import GLIPError, is_ours
 from glip_lightning.common.locks import FolderLock
 from glip_lightning.config.arguments import meant_by, translated
 from glip_lightning.config.continuing import check_checkpoint
@@ -121,7 +121,7 @@ class GLIPCLI(LightningCLI):
         try:
             return super().instantiate_trainer(callbacks=callbacks, logger=named, **root, **kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
-            raise ValueError(f"trainer: {error}") from None
+            raise GLIPError(f"trainer: {error}", code="bad-trainer") from None
 
     def _record(self, verb: str, wandb: bool) -> RunRecord:
         run = self.config[verb].run
@@ -161,7 +161,10 @@ def _first_cause(error: BaseException) -> BaseException:
             break
         error = cause
     if isinstance(error, ModuleNotFoundError) and "tensorboard" in str(error):
-        return ValueError("trainer.logger: TensorBoard is not installed: pip install 'glip-lightning[tensorboard]'")
+        return GLIPError(
+            "trainer.logger: TensorBoard is not installed: pip install 'glip-lightning[tensorboard]'",
+            code="not-installed",
+        )
     return error
 
 
@@ -171,7 +174,7 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
     return _start(words, with_recipes(words, translated))
 
 
-def fit(recipe: Mapping[str, Any], folder: Path, checkpoint: Path | None = None) -> GLIPCLI:
+def fit_recipe(recipe: Mapping[str, Any], folder: Path, checkpoint: Path | None = None) -> GLIPCLI:
     """Run ``fit`` by a recipe in ``folder``, go on from ``checkpoint`` of an earlier run there if one is given."""
     place = {"run": str(folder), **({"ckpt_path": str(checkpoint)} if checkpoint else {})}
     words = [word for name, value in place.items() for word in (f"--{name}", value)]

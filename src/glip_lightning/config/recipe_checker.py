@@ -86,7 +86,7 @@ class RecipeChecker:
 
         Raises:
             WrongUsage: a key or the type of a value is wrong.
-            ValueError: data, tuning or schedule refuse a value.
+            GLIPError: data, tuning or schedule refuse a value.
         """
         options = [*(f"--{key}={_text(value)}" for key, value in (changes or {}).items()), *words]
         recipe: dict[str, Any] = {}

@@ -63,25 +63,27 @@ def check_recipes(arguments: Sequence[str]) -> None:
     """Raise WrongUsage for recipe files that cannot be meant, before anything heavy is imported."""
     for word in arguments:
         if (old := word.split("=")[-1]) in OLD:
-            raise WrongUsage(f"{word}: is called {OLD[old]} now; {OLD[old].split('.')[-1]} is enough here")
+            raise WrongUsage(
+                f"{word}: is called {OLD[old]} now; {OLD[old].split('.')[-1]} is enough here", code="old-name"
+            )
     for file in given_recipes(arguments):
         path = Path(file)
         if not path.is_file():
             if path.exists() and not path.is_dir():
-                raise WrongUsage(f"--config {file}: a pipe or a device; write the recipe to a file")
+                raise WrongUsage(f"--config {file}: a pipe or a device; write the recipe to a file", code="not-a-file")
             what = "a folder, not a recipe file" if path.is_dir() else "no such file"
             known = [str(p) for folder in {path.parent, Path("recipes")} for p in folder.glob("*.y*ml")]
-            raise WrongUsage(f"--config {file}: {what}{meant(file, [*recipe_names(), *known])}")
+            raise WrongUsage(f"--config {file}: {what}{meant(file, [*recipe_names(), *known])}", code="unknown-recipe")
         try:
             text = path.read_text(encoding="utf-8")
             content = parse_yaml(text, file)
         except GLIPError as error:
-            raise WrongUsage(_yaml_fault(file, error)) from None
+            raise WrongUsage(_yaml_fault(file, error), code=error.code) from None
         except UnicodeDecodeError as error:
-            raise WrongUsage(f"{file}: not a YAML text: {error}") from None
+            raise WrongUsage(f"{file}: not a YAML text: {error}", code="not-yaml") from None
         if not isinstance(content, dict):
             found = "nothing" if content is None else _short(content)
-            raise WrongUsage(f"{file}: expected keys like model, data and trainer, found {found}")
+            raise WrongUsage(f"{file}: expected keys like model, data and trainer, found {found}", code="not-a-recipe")
         if not of_a_run(path):
             _refuse_old_names(file, text)
 
@@ -90,7 +92,7 @@ def _refuse_old_names(file: str, text: str) -> None:
     """Raise WrongUsage that names each class path of version 0.1, its line and what to write instead."""
     found = [f"{file}, line {line}: {name}: write {OLD[name]}" for line, name in old_names(text)]
     if found:
-        raise WrongUsage("\n  ".join(found))
+        raise WrongUsage("\n  ".join(found), code="old-name")
 
 
 def _yaml_fault(file: str, error: GLIPError) -> str:

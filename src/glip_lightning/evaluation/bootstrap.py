@@ -45,7 +45,7 @@ def bootstrap(truth: Truth, rows: Rows, resamples: int = RESAMPLES) -> dict[str,
     boxes = [(a["image_id"], a["category_id"], *a["bbox"]) for a in truth["annotations"] if a["image_id"] in seen]
     rng = np.random.default_rng([len(images), zlib.crc32(repr((images, boxes)).encode())])
     once = np.ones((1, len(images)), dtype=np.int64)
-    counts = np.concatenate([once, draw(rng, len(images), resamples)])
+    counts = np.concatenate([once, draw_counts(rng, len(images), resamples)])
     by_iou = resampled_ap(truth, rows, counts)
     aps, at_half = _centred(by_iou.mean(0)), _centred(by_iou[0])
     values = [None if np.isnan(ap) else round(float(ap), 5) for ap in aps]
@@ -70,7 +70,7 @@ def _interval95(values: np.ndarray) -> list[float] | None:
     return np.percentile(defined, [2.5, 97.5]).round(5).tolist() if defined.size else None
 
 
-def draw(rng: np.random.Generator, images: int, resamples: int) -> np.ndarray:
+def draw_counts(rng: np.random.Generator, images: int, resamples: int) -> np.ndarray:
     """How often each image is drawn [R, I] when as many are drawn as there are, with replacement."""
     if not images:
         return np.zeros((resamples, 0), dtype=np.int64)

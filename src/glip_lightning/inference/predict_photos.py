@@ -13,6 +13,7 @@ from typing import Any, Literal
 from PIL import Image
 from rich.progress import track
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import no_room, picture_names, remove_parts, replacing, write_text
 from glip_lightning.common.signals import Interrupted
@@ -45,7 +46,9 @@ def predict_photos(
     paths = find_photos(photos)
     pictures = [Path(out) / name for name in picture_names(paths)]
     if clash := {path.resolve() for path in paths} & {picture.resolve() for picture in pictures}:
-        raise ValueError(f"--out {out}: would overwrite the photo {min(clash)}; choose another folder")
+        raise GLIPError(
+            f"--out {out}: would overwrite the photo {min(clash)}; choose another folder", code="file-exists"
+        )
     predictor = Predictor(detector, prompts=prompts, device=device, threshold=threshold)
     queries = predictor.queries(wanted)
     captions = [prompt.caption for query in queries for prompt in query.prompts]
@@ -203,7 +206,7 @@ def _predict(
         state = _state(path)
         image = read_image(path, upright=True)
         found = predictor(image, wanted)
-        draw(image, found, names, picture)
+        save_drawn(image, found, names, picture)
     except (OSError, ValueError) as error:
         if no_room(error) or getattr(error, "code", None) == "not-finite":
             raise  # the next photo would end in the same way
@@ -219,7 +222,7 @@ def _predict(
     }
 
 
-def draw(image: Image.Image, found: Prediction, names: list[str], picture: Path) -> None:
+def save_drawn(image: Image.Image, found: Prediction, names: list[str], picture: Path) -> None:
     """Save ``image`` with its boxes as ``picture``."""
     drawn = draw_boxes(image, found.boxes.tolist(), found.names, found.scores.tolist(), classes=names)
     with replacing(picture) as fresh:
@@ -238,12 +241,12 @@ def find_photos(given: Iterable[str]) -> list[Path]:
                 p for p in Path(name).iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")
             )
             if not found:
-                raise ValueError(f"{name}: the folder holds no images")
+                raise GLIPError(f"{name}: the folder holds no images", code="no-pictures")
             paths += found
         elif glob.has_magic(name) and not Path(name).exists():
             found = sorted(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 - Path.glob has no absolute patterns
             if not found:
-                raise ValueError(f"{name}: no file matches this pattern")
+                raise GLIPError(f"{name}: no file matches this pattern", code="no-pictures")
             paths += found
         else:
             paths.append(Path(name))

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.index import Index
 from glip_lightning.data.types import Batch
 from glip_lightning.models.detector import Detector
@@ -46,9 +47,10 @@ class Alignment(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         before = trainer.callbacks[: trainer.callbacks.index(self)]  # type: ignore[attr-defined]
         if any(isinstance(callback, WeightAveraging) for callback in before):
-            raise ValueError(
+            raise GLIPError(
                 "trainer.callbacks: an average of the weights comes before Alignment, which would then compare AP "
-                "without fusion of the weights with AP of the average; put Alignment first"
+                "without fusion of the weights with AP of the average; put Alignment first",
+                code="order-of-callbacks",
             )
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -76,7 +78,10 @@ class Alignment(Callback):
     def _labels(self, index: Index) -> dict[str, list[int]]:
         names = list(index.class_names)
         if unknown := [word for words in self.kinds.values() for word in words if word not in names]:
-            raise ValueError(f"Alignment.kinds: {unknown[0]!r} is no class of {index.where}: {', '.join(names)}")
+            raise GLIPError(
+                f"Alignment.kinds: {unknown[0]!r} is no class of {index.where}: {', '.join(names)}",
+                code="unknown-class",
+            )
         return {kind: [names.index(word) for word in words] for kind, words in self.kinds.items()}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import remove_parts
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.shapes.paint import Box
@@ -23,20 +24,22 @@ def written_once(folder: Path, settings: Mapping[str, object], write: Callable[[
     """``folder`` with what ``write`` puts into a new one.
 
     A folder written with the same ``settings`` is used as it is, one of the same "kind" and "seed" but of an older or
-    newer "version" is written anew, any other one is left alone: FileExistsError. It appears at once when complete, so
+    newer "version" is written anew, any other one is left alone: GLIPError. It appears at once when complete, so
     that processes may call this side by side.
     """
     known = _settings(folder)
     if known == settings:
         return folder
     if known is None and folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder}: holds other files than generated pictures; choose a new or empty folder")
+        raise GLIPError(
+            f"{folder}: holds other files than generated pictures; choose a new or empty folder", code="folder-taken"
+        )
     if known is not None:
         differ = [key for key in {**settings, **known} if known.get(key) != settings.get(key)]
         if "version" not in differ or {"kind", "seed"} & {*differ}:
             others = ", ".join(f"{key} {known.get(key)}, not {settings.get(key)}" for key in differ)
             text = f"{folder}: holds pictures of other settings ({others}); choose another folder or remove it"
-            raise FileExistsError(text)
+            raise GLIPError(text, code="folder-taken")
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_parts(folder.parent)
     unfinished = folder.with_name(f".glip-{uuid4().hex[:8]}-{folder.name}")
@@ -59,7 +62,9 @@ def _settings(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        raise FileExistsError(f"{manifest}: not readable ({error}); choose another folder or remove it") from error
+        raise GLIPError(
+            f"{manifest}: not readable ({error}); choose another folder or remove it", code="unreadable-json"
+        ) from error
     return found if isinstance(found, dict) else None
 
 

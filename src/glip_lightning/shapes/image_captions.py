@@ -35,7 +35,7 @@ CALLED = 0.75  # chance that it is called so where it is told of
 SAID = 0.85  # of the look of what is called so: beside the usual chance, so that 19 of 20 kites are "yellow" ones
 
 
-def show(seed: int, index: int, size: int = SIZE) -> tuple[Image.Image, str]:
+def captioned_picture(seed: int, index: int, size: int = SIZE) -> tuple[Image.Image, str]:
     """Picture ``index`` and its caption, blank if there is nothing to see: a function of seed and index."""
     shown, rng = _painted(seed, index, size)
     return shown.image, tell(shown.things, rng).text
@@ -100,7 +100,7 @@ def write_image_captions(folder: str | Path, seed: int = 0, count: int = COUNT, 
         images = []
         with progress("generated pictures with captions, drawn once", count) as bar:
             for index in bar(range(count)):
-                picture, caption = show(seed, index, size)
+                picture, caption = captioned_picture(seed, index, size)
                 if caption:
                     images.append({**save_picture(fresh, index, picture), "caption": caption})
         (fresh / FILE).write_text(json.dumps({"images": images, "annotations": []}), encoding="utf-8")

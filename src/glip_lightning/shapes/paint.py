@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.shapes.outlines import HOLES, OUTLINES
 from glip_lightning.shapes.scene import Thing
 from glip_lightning.shapes.words import NEW_TEXTURES, RGB, TEXTURES
@@ -199,7 +200,7 @@ def texture(name: str, x: np.ndarray, y: np.ndarray, period: float, angle: float
         return ((0.3 - np.hypot(u, v)) * period + 0.5).clip(0, 1)
     if name == "wavy":
         return _step(np.cos(2 * math.pi * (along + 0.35 * np.sin(2 * math.pi * across / 1.6))), period)
-    raise ValueError(f"texture {name!r}: there are {', '.join((*TEXTURES, *NEW_TEXTURES))}")
+    raise GLIPError(f"texture {name!r}: there are {', '.join((*TEXTURES, *NEW_TEXTURES))}", code="unknown-value")
 
 
 def _step(wave: np.ndarray, period: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import replacing
 from glip_lightning.shapes.descriptions import Description
 from glip_lightning.shapes.paint import Shown, paint_seen
@@ -42,7 +43,10 @@ def picture_of(phrases: Sequence[str], seed: int = 0, size: int = SIZE) -> Shown
     shown = paint_seen(things, rng, size)
     for phrase, look in zip(phrases, looks, strict=True):
         if not any(map(look.fits, shown.things)):
-            raise ValueError(f"{phrase!r} found no room among {len(phrases)} things; name fewer, or take another seed")
+            raise GLIPError(
+                f"{phrase!r} found no room among {len(phrases)} things; name fewer, or take another seed",
+                code="no-room",
+            )
     return shown
 
 
@@ -50,10 +54,14 @@ def _words(phrase: str) -> dict[str, str]:
     """The words of a phrase by their kind."""
     kind_of = {word: kind for kind, words in KINDS.items() for word in words}
     if unknown := [word for word in phrase.split() if word not in kind_of]:
-        raise ValueError(f"{phrase!r}: {unknown[0]!r} cannot be drawn; there are {', '.join(kind_of)}")
+        raise GLIPError(
+            f"{phrase!r}: {unknown[0]!r} cannot be drawn; there are {', '.join(kind_of)}", code="unknown-word"
+        )
     kinds = [kind_of[word] for word in phrase.split()]
     if twice := [kind for kind in KINDS if kinds.count(kind) > 1]:
-        raise ValueError(f"{phrase!r}: has two words for the {twice[0]}; put a full stop between two things")
+        raise GLIPError(
+            f"{phrase!r}: has two words for the {twice[0]}; put a full stop between two things", code="bad-phrases"
+        )
     return dict(zip(kinds, phrase.split(), strict=True))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.shapes.descriptions import Caption, phrase_list, sentence, word_list
 from glip_lightning.shapes.generated_folder import (
     annotation,
@@ -93,7 +94,9 @@ def write_pretraining(folder: str | Path, seed: int = 0, counts: Mapping[str, in
     ``counts``: pictures of each part; parts that it lacks are not written. ``size`` in pixels.
     """
     if unknown := sorted(counts.keys() - COUNTS.keys()):
-        raise ValueError(f"counts: there is no part {unknown[0]!r}; the parts are {', '.join(COUNTS)}")
+        raise GLIPError(
+            f"counts: there is no part {unknown[0]!r}; the parts are {', '.join(COUNTS)}", code="unknown-key"
+        )
     settings = {"kind": "pretraining", "version": VERSION, "seed": seed, "counts": dict(counts), "size": size}
 
     def write(fresh: Path) -> None:

@@ -207,9 +207,9 @@ TASKS: Mapping[str, ShapesTask] = MappingProxyType({task.name: task for task in 
 """The thirteen, and Blocks, which a detector learns in minutes from random weights."""
 
 
-def task_names() -> list[str]:
+def shapes13_names() -> list[str]:
     """The thirteen, in the order of the table."""
     return [task.name for task in TASKS.values() if task.mirrors is not None]
 
 
-TASK_SET = TaskSet("Shapes-13", "Shapes", TASKS, task_names())
+TASK_SET = TaskSet("Shapes-13", "Shapes", TASKS, shapes13_names())

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from lightning import Trainer
 
+from glip_lightning.common.errors import GLIPError
+
 
 class BatchPlan(NamedTuple):
     """``total`` images per optimizer step = devices x ``per_device`` x ``accumulate``."""
@@ -51,7 +53,7 @@ def plan(batch_size: int, world: int, images_per_device: int | None = None) -> B
         ("data.images_per_device", images_per_device),
     ):
         if value is not None and value < 1:
-            raise ValueError(f"{name}={value}: it has to be 1 or more")
+            raise GLIPError(f"{name}={value}: it has to be 1 or more", code="bad-value")
     share = -(-batch_size // world)
     limit = min(share, images_per_device or share)
     per_device = next(n for n in range(limit, 0, -1) if share % n == 0)
@@ -62,10 +64,11 @@ def plan(batch_size: int, world: int, images_per_device: int | None = None) -> B
 def check_applied(wanted: BatchPlan, trainer: Trainer) -> None:
     """Raise where the trainer would make another global batch than planned."""
     if trainer.accumulate_grad_batches != wanted.accumulate:
-        raise ValueError(
+        raise GLIPError(
             f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}, but data.batch_size needs "
             f"{wanted.accumulate}: data.batch_size is the global batch; bound what a device holds by "
-            "data.images_per_device, and train by glip_lightning.fit(module, data, trainer), which accumulates"
+            "data.images_per_device, and train by glip_lightning.fit(module, data, trainer), which accumulates",
+            code="other-batch-size",
         )
 
 

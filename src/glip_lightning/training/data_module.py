@@ -101,14 +101,16 @@ class DetectionData(LightningDataModule, ABC):
         """
         super().__init__()
         if shots != "all" and shots < 0:
-            raise ValueError(f"shots={shots}: expected 0 or more images per class, or all")
+            raise GLIPError(f"shots={shots}: expected 0 or more images per class, or all", code="bad-value")
         least = {"batch_size": (batch_size, 1), "images_per_device": (images_per_device, 1), "seed": (seed, 0)}
         least |= {"workers": (workers, 0), "test_size": (test_size, 1)}
         for name, (value, bound) in least.items():
             if value is not None and value < bound:
-                raise ValueError(f"{name}={value}: expected {bound} or more")
+                raise GLIPError(f"{name}={value}: expected {bound} or more", code="bad-value")
         if test_size > max_size:
-            raise ValueError(f"test_size={test_size}: the shorter side cannot be above max_size={max_size}")
+            raise GLIPError(
+                f"test_size={test_size}: the shorter side cannot be above max_size={max_size}", code="bad-value"
+            )
         self.batch_size, self.images_per_device, self.workers = batch_size, images_per_device, workers
         self.shots: Shots = shots
         self.copies = copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1
@@ -162,7 +164,7 @@ class DetectionData(LightningDataModule, ABC):
         self.findings.log_to(log)
         self.findings.raise_errors()
         if not splits:
-            raise DataError("there is no split at all; check the path")
+            raise DataError("there is no split at all; check the path", code="no-split")
         for split, index in splits.items():
             if split == "train":
                 chosen = self.choose(index)
@@ -185,7 +187,7 @@ class DetectionData(LightningDataModule, ABC):
     def count(self, train: Index | None) -> int:
         """Images that are trained on, of the ``train`` split as it was read, before anything is set up."""
         if train is None:
-            raise DataError(f"{self.label}: there is no train split to train on")
+            raise DataError(f"{self.label}: there is no train split to train on", code="missing-split")
         return len(self.choose(train))
 
     def images_per_epoch(self) -> int:
@@ -204,7 +206,7 @@ class DetectionData(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Any]:
         if "train" not in self.datasets:
-            raise DataError(f"{self.label}: there is no train split to train on")
+            raise DataError(f"{self.label}: there is no train split to train on", code="missing-split")
         batches = self.batch_plan()
         if self.trainer is not None:
             check_applied(batches, self.trainer)
@@ -235,10 +237,11 @@ class DetectionData(LightningDataModule, ABC):
         now = self.batch_plan()
         then = state_dict["devices"], state_dict["per_device"]
         if state_dict["batches"] and then != (now.devices, now.per_device):
-            raise ValueError(
+            raise GLIPError(
                 f"the checkpoint lies within epoch {state_dict['epoch']}, {then[0]} devices x {then[1]} images; "
                 f"this run has {now.devices} x {now.per_device}: resume with the same devices, data.batch_size and "
-                "data.images_per_device, or from a checkpoint between two epochs"
+                "data.images_per_device, or from a checkpoint between two epochs",
+                code="other-batch-size",
             )
         self._resume_position = state_dict
 

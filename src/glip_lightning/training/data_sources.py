@@ -39,9 +39,10 @@ class ODinW(DetectionData):
         """
         super().__init__(**kwargs)
         if prepared and (self.shots in ("all", 0) or self.seed is None):
-            raise ValueError(
+            raise GLIPError(
                 f"prepared=true with shots={self.shots}, seed={self.seed}: official lists are for 1, 3, 5 or 10 "
-                "shots and seed 3, 30 or 300; give both"
+                "shots and seed 3, 30 or 300; give both",
+                code="no-official-list",
             )
         if others := set_of(task):
             text = f"task {task!r} is one of {others.title}, not of ODinW: use --data {others.data}"
@@ -86,7 +87,8 @@ class ODinW(DetectionData):
         if len(official) != len(self.class_names):
             raise DataError(
                 f"task {self.task.short}: {len(self.class_names)} categories in {self.root}, officially "
-                f"{len(official)} ({', '.join(p.name for p in official)}); use the official annotation files"
+                f"{len(official)} ({', '.join(p.name for p in official)}); use the official annotation files",
+                code="class-count",
             )
         return official
 
@@ -116,7 +118,8 @@ class CustomData(DetectionData):
         if len(phrases) != len(self.class_names):
             raise DataError(
                 f"{self.phrases_file}: {len(phrases)} phrases for {len(self.class_names)} classes; write one for "
-                f"each of {', '.join(self.class_names)}, in this order"
+                f"each of {', '.join(self.class_names)}, in this order",
+                code="bad-phrases",
             )
         return phrases
 

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.sampler import step_seed
 from glip_lightning.data.types import Batch, Split
@@ -78,7 +79,10 @@ class GLIPModule(LightningModule):
         """The data of the run; nobody else asks the trainer for them."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, DetectionData):
-            raise TypeError("GLIPModule needs a DetectionData datamodule: trainer.fit(module, datamodule=...)")
+            raise GLIPError(
+                "GLIPModule needs a DetectionData datamodule: trainer.fit(module, datamodule=...)",
+                code="no-data-module",
+            )
         return data
 
     def setup(self, stage: str) -> None:

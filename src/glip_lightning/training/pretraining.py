@@ -47,12 +47,14 @@ class Source:
     def check(self, place: str) -> None:
         """Refuse what can never be drawn from; ``place`` is where the recipe has it."""
         if not 0 < self.share < math.inf:
-            raise ValueError(f"{place}.share={self.share}: expected a positive number")
+            raise GLIPError(f"{place}.share={self.share}: expected a positive number", code="bad-value")
         if self.first_epoch < 0:
-            raise ValueError(f"{place}.first_epoch={self.first_epoch}: epochs are counted from 0")
+            raise GLIPError(f"{place}.first_epoch={self.first_epoch}: epochs are counted from 0", code="bad-value")
         if self.last_epoch is not None and self.last_epoch < self.first_epoch:
             text = f"{place}.last_epoch={self.last_epoch}: lies before first_epoch={self.first_epoch}"
-            raise ValueError(f"{text}, so it would never take part; remove the source or correct one of them")
+            raise GLIPError(
+                f"{text}, so it would never take part; remove the source or correct one of them", code="unused-source"
+            )
 
     def share_in(self, epoch: int) -> float:
         part = self.first_epoch <= epoch and (self.last_epoch is None or epoch <= self.last_epoch)
@@ -87,15 +89,18 @@ class Pretraining(DetectionData):
         """
         super().__init__(flip=flip, **kwargs)
         if epoch_images < 1:
-            raise ValueError(f"epoch_images={epoch_images}: expected 1 or more")
+            raise GLIPError(f"epoch_images={epoch_images}: expected 1 or more", code="bad-value")
         if self.shots not in ("all", 0) or self.copies != 1 or not self.negatives:
             text = f"shots={self.shots}, copies={self.copies}, negatives={self.negatives}"
-            raise ValueError(f"{text}: a mixture has no such choice; leave them out, shares and epoch_images say it")
+            raise GLIPError(
+                f"{text}: a mixture has no such choice; leave them out, shares and epoch_images say it",
+                code="option-without-use",
+            )
         if self.augment is not None:
             text = "a mixture shows its images as they are, for captions speak of colours and of all things in view"
             raise GLIPError(f"augment={self.augment.name}: {text}; leave it out", code="bad-value")
         if not sources:
-            raise ValueError("sources={}: there is nothing to mix; name one file at least")
+            raise GLIPError("sources={}: there is nothing to mix; name one file at least", code="no-sources")
         # a sweep builds data from the mappings of its recipe
         sources = {name: Source(**x) if isinstance(x, Mapping) else x for name, x in sources.items()}
         for name, source in sources.items():
@@ -131,7 +136,10 @@ class Pretraining(DetectionData):
     def ask_with(self, prompt: TaskPrompt) -> None:
         if isinstance(prompt.tokenizer, ClassTokenizer):
             text = "the detector has a table of classes and reads no captions, of which a mixture is made"
-            raise ValueError(f"{text}; take a detector that reads, or data with one list of classes (ShapesDetection)")
+            raise GLIPError(
+                f"{text}; take a detector that reads, or data with one list of classes (ShapesDetection)",
+                code="reads-no-words",
+            )
         if prompt == self.task_prompt:
             return
         super().ask_with(prompt)
@@ -228,5 +236,5 @@ class Pretraining(DetectionData):
         shares = [source.share_in(epoch) for source in self.sources.values()]
         if not any(shares):
             text = "set first_epoch of one of them to 0" if epoch == 0 else "let one of them go on (last_epoch: null)"
-            raise ValueError(f"sources: none takes part in epoch {epoch}; {text}")
+            raise GLIPError(f"sources: none takes part in epoch {epoch}; {text}", code="no-sources")
         return portions(shares, self.epoch_images)

@@ -24,7 +24,6 @@ from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RunFolder, take_folder
 from glip_lightning.training.callbacks.run_loggers import RunLoggers
 from glip_lightning.training.callbacks.run_measures import RunTime, TrainedParameters
-from glip_lightning.training.callbacks.sample_pictures import SamplePictures
 from glip_lightning.training.checkpoint_files import damage
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.lightning_internals import leave_signals_to_us
@@ -71,9 +70,8 @@ def fit(
         weights_only: False to load a checkpoint that holds any object, as ``torch.load`` has it.
 
     Raises:
-        ValueError: the tuning trains nothing (a saved prompt).
-        FileExistsError: ``run`` holds another run.
-        GLIPError: another process works in ``run``; the data cannot be used.
+        GLIPError: the tuning trains nothing (a saved prompt); ``run`` holds another run, or another process works in
+            it; the data cannot be used.
     """
     refuse_untrained(module.tuning)
     with _running("fit", module, data, trainer, run, ckpt_path) as record:
@@ -158,7 +156,7 @@ def _running(
         if run is not None:
             trainer.callbacks = [callback for callback in callbacks if not _is_default(callback)]  # type: ignore[attr-defined]
             folder, logs = RunFolder(record), RunLoggers(record, loggers)
-            _attach(trainer, [folder, logs, RunTime(record), PredictionPictures(record), SamplePictures()])
+            _attach(trainer, [folder, logs, RunTime(record), PredictionPictures(record)])
         yield record
     finally:
         trainer.callbacks, trainer.loggers = callbacks, loggers  # type: ignore[attr-defined]

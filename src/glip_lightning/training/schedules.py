@@ -12,6 +12,8 @@ from typing import SupportsFloat
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
+from glip_lightning.common.errors import GLIPError
+
 
 class Schedule(ABC):
     """Makes the scheduler that is stepped after every optimizer step."""
@@ -26,7 +28,7 @@ class _Factor(Schedule):
 
     def __init__(self, warmup_steps: int = 0) -> None:
         if warmup_steps < 0:
-            raise ValueError(f"warmup_steps={warmup_steps}: expected 0 or more optimizer steps")
+            raise GLIPError(f"warmup_steps={warmup_steps}: expected 0 or more optimizer steps", code="bad-value")
         self.warmup_steps = warmup_steps
 
     @abstractmethod
@@ -38,7 +40,10 @@ class _Factor(Schedule):
 
     def _end(self, total: int | None) -> int:
         if total is None:
-            raise ValueError(f"schedule {type(self).__name__} needs an end: give trainer.max_epochs or max_steps")
+            raise GLIPError(
+                f"schedule {type(self).__name__} needs an end: give trainer.max_epochs or max_steps",
+                code="endless-schedule",
+            )
         return total
 
 
@@ -79,11 +84,13 @@ class MultiStep(_Factor):
         """Rise linearly from ``warmup_factor`` times the learning rate over ``warmup_steps`` optimizer steps.
 
         Raises:
-            ValueError: milestones that are not positive and ascending.
+            GLIPError: milestones that are not positive and ascending.
         """
         super().__init__(warmup_steps)
         if list(milestones) != sorted(milestones) or any(m <= 0 for m in milestones):
-            raise ValueError(f"milestones={list(milestones)}: expected positive numbers in ascending order")
+            raise GLIPError(
+                f"milestones={list(milestones)}: expected positive numbers in ascending order", code="bad-value"
+            )
         self.milestones, self.gamma, self.warmup_factor = tuple(milestones), gamma, warmup_factor
 
     def factor(self, step: int, total: int | None) -> float:

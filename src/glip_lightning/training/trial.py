@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import json_text
 from glip_lightning.common.files import write_text
-from glip_lightning.common.schema import Items, Keys, Label, Mapped, Text, read_json
+from glip_lightning.common.schema import AxisValue, Items, Keys, Mapped, Text, read_json
 
 TRIAL_NAME = "trial.json"
 
@@ -19,7 +19,7 @@ Axes = dict[str, Any]
 """Value of each axis by its name: ``{"task": "Raccoon", "shots": 10, "seed": 3, "tuning": "PromptTuning"}``."""
 
 
-_AXES = Mapped(Label(), 100)  # the longest sweep file that we have has 5
+_AXES = Mapped(AxisValue(), 100)  # the longest sweep file that we have has 5
 _TRIAL = Keys(
     {
         "sweep": Text(),

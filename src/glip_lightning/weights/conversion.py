@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import replacing
 from glip_lightning.weights.load import load_folder, load_official, save
 from glip_lightning.weights.official_checkpoint import official_state
@@ -24,9 +25,12 @@ def convert_weights(
     """
     source, target = Path(source), Path(target)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise FileExistsError(f"{target}: exists already; remove it or choose another target")
+        raise GLIPError(f"{target}: exists already; remove it or choose another target", code="file-exists")
     if source.is_dir() and vocab is not None:
-        raise ValueError(f"vocab={str(vocab)!r}: {source} is a folder with a vocabulary of its own; leave vocab out")
+        raise GLIPError(
+            f"vocab={str(vocab)!r}: {source} is a folder with a vocabulary of its own; leave vocab out",
+            code="option-without-use",
+        )
     if not source.is_dir() or without_text or half:
         text = not without_text
         loaded = (
@@ -35,7 +39,10 @@ def convert_weights(
             else load_official(str(source), source, vocab=vocab, text=text)
         )
         if not loaded.model.reads_text and without_text:
-            raise ValueError(f"{source}: has no text encoder to leave out, but a table of classes, which it needs")
+            raise GLIPError(
+                f"{source}: has no text encoder to leave out, but a table of classes, which it needs",
+                code="no-text-encoder",
+            )
         return save(loaded.model, loaded.tokenizer, target, loaded.task, half)
     state = official_state(load_folder(source).model, str(source))
     with replacing(target) as fresh, fresh.open("wb") as file:  # of a name torch would make one of its archive

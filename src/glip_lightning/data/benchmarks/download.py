@@ -22,7 +22,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file, replacing, write_text
 from glip_lightning.common.schema import Items, Keys, Mapped, Text, Whole, parse_json
 from glip_lightning.data.benchmarks.fetch import digest, fetch, reason
-from glip_lightning.data.benchmarks.odinw import ODinWTask, find_task, get_task, task_names
+from glip_lightning.data.benchmarks.odinw import ODinWTask, find_task, odinw_names, odinw_task
 from glip_lightning.data.benchmarks.unpack import crc_of, unpack
 from glip_lightning.data.checks.findings import listing
 
@@ -35,7 +35,7 @@ _RECORD = Keys(
 REPOSITORY, FOLDER = "GLIPModel/GLIP", "odinw_35"  # odinw/download.py of the official code names it
 
 
-def download(names: Sequence[str], root: str | Path, source: str | Path | None = None) -> list[Path]:
+def download_tasks(names: Sequence[str], root: str | Path, source: str | Path | None = None) -> list[Path]:
     """Get tasks by name, or those of ``odinw13`` or ``odinw35``; the folder of each below ``root``.
 
     ``source`` is a folder that has the zip files; without it they come from the Hub (or the mirror of it that the
@@ -43,7 +43,7 @@ def download(names: Sequence[str], root: str | Path, source: str | Path | None =
     A task that fails does not keep the others from being fetched.
 
     Raises:
-        ValueError: a wrong name, before anything is fetched.
+        GLIPError: a wrong name, before anything is fetched.
         GLIPError: what failed, with all reasons; the code is that of the failures if they have the same one, else
             ``download-failed``.
     """
@@ -68,8 +68,8 @@ def _tasks(names: Sequence[str]) -> list[ODinWTask]:
     """Each once, in the order of their names."""
     chosen = {}
     for name in names:
-        for known in task_names(name) if name in ("odinw13", "odinw35") else [name]:
-            task = get_task(known)
+        for known in odinw_names(name) if name in ("odinw13", "odinw35") else [name]:
+            task = odinw_task(known)
             chosen[task.name] = task
     return list(chosen.values())
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.text.phrases import Phrase, clean_name
 
 TABLE = Path(__file__).parent / "odinw35.json"
@@ -52,7 +53,7 @@ class ODinWTask(NamedTuple):
         """The classes as they stand in the official caption; the 13-task benchmark has plain names only."""
         source: Mapping[str, list] | None = self._asdict() if yaml == "odinw_35" else self.odinw13_yaml
         if source is None:
-            raise ValueError(f"task {self.name!r} is not in ODinW-13; use its phrases of odinw_35")
+            raise GLIPError(f"task {self.name!r} is not in ODinW-13; use its phrases of odinw_35", code="no-phrases")
         if source["caption_prompt"]:
             return [Phrase(**entry) for entry in source["caption_prompt"]]
         return [Phrase(clean_name(name)) for name in source["categories"]]
@@ -65,12 +66,12 @@ def tasks() -> dict[str, ODinWTask]:
     return {row["name"]: ODinWTask(**row) for row in rows}
 
 
-def task_names(benchmark: Benchmark) -> list[str]:
+def odinw_names(benchmark: Benchmark) -> list[str]:
     """The official names of the 13 or 35 tasks of a benchmark, in the order of the table."""
     return [task.name for task in tasks().values() if task.in_odinw13 or benchmark == "odinw35"]
 
 
-def get_task(name: str) -> ODinWTask:
+def odinw_task(name: str) -> ODinWTask:
     """The task of an official or a short name; a short name of two variants means the one in ODinW-13."""
     if name in tasks():
         return tasks()[name]
@@ -80,8 +81,8 @@ def get_task(name: str) -> ODinWTask:
         return meant[0]
     if variants:
         both = " and ".join(repr(task.name) for task in variants)
-        raise ValueError(f"task {name!r} has the variants {both}; name one of them")
-    raise ValueError(f"no ODinW task is called {name!r}; {_suggestion(name)}")
+        raise GLIPError(f"task {name!r} has the variants {both}; name one of them", code="unknown-task")
+    raise GLIPError(f"no ODinW task is called {name!r}; {_suggestion(name)}", code="unknown-task")
 
 
 def _variants(short: str) -> list[ODinWTask]:
@@ -110,16 +111,17 @@ def find_task(root: str | Path, task: str) -> Path:
 
     A folder counts if it holds the annotation file of at least one split.
     """
-    found = get_task(task)
+    found = odinw_task(task)
     names = dict.fromkeys([f"odinw/{found.dir}", found.dir, found.name, *_short_names(found)])
     folders = [Path(root) / name for name in names]
     for folder in folders:
         if any((folder / file).is_file() for file in found.splits.values()):
             return folder
     looked = "\n  ".join(map(str, folders))
-    raise FileNotFoundError(
+    raise MissingFile(
         f"no annotations of ODinW task {found.short!r} below {root}; looked in\n  {looked}\n"
-        f"for {found.splits['train']}; put the task into one of these folders or correct the root"
+        f"for {found.splits['train']}; put the task into one of these folders or correct the root",
+        code="missing-file",
     )
 
 
@@ -128,12 +130,12 @@ def split_files(root: str | Path, task: str, split: str) -> SplitFiles:
 
     As official, PascalVOC's test files are those of valid.
     """
-    splits = get_task(task).splits
+    splits = odinw_task(task).splits
     if split not in splits:
-        raise ValueError(f"task {task!r} has no split {split!r}; it has {', '.join(splits)}")
+        raise GLIPError(f"task {task!r} has no split {split!r}; it has {', '.join(splits)}", code="unknown-split")
     file = find_task(root, task) / splits[split]
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: the {split} annotations of ODinW task {task!r} are not there")
+        raise MissingFile(f"{file}: the {split} annotations of ODinW task {task!r} are not there", code="missing-file")
     return SplitFiles(file.parent, file)
 
 
@@ -143,10 +145,11 @@ def fewshot_file(root: str | Path, task: str, split: str, shots: int, seed: int)
     file = annotation_file.with_name(f"fewshot_{split.replace('valid', 'val')}_shot{shots}_seed{seed}.json")
     if not file.is_file():
         there = sorted(path.name for path in annotation_file.parent.glob("fewshot_*.json"))
-        raise FileNotFoundError(
+        raise MissingFile(
             f"{file}: no such prepared list of ODinW task {task!r}; beside it: {', '.join(there) or 'none'}. Official "
             f"ones are for shots {_listed(FEWSHOT_SHOTS)} and seeds {_listed(FEWSHOT_SEEDS)} of every split but test; "
-            "use one of them, or choose images without the prepared lists"
+            "use one of them, or choose images without the prepared lists",
+            code="missing-file",
         )
     return SplitFiles(image_dir, file)
 

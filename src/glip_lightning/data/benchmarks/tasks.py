@@ -48,7 +48,7 @@ def get_task(name: str) -> BenchmarkTask:
         GLIPError: no task is called so.
     """
     if name in odinw.known_names():
-        return odinw.get_task(name)
+        return odinw.odinw_task(name)
     others = set_of(name)
     if others is not None:
         return others.tasks[name]
@@ -79,5 +79,5 @@ def task_names(benchmark: str) -> list[str]:
     """
     for each in ODINW:
         if benchmark == each:
-            return odinw.task_names(each)
+            return odinw.odinw_names(each)
     return list(registry.tasks.find(benchmark).benchmark)

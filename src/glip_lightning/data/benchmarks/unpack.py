@@ -39,8 +39,7 @@ def unpack(archive: Path, top: str, target: Path) -> dict[str, Entry]:
 
     Raises:
         GLIPError: a broken archive; a member that leads out of the folder, is no plain file, or comes twice;
-            an archive that would swell more than :data:`MAX_RATIO` times.
-        OSError: not enough room.
+            an archive that would swell more than :data:`MAX_RATIO` times; not enough room.
     """
     try:
         with zipfile.ZipFile(archive) as content:
@@ -121,9 +120,10 @@ def _check_size(archive: Path, members: Mapping[str, zipfile.ZipInfo], target: P
         )
     free = shutil.disk_usage(target.parent).free
     if total > free:
-        raise OSError(
+        raise GLIPError(
             f"{archive.name}: unpacking needs {total / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free in "
-            f"{target.parent}; make room and run the same command again"
+            f"{target.parent}; make room and run the same command again",
+            code="disk-too-small",
         )
 
 

@@ -234,11 +234,11 @@ def _log_axis(chart: Chart, low: float, high: float) -> None:
     axes.set_xscale("log")
     axes.set_xlim(low / 1.3, high * 1.3)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=12))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
     axes.xaxis.minorticks_off()
 
 
-def short(value: float) -> str:
+def tick_text(value: float) -> str:
     """Return a tick's number: 2.5, 40, 1k, 3M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
-from glip_lightning.common.schema import Items, Label, parse_yaml, shown
+from glip_lightning.common.schema import AxisValue, Items, parse_yaml, shown
 from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.report.paper_numbers import official_task
@@ -26,15 +27,18 @@ SAID_ELSEWHERE = ("seed_everything", "data.task", "data.shots", "data.seed", "ru
 def collect(folder: Path) -> Collection:
     """The runs of a folder of sweeps, of a folder of runs, or the one run that ``folder`` is."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; give a sweep's folder, or one with runs in it")
+        raise MissingFile(
+            f"{folder}: no such folder; give a sweep's folder, or one with runs in it", code="missing-folder"
+        )
     if files := sorted((folder / "sweeps").glob("*.json")):
         return _sweeps(folder, files)
     places = [folder] if (folder / "result.json").is_file() else sorted(folder.iterdir())
     runs = [_plain(place) for place in places if _is_run(place)]
     if not runs:
-        raise ValueError(
+        raise GLIPError(
             f"{folder}: neither sweeps/*.json nor runs (folders with a recipe.yaml) in it; "
-            "give what glip sweep or glip fit has written"
+            "give what glip sweep or glip fit has written",
+            code="no-runs",
         )
     return Collection(folder.resolve().name, folder, {}, _without_repeats(_with_axes(runs)))
 
@@ -63,7 +67,9 @@ def _sweeps(folder: Path, files: Sequence[Path]) -> Collection:
             names.append(_add_sweep(with_public_names(content), path.stat().st_mtime, axes, trials))
             _check_text(content)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: not what glip sweep writes ({error!r}); run the sweep again") from error
+            raise GLIPError(
+                f"{path}: not what glip sweep writes ({error!r}); run the sweep again", code="damaged-record"
+            ) from error
     runs = [_trial(folder / "trials" / id, id, trial) for id, trial in trials.items()]
     planned = {id: max(trial.planned) for id, trial in trials.items()}
     found = _as_planned_last(_with_split(runs), planned)
@@ -145,25 +151,27 @@ def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
 
 def _check(result: Any) -> None:
     if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
-        raise ValueError("it has no metrics")
+        raise GLIPError("it has no metrics", code="damaged-record")
     for split, metrics in result["metrics"].items():
         ap = (metrics or {}).get("AP")
         if ap is not None and ap == ap and percent(ap) is None:  # nan, as null, is an AP without a box to find
-            raise ValueError(f"AP of {split} is {ap!r}, not from 0 to 1")
+            raise GLIPError(f"AP of {split} is {ap!r}, not from 0 to 1", code="damaged-record")
         interval = ((metrics or {}).get("bootstrap") or {}).get("interval95")
         if interval is not None:
-            Items(Label(), 2, 2).check(interval, split, "bootstrap.interval95")
+            Items(AxisValue(), 2, 2).check(interval, split, "bootstrap.interval95")
     if not any(result["metrics"].values()):
-        raise ValueError("nothing was evaluated")
+        raise GLIPError("nothing was evaluated", code="damaged-record")
     if not isinstance(get(result, "recipe.data.init_args") or {}, Mapping):
-        raise ValueError(f"recipe.data.init_args is {shown(get(result, 'recipe.data.init_args'))}, no mapping")
+        raise GLIPError(
+            f"recipe.data.init_args is {shown(get(result, 'recipe.data.init_args'))}, no mapping", code="damaged-record"
+        )
     _check_text(result)
 
 
 def _check_text(content: Any) -> None:
     """Raise an error if there is half a character in it: JSON can hold one, no page and no table can."""
     if not is_text(json.dumps(content, ensure_ascii=False, default=str)):
-        raise ValueError("a part of a character in it is no Unicode text")
+        raise GLIPError("a part of a character in it is no Unicode text", code="broken-text")
 
 
 def _settings(recipe: Mapping[str, Any], result: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:

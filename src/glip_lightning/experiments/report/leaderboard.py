@@ -15,7 +15,7 @@ from typing import Any
 
 from glip_lightning.common.files import regular_file, write_text
 from glip_lightning.common.schema import parse_json
-from glip_lightning.data.benchmarks.odinw import get_task, task_names
+from glip_lightning.data.benchmarks.odinw import odinw_names, odinw_task
 from glip_lightning.experiments.report.runs import Line, Run, Shots, number, part, trainable
 from glip_lightning.experiments.report.view import View
 
@@ -33,7 +33,7 @@ def write_leaderboard(view: View, folder: Path) -> list[str]:
             path = folder / _file_name(view, line, shots)
             write_text(path, json.dumps({"data": entries}, allow_nan=False))
             names = {entry["dataset_name"] for entry in entries}
-            lacks = len(set(task_names("odinw35")) - names)
+            lacks = len(set(odinw_names("odinw35")) - names)
             said.append(f"{path}" + (f" (lacks {lacks} of the 35 tasks)" if lacks else ""))
     return said
 
@@ -53,7 +53,7 @@ def _file_name(view: View, line: Line, shots: Shots) -> str:
 def _entry(view: View, line: Line, shots: Shots, task: str) -> dict[str, Any] | None:
     """One data set; None unless it is a task of ODinW with detections on its test split."""
     try:
-        name = get_task(task).name
+        name = odinw_task(task).name
     except ValueError:
         return None
     done = view.cells.cell(line, shots, task).done

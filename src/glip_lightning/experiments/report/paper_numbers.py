@@ -53,12 +53,12 @@ _BY_NAME = {name.lower(): task for column, task in COLUMNS.items() for name in (
 
 def official_task(label: str) -> str | None:
     """The short name of the ODinW-13 task of a short or official name in any case; None for other tasks."""
-    from glip_lightning.data.benchmarks.odinw import get_task
+    from glip_lightning.data.benchmarks.odinw import odinw_task
 
     if label.lower() in _BY_NAME:
         return _BY_NAME[label.lower()]
     try:
-        task = get_task(label)
+        task = odinw_task(label)
     except ValueError:
         return None
     return task.short if task.in_odinw13 else None

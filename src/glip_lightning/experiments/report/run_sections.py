@@ -87,7 +87,7 @@ def _class_marks(view: View, shots: Shots, task: str) -> pd.DataFrame:
     return found.assign(low=found["low"].clip(lower=0), high=found["high"].clip(upper=100)) if marks else found
 
 
-def pictures(view: View) -> Section | None:
+def best_pictures(view: View) -> Section | None:
     """Return pictures of the best trial of each task, as many as fit."""
     chosen = {task: run for task in view.cells.tasks if (run := _best_run(view, task))}
     files = {task: sorted((run.folder / "predictions").glob("*.jpg"))[:PER_TASK] for task, run in chosen.items()}

@@ -42,7 +42,7 @@ class Mean(NamedTuple):
     whole: bool
 
 
-class Cell(NamedTuple):
+class SeedRuns(NamedTuple):
     """The runs of one task, line and number of shots by their seed."""
 
     done: dict[Any, Run]  # finished, with an AP
@@ -61,16 +61,16 @@ class Cells:
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
         self.tasks, self.shots, self.lines = collection.tasks, collection.shots, collection.lines
-        self._cells: dict[tuple[Line, Shots, str], Cell] = {}
+        self._cells: dict[tuple[Line, Shots, str], SeedRuns] = {}
         for point, run in collection.points:
-            cell = self._cells.setdefault((point.line, point.shots, point.task), Cell({}, []))
+            cell = self._cells.setdefault((point.line, point.shots, point.task), SeedRuns({}, []))
             if run.ap is not None:
                 cell.done[point.seed] = run
             elif run not in cell.open:
                 cell.open.append(run)
 
-    def cell(self, line: Line, shots: Shots, task: str) -> Cell:
-        return self._cells.get((line, shots, task), Cell({}, []))
+    def cell(self, line: Line, shots: Shots, task: str) -> SeedRuns:
+        return self._cells.get((line, shots, task), SeedRuns({}, []))
 
     def planned(self, line: Line, shots: Shots) -> bool:
         """Whether any run of this row exists or should."""
@@ -96,7 +96,7 @@ class Cells:
         mean = float(np.mean([stat.mean for stat in known.values()]))
         return Mean(Stat(mean, None, 0, ()), tuple(known), False)
 
-    def contrast(self, terms: Sequence[tuple[float, Cell]]) -> Stat | None:
+    def contrast(self, terms: Sequence[tuple[float, SeedRuns]]) -> Stat | None:
         """Weighted sum of the AP of cells, seed by seed and draw by draw; None unless a seed has all of them."""
         sets = _complete([cell for _, cell in terms])
         if not sets:
@@ -181,7 +181,7 @@ def _sum_draws(draws: Sequence[np.ndarray | None], weights: Sequence[float]) -> 
     return np.asarray(weights) @ np.stack(known)
 
 
-def _by_seed(cells: Sequence[Cell]) -> dict[Any, tuple[Run, ...]]:
+def _by_seed(cells: Sequence[SeedRuns]) -> dict[Any, tuple[Run, ...]]:
     """The runs of every seed that all cells have. What was measured without a seed stands for every seed."""
     seeds = dict.fromkeys(seed for cell in cells for seed in cell.done if seed is not None)
     found = {}
@@ -192,7 +192,7 @@ def _by_seed(cells: Sequence[Cell]) -> dict[Any, tuple[Run, ...]]:
     return found
 
 
-def _complete(cells: Iterable[Cell]) -> list[tuple[Run, ...]]:
+def _complete(cells: Iterable[SeedRuns]) -> list[tuple[Run, ...]]:
     """The different sets of runs, one per seed."""
     sets = _by_seed(list(cells))
     return list({tuple(run.id for run in runs): runs for runs in sets.values()}.values())

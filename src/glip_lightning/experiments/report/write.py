@@ -16,14 +16,16 @@ from glip_lightning.experiments.report.collect import collect
 from glip_lightning.experiments.report.frames import cells, trials
 from glip_lightning.experiments.report.parts import Section
 from glip_lightning.experiments.report.retention_section import retention
-from glip_lightning.experiments.report.run_sections import classes, cost, pictures, repeat, undone
+from glip_lightning.experiments.report.run_sections import best_pictures, classes, cost, repeat, undone
 from glip_lightning.experiments.report.view import View, make_view
 
 FOLDER = Path(__file__).parent
-SECTIONS = (*(efficiency, all_numbers, against_paper, tunings, classes, pictures, cost, retention, undone, repeat),)
+SECTIONS = (
+    *(efficiency, all_numbers, against_paper, tunings, classes, best_pictures, cost, retention, undone, repeat),
+)
 
 
-def report(folder: str | Path, out: str | Path | None = None, leaderboard: str | Path | None = None) -> list[str]:
+def write_report(folder: str | Path, out: str | Path | None = None, leaderboard: str | Path | None = None) -> list[str]:
     """Write ``report.html``, ``report.md``, ``report.csv`` and ``cells.csv`` into ``out`` (default: ``folder``), and
     the files of sections that plugins add, such as ``claims.csv``.
 

@@ -22,7 +22,7 @@ from glip_lightning.training.trial import Axes
 console = Console(highlight=False, soft_wrap=True)
 
 
-def name_of(axes: Axes) -> str:
+def point_name(axes: Axes) -> str:
     return " ".join(f"{axis}={printable(label_text(label))}" for axis, label in axes.items())
 
 
@@ -102,7 +102,7 @@ class Board:
 
     def __init__(self, planned: Sequence[Planned], folder: Path, workers: int) -> None:
         """``planned`` are the trials to run."""
-        self._axes = {each.trial.id: name_of(each.trial.axes) for each in planned}
+        self._axes = {each.trial.id: point_name(each.trial.axes) for each in planned}
         self._folder, self._workers = folder, workers
         self._running: dict[str, float] = {}  # id -> when it began
         self._took: list[float] = []

@@ -227,7 +227,7 @@ def _train_split(data: DetectionData) -> Index | None:
     splits = check_splits(data.read(findings), findings)
     findings.raise_errors()
     if not splits:
-        raise DataError(f"{data.label}: there is no split at all; check the path")
+        raise DataError(f"{data.label}: there is no split at all; check the path", code="no-split")
     return splits.get("train")
 
 

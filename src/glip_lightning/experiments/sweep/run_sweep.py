@@ -13,7 +13,7 @@ from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.usage_errors import WrongUsage
-from glip_lightning.experiments.sweep.board import Board, console, name_of, show_plan, show_results
+from glip_lightning.experiments.sweep.board import Board, console, point_name, show_plan, show_results
 from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_parameters
 from glip_lightning.experiments.sweep.executors import Executor, Local, Stop, cores, visible_gpus
 from glip_lightning.experiments.sweep.grid import Grid, read_grid, select
@@ -27,7 +27,7 @@ from glip_lightning.training.trial import Axes
 SWEEPS, TRIALS = "sweeps", "trials"
 
 
-class Options(NamedTuple):
+class SweepOptions(NamedTuple):
     """What the command line says besides the file."""
 
     dir: str | None = None  # default: runs/<name of the sweep>
@@ -40,7 +40,7 @@ class Options(NamedTuple):
     keep_checkpoints: bool = False
 
 
-def sweep(file: str, options: Options, overrides: Sequence[str] = ()) -> int:
+def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -> int:
     """Run what is left of a sweep; return 0 if no trial failed, 1 if one did, 128 + its number after a signal."""
     for name, value in (("--workers", options.workers), ("--trials-per-gpu", options.trials_per_gpu)):
         if value is not None and value < 1:
@@ -113,7 +113,7 @@ def _labels(points: Sequence[Axes]) -> dict[str, list[Any]]:
     return labels
 
 
-def _run(left: Sequence[Planned], folder: Path, options: Options, stop: Stop) -> dict[str, Event]:
+def _run(left: Sequence[Planned], folder: Path, options: SweepOptions, stop: Stop) -> dict[str, Event]:
     """How each trial ended, by its id; those that were not begun are missing."""
     executor, workers, threads = _executor(folder, options)
     place = (folder / TRIALS).resolve()
@@ -129,7 +129,7 @@ def _run(left: Sequence[Planned], folder: Path, options: Options, stop: Stop) ->
     return board.ended
 
 
-def _executor(folder: Path, options: Options) -> tuple[Executor, int, int | None]:
+def _executor(folder: Path, options: SweepOptions) -> tuple[Executor, int, int | None]:
     """The executor, how many trials it runs at once, and the threads of each."""
     named = os.environ.get("OMP_NUM_THREADS", "")
     if options.slurm and options.executor != "submitit":
@@ -160,7 +160,7 @@ def _tell(chosen: Sequence[Planned], ended: dict[str, Event], folder: Path) -> N
     for each in chosen:
         path = place / each.trial.id
         if state_of(path).state == "failed":
-            print(f"failed   {name_of(each.trial.axes)}: {printable_lines(read_failure(path).error)}")
+            print(f"failed   {point_name(each.trial.axes)}: {printable_lines(read_failure(path).error)}")
             print(f"         log: {printable(str(path / LOG_NAME))}")
     waiting = {each.trial.id for each in chosen if state_of(place / each.trial.id).state in ("new", "unfinished")}
     if elsewhere := {event.id for event in ended.values() if event.state == "elsewhere"} & waiting:

@@ -29,7 +29,7 @@ from glip_lightning.common.logs import show_log
 from glip_lightning.common.resources import translate
 from glip_lightning.common.schema import Whole, read_json
 from glip_lightning.common.signals import received
-from glip_lightning.config.recipe import fit
+from glip_lightning.config.recipe import fit_recipe
 from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.experiments.sweep.jobs import Event, Job
 from glip_lightning.training.callbacks.resume import LAST
@@ -93,7 +93,7 @@ def _fit(recipe: Mapping[str, Any], folder: Path) -> None:
     if begun and not (folder / RESULT_NAME).is_file():
         saved = last.stat().st_mtime_ns
         try:
-            fit(recipe, folder, last)
+            fit_recipe(recipe, folder, last)
             return
         except Exception as error:
             if last.is_file() and last.stat().st_mtime_ns != saved:
@@ -102,7 +102,7 @@ def _fit(recipe: Mapping[str, Any], folder: Path) -> None:
                 raise
             log.warning("cannot go on from %s, the trial starts anew: %s", last, _one_line(error))
     _clear(folder)
-    fit(recipe, folder)
+    fit_recipe(recipe, folder)
 
 
 def _in_use(error: BaseException) -> bool:

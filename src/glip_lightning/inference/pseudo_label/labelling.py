@@ -14,7 +14,7 @@ from typing import Any
 
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence
 from glip_lightning.inference.pseudo_label.journal import Journal, Record
-from glip_lightning.inference.pseudo_label.teacher import Teacher, View
+from glip_lightning.inference.pseudo_label.teacher import PreparedPhoto, Teacher
 from glip_lightning.text.noun_phrases import noun_phrases
 
 READERS = 4  # threads that decode photos
@@ -67,7 +67,7 @@ def find_all(
     yield len(photos) - sum(map(len, left))
     with ThreadPoolExecutor(READERS) as pool:
 
-        def start(window: Sequence[Captioned]) -> list[Future[View]]:
+        def start(window: Sequence[Captioned]) -> list[Future[PreparedPhoto]]:
             return [pool.submit(teacher.read, folder / photo.file_name) for photo in window]
 
         coming = start(left[0]) if left else []
@@ -77,9 +77,13 @@ def find_all(
 
 
 def _find_window(
-    teacher: Teacher, window: Sequence[Captioned], reading: Sequence[Future[View]], journal: Journal, batch: int
+    teacher: Teacher,
+    window: Sequence[Captioned],
+    reading: Sequence[Future[PreparedPhoto]],
+    journal: Journal,
+    batch: int,
 ) -> Iterator[int]:
-    groups: dict[tuple[int, int], list[tuple[Captioned, View]]] = {}
+    groups: dict[tuple[int, int], list[tuple[Captioned, PreparedPhoto]]] = {}
     for photo, future in zip(window, reading, strict=True):
         try:
             view = future.result()
@@ -96,7 +100,7 @@ def _find_window(
             yield len(found)
 
 
-def _records(teacher: Teacher, photos: Sequence[Captioned], views: Sequence[View]) -> list[Record]:
+def _records(teacher: Teacher, photos: Sequence[Captioned], views: Sequence[PreparedPhoto]) -> list[Record]:
     rows = teacher.find(views, photos)
     return [
         {"file_name": photo.file_name, "height": view.original[0], "width": view.original[1], "found": found}

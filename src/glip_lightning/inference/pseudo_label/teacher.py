@@ -36,7 +36,7 @@ Row = tuple[int, float, float, float, float, float]
 """Number of the phrase in its sentence, score, then x, y, width, height in pixels of the photo."""
 
 
-class View(NamedTuple):
+class PreparedPhoto(NamedTuple):
     """A photo as the detector takes it."""
 
     image: Tensor  # uint8 [3, h, w]
@@ -79,7 +79,7 @@ class Teacher:
         offsets = self.loaded.tokenizer.offsets(sentence.caption)[: MAX_TOKENS - 1]  # [SEP] is the last
         return [token_indices([span], offsets) for span in sentence.spans or ()]
 
-    def read(self, path: Path) -> View:
+    def read(self, path: Path) -> PreparedPhoto:
         """The view that :class:`GroundingDataset` takes for the boxes: turned by EXIF where the size tells so.
 
         Half a turn, or a turn of a square photo, leaves the size as it is, and the pixels as they are stored.
@@ -88,10 +88,10 @@ class Teacher:
         image = read_image(path, upright=header.upright != header.stored)
         size = (image.height, image.width)
         resized = resize_image(image, resize_size(*size, *self.base.input_size))
-        return View(resized, size, self.model.padded_size([resized]))
+        return PreparedPhoto(resized, size, self.model.padded_size([resized]))
 
     @torch.inference_mode()
-    def find(self, views: Sequence[View], photos: Sequence[Captioned]) -> list[list[list[Row]]]:
+    def find(self, views: Sequence[PreparedPhoto], photos: Sequence[Captioned]) -> list[list[list[Row]]]:
         """For each photo (all of one padded size) and each of its sentences what was found, best first."""
         encoded = self.model.encode_images([view.image for view in views])
         found: list[list[list[Row]]] = [[] for _ in views]
@@ -120,12 +120,12 @@ class Teacher:
         return self._known[sentence]
 
 
-def _size(view: View) -> tuple[int, int]:
+def _size(view: PreparedPhoto) -> tuple[int, int]:
     """Return height and width without padding."""
     return view.image.shape[1], view.image.shape[2]
 
 
-def _rows(found: Detections, view: View) -> list[Row]:
+def _rows(found: Detections, view: PreparedPhoto) -> list[Row]:
     """Return the boxes of a score from ``STORED_FROM`` on, best first."""
     boxes, scores, labels = to_original(found, _size(view), view.original)
     boxes = box_ops.clip_outside(boxes, *view.original)

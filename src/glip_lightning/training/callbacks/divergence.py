@@ -11,6 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.training.record import record_of
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class DivergenceGuard(Callback):
         """``restore`` does so at most ``most`` times, then stops. It keeps two copies of the trained weights in
         host memory: the older one has proved good for at least ``KEEP_EVERY`` steps."""
         if action not in ("stop", "restore"):
-            raise ValueError(f"action={action!r}: expected 'stop' or 'restore'")
+            raise GLIPError(f"action={action!r}: expected 'stop' or 'restore'", code="bad-value")
         self.action, self.most = action, most
         self.ended: str | None = None
         """Why training was stopped."""

@@ -6,6 +6,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from glip_lightning.common.errors import GLIPError
+
 
 class EMA(WeightAveraging):
     """After every optimizer step: average = ``decay`` * average + (1 - ``decay``) * weights (utils/ema.py).
@@ -25,10 +27,10 @@ class EMA(WeightAveraging):
         """Keep the share ``decay`` of the average at every optimizer step.
 
         Raises:
-            ValueError: a decay below 0, or of 1 and above.
+            GLIPError: a decay below 0, or of 1 and above.
         """
         if not 0 <= decay < 1:
-            raise ValueError(f"decay={decay}: expected at least 0 and below 1, for example 0.999")
+            raise GLIPError(f"decay={decay}: expected at least 0 and below 1, for example 0.999", code="bad-value")
         super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
         self._swapped = False
 

@@ -1,27 +1,66 @@
-"""Pictures with detections in the folder of a run."""
+"""Pictures with detections, for the folder of a run and for its loggers."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from PIL import Image
 
 from glip_lightning.common.files import picture_names, replacing
 from glip_lightning.data.types import Batch, Split
-from glip_lightning.training.logging.pictures import show
+from glip_lightning.training.logging.pictures import LONGEST, EvaluatedImage, evaluated_image
+from glip_lightning.training.logging.run_names import PICTURES, picture_key
+from glip_lightning.training.logging.wandb_run import CarefulWandb, wandb_image
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
 
 PREDICTIONS = "predictions"
 
 
+class Logged(NamedTuple):
+    """A picture for the loggers, at most :data:`LONGEST` pixels long."""
+
+    plain: EvaluatedImage
+    """Without boxes in its pixels, for those that draw them."""
+    drawn: Image.Image
+
+
 class PredictionPictures(Callback):
-    """Draws the first images of the split that is the run's result, test or else valid, into ``predictions/``."""
+    """Draws the first images of a split once: into ``predictions/`` and for the loggers that take pictures.
+
+    The folder gets those of the split that is the run's result, test or else valid; the loggers those of the valid
+    split at validations 1, 2, 4, 8, ..., and of the test split always.
+    """
 
     def __init__(self, record: RunRecord, pictures: int = 8, threshold: float = 0.5) -> None:
-        """Draw so many ``pictures``, with the detections from score ``threshold`` on."""
+        """Write so many ``pictures``, and log :data:`PICTURES`, with the detections from score ``threshold`` on."""
         self.record, self.pictures, self.threshold = record, pictures, threshold
-        self._drawn: list[Path] = []
+        self._validations = 0
+        self._written: list[Path] = []
+        self._logged: list[Logged] = []
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._logged = []
+        if not trainer.sanity_checking:
+            self._validations += 1
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._logged = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not trainer.sanity_checking:
+            self._draw(trainer, pl_module, outputs, batch, "valid")
 
     def on_test_batch_end(
         self,
@@ -34,28 +73,61 @@ class PredictionPictures(Callback):
     ) -> None:
         self._draw(trainer, pl_module, outputs, batch, "test")
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if trainer.state.fn == TrainerFn.VALIDATING:
-            self._draw(trainer, pl_module, outputs, batch, "valid")
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log(trainer, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log(trainer, "test")
 
     def _draw(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, split: Split) -> None:
         if not trainer.is_global_zero:
             return
         assert isinstance(module, GLIPModule)
+        is_result = self._is_result(trainer, module, split)
+        is_logged = self._is_logged(trainer, split)
+        for i, found in enumerate(outputs["detections"]):
+            to_folder = is_result and len(self._written) < self.pictures
+            to_loggers = is_logged and len(self._logged) < PICTURES
+            if not to_folder and not to_loggers:
+                return
+            shown = evaluated_image(batch, i, found, module.data.datasets[split], self.threshold)
+            drawn = shown.drawn()
+            if to_folder:
+                self._write(shown.name, drawn)
+            if to_loggers:
+                drawn.thumbnail((LONGEST, LONGEST))
+                self._logged.append(Logged(shown.smaller(), drawn))
+
+    def _is_result(self, trainer: Trainer, module: GLIPModule, split: Split) -> bool:
+        if split == "test":
+            return True
+        has_test = self.record.verb == "fit" and len(module.data.datasets.get("test", ())) > 0
+        return trainer.state.fn == TrainerFn.VALIDATING and not has_test
+
+    def _is_logged(self, trainer: Trainer, split: Split) -> bool:
+        if not any(isinstance(logger, CarefulWandb | TensorBoardLogger) for logger in trainer.loggers):
+            return False
+        is_power_of_two = self._validations & (self._validations - 1) == 0
+        return split == "test" or is_power_of_two
+
+    def _write(self, name: str, drawn: Image.Image) -> None:
         assert self.record.folder is not None
-        if split == "valid" and self.record.verb == "fit" and len(module.data.datasets.get("test", ())):
-            return
-        for i, found in enumerate(outputs["detections"][: self.pictures - len(self._drawn)]):
-            shown = show(batch, i, found, module.data.datasets[split], self.threshold)
-            self._drawn.append(Path(shown.name))
-            *_, name = picture_names(self._drawn)
-            with replacing(self.record.folder / PREDICTIONS / name) as fresh:
-                shown.drawn().save(fresh, format="JPEG", quality=92)
+        self._written.append(Path(name))
+        *_, file_name = picture_names(self._written)
+        with replacing(self.record.folder / PREDICTIONS / file_name) as fresh:
+            drawn.save(fresh, format="JPEG", quality=92)
+
+    def _log(self, trainer: Trainer, stage: str) -> None:
+        for logger in trainer.loggers if self._logged else ():
+            if isinstance(logger, CarefulWandb) and not logger.failed:
+                with logger.care():
+                    images = {
+                        picture_key(stage, i): wandb_image(picture.plain) for i, picture in enumerate(self._logged)
+                    }
+                    logger.experiment.log({**images, "trainer/global_step": trainer.global_step})
+            elif isinstance(logger, TensorBoardLogger):
+                for picture in self._logged:
+                    tag = f"{stage}/pictures/{picture.plain.name}"
+                    pixels = np.asarray(picture.drawn)
+                    logger.experiment.add_image(tag, pixels, trainer.global_step, dataformats="HWC")
+        self._logged = []

@@ -9,6 +9,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.findings import DataError
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.models.query import encode_query, same_names
@@ -46,7 +47,9 @@ class Retention(Callback):
             wise_ft: shares of the tuned weights, from 0 (as it began) to 1 (tuned).
         """
         if outside := [alpha for alpha in wise_ft if not 0 <= alpha <= 1]:
-            raise ValueError(f"retention.wise_ft={outside}: shares of the tuned weights lie between 0 and 1")
+            raise GLIPError(
+                f"retention.wise_ft={outside}: shares of the tuned weights lie between 0 and 1", code="bad-value"
+            )
         self.data, self.alphas = data, tuple(wise_ft)
         self._dataset: DetectionDataset | None = None
         self._base: State | None = None
@@ -68,9 +71,10 @@ class Retention(Callback):
     def _check_classes(self, module: LightningModule) -> None:
         assert isinstance(module, GLIPModule)
         if not module.model.reads_text and not same_names(self.data.phrases(), module.data.phrases()):
-            raise ValueError(
+            raise GLIPError(
                 f"retention.data {self.data.label}: {module.detector} has a table of classes and knows only those "
-                "of its task; probe it on the same classes, or leave retention out"
+                "of its task; probe it on the same classes, or leave retention out",
+                code="other-classes",
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -149,7 +153,9 @@ def probe_split(data: DetectionData) -> DetectionDataset:
     for split in ("test", "valid"):
         if len(data.datasets.get(split, ())):
             return data.datasets[split]
-    raise DataError(f"retention.data {data.label}: there is neither a test nor a valid split to probe on")
+    raise DataError(
+        f"retention.data {data.label}: there is neither a test nor a valid split to probe on", code="no-split"
+    )
 
 
 def interpolate(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float) -> State:
@@ -159,10 +165,12 @@ def interpolate(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: 
     tensors stay. Source: WiSE-FT, arXiv 2109.01903.
 
     Raises:
-        ValueError: a tensor is in one of the two states only.
+        GLIPError: a tensor is in one of the two states only.
     """
     if apart := sorted(base.keys() ^ tuned.keys()):
-        raise ValueError(f"{', '.join(apart[:5])} ({len(apart)} tensors): in one of the two states only")
+        raise GLIPError(
+            f"{', '.join(apart[:5])} ({len(apart)} tensors): in one of the two states only", code="other-tensors"
+        )
     return {
         key: torch.lerp(base[key].cpu(), tensor.cpu(), alpha) if tensor.is_floating_point() else tensor
         for key, tensor in tuned.items()

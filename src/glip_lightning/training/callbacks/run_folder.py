@@ -8,6 +8,7 @@ import yaml
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import ABANDONED, remove_parts, write_text
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.training.callbacks.resume import LAST, Resumable
@@ -79,8 +80,7 @@ def take_folder(folder: Path, resuming: bool, lock: FolderLock) -> None:
     """Lock the folder of a run, check it, and remove what killed processes have left in it.
 
     Raises:
-        GLIPError: another process is working in it; nothing in it was changed.
-        FileExistsError: see :func:`check_free`.
+        GLIPError: another process is working in it, or it is not free (:func:`check_free`); nothing was changed.
     """
     check_free(folder, resuming=True)  # a finished run is not even locked
     if (folder / LOCK_NAME).exists():  # another process may be working on the unfinished run
@@ -93,10 +93,14 @@ def take_folder(folder: Path, resuming: bool, lock: FolderLock) -> None:
 
 
 def check_free(folder: Path, resuming: bool) -> None:
-    """An error if ``folder`` holds a run already, unless that is unfinished and gone on with."""
+    """Raise GLIPError if ``folder`` holds a run already, unless that is unfinished and gone on with."""
     if (folder / RESULT_NAME).exists():
-        raise FileExistsError(f"--run {folder}: holds a finished run; choose another folder or remove it")
+        raise GLIPError(
+            f"--run {folder}: holds a finished run; choose another folder or remove it", code="finished-run"
+        )
     if (folder / RECIPE_NAME).exists() and not resuming:
         saved = (folder / CHECKPOINTS / LAST).is_file()
         way = f"go on with it (glip fit --resume {folder}), " if saved else "nothing was saved yet; "
-        raise FileExistsError(f"--run {folder}: holds an unfinished run; {way}choose another folder or remove it")
+        raise GLIPError(
+            f"--run {folder}: holds an unfinished run; {way}choose another folder or remove it", code="unfinished-run"
+        )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
-from glip_lightning.training.logging.loggers import ContinuedCSV, close, describe, make_loggers
+from glip_lightning.training.logging.loggers import ContinuedCSV, close, log_settings, make_loggers
 from glip_lightning.training.logging.run_names import UNTUNED, Labels, label_run, label_trial
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
@@ -28,13 +28,13 @@ class RunLoggers(Callback):
         assert isinstance(pl_module, GLIPModule)
         assert self.record.folder is not None
         self._made = True
-        labels = labels_of(self.record, pl_module)
+        labels = run_labels(self.record, pl_module)
         wandb = self.record.wandb and trainer.is_global_zero
         trainer.loggers = make_loggers(self.record.folder, labels, self._named, wandb)
         if trainer.is_global_zero:
             data = pl_module.data
             content = {"recipe": self.record.recipe, **data.chosen(), "classes": data.class_names}
-            describe(trainer.loggers, content)
+            log_settings(trainer.loggers, content)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _continue_table(trainer)
@@ -52,7 +52,7 @@ def _continue_table(trainer: Trainer) -> None:
             logger.forget_from(trainer.global_step)
 
 
-def labels_of(record: RunRecord, module: GLIPModule) -> Labels:
+def run_labels(record: RunRecord, module: GLIPModule) -> Labels:
     """Return the trial's labels, or the same of a run of its own: fits by their tuning, others by their verb."""
     if record.trial is not None:
         return label_trial(record.trial, module.detector)

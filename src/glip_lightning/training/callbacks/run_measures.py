@@ -40,14 +40,14 @@ class TrainedParameters(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Not when the training starts: a run that was killed after its last step trains no more."""
         assert isinstance(pl_module, GLIPModule)
-        self.record.groups = groups_of(trainer)
+        self.record.groups = group_settings(trainer)
         self.record.parts = {name: part._asdict() for name, part in pl_module.parts().items()}
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.record.fitted = trainer.global_step > 0
 
 
-def groups_of(trainer: Trainer) -> list[dict[str, Any]]:
+def group_settings(trainer: Trainer) -> list[dict[str, Any]]:
     """Learning rate and weight decay of each parameter group as the run began."""
     return [
         {

@@ -82,7 +82,7 @@ def make_loggers(folder: Path, labels: Labels, named: Sequence[Logger], wandb: b
     return loggers
 
 
-def describe(loggers: Sequence[Logger], content: Mapping[str, Any]) -> None:
+def log_settings(loggers: Sequence[Logger], content: Mapping[str, Any]) -> None:
     """Keep the recipe and what was chosen with the run."""
     for logger in loggers:
         if isinstance(logger, CarefulWandb):

@@ -14,7 +14,7 @@ from glip_lightning.ops import boxes as box_ops
 LONGEST = 800  # pixels of a logged picture
 
 
-class Shown(NamedTuple):
+class EvaluatedImage(NamedTuple):
     """An image in its original frame; boxes are x1, y1, x2, y2 in its pixels, x2 = x1 + width."""
 
     name: str
@@ -26,7 +26,7 @@ class Shown(NamedTuple):
     truth: list[list[float]]
     truth_labels: list[int]
 
-    def smaller(self) -> "Shown":
+    def smaller(self) -> "EvaluatedImage":
         """At most ``LONGEST`` pixels long: what is looked at, not what is measured."""
         scale = LONGEST / max(self.picture.size)
         if scale >= 1:
@@ -42,12 +42,14 @@ class Shown(NamedTuple):
         return draw_boxes(self.picture, self.boxes, names, self.scores, truth=self.truth, classes=self.classes)
 
 
-def show(batch: Batch, i: int, found: Mapping[str, Tensor], dataset: DetectionDataset, threshold: float) -> Shown:
+def evaluated_image(
+    batch: Batch, i: int, found: Mapping[str, Tensor], dataset: DetectionDataset, threshold: float
+) -> EvaluatedImage:
     """Image ``i`` of ``batch`` with its detections ``found`` (original frame) from score ``threshold`` on."""
     keep = found["scores"] >= threshold
     height, width = batch["original_sizes"][i]
     scale_h, scale_w = height / batch["images"][i].shape[1], width / batch["images"][i].shape[2]
-    return Shown(
+    return EvaluatedImage(
         name=batch["names"][i],
         picture=dataset.index.picture(dataset.index.find(batch["image_ids"][i])),
         classes=dataset.class_names,

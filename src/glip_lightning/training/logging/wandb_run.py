@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from glip_lightning.data.dataset import DetectionDataset
-from glip_lightning.training.logging.pictures import Shown
+from glip_lightning.training.logging.pictures import EvaluatedImage
 from glip_lightning.training.logging.run_names import (
     CLASSES,
     COST_DEVICE,
@@ -160,7 +160,7 @@ def sync_command(folder: Path) -> str | None:
     return shlex.join(["wandb", "sync", *map(str, parts)]) if parts else None
 
 
-def wandb_image(shown: Shown) -> Any:
+def wandb_image(shown: EvaluatedImage) -> Any:
     """``wandb.Image`` whose boxes can be switched on and off by class and score."""
     import wandb
 
@@ -178,7 +178,7 @@ def wandb_image(shown: Shown) -> Any:
     return wandb.Image(shown.picture.convert("RGB"), boxes=boxes, caption=shown.name)
 
 
-def _wandb_box(box: Sequence[float], label: int, shown: Shown) -> dict[str, Any]:
+def _wandb_box(box: Sequence[float], label: int, shown: EvaluatedImage) -> dict[str, Any]:
     """Corners as fractions of width and height."""
     width, height = shown.picture.size
     x1, y1, x2, y2 = box
