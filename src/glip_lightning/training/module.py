@@ -77,8 +77,8 @@ class GLIPModule(LightningModule):
         """Metrics of the last evaluation of each split, by "val" and "test"."""
         self.detections: list[dict[str, Any]] = []
         """What the last evaluation outside of training found, as COCO results with the data set's ids."""
-        self.thresholds: dict[str, BestThreshold] = {}
-        """Of the classes as captions name them, chosen in the last validation outside of training."""
+        self.thresholds: dict[str, BestThreshold] | None = None
+        """Of the classes as captions name them, chosen in the last validation outside of training, if there was one."""
         self.best_epoch: int | None = None  # epoch of the weights that were loaded from a checkpoint
         self._query: Query | None = None
         self._evaluator: CocoEvaluator | None = None

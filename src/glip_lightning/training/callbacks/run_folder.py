@@ -208,7 +208,7 @@ class RunFolder(Callback):
             logs += [command] if (command := sync_command(self.folder)) else []
         if self._fitted:
             module.keep(self.folder)
-            if module.thresholds:
+            if module.thresholds is not None:
                 write_thresholds(self.folder, module.thresholds)
         split: Split = "test" if result["metrics"]["test"] else "valid"
         conclude(trainer.loggers, result, module.data.datasets.get(split))
