@@ -41,7 +41,9 @@ def photo(tmp_path: Path) -> Path:
     return file
 
 
-def test_each_class_has_its_own_least_score(run: Path, photo: Path, tmp_path: Path) -> None:
+def test_each_class_has_its_own_least_score(
+    run: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = Predictor(str(run), threshold=0)(photo)
     scores = sorted(
         (float(s) for s, name in zip(found.scores, found.names, strict=True) if name == "dog"), reverse=True
@@ -52,12 +54,21 @@ def test_each_class_has_its_own_least_score(run: Path, photo: Path, tmp_path: Pa
     assert (
         main(["predict", str(photo), "--detector", str(run), "--threshold", "best", "--out", str(tmp_path / "o")]) == 0
     )
+    assert "of 1 of 2 classes" in capsys.readouterr().out
     result = json.loads((tmp_path / "o" / "predictions.json").read_text())
     assert result["threshold"] == {"raccoon": 0.5, "dog": least}
     rows = result["photos"][0]["detections"]
     assert sum(row["name"] == "dog" for row in rows) == sum(score >= least for score in scores)
     raccoons = [float(s) for s, name in zip(found.scores, found.names, strict=True) if name == "raccoon"]
     assert sum(row["name"] == "raccoon" for row in rows) == sum(score >= 0.5 for score in raccoons)
+
+
+def test_a_run_that_found_nothing_right_says_so(run: Path, photo: Path, tmp_path: Path) -> None:
+    write_thresholds(run, {})
+    out = tmp_path / "out"
+    assert main(["predict", str(photo), "--detector", str(run), "--threshold", "best", "--out", str(out)]) == 0
+    result = json.loads((out / "predictions.json").read_text())
+    assert result["threshold"] == {"raccoon": 0.5, "dog": 0.5}
 
 
 def test_the_file_says_what_it_rests_on(tmp_path: Path) -> None:

@@ -57,13 +57,16 @@ def predict_photos(
         print(f"{'tuned prompt' if predictor.tuned else 'classes'}: {', '.join(map(printable, names))}")
     else:
         print(f"caption: {' | '.join(map(printable, captions))}")
+    least = {name: predictor.thresholds.get(name, predictor.threshold) for name in names}
+    if threshold == "best":
+        print(f"least scores: {', '.join(f'{printable(name)} {score:g}' for name, score in least.items())}")
+        if unknown := sum(name not in predictor.thresholds for name in names):
+            print(f"of {unknown} of {len(names)} classes the run knows no best one: {predictor.threshold:g}")
     settings = {
         "detector": predictor.name,
         "prompts": list(map(str, prompts)),
         "weights": predictor.loaded.weights,
-        "threshold": {name: predictor.thresholds.get(name, predictor.threshold) for name in names}
-        if predictor.thresholds
-        else predictor.threshold,
+        "threshold": least if threshold == "best" else threshold,
         "classes": names,
         "caption": captions,
         "sha256": _fingerprint(predictor),

@@ -55,8 +55,8 @@ class RunRecord:
     """Of the last evaluation of each split, by "val" and "test"; None of a split that there is not."""
     detections: list[dict[str, Any]] = field(default_factory=list)
     """What the last evaluation outside of training found, as COCO results with the data set's ids."""
-    thresholds: dict[str, BestThreshold] = field(default_factory=dict)
-    """Of the classes as captions name them, chosen in the last validation outside of training."""
+    thresholds: dict[str, BestThreshold] | None = None
+    """Of the classes as captions name them, chosen in the last validation outside of training, if there was one."""
     retention: dict[str, Any] | None = None
     """AP on a probe before and after."""
 

@@ -206,7 +206,7 @@ def _finish(record: RunRecord, trainer: Trainer, module: GLIPModule) -> None:
     result = result_of(record, trainer, module)
     if record.fitted:
         module.keep(folder)
-        if record.thresholds:
+        if record.thresholds is not None:
             write_thresholds(folder, record.thresholds)
     split: Split = "test" if record.metrics["test"] else "valid"
     conclude(trainer.loggers, result, module.data.datasets.get(split))

@@ -14,7 +14,7 @@ THRESHOLDS_NAME = "thresholds.yaml"
 HEADER = f"""\
 # For each class the least score with the best F1 on the valid split (a box is right from IoU {IOU:g} on), what it
 # reaches there, and on how many boxes that rests. glip predict PHOTOS --detector RUN --threshold best uses it; change
-# it freely.
+# it freely. Classes of which nothing was found there have none: 0.5 is used.
 """
 _SHARE = Real(0, 1)
 _CLASS = Keys({"threshold": _SHARE, "precision": _SHARE, "recall": _SHARE, "boxes": Whole(1, 10**12)})
