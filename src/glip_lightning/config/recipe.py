@@ -214,5 +214,6 @@ def _keep_quiet() -> None:
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")  # ours can
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # there is a check of our own
     warnings.filterwarnings("ignore", message="Experiment logs directory")  # ours continues what is there
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # sweeps submit, fit need not
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements among the news
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
