@@ -41,6 +41,7 @@ def predict(
 ) -> int:
     """Find what phrases name in photos."""
     at_most_one(phrases=phrases, phrases_file=phrases_file, prompt=prompt)
+    least = _threshold(threshold)
     _check_paths(photos, phrases_file, prompt or [], detector)
     with blocked():
         from glip_lightning.inference.predict_photos import predict_photos
@@ -51,7 +52,7 @@ def predict(
         prompts=prompt or [],
         phrases=phrases,
         phrases_file=phrases_file,
-        threshold=_threshold(threshold),
+        threshold=least,
         out=out,
         device=device,
     )
