@@ -278,7 +278,7 @@ def _views(
             kept.append(source.name(row))
         views.append((view, upright))
     if broken:
-        findings.add("unreadable-image", where, len(broken), items="; ".join(broken))
+        findings.add("unreadable-image", where, len(broken), items=listing(broken, "; "))
     if wrong:
         findings.add("wrong-size", where, len(wrong), items=listing(wrong))
     if turned:

@@ -19,6 +19,7 @@ from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 
 SMALLEST, LONGEST = 8, 20  # pixels of the shorter side, ratio of the sides: beyond them little is left to see
+COUNTED = 100  # detections of an image that AP looks at (COCO's maxDets)
 LONGEST_NAME = MAX_TOKENS - 4
 """Tokens that a class may have: a caption holds 256, with [CLS], [SEP], a separator and one to spare, without which
 :func:`..prompts.sample_phrases` finds no class for a picture."""
@@ -47,6 +48,9 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
     splits = {split: splits[split] for split in SPLITS if split in splits}
     if not splits:
         return {}
+    if any(map(len, splits.values())) and not any(len(index.boxes.labels) for index in splits.values()):
+        counts = ", ".join(f"{split}: 0 boxes in {len(index)} images" for split, index in splits.items())
+        findings.add("no-boxes/all", next(iter(splits.values())).where, counts=counts)
     for split in SPLITS:
         if split not in splits:
             findings.add(f"missing-split/{split}", Path(next(iter(splits.values())).where).parent)
@@ -66,6 +70,8 @@ def check_index(split: Split, index: Index, findings: Findings) -> None:
     if not len(index.boxes.labels):
         findings.add(f"no-boxes/{kind}", index.where, split=split)
     _report_boxes(index, findings)
+    if split != "train":
+        _report_many(index, findings)
     _report_convention(index, findings)
     short, long = index.sizes.min(1), index.sizes.max(1)
     extreme = (short < SMALLEST) | (long > LONGEST * short)
@@ -82,6 +88,16 @@ def _report_boxes(index: Index, findings: Findings) -> None:
         findings.add("clipped-box", index.where, count, items=_images(index, _have(index, clipped)))
     if count := int((empty := ~_have(index, index.trains())).sum()):
         findings.add("image-without-boxes", index.where, count, total=len(index), items=_images(index, empty))
+
+
+def _report_many(index: Index, findings: Findings) -> None:
+    """Images with more objects than AP counts detections: what is beyond can never be found."""
+    real = index.boxes.inside & ~index.boxes.crowd
+    objects = np.bincount(index.boxes.images[real], minlength=len(index))
+    if (many := objects > COUNTED).any():
+        highest = np.minimum(objects, COUNTED).sum() / objects.sum()
+        values = {"counted": COUNTED, "most": objects.max(), "highest": f"{highest:.0%}", "items": _images(index, many)}
+        findings.add("many-objects", index.where, int(many.sum()), **values)
 
 
 def _report_convention(index: Index, findings: Findings) -> None:
@@ -109,10 +125,8 @@ def _have(index: Index, mask: Mask) -> Mask:
     return have
 
 
-def _images(index: Index, mask: Mask, most: int = 10) -> str:
-    chosen = np.flatnonzero(mask).tolist()
-    more = f" and {len(chosen) - most} more" if len(chosen) > most else ""
-    return ", ".join(index.name(image) for image in chosen[:most]) + more
+def _images(index: Index, mask: Mask) -> str:
+    return listing(index.name(image) for image in np.flatnonzero(mask).tolist())
 
 
 def align_classes(splits: Mapping[Split, Index], findings: Findings) -> dict[Split, Index]:

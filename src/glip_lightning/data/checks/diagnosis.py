@@ -85,7 +85,7 @@ def _decode(splits: Mapping[Split, Index], findings: Findings) -> Iterator[None]
                     broken.append(outcome)
                 yield
         if broken:
-            findings.add("undecodable-image", index.where, len(broken), items="; ".join(broken))
+            findings.add("undecodable-image", index.where, len(broken), items=listing(broken, "; "))
     _report_equal(seen, splits, findings)
 
 

@@ -9,7 +9,7 @@ from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.data.checks.problems import PROBLEMS, Level
 
 T = TypeVar("T")
-LISTED = 200  # ids and names that one message spells out
+LISTED = 5  # ids and names that one message spells out
 
 
 class Finding(NamedTuple):
@@ -79,11 +79,11 @@ class Findings(list[Finding]):
                 log.log(logging.WARNING if finding.level == "warning" else logging.INFO, "%s", finding)
 
 
-def listing(items: Iterable[object], most: int = LISTED) -> str:
-    """Items separated by commas, the first ``most`` by name."""
+def listing(items: Iterable[object], separator: str = ", ") -> str:
+    """Return items with separators, the first five by name and the others as a count."""
     named = [printable(str(item)) for item in items]
-    more = f" and {len(named) - most} more" if len(named) > most else ""
-    return ", ".join(named[:most]) + more
+    more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
+    return separator.join(named[:LISTED]) + more
 
 
 def short(value: object) -> str:

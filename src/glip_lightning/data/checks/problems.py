@@ -145,6 +145,22 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "no-labels": _error("none of {count} pictures has a label file", "expected labels/NAME.txt for images/NAME.jpg"),
     "stray-label": _warning("{count} label files belong to no picture: {items}"),
+    "empty-labels": _warning("all {count} label files are empty; they were read in {items}"),
+    "key-points": _note("{count} lines are a box and key points, which are left out ({items})"),
+    "key-points/unsaid": _error(
+        "lines that look like a box with key points x y visibility: {items}",
+        "say kpt_shape: [points, 3] in data.yaml",
+    ),
+    "key-points/likely": _warning(
+        "every polygon of the {count} lines ({items}) lies inside a box that its first four numbers would be",
+        "these may be boxes with key points: say kpt_shape: [points, numbers of each] in data.yaml",
+    ),
+    "polygon": _note("{count} lines are polygons; the boxes around them are used ({items})"),
+    "class-lists-differ": _warning("{other} lists {names} instead; it is not used", "keep the right list"),
+    "unused-list": _warning(
+        "it lists {count} pictures for {split}, which is not how the data are divided: it is not used",
+        "remove it, or name it as a split where the data are described",
+    ),
     "label-unreadable": _error("label files that are no UTF-8 text: {items}", "export them again"),
     "label-numbers": _error("lines that are neither 'class cx cy w h' nor 'class x y x y x y ...': {items}", _REMOVE),
     "label-not-a-number": _error("lines with something that is no finite number: {items}", _REMOVE),
@@ -175,10 +191,15 @@ PROBLEMS: dict[str, Problem] = {
     ),
     # boxes
     "bad-box": _error("{what} is not {expected}: {items}", _REMOVE),
+    "no-boxes/all": _error("there is no box at all ({counts})", "check that these are the right annotations"),
     "no-boxes/train": _warning("the train split has no box: it can only teach what is background"),
     "no-boxes/other": _warning("the {split} split has no box: no ground truth, AP is not defined"),
     "difficult": _note("{count} objects are marked difficult: ignored in evaluation and not trained on, as VOC does"),
     "crowd": _note("{count} crowd boxes are ignored in evaluation and not trained on ({items})"),
+    "many-objects": _warning(
+        "{count} images have more than {counted} boxes, up to {most} ({items}): AP counts {counted} detections an "
+        "image, so that at most {highest} of the boxes can be found"
+    ),
     "dropped-box/flat": _warning("{count} boxes without area are left out ({items})", "draw them again or remove them"),
     "dropped-box/outside": _warning(
         "{count} boxes outside the image are left out ({items})",

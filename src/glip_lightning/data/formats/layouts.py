@@ -275,9 +275,8 @@ def _file_names(file: Path) -> list[str]:
 def _nothing(folder: Path) -> str:
     """What was looked for, what is there, and what is probably wrong."""
     there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    names = listing(f"{path.name}/" if path.is_dir() else path.name for path in there[:20])
-    more = f" and {len(there) - 20} more" if len(there) > 20 else ""
-    text = f"It holds {names or 'nothing'}{more}. Known layouts:{LAYOUTS}"
+    names = listing(f"{path.name}/" if path.is_dir() else path.name for path in there)
+    text = f"It holds {names or 'nothing'}. Known layouts:{LAYOUTS}"
     if inner := next((path for path in _below(folder) if _find(path)), None):
         return f"{text}\ndid you mean {inner}?"
     if archives := [path.name for path in there if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz")]:
