@@ -10,7 +10,7 @@ from lightning import LightningModule, Trainer
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.training.callbacks.progress import Lines
 from glip_lightning.training.callbacks.resume import LAST
-from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, check_free, new_run_folder
+from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, check_free, goes_on, new_run_folder
 
 
 def test_folders_are_numbered_without_taking_any_twice(tmp_path: Path) -> None:
@@ -31,10 +31,18 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GLIPError, match=f"glip fit --resume {tmp_path}"):
         check_free(tmp_path, resuming=False)
     (tmp_path / "result.json").touch()
-    for resuming in (True, False):
-        with pytest.raises(GLIPError, match="finished run") as refused:
-            check_free(tmp_path, resuming)
-        assert refused.value.code == "finished-run"
+    with pytest.raises(GLIPError, match="finished run") as refused:
+        check_free(tmp_path, resuming=False)
+    assert refused.value.code == "finished-run"
+
+
+def test_only_a_training_from_a_checkpoint_of_the_folder_goes_on_with_its_run(tmp_path: Path) -> None:
+    last = tmp_path / "run" / CHECKPOINTS / LAST
+    assert goes_on("fit", tmp_path / "run", last)
+    assert not goes_on("test", tmp_path / "run", last)
+    assert not goes_on("fit", tmp_path / "other", last)
+    assert not goes_on("fit", tmp_path / "run", None)
+    assert not goes_on("fit", None, last)
 
 
 def trainer(validates: bool) -> Trainer:

@@ -32,7 +32,7 @@ from glip_lightning.config.recipe_parser import (
 from glip_lightning.config.usage_errors import WrongUsage, explain, options_of
 from glip_lightning.training import run as runs
 from glip_lightning.training.callbacks.progress import Lines, Progress
-from glip_lightning.training.callbacks.run_folder import RECIPE_NAME, take_folder
+from glip_lightning.training.callbacks.run_folder import RECIPE_NAME, goes_on, take_folder
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord, Verb
@@ -83,9 +83,8 @@ class GLIPCLI(LightningCLI):
         config = self.config[verb]
         run = Path(config.run) if config.run else None
         checkpoint = config.get("ckpt_path")
-        resuming = bool(run and checkpoint and Path(checkpoint).resolve().is_relative_to(run.resolve()))
         if run and is_first_process():
-            take_folder(run, resuming, self.lock)
+            take_folder(run, goes_on(verb, run, checkpoint), self.lock)
         if checkpoint:
             check_checkpoint(checkpoint, verb, config.get("weights_only") is False)
 

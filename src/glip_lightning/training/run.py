@@ -21,7 +21,7 @@ from glip_lightning.training.callbacks.estimate import Estimate
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.callbacks.prediction_pictures import PREDICTIONS, PredictionPictures
 from glip_lightning.training.callbacks.resume import LAST, Resumable
-from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RunFolder, take_folder
+from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RunFolder, goes_on, take_folder
 from glip_lightning.training.callbacks.run_loggers import RunLoggers
 from glip_lightning.training.callbacks.run_measures import RunTime, TrainedParameters
 from glip_lightning.training.checkpoint_files import damage
@@ -29,9 +29,10 @@ from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.lightning_internals import leave_signals_to_us
 from glip_lightning.training.logging.loggers import close
 from glip_lightning.training.logging.wandb_run import CarefulWandb, conclude, sync_command
+from glip_lightning.training.longer import check_longer
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import Metrics, RunRecord, Verb
-from glip_lightning.training.result import print_summary, result_of, write_result
+from glip_lightning.training.result import RESULT_NAME, print_summary, result_of, write_result
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import SavedPrompt
 from glip_lightning.tuning.weight_tunings import FullTuning
@@ -71,10 +72,13 @@ def fit(
 
     Raises:
         GLIPError: the tuning trains nothing (a saved prompt); ``run`` holds another run, or another process works in
-            it; the data cannot be used.
+            it; the data cannot be used; ``run`` is finished and cannot be trained for longer
+            (:func:`~.longer.check_longer`).
     """
     refuse_untrained(module.tuning)
     with _running("fit", module, data, trainer, run, ckpt_path) as record:
+        if record.folder is not None and (record.folder / RESULT_NAME).exists():
+            check_longer(record.folder, module, trainer)
         best = BestCheckpoint()
         callbacks: list[Callback] = [GlobalBatch()]
         if run is not None:
@@ -150,9 +154,8 @@ def _running(
     try:
         if isinstance(run, str | Path):
             record.folder, record.recipe = Path(run), _recipe(module, data)
-            resuming = ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(Path(run).resolve())
             if trainer.is_global_zero:
-                take_folder(record.folder, resuming, record.lock)
+                take_folder(record.folder, goes_on(verb, run, ckpt_path), record.lock)
         if run is not None:
             trainer.callbacks = [callback for callback in callbacks if not _is_default(callback)]  # type: ignore[attr-defined]
             folder, logs = RunFolder(record), RunLoggers(record, loggers)

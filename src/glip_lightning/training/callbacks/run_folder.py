@@ -47,6 +47,7 @@ class RunFolder(Callback):
         record.trial = read_trial(folder)
         if trainer.is_global_zero:
             record.lock.hold(folder)
+            (folder / RESULT_NAME).unlink(missing_ok=True)  # of a finished run that is trained for longer
             write_text(folder / RECIPE_NAME, yaml.safe_dump(dict(record.recipe), sort_keys=False, allow_unicode=True))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -82,7 +83,8 @@ def take_folder(folder: Path, resuming: bool, lock: FolderLock) -> None:
     Raises:
         GLIPError: another process is working in it, or it is not free (:func:`check_free`); nothing was changed.
     """
-    check_free(folder, resuming=True)  # a finished run is not even locked
+    if not resuming:
+        check_finished(folder)  # such a run is not even locked
     if (folder / LOCK_NAME).exists():  # another process may be working on the unfinished run
         lock.hold(folder)
     check_free(folder, resuming)
@@ -93,14 +95,28 @@ def take_folder(folder: Path, resuming: bool, lock: FolderLock) -> None:
 
 
 def check_free(folder: Path, resuming: bool) -> None:
-    """Raise GLIPError if ``folder`` holds a run already, unless that is unfinished and gone on with."""
-    if (folder / RESULT_NAME).exists():
-        raise GLIPError(
-            f"--run {folder}: holds a finished run; choose another folder or remove it", code="finished-run"
-        )
-    if (folder / RECIPE_NAME).exists() and not resuming:
+    """Raise GLIPError if ``folder`` holds a run already, unless that is gone on with."""
+    if resuming:
+        return
+    check_finished(folder)
+    if (folder / RECIPE_NAME).exists():
         saved = (folder / CHECKPOINTS / LAST).is_file()
         way = f"go on with it (glip fit --resume {folder}), " if saved else "nothing was saved yet; "
         raise GLIPError(
             f"--run {folder}: holds an unfinished run; {way}choose another folder or remove it", code="unfinished-run"
         )
+
+
+def check_finished(folder: Path) -> None:
+    """Raise GLIPError if ``folder`` holds a finished run."""
+    if (folder / RESULT_NAME).exists():
+        raise GLIPError(
+            f"--run {folder}: holds a finished run; choose another folder or remove it", code="finished-run"
+        )
+
+
+def goes_on(verb: str, folder: str | Path | None, checkpoint: str | Path | None) -> bool:
+    """Return whether ``verb`` goes on with the run in ``folder``: it trains from a checkpoint of that run."""
+    if verb != "fit" or not folder or not checkpoint:
+        return False
+    return Path(checkpoint).resolve().is_relative_to(Path(folder).resolve())
