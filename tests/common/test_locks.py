@@ -111,6 +111,7 @@ def test_an_unfinished_run_that_another_process_trains_is_in_use(tmp_path: Path,
 def test_a_folder_without_a_lock_is_refused_as_it_is(tmp_path: Path) -> None:
     """An unfinished run of another version, or one that was copied."""
     (tmp_path / RECIPE_NAME).touch()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(GLIPError) as error:
         take_folder(tmp_path, False, FolderLock())
+    assert error.value.code == "unfinished-run"
     assert [path.name for path in tmp_path.iterdir()] == [RECIPE_NAME]

@@ -46,7 +46,11 @@ def test_sigterm_is_left_to_us(ours: bool, heard: list[int]) -> None:
 def test_without_a_handler_of_ours_lightning_keeps_its_own() -> None:
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     before = trainer._signal_connector._sigterm_notifier_fn
-    leave_signals_to_us(trainer)
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # other tests, like those of Ray, leave one of theirs
+    try:
+        leave_signals_to_us(trainer)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
     assert trainer._signal_connector._sigterm_notifier_fn == before
 
 

@@ -64,6 +64,7 @@ class GLIPModule(LightningModule):
         self.tuning = tuning or FullTuning()
         self.schedule = schedule or Constant()
         self.features = features or FeatureCache()
+        self._features_of_views: FeatureCache | None = self.features
         self.lr_factor = 1.0
         """Multiplies every learning rate: for a batch that is larger than the one they were chosen for."""
         self._groups: list[ParameterGroup] | None = None
@@ -89,6 +90,8 @@ class GLIPModule(LightningModule):
         """Make the prompt of the data, which are set up before, and hand it to them; their loaders are made after."""
         self.task_prompt = TaskPrompt.of(self.data, self.tuning, self.tokenizer)
         self.data.ask_with(self.task_prompt)
+        if self.data.augment is not None:
+            self._features_of_views = None  # no augmented view comes again
 
     def phrases(self) -> list[Phrase]:
         """How the classes of the task stand in the caption."""
@@ -178,8 +181,7 @@ class GLIPModule(LightningModule):
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
-        cache = self.features if self.data.augment is None else None  # no augmented view comes again
-        outputs = self._encode_images(batch["images"], cache).detect(text)
+        outputs = self._encode_images(batch["images"], self._features_of_views).detect(text)
         sizes = [(x.shape[1], x.shape[2]) for x in batch["images"]]
         losses = self.model.losses(outputs, text, GroundTruth(batch["boxes"], batch["positive_maps"], sizes))
         total = torch.as_tensor(sum(losses.values()))
