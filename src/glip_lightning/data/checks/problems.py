@@ -54,6 +54,7 @@ PROBLEMS: dict[str, Problem] = {
         'expected a COCO file, an object {{"images": [...], "annotations": [...], "categories": [...]}}',
     ),
     "duplicate-key": _error("the key {key} comes twice in one object, with other values", "keep one of them"),
+    "other-tool": _error("this is {tool}, which is not read", "{cure}"),
     "not-captions": _error("not readable captions ({reason})", "it takes images with captions, see --help"),
     "not-captions/ending": _error("captions are read from {known}, not from {ending!r}"),
     "bad-entry": _error("{count} of {total} entries cannot be used: {items}", "correct them"),
@@ -122,7 +123,7 @@ PROBLEMS: dict[str, Problem] = {
     "missing-image": _error(
         "{count} of {total} images are not in {folder}: {items}", "add the files or take their entries out"
     ),
-    "missing-image/xml": _error(
+    "missing-image/files": _error(
         "annotation files whose picture is not there: {items}", "add the pictures or remove the files"
     ),
     "unreadable-image": _error("{count} images cannot be read: {items}"),
@@ -140,6 +141,9 @@ PROBLEMS: dict[str, Problem] = {
     "image-without-boxes": _note("{count} of {total} images have no box to train on ({items}); they are negatives"),
     # annotations
     "broken-xml": _error("annotation files that cannot be read: {items}", "export them again"),
+    "broken-json": _error("annotation files that cannot be read: {items}", "export them again"),
+    "stray-annotation": _warning("{count} files of annotations are not used: {items}"),
+    "left-out-shape": _warning("{count} shapes have no box or are marked as no object, and are left out: {items}"),
     "missing-annotation": _error(
         "{count} of {total} pictures have no XML file: {items}", "add the files or take the lines out"
     ),
@@ -179,6 +183,9 @@ PROBLEMS: dict[str, Problem] = {
         "annotations of images that are not in the file: {items}", "add the images or take them out"
     ),
     "unknown-category": _error("annotations of unknown categories: {items}", "the file's categories are {known}"),
+    "box-of-mask": _warning(
+        "{count} annotations have no bbox; the boxes around their masks (polygons or RLE in segmentation) are used"
+    ),
     "annotation-id-zero": _warning(
         "annotation 0 exists, which COCO's evaluation takes for no match; annotations are numbered anew"
     ),
