@@ -19,7 +19,7 @@ from glip_lightning.data.formats.labelme_json import is_labelme, read_labelme
 from glip_lightning.data.formats.other_tools import refuse_tool, refuse_tools
 from glip_lightning.data.formats.voc_xml import is_voc, read_voc
 from glip_lightning.data.formats.yolo_txt import is_yolo, read_yolo
-from glip_lightning.data.images import PICTURES, ImageFiles, is_below, is_file, pictures
+from glip_lightning.data.images import PICTURES, ImageFiles, is_below, is_file, pictures, unread_pictures
 from glip_lightning.data.index import Index
 from glip_lightning.data.splits import SPLIT_FILE, SPLIT_WORDS, complete_splits
 from glip_lightning.data.types import Split
@@ -104,8 +104,13 @@ def read_folder(folder: str | Path, findings: Findings, seed: int = 0, write: bo
 def _report_strays(folder: Path, splits: dict[Split, Index], findings: Findings) -> None:
     """Name the pictures in folders of the data set that no split reads from.
 
-    Those in the folders of the splits are named when the splits are checked.
+    Those in the folders of the splits are named when the splits are checked; lists of splits, and pictures in formats
+    that are not read, wherever they are.
     """
+    if unread := unread_pictures(folder):
+        items = listing(path.relative_to(folder) for path in unread)
+        findings.add("unread-picture", folder, len(unread), items=items)
+    _report_lists(folder, splits, findings)
     known = {finding.where for finding in findings if finding.code == "unannotated-split"}
     for source in (index.source for index in splits.values()):
         if not isinstance(source, ImageFiles):
@@ -118,6 +123,20 @@ def _report_strays(folder: Path, splits: dict[Split, Index], findings: Findings)
             strays.append(str(path.relative_to(folder)))
     if strays:
         findings.add("stray-image/folders", folder, len(strays), items=listing(strays))
+
+
+def _report_lists(folder: Path, splits: dict[Split, Index], findings: Findings) -> None:
+    """Name lists of pictures, such as train.txt, that divide the data in another way than they were divided."""
+    stems = {split: {Path(index.name(i)).stem for i in range(len(index))} for split, index in splits.items()}
+    every = set().union(*stems.values())
+    for path in sorted((*folder.glob("*.txt"), *folder.glob("ImageSets/*.txt"))):
+        split = SPLIT_WORDS.get(path.stem.lower())
+        if split is None or not is_file(path):
+            continue
+        lines = regular_file(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        listed = {Path(line.strip().replace("\\", "/")).stem for line in lines if line.strip()}
+        if listed & every and listed & every != stems.get(split):
+            findings.add("unused-list", path, len(listed), split=split)
 
 
 def _checked(folder: Path) -> Path:
