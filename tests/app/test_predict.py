@@ -160,8 +160,8 @@ def test_find_photos(photos: Path) -> None:
     assert [path.name for path in found] == ["0.jpg", "1.jpg", "grey16.png"]
     with pytest.raises(ValueError, match="no file matches"):
         find_photos([str(photos / "*.tiff")], out)
+    out.mkdir()
     with pytest.raises(ValueError, match="no images"):
-        out.mkdir()
         find_photos([str(out)], photos / "other")
 
 

@@ -68,9 +68,8 @@ def pictures(folder: Path, endings: frozenset[str] = PICTURES) -> list[Path]:
             continue
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        found += [
-            Path(place, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in endings
-        ]
+        shown = [Path(place, name) for name in files if not name.startswith(".")]
+        found += [path for path in shown if path.suffix.lower() in endings]
     return sorted(found)
 
 
@@ -144,6 +143,21 @@ def read_image(source: Source, *, upright: bool, name: str | None = None) -> Ima
         raise
     except Exception as error:  # the decoders of PIL let all kinds of errors through
         raise _unreadable(name or source, error) from error
+
+
+def check_image(path: Path) -> str:
+    """Decode a file, JPEG at an eighth of its size, and return what is wrong with it; an empty text for nothing."""
+    try:
+        with open_image(path) as file:
+            file.draft("RGB", (max(1, file.width // 8), max(1, file.height // 8)))  # only JPEG has smaller sizes
+            if file.format != "JPEG":
+                to_rgb(file)  # also finds levels that are not read
+            file.load()
+    except (GLIPError, FileNotFoundError) as error:
+        return str(error)
+    except Exception as error:  # the decoders of PIL let all kinds of errors through
+        return str(_unreadable(path, error))
+    return ""
 
 
 def read_header(source: Source, name: str | None = None) -> Header:

@@ -2,17 +2,20 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from lightning import LightningDataModule
+from rich.console import Console
+from rich.progress import track
 from torch.utils.data import DataLoader
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.checks.consistency import check_names, check_splits
 from glip_lightning.data.checks.findings import DataError, Findings
+from glip_lightning.data.checks.photo_check import check_photos
 from glip_lightning.data.collate import Collate
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.few_shot import few_shot
@@ -81,6 +84,7 @@ class DetectionData(LightningDataModule, ABC):
         test_size: int = TEST_SIZE,
         flip: float = 0.5,
         workers: int = 0,
+        skip_unreadable: bool = False,
     ) -> None:
         """
         Args:
@@ -95,6 +99,7 @@ class DetectionData(LightningDataModule, ABC):
             test_size: the shorter side in evaluation.
             flip: probability of mirroring a training image.
             workers: processes that read images.
+            skip_unreadable: go on without images that cannot be read; they are counted.
         """
         super().__init__()
         if shots != "all" and shots < 0:
@@ -108,6 +113,7 @@ class DetectionData(LightningDataModule, ABC):
             raise ValueError(f"test_size={test_size}: the shorter side cannot be above max_size={max_size}")
         self.batch_size, self.images_per_device, self.workers = batch_size, images_per_device, workers
         self.shots: Shots = shots
+        self.skip_unreadable = skip_unreadable
         self.copies = copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1
         self.seed, self.negatives = seed, negatives
         self.test_size, self.max_size = test_size, max_size
@@ -154,7 +160,8 @@ class DetectionData(LightningDataModule, ABC):
 
     def read_splits(self) -> None:
         """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""
-        splits = check_splits(self.read(self.findings), self.findings)
+        splits = check_photos(self.read(self.findings), self.findings, photo_bar, self.skip_unreadable)
+        splits = check_splits(splits, self.findings)
         self.findings.log_to(log)
         self.findings.raise_errors()
         if not splits:
@@ -262,6 +269,13 @@ class DetectionData(LightningDataModule, ABC):
     def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
         """Which images of a split this process reads, in which order."""
         return EpochSampler(len(self.datasets[split]), self.seed or 0, shuffle, rank, world)
+
+
+def photo_bar(steps: Iterator[None], total: int) -> Iterator[None]:
+    """Show a bar on a terminal while photos are checked."""
+    console = Console(stderr=True)
+    bar = track(steps, "checking photos", total, console=console, transient=True, disable=not console.is_terminal)
+    return iter(bar)
 
 
 def _leave_signals(_: int) -> None:

@@ -130,6 +130,7 @@ PROBLEMS: dict[str, Problem] = {
         "annotation files whose picture is not there: {items}", "add the pictures or remove the files"
     ),
     "unreadable-image": _error("{count} images cannot be read: {items}"),
+    "skipped-image": _warning("{count} of {total} images cannot be read and are left out: {items}"),
     "undecodable-image": _error("{count} images cannot be decoded: {items}"),
     "wrong-size": _error(
         "sizes differ from those of the files: {items}", "correct width and height and check the boxes"
