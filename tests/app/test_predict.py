@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,12 +155,26 @@ def test_demo_photos(shared_data: Path, tmp_path: Path) -> None:
 
 
 def test_find_photos(photos: Path) -> None:
-    found = find_photos([str(photos / "*.jpg"), str(photos / "0.jpg"), str(photos)])
+    out = photos / "found"
+    found = find_photos([str(photos / "*.jpg"), str(photos / "0.jpg"), str(photos)], out)
     assert [path.name for path in found] == ["0.jpg", "1.jpg", "grey16.png"]
     with pytest.raises(ValueError, match="no file matches"):
-        find_photos([str(photos / "*.tiff")])
+        find_photos([str(photos / "*.tiff")], out)
+    out.mkdir()
     with pytest.raises(ValueError, match="no images"):
-        find_photos([str(photos.parent)])
+        find_photos([str(out)], photos / "other")
+
+
+def test_pictures_in_sub_folders_are_found_and_others_named(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("deep/er", "found", ".hidden"):
+        (photos / folder).mkdir(parents=True)
+        shutil.copy(photos / "0.jpg", photos / folder / "x.jfif")
+    (photos / "IMG_1.HEIC").write_bytes(b"x")
+    found = find_photos([str(photos)], photos / "found")
+    assert [str(path.relative_to(photos)) for path in found] == ["0.jpg", "1.jpg", "deep/er/x.jfif", "grey16.png"]
+    said = capsys.readouterr().err
+    assert "IMG_1.HEIC" in said
+    assert "1 pictures in" in said
 
 
 def test_equal_stems_get_pictures_of_their_own() -> None:

@@ -18,6 +18,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
+from glip_lightning.data.checks.findings import unread_note
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence, read_captions
 from glip_lightning.data.images import pictures
 from glip_lightning.inference.predictor import as_phrases
@@ -129,6 +130,8 @@ def _phrases(options: LabelOptions) -> list[Phrase] | None:
 def _class_lists(folder: Path, sentences: tuple[Sentence, ...]) -> list[Captioned]:
     """Every picture below the folder with the same captions."""
     names = [path.relative_to(folder).as_posix() for path in pictures(folder)]
+    if unread := unread_note(folder):
+        print(f"glip: {unread}", file=sys.stderr)
     if not names:
         raise GLIPError(f"--images {folder}: there is no picture in it", code="no-pictures")
     return [Captioned(name, sentences) for name in names]

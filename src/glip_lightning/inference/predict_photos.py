@@ -17,7 +17,8 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import no_room, picture_names, remove_parts, replacing, write_text
 from glip_lightning.common.signals import Interrupted
-from glip_lightning.data.images import PICTURES, read_image
+from glip_lightning.data.checks.findings import unread_note
+from glip_lightning.data.images import pictures, read_image
 from glip_lightning.inference.drawing import draw_boxes
 from glip_lightning.inference.predictor import Prediction, Predictor, as_phrases
 from glip_lightning.text.phrases import Phrase, read_phrases_file
@@ -43,7 +44,7 @@ def predict_photos(
     The same command goes on with what is in ``out``; another one takes its place.
     """
     wanted = _phrases(phrases, phrases_file)
-    paths = find_photos(photos)
+    paths = find_photos(photos, Path(out))
     pictures = [Path(out) / name for name in picture_names(paths)]
     if clash := {path.resolve() for path in paths} & {picture.resolve() for picture in pictures}:
         raise GLIPError(
@@ -232,17 +233,21 @@ def save_drawn(image: Image.Image, found: Prediction, names: list[str], picture:
         drawn.save(fresh, quality=92)
 
 
-def find_photos(given: Iterable[str]) -> list[Path]:
-    """Files as they are, the images of folders, and what glob patterns match, each once, in order.
+def find_photos(given: Iterable[str], out: Path) -> list[Path]:
+    """Files as they are, the images below folders, and what glob patterns match, each once, in order.
 
-    A file that does not exist stays in the list: it fails by itself and stops no other.
+    A file that does not exist stays in the list: it fails by itself and stops no other. What a folder holds and is not
+    used is said: pictures in formats that are not read, and those in ``out``, which an earlier call has drawn.
     """
     paths: list[Path] = []
     for name in given:
         if Path(name).is_dir():
-            found = sorted(
-                p for p in Path(name).iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")
-            )
+            below = pictures(Path(name))
+            found = [path for path in below if not path.resolve().is_relative_to(out.resolve())]
+            if drawn := len(below) - len(found):
+                print(f"glip: {drawn} pictures in {out} are left out, as --out is there", file=sys.stderr)
+            if unread := unread_note(Path(name)):
+                print(f"glip: {unread}", file=sys.stderr)
             if not found:
                 raise GLIPError(f"{name}: the folder holds no images", code="no-pictures")
             paths += found

@@ -2,11 +2,13 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from lightning import LightningDataModule
+from rich.console import Console
+from rich.progress import track
 from torch.utils.data import DataLoader
 
 from glip_lightning.common.errors import GLIPError
@@ -14,6 +16,7 @@ from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.augment import Augment, AugmentName
 from glip_lightning.data.checks.consistency import check_names, check_splits
 from glip_lightning.data.checks.findings import DataError, Findings
+from glip_lightning.data.checks.photo_check import check_photos
 from glip_lightning.data.collate import Collate
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.few_shot import few_shot
@@ -83,6 +86,7 @@ class DetectionData(LightningDataModule, ABC):
         flip: float = 0.5,
         augment: AugmentName | None = None,
         workers: int = 0,
+        skip_unreadable: bool = False,
     ) -> None:
         """
         Args:
@@ -98,6 +102,7 @@ class DetectionData(LightningDataModule, ABC):
             flip: probability of mirroring a training image.
             augment: show training images in other colours and at other scales, too, a little (light) or much (strong).
             workers: processes that read images.
+            skip_unreadable: go on without images that cannot be read; they are counted.
         """
         super().__init__()
         if shots != "all" and shots < 0:
@@ -113,6 +118,7 @@ class DetectionData(LightningDataModule, ABC):
             )
         self.batch_size, self.images_per_device, self.workers = batch_size, images_per_device, workers
         self.shots: Shots = shots
+        self.skip_unreadable = skip_unreadable
         self.copies = copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1
         self.seed, self.negatives = seed, negatives
         self.test_size, self.max_size = test_size, max_size
@@ -160,7 +166,8 @@ class DetectionData(LightningDataModule, ABC):
 
     def read_splits(self) -> None:
         """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""
-        splits = check_splits(self.read(self.findings), self.findings)
+        splits = check_photos(self.read(self.findings), self.findings, photo_bar, self.skip_unreadable)
+        splits = check_splits(splits, self.findings)
         self.findings.log_to(log)
         self.findings.raise_errors()
         if not splits:
@@ -273,6 +280,13 @@ class DetectionData(LightningDataModule, ABC):
     def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
         """Which images of a split this process reads, in which order."""
         return EpochSampler(len(self.datasets[split]), self.seed or 0, shuffle, rank, world)
+
+
+def photo_bar(steps: Iterator[None], total: int) -> Iterator[None]:
+    """Show a bar on a terminal while photos are checked."""
+    console = Console(stderr=True)
+    bar = track(steps, "checking photos", total, console=console, transient=True, disable=not console.is_terminal)
+    return iter(bar)
 
 
 def _leave_signals(_: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, data_error, listing
-from glip_lightning.data.images import PICTURES, ImageFiles
+from glip_lightning.data.images import ImageFiles, pictures
 from glip_lightning.data.index import Index, Mask
 from glip_lightning.data.types import SPLITS, Split
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
@@ -197,7 +197,7 @@ def _report_strays(splits: Mapping[Split, Index], findings: Findings) -> None:
             folders.setdefault(index.source.folder, index.where)
     for folder, where in folders.items():
         if folder.is_dir():
-            strays = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in PICTURES and p not in known]
+            strays = [path for path in pictures(folder) if path not in known]
             known |= set(strays)
             if strays:
                 names = listing(str(path.relative_to(folder)) for path in strays)

@@ -54,6 +54,7 @@ PROBLEMS: dict[str, Problem] = {
         'expected a COCO file, an object {{"images": [...], "annotations": [...], "categories": [...]}}',
     ),
     "duplicate-key": _error("the key {key} comes twice in one object, with other values", "keep one of them"),
+    "other-tool": _error("this is {tool}, which is not read", "{cure}"),
     "not-captions": _error("not readable captions ({reason})", "it takes images with captions, see --help"),
     "not-captions/ending": _error("captions are read from {known}, not from {ending!r}"),
     "bad-entry": _error("{count} of {total} entries cannot be used: {items}", "correct them"),
@@ -69,6 +70,9 @@ PROBLEMS: dict[str, Problem] = {
     "two-layouts": _warning("taken as {name}; it also looks like {others}, not used"),
     "stray-image": _warning("{count} pictures in {folder} are not listed and not used: {items}"),
     "stray-image/folders": _note("{count} pictures are in folders of no split and not used: {items}"),
+    "unread-picture": _warning(
+        "{count} pictures have formats that are not read: {items}", "convert them to JPEG or PNG"
+    ),
     "unannotated-split": _warning("the {split} folder has pictures, but no annotation file{named}: it is not used"),
     "unused-split": _warning("its split {name!r} is no train, valid or test split and not used"),
     "missing-split/train": _warning("there is no train split: nothing can be trained on it"),
@@ -122,10 +126,11 @@ PROBLEMS: dict[str, Problem] = {
     "missing-image": _error(
         "{count} of {total} images are not in {folder}: {items}", "add the files or take their entries out"
     ),
-    "missing-image/xml": _error(
+    "missing-image/files": _error(
         "annotation files whose picture is not there: {items}", "add the pictures or remove the files"
     ),
     "unreadable-image": _error("{count} images cannot be read: {items}"),
+    "skipped-image": _warning("{count} of {total} images cannot be read and are left out: {items}"),
     "undecodable-image": _error("{count} images cannot be decoded: {items}"),
     "wrong-size": _error(
         "sizes differ from those of the files: {items}", "correct width and height and check the boxes"
@@ -140,6 +145,9 @@ PROBLEMS: dict[str, Problem] = {
     "image-without-boxes": _note("{count} of {total} images have no box to train on ({items}); they are negatives"),
     # annotations
     "broken-xml": _error("annotation files that cannot be read: {items}", "export them again"),
+    "broken-json": _error("annotation files that cannot be read: {items}", "export them again"),
+    "stray-annotation": _warning("{count} files of annotations are not used: {items}"),
+    "left-out-shape": _warning("{count} shapes have no box or are marked as no object, and are left out: {items}"),
     "missing-annotation": _error(
         "{count} of {total} pictures have no XML file: {items}", "add the files or take the lines out"
     ),
@@ -179,6 +187,9 @@ PROBLEMS: dict[str, Problem] = {
         "annotations of images that are not in the file: {items}", "add the images or take them out"
     ),
     "unknown-category": _error("annotations of unknown categories: {items}", "the file's categories are {known}"),
+    "box-of-mask": _warning(
+        "{count} annotations have no bbox; the boxes around their masks (polygons or RLE in segmentation) are used"
+    ),
     "annotation-id-zero": _warning(
         "annotation 0 exists, which COCO's evaluation takes for no match; annotations are numbered anew"
     ),
