@@ -9,12 +9,13 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from glip_lightning.common.escaping import printable, printable_lines
+from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.checks.diagnosis import Diagnosis, diagnose
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.layouts import read_folder
 from glip_lightning.data.types import SPLITS
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.weights.detector_files import load_tokenizer
+from glip_lightning.weights.detector_files import load_tokenizer, load_words
 from glip_lightning.weights.hub_files import OFFICIAL_VOCAB, is_cached
 
 DEFAULT = "glip-tiny"
@@ -26,12 +27,12 @@ def examine(folder: str, detector: str | None = None, as_json: bool = False) -> 
 
     ``detector`` is the one whose vocabulary counts the tokens of the class names.
     """
-    tokenizer, used = _vocabulary(detector)
+    reader, used = _reader(detector)
     findings = Findings()
     layout = findings.attempt(folder, lambda: read_folder(folder, findings))
     splits = layout.splits if layout else {}
     console = Console(stderr=True)
-    diagnosis = diagnose(splits, tokenizer, findings, lambda steps, total: _progress(steps, total, console))
+    diagnosis = diagnose(splits, reader, findings, lambda steps, total: _progress(steps, total, console))
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
@@ -39,13 +40,13 @@ def examine(folder: str, detector: str | None = None, as_json: bool = False) -> 
     return 1 if findings.errors or "train" not in splits else 0
 
 
-def _vocabulary(detector: str | None) -> tuple[Tokenizer, str]:
-    """The tokenizer and what it is called; nothing is downloaded that was not asked for."""
+def _reader(detector: str | None) -> tuple[Reader, str]:
+    """Who reads the names, and whose vocabulary that is; nothing is downloaded that was not asked for."""
     if detector:
-        return load_tokenizer(detector), detector
+        return Reader(load_tokenizer(detector), detector, load_words(detector)), detector
     if is_cached(OFFICIAL_VOCAB):
-        return load_tokenizer(DEFAULT), DEFAULT
-    return Tokenizer.nano(), f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
+        return Reader(load_tokenizer(DEFAULT), DEFAULT), DEFAULT
+    return Reader(Tokenizer.nano()), f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
 
 
 def _progress(steps: Iterator[None], total: int, console: Console) -> Iterator[None]:

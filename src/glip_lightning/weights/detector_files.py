@@ -4,17 +4,22 @@ import difflib
 import re
 from pathlib import Path
 
+from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import read_json
 from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, variant
-from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer
-from glip_lightning.weights.base_model import RUN_ADAPTER, base_of
+from glip_lightning.text.phrases import Phrase, words_of
+from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer, read_words
+from glip_lightning.weights.base_model import RUN_ADAPTER, base_of, read_content
 from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB, HubFile, hub_file
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 EXCHANGE = (CONFIG_NAME, WEIGHTS_NAME, VOCAB_NAME)
 RUN_DETECTOR = "detector"
 """Where a finished run keeps its exchange folder."""
+
+WORDS_NAME = "words.txt"
+"""Of an exchange folder: the words that training has shown the detector, one a line, where they are on record."""
 
 
 def load_tokenizer(detector: str) -> Tokenizer:
@@ -34,6 +39,25 @@ def load_tokenizer(detector: str) -> Tokenizer:
             hub_file(HubFile(detector, VOCAB_NAME))
         return tokenizer_in(folder)
     raise unknown_detector(detector)
+
+
+def load_words(detector: str) -> frozenset[str] | None:
+    """Return the words that the training of a name, folder or run has shown; None where they are not on record."""
+    path = as_path(detector)
+    if detector in VARIANTS:
+        shipped = None if detector in OFFICIAL else registry.detector_weights.get(detector)
+        return None if shipped is None else words_in(shipped)
+    if (path / RUN_ADAPTER).is_dir():
+        base = load_words(base_of(path / RUN_ADAPTER))
+        phrases = read_content(path / RUN_ADAPTER)["phrases"]
+        return None if base is None else base | words_of(Phrase(**phrase).text for phrase in phrases)
+    return words_in(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
+
+
+def words_in(folder: Path) -> frozenset[str] | None:
+    """Return the words that an exchange folder lists, None where it lists none."""
+    file = folder / WORDS_NAME
+    return frozenset(read_words(file)) if file.is_file() else None
 
 
 def named_tokenizer(name: str) -> Tokenizer:
