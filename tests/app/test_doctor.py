@@ -5,11 +5,14 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
-from formats import write_parts
+from formats import BOXES, write_parts
 from glip_lightning.app.cli import main
+from glip_lightning.inference.drawing import COLOURS
+from glip_lightning.inference.sheet import SIDE
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 
@@ -149,3 +152,27 @@ def test_annotations_nested_too_deep(folder: Path, capsys: pytest.CaptureFixture
     errors = [f for f in said_of(folder, capsys) if f["level"] == "error"]
     assert errors[0]["code"] == "not-json"
     assert "nested too deep" in errors[0]["message"]
+
+
+def test_a_sheet_of_photos_with_their_annotations(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "train" / "a.png").write_bytes(b"no picture")
+    sheet = tmp_path / "new" / "sheet.png"
+    main(["doctor", str(folder), "--detector", "glip-nano", "--json", "--show", str(sheet)])
+    said = capsys.readouterr()
+    json.loads(said.out)
+    assert f"4 of 5 photos with their annotations: {sheet}, 1 cannot be read" in said.err
+    with Image.open(sheet) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    assert pixels.shape[1] == 4 * SIDE
+    for place, name in enumerate(["b 1.png", "c.png", "d.png", "d.png"]):  # boxes in the colours of their classes
+        part = pixels[:SIDE, place * SIDE : (place + 1) * SIDE]
+        drawn = [label for label, colour in enumerate(COLOURS[:2]) if (part == ImageColor.getrgb(colour)).all(2).any()]
+        assert drawn == sorted({box[0] for box in BOXES[name]}), name
+
+
+def test_a_sheet_is_a_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(folder), "--show", str(tmp_path / "sheet.pdf")]) == 1
+    assert ".jpg" in capsys.readouterr().err
+    assert not (tmp_path / "sheet.pdf").exists()

@@ -1,6 +1,7 @@
 """What a data set holds and what is wrong with it, before any training."""
 
 import json
+import sys
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.progress import track
 from rich.table import Column, Table
 from rich.text import Text
 
+from glip_lightning.app.annotated_sheet import save_annotated
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.checks.diagnosis import Diagnosis, diagnose
@@ -22,10 +24,11 @@ DEFAULT = "glip-tiny"
 SIGNS = {"error": ("error  ", "bold red"), "warning": ("warning", "yellow"), "info": ("note   ", "dim")}
 
 
-def examine(folder: str, detector: str | None = None, as_json: bool = False) -> int:
+def examine(folder: str, detector: str | None = None, as_json: bool = False, show: str | None = None) -> int:
     """Examine ``folder``; 0 if it can be trained on, else 1.
 
-    ``detector`` is the one whose vocabulary counts the tokens of the class names.
+    ``detector`` is the one whose vocabulary counts the tokens of the class names. ``show`` is the file of a sheet of
+    photos with their annotations.
     """
     reader, used = _reader(detector)
     findings = Findings()
@@ -37,6 +40,8 @@ def examine(folder: str, detector: str | None = None, as_json: bool = False) -> 
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
         _print(diagnosis, f"{layout.name} in {folder}" if layout else folder, used)
+    if show is not None and splits:
+        print(printable(save_annotated(show, splits)), file=sys.stderr if as_json else sys.stdout)
     return 1 if findings.errors or "train" not in splits else 0
 
 
