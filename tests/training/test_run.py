@@ -1,6 +1,7 @@
 """Runs from Python: what the command line leaves, the same numbers, and a trainer that is as it was."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,19 @@ def test_a_run_that_ends_early_says_why(shapes: Path, tmp_path: Path) -> None:
     (killed,) = collect(tmp_path / "runs").runs
     assert killed.points[0].task == "cats"
     assert "killed" in killed.error
+
+
+def test_a_run_is_tested_by_its_folder(fitted: Path, shapes: Path, tmp_path: Path) -> None:
+    """With its own recipe, with other data, and with another recipe, of which the model does not count."""
+    own, other, recipe = tmp_path / "own", tmp_path / "other", tmp_path / "recipe"
+    assert main(["test", str(fitted), "--run", str(own)]) == 0
+    expected = json.loads((fitted / "detections.json").read_text())
+    assert expected
+    assert json.loads((own / "detections.json").read_text()) == expected
+    shutil.copytree(shapes / "train", tmp_path / "data" / "test")
+    assert main(["test", str(fitted), f"--data.root={tmp_path / 'data'}", "--run", str(other)]) == 0
+    assert result(other)["metrics"]["test"]["images"] == result(fitted)["data"]["images"]["train"]
+    shutil.copy(fitted / "recipe.yaml", tmp_path / "other.yaml")
+    given = ["--config", str(tmp_path / "other.yaml"), "--run", str(recipe)]
+    assert main(["test", str(fitted / "detector"), *given]) == 0
+    assert json.loads((recipe / "detections.json").read_text()) == expected
