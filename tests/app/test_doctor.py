@@ -13,6 +13,7 @@ from formats import BOXES, write_parts
 from glip_lightning.app.cli import main
 from glip_lightning.inference.drawing import COLOURS
 from glip_lightning.inference.sheet import SIDE
+from glip_lightning.shapes.plugin import WEIGHTS
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 
@@ -176,3 +177,18 @@ def test_a_sheet_is_a_picture(folder: Path, tmp_path: Path, capsys: pytest.Captu
     assert main(["doctor", str(folder), "--show", str(tmp_path / "sheet.pdf")]) == 1
     assert ".jpg" in capsys.readouterr().err
     assert not (tmp_path / "sheet.pdf").exists()
+
+
+def test_the_words_of_a_detector(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a shipped detector has never read, and the classes of a run in another order."""
+    main(["doctor", str(folder), "--detector", "glip-nano-c", "--json"])
+    codes = {f["code"]: f["message"] for f in json.loads(capsys.readouterr().out)}
+    assert "'cat', 'dog'" in codes["unread-words"]
+    run = tmp_path / "run" / "detector"
+    shutil.copytree(WEIGHTS / "glip-nano-c", run)
+    (run / "task.json").write_text(json.dumps({"phrases": [{"name": "dog"}, {"name": "cat"}], "input_size": [64, 64]}))
+    (run / "words.txt").write_text("cat\ndog\n")
+    main(["doctor", str(folder), "--detector", str(run.parent), "--json"])
+    codes = {f["code"]: f["message"] for f in json.loads(capsys.readouterr().out)}
+    assert "unread-words" not in codes
+    assert "dog, cat" in codes["other-order"]

@@ -17,7 +17,7 @@ from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.layouts import read_folder
 from glip_lightning.data.types import SPLITS
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.weights.detector_files import load_tokenizer, load_words
+from glip_lightning.weights.detector_files import load_reader, load_tokenizer
 from glip_lightning.weights.hub_files import OFFICIAL_VOCAB, is_cached
 
 DEFAULT = "glip-tiny"
@@ -48,7 +48,7 @@ def examine(folder: str, detector: str | None = None, as_json: bool = False, sho
 def _reader(detector: str | None) -> tuple[Reader, str]:
     """Who reads the names, and whose vocabulary that is; nothing is downloaded that was not asked for."""
     if detector:
-        return Reader(load_tokenizer(detector), detector, load_words(detector)), detector
+        return load_reader(detector), detector
     if is_cached(OFFICIAL_VOCAB):
         return Reader(load_tokenizer(DEFAULT), DEFAULT), DEFAULT
     return Reader(Tokenizer.nano()), f"glip-nano (--detector {DEFAULT} downloads that of the official models)"

@@ -34,6 +34,7 @@ from glip_lightning.weights.detector_files import (
     CONFIG_NAME,
     EXCHANGE,
     RUN_DETECTOR,
+    TASK_NAME,
     WEIGHTS_NAME,
     WORDS_NAME,
     as_path,
@@ -57,7 +58,6 @@ from glip_lightning.weights.official_checkpoint import (
 )
 from glip_lightning.weights.prompt_file import PROMPT_NAME, load_prompt
 
-TASK_NAME = "task.json"
 MAY_REPLACE = {*EXCHANGE, TASK_NAME, WORDS_NAME, "README.md"}  # the Hub mixin writes a model card
 TEXT_PREFIX = "language."  # of the text encoder's tensors
 _TASK = Keys({"phrases": PHRASES, "names": CLASS_NAMES, "input_size": InputSize()}, optional=("names",))
