@@ -340,3 +340,44 @@ def test_a_group_of_one_number_is_normalised(photos: Path, tmp_path: Path) -> No
     save(model, load_detector("glip-nano-a", "random").tokenizer, tmp_path / "thin", Task((Phrase("dog"),), (32, 64)))
     found = Predictor(str(tmp_path / "thin"), threshold=0.0)(photos / "0.jpg")
     assert found.boxes.isfinite().all()
+
+
+def test_results_call_classes_as_the_data_did(detector: Path, photos: Path, tmp_path: Path) -> None:
+    """Not as they stood in the caption, where two of them may even be the same."""
+    loaded = load_detector(str(detector))
+    task = Task((Phrase("box "), Phrase("dog")), (128, 256), ("box (red)", "dog"))
+    save(loaded.model, loaded.tokenizer, tmp_path / RUN_DETECTOR, task)
+    arguments = ["--detector", str(tmp_path), "--threshold", "0.1", "--out", str(tmp_path / "out")]
+    assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
+    found = entries(tmp_path / "out")
+    assert found["classes"] == ["box (red)", "dog"]
+    assert found["caption"] == ["box . dog"]
+    assert {row["name"] for row in found["photos"][0]["detections"]} == {"box (red)", "dog"}
+
+
+@pytest.mark.parametrize("shipped", [True, False])
+def test_nothing_found(photos: Path, tmp_path: Path, shipped: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """The best score is said; what a shipped detector cannot know only of one that nobody has trained since."""
+    detector = "glip-nano-c"
+    if not shipped:
+        loaded = load_detector(detector)
+        detector = str(save(loaded.model, loaded.tokenizer, tmp_path / "mine"))
+    out = ["--out", str(tmp_path / "out"), "--phrases", "raccoon"]
+    for _ in range(2):  # the second time nothing is looked at again
+        assert main(["predict", str(photos / "grey16.png"), "--detector", detector, "--threshold", "0.99", *out]) == 0
+        entry = entries(tmp_path / "out")["photos"][0]
+        assert entry["detections"] == []
+        assert 0 <= entry["best_score"] < 0.99
+        said = capsys.readouterr().out
+        assert f"best score there is {entry['best_score']:.2f}" in said
+        assert ("drawn shapes" in said) == shipped
+
+
+def test_words_that_the_detector_cannot_know(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict = ["predict", str(photos / "0.jpg"), "--detector", "glip-nano-c", "--out", str(tmp_path / "out")]
+    assert main([*predict, "--phrases", "circle. raccoon. крыша"]) == 0
+    said = capsys.readouterr().err
+    assert "'крыша' ([UNK])" in said
+    assert "'raccoon'" in said
+    assert main([*predict, "--phrases", "крыша. 🚗"]) == 1
+    assert "🚗" in capsys.readouterr().err

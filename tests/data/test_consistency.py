@@ -37,7 +37,7 @@ def messages(findings: Findings, code: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three splits without anything to find but an image without boxes."""
+    """Three splits without anything to find but an image without boxes, and boxes of one class only in two of them."""
     write_parts(tmp_path)
     (tmp_path / "test" / "d.png").unlink()
     Image.effect_noise((64, 48), 80).save(tmp_path / "test" / "d.png")
@@ -48,7 +48,9 @@ def test_good_data_have_no_findings(folder: Path) -> None:
     splits, findings = checked(folder)
     assert list(splits) == list(SPLITS)
     assert [(finding.level, finding.code, finding.count) for finding in findings] == [
-        ("info", "image-without-boxes", 1)
+        ("info", "image-without-boxes", 1),
+        ("warning", "missing-class", 1),
+        ("warning", "missing-class", 1),
     ]
 
 

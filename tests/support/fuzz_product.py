@@ -12,6 +12,7 @@ from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.config.usage_errors import WrongUsage, check_recipes
 from glip_lightning.data.benchmarks.download import download_tasks
 from glip_lightning.data.benchmarks.unpack import unpack
+from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.checks.diagnosis import diagnose
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.dataset import DetectionDataset

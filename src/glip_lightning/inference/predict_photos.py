@@ -13,6 +13,7 @@ from typing import Any, Literal
 from PIL import Image
 from rich.progress import track
 
+from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import no_room, picture_names, remove_parts, replacing, write_text
@@ -53,7 +54,7 @@ def predict_photos(
     predictor = Predictor(detector, prompts=prompts, device=device, threshold=threshold)
     queries = predictor.queries(wanted)
     captions = [prompt.caption for query in queries for prompt in query.prompts]
-    names = [phrase.name for query in queries for phrase in query.phrases]
+    names = [name for query in queries for name in query.class_names]
     if predictor.tuned or not predictor.model.reads_text:
         print(f"{'tuned prompt' if predictor.tuned else 'classes'}: {', '.join(map(printable, names))}")
     else:
@@ -89,6 +90,7 @@ def predict_photos(
         print(f"glip: {printable_lines(entry['error'])}", file=sys.stderr)
     boxes = sum(len(entry.get("detections", ())) for entry in entries)
     print(f"{boxes} boxes in {len(entries) - len(failed)} photos: {printable(str(results.file))}")
+    _tell_of_nothing(predictor, entries)
     if drawn := [entry["picture"] for entry in entries if "picture" in entry]:
         print(f"picture  {printable(drawn[0])}" if len(drawn) == 1 else f"pictures {printable(out)}")
     return 1 if failed else 0
@@ -223,7 +225,20 @@ def _predict(
         "picture": str(picture),
         "file": state,
         "detections": found.rows(),
+        **({} if found.names else {"best_score": round(found.best_score, 4)}),
     }
+
+
+def _tell_of_nothing(predictor: Predictor, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Say of photos without a box how near one was, and what a shipped detector cannot know."""
+    best = [entry["best_score"] for entry in entries if "best_score" in entry]
+    if not best:
+        return
+    message = f"nothing in {len(best)} of {len(entries)} photos; the best score there is {max(best):.2f}, "
+    message += f"the threshold {predictor.threshold:g}"
+    untrained = predictor.loaded.weights == "shipped" and not predictor.tuned
+    limits = registry.detector_limits.get(predictor.name) if untrained else None
+    print(f"{message}; {predictor.name} {limits}" if limits else message)
 
 
 def save_drawn(image: Image.Image, found: Prediction, names: list[str], picture: Path) -> None:

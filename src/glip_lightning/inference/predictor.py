@@ -15,7 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.data.checks.class_words import check_words
 from glip_lightning.data.checks.consistency import check_names
+from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.images import read_image, to_rgb
 from glip_lightning.data.transforms import resize_image, resize_size
 from glip_lightning.models.detector import Detector, EncodedImages, Outputs
@@ -88,6 +90,7 @@ class Prediction:
     labels: Tensor  # int64 [n], 0-based class index
     names: list[str]  # the phrase of each detection
     size: tuple[int, int]  # height, width of the photo
+    best_score: float = 0.0  # of all boxes, those below the threshold, too; 0 where no class scores 0.05
 
     def rows(self) -> list[dict[str, object]]:
         """Plain rows for JSON: class id, name, score, box as x1, y1, x2, y2."""
@@ -198,7 +201,9 @@ class Predictor:
         keep = (found.scores >= least[found.labels]).nonzero().flatten()
         keep = keep[found.scores[keep].argsort(descending=True)]
         boxes, labels = box_ops.clip_outside(found.boxes[keep], *original), found.labels[keep]
-        return Prediction(boxes, found.scores[keep], labels, [classes[k] for k in labels.tolist()], original)
+        classes = [name for query in queries for name in query.class_names]
+        names, best = [classes[k] for k in labels.tolist()], max(found.scores.tolist(), default=0.0)
+        return Prediction(boxes, found.scores[keep], labels, names, original, best)
 
     def queries(self, phrases: Phrases | None) -> list[Query]:
         """The encoded class list, or those of the tuned prompts; the last one is remembered."""
@@ -215,13 +220,18 @@ class Predictor:
             check_phrases(wanted)
             check_names(wanted, self.loaded.tokenizer, "phrases")
             self._check_known(wanted)
+        names = self.loaded.task.names if own and self.loaded.task else ()
         with torch.inference_mode():
-            query = encode_query(self.model, self.loaded.tokenizer, wanted)
-        if silent := classes_without_tokens(query.prompts, [phrase.name for phrase in wanted]):
+            query = encode_query(self.model, self.loaded.tokenizer, wanted, names=names)
+        silent = classes_without_tokens(query.prompts, [phrase.name for phrase in wanted])
+        if silent and not own:
             message = f"the detector's vocabulary has no token for {', '.join(map(repr, silent))}"
-            if not own:
-                raise GLIPError(f"{message}; name it with other words", code="bad-phrases")
-            log.warning("%s: never found", message)  # the data set was like that
+            raise GLIPError(f"{message}; name it with other words", code="bad-phrases")
+        found = Findings()
+        check_words(query.class_names, wanted, self.loaded.reader, "classes" if own else "phrases", found)
+        found.log_to(log)
+        if not own:  # else the data were like that
+            found.raise_errors()
         self._queries = [query]
         return self._queries
 

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.augment import Augment, AugmentName
+from glip_lightning.data.checks.class_words import Reader, check_words
 from glip_lightning.data.checks.consistency import check_names, check_splits
-from glip_lightning.data.checks.findings import DataError, Findings
+from glip_lightning.data.checks.findings import DataError, Findings, listing
 from glip_lightning.data.checks.photo_check import check_photos
 from glip_lightning.data.collate import Collate
 from glip_lightning.data.dataset import DetectionDataset
@@ -24,7 +25,7 @@ from glip_lightning.data.index import Index
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
 from glip_lightning.data.types import Split
-from glip_lightning.text.captions import Prompt, build_prompts, classes_without_tokens
+from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.batching import BatchPlan, check_applied, plan
@@ -128,6 +129,7 @@ class DetectionData(LightningDataModule, ABC):
         self.datasets: dict[Split, DetectionDataset] = {}
         self.findings = Findings()
         self.task_prompt: TaskPrompt | None = None
+        self._words_checked = False
         self._resume_position: dict[str, int] = {}  # where the next training data starts, if a checkpoint said so
 
     @abstractmethod
@@ -161,8 +163,28 @@ class DetectionData(LightningDataModule, ABC):
         if prompt == self.task_prompt:
             return
         self.task_prompt = prompt
-        if silent := classes_without_tokens(prompt.prompts, self.class_names):
-            log.warning("no token names %s: never trained, never found", ", ".join(map(repr, silent)))
+
+    def check_words(self, reader: Reader) -> None:
+        """Say what is wrong with the words of the classes for a detector, once.
+
+        Raises:
+            DataError: its vocabulary has no word of any class.
+        """
+        if self._words_checked:
+            return
+        self._words_checked, found = True, Findings()
+        phrases = self.phrases()
+        pairs = zip(self.class_names, phrases, strict=True)
+        if said := [f"{name} = {phrase.text!r}" for name, phrase in pairs if phrase.text != clean_name(name)]:
+            log.info("classes in captions: %s", listing(said))
+        check_words(self.class_names, phrases, reader, self.where, found)
+        found.log_to(log)
+        self.findings += found
+        found.raise_errors()
+
+    def captions(self) -> Iterable[str]:
+        """Return texts that hold every word which training on these data shows."""
+        return (phrase.text for phrase in self.phrases())
 
     def read_splits(self) -> None:
         """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""

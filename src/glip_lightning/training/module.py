@@ -24,7 +24,7 @@ from glip_lightning.models.feature_cache import FeatureCache
 from glip_lightning.models.query import Query, encode_query, same_names
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.postprocess import Detections
-from glip_lightning.text.phrases import Phrase
+from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.training.data_module import DetectionData, TaskPrompt
 from glip_lightning.training.record import RunRecord
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
@@ -60,6 +60,7 @@ class GLIPModule(LightningModule):
         super().__init__()
         loaded = load_detector(detector, weights)
         self.detector, self.origin, self.task = loaded.name, loaded.weights, loaded.task
+        self.reader = loaded.reader
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
         self.tuning = tuning or FullTuning()
         self.schedule = schedule or Constant()
@@ -89,6 +90,7 @@ class GLIPModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Make the prompt of the data, which are set up before, and hand it to them; their loaders are made after."""
         self.task_prompt = TaskPrompt.of(self.data, self.tuning, self.tokenizer)
+        self.data.check_words(self.reader)
         self.data.ask_with(self.task_prompt)
         if self.data.augment is not None:
             self._features_of_views = None  # no augmented view comes again
@@ -235,9 +237,17 @@ class GLIPModule(LightningModule):
     @torch.no_grad()
     def keep(self, folder: Path) -> None:
         """Write what was learned into the run's ``folder``, as the tuning does; it cannot be trained on afterwards."""
-        trained = Loaded(self.model, self.tokenizer, self.detector, self.origin)
-        task = Task(tuple(self.data.phrases()), (self.data.test_size, self.data.max_size))
+        data = self.data
+        trained = Loaded(self.model, self.tokenizer, self.detector, self.origin, words=self._words())
+        task = Task(tuple(data.phrases()), (data.test_size, data.max_size), tuple(data.class_names))
         self.tuning.save(folder, trained, task)
+
+    def _words(self) -> frozenset[str] | None:
+        """Return all words that training has shown; None where those of the weights it began with are not known."""
+        before = frozenset[str]() if self.origin == "random" else self.reader.words
+        if before is None or not self.model.reads_text:
+            return None
+        return before | words_of(self.data.captions())
 
     def find(self, images: Sequence[Tensor], query: Query) -> list[Detections]:
         """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized."""

@@ -120,6 +120,14 @@ class Pretraining(DetectionData):
     def images_per_epoch(self) -> int:
         return self.epoch_images
 
+    def captions(self) -> Iterator[str]:
+        """Return the names of detection data and the captions of grounding data."""
+        for part in self._mixture().parts:
+            if isinstance(part, Detections):
+                yield from (phrase.text for phrase in part.phrases)
+            elif isinstance(part, Sentences):
+                yield from (part.captions[image] for image in range(len(part.index)))
+
     def chosen(self) -> dict[str, Any]:
         """The sources instead of the ids of all their images."""
         named = zip(self.sources.items(), self._sizes(), strict=True)

@@ -23,6 +23,8 @@ from glip_lightning.training.record import RunRecord
 from glip_lightning.weights.threshold_file import THRESHOLDS_NAME
 
 RESULT_NAME = "result.json"
+UNFINISHED_NAME = "unfinished.json"
+"""In the folder of a run until it is finished: the name of its data, and why it ended where it says so."""
 LISTED = 20  # classes that the summary lists
 
 
@@ -65,6 +67,7 @@ def result_of(record: RunRecord, trainer: Trainer, module: GLIPModule) -> dict[s
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Write ``result.json`` into the folder of a run, which is finished by that."""
     write_text(folder / RESULT_NAME, json.dumps(without_nan(result), indent=2, allow_nan=False))
+    (folder / UNFINISHED_NAME).unlink(missing_ok=True)
 
 
 def _data(data: DetectionData) -> dict[str, Any]:

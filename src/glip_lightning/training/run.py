@@ -30,12 +30,14 @@ from glip_lightning.training.lightning_internals import leave_signals_to_us
 from glip_lightning.training.logging.loggers import close
 from glip_lightning.training.logging.wandb_run import CarefulWandb, conclude, sync_command
 from glip_lightning.training.longer import check_longer
+from glip_lightning.training.model_card import CARD_NAME, model_card
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import Metrics, RunRecord, Verb
 from glip_lightning.training.result import RESULT_NAME, print_summary, result_of, write_result
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import SavedPrompt
 from glip_lightning.tuning.weight_tunings import FullTuning
+from glip_lightning.weights.detector_files import RUN_DETECTOR
 from glip_lightning.weights.threshold_file import write_thresholds
 
 log = logging.getLogger(__name__)
@@ -211,6 +213,8 @@ def _finish(record: RunRecord, trainer: Trainer, module: GLIPModule) -> None:
         module.keep(folder)
         if record.thresholds is not None:
             write_thresholds(folder, record.thresholds)
+        if (folder / RUN_DETECTOR).is_dir():
+            write_text(folder / RUN_DETECTOR / CARD_NAME, model_card(folder.resolve().name, result))
     split: Split = "test" if record.metrics["test"] else "valid"
     conclude(trainer.loggers, result, module.data.datasets.get(split))
     close(trainer.loggers)

@@ -123,7 +123,7 @@ class Tuning(nn.Module, ABC):
             task: the classes as the data say them, the size of the images in evaluations.
         """
         self.merge(trained.model)
-        save(trained.model, trained.tokenizer, folder / RUN_DETECTOR, task)
+        save(trained.model, trained.tokenizer, folder / RUN_DETECTOR, task, words=trained.words)
 
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
         """Return the bytes of each large file or folder that :meth:`save` will write, by its name in the run's folder.
@@ -156,7 +156,7 @@ class AdapterTuning(Tuning):
         classes = tuple(self.phrases(task.phrases))
         captions = tuple(prompt.caption for prompt in build_prompts(classes, trained.tokenizer))
         base = Base(absolute(trained.name), self._base_sha256, task.input_size)
-        adapter = Adapter(self.trained(trained.model), classes, captions, self.described(), base)
+        adapter = Adapter(self.trained(trained.model), classes, captions, self.described(), base, task.names)
         save_adapter(folder / RUN_ADAPTER, adapter)
 
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:

@@ -39,7 +39,7 @@ class TextTuning(Tuning):
             super().save(folder, trained, task)
             base = Base(absolute(str(folder)), weights_hash(trained.model, text=False), task.input_size)
         encode_text = partial(self.encode_text, trained.model)
-        query = encode_query(trained.model, trained.tokenizer, self.phrases(task.phrases), encode_text)
+        query = encode_query(trained.model, trained.tokenizer, self.phrases(task.phrases), encode_text, task.names)
         save_prompt(folder / PROMPT_NAME, TunedPrompt(query, self.described(), base))
 
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:

@@ -43,7 +43,7 @@ def convert_weights(
                 f"{source}: has no text encoder to leave out, but a table of classes, which it needs",
                 code="no-text-encoder",
             )
-        return save(loaded.model, loaded.tokenizer, target, loaded.task, half)
+        return save(loaded.model, loaded.tokenizer, target, loaded.task, half, loaded.words)
     state = official_state(load_folder(source).model, str(source))
     with replacing(target) as fresh, fresh.open("wb") as file:  # of a name torch would make one of its archive
         torch.save({"model": state}, file)

@@ -4,17 +4,26 @@ import difflib
 import re
 from pathlib import Path
 
+from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import read_json
+from glip_lightning.common.schema import PHRASES, read_json
+from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, variant
-from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer
-from glip_lightning.weights.base_model import RUN_ADAPTER, base_of
+from glip_lightning.text.phrases import Phrase, words_of
+from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer, read_words
+from glip_lightning.weights.base_model import RUN_ADAPTER, base_of, read_content
 from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB, HubFile, hub_file
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 EXCHANGE = (CONFIG_NAME, WEIGHTS_NAME, VOCAB_NAME)
 RUN_DETECTOR = "detector"
 """Where a finished run keeps its exchange folder."""
+
+TASK_NAME = "task.json"
+"""Of a fine-tuned detector's exchange folder: what it was trained to find."""
+
+WORDS_NAME = "words.txt"
+"""Of an exchange folder: the words that training has shown the detector, one a line, where they are on record."""
 
 
 def load_tokenizer(detector: str) -> Tokenizer:
@@ -34,6 +43,46 @@ def load_tokenizer(detector: str) -> Tokenizer:
             hub_file(HubFile(detector, VOCAB_NAME))
         return tokenizer_in(folder)
     raise unknown_detector(detector)
+
+
+def load_reader(detector: str) -> Reader:
+    """Return who reads the words of a class list, of what ``load_detector`` takes; weights are not read."""
+    return Reader(load_tokenizer(detector), detector, load_words(detector), load_classes(detector))
+
+
+def load_classes(detector: str) -> tuple[Phrase, ...]:
+    """Return the classes that a folder or run was trained for last, as its captions had them; empty if unknown."""
+    path = as_path(detector)
+    task = (path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path) / TASK_NAME
+    if (path / RUN_ADAPTER).is_dir():
+        phrases = read_content(path / RUN_ADAPTER)["phrases"]
+    elif detector not in VARIANTS and task.is_file():
+        where = f"{task}: not the task of a detector"
+        content = read_json(task, where)
+        phrases = content.get("phrases", ()) if isinstance(content, dict) else ()
+        PHRASES.check(phrases, where, "phrases")
+    else:
+        return ()
+    return tuple(Phrase(**phrase) for phrase in phrases)
+
+
+def load_words(detector: str) -> frozenset[str] | None:
+    """Return the words that the training of a name, folder or run has shown; None where they are not on record."""
+    path = as_path(detector)
+    if detector in VARIANTS:
+        shipped = None if detector in OFFICIAL else registry.detector_weights.get(detector)
+        return None if shipped is None else words_in(shipped)
+    if (path / RUN_ADAPTER).is_dir():
+        base = load_words(base_of(path / RUN_ADAPTER))
+        phrases = read_content(path / RUN_ADAPTER)["phrases"]
+        return None if base is None else base | words_of(Phrase(**phrase).text for phrase in phrases)
+    return words_in(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
+
+
+def words_in(folder: Path) -> frozenset[str] | None:
+    """Return the words that an exchange folder lists, None where it lists none."""
+    file = folder / WORDS_NAME
+    return frozenset(read_words(file)) if file.is_file() else None
 
 
 def named_tokenizer(name: str) -> Tokenizer:

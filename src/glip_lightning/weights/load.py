@@ -1,11 +1,12 @@
 """A name, file, folder or Hub repository -> detector and tokenizer, and back.
 
 An exchange folder holds ``config.json``, ``model.safetensors`` and, where the detector reads names, ``vocab.txt``;
-``task.json`` beside them says what a fine-tuned detector was trained to find. Official weights come from the Hub,
-into its cache.
+``task.json`` beside them says what a fine-tuned detector was trained to find, ``words.txt`` which words its training
+has shown. Official weights come from the Hub, into its cache.
 """
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
@@ -18,13 +19,14 @@ from torch import Tensor
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import replacing
-from glip_lightning.common.schema import PHRASES, InputSize, Keys, read_json
+from glip_lightning.common.schema import CLASS_NAMES, PHRASES, InputSize, Keys, class_names, read_json
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
+from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE
 from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import VARIANTS, GLIPConfig, variant
 from glip_lightning.models.detector import Detector
-from glip_lightning.text.phrases import Phrase
+from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.text.tokenizer import VOCAB_NAME, Tokenizer
 from glip_lightning.weights.adapter import apply_adapter, load_adapter
 from glip_lightning.weights.base_model import RUN_ADAPTER, base_of, check_base
@@ -32,7 +34,9 @@ from glip_lightning.weights.detector_files import (
     CONFIG_NAME,
     EXCHANGE,
     RUN_DETECTOR,
+    TASK_NAME,
     WEIGHTS_NAME,
+    WORDS_NAME,
     as_path,
     exchange_files,
     is_repository,
@@ -41,6 +45,7 @@ from glip_lightning.weights.detector_files import (
     read_config,
     tokenizer_in,
     unknown_detector,
+    words_in,
 )
 from glip_lightning.weights.hub_files import OFFICIAL, DownloadError, HubFile, NotInRepository, hub_file
 from glip_lightning.weights.official_checkpoint import (
@@ -53,10 +58,9 @@ from glip_lightning.weights.official_checkpoint import (
 )
 from glip_lightning.weights.prompt_file import PROMPT_NAME, load_prompt
 
-TASK_NAME = "task.json"
-MAY_REPLACE = {*EXCHANGE, TASK_NAME, "README.md"}  # the Hub mixin writes a model card
+MAY_REPLACE = {*EXCHANGE, TASK_NAME, WORDS_NAME, "README.md"}  # the Hub mixin writes a model card
 TEXT_PREFIX = "language."  # of the text encoder's tensors
-_TASK = Keys({"phrases": PHRASES, "input_size": InputSize()})
+_TASK = Keys({"phrases": PHRASES, "names": CLASS_NAMES, "input_size": InputSize()}, optional=("names",))
 
 Origin = Literal["random", "official", "shipped", "folder"]
 
@@ -66,6 +70,7 @@ class Task(NamedTuple):
 
     phrases: tuple[Phrase, ...]
     input_size: tuple[int, int] = (TEST_SIZE, MAX_SIZE)
+    names: tuple[str, ...] = ()  # of the classes in the data; empty where these are not on record
 
 
 class Loaded(NamedTuple):
@@ -76,6 +81,12 @@ class Loaded(NamedTuple):
     name: str  # as asked for
     weights: Origin
     task: Task | None = None
+    words: frozenset[str] | None = None  # that training has shown; None where they are not on record
+
+    @property
+    def reader(self) -> Reader:
+        """Who reads the words of a class list."""
+        return Reader(self.tokenizer, self.name, self.words, self.task.phrases if self.task else ())
 
 
 def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pretrained", text: bool = True) -> Loaded:
@@ -167,7 +178,7 @@ def load_folder(folder: Path, name: str | None = None, text: bool = True, origin
         raise CheckpointError(f"{folder / WEIGHTS_NAME}: {error}") from error
     check_tensors(state, str(folder / WEIGHTS_NAME))
     task, tokenizer = _read_task(folder / TASK_NAME, config), tokenizer_in(folder)
-    return _loaded(_build(config, state, text), tokenizer, name, origin, task)
+    return _loaded(_build(config, state, text), tokenizer, name, origin, task, words_in(folder))
 
 
 def _load_adapted(folder: Path, name: str) -> Loaded:
@@ -181,7 +192,9 @@ def _load_adapted(folder: Path, name: str) -> Loaded:
         raise GLIPError(message, code=getattr(error, "code", "no-base")) from error
     check_base(str(folder), base, loaded.model, base.name, text=True)
     apply_adapter(loaded.model, adapter.tensors, str(folder))
-    return loaded._replace(name=name, weights="folder", task=Task(adapter.phrases, base.input_size))
+    words = None if loaded.words is None else loaded.words | words_of(phrase.text for phrase in adapter.phrases)
+    task = Task(adapter.phrases, base.input_size, adapter.names)
+    return loaded._replace(name=name, weights="folder", task=task, words=words)
 
 
 def _read_weights(path: Path, text: bool) -> dict[str, Tensor]:
@@ -194,8 +207,9 @@ def _load_repository(repo: str, text: bool) -> Loaded:
         folder = hub_file(HubFile(repo, CONFIG_NAME)).parent
         for name in exchange_files(folder)[1:]:
             hub_file(HubFile(repo, name))
-        with suppress(NotInRepository):
-            hub_file(HubFile(repo, TASK_NAME))
+        for name in (TASK_NAME, WORDS_NAME):
+            with suppress(NotInRepository):
+                hub_file(HubFile(repo, name))
     except DownloadError as error:
         raise type(error)(f"detector={repo!r} is no folder here, so it was looked for on the Hub: {error}") from error
     return load_folder(folder, repo, text)
@@ -214,9 +228,10 @@ def _loaded(
     name: str,
     weights: Origin,
     task: Task | None = None,
+    words: frozenset[str] | None = None,
 ) -> Loaded:
     _check_vocabulary(model, tokenizer, name)
-    return Loaded(model.eval(), tokenizer, name, weights, task)
+    return Loaded(model.eval(), tokenizer, name, weights, task, words)
 
 
 def _check_vocabulary(model: Detector, tokenizer: Tokenizer, name: str) -> None:
@@ -254,15 +269,21 @@ def _read_task(path: Path, config: GLIPConfig) -> Task | None:
         message = f"{where}: {len(phrases)} phrases, expected at most {config.classes}, as {CONFIG_NAME} says (classes)"
         raise GLIPError(message, code="bad-value")
     short, longest = content["input_size"]
-    return Task(phrases, (short, longest))
+    return Task(phrases, (short, longest), class_names(content, "phrases", where))
 
 
 def save(
-    model: Detector, tokenizer: Tokenizer, folder: str | Path, task: Task | None = None, half: bool = False
+    model: Detector,
+    tokenizer: Tokenizer,
+    folder: str | Path,
+    task: Task | None = None,
+    half: bool = False,
+    words: Iterable[str] | None = None,
 ) -> Path:
     """Write an exchange folder at once or not at all; another exchange folder in its place is replaced.
 
-    ``half`` stores the numbers in half precision; they are loaded as float32 again.
+    ``half`` stores the numbers in half precision; they are loaded as float32 again. ``words``: that training has
+    shown, if they are on record.
     """
     folder = Path(folder)
     _check_vocabulary(model, tokenizer, str(folder))
@@ -278,5 +299,9 @@ def save(
         tokenizer.save(fresh)
         if task is not None:
             content = {"phrases": [phrase._asdict() for phrase in task.phrases], "input_size": task.input_size}
+            content |= {"names": task.names} if task.names else {}
             (fresh / TASK_NAME).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+        if words is not None:
+            lines = "".join(f"{word}\n" for word in sorted(words))
+            (fresh / WORDS_NAME).write_text(lines, encoding="utf-8", newline="\n")
     return folder

@@ -58,7 +58,9 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
             check_index(split, splits[split], findings)
     report_leaks(splits.items(), findings)
     _report_strays(splits, findings)
-    return align_classes(splits, findings)
+    aligned = align_classes(splits, findings)
+    _report_classes(aligned, findings)
+    return aligned
 
 
 def check_index(split: Split, index: Index, findings: Findings) -> None:
@@ -152,6 +154,21 @@ def align_classes(splits: Mapping[Split, Index], findings: Findings) -> dict[Spl
             findings.add("classes-differ/names", index.where, split=split, first=next(iter(splits)), **values)
         names = names | {name: number for name, number in numbered.items() if name not in names}
     return {split: _renumbered(index, names) for split, index in splits.items()}
+
+
+def _report_classes(splits: Mapping[Split, Index], findings: Findings) -> None:
+    """Classes without a box to train on, and those that have some, but none in another split."""
+    counts = {
+        split: np.bincount(index.boxes.labels[index.trains()], minlength=len(index.class_names))
+        for split, index in splits.items()
+    }
+    anywhere = np.sum([*counts.values()], axis=0) > 0
+    for split, index in splits.items():
+        absent = counts[split] == 0 if split == "train" else anywhere & (counts[split] == 0)
+        missing = [repr(index.class_names[label]) for label in np.flatnonzero(absent)]
+        if missing and counts[split].any():  # a split without any box is another finding
+            key = "untrained-class" if split == "train" else "missing-class"
+            findings.add(key, index.where, len(missing), split=split, items=listing(missing))
 
 
 def _renumbered(index: Index, names: Mapping[str, int]) -> Index:

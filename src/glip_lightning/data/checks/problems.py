@@ -116,7 +116,24 @@ PROBLEMS: dict[str, Problem] = {
     "no-tokens": _warning("no token names {items}: never trained, never found", "give them a name of letters"),
     "unknown-words": _warning("the vocabulary lacks words of {items}", "use plainer names"),
     "long-name": _warning("very long names: {items}", "a few words say more"),
-    "untrained-class": _note("no box to train on: {items}; add examples or remove the class"),
+    "unknown-words/all": _error("the vocabulary has no word of any class: {items}", "use other words"),
+    "unread-words": _note(
+        "{detector} was never trained on the words {items}: it can only guess what they mean until it is trained on "
+        "examples; or say it in words that it knows"
+    ),
+    "names-alike": _warning(
+        "classes of the same words, nothing tells them apart: {items}",
+        "rename one (what stands in brackets is left out), or give --data.phrases_file",
+    ),
+    "names-similar": _warning("names that differ in one letter: {items}", "call a thing by one name"),
+    "joined-phrases": _warning(
+        "one phrase each, where several may be meant: {items}", "a period with a blank behind it separates phrases"
+    ),
+    "other-order": _warning(
+        "{detector} was trained with these classes in another order, {items}", "in that order it finds more"
+    ),
+    "untrained-class": _warning("no box to train on: {items}", "add examples or remove the class"),
+    "missing-class": _warning("the {split} split has no box of {items}: its AP says nothing about them"),
     # images
     "no-image-id": _error("image entries without an id that is a whole number: {items}", "number them"),
     "duplicate-image-id": _error("image ids that occur twice: {items}", "give every image an id of its own"),

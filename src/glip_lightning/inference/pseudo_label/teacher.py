@@ -4,6 +4,7 @@ A photo is encoded once for all of its sentences, a caption once as long as it i
 padded size share a batch. Every box of a score from ``STORED_FROM`` on is kept, so that thresholds come later.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.data.checks.class_words import check_words
 from glip_lightning.data.checks.consistency import check_names
+from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence
 from glip_lightning.data.images import read_header, read_image
 from glip_lightning.data.transforms import resize_image, resize_size
@@ -26,6 +29,8 @@ from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.token_spans import token_indices
 from glip_lightning.weights.base_model import Base, weights_hash
 from glip_lightning.weights.load import load_detector
+
+log = logging.getLogger(__name__)
 
 STORED_FROM = 0.1
 """Least score that is stored; no threshold can be lower."""
@@ -71,6 +76,10 @@ class Teacher:
             named = ", ".join(map(repr, silent))
             message = f"the detector's vocabulary has no token for {named}; name it with other words"
             raise GLIPError(message, code="bad-phrases")
+        found = Findings()
+        check_words([phrase.name for phrase in wanted], wanted, self.loaded.reader, "phrases", found)
+        found.log_to(log)
+        found.raise_errors()
         captions = (caption_of(wanted[k] for k in prompt.classes) for prompt in prompts)
         return tuple(Sentence(caption, tuple(spans)) for caption, spans in captions)
 

@@ -1,6 +1,7 @@
 """The folder of a run: made, locked, its recipe and its checkpoints in it."""
 
 import itertools
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
-from glip_lightning.training.result import RESULT_NAME
+from glip_lightning.training.result import RESULT_NAME, UNFINISHED_NAME
 from glip_lightning.training.trial import read_trial
 
 RUNS = Path("runs")
@@ -49,6 +50,7 @@ class RunFolder(Callback):
             record.lock.hold(folder)
             (folder / RESULT_NAME).unlink(missing_ok=True)  # of a finished run that is trained for longer
             write_text(folder / RECIPE_NAME, yaml.safe_dump(dict(record.recipe), sort_keys=False, allow_unicode=True))
+            self._tell_unfinished(pl_module.data.label)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(folder / CHECKPOINTS)
@@ -60,11 +62,22 @@ class RunFolder(Callback):
         folder = self.record.folder
         if not self._made or folder is None or not trainer.is_global_zero:
             return
+        assert isinstance(pl_module, GLIPModule)
+        told = " ".join(str(exception).split()) or type(exception).__name__
+        self._tell_unfinished(pl_module.data.label, f"step {trainer.global_step}: {told}")
         exception.add_note(f"what there is so far lies in {folder}")
         last = folder / CHECKPOINTS / LAST
         if last.is_file():
             again = f"glip fit --resume {folder}" if self.record.command else f'fit(..., ckpt_path="{last}")'
             exception.add_note(f"go on with: {again}")
+
+    def _tell_unfinished(self, data: str, why: str = "") -> None:
+        """Write for the report what the data are called, and why the run has ended, as long as it has no result."""
+        assert self.record.folder is not None
+        if not (self.record.folder / RESULT_NAME).exists():
+            content = {"data": data, "why": why}
+            with suppress(OSError):  # a full disk is what ends the run, not that it cannot be told
+                write_text(self.record.folder / UNFINISHED_NAME, json.dumps(content))
 
 
 def new_run_folder(parent: Path, label: str) -> Path:
