@@ -47,7 +47,7 @@ from fuzz_product import (
     clean_name,
     collect,
     diagnose,
-    download,
+    download_tasks,
     grounding_content,
     load_adapter,
     load_folder,
@@ -61,8 +61,8 @@ from fuzz_product import (
     read_image,
     read_phrases_file,
     read_thresholds,
-    report,
     unpack,
+    write_report,
 )
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
@@ -433,7 +433,7 @@ def odd_members(folder: Path, rng: Random) -> str:
 
 def fetch_task(folder: Path, _: Random | None) -> str:
     """Do what ``glip download`` does, with the archive from the folder."""
-    (place,) = download([seeds.TASK], folder / "out", folder)
+    (place,) = download_tasks([seeds.TASK], folder / "out", folder)
     return read_data_set(place, None)
 
 
@@ -487,7 +487,7 @@ def read_runs(folder: Path, _: Random | None) -> str:
         runs = [p for p in places if (p / "recipe.yaml").is_file() or (p / "result.json").is_file()]
         if len(found.runs) < len(runs):
             raise Lost("runs", f"{len(runs)} lie there, {len(found.runs)} are in the report")
-    for line in report(folder, folder / "out"):
+    for line in write_report(folder, folder / "out"):
         file = Path(line)
         if not file.is_file():
             raise Lost("files", f"{line} is not there")
