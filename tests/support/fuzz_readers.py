@@ -382,9 +382,9 @@ def read_sweep(folder: Path, _: Random | None) -> str:
     """Read a sweep file and the recipes that it names, and make its first points."""
     grid = read_grid(folder / "sweeps" / "sweep.yaml")
     for point in islice(grid.points(), FEW):
-        content, options = grid.options(point)
-        yaml.safe_dump(content)
-        assert all(isinstance(option, str) for option in options)
+        changes = grid.changes(point)
+        yaml.safe_dump(dict(changes))
+        assert all(isinstance(key, str) for key in changes)
     return "used"
 
 
