@@ -11,15 +11,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import ABANDONED, remove_parts, write_text
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
-from glip_lightning.training.callbacks.resume import LAST, Resumable
+from glip_lightning.training.callbacks.resume import Resumable
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
-from glip_lightning.training.result import RESULT_NAME
 from glip_lightning.training.trial import read_trial
+from glip_lightning.weights.run_files import CHECKPOINTS, LAST, RECIPE_NAME, check_unfinished
 
 RUNS = Path("runs")
-RECIPE_NAME = "recipe.yaml"
-CHECKPOINTS = "checkpoints"
 
 
 class RunFolder(Callback):
@@ -94,10 +92,7 @@ def take_folder(folder: Path, resuming: bool, lock: FolderLock) -> None:
 
 def check_free(folder: Path, resuming: bool) -> None:
     """Raise GLIPError if ``folder`` holds a run already, unless that is unfinished and gone on with."""
-    if (folder / RESULT_NAME).exists():
-        raise GLIPError(
-            f"--run {folder}: holds a finished run; choose another folder or remove it", code="finished-run"
-        )
+    check_unfinished(folder)
     if (folder / RECIPE_NAME).exists() and not resuming:
         saved = (folder / CHECKPOINTS / LAST).is_file()
         way = f"go on with it (glip fit --resume {folder}), " if saved else "nothing was saved yet; "
