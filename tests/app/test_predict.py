@@ -24,6 +24,7 @@ from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.load import RUN_DETECTOR, Task, load_detector, save
+from tiny import write_sure_run
 
 CAPTION = "red circle. blue square"
 
@@ -31,13 +32,7 @@ CAPTION = "red circle. blue square"
 @pytest.fixture(scope="session")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run's folder whose random detector is sure of itself, so that there are boxes."""
-    run = tmp_path_factory.mktemp("run")
-    torch.manual_seed(0)
-    loaded = load_detector("glip-nano", "random")
-    with torch.no_grad():
-        loaded.model.grounding.token_bias.fill_(1.0)
-    save(loaded.model, loaded.tokenizer, run / RUN_DETECTOR, Task((Phrase("raccoon"), Phrase("dog")), (128, 256)))
-    return run
+    return write_sure_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from glip_lightning.app.cli import main
@@ -15,23 +14,15 @@ from glip_lightning.evaluation.best_threshold import BestThreshold, best_thresho
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
-from glip_lightning.text.phrases import Phrase
-from glip_lightning.weights.load import RUN_DETECTOR, Task, load_detector, save
 from glip_lightning.weights.threshold_file import THRESHOLDS_NAME, read_thresholds_of, write_thresholds
 from small_runs import go, make_shapes
+from tiny import write_sure_run
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A finished run whose random detector finds boxes of both classes, without thresholds."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    torch.manual_seed(0)
-    loaded = load_detector("glip-nano", "random")
-    with torch.no_grad():
-        loaded.model.grounding.token_bias.fill_(1.0)
-    save(loaded.model, loaded.tokenizer, folder / RUN_DETECTOR, Task((Phrase("raccoon"), Phrase("dog")), (128, 256)))
-    return folder
+    return write_sure_run(tmp_path / "run")
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from glip_lightning.app.cli import main
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
-from glip_lightning.training.callbacks.run_folder import RECIPE_NAME, take_folder
+from glip_lightning.training.callbacks.run_folder import take_folder
+from glip_lightning.weights.run_files import RECIPE_NAME
 from small_runs import BLOCKS
 
 HOLD = """

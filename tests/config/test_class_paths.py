@@ -9,7 +9,8 @@ from glip_lightning import PUBLIC
 from glip_lightning.app.cli import main
 from glip_lightning.config.class_paths import OLD, of_a_run, old_names, with_public_names
 from glip_lightning.config.recipe_checker import RecipeChecker
-from glip_lightning.config.usage_errors import WrongUsage, check_recipes
+from glip_lightning.config.usage_errors import check_recipes
+from glip_lightning.config.wrong_usage import WrongUsage
 
 OLD_RECIPE = """
 model:

@@ -16,7 +16,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.config.arguments import finished as finished_arguments
 from glip_lightning.config.arguments import fresh
 from glip_lightning.config.continuing import resumed
-from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.config.wrong_usage import WrongUsage
 from small_runs import (
     BLOCKS,
     SHORT,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.sweep.clusters import Ray, slurm_parameters
 from glip_lightning.experiments.sweep.executors import Stop
 from glip_lightning.experiments.sweep.trial_state import state_of

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from multiprocessing import get_all_start_methods
+from multiprocessing import forkserver, get_all_start_methods
 from pathlib import Path
 
 import pytest
@@ -113,7 +113,12 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
-def test_a_worker_does_not_hear_the_terminal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held_back", [True, False])
+def test_a_worker_does_not_hear_the_terminal(tmp_path: Path, held_back: bool) -> None:
+    """Whether or not signals were held back when the server started that forks all workers of this process."""
+    forkserver._forkserver._stop()
+    if not held_back:
+        forkserver.ensure_running()
     assert ended(list(Local(1).run(deaf, jobs(tmp_path, "a"), Stop())))["a"].state == "finished"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.benchmarks.tasks import get_task, task_names
 from glip_lightning.experiments.sweep.grid import read_grid, select
 

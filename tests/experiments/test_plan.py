@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.experiments.sweep.grid import read_grid
 from glip_lightning.experiments.sweep.plan import Planned, resolve, untrained

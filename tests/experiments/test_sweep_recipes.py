@@ -10,7 +10,7 @@ import yaml
 from formats import HEIGHT, WIDTH, picture
 from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.config.recipe_files import recipe_file
-from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.benchmarks.odinw import odinw_task
 from glip_lightning.experiments.sweep.grid import Grid, read_grid
 from glip_lightning.experiments.sweep.plan import Planned, resolve

@@ -21,9 +21,10 @@ from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.callbacks.estimate import Estimate
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
-from glip_lightning.training.callbacks.resume import LAST, Resumable
+from glip_lightning.training.callbacks.resume import Resumable
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.weight_tunings import FullTuning
+from glip_lightning.weights.run_files import LAST
 
 VARIANTS = ("glip-nano-a", "glip-nano-b", "glip-nano-c", "glip-nano")
 Gradients = dict[str, Tensor]

@@ -9,7 +9,8 @@ import glip_lightning
 from glip_lightning.app.cli import _explanation, main
 from glip_lightning.app.examine_data import _print as print_diagnosis
 from glip_lightning.config.recipe_checker import RecipeChecker
-from glip_lightning.config.usage_errors import WrongUsage, check_recipes
+from glip_lightning.config.usage_errors import check_recipes
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.benchmarks.download import download_tasks
 from glip_lightning.data.benchmarks.unpack import unpack
 from glip_lightning.data.checks.class_words import Reader

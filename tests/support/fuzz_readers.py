@@ -48,7 +48,7 @@ from fuzz_product import (
     clean_name,
     collect,
     diagnose,
-    download,
+    download_tasks,
     grounding_content,
     load_adapter,
     load_folder,
@@ -62,8 +62,8 @@ from fuzz_product import (
     read_image,
     read_phrases_file,
     read_thresholds,
-    report,
     unpack,
+    write_report,
 )
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
@@ -384,9 +384,9 @@ def read_sweep(folder: Path, _: Random | None) -> str:
     """Read a sweep file and the recipes that it names, and make its first points."""
     grid = read_grid(folder / "sweeps" / "sweep.yaml")
     for point in islice(grid.points(), FEW):
-        content, options = grid.options(point)
-        yaml.safe_dump(content)
-        assert all(isinstance(option, str) for option in options)
+        changes = grid.changes(point)
+        yaml.safe_dump(dict(changes))
+        assert all(isinstance(key, str) for key in changes)
     return "used"
 
 
@@ -435,7 +435,7 @@ def odd_members(folder: Path, rng: Random) -> str:
 
 def fetch_task(folder: Path, _: Random | None) -> str:
     """Do what ``glip download`` does, with the archive from the folder."""
-    (place,) = download([seeds.TASK], folder / "out", folder)
+    (place,) = download_tasks([seeds.TASK], folder / "out", folder)
     return read_data_set(place, None)
 
 
@@ -489,7 +489,7 @@ def read_runs(folder: Path, _: Random | None) -> str:
         runs = [p for p in places if (p / "recipe.yaml").is_file() or (p / "result.json").is_file()]
         if len(found.runs) < len(runs):
             raise Lost("runs", f"{len(runs)} lie there, {len(found.runs)} are in the report")
-    for line in report(folder, folder / "out"):
+    for line in write_report(folder, folder / "out"):
         file = Path(line)
         if not file.is_file():
             raise Lost("files", f"{line} is not there")

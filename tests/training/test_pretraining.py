@@ -20,11 +20,12 @@ from glip_lightning.shapes.pretraining_pictures import write_pretraining
 from glip_lightning.text.phrases import words_of
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
-from glip_lightning.training.callbacks.resume import LAST, Resumable
+from glip_lightning.training.callbacks.resume import Resumable
 from glip_lightning.training.data_module import TaskPrompt
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.pretraining import Pretraining, Source
 from glip_lightning.tuning.weight_tunings import FullTuning
+from glip_lightning.weights.run_files import LAST
 from small_runs import result, rows
 from test_resume import FORKS, Signals, assert_equal, last
 from tiny import tiny_module, tiny_trainer

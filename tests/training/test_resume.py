@@ -24,10 +24,11 @@ from glip_lightning.training.callbacks import resume
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
-from glip_lightning.training.callbacks.resume import LAST, Resumable
+from glip_lightning.training.callbacks.resume import Resumable
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.schedules import Plateau
 from glip_lightning.tuning.weight_tunings import FullTuning
+from glip_lightning.weights.run_files import LAST
 
 EPOCHS = 3  # of 5 images / (1 image x 2 accumulated) = 3 steps, the last of one image only
 TRAINERS = (

@@ -9,8 +9,8 @@ from lightning import LightningModule, Trainer
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.training.callbacks.progress import Lines
-from glip_lightning.training.callbacks.resume import LAST
-from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, check_free, goes_on, new_run_folder
+from glip_lightning.training.callbacks.run_folder import check_free, new_run_folder
+from glip_lightning.weights.run_files import CHECKPOINTS, LAST, goes_on
 
 
 def test_folders_are_numbered_without_taking_any_twice(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 import io
 from pathlib import Path
 
-import yaml
 from PIL import Image
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.files import regular_file, write_bytes
+from glip_lightning.common.files import write_bytes
 from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.config.recipe_files import recipe_file
+from glip_lightning.config.usage_errors import read_recipe
 from glip_lightning.data.augment import Augment
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.index import Index
@@ -51,8 +51,7 @@ def save_sheet(file: str, recipe: str, folder: str, train: Index) -> str:
 def _data_of(recipe: str, folder: str) -> DetectionData:
     """Return the data module of a recipe, with the photos of ``folder`` instead of its own."""
     path = recipe_file(recipe)
-    content = yaml.safe_load(regular_file(path).read_text(encoding="utf-8"))
-    return RecipeChecker().check(path, content, words=["--data=CustomData", f"--data.root={folder}"]).data
+    return RecipeChecker().check(path, read_recipe(path), words=["--data=CustomData", f"--data.root={folder}"]).data
 
 
 def _view(dataset: DetectionDataset, epoch: int, photo: int) -> Image.Image:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from glip_lightning import PUBLIC
+from glip_lightning.weights.run_files import CHECKPOINTS, RECIPE_NAME, RESULT_NAME
 
 _MODULES_0_1 = {
     **dict.fromkeys(("FullTuning", "LinearProbe", "LanguageTuning", "PartialTuning"), ("tuning", "tuning.weights")),
@@ -39,13 +40,13 @@ OLD = {
 _PUBLIC = {**OLD, **{f"{module}.{name}": f"glip_lightning.{name}" for name, module in PUBLIC.items()}}
 """What recipes call a class, by all paths that it has or had."""
 
-RUN_FILES = ("logs", "checkpoints", "result.json")
+RUN_FILES = ("logs", CHECKPOINTS, RESULT_NAME)
 """One of these lies beside the recipe.yaml that a run has written."""
 
 
 def of_a_run(recipe: Path) -> bool:
     """Return whether a run wrote this recipe, so that nobody has to change it."""
-    return recipe.name == "recipe.yaml" and any((recipe.parent / name).exists() for name in RUN_FILES)
+    return recipe.name == RECIPE_NAME and any((recipe.parent / name).exists() for name in RUN_FILES)
 
 
 def old_names(text: str) -> list[tuple[int, str]]:

@@ -6,12 +6,9 @@ from pathlib import Path
 
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.schema import parse_yaml
-from glip_lightning.config.usage_errors import WrongUsage
-from glip_lightning.training.callbacks.best_checkpoint import BEST
-from glip_lightning.training.callbacks.resume import LAST
-from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RECIPE_NAME
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.training.checkpoint_files import about, damage
-from glip_lightning.training.result import RESULT_NAME
+from glip_lightning.weights.run_files import BEST, CHECKPOINTS, LAST, RECIPE_NAME, RESULT_NAME
 
 KEYWORDS = ("best", "last", "hpc")  # Lightning looks for these checkpoints
 PLAIN = (bool, int, float, str, list)

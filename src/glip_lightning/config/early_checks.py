@@ -14,6 +14,7 @@ from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.common.schema import parse_yaml
 from glip_lightning.config.recipe_files import given_recipes
 from glip_lightning.weights.detector_files import check_detector
+from glip_lightning.weights.run_files import check_unfinished
 
 READ_FROM_ROOT = ("ODinW", "CustomData", "Pretraining")
 """Classes of data whose root has to be there; others make theirs."""
@@ -72,9 +73,7 @@ def need_folder(path: str, place: str, cure: str = "check the path") -> None:
 
 def _check_run(folder: Path) -> None:
     """Raise GLIPError if the folder holds a finished run or another process works in it."""
-    if (folder / "result.json").exists():
-        message = f"--run {folder}: holds a finished run; choose another folder or remove it"
-        raise GLIPError(message, code="finished-run")
+    check_unfinished(folder)
     if (folder / LOCK_NAME).exists():
         lock = FolderLock()
         lock.hold(folder)

@@ -29,13 +29,15 @@ from glip_lightning.config.recipe_parser import (
     complete_recipe,
     register_classes,
 )
-from glip_lightning.config.usage_errors import WrongUsage, explain, options_of
+from glip_lightning.config.usage_errors import explain, options_of
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.training import run as runs
 from glip_lightning.training.callbacks.progress import Lines, Progress
-from glip_lightning.training.callbacks.run_folder import RECIPE_NAME, goes_on, take_folder
+from glip_lightning.training.callbacks.run_folder import take_folder
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord, Verb
+from glip_lightning.weights.run_files import RECIPE_NAME, goes_on
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from glip_lightning.config.recipe_parser import (
     complete_recipe,
     register_classes,
 )
-from glip_lightning.config.usage_errors import WrongUsage, explain, options_of
+from glip_lightning.config.usage_errors import explain, options_of
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.run import refuse_untrained
 from glip_lightning.weights.detector_files import check_detector
@@ -56,7 +57,7 @@ class Once:
         if text not in self._known:
             try:
                 self._known[text] = make()
-            except (WrongUsage, ValueError, TypeError, OSError) as error:
+            except (ValueError, TypeError, OSError) as error:
                 self._known[text] = error
         found = self._known[text]
         if isinstance(found, Exception):

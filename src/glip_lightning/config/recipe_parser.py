@@ -10,7 +10,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from glip_lightning.common import registry
 from glip_lightning.common.schema import shown
 from glip_lightning.config.class_paths import with_public_names
-from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.training import data_sources, pretraining  # noqa: F401 - a recipe may name their classes
 from glip_lightning.training.callbacks import divergence, ema  # noqa: F401 - as above
 from glip_lightning.training.callbacks.retention import Retention

@@ -88,6 +88,12 @@ def check_recipes(arguments: Sequence[str]) -> None:
             _refuse_old_names(file, text)
 
 
+def read_recipe(file: Path) -> dict[str, Any]:
+    """Return the keys of a recipe or sweep file as they stand in it; raise WrongUsage if it cannot be meant."""
+    check_recipes(["--config", str(file)])
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
 def _refuse_old_names(file: str, text: str) -> None:
     """Raise WrongUsage that names each class path of version 0.1, its line and what to write instead."""
     found = [f"{file}, line {line}: {name}: write {OLD[name]}" for line, name in old_names(text)]

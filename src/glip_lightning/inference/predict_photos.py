@@ -59,16 +59,11 @@ def predict_photos(
         print(f"{'tuned prompt' if predictor.tuned else 'classes'}: {', '.join(map(printable, names))}")
     else:
         print(f"caption: {' | '.join(map(printable, captions))}")
-    least = {name: predictor.thresholds.get(name, predictor.threshold) for name in names}
-    if threshold == "best":
-        print(f"least scores: {', '.join(f'{printable(name)} {score:g}' for name, score in least.items())}")
-        if unknown := sum(name not in predictor.thresholds for name in names):
-            print(f"of {unknown} of {len(names)} classes the run knows no best one: {predictor.threshold:g}")
     settings = {
         "detector": predictor.name,
         "prompts": list(map(str, prompts)),
         "weights": predictor.loaded.weights,
-        "threshold": least if threshold == "best" else threshold,
+        "threshold": _tell_least_scores(predictor, names) if threshold == "best" else threshold,
         "classes": names,
         "caption": captions,
         "sha256": _fingerprint(predictor),
@@ -94,6 +89,15 @@ def predict_photos(
     if drawn := [entry["picture"] for entry in entries if "picture" in entry]:
         print(f"picture  {printable(drawn[0])}" if len(drawn) == 1 else f"pictures {printable(out)}")
     return 1 if failed else 0
+
+
+def _tell_least_scores(predictor: Predictor, names: Sequence[str]) -> dict[str, float]:
+    """Print and return from which score on each class is shown, where a run has chosen that."""
+    least = {name: predictor.thresholds.get(name, predictor.threshold) for name in names}
+    print(f"least scores: {', '.join(f'{printable(name)} {score:g}' for name, score in least.items())}")
+    if unknown := sum(name not in predictor.thresholds for name in names):
+        print(f"of {unknown} of {len(names)} classes the run knows no best one: {predictor.threshold:g}")
+    return least
 
 
 class Results:

@@ -65,7 +65,7 @@ class GLIPModule(LightningModule):
         self.tuning = tuning or FullTuning()
         self.schedule = schedule or Constant()
         self.features = features or FeatureCache()
-        self._features_of_views: FeatureCache | None = self.features
+        self._views_come_again = True
         self.lr_factor = 1.0
         """Multiplies every learning rate: for a batch that is larger than the one they were chosen for."""
         self._groups: list[ParameterGroup] | None = None
@@ -92,8 +92,7 @@ class GLIPModule(LightningModule):
         self.task_prompt = TaskPrompt.of(self.data, self.tuning, self.tokenizer)
         self.data.check_words(self.reader)
         self.data.ask_with(self.task_prompt)
-        if self.data.augment is not None:
-            self._features_of_views = None  # no augmented view comes again
+        self._views_come_again = self.data.augment is None
 
     def phrases(self) -> list[Phrase]:
         """How the classes of the task stand in the caption."""
@@ -183,7 +182,8 @@ class GLIPModule(LightningModule):
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
-        outputs = self._encode_images(batch["images"], self._features_of_views).detect(text)
+        cache = self.features if self._views_come_again else None
+        outputs = self._encode_images(batch["images"], cache).detect(text)
         sizes = [(x.shape[1], x.shape[2]) for x in batch["images"]]
         losses = self.model.losses(outputs, text, GroundTruth(batch["boxes"], batch["positive_maps"], sizes))
         total = torch.as_tensor(sum(losses.values()))
@@ -200,7 +200,7 @@ class GLIPModule(LightningModule):
 
     def on_fit_end(self) -> None:
         if frozen := self.tuning.frozen_stages(self.model):
-            if self.data.augment is not None:
+            if not self._views_come_again:
                 log.info("no augmented view comes again: features of training images were not kept")
             log.info("features (%s): %s", frozen[-1].holds, self.features.summary())
 

@@ -20,11 +20,9 @@ from glip_lightning.common.versions import versions
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
+from glip_lightning.weights.run_files import RESULT_NAME, UNFINISHED_NAME
 from glip_lightning.weights.threshold_file import THRESHOLDS_NAME
 
-RESULT_NAME = "result.json"
-UNFINISHED_NAME = "unfinished.json"
-"""In the folder of a run until it is finished: the name of its data, and why it ended where it says so."""
 LISTED = 20  # classes that the summary lists
 
 

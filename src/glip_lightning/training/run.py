@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCheckpoint
@@ -20,8 +20,8 @@ from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.estimate import Estimate
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.callbacks.prediction_pictures import PREDICTIONS, PredictionPictures
-from glip_lightning.training.callbacks.resume import LAST, Resumable
-from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RunFolder, goes_on, take_folder
+from glip_lightning.training.callbacks.resume import Resumable
+from glip_lightning.training.callbacks.run_folder import RunFolder, take_folder
 from glip_lightning.training.callbacks.run_loggers import RunLoggers
 from glip_lightning.training.callbacks.run_measures import RunTime, TrainedParameters
 from glip_lightning.training.checkpoint_files import damage
@@ -33,11 +33,12 @@ from glip_lightning.training.longer import check_longer
 from glip_lightning.training.model_card import CARD_NAME, model_card
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import Metrics, RunRecord, Verb
-from glip_lightning.training.result import RESULT_NAME, print_summary, result_of, write_result
+from glip_lightning.training.result import print_summary, result_of, write_result
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import SavedPrompt
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.detector_files import RUN_DETECTOR
+from glip_lightning.weights.run_files import CHECKPOINTS, LAST, RESULT_NAME, goes_on
 from glip_lightning.weights.threshold_file import write_thresholds
 
 log = logging.getLogger(__name__)
@@ -115,10 +116,7 @@ def validate(
     weights_only: bool | None = None,
 ) -> Evaluations:
     """Evaluate the valid split and return its metrics under "val"; the arguments are those of :func:`fit`."""
-    with _running("validate", module, data, trainer, run, ckpt_path) as record:
-        trainer.validate(module, datamodule=data, ckpt_path=ckpt_path, weights_only=weights_only, verbose=False)
-        _finish(record, trainer, module)
-    return record.metrics
+    return _evaluate("validate", module, data, trainer, run, ckpt_path, weights_only)
 
 
 def test(
@@ -130,8 +128,21 @@ def test(
     weights_only: bool | None = None,
 ) -> Evaluations:
     """Evaluate the test split and return its metrics under "test"; the arguments are those of :func:`fit`."""
-    with _running("test", module, data, trainer, run, ckpt_path) as record:
-        trainer.test(module, datamodule=data, ckpt_path=ckpt_path, weights_only=weights_only, verbose=False)
+    return _evaluate("test", module, data, trainer, run, ckpt_path, weights_only)
+
+
+def _evaluate(
+    verb: Literal["validate", "test"],
+    module: GLIPModule,
+    data: DetectionData,
+    trainer: Trainer,
+    run: Run,
+    ckpt_path: str | Path | None,
+    weights_only: bool | None,
+) -> Evaluations:
+    evaluate = {"validate": trainer.validate, "test": trainer.test}[verb]
+    with _running(verb, module, data, trainer, run, ckpt_path) as record:
+        evaluate(module, datamodule=data, ckpt_path=ckpt_path, weights_only=weights_only, verbose=False)
         _finish(record, trainer, module)
     return record.metrics
 

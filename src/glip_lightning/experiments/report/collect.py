@@ -18,6 +18,7 @@ from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.report.paper_numbers import official_task
 from glip_lightning.experiments.report.runs import SETTINGS, Collection, Line, Point, Run, Shots, State, get, percent
+from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME, UNFINISHED_NAME
 
 PLAIN_AXES = ("task", "shots", "seed", "tuning")
 SAID_ELSEWHERE = ("seed_everything", "data.task", "data.shots", "data.seed", "run", "ckpt_path", "weights_only")
@@ -32,7 +33,7 @@ def collect(folder: Path) -> Collection:
         )
     if files := sorted((folder / "sweeps").glob("*.json")):
         return _sweeps(folder, files)
-    places = [folder] if (folder / "result.json").is_file() else sorted(folder.iterdir())
+    places = [folder] if (folder / RESULT_NAME).is_file() else sorted(folder.iterdir())
     runs = [_plain(place) for place in places if _is_run(place)]
     if not runs:
         raise GLIPError(
@@ -44,7 +45,7 @@ def collect(folder: Path) -> Collection:
 
 
 def _is_run(place: Path) -> bool:
-    return any((place / name).is_file() for name in ("recipe.yaml", "result.json"))
+    return any((place / name).is_file() for name in (RECIPE_NAME, RESULT_NAME))
 
 
 class _Trial(NamedTuple):
@@ -110,7 +111,7 @@ def _plain(place: Path) -> Run:
     recipe = (result or {}).get("recipe")
     try:
         if not recipe:
-            recipe = parse_yaml(regular_file(place / "recipe.yaml").read_text(encoding="utf-8"), "recipe.yaml")
+            recipe = parse_yaml(regular_file(place / RECIPE_NAME).read_text(encoding="utf-8"), RECIPE_NAME)
         _check_text(recipe)
         recipe = with_public_names(recipe)
     except (OSError, ValueError) as problem:
@@ -138,7 +139,7 @@ def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
             return "failed", None, str(content["error"])
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             return "failed", None, f"failed.json: cannot be read: {error}"
-    path = place / "result.json"
+    path = place / RESULT_NAME
     if path.is_file():
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
@@ -159,7 +160,7 @@ def _unfinished(place: Path) -> dict[str, str]:
     Runs of earlier versions say nothing.
     """
     try:
-        content = json.loads(regular_file(place / "unfinished.json").read_text(encoding="utf-8"))
+        content = json.loads(regular_file(place / UNFINISHED_NAME).read_text(encoding="utf-8"))
         _check_text(content)
         return {key: printable(str(content[key])) for key in ("data", "why")}
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -270,7 +271,7 @@ def _without_repeats(runs: Sequence[Run]) -> list[Run]:
 
 
 def _rank(run: Run) -> tuple[bool, float]:
-    path = run.folder / "result.json"
+    path = run.folder / RESULT_NAME
     return run.state == "finished", path.stat().st_mtime if path.is_file() else 0.0
 
 

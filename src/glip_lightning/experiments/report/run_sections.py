@@ -37,6 +37,7 @@ from glip_lightning.experiments.report.parts import (
 )
 from glip_lightning.experiments.report.runs import Run, Shots, percent
 from glip_lightning.experiments.report.view import View
+from glip_lightning.weights.run_files import RECIPE_NAME
 
 PICTURE_SIDE, PICTURE_QUALITY = 480, 80
 PICTURES_BYTES = 3_000_000  # of all pictures together, before base64 makes a third more of them
@@ -220,7 +221,7 @@ def repeat(view: View) -> Section:
     known = [result.get("versions") for result in done]
     versions = [", ".join(f"{k} {v}" for k, v in found.items()) for found in known if isinstance(found, dict)]
     runs = [run for run in view.collection.runs if run.result] or view.collection.runs
-    recipe = inside(Path.cwd(), runs[0].folder / "recipe.yaml")
+    recipe = inside(Path.cwd(), runs[0].folder / RECIPE_NAME)
     parts = [
         Code([f"glip report {view.collection.folder}", f"glip fit --config {recipe}"]),
         Text("The recipe.yaml of every trial is complete: glip fit --config repeats it."),

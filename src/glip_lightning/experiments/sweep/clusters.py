@@ -15,7 +15,7 @@ import yaml
 from glip_lightning.common import signals
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import write_text
-from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.sweep.executors import PAUSE, Stop
 from glip_lightning.experiments.sweep.jobs import Event, Function, Job
 

@@ -133,7 +133,8 @@ def _serve(connection: Connection, function: Function, job: Job, gpu: str | None
     """
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is used for the first time
-    with suppress(BrokenPipeError, KeyboardInterrupt), signals.interrupting(echo=math.inf):
+    # the server that forks may have been started by somebody who held nothing back
+    with suppress(BrokenPipeError, KeyboardInterrupt), signals.blocked(), signals.interrupting(echo=math.inf):
         signals.unblock(signal.SIGTERM)
         connection.send(function(job))
 

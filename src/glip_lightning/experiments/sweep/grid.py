@@ -20,12 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import yaml
-
 from glip_lightning.common.escaping import is_text
 from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.config.recipe_files import recipe_file
-from glip_lightning.config.usage_errors import WrongUsage, check_recipes, meant
+from glip_lightning.config.usage_errors import read_recipe
+from glip_lightning.config.wrong_usage import WrongUsage, meant
 from glip_lightning.data.benchmarks.tasks import benchmarks, get_task, task_names
 from glip_lightning.training.trial import Axes
 
@@ -119,10 +118,9 @@ def read_grid(file: Path) -> Grid:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        check_recipes(["--config", str(file)])
+        content = read_recipe(file)
     except WrongUsage as error:
         raise WrongUsage(str(error).removeprefix("--config "), code=error.code) from None
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not is_text(json.dumps(content, ensure_ascii=False, default=str)):
         raise WrongUsage(
             f"{file}: a part of a character in it (\\uD800 to \\uDFFF) is no Unicode text", code="broken-text"

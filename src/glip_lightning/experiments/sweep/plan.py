@@ -16,7 +16,7 @@ import torch
 
 from glip_lightning import __version__
 from glip_lightning.config.recipe_checker import CheckedRecipe, Once, RecipeChecker, built
-from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.checks.consistency import check_splits
 from glip_lightning.data.checks.findings import DataError, Findings
 from glip_lightning.data.index import Index
@@ -82,7 +82,7 @@ def resolve(grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], Non
         for number, point in enumerate(points):
             try:
                 planned = _planned(grid, point, overrides, checker, reader)
-            except (WrongUsage, ValueError, TypeError, OSError) as error:
+            except (ValueError, TypeError, OSError) as error:
                 errors[_of_axis(str(error), grid)] += 1
                 continue
             finally:

@@ -12,7 +12,7 @@ from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.config.recipe_files import recipe_file
-from glip_lightning.config.usage_errors import WrongUsage
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.sweep.board import Board, console, point_name, show_plan, show_results
 from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_parameters
 from glip_lightning.experiments.sweep.executors import Executor, Local, Stop, cores, visible_gpus

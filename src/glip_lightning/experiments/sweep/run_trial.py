@@ -30,12 +30,9 @@ from glip_lightning.common.resources import translate
 from glip_lightning.common.schema import Whole, read_json
 from glip_lightning.common.signals import received
 from glip_lightning.config.recipe import fit_recipe
-from glip_lightning.config.usage_errors import WrongUsage
 from glip_lightning.experiments.sweep.jobs import Event, Job
-from glip_lightning.training.callbacks.resume import LAST
-from glip_lightning.training.callbacks.run_folder import CHECKPOINTS, RECIPE_NAME
-from glip_lightning.training.result import RESULT_NAME
 from glip_lightning.training.trial import TRIAL_NAME
+from glip_lightning.weights.run_files import CHECKPOINTS, LAST, RECIPE_NAME, RESULT_NAME
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +150,7 @@ def read_failure(folder: Path) -> Failure:
 
 def _one_line(error: BaseException) -> str:
     text = translate(error, "sweep") or str(error)
-    ours = isinstance(error, OSError | ValueError | WrongUsage)
+    ours = isinstance(error, OSError | ValueError)
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return first if first and (ours or translate(error)) else f"{type(error).__name__}: {first}"
 

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import Anything, Keys, Mapped, Real, Whole, read_json, shown
 from glip_lightning.experiments.sweep.run_trial import FAILED_NAME
-from glip_lightning.training.callbacks.run_folder import RECIPE_NAME
-from glip_lightning.training.result import RESULT_NAME
+from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME
 
 _SHOWN = {"metrics": Mapped(Anything(), 10), "seconds": Real(0, 1e9), "steps": Whole(0, 10**12)}
 """Keys of a result that are read here; 1e9 seconds are 30 years."""

@@ -12,10 +12,11 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.training.callbacks.best_checkpoint import BEST, BestCheckpoint
+from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.ema import EMA
-from glip_lightning.training.callbacks.resume import LAST, Resumable
+from glip_lightning.training.callbacks.resume import Resumable
 from glip_lightning.training.module import GLIPModule
+from glip_lightning.weights.run_files import BEST, LAST
 
 log = logging.getLogger(__name__)
 

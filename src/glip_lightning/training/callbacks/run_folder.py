@@ -12,15 +12,20 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import ABANDONED, remove_parts, write_text
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
-from glip_lightning.training.callbacks.resume import LAST, Resumable
+from glip_lightning.training.callbacks.resume import Resumable
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
-from glip_lightning.training.result import RESULT_NAME, UNFINISHED_NAME
 from glip_lightning.training.trial import read_trial
+from glip_lightning.weights.run_files import (
+    CHECKPOINTS,
+    LAST,
+    RECIPE_NAME,
+    RESULT_NAME,
+    UNFINISHED_NAME,
+    check_unfinished,
+)
 
 RUNS = Path("runs")
-RECIPE_NAME = "recipe.yaml"
-CHECKPOINTS = "checkpoints"
 
 
 class RunFolder(Callback):
@@ -97,7 +102,7 @@ def take_folder(folder: Path, resuming: bool, lock: FolderLock) -> None:
         GLIPError: another process is working in it, or it is not free (:func:`check_free`); nothing was changed.
     """
     if not resuming:
-        check_finished(folder)  # such a run is not even locked
+        check_unfinished(folder)  # such a run is not even locked
     if (folder / LOCK_NAME).exists():  # another process may be working on the unfinished run
         lock.hold(folder)
     check_free(folder, resuming)
@@ -111,25 +116,10 @@ def check_free(folder: Path, resuming: bool) -> None:
     """Raise GLIPError if ``folder`` holds a run already, unless that is gone on with."""
     if resuming:
         return
-    check_finished(folder)
+    check_unfinished(folder)
     if (folder / RECIPE_NAME).exists():
         saved = (folder / CHECKPOINTS / LAST).is_file()
         way = f"go on with it (glip fit --resume {folder}), " if saved else "nothing was saved yet; "
         raise GLIPError(
             f"--run {folder}: holds an unfinished run; {way}choose another folder or remove it", code="unfinished-run"
         )
-
-
-def check_finished(folder: Path) -> None:
-    """Raise GLIPError if ``folder`` holds a finished run."""
-    if (folder / RESULT_NAME).exists():
-        raise GLIPError(
-            f"--run {folder}: holds a finished run; choose another folder or remove it", code="finished-run"
-        )
-
-
-def goes_on(verb: str, folder: str | Path | None, checkpoint: str | Path | None) -> bool:
-    """Return whether ``verb`` goes on with the run in ``folder``: it trains from a checkpoint of that run."""
-    if verb != "fit" or not folder or not checkpoint:
-        return False
-    return Path(checkpoint).resolve().is_relative_to(Path(folder).resolve())
