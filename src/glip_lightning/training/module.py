@@ -61,6 +61,8 @@ class GLIPModule(LightningModule):
         self.detector, self.origin, self.task = loaded.name, loaded.weights, loaded.task
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
         self.tuning = tuning or FullTuning()
+        if own := self.tuning.use_rates(self.model.defaults.rates):
+            log.info("%s of %s: the detector's own", ", ".join(f"{name} {x:g}" for name, x in own.items()), detector)
         self.schedule = schedule or Constant()
         self.features = features or FeatureCache()
         self.lr_factor = 1.0
@@ -81,9 +83,15 @@ class GLIPModule(LightningModule):
             raise TypeError("GLIPModule needs a DetectionData datamodule: trainer.fit(module, datamodule=...)")
         return data
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """The detector's own: short side and longest side in pixels, those it was fine-tuned at if it was."""
+        return self.task.input_size if self.task else self.model.defaults.input_size
+
     def setup(self, stage: str) -> None:
         """Make the prompt of the data, which are set up before, and hand it to them; their loaders are made after."""
         self.task_prompt = TaskPrompt.of(self.data, self.tuning, self.tokenizer)
+        self.data.use_input_size(self.input_size)
         self.data.ask_with(self.task_prompt)
 
     def phrases(self) -> list[Phrase]:
