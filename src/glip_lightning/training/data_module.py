@@ -169,6 +169,7 @@ class DetectionData(LightningDataModule, ABC):
 
     def read_splits(self) -> None:
         """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""
+        log.info("reading the data: %s", self.label)
         splits = check_splits(self.read(self.findings), self.findings)
         self.findings.log_to(log)
         self.findings.raise_errors()

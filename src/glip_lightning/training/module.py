@@ -57,6 +57,7 @@ class GLIPModule(LightningModule):
         how fast (default FullTuning), ``schedule`` how the rates change in the course of the run (Constant),
         ``features`` where that is kept which a frozen part need compute only once (FeatureCache)."""
         super().__init__()
+        log.info("loading %s", detector)
         loaded = load_detector(detector, weights)
         self.detector, self.origin, self.task = loaded.name, loaded.weights, loaded.task
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
