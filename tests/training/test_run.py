@@ -55,6 +55,15 @@ def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
     return Trainer(accelerator="cpu", callbacks=list(callbacks), default_root_dir=folder, **given | quiet | options)
 
 
+def test_a_trainer_of_another_package_is_refused(shapes: Path) -> None:
+    class Foreign:
+        """Stands for the trainer of pytorch_lightning."""
+
+    with pytest.raises(GLIPError, match=r"lightning\.pytorch") as refused:
+        glip_lightning.fit(module(), data(shapes), Foreign())  # type: ignore[arg-type]
+    assert refused.value.code == "other-trainer"
+
+
 def learned(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "detector" / "model.safetensors")
 

@@ -21,6 +21,7 @@ from glip_lightning.common.errors import GLIPError, is_ours
 from glip_lightning.common.locks import FolderLock
 from glip_lightning.config.arguments import meant_by, translated
 from glip_lightning.config.continuing import check_checkpoint
+from glip_lightning.config.own_settings import fill_in
 from glip_lightning.config.recipe_files import with_recipes
 from glip_lightning.config.recipe_parser import (
     NOT_KEPT,
@@ -77,7 +78,11 @@ class GLIPCLI(LightningCLI):
         except ArgumentError as error:
             raise self._explained(error) from None
         verb = str(self.config["subcommand"])
-        check_parts(self.config[verb])
+        config = self.config[verb]
+        check_parts(config)
+        if filled := fill_in(config.model, config.data, config.retention):
+            named = ", ".join(f"{key} {value}" for key, value in filled.items())
+            log.info("%s: %s, which the recipe leaves open", config.model.detector, named)
         self._take_folder(verb)
 
     def _take_folder(self, verb: str) -> None:

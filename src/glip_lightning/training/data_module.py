@@ -23,7 +23,7 @@ from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.few_shot import few_shot
 from glip_lightning.data.index import Index
 from glip_lightning.data.sampler import EpochSampler
-from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
+from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, Transform, train_sizes
 from glip_lightning.data.types import Split
 from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase, clean_name
@@ -81,9 +81,9 @@ class DetectionData(LightningDataModule, ABC):
         copies: int | dict[int, int] = 1,
         seed: int | None = 0,
         negatives: bool = True,
-        min_sizes: Sequence[int] = TRAIN_SIZES,
-        max_size: int = MAX_SIZE,
-        test_size: int = TEST_SIZE,
+        min_sizes: Sequence[int] | None = None,
+        max_size: int | None = None,
+        test_size: int | None = None,
         flip: float = 0.5,
         augment: AugmentName | None = None,
         workers: int = 0,
@@ -97,9 +97,10 @@ class DetectionData(LightningDataModule, ABC):
             copies: how often an image comes in an epoch, or a mapping from shots to that (1 for others).
             seed: chooses the images of few shots, their order and views; null takes the first images of the file.
             negatives: train on images without boxes, too.
-            min_sizes: the shorter side in training is one of these, in pixels; the longer at most ``max_size``.
-            max_size: the longest side, in pixels.
-            test_size: the shorter side in evaluation.
+            min_sizes: the shorter side in training is one of these, in pixels; the longer at most ``max_size``. Null,
+                here and below: the detector's own (GLIP 480 to 800, nano 128).
+            max_size: the longest side, in pixels (GLIP 1333, nano 128).
+            test_size: the shorter side in evaluation (GLIP 800, nano 128).
             flip: probability of mirroring a training image.
             augment: show training images in other colours and at other scales, too, a little (light) or much (strong).
             workers: processes that read images.
@@ -113,24 +114,36 @@ class DetectionData(LightningDataModule, ABC):
         for name, (value, bound) in least.items():
             if value is not None and value < bound:
                 raise GLIPError(f"{name}={value}: expected {bound} or more", code="bad-value")
-        if test_size > max_size:
-            raise GLIPError(
-                f"test_size={test_size}: the shorter side cannot be above max_size={max_size}", code="bad-value"
-            )
         self.batch_size, self.images_per_device, self.workers = batch_size, images_per_device, workers
         self.shots: Shots = shots
         self.skip_unreadable = skip_unreadable
         self.copies = copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1
         self.seed, self.negatives = seed, negatives
-        self.test_size, self.max_size = test_size, max_size
-        self.train_transform = Transform(min_sizes, max_size, flip, seed or 0)
         self.augment = None if augment is None else Augment(augment, seed or 0)
-        self.test_transform = Transform((test_size,), max_size)
+        self._given_sizes = min_sizes, max_size, test_size
+        self.train_transform = Transform(flip=flip, seed=seed or 0)
+        self.test_transform = Transform()
+        self.use_input_size((min(TEST_SIZE, max_size or TEST_SIZE), MAX_SIZE))
         self.datasets: dict[Split, DetectionDataset] = {}
         self.findings = Findings()
         self.task_prompt: TaskPrompt | None = None
         self._words_checked = False
         self._resume_position: dict[str, int] = {}  # where the next training data starts, if a checkpoint said so
+
+    def use_input_size(self, own: tuple[int, int]) -> None:
+        """Resize as a detector wants it whose ``own`` size is (short side, longest side), unless other sizes are given.
+
+        Until there is a detector, sizes are GLIP's.
+        """
+        min_sizes, max_size, test_size = self._given_sizes
+        short, longest = own
+        self.max_size = longest if max_size is None else max_size
+        self.test_size = short if test_size is None else test_size
+        if self.test_size > self.max_size:
+            text = f"test_size={self.test_size}: the shorter side cannot be above max_size={self.max_size}"
+            raise GLIPError(text, code="bad-value")
+        self.train_transform.resize_to(train_sizes(short) if min_sizes is None else min_sizes, self.max_size)
+        self.test_transform.resize_to((self.test_size,), self.max_size)
 
     @abstractmethod
     def read(self, findings: Findings) -> dict[Split, Index]:
@@ -188,6 +201,7 @@ class DetectionData(LightningDataModule, ABC):
 
     def read_splits(self) -> None:
         """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""
+        log.info("reading the data: %s", self.label)
         splits = check_photos(self.read(self.findings), self.findings, photo_bar, self.skip_unreadable)
         splits = check_splits(splits, self.findings)
         self.findings.log_to(log)

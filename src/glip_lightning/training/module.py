@@ -58,11 +58,14 @@ class GLIPModule(LightningModule):
         how fast (default FullTuning), ``schedule`` how the rates change in the course of the run (Constant),
         ``features`` where that is kept which a frozen part need compute only once (FeatureCache)."""
         super().__init__()
+        log.info("loading %s", detector)
         loaded = load_detector(detector, weights)
         self.detector, self.origin, self.task = loaded.name, loaded.weights, loaded.task
         self.reader = loaded.reader
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
         self.tuning = tuning or FullTuning()
+        if own := self.tuning.use_rates(self.model.defaults.rates):
+            log.info("%s of %s: the detector's own", ", ".join(f"{name} {x:g}" for name, x in own.items()), detector)
         self.schedule = schedule or Constant()
         self.features = features or FeatureCache()
         self._views_come_again = True
@@ -87,10 +90,16 @@ class GLIPModule(LightningModule):
             )
         return data
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """The detector's own: short side and longest side in pixels, those it was fine-tuned at if it was."""
+        return self.task.input_size if self.task else self.model.defaults.input_size
+
     def setup(self, stage: str) -> None:
         """Make the prompt of the data, which are set up before, and hand it to them; their loaders are made after."""
         self.task_prompt = TaskPrompt.of(self.data, self.tuning, self.tokenizer)
         self.data.check_words(self.reader)
+        self.data.use_input_size(self.input_size)
         self.data.ask_with(self.task_prompt)
         self._views_come_again = self.data.augment is None
 

@@ -54,6 +54,7 @@ def result_of(record: RunRecord, trainer: Trainer, module: GLIPModule) -> dict[s
         "parameters": sum(p.numel() for p in module.parameters()),
         "device": str(trainer.strategy.root_device),
         "processes": trainer.world_size,
+        "threads": torch.get_num_threads(),
         "memory": _memory(trainer),
         "metrics": record.metrics,
         "versions": versions(),

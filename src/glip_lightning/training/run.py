@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCheckpoint
 
@@ -24,6 +25,7 @@ from glip_lightning.training.callbacks.resume import Resumable
 from glip_lightning.training.callbacks.run_folder import RunFolder, take_folder
 from glip_lightning.training.callbacks.run_loggers import RunLoggers
 from glip_lightning.training.callbacks.run_measures import RunTime, TrainedParameters
+from glip_lightning.training.callbacks.threads import ProcessorThreads
 from glip_lightning.training.checkpoint_files import damage
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.lightning_internals import leave_signals_to_us
@@ -159,9 +161,15 @@ def _running(
     verb: Verb, module: GLIPModule, data: DetectionData, trainer: Trainer, run: Run, ckpt_path: str | Path | None
 ) -> Iterator[RunRecord]:
     """Make the record of a run; give the trainer the run's callbacks and loggers meanwhile, if it has a folder."""
+    if not isinstance(trainer, Trainer):
+        given = f"{type(trainer).__module__}.{type(trainer).__qualname__}"
+        message = f"trainer: {given}, expected one of lightning.pytorch (from lightning.pytorch import Trainer); the "
+        message += "package pytorch_lightning has classes of its own, which know no others"
+        raise GLIPError(message, code="other-trainer")
     callbacks, loggers = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
     accumulate = trainer.accumulate_grad_batches
     record = run if isinstance(run, RunRecord) else RunRecord(verb)
+    threads = torch.get_num_threads()
     module.record = record
     leave_signals_to_us(trainer)
     try:
@@ -172,11 +180,12 @@ def _running(
         if run is not None:
             trainer.callbacks = [callback for callback in callbacks if not _is_default(callback)]  # type: ignore[attr-defined]
             folder, logs = RunFolder(record), RunLoggers(record, loggers)
-            _attach(trainer, [folder, logs, RunTime(record), PredictionPictures(record)])
+            _attach(trainer, [folder, logs, RunTime(record), PredictionPictures(record), ProcessorThreads()])
         yield record
     finally:
         trainer.callbacks, trainer.loggers = callbacks, loggers  # type: ignore[attr-defined]
         trainer.accumulate_grad_batches = accumulate
+        torch.set_num_threads(threads)
         record.lock.release()
 
 

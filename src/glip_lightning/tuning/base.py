@@ -6,14 +6,15 @@ detector (:meth:`Detector.optimizer_rule`).
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import ClassVar, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.models.config import Rates
 from glip_lightning.models.detector import Detector, OptimizerRule, Stage
 from glip_lightning.models.feature_cache import precision_of
 from glip_lightning.models.text_features import TextFeatures
@@ -45,12 +46,22 @@ class Tuning(nn.Module, ABC):
     Whatever it freezes stays in eval mode during training (:func:`eval_where_frozen`).
     """
 
+    own_rates: ClassVar[Mapping[str, str]] = {}
+    """Arguments that may be None, and which of the detector's own :class:`Rates` each then is."""
     learns_text = False
     """Whether :meth:`encode_text` adds something that learns to what the text encoder returns."""
 
     def __init__(self) -> None:
         super().__init__()
         self._texts = TextMemory()
+
+    def use_rates(self, own: Rates) -> dict[str, float]:
+        """Take the detector's ``own`` rates wherever none is given, and return them by the argument's name."""
+        missing = [name for name in self.own_rates if getattr(self, name) is None]
+        found = {name: getattr(own, self.own_rates[name]) for name in missing}
+        for name, rate in found.items():
+            setattr(self, name, rate)
+        return found
 
     @abstractmethod
     def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:

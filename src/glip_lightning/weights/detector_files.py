@@ -2,17 +2,19 @@
 
 import difflib
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import PHRASES, read_json
+from glip_lightning.common.schema import CLASS_NAMES, PHRASES, InputSize, Keys, read_json
 from glip_lightning.data.checks.class_words import Reader
-from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, variant
+from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, Rates, variant
 from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer, read_words
-from glip_lightning.weights.base_model import RUN_ADAPTER, base_of, read_content
-from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB, HubFile, hub_file
+from glip_lightning.weights.base_model import RUN_ADAPTER, base_of, read_base, read_content
+from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB, HubFile, NotInRepository, hub_file
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 EXCHANGE = (CONFIG_NAME, WEIGHTS_NAME, VOCAB_NAME)
@@ -21,6 +23,7 @@ RUN_DETECTOR = "detector"
 
 TASK_NAME = "task.json"
 """Of a fine-tuned detector's exchange folder: what it was trained to find."""
+_TASK = Keys({"phrases": PHRASES, "names": CLASS_NAMES, "input_size": InputSize()}, optional=("names",))
 
 WORDS_NAME = "words.txt"
 """Of an exchange folder: the words that training has shown the detector, one a line, where they are on record."""
@@ -147,3 +150,36 @@ def read_config(path: Path) -> GLIPConfig:
         return GLIPConfig(**content)
     except GLIPError as error:  # sizes that do not fit each other
         raise GLIPError(f"{where}: {error}", code=error.code) from error
+
+
+def read_task(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the beginning of messages about the task of a fine-tuned detector, and what its file holds."""
+    where = f"{path}: not the task of a detector, expected phrases and input_size"
+    content = read_json(path, where)
+    _TASK.check(content, where)
+    return where, content
+
+
+def own_settings(detector: str) -> tuple[tuple[int, int], Rates]:
+    """Return the input size (short side, longest side) and the learning rates of what ``load_detector`` takes.
+
+    A fine-tuned detector has the size that it was trained at. Weights are neither read nor downloaded; what cannot be
+    loaded has GLIP's.
+    """
+    path = as_path(detector)
+    if detector in VARIANTS:
+        config = variant(detector)
+        return config.input_size, config.rates
+    if (path / RUN_ADAPTER).is_dir():
+        base = read_base(read_content(path / RUN_ADAPTER)["base"])
+        return base.input_size, own_settings(base_of(path / RUN_ADAPTER))[1]
+    folder = path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path
+    if not path.exists() and is_repository(detector):
+        folder = hub_file(HubFile(detector, CONFIG_NAME)).parent
+        with suppress(NotInRepository):
+            hub_file(HubFile(detector, TASK_NAME))
+    config = read_config(folder / CONFIG_NAME) if (folder / CONFIG_NAME).is_file() else GLIPConfig()
+    if not (folder / TASK_NAME).is_file():
+        return config.input_size, config.rates
+    short, longest = read_task(folder / TASK_NAME)[1]["input_size"]
+    return (short, longest), config.rates

@@ -19,7 +19,7 @@ from torch import Tensor
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import replacing
-from glip_lightning.common.schema import CLASS_NAMES, PHRASES, InputSize, Keys, class_names, read_json
+from glip_lightning.common.schema import class_names
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE
@@ -43,6 +43,7 @@ from glip_lightning.weights.detector_files import (
     named_tokenizer,
     official_vocab,
     read_config,
+    read_task,
     tokenizer_in,
     unknown_detector,
     words_in,
@@ -60,7 +61,6 @@ from glip_lightning.weights.prompt_file import PROMPT_NAME, load_prompt
 
 MAY_REPLACE = {*EXCHANGE, TASK_NAME, WORDS_NAME, "README.md"}  # the Hub mixin writes a model card
 TEXT_PREFIX = "language."  # of the text encoder's tensors
-_TASK = Keys({"phrases": PHRASES, "names": CLASS_NAMES, "input_size": InputSize()}, optional=("names",))
 
 Origin = Literal["random", "official", "shipped", "folder"]
 
@@ -261,9 +261,7 @@ def skeleton(detector: str) -> Detector | None:
 def _read_task(path: Path, config: GLIPConfig) -> Task | None:
     if not path.is_file():
         return None
-    where = f"{path}: not the task of a detector, expected phrases and input_size"
-    content = read_json(path, where)
-    _TASK.check(content, where)
+    where, content = read_task(path)
     phrases = tuple(Phrase(**phrase) for phrase in content["phrases"])
     if config.classes and len(phrases) > config.classes:
         message = f"{where}: {len(phrases)} phrases, expected at most {config.classes}, as {CONFIG_NAME} says (classes)"

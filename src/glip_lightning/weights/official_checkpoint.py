@@ -93,7 +93,7 @@ PRIOR = 0.01  # MODEL.RETINANET.PRIOR_PROB, sets the bias of cls_logits
 BERT_HEAD_DIM = 64  # of every published BERT
 
 NOT_IN_SHAPES = (*("drop_path", "drop_block", "fusion_heads", "fusion_dropout"), "log_scale", "small_start")
-NOT_IN_SHAPES += ("pixel_mean", "pixel_std")
+NOT_IN_SHAPES += ("input_size", "pixel_mean", "pixel_std")
 NOT_IN_TEXT_SHAPES = ("num_attention_heads", "layer_norm_eps", "dropout")
 
 
