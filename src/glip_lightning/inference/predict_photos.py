@@ -78,7 +78,7 @@ def predict_photos(
     failed = [entry for entry in entries if "error" in entry]
     for entry in failed:
         print(f"glip: {printable_lines(entry['error'])}", file=sys.stderr)
-    boxes = sum(len(entry.get("detections", ())) for entry in entries)
+    boxes = sum(len(entry["detections"]) for entry in entries)
     print(f"{boxes} boxes in {len(entries) - len(failed)} photos: {printable(str(results.file))}")
     if drawn := [entry["picture"] for entry in entries if "picture" in entry]:
         print(f"picture  {printable(drawn[0])}" if len(drawn) == 1 else f"pictures {printable(out)}")
@@ -205,7 +205,7 @@ def _predict(
     except (OSError, ValueError) as error:
         if no_room(error) or getattr(error, "code", None) == "not-finite":
             raise  # the next photo would end in the same way
-        return {"photo": str(path), "error": str(error)}
+        return {"photo": str(path), "error": str(error), "detections": []}
     height, width = found.size
     return {
         "photo": str(path),
