@@ -23,6 +23,7 @@ MADE_BY = {"data_error", "unknown_detector", "_unsupported", "_unreadable", "_mi
 HONEST = {
     ("data/formats/hub_dataset.py", "TypeError"),  # a programming error: a kind of source that nobody exports
     ("data/formats/coco_json.py", "_Twice"),  # caught in the same file, which knows what file it is about
+    ("inference/predict_photos.py", "Interrupted"),  # Ctrl-C, which has an exit code of its own
     ("data/formats/captioned_images.py", "_NotCaptions"),  # the same
 }
 KEBAB = re.compile(r"[a-z]+(-[a-z0-9]+)*")

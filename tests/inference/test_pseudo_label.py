@@ -28,7 +28,7 @@ from glip_lightning.inference.pseudo_label.grounding_file import choose, groundi
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.labelling import find_all
 from glip_lightning.inference.pseudo_label.teacher import Row, Teacher
-from glip_lightning.inference.pseudo_label.thresholds import Thresholds
+from glip_lightning.inference.thresholds import Thresholds
 from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
 from glip_lightning.text.phrases import Phrase

@@ -267,7 +267,7 @@ def test_conversion_of_a_folder_to_a_folder_keeps_the_task(model, tmp_path):
     assert_same_weights(loaded.model, model)
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "m.engine", "m.pt2", "m.tflite", "m.safetensors", "m.ckpt", "m.PTH", "m.x1"])
+@pytest.mark.parametrize("name", ["m.onnx", "m.engine", "m.pt2", "m.tflite", "m.safetensors", "m.PTH", "m.x1"])
 def test_conversion_writes_no_unknown_ending(pth, model, tmp_path, name):
     folder = save(model, TOKENIZER, tmp_path / "folder")
     for source in (folder, pth):

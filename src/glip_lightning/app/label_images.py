@@ -24,7 +24,7 @@ from glip_lightning.inference.pseudo_label.grounding_file import grounding_conte
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.labelling import find_all, header, with_phrases
 from glip_lightning.inference.pseudo_label.teacher import Teacher
-from glip_lightning.inference.pseudo_label.thresholds import Thresholds, check_threshold, read_thresholds, same
+from glip_lightning.inference.thresholds import Thresholds, check_threshold, read_thresholds, same
 from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases_file
 
 EVERY = 100  # images between two lines where there is no terminal

@@ -4,8 +4,8 @@
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -13,15 +13,17 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.ops import nms
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.consistency import check_names
 from glip_lightning.data.images import read_image, to_rgb
 from glip_lightning.data.transforms import resize_image, resize_size
+from glip_lightning.inference.thresholds import MAX_DETECTIONS, Thresholds, check_threshold, same
 from glip_lightning.models.detector import Detector, EncodedImages, Outputs
 from glip_lightning.models.query import Query, encode_query, same_names
 from glip_lightning.ops import boxes as box_ops
-from glip_lightning.ops.postprocess import Detections
+from glip_lightning.ops.postprocess import Detections, DetectionSettings
 from glip_lightning.text.captions import classes_without_tokens
 from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases
 from glip_lightning.weights.load import RUN_DETECTOR, Loaded, load_detector
@@ -32,17 +34,27 @@ log = logging.getLogger(__name__)
 Photo = str | Path | Image.Image | np.ndarray
 Phrases = str | Sequence[str | Phrase]
 
+NO_LIMIT = 2**31 - 1
+"""More detections than there can be: the limit comes after the thresholds, so that what it cuts is counted."""
 
-def find_classes(encoded: EncodedImages, query: Query, name: str | None = None) -> list[Detections]:
+ONE_LABEL_IOU = 0.6
+"""Overlap from which boxes of different classes are one object: that from which the official NMS takes boxes of one
+class for one."""
+
+
+def find_classes(
+    encoded: EncodedImages, query: Query, name: str | None = None, settings: DetectionSettings | None = None
+) -> list[Detections]:
     """Return what is found of the query's classes in each image, in inclusive boxes of the input frame.
 
     Every class is in one of the query's prompts, so no second suppression is needed where these are joined.
+    ``settings`` are the detector's own unless given.
 
     Raises:
         GLIPError: where ``name`` is given, for scores of that detector that are no numbers (code ``not-finite``).
     """
     model, count = encoded.model, len(encoded.images)
-    settings = model.defaults.detection
+    settings = settings or model.defaults.detection
     parts: list[list[Detections]] = [[] for _ in range(count)]
     for k, text in enumerate(query.texts):
         rows = torch.zeros(count, dtype=torch.int64, device=text.hidden.device)
@@ -85,6 +97,7 @@ class Prediction:
     labels: Tensor  # int64 [n], 0-based class index
     names: list[str]  # the phrase of each detection
     size: tuple[int, int]  # height, width of the photo
+    cut: int = 0  # detections beyond the largest number, which are left out
 
     def rows(self) -> list[dict[str, object]]:
         """Plain rows for JSON: class id, name, score, box as x1, y1, x2, y2."""
@@ -113,6 +126,9 @@ class Predictor:
         prompts: Sequence[str | Path] = (),
         device: str = "auto",
         threshold: float = 0.5,
+        thresholds: Mapping[str, float] | None = None,
+        max_detections: int = MAX_DETECTIONS,
+        one_label: bool = False,
     ) -> None:
         """
         Args:
@@ -121,13 +137,20 @@ class Predictor:
             prompts: files of tuned prompts; all their classes are looked for, and the text encoder is not loaded.
             device: ``auto`` is CUDA, else MPS, else the CPU.
             threshold: the least score, 0 to 1.
+            thresholds: least scores of some classes by their names, whatever their capitals and blanks.
+            max_detections: boxes of a photo that are kept, the best ones; a prediction says how many were cut.
+            one_label: of boxes of different classes that overlap (IoU above 0.6) only the best is kept.
 
         Raises:
             GLIPError: no such detector or device, a threshold that is no score, files that are damaged, or prompts that
                 were tuned for another detector.
         """
-        if not 0 <= threshold <= 1:
-            raise GLIPError(f"threshold={threshold}: scores lie between 0 and 1", code="bad-value")
+        self.threshold = check_threshold(threshold, "threshold")
+        named = (thresholds or {}).items()
+        self.thresholds = {same(name): check_threshold(score, f"threshold of {name}") for name, score in named}
+        if max_detections < 1:
+            raise GLIPError(f"max_detections={max_detections}: expected 1 or more", code="bad-value")
+        self.max_detections, self.one_label = max_detections, one_label
         if detector is not None and not prompts and (Path(detector) / PROMPT_NAME).is_file():
             prompts = [Path(detector) / PROMPT_NAME]
             detector = detector if (Path(detector) / RUN_DETECTOR).is_dir() else None
@@ -139,7 +162,7 @@ class Predictor:
             check_prompt(path, prompt, self.loaded.model, self.name)
         self.device = torch.device(choose_device(device))
         self.model = self.loaded.model.to(self.device).eval()
-        self.threshold = threshold
+        self._settings = replace(self.model.defaults.detection, max_detections=NO_LIMIT)
         self._queries = [on_device(prompt.query, self.device) for prompt in self.tuned]
 
     @overload
@@ -174,16 +197,27 @@ class Predictor:
             if wanted not in encoded:
                 resized = resize_image(image, resize_size(*original, *wanted))
                 encoded[wanted] = self.model.encode_images([resized])
-            (in_input,) = find_classes(encoded[wanted], query, self.name)
+            (in_input,) = find_classes(encoded[wanted], query, self.name, self._settings)
             found = to_original(in_input, encoded[wanted].sizes[0], original)
             parts.append(found._replace(labels=found.labels + first))
             first += len(query.phrases)
-        found = _joined(parts)
-        keep = (found.scores >= self.threshold).nonzero().flatten()
-        keep = keep[found.scores[keep].argsort(descending=True)]
-        boxes, labels = box_ops.clip_outside(found.boxes[keep], *original), found.labels[keep]
         classes = [phrase.name for query in queries for phrase in query.phrases]
-        return Prediction(boxes, found.scores[keep], labels, [classes[k] for k in labels.tolist()], original)
+        return self._chosen(_joined(parts), classes, original)
+
+    def _chosen(self, found: Detections, classes: Sequence[str], size: tuple[int, int]) -> Prediction:
+        """Return the detections that pass, best first; ``found`` has outside boxes in the frame of the photo."""
+        thresholds = Thresholds(self.threshold, self.thresholds)
+        least = torch.tensor([thresholds.of(name) for name in classes])
+        keep = (found.scores >= least[found.labels]).nonzero().flatten()
+        keep = keep[found.scores[keep].argsort(descending=True, stable=True)]
+        boxes = box_ops.clip_outside(found.boxes[keep], *size)
+        if self.one_label:
+            best = nms(boxes.double(), found.scores[keep].double(), ONE_LABEL_IOU)  # best first
+            keep, boxes = keep[best], boxes[best]
+        cut = max(0, len(keep) - self.max_detections)
+        keep, boxes = keep[: self.max_detections], boxes[: self.max_detections]
+        labels = found.labels[keep]
+        return Prediction(boxes, found.scores[keep], labels, [classes[k] for k in labels.tolist()], size, cut)
 
     def queries(self, phrases: Phrases | None) -> list[Query]:
         """The encoded class list, or those of the tuned prompts; the last one is remembered."""

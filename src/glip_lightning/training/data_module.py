@@ -136,6 +136,11 @@ class DetectionData(LightningDataModule, ABC):
         return next(iter(self.datasets.values())).class_names
 
     @property
+    def category_ids(self) -> list[int]:
+        """The ids that the data set has for its classes."""
+        return list(next(iter(self.datasets.values())).index.category_ids)
+
+    @property
     def where(self) -> str:
         """File or folder of the first split, for messages."""
         return next(iter(self.datasets.values())).index.where

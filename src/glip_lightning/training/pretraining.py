@@ -105,6 +105,10 @@ class Pretraining(DetectionData):
     def class_names(self) -> list[str]:
         return self.datasets["valid"].class_names
 
+    @property
+    def category_ids(self) -> list[int]:
+        return list(self.datasets["valid"].index.category_ids)
+
     def count(self, train: Index | None) -> int:
         return self.epoch_images  # of sources, which only a run reads
 

@@ -20,8 +20,8 @@ from glip_lightning.common.versions import versions
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
+from glip_lightning.weights.run_files import RESULT_NAME
 
-RESULT_NAME = "result.json"
 LISTED = 20  # classes that the summary lists
 
 
@@ -42,6 +42,7 @@ def result_of(record: RunRecord, trainer: Trainer, module: GLIPModule) -> dict[s
         "weights": module.origin,
         "data": _data(data),
         "classes": data.class_names,
+        "category_ids": data.category_ids,
         "phrases": [phrase._asdict() for phrase in data.phrases()],
         **data.chosen(),
         "steps": trainer.global_step,

@@ -17,7 +17,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence
 from glip_lightning.inference.pseudo_label.journal import Record
 from glip_lightning.inference.pseudo_label.teacher import Row
-from glip_lightning.inference.pseudo_label.thresholds import Thresholds
+from glip_lightning.inference.thresholds import Thresholds
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.box_arrays import from_xywh
 from glip_lightning.text.token_spans import Span

@@ -14,11 +14,11 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
 from glip_lightning.training.record import record_of
+from glip_lightning.weights.run_files import BEST
 
 log = logging.getLogger(__name__)
 
 MONITOR = "val/AP"
-BEST = "best.ckpt"
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -22,10 +22,10 @@ from glip_lightning.common.files import remove_parts
 from glip_lightning.common.signals import Interrupted, Previous, listen, restore
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.checkpoint_files import about, damage, write_whole
+from glip_lightning.weights.run_files import LAST
 
 log = logging.getLogger(__name__)
 
-LAST = "last.ckpt"
 LATER = "is from after the step that the run goes on from"
 
 

@@ -13,12 +13,10 @@ from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.training.callbacks.resume import LAST, Resumable
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
-from glip_lightning.training.result import RESULT_NAME
 from glip_lightning.training.trial import read_trial
+from glip_lightning.weights.run_files import CHECKPOINTS, RECIPE_NAME, RESULT_NAME
 
 RUNS = Path("runs")
-RECIPE_NAME = "recipe.yaml"
-CHECKPOINTS = "checkpoints"
 
 
 class RunFolder(Callback):
