@@ -19,7 +19,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.consistency import check_names
 from glip_lightning.data.images import read_image, to_rgb
 from glip_lightning.data.transforms import resize_image, resize_size
-from glip_lightning.inference.thresholds import MAX_DETECTIONS, Thresholds, check_threshold, same
+from glip_lightning.inference.thresholds import MAX_DETECTIONS, ONE_LABEL_IOU, Thresholds, check_threshold, same
 from glip_lightning.models.detector import Detector, EncodedImages, Outputs
 from glip_lightning.models.query import Query, encode_query, same_names
 from glip_lightning.ops import boxes as box_ops
@@ -36,10 +36,6 @@ Phrases = str | Sequence[str | Phrase]
 
 NO_LIMIT = 2**31 - 1
 """More detections than there can be: the limit comes after the thresholds, so that what it cuts is counted."""
-
-ONE_LABEL_IOU = 0.6
-"""Overlap from which boxes of different classes are one object: that from which the official NMS takes boxes of one
-class for one."""
 
 
 def find_classes(

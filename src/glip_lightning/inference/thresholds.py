@@ -11,6 +11,10 @@ from glip_lightning.common.schema import MOST_CLASSES, Text, parse_json, parse_y
 MAX_DETECTIONS = 300
 """Boxes of a photo that are kept where nobody says otherwise; evaluations keep the detector's own number, 100."""
 
+ONE_LABEL_IOU = 0.6
+"""Overlap from which boxes of different classes are one object: that from which the official NMS takes boxes of one
+class for one."""
+
 
 class Thresholds(NamedTuple):
     """Least score of every phrase; phrases are the same whatever their capitals and blanks.

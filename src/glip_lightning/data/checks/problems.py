@@ -167,6 +167,10 @@ PROBLEMS: dict[str, Problem] = {
         "annotation 0 exists, which COCO's evaluation takes for no match; annotations are numbered anew"
     ),
     "missing-keys": _warning("{count} annotations lack area or iscrowd; width x height and 0 are used"),
+    "caption-phrases": _error(
+        "{count} of its boxes name phrases of captions (tokens_positive), no classes",
+        "train on them with --data Pretraining, or label the pictures by a class list (glip pseudo-label --phrases)",
+    ),
     "no-caption": _error("image entries without a caption or without a number as id: {items}", "complete them"),
     "no-caption/nouns": _error("{place}.nouns: its images have no captions", "leave it out, or name a grounding file"),
     "bad-span": _error("annotations whose tokens_positive is no list of [start, end]: {items}", _REMOVE),
