@@ -1,9 +1,11 @@
 """GLIPModule, the single LightningModule."""
 
+import json
 import logging
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +31,7 @@ from glip_lightning.training.record import RunRecord
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
 from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
 from glip_lightning.tuning.weight_tunings import FullTuning
+from glip_lightning.weights.base_model import absolute
 from glip_lightning.weights.load import Loaded, Task, load_detector
 
 log = logging.getLogger(__name__)
@@ -96,6 +99,8 @@ class GLIPModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put averaged weights into a checkpoint of weights alone, which Lightning does not show to callbacks."""
+        if self.task_prompt is not None:
+            checkpoint["detector"] = self._described()
         if "optimizer_states" in checkpoint:
             return
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -103,6 +108,17 @@ class GLIPModule(LightningModule):
                 callback.on_save_checkpoint(self.trainer, self, checkpoint)
                 checkpoint.pop("current_model_state", None)
                 checkpoint.pop("averaging_state", None)
+
+    def _described(self) -> dict[str, Any]:
+        """Return what makes a detector of the weights of a checkpoint."""
+        return {
+            "name": absolute(self.detector),
+            "config": json.dumps(asdict(self.model.config)),
+            "phrases": [phrase._asdict() for phrase in self.data.phrases()],
+            "input_size": [self.data.test_size, self.data.max_size],
+            "learns_text": self.tuning.learns_text,
+            "update_scale": self.tuning.update_scale,
+        }
 
     def configure_model(self) -> None:
         """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read.

@@ -7,7 +7,8 @@ import torch
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import replacing
-from glip_lightning.weights.load import Loaded, load_folder, load_official, save
+from glip_lightning.weights.detector_files import CHECKPOINT_ENDING
+from glip_lightning.weights.load import Loaded, load_detector, load_folder, load_official, save
 from glip_lightning.weights.official_checkpoint import official_state
 
 OFFICIAL_ENDINGS = (".pth", ".pt")
@@ -66,6 +67,8 @@ def _is_official(target: Path) -> bool:
 def _load(source: Path, vocab: str | Path | None, text: bool) -> Loaded:
     if source.is_dir():
         return load_folder(source, text=text)
+    if source.suffix == CHECKPOINT_ENDING:
+        return load_detector(str(source))
     return load_official(str(source), source, vocab=vocab, text=text)
 
 

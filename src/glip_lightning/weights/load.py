@@ -6,11 +6,12 @@ into its cache.
 """
 
 import json
+import logging
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from torch import Tensor
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import replacing
-from glip_lightning.common.schema import PHRASES, InputSize, Keys, read_json
+from glip_lightning.common.schema import PHRASES, Flag, InputSize, Keys, Real, Text, parse_json, read_json
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE
 from glip_lightning.models.build import build_detector
@@ -27,8 +28,9 @@ from glip_lightning.models.detector import Detector
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import VOCAB_NAME, Tokenizer
 from glip_lightning.weights.adapter import apply_adapter, load_adapter
-from glip_lightning.weights.base_model import RUN_ADAPTER, base_of, check_base
+from glip_lightning.weights.base_model import CONTENT_NAME, RUN_ADAPTER, base_of, check_base
 from glip_lightning.weights.detector_files import (
+    CHECKPOINT_ENDING,
     CONFIG_NAME,
     EXCHANGE,
     RUN_DETECTOR,
@@ -36,8 +38,10 @@ from glip_lightning.weights.detector_files import (
     as_path,
     exchange_files,
     is_repository,
+    load_tokenizer,
     named_tokenizer,
     official_vocab,
+    parse_config,
     read_config,
     tokenizer_in,
     unknown_detector,
@@ -49,14 +53,37 @@ from glip_lightning.weights.official_checkpoint import (
     expected_shapes,
     from_official,
     infer_config,
+    load_tensors,
     read_official,
 )
 from glip_lightning.weights.prompt_file import PROMPT_NAME, load_prompt
+from glip_lightning.weights.run_files import (
+    BEST,
+    CHECKPOINTS,
+    LAST,
+    RESULT_NAME,
+    read_result,
+    started_from,
+)
+
+log = logging.getLogger(__name__)
 
 TASK_NAME = "task.json"
 MAY_REPLACE = {*EXCHANGE, TASK_NAME, "README.md"}  # the Hub mixin writes a model card
 TEXT_PREFIX = "language."  # of the text encoder's tensors
 _TASK = Keys({"phrases": PHRASES, "input_size": InputSize()})
+
+_CHECKPOINT = Keys(
+    {
+        "name": Text(4096, shortest=1),
+        "config": Text(),
+        "phrases": PHRASES,
+        "input_size": InputSize(),
+        "learns_text": Flag(),
+        "update_scale": Real(-1e6, 1e6),
+    }
+)
+"""What the checkpoint of a training says of its detector."""
 
 Origin = Literal["random", "official", "shipped", "folder"]
 
@@ -102,6 +129,10 @@ def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pre
     path = as_path(detector)
     if path.is_dir():
         return load_folder(path, text=text)
+    if path.is_file() and path.suffix == CHECKPOINT_ENDING:
+        loaded, epoch = load_checkpoint(path, detector, text)
+        log.info("%s: weights of epoch %d", detector, epoch + 1)
+        return loaded
     if path.is_file():
         return load_official(detector, path, text=text)
     if is_repository(detector):
@@ -148,15 +179,18 @@ def load_official(
 
 def load_folder(folder: Path, name: str | None = None, text: bool = True, origin: Origin = "folder") -> Loaded:
     name = name or str(folder)
-    if (folder / RUN_ADAPTER).is_dir():
-        return _load_adapted(folder / RUN_ADAPTER, name)
-    folder = folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
+    for adapter in (folder / RUN_ADAPTER, folder):
+        if (adapter / CONTENT_NAME).is_file():
+            return _load_adapted(adapter, name)
+    run, folder = folder, folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
     if (folder / PROMPT_NAME).is_file() and not (folder / CONFIG_NAME).is_file():
         base = load_prompt(folder / PROMPT_NAME).base.name
         message = f"{folder}: this run tuned a prompt for {base} and left no detector; give {base}"
         raise MissingFile(message, code="missing-file")
     if missing := [file for file in exchange_files(folder) if not (folder / file).is_file()]:
-        message = f"{folder}: no exchange folder, {' and '.join(missing)} missing; it holds {', '.join(EXCHANGE)}. "
+        if len(missing) == len(EXCHANGE) and started_from(run):
+            return _load_run(run, name, text)
+        message = f"{folder}: no exchange folder, {' and '.join(missing)} missing; one holds {', '.join(EXCHANGE)}. "
         message += f"A run has one in {RUN_DETECTOR}/ when it is finished; `glip convert` makes one of an official file"
         raise MissingFile(message, code="missing-file")
     config = read_config(folder / CONFIG_NAME)
@@ -168,6 +202,87 @@ def load_folder(folder: Path, name: str | None = None, text: bool = True, origin
     check_tensors(state, str(folder / WEIGHTS_NAME))
     task, tokenizer = _read_task(folder / TASK_NAME, config), tokenizer_in(folder)
     return _loaded(_build(config, state, text), tokenizer, name, origin, task)
+
+
+def _load_run(run: Path, name: str, text: bool) -> Loaded:
+    """Return the detector of a run that has not kept one: its best weights so far, or those it began with.
+
+    Raises:
+        GLIPError: an unfinished run has saved nothing yet (``unfinished-run``), or a finished one has trained nothing
+            and began with random weights (``nothing-trained``).
+    """
+    result = read_result(run)
+    if result:
+        return _load_untrained(run, name, result, text)
+    for file, which in ((BEST, "best weights so far"), (LAST, "last weights, none were validated yet")):
+        path = run / CHECKPOINTS / file
+        if path.is_file():
+            loaded, epoch = load_checkpoint(path, name, text)
+            log.warning("%s: unfinished run; its %s, epoch %d", name, which, epoch + 1)
+            return loaded
+    message = f"{run}: unfinished run that has saved no weights yet; train it first (glip fit --run FOLDER ...)"
+    raise GLIPError(message, code="unfinished-run")
+
+
+def _load_untrained(run: Path, name: str, result: dict[str, Any], text: bool) -> Loaded:
+    """Return the detector that a finished run of 0 shots, or one that only evaluated, used, with the run's classes."""
+    base = result["detector"]
+    if result.get("weights") == "random" or as_path(base).resolve() == run.resolve():
+        message = f"{run}: this run trained nothing and began with random weights, which it has not kept; give {base}"
+        raise GLIPError(message, code="nothing-trained")
+    PHRASES.check(result.get("phrases"), str(run / RESULT_NAME), "phrases")
+    log.info("%s: nothing was trained in this run; %s with its classes", name, base)
+    loaded = load_detector(base, text=text)
+    recipe = result.get("recipe") or {}
+    data = (recipe.get("data") or {}).get("init_args") or {}
+    size = (data.get("test_size"), data.get("max_size"))
+    if not all(type(side) is int for side in size):
+        size = loaded.model.defaults.input_size
+    task = Task(tuple(Phrase(**phrase) for phrase in result["phrases"]), size)
+    return loaded._replace(name=name, weights="folder", task=task)
+
+
+def load_checkpoint(path: Path, name: str, text: bool = True) -> tuple[Loaded, int]:
+    """Return the detector in a checkpoint of a training, called ``name``, and the epoch of its weights, from 0.
+
+    Raises:
+        GLIPError: it does not say what detector it is of (``no-detector``), or learns a prompt
+            (``unfinished-prompt``), which is none before the end of the run.
+    """
+    content = load_tensors(path)
+    about = content.get("detector") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or about is None:
+        message = f"{path}: does not say of what detector it is (a checkpoint of version 0.1, or of another program); "
+        message += "go on with its run (glip fit --resume RUN) and give the finished run"
+        raise GLIPError(message, code="no-detector")
+    _CHECKPOINT.check(about, str(path), "detector")
+    if about["learns_text"]:
+        message = f"{path}: of a run that tunes a prompt, which is kept at its end; finish it (glip fit --resume RUN)"
+        raise GLIPError(message, code="unfinished-prompt")
+    config = parse_config(parse_json(about["config"], str(path)), f"{path}: not a GLIP detector")
+    tensors = {key: x.float() if x.is_floating_point() else x for key, x in content["state_dict"].items()}
+    state = {key.removeprefix("model."): x for key, x in tensors.items() if key.startswith("model.")}
+    check(state, expected_shapes(config))
+    check_tensors(state, str(path))
+    loaded = _loaded(_build(config, state), load_tokenizer(about["name"]), name, "folder", _task_of(about))
+    apply_adapter(loaded.model, _updates(tensors, about["update_scale"]), str(path))
+    return loaded, int(content.get("epoch", 0))
+
+
+def _task_of(about: dict[str, Any]) -> Task:
+    short, longest = about["input_size"]
+    return Task(tuple(Phrase(**phrase) for phrase in about["phrases"]), (short, longest))
+
+
+def _updates(tensors: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """Return the low-rank updates of a checkpoint as those of an adapter; LoRATuning names layers with slashes."""
+    found = {}
+    for key, tensor in tensors.items():
+        if key.startswith("tuning.updates."):
+            layer, _, part = key.removeprefix("tuning.updates.").rpartition(".")
+            weight = f"{layer.replace('/', '.')}.weight"
+            found |= {f"{part}.{weight}": tensor, f"scale.{weight}": torch.tensor(scale)}
+    return found
 
 
 def _load_adapted(folder: Path, name: str) -> Loaded:
