@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.signals import heed_parent_only
-from glip_lightning.data.checks.consistency import check_names, check_splits
+from glip_lightning.data.checks.consistency import check_names, check_splits, choose_classes
 from glip_lightning.data.checks.findings import DataError, Findings
 from glip_lightning.data.collate import Collate
 from glip_lightning.data.dataset import DetectionDataset
@@ -81,6 +81,7 @@ class DetectionData(LightningDataModule, ABC):
         test_size: int = TEST_SIZE,
         flip: float = 0.5,
         workers: int = 0,
+        classes: list[str] | None = None,
     ) -> None:
         """
         Args:
@@ -95,6 +96,7 @@ class DetectionData(LightningDataModule, ABC):
             test_size: the shorter side in evaluation.
             flip: probability of mirroring a training image.
             workers: processes that read images.
+            classes: names of the classes to train and to test; boxes of others are left out. Null are all.
         """
         super().__init__()
         if shots != "all" and shots < 0:
@@ -109,11 +111,13 @@ class DetectionData(LightningDataModule, ABC):
         self.batch_size, self.images_per_device, self.workers = batch_size, images_per_device, workers
         self.shots: Shots = shots
         self.copies = copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1
-        self.seed, self.negatives = seed, negatives
+        self.seed, self.negatives, self.classes = seed, negatives, classes
         self.test_size, self.max_size = test_size, max_size
         self.train_transform = Transform(min_sizes, max_size, flip, seed or 0)
         self.test_transform = Transform((test_size,), max_size)
         self.datasets: dict[Split, DetectionDataset] = {}
+        self.all_classes: list[str] = []
+        """Of the data set, of which ``classes`` chooses."""
         self.findings = Findings()
         self.task_prompt: TaskPrompt | None = None
         self._resume_position: dict[str, int] = {}  # where the next training data starts, if a checkpoint said so
@@ -125,6 +129,13 @@ class DetectionData(LightningDataModule, ABC):
     def phrases(self) -> list[Phrase]:
         """How each class stands in the caption, in the order of the labels."""
         return [Phrase(clean_name(name)) for name in self.class_names]
+
+    def of_chosen(self, phrases: Sequence[Phrase]) -> list[Phrase]:
+        """Return the phrases of the chosen classes, where there is one for each class of the data set."""
+        if len(phrases) != len(self.all_classes):
+            return list(phrases)
+        named = zip(self.all_classes, phrases, strict=True)
+        return [phrase for name, phrase in named if name in self.class_names]
 
     @property
     def task_name(self) -> str:
@@ -160,6 +171,8 @@ class DetectionData(LightningDataModule, ABC):
     def read_splits(self) -> None:
         """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""
         splits = check_splits(self.read(self.findings), self.findings)
+        self.all_classes = list(next(iter(splits.values())).class_names) if splits else []
+        splits = choose_classes(splits, self.classes, self.findings)
         self.findings.log_to(log)
         self.findings.raise_errors()
         if not splits:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.consistency import align_classes, check_index, report_leaks
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.dataset import DetectionDataset
@@ -85,6 +86,9 @@ class Pretraining(DetectionData):
             flip: probability of mirroring a training image; 0 where captions say what is left of what.
         """
         super().__init__(flip=flip, **kwargs)
+        if self.classes is not None:
+            text = "data.classes: captions name what is trained here; choose classes of --data CustomData or ODinW"
+            raise GLIPError(text, code="bad-value")
         if epoch_images < 1:
             raise ValueError(f"epoch_images={epoch_images}: expected 1 or more")
         if self.shots not in ("all", 0) or self.copies != 1 or not self.negatives:

@@ -93,6 +93,7 @@ PROBLEMS: dict[str, Problem] = {
     "duplicate-category-id": _error("category ids that occur twice: {items}", "give every category an id of its own"),
     "no-category-name": _error("names of classes that are missing or no text: {items}", "write them"),
     "background-category": _warning("category 0 ({name!r}) has no box and is the group of the others: it is no class"),
+    "class-not-chosen": _warning("{count} boxes of {items} in the {split} split are left out; their images stay"),
     "class-count": _warning("nc is {given}, but there are {count} names; these count"),
     "bad-names": _error("{fault}", "{cure}"),
     "broken-text": _error("half a character (a lone surrogate) is in {items}", "write the names anew"),
