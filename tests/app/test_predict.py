@@ -106,6 +106,7 @@ def test_bad_photos_do_not_stop_the_others(
     assert main(["predict", *given, "--detector", str(detector), "--out", str(tmp_path / "out")]) == 1
     result = entries(tmp_path / "out")["photos"]
     failed = {Path(entry["photo"]).name for entry in result if "error" in entry}
+    assert all(entry["detections"] == [] for entry in result if "error" in entry)
     assert failed == {"broken.jpg", "text.png", "missing.jpg"}
     assert len(result) == 6
     errors = capsys.readouterr().err

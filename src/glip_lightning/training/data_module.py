@@ -15,7 +15,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.augment import Augment, AugmentName
 from glip_lightning.data.checks.class_words import Reader, check_words
-from glip_lightning.data.checks.consistency import check_names, check_splits
+from glip_lightning.data.checks.consistency import check_names, check_splits, choose_classes
 from glip_lightning.data.checks.findings import DataError, Findings, listing
 from glip_lightning.data.checks.photo_check import check_photos
 from glip_lightning.data.collate import Collate
@@ -88,6 +88,7 @@ class DetectionData(LightningDataModule, ABC):
         augment: AugmentName | None = None,
         workers: int = 0,
         skip_unreadable: bool = False,
+        classes: list[str] | None = None,
     ) -> None:
         """
         Args:
@@ -105,6 +106,7 @@ class DetectionData(LightningDataModule, ABC):
             augment: show training images in other colours and at other scales, too, a little (light) or much (strong).
             workers: processes that read images.
             skip_unreadable: go on without images that cannot be read; they are counted.
+            classes: names of the classes to train and to test; boxes of others are left out. Null are all.
         """
         super().__init__()
         if shots != "all" and shots < 0:
@@ -118,13 +120,15 @@ class DetectionData(LightningDataModule, ABC):
         self.shots: Shots = shots
         self.skip_unreadable = skip_unreadable
         self.copies = copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1
-        self.seed, self.negatives = seed, negatives
+        self.seed, self.negatives, self.classes = seed, negatives, classes
         self.augment = None if augment is None else Augment(augment, seed or 0)
         self._given_sizes = min_sizes, max_size, test_size
         self.train_transform = Transform(flip=flip, seed=seed or 0)
         self.test_transform = Transform()
         self.use_input_size((min(TEST_SIZE, max_size or TEST_SIZE), MAX_SIZE))
         self.datasets: dict[Split, DetectionDataset] = {}
+        self.all_classes: list[str] = []
+        """Of the data set, of which ``classes`` chooses."""
         self.findings = Findings()
         self.task_prompt: TaskPrompt | None = None
         self._words_checked = False
@@ -153,6 +157,13 @@ class DetectionData(LightningDataModule, ABC):
         """How each class stands in the caption, in the order of the labels."""
         return [Phrase(clean_name(name)) for name in self.class_names]
 
+    def of_chosen(self, phrases: Sequence[Phrase]) -> list[Phrase]:
+        """Return the phrases of the chosen classes, where there is one for each class of the data set."""
+        if len(phrases) != len(self.all_classes):
+            return list(phrases)
+        named = zip(self.all_classes, phrases, strict=True)
+        return [phrase for name, phrase in named if name in self.class_names]
+
     @property
     def task_name(self) -> str:
         """What sweeps and reports call it: the short name of a task of a benchmark, else the label."""
@@ -161,6 +172,11 @@ class DetectionData(LightningDataModule, ABC):
     @property
     def class_names(self) -> list[str]:
         return next(iter(self.datasets.values())).class_names
+
+    @property
+    def category_ids(self) -> list[int]:
+        """The ids that the data set has for its classes."""
+        return list(next(iter(self.datasets.values())).index.category_ids)
 
     @property
     def where(self) -> str:
@@ -204,6 +220,8 @@ class DetectionData(LightningDataModule, ABC):
         log.info("reading the data: %s", self.label)
         splits = check_photos(self.read(self.findings), self.findings, photo_bar, self.skip_unreadable)
         splits = check_splits(splits, self.findings)
+        self.all_classes = list(next(iter(splits.values())).class_names) if splits else []
+        splits = choose_classes(splits, self.classes, self.findings)
         self.findings.log_to(log)
         self.findings.raise_errors()
         if not splits:

@@ -84,7 +84,7 @@ class ODinW(DetectionData):
         return index.select(index.with_boxes()) if self.prepared else super().choose(index)
 
     def phrases(self) -> list[Phrase]:
-        official = self.task.phrases(self.prompts if self.task.in_odinw13 else "odinw_35")
+        official = self.of_chosen(self.task.phrases(self.prompts if self.task.in_odinw13 else "odinw_35"))
         if len(official) != len(self.class_names):
             raise DataError(
                 f"task {self.task.short}: {len(self.class_names)} categories in {self.root}, officially "
@@ -115,7 +115,7 @@ class CustomData(DetectionData):
     def phrases(self) -> list[Phrase]:
         if self.phrases_file is None:
             return super().phrases()
-        phrases = read_phrases_file(self.phrases_file)
+        phrases = self.of_chosen(read_phrases_file(self.phrases_file))
         if len(phrases) != len(self.class_names):
             raise DataError(
                 f"{self.phrases_file}: {len(phrases)} phrases for {len(self.class_names)} classes; write one for "

@@ -1,9 +1,11 @@
 """GLIPModule, the single LightningModule."""
 
+import json
 import logging
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +32,7 @@ from glip_lightning.training.record import RunRecord
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
 from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
 from glip_lightning.tuning.weight_tunings import FullTuning
+from glip_lightning.weights.base_model import absolute
 from glip_lightning.weights.load import Loaded, Task, load_detector
 
 log = logging.getLogger(__name__)
@@ -113,6 +116,8 @@ class GLIPModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put averaged weights into a checkpoint of weights alone, which Lightning does not show to callbacks."""
+        if self.task_prompt is not None:
+            checkpoint["detector"] = self._described()
         if "optimizer_states" in checkpoint:
             return
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -120,6 +125,18 @@ class GLIPModule(LightningModule):
                 callback.on_save_checkpoint(self.trainer, self, checkpoint)
                 checkpoint.pop("current_model_state", None)
                 checkpoint.pop("averaging_state", None)
+
+    def _described(self) -> dict[str, Any]:
+        """Return what makes a detector of the weights of a checkpoint."""
+        return {
+            "name": absolute(self.detector),
+            "config": json.dumps(asdict(self.model.config)),
+            "phrases": [phrase._asdict() for phrase in self.data.phrases()],
+            "names": list(self.data.class_names),
+            "input_size": [self.data.test_size, self.data.max_size],
+            "learns_text": self.tuning.learns_text,
+            "update_scale": self.tuning.update_scale,
+        }
 
     def configure_model(self) -> None:
         """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read.
@@ -281,9 +298,7 @@ class GLIPModule(LightningModule):
         if self.trainer.state.fn != TrainerFn.FITTING:
             self.record.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
             if stage == "val":
-                named = zip(self.data.class_names, self.data.phrases(), strict=True)
-                best = self._evaluator.best_thresholds()
-                self.record.thresholds = {phrase.name: best[name] for name, phrase in named if name in best}
+                self.record.thresholds = self._evaluator.best_thresholds()
         if stage == "test":
             metrics["bootstrap"] = self._evaluator.bootstrap()
         self._query = self._evaluator = None

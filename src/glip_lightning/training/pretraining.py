@@ -88,6 +88,9 @@ class Pretraining(DetectionData):
             flip: probability of mirroring a training image; 0 where captions say what is left of what.
         """
         super().__init__(flip=flip, **kwargs)
+        if self.classes is not None:
+            text = "data.classes: captions name what is trained here; choose classes of --data CustomData or ODinW"
+            raise GLIPError(text, code="bad-value")
         if epoch_images < 1:
             raise GLIPError(f"epoch_images={epoch_images}: expected 1 or more", code="bad-value")
         if self.shots not in ("all", 0) or self.copies != 1 or not self.negatives:
@@ -113,6 +116,10 @@ class Pretraining(DetectionData):
     @property
     def class_names(self) -> list[str]:
         return self.datasets["valid"].class_names
+
+    @property
+    def category_ids(self) -> list[int]:
+        return list(self.datasets["valid"].index.category_ids)
 
     def count(self, train: Index | None) -> int:
         return self.epoch_images  # of sources, which only a run reads

@@ -43,6 +43,7 @@ def result_of(record: RunRecord, trainer: Trainer, module: GLIPModule) -> dict[s
         "weights": module.origin,
         "data": _data(data),
         "classes": data.class_names,
+        "category_ids": data.category_ids,
         "phrases": [phrase._asdict() for phrase in data.phrases()],
         **data.chosen(),
         "steps": trainer.global_step,

@@ -111,6 +111,11 @@ class Tuning(nn.Module, ABC):
         """Return class and settings, for people to read."""
         return f"{type(self).__name__}({self.extra_repr()})"
 
+    @property
+    def update_scale(self) -> float:
+        """What low-rank updates are multiplied by, where the tuning learns some."""
+        return 1.0
+
     def merge(self, model: Detector) -> None:
         """Fold what was learned into ``model``, which then stands without the tuning; training is over."""
 

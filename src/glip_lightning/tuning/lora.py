@@ -117,6 +117,10 @@ class LoRATuning(AdapterTuning):
             learned.append(parameter)
         return [ParameterGroup(name="lora", params=learned, lr=self.lr, weight_decay=self.weight_decay)]
 
+    @property
+    def update_scale(self) -> float:
+        return self.alpha / self.rank
+
     def _adapt(self, key: str, layer: nn.Module) -> None:
         update = Update(layer.get_parameter("weight"), self.rank, self.alpha)
         self.updates[key.replace(".", "/")] = update

@@ -13,11 +13,13 @@ from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, Rates, variant
 from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer, read_words
-from glip_lightning.weights.base_model import RUN_ADAPTER, base_of, read_base, read_content
+from glip_lightning.weights.base_model import CONTENT_NAME, RUN_ADAPTER, base_of, read_base, read_content
 from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB, HubFile, NotInRepository, hub_file
+from glip_lightning.weights.run_files import started_from
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 EXCHANGE = (CONFIG_NAME, WEIGHTS_NAME, VOCAB_NAME)
+CHECKPOINT_ENDING = ".ckpt"
 RUN_DETECTOR = "detector"
 """Where a finished run keeps its exchange folder."""
 
@@ -35,9 +37,14 @@ def load_tokenizer(detector: str) -> Tokenizer:
     if detector in VARIANTS:
         return named_tokenizer(detector)
     if path.is_dir():
-        if (path / RUN_ADAPTER).is_dir():
-            return load_tokenizer(base_of(path / RUN_ADAPTER))
-        return tokenizer_in(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
+        for adapter in (path / RUN_ADAPTER, path):
+            if (adapter / CONTENT_NAME).is_file():
+                return load_tokenizer(base_of(adapter))
+        folder = path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path
+        base = None if (folder / CONFIG_NAME).is_file() else started_from(path)
+        return load_tokenizer(base) if base else tokenizer_in(folder)
+    if path.suffix == CHECKPOINT_ENDING and (base := started_from(path.parent.parent)):
+        return load_tokenizer(base)
     if path.is_file():
         return Tokenizer(official_vocab(path))
     if is_repository(detector):
@@ -144,7 +151,11 @@ def official_vocab(checkpoint: Path) -> Path:
 def read_config(path: Path) -> GLIPConfig:
     """Read ``config.json`` of an exchange folder."""
     where = f"{path}: not the configuration of a GLIP detector"
-    content = read_json(path, where)
+    return parse_config(read_json(path, where), where)
+
+
+def parse_config(content: Any, where: str) -> GLIPConfig:
+    """Return the configuration that a JSON content is; ``where`` begins the message if it is none."""
     CONFIG.check(content, where)
     try:
         return GLIPConfig(**content)

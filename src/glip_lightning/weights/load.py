@@ -6,12 +6,13 @@ has shown. Official weights come from the Hub, into its cache.
 """
 
 import json
+import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +20,10 @@ from torch import Tensor
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import replacing
-from glip_lightning.common.schema import class_names
+from glip_lightning.common.schema import (
+    PHRASES,
+    class_names,
+)
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE
@@ -29,8 +33,9 @@ from glip_lightning.models.detector import Detector
 from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.text.tokenizer import VOCAB_NAME, Tokenizer
 from glip_lightning.weights.adapter import apply_adapter, load_adapter
-from glip_lightning.weights.base_model import RUN_ADAPTER, base_of, check_base
+from glip_lightning.weights.base_model import CONTENT_NAME, RUN_ADAPTER, base_of, check_base
 from glip_lightning.weights.detector_files import (
+    CHECKPOINT_ENDING,
     CONFIG_NAME,
     EXCHANGE,
     RUN_DETECTOR,
@@ -40,6 +45,7 @@ from glip_lightning.weights.detector_files import (
     as_path,
     exchange_files,
     is_repository,
+    load_tokenizer,
     named_tokenizer,
     official_vocab,
     read_config,
@@ -58,6 +64,17 @@ from glip_lightning.weights.official_checkpoint import (
     read_official,
 )
 from glip_lightning.weights.prompt_file import PROMPT_NAME, load_prompt
+from glip_lightning.weights.run_files import (
+    BEST,
+    CHECKPOINTS,
+    LAST,
+    RESULT_NAME,
+    read_result,
+    started_from,
+)
+from glip_lightning.weights.trained_weights import read_checkpoint
+
+log = logging.getLogger(__name__)
 
 MAY_REPLACE = {*EXCHANGE, TASK_NAME, WORDS_NAME, "README.md"}  # the Hub mixin writes a model card
 TEXT_PREFIX = "language."  # of the text encoder's tensors
@@ -113,6 +130,10 @@ def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pre
     path = as_path(detector)
     if path.is_dir():
         return load_folder(path, text=text)
+    if path.is_file() and path.suffix == CHECKPOINT_ENDING:
+        loaded, epoch = load_checkpoint(path, detector, text)
+        log.info("%s: weights of epoch %d", detector, epoch + 1)
+        return loaded
     if path.is_file():
         return load_official(detector, path, text=text)
     if is_repository(detector):
@@ -159,15 +180,18 @@ def load_official(
 
 def load_folder(folder: Path, name: str | None = None, text: bool = True, origin: Origin = "folder") -> Loaded:
     name = name or str(folder)
-    if (folder / RUN_ADAPTER).is_dir():
-        return _load_adapted(folder / RUN_ADAPTER, name)
-    folder = folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
+    for adapter in (folder / RUN_ADAPTER, folder):
+        if (adapter / CONTENT_NAME).is_file():
+            return _load_adapted(adapter, name)
+    run, folder = folder, folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
     if (folder / PROMPT_NAME).is_file() and not (folder / CONFIG_NAME).is_file():
         base = load_prompt(folder / PROMPT_NAME).base.name
         message = f"{folder}: this run tuned a prompt for {base} and left no detector; give {base}"
         raise MissingFile(message, code="missing-file")
     if missing := [file for file in exchange_files(folder) if not (folder / file).is_file()]:
-        message = f"{folder}: no exchange folder, {' and '.join(missing)} missing; it holds {', '.join(EXCHANGE)}. "
+        if len(missing) == len(EXCHANGE) and started_from(run):
+            return _load_run(run, name, text)
+        message = f"{folder}: no exchange folder, {' and '.join(missing)} missing; one holds {', '.join(EXCHANGE)}. "
         message += f"A run has one in {RUN_DETECTOR}/ when it is finished; `glip convert` makes one of an official file"
         raise MissingFile(message, code="missing-file")
     config = read_config(folder / CONFIG_NAME)
@@ -179,6 +203,61 @@ def load_folder(folder: Path, name: str | None = None, text: bool = True, origin
     check_tensors(state, str(folder / WEIGHTS_NAME))
     task, tokenizer = _read_task(folder / TASK_NAME, config), tokenizer_in(folder)
     return _loaded(_build(config, state, text), tokenizer, name, origin, task, words_in(folder))
+
+
+def _load_run(run: Path, name: str, text: bool) -> Loaded:
+    """Return the detector of a run that has not kept one: its best weights so far, or those it began with.
+
+    Raises:
+        GLIPError: an unfinished run has saved nothing yet (``unfinished-run``), or a finished one has trained nothing
+            and began with random weights (``nothing-trained``).
+    """
+    result = read_result(run)
+    if result:
+        return _load_untrained(run, name, result, text)
+    for file, which in ((BEST, "best weights so far"), (LAST, "last weights, none were validated yet")):
+        path = run / CHECKPOINTS / file
+        if path.is_file():
+            loaded, epoch = load_checkpoint(path, name, text)
+            log.warning("%s: unfinished run; its %s, epoch %d", name, which, epoch + 1)
+            return loaded
+    message = f"{run}: unfinished run that has saved no weights yet; train it first (glip fit --run FOLDER ...)"
+    raise GLIPError(message, code="unfinished-run")
+
+
+def _load_untrained(run: Path, name: str, result: dict[str, Any], text: bool) -> Loaded:
+    """Return the detector that a finished run of 0 shots, or one that only evaluated, used, with the run's classes."""
+    base = result["detector"]
+    if result.get("weights") == "random" or as_path(base).resolve() == run.resolve():
+        message = f"{run}: this run trained nothing and began with random weights, which it has not kept; give {base}"
+        raise GLIPError(message, code="nothing-trained")
+    PHRASES.check(result.get("phrases"), str(run / RESULT_NAME), "phrases")
+    log.info("%s: nothing was trained in this run; %s with its classes", name, base)
+    loaded = load_detector(base, text=text)
+    recipe = result.get("recipe") or {}
+    data = (recipe.get("data") or {}).get("init_args") or {}
+    sizes = data.get("test_size"), data.get("max_size")
+    own = loaded.model.defaults.input_size
+    short, longest = (size if type(size) is int else usual for size, usual in zip(sizes, own, strict=True))
+    names = tuple(result.get("classes") or ())
+    task = Task(tuple(Phrase(**phrase) for phrase in result["phrases"]), (short, longest), names)
+    return loaded._replace(name=name, weights="folder", task=task)
+
+
+def load_checkpoint(path: Path, name: str, text: bool = True) -> tuple[Loaded, int]:
+    """Return the detector in a checkpoint of a training, called ``name``, and the epoch of its weights, from 0.
+
+    Raises:
+        GLIPError: as :func:`~glip_lightning.weights.trained_weights.read_checkpoint`.
+    """
+    trained = read_checkpoint(path)
+    check(trained.state, expected_shapes(trained.config))
+    check_tensors(trained.state, str(path))
+    task = Task(trained.phrases, trained.input_size, trained.names)
+    model = _build(trained.config, trained.state, text)
+    loaded = _loaded(model, load_tokenizer(trained.base), name, "folder", task)
+    apply_adapter(loaded.model, trained.updates, str(path))
+    return loaded, trained.epoch
 
 
 def _load_adapted(folder: Path, name: str) -> Loaded:

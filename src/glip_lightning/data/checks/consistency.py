@@ -10,7 +10,7 @@ import numpy as np
 
 from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
-from glip_lightning.data.checks.findings import Findings, data_error, listing
+from glip_lightning.data.checks.findings import DataError, Findings, data_error, listing
 from glip_lightning.data.images import ImageFiles, pictures
 from glip_lightning.data.index import Index, Mask
 from glip_lightning.data.types import SPLITS, Split
@@ -61,6 +61,36 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
     aligned = align_classes(splits, findings)
     _report_classes(aligned, findings)
     return aligned
+
+
+def choose_classes(
+    splits: Mapping[Split, Index], wanted: Sequence[str] | None, findings: Findings
+) -> dict[Split, Index]:
+    """Return the splits with the ``wanted`` classes alone, in the order of the data; None are all.
+
+    The boxes of the others are counted, their images stay.
+
+    Raises:
+        DataError: there is no class of that name (``unknown-class``).
+    """
+    if wanted is None or not splits:
+        return dict(splits)
+    first = next(iter(splits.values()))
+    names = first.class_names
+    unknown = [name for name in wanted if name not in names]
+    if unknown or not wanted:
+        told = listing(map(repr, unknown)) or "an empty list"
+        raise DataError(
+            f"data.classes: {told} is none of the classes of {first.where}: {', '.join(map(printable, names))}",
+            code="unknown-class",
+        )
+    labels = [label for label, name in enumerate(names) if name in wanted]
+    others = listing(name for name in names if name not in wanted)
+    chosen = {split: index.only(labels) for split, index in splits.items()}
+    for split, index in splits.items():
+        if count := len(index.boxes.labels) - len(chosen[split].boxes.labels):
+            findings.add("class-not-chosen", index.where, count, split=split, items=others)
+    return chosen
 
 
 def check_index(split: Split, index: Index, findings: Findings) -> None:

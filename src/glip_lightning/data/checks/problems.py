@@ -97,6 +97,7 @@ PROBLEMS: dict[str, Problem] = {
     "duplicate-category-id": _error("category ids that occur twice: {items}", "give every category an id of its own"),
     "no-category-name": _error("names of classes that are missing or no text: {items}", "write them"),
     "background-category": _warning("category 0 ({name!r}) has no box and is the group of the others: it is no class"),
+    "class-not-chosen": _warning("{count} boxes of {items} in the {split} split are left out; their images stay"),
     "class-count": _warning("nc is {given}, but there are {count} names; these count"),
     "bad-names": _error("{fault}", "{cure}"),
     "broken-text": _error("half a character (a lone surrogate) is in {items}", "write the names anew"),
@@ -211,6 +212,10 @@ PROBLEMS: dict[str, Problem] = {
         "annotation 0 exists, which COCO's evaluation takes for no match; annotations are numbered anew"
     ),
     "missing-keys": _warning("{count} annotations lack area or iscrowd; width x height and 0 are used"),
+    "caption-phrases": _error(
+        "{count} of its boxes name phrases of captions (tokens_positive), no classes",
+        "train on them with --data Pretraining, or label the pictures by a class list (glip pseudo-label --phrases)",
+    ),
     "no-caption": _error("image entries without a caption or without a number as id: {items}", "complete them"),
     "no-caption/nouns": _error("{place}.nouns: its images have no captions", "leave it out, or name a grounding file"),
     "bad-span": _error("annotations whose tokens_positive is no list of [start, end]: {items}", _REMOVE),

@@ -23,7 +23,10 @@ def read_coco(annotation_file: str | Path, image_dir: str | Path, findings: Find
     nothing to go on with raise :class:`DataError`.
     """
     file = Path(annotation_file)
-    return index_coco(read_json(file), file, image_dir, findings)
+    content = read_json(file)
+    if phrases := sum(isinstance(entry, dict) and "tokens_positive" in entry for entry in content["annotations"]):
+        findings.add("caption-phrases", file, phrases)
+    return index_coco(content, file, image_dir, findings)
 
 
 def index_coco(content: Mapping[str, Any], file: Path, image_dir: str | Path, findings: Findings) -> Index:

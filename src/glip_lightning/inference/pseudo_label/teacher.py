@@ -6,6 +6,7 @@ padded size share a batch. Every box of a score from ``STORED_FROM`` on is kept,
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 
 STORED_FROM = 0.1
 """Least score that is stored; no threshold can be lower."""
+
+STORED_MOST = 1000
+"""Boxes of a caption that are stored, the best ones; no ``--max-detections`` can be higher."""
 
 REMEMBERED = 1024  # sentences whose features are kept
 
@@ -110,7 +114,7 @@ class Teacher:
             text = TextFeatures.joined([self._encode(sentence)[0] for sentence in sentences])
             tokens = [self._encode(sentence)[1] for sentence in sentences]
             sizes = [_size(views[i]) for i in rows]
-            settings = self.model.defaults.detection
+            settings = replace(self.model.defaults.detection, max_detections=STORED_MOST)
             outputs = encoded.detect(text, None if len(rows) == len(views) else rows)
             check_finite(self.model, outputs, self.base.name)
             detections = self.model.detections(outputs, tokens, sizes, settings)
