@@ -21,6 +21,7 @@ from glip_lightning.common.errors import GLIPError, is_ours
 from glip_lightning.common.locks import FolderLock
 from glip_lightning.config.arguments import meant_by, translated
 from glip_lightning.config.continuing import check_checkpoint
+from glip_lightning.config.everyday_options import RecipeParser
 from glip_lightning.config.own_settings import fill_in
 from glip_lightning.config.recipe_files import with_recipes
 from glip_lightning.config.recipe_parser import (
@@ -201,6 +202,7 @@ def _start(arguments: Sequence[str], content: list[str] | dict[str, Any]) -> GLI
             subclass_mode_data=True,
             args=content,
             auto_configure_optimizers=False,
+            parser_class=RecipeParser,
             save_config_callback=None,
             parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
         )
