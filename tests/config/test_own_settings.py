@@ -12,7 +12,8 @@ from glip_lightning.config.recipe_checker import CheckedRecipe, RecipeChecker
 from glip_lightning.config.recipe_files import recipes_folder
 from glip_lightning.data.transforms import train_sizes
 from glip_lightning.experiments.sweep.plan import identity
-from glip_lightning.models.config import VARIANTS, Rates
+from glip_lightning.models.config import VARIANTS
+from glip_lightning.models.rates import Rates
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.lora import LoRATuning

@@ -35,7 +35,7 @@ from tiny import tiny_data, tiny_trainer, weights
 PACKAGE = Path(glip_lightning.__file__).parent
 OUTSIDE = ("training", "tuning", "inference", "evaluation", "experiments", "app", "data", "config")
 OWN = {"backbone", "fpn", "dyhead", "language", "grounding"}  # modules of GLIP that are nobody else's business
-INTERFACE = ("detector", "feature_cache", "query", "text_features")
+INTERFACE = ("detector", "feature_cache", "query", "rates", "text_features")
 KNOWN = {"glip_lightning.models", *(f"glip_lightning.models.{name}" for name in INTERFACE)}
 FILES = sorted(path for folder in OUTSIDE for path in (PACKAGE / folder).rglob("*.py"))
 
@@ -196,10 +196,10 @@ def test_the_cache_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_set_of_queries_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predictor, "load_detector", loaded)
     torch.manual_seed(0)
-    find = predictor.Predictor("set", threshold=0)
+    find = predictor.Predictor("set", threshold=0, max_detections=5)
     photo = np.random.default_rng(0).integers(0, 255, (120, 90, 3), dtype=np.uint8)
     found = find(photo, "red circle. blue square")
-    assert len(found.scores) == find.model.defaults.detection.max_detections
+    assert (len(found.scores), found.cut) == (5, 7)  # six queries, two classes
     assert set(found.names) <= {"red circle", "blue square"}
     assert (found.boxes >= 0).all()
     assert (found.boxes <= torch.tensor([90, 120, 90, 120])).all()

@@ -229,7 +229,7 @@ def data_of(written: Path, task: str, **given: object) -> Shapes:
 def test_folders_are_read_without_findings(written: Path, name: str) -> None:
     findings = Findings()
     splits = check_splits(data_of(written, name).read(findings), findings)
-    assert list(findings) == []
+    assert {finding.code for finding in findings} <= {"missing-class"}  # a class of few images may miss a split
     task = TASKS[name]
     for split, index in splits.items():
         assert list(index.class_names) == [named.name for named in task.classes]

@@ -1,5 +1,7 @@
 """What most runs need of several hundred options: the beginning of ``glip fit --help``."""
 
+from typing import Any
+
 from lightning.pytorch.cli import LightningArgumentParser
 
 EVERYDAY = {
@@ -23,9 +25,9 @@ EVERYDAY = {
 class RecipeParser(LightningArgumentParser):
     """The parser of a verb that runs a recipe. Its help begins with the everyday options."""
 
-    def format_help(self) -> str:
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
         """Return the help; the usage, forty lines of all options, is one line."""
         self.usage = "%(prog)s --config RECIPE [--OPTION VALUE ...]"
         rows = [f"  {option:<24}{text}" for option, text in EVERYDAY.items()]
         everyday = "\n".join(["everyday options:", *rows])
-        return f"{everyday}\n\nall options:\n\n{super().format_help()}"
+        return f"{everyday}\n\nall options:\n\n{super().format_help(*args, **kwargs)}"

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from glip_lightning.data.transforms import train_sizes
-from glip_lightning.models.config import Rates
+from glip_lightning.models.rates import Rates
 from glip_lightning.weights.detector_files import own_settings
 
 Own = Callable[[str], tuple[tuple[int, int], Rates]]

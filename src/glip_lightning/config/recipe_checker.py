@@ -26,7 +26,7 @@ from glip_lightning.config.recipe_parser import (
 )
 from glip_lightning.config.usage_errors import explain, options_of
 from glip_lightning.config.wrong_usage import WrongUsage
-from glip_lightning.models.config import Rates
+from glip_lightning.models.rates import Rates
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.run import refuse_untrained
 from glip_lightning.weights.detector_files import check_detector, own_settings

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import Flag, InputSize, Items, Keys, Real, Whole
+from glip_lightning.models.rates import Rates
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 
 STRIDES = (8, 16, 32, 64, 128)
@@ -83,17 +84,6 @@ class TextConfig:
     def __post_init__(self) -> None:
         _TEXT.check(vars(self), "the text encoder")
         _check_multiple(self.hidden_size, "text.hidden_size", self.num_attention_heads, "num_attention_heads")
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Learning rates of AdamW at which a detector is tuned where nobody says otherwise."""
-
-    full: float = 1e-4  # the whole detector
-    text: float = 1e-5  # its text encoder, so that words keep their meaning
-    probe: float = 1e-4  # the last layers alone
-    lora: float = 1e-4  # low-rank updates
-    prompt: float = 0.05  # the prompt alone
 
 
 _SMALL_RATES = Rates(full=1e-3, text=1e-4, probe=5e-3, lora=2e-3, prompt=0.3)

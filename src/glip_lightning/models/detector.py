@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.tensor_files import check_tensors
-from glip_lightning.models.config import Rates
 from glip_lightning.models.feature_cache import FeatureCache, hash_of_code, precision_of
 from glip_lightning.models.feature_store import tensor_bytes
+from glip_lightning.models.rates import Rates
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.postprocess import Detections, DetectionSettings
 

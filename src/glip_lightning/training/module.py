@@ -1,11 +1,9 @@
 """GLIPModule, the single LightningModule."""
 
-import json
 import logging
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +32,7 @@ from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.base_model import absolute
 from glip_lightning.weights.load import Loaded, Task, load_detector
+from glip_lightning.weights.trained_weights import describe
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +116,15 @@ class GLIPModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put averaged weights into a checkpoint of weights alone, which Lightning does not show to callbacks."""
         if self.task_prompt is not None:
-            checkpoint["detector"] = self._described()
+            checkpoint["detector"] = describe(
+                self.model,
+                base=absolute(self.detector),
+                phrases=self.data.phrases(),
+                names=self.data.class_names,
+                input_size=(self.data.test_size, self.data.max_size),
+                learns_text=self.tuning.learns_text,
+                update_scale=self.tuning.update_scale,
+            )
         if "optimizer_states" in checkpoint:
             return
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -125,18 +132,6 @@ class GLIPModule(LightningModule):
                 callback.on_save_checkpoint(self.trainer, self, checkpoint)
                 checkpoint.pop("current_model_state", None)
                 checkpoint.pop("averaging_state", None)
-
-    def _described(self) -> dict[str, Any]:
-        """Return what makes a detector of the weights of a checkpoint."""
-        return {
-            "name": absolute(self.detector),
-            "config": json.dumps(asdict(self.model.config)),
-            "phrases": [phrase._asdict() for phrase in self.data.phrases()],
-            "names": list(self.data.class_names),
-            "input_size": [self.data.test_size, self.data.max_size],
-            "learns_text": self.tuning.learns_text,
-            "update_scale": self.tuning.update_scale,
-        }
 
     def configure_model(self) -> None:
         """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read.

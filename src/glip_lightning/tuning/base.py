@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.models.config import Rates
 from glip_lightning.models.detector import Detector, OptimizerRule, Stage
 from glip_lightning.models.feature_cache import precision_of
+from glip_lightning.models.rates import Rates
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase

@@ -10,7 +10,8 @@ from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import CLASS_NAMES, PHRASES, InputSize, Keys, read_json
 from glip_lightning.data.checks.class_words import Reader
-from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, Rates, variant
+from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, variant
+from glip_lightning.models.rates import Rates
 from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer, read_words
 from glip_lightning.weights.base_model import CONTENT_NAME, RUN_ADAPTER, base_of, read_base, read_content

@@ -1,6 +1,8 @@
 """The detector in a checkpoint of a training: its configuration, weights and classes."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from torch import Tensor
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import CLASS_NAMES, PHRASES, Flag, InputSize, Keys, Real, Text, parse_json
 from glip_lightning.models.config import GLIPConfig
+from glip_lightning.models.detector import Detector
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.detector_files import parse_config
 from glip_lightning.weights.official_checkpoint import load_tensors
@@ -40,6 +43,38 @@ class TrainedWeights:
     input_size: tuple[int, int]  # short side, longest side in pixels
     updates: dict[str, Tensor]  # low-rank ones, as those of an adapter
     epoch: int  # from 0
+
+
+def describe(
+    model: Detector,
+    *,
+    base: str,
+    phrases: Sequence[Phrase],
+    names: Sequence[str],
+    input_size: tuple[int, int],
+    learns_text: bool,
+    update_scale: float,
+) -> dict[str, Any]:
+    """Return what a checkpoint says besides weights: all that makes a detector of them.
+
+    Args:
+        model: the detector that is trained.
+        base: the detector that the training began with.
+        phrases: how the classes stand in the caption.
+        names: what the data call the classes.
+        input_size: short side and longest side in pixels.
+        learns_text: whether a prompt is tuned.
+        update_scale: factor of low-rank updates.
+    """
+    return {
+        "name": base,
+        "config": json.dumps(asdict(model.config)),
+        "phrases": [phrase._asdict() for phrase in phrases],
+        "names": list(names),
+        "input_size": list(input_size),
+        "learns_text": learns_text,
+        "update_scale": update_scale,
+    }
 
 
 def read_checkpoint(path: Path) -> TrainedWeights:

@@ -1,0 +1,14 @@
+"""Learning rates that a detector has of its own."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates of AdamW at which a detector is tuned where nobody says otherwise."""
+
+    full: float = 1e-4  # the whole detector
+    text: float = 1e-5  # its text encoder, so that words keep their meaning
+    probe: float = 1e-4  # the last layers alone
+    lora: float = 1e-4  # low-rank updates
+    prompt: float = 0.05  # the prompt alone
