@@ -54,7 +54,7 @@ CASES = {
     "31_iscrowd": Case("ok", {"crowd": 1}, ("img_train_0.jpg",)),
     "32_broken_json": Case("error", {"not-json": 1}, ("line 1 column",)),
     "33_utf8_bom": Case("ok", {}),
-    "34_json_is_a_list": Case("error", {"not-coco": 1}, ("COCO file",)),
+    "34_json_is_a_list": Case("error", {"other-tool": 1}, ("COCO file",)),
     "35_missing_split": Case("warning", {"missing-split": 1}, ("no valid split",)),
     "36_split_leak": Case("warning", {"leak": 1}, ("train/img_train_0.jpg = test/img_test_0.jpg",)),
 }

@@ -21,14 +21,15 @@ from glip_lightning.weights.run_files import BEST, LAST
 log = logging.getLogger(__name__)
 
 MIN_STEPS = 20  # shorter runs are over before an estimate helps
-BATCHES, SECONDS = 10, 60  # so many batches are measured, or as many as so many seconds have
+TIMES = 10  # an estimate is renewed when so many times as many batches are measured
 ADAMW_BYTES = 8  # two fp32 moments per trainable parameter, made by the first optimizer step
 FIX = "lower data.images_per_device (the batch stays as it is) or data.min_sizes, or use trainer.precision=bf16-mixed"
 
 
 class Estimate(Callback):
-    """Measures the first batches of a run, and says what all its steps will take in time and memory.
+    """Measures the batches of a run, and says what the steps that are left will take in time and memory.
 
+    It says so after the first step that follows the first batch, which warms up, and again after 10, 100, ... batches.
     Skipped where fewer than 20 steps are to do. Evaluation is not counted. What the run will put on the disk is told
     always. The ranks do not talk to each other.
     """
@@ -36,45 +37,59 @@ class Estimate(Callback):
     def __init__(self) -> None:
         self.seconds: float | None = None
         self.memory: int | None = None  # bytes on one device; on the CPU, of all processes of this machine
-        self._lengths: list[float] = []  # of the batches, in seconds
-        self._last = 0.0  # when the last batch ended, or the first of an epoch began
-        self._left = 0.0  # optimizer steps to do; 0 when all is told
+        self._batches, self._sum = 0, 0.0  # that are measured, and their seconds
+        self._warm = False
+        self._next = 1  # batches after which an estimate is told
+        self._last = 0.0  # when the last batch ended, or the first after an evaluation began
+        self._end = 0.0  # optimizer steps of the run
+        self._is_long = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(pl_module, GLIPModule):
             check_disk(trainer, pl_module)
-            self._left = trainer.estimated_stepping_batches - trainer.global_step
+            self._batches, self._sum, self._warm, self._next = 0, 0.0, False, 1
+            self._end = trainer.estimated_stepping_batches
+            self._is_long = self._end - trainer.global_step >= MIN_STEPS
             _reset_peak(trainer.strategy.root_device)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if batch_idx == 0:  # an evaluation lies in between
+        if batch_idx == 0 or self._last == 0:  # an evaluation lies in between
             self._last = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._last = 0.0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._left < MIN_STEPS or not isinstance(pl_module, GLIPModule):
+        left = self._end - trainer.global_step
+        if not self._is_long or not isinstance(pl_module, GLIPModule):
             return
+        due = trainer.global_step > 0 and self._batches + 1 >= self._next
         device = trainer.strategy.root_device
-        _wait(device)
+        if due or not self._warm:
+            _wait(device)
         now = time.perf_counter()
-        self._lengths.append(now - self._last)
+        if not self._warm:
+            self._warm = True
+        else:
+            self._batches += 1
+            self._sum += now - self._last
         self._last = now
-        measured = self._lengths[1:]  # the first one warms up
-        if not measured or not trainer.global_step or (len(measured) < BATCHES and sum(measured) < SECONDS):
+        if not due or not self._batches or left < 1:
             return
-        step = sum(measured) / len(measured) * trainer.accumulate_grad_batches
+        self._next = TIMES ** (len(str(self._batches)))
+        step = self._sum / self._batches * trainer.accumulate_grad_batches
         self.memory = _peak(device, trainer)
-        if self._left != float("inf"):
-            self.seconds = step * self._left
+        if left != float("inf"):
+            self.seconds = step * left
         if trainer.is_global_zero:
             kept = pl_module.features.misses > 0 and pl_module.features.store.limit > 0
-            self._tell(step, kept, _available(device))
-        self._left = 0
+            self._tell(step, left, kept, _available(device))
 
-    def _tell(self, step: float, kept: bool, available: int) -> None:
+    def _tell(self, step: float, left: float, kept: bool, available: int) -> None:
         """``step``: seconds of an optimizer step; ``kept``: whether features of images are kept for later epochs."""
-        length = "no end is set" if self.seconds is None else f"{_clock(self.seconds)} for {self._left:.0f} steps"
+        length = "no end is set" if self.seconds is None else f"{_clock(self.seconds)} for {left:.0f} more steps"
         clause = ", less in later epochs, when features are in the cache" if kept else ""
         assert self.memory is not None
         log.info(
