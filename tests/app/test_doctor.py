@@ -30,7 +30,7 @@ def test_counts_classes_and_verdict(folder: Path, capsys: pytest.CaptureFixture[
     assert main(["doctor", str(folder), "--detector", "glip-nano"]) == 0
     said = capsys.readouterr().out
     assert "one folder per split" in said
-    for row in ("train 2 0 3 0 0", "1 cat 1 1 1 1 cat", "2 dog 2 0 0 1 dog"):
+    for row in ("train 2 0 3 0 0 0", "1 cat 1 1 1 1 cat", "2 dog 2 0 0 1 dog"):
         assert any(line.replace("│", " ").split() == row.split() for line in said.splitlines()), row
     assert "vocabulary of glip-nano" in said
     assert "can be trained on: 0 errors" in said
@@ -44,6 +44,13 @@ def test_every_image_is_decoded(folder: Path, capsys: pytest.CaptureFixture[str]
     assert error["code"] == "undecodable-image"
     assert "a.png" in error["message"]
     assert error.keys() == {"level", "code", "message", "where", "count"}
+    assert main(["doctor", str(folder), "--detector", "glip-nano"]) == 1
+    lines = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
+    assert {line[0]: line[-1] for line in lines if line[:1] in (["train"], ["valid"], ["test"])} == {
+        "train": "1",
+        "valid": "0",
+        "test": "0",
+    }
 
 
 def test_equal_pixels_in_other_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

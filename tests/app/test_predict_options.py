@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         loaded.model.grounding.token_bias.fill_(1.0)
     phrases = tuple(map(Phrase, NAMES))
     save(loaded.model, loaded.tokenizer, folder / RUN_DETECTOR, Task(phrases, (128, 256)))
-    result = {"phrases": [phrase._asdict() for phrase in phrases], "category_ids": [90, 3]}
+    result = {"classes": list(NAMES), "category_ids": [90, 3]}
     (folder / "result.json").write_text(json.dumps(result))
     return folder
 
@@ -205,7 +205,8 @@ def test_a_photo_that_cannot_be_read_is_in_no_format(run: Path, photos: Path, tm
     (photos / "broken.png").write_bytes(b"no picture")
     given = [
         "predict",
-        str(photos),
+        str(photos / "broken.png"),
+        str(photos / "a.png"),
         "--detector",
         str(run),
         "--out",

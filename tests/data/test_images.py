@@ -22,6 +22,7 @@ from glip_lightning.data.images import (
     read_header,
     read_image,
     unread_pictures,
+    with_frames,
 )
 
 SOURCES = Path(__file__).parent.parent.parent / "src" / "glip_lightning"
@@ -234,3 +235,16 @@ def test_folders_are_searched_by_one_rule(tmp_path: Path) -> None:
     assert found == ["a.png", "deep/er/b.JPG", "link/f.webp"]
     assert [path.name for path in unread_pictures(tmp_path / "set")] == ["g.HEIC"]
     assert not PICTURES & UNREAD
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif"])
+def test_the_first_of_several_frames_is_read_and_they_are_counted(tmp_path: Path, name: str) -> None:
+    red, blue = (Image.new("RGB", (40, 30), colour) for colour in ("red", "blue"))
+    red.save(tmp_path / name, save_all=True, append_images=[blue, red])
+    blue.save(tmp_path / f"one-{name}")
+    (tmp_path / f"broken-{name}").write_bytes(b"nothing")
+    assert with_frames(sorted(tmp_path.iterdir())) == [tmp_path / name]
+    assert read_header(tmp_path / name).frames == 3
+    pixel = read_image(tmp_path / name, upright=True).getpixel((20, 15))
+    assert isinstance(pixel, tuple)
+    assert pixel[0] > 200

@@ -52,9 +52,9 @@ RESULT = {
 def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
     assert [" ".join(line.split()) for line in summary(RESULT, capsys)] == [
         "class AP",
-        "cat 0.500",
+        "cat 50.0",
         "[b]dog[/b] no box",
-        "AP 0.500, AP50 0.750 on 3 test images",
+        "AP 50.0, AP50 75.0 on 3 test images",
         "run runs/a",
         "pictures runs/a/predictions",
         "logs runs/a/logs/metrics.csv",
@@ -64,9 +64,9 @@ def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_summary_of_other_ends(capsys: pytest.CaptureFixture[str]) -> None:
     names = [f"class {k}" for k in range(21)]
-    assert summary(RESULT, capsys, classes=names)[0].startswith("AP 0.500")
+    assert summary(RESULT, capsys, classes=names)[0].startswith("AP 50.0")
     nothing = {**METRICS, "AP": math.nan, "AP50": math.nan}
-    assert "AP undefined (no box to find)" in "\n".join(
+    assert "AP no box, AP50 no box on 3" in "\n".join(
         summary(RESULT, capsys, metrics={"val": nothing, "test": None}, fitted=False)
     )
     assert "neither" in summary(RESULT, capsys, metrics={"val": None, "test": None})[0]

@@ -86,7 +86,9 @@ def _print(diagnosis: Diagnosis, title: str, vocabulary: str) -> None:
 
 
 def _split_table(diagnosis: Diagnosis) -> Table:
-    table = Table("split", *(_right(x) for x in ("images", "without boxes", "boxes", "dropped", "clipped")))
+    table = Table(
+        "split", *(_right(x) for x in ("images", "without boxes", "boxes", "dropped", "clipped", "unreadable"))
+    )
     for split, counts in diagnosis.splits.items():
         table.add_row(split, *map(str, counts))
     return table

@@ -18,7 +18,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
-from glip_lightning.data.checks.findings import unread_note
+from glip_lightning.data.checks.findings import frames_note, unread_note
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence, read_captions
 from glip_lightning.data.images import pictures
 from glip_lightning.inference.predictor import as_phrases
@@ -79,6 +79,8 @@ def label_images(options: LabelOptions) -> int:
         raise GLIPError(
             f"{options.captions}: no caption names a thing that can be found; give phrases with them", code="no-phrases"
         )
+    if note := frames_note(folder / photo.file_name for photo in photos):
+        print(f"glip: {note}", file=sys.stderr)
     remove_parts(out.parent)
     with Journal(out.with_suffix(".scores.jsonl"), header(teacher, folder, photos)) as journal:
         _find(teacher, folder, photos, journal, options.batch)

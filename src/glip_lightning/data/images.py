@@ -1,6 +1,8 @@
 """Image files to 8-bit RGB, whatever they hold."""
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
@@ -18,6 +20,9 @@ PICTURES = TGA | frozenset(
     | {".tif", ".tiff", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
 )
 """File name endings, in lower case, that are taken for pictures."""
+
+FRAMED = frozenset({".gif", ".png", ".apng", ".webp", ".avif", ".avifs", ".tif", ".tiff"})
+"""Endings of pictures that may have several frames."""
 
 UNREAD = frozenset(
     {".heic", ".heif", ".hif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw"}
@@ -87,6 +92,7 @@ class Header(NamedTuple):
 
     stored: tuple[int, int]  # height, width of the stored pixels
     upright: tuple[int, int]  # the same after the turn that EXIF asks for
+    frames: int = 1  # of which the first is read
 
 
 class ImageSource(Protocol):
@@ -166,12 +172,22 @@ def read_header(source: Source, name: str | None = None) -> Header:
         with open_image(source) as file:
             exif = Image.Image.getexif(file)  # that of PNG files would decode them
             turned = exif.get(ORIENTATION, 1) in (5, 6, 7, 8)
-            height, width = file.height, file.width
+            height, width, frames = file.height, file.width, getattr(file, "n_frames", 1)
     except (GLIPError, FileNotFoundError):
         raise
     except Exception as error:
         raise _unreadable(name or source, error) from error
-    return Header((height, width), (width, height) if turned else (height, width))
+    return Header((height, width), (width, height) if turned else (height, width), frames)
+
+
+def with_frames(paths: Iterable[Path]) -> list[Path]:
+    """Return the pictures that have several frames or pages, of which the first is read."""
+    found = []
+    for path in paths:
+        if path.suffix.lower() in FRAMED:
+            with suppress(GLIPError, OSError):  # told by who reads its pixels
+                found += [path] if read_header(path).frames > 1 else []
+    return found
 
 
 def _check_there(path: str | Path) -> None:

@@ -272,7 +272,7 @@ def _views(
     where: str, images: Sequence[RawImage], source: ImageSource, findings: Findings
 ) -> list[tuple[tuple[int, int], bool]]:
     """Per image the size of the view that its boxes refer to, and whether that is the upright one."""
-    views, broken, wrong, turned, kept = [], [], [], [], []
+    views, broken, wrong, turned, kept, framed = [], [], [], [], [], []
     for row, image in enumerate(images):
         view = image.size if image.size and max(map(abs, image.size)) < 2**31 else (1, 1)
         try:
@@ -283,7 +283,9 @@ def _views(
             continue
         view = image.size or header.stored
         upright = view != header.stored and view == header.upright
-        if view not in header:
+        if header.frames > 1:
+            framed.append(source.name(row))
+        if view not in (header.stored, header.upright):
             wrong.append(_sizes(source.name(row), image, header))
             view = header.stored
         elif upright:
@@ -299,6 +301,8 @@ def _views(
         findings.add("exif-turned", where, len(turned), items=listing(turned))
     if kept:
         findings.add("exif-kept", where, len(kept), items=listing(kept))
+    if framed:
+        findings.add("several-frames", where, len(framed), items=listing(framed))
     return views
 
 

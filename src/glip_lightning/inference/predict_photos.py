@@ -18,7 +18,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import no_room, picture_names, remove_parts, replacing, write_text
 from glip_lightning.common.signals import Interrupted
-from glip_lightning.data.checks.findings import listing, unread_note
+from glip_lightning.data.checks.findings import frames_note, listing, unread_note
 from glip_lightning.data.images import pictures, read_image
 from glip_lightning.inference.drawing import draw_boxes
 from glip_lightning.inference.prediction_files import FILES, check_free, remove_formats, write_formats
@@ -61,6 +61,8 @@ def predict_photos(
         raise GLIPError(message, code="file-exists")
     earlier = _read_results(Path(out) / RESULT_NAME)
     check_free(Path(out), formats, earlier["formats"] if earlier else ())
+    if note := frames_note(paths):
+        print(f"glip: {note}", file=sys.stderr)
     predictor = Predictor(
         detector,
         prompts=prompts,
@@ -301,6 +303,19 @@ def save_drawn(image: Image.Image, found: Prediction, names: list[str], picture:
         drawn.save(fresh, quality=92)
 
 
+def _not_drawn(photos: Sequence[Path], folder: Path, out: Path) -> list[Path]:
+    """Return the photos that no earlier call has drawn: it lists them, or they lie in ``out`` inside the folder."""
+    earlier = _read_results(out / RESULT_NAME) or {"photos": ()}
+    drawn = {Path(entry["picture"]).resolve() for entry in earlier["photos"] if "picture" in entry}
+    target = out.resolve()
+    inside = target != folder.resolve() and target.is_relative_to(folder.resolve())
+    return [
+        path
+        for path in photos
+        if path.resolve() not in drawn and not (inside and path.resolve().is_relative_to(target))
+    ]
+
+
 def find_photos(given: Iterable[str], out: Path) -> list[Path]:
     """Files as they are, the images below folders, and what glob patterns match, each once, in order.
 
@@ -311,7 +326,7 @@ def find_photos(given: Iterable[str], out: Path) -> list[Path]:
     for name in given:
         if Path(name).is_dir():
             below = pictures(Path(name))
-            found = [path for path in below if not path.resolve().is_relative_to(out.resolve())]
+            found = _not_drawn(below, Path(name), out)
             if drawn := len(below) - len(found):
                 print(f"glip: {drawn} pictures in {out} are left out, as --out is there", file=sys.stderr)
             if unread := unread_note(Path(name)):

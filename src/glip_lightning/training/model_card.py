@@ -1,10 +1,10 @@
 """The card of a detector that a run has trained: ``README.md`` beside its weights, as the Hub shows it."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from glip_lightning.common.escaping import printable
+from glip_lightning.evaluation.points import in_points
 
 LISTED = 100  # classes
 CARD_NAME = "README.md"
@@ -35,27 +35,23 @@ def model_card(name: str, result: Mapping[str, Any]) -> str:
 
 
 def _results(result: Mapping[str, Any]) -> list[str]:
-    """Return AP and AP50 of the splits, and the classes with the AP of the last split, from 0 to 1."""
+    """Return AP and AP50 of the splits, and the classes with the AP of the last split, in points."""
     measured = {split: metrics for split, metrics in result["metrics"].items() if metrics}
     rows = ["| split | images | AP | AP50 |", "|---|---|---|---|"] if measured else ["Nothing was evaluated."]
     for split, found in measured.items():
-        rows.append(f"| {split} | {found['images']} | {_number(found['AP'])} | {_number(found['AP50'])} |")
+        rows.append(f"| {split} | {found['images']} | {in_points(found['AP'])} | {in_points(found['AP50'])} |")
     last = measured.get("test") or measured.get("val") or {"AP_class": {}}
     rows += ["", "| class | in captions | AP |", "|---|---|---|"]
     named = list(zip(result["classes"], result["phrases"], strict=True))
     for name, phrase in named[:LISTED]:
         text = "".join(phrase[part] for part in ("prefix", "name", "suffix"))
-        rows.append(f"| {_line(name)} | {_line(text)} | {_number(last['AP_class'].get(name))} |")
+        rows.append(f"| {_line(name)} | {_line(text)} | {in_points(last['AP_class'].get(name))} |")
     more = len(named) - LISTED
     return [*rows, *(["", f"and {more} more classes, which task.json lists"] if more > 0 else [])]
 
 
 def _counted(images: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {split}" for split, count in images.items()) or "none"
-
-
-def _number(value: float | None) -> str:
-    return "no box" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def _line(text: object) -> str:

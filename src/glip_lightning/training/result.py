@@ -17,6 +17,7 @@ from rich.table import Table
 from glip_lightning.common.escaping import printable
 from glip_lightning.common.files import write_text
 from glip_lightning.common.versions import versions
+from glip_lightning.evaluation.points import in_points
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
@@ -110,9 +111,9 @@ def print_summary(result: Mapping[str, Any], folder: Path, pictures: Sequence[Pa
     else:
         if len(result["classes"]) <= LISTED:
             console.print(_class_table(metrics, result["classes"]))
-        print(f"AP {_number(metrics['AP'])}, AP50 {_number(metrics['AP50'])} on {metrics['images']} {name} images")
+        print(f"AP {in_points(metrics['AP'])}, AP50 {in_points(metrics['AP50'])} on {metrics['images']} {name} images")
     if kept := result.get("retention"):
-        before, after = _number(kept["before"]), _number(kept["after"])
+        before, after = in_points(kept["before"]), in_points(kept["after"])
         print(f"AP on the probe {kept['probe']}: {before} before, {after} after")
     for event in result["restored"]:
         print(f"restored the weights before step {event['step']}: {event['why']}")
@@ -137,13 +138,8 @@ def _class_table(metrics: Mapping[str, Any], names: Sequence[str]) -> Table:
     table.add_column("class")
     table.add_column("AP", justify="right")
     for name in names:
-        ap = metrics["AP_class"].get(name)
-        table.add_row(escape(printable(name)), "no box" if ap is None else f"{ap:.3f}")
+        table.add_row(escape(printable(name)), in_points(metrics["AP_class"].get(name)))
     return table
-
-
-def _number(value: float) -> str:
-    return "undefined (no box to find)" if math.isnan(value) else f"{value:.3f}"
 
 
 def git_commit() -> str | None:

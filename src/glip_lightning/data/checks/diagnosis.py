@@ -28,6 +28,7 @@ class SplitCounts(NamedTuple):
     boxes: int  # to train on
     dropped: int
     clipped: int
+    unreadable: int  # images that cannot be decoded
 
 
 class ClassRow(NamedTuple):
@@ -55,14 +56,16 @@ def diagnose(
     whose number it is told.
     """
     checked = check_splits(splits, findings)
-    for _ in progress(_decode(checked, findings), sum(map(len, checked.values()))):
+    unreadable: dict[Split, int] = {}
+    for _ in progress(_decode(checked, findings, unreadable), sum(map(len, checked.values()))):
         pass
     rows = _classes(checked, reader.tokenizer)
     _check_names(rows, reader, checked, findings)
-    return Diagnosis({split: _counts(index) for split, index in checked.items()}, rows, findings)
+    counts = {split: _counts(index, unreadable[split]) for split, index in checked.items()}
+    return Diagnosis(counts, rows, findings)
 
 
-def _counts(index: Index) -> SplitCounts:
+def _counts(index: Index, unreadable: int) -> SplitCounts:
     trains = index.trains()
     return SplitCounts(
         images=len(index),
@@ -70,11 +73,15 @@ def _counts(index: Index) -> SplitCounts:
         boxes=int(trains.sum()),
         dropped=len(trains) - int(trains.sum()),
         clipped=int(index.clipped().sum()),
+        unreadable=unreadable,
     )
 
 
-def _decode(splits: Mapping[Split, Index], findings: Findings) -> Iterator[None]:
-    """Read every image; one that fails is an error, equal pixels are a warning. Yields once per image."""
+def _decode(splits: Mapping[Split, Index], findings: Findings, unreadable: dict[Split, int]) -> Iterator[None]:
+    """Read every image; one that fails is an error, equal pixels are a warning. Yields once per image.
+
+    ``unreadable`` gets the number of images of each split that fail.
+    """
     seen: dict[bytes, list[tuple[Split, str]]] = defaultdict(list)
     for split, index in splits.items():
         broken = []
@@ -85,6 +92,7 @@ def _decode(splits: Mapping[Split, Index], findings: Findings) -> Iterator[None]
                 else:
                     broken.append(outcome)
                 yield
+        unreadable[split] = len(broken)
         if broken:
             findings.add("undecodable-image", index.where, len(broken), items=listing(broken, "; "))
     _report_equal(seen, splits, findings)

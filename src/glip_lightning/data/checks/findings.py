@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.data.checks.problems import PROBLEMS, Level
-from glip_lightning.data.images import unread_pictures
+from glip_lightning.data.images import unread_pictures, with_frames
 
 T = TypeVar("T")
 LISTED = 5  # ids and names that one message spells out
@@ -86,6 +86,13 @@ def listing(items: Iterable[object], separator: str = ", ") -> str:
     named = [printable(str(item)) for item in items]
     more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
     return separator.join(named[:LISTED]) + more
+
+
+def frames_note(paths: Iterable[Path]) -> str | None:
+    """Return what is said of pictures with several frames; None where there are none."""
+    framed = with_frames(paths)
+    message = PROBLEMS["several-frames"].message(count=len(framed), items=listing(map(str, framed)))
+    return message if framed else None
 
 
 def unread_note(folder: Path) -> str | None:

@@ -157,6 +157,7 @@ PROBLEMS: dict[str, Problem] = {
     "exif-kept": _warning(
         "EXIF asks for a turn, but sizes and boxes are those of the stored pixels, which stay: {items}"
     ),
+    "several-frames": _warning("{count} pictures have several frames, of which the first is used: {items}"),
     "extreme-image": _warning("very small or very long images: {items}", "check whether they are meant"),
     "duplicate-image/files": _error("pictures with two annotation files: {items}", "correct or remove one of them"),
     "duplicate-image/pixels": _note("the same pixels: {items}; copies count twice"),

@@ -2,10 +2,13 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+
+from glip_lightning.evaluation.points import in_points
 
 log = logging.getLogger(__name__)
 
@@ -14,12 +17,12 @@ EVALUATED = ("val", "test")
 
 
 class Progress(RichProgressBar):
-    """Lightning's bar without the logger's version number."""
+    """Lightning's bar without the logger's version number, with AP in points."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
-        return metrics
+        return as_texts(metrics)
 
 
 class Lines(Callback):
@@ -63,8 +66,13 @@ def place(trainer: Trainer) -> str:
 
 
 def shown(trainer: Trainer) -> str:
-    """Return the metrics of the progress bar; those of evaluations, from 0 to 1, in points."""
-    metrics = {name: float(x) for name, x in trainer.progress_bar_metrics.items()}
-    return ", ".join(
-        f"{name} {100 * x:.1f}" if name.split("/")[0] in EVALUATED else f"{name} {x:.3f}" for name, x in metrics.items()
-    )
+    """Return the metrics of the progress bar."""
+    return ", ".join(f"{name} {text}" for name, text in as_texts(trainer.progress_bar_metrics).items())
+
+
+def as_texts(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return metrics as they are shown: those of evaluations, from 0 to 1, in points."""
+    return {
+        name: in_points(float(x)) if name.split("/")[0] in EVALUATED else f"{float(x):.3f}"
+        for name, x in metrics.items()
+    }

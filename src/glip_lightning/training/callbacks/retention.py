@@ -1,7 +1,6 @@
 """What a detector still knows after it was tuned: AP on a probe set before and after, and between both ends."""
 
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.findings import DataError
 from glip_lightning.data.dataset import DetectionDataset
+from glip_lightning.evaluation.points import in_points
 from glip_lightning.models.query import encode_query, same_names
 from glip_lightning.text.captions import classes_without_tokens
 from glip_lightning.training.data_module import DetectionData
@@ -105,7 +105,7 @@ class Retention(Callback):
         before = after if self._before is None else self._before  # nothing was trained
         self._log(trainer, AFTER, after)
         tell = log.info if trainer.is_global_zero else log.debug
-        tell("retention on %s: AP %.3f before, %.3f after", self.data.label, before, after)
+        tell("retention on %s: AP %s before, %s after", self.data.label, in_points(before), in_points(after))
         points = list(self._between(trainer, module)) if self._base is not None else []
         record_of(module).retention = {
             "probe": self.data.label,
@@ -127,7 +127,7 @@ class Retention(Callback):
                 if valid is not None and len(valid):
                     with evaluating(trainer, module):
                         ap = evaluate(trainer, module, valid, module.query())["AP"]
-                tell("WiSE-FT %.2f: AP %s, on the probe %.3f", alpha, _text(ap), kept)
+                tell("WiSE-FT %.2f: AP %s, on the probe %s", alpha, in_points(ap), in_points(kept))
                 yield {"alpha": alpha, "AP": ap, "probe_AP": kept}
         finally:
             module.load_state_dict(tuned)
@@ -181,7 +181,3 @@ def interpolate(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: 
 
 def _copy(module: LightningModule) -> State:
     return {key: tensor.detach().cpu().clone() for key, tensor in module.state_dict().items()}
-
-
-def _text(ap: float | None) -> str:
-    return "of nothing" if ap is None or math.isnan(ap) else f"{ap:.3f}"
