@@ -150,8 +150,10 @@ def interrupted(shapes: Path, run: Path, option: str, *batches: int, hook: str =
     for batch in batches:
         stop = ["--trainer.callbacks", "test_signals.Stop", f"--trainer.callbacks.batch={batch}"]
         assert main([*command, *stop, f"--trainer.callbacks.hook={hook}"]) == 130
-        command = ["fit", "--resume", str(run)]
-        if not (run / "checkpoints" / "last.ckpt").exists():
+        last = run / "checkpoints" / "last.ckpt"
+        # --resume takes no other callbacks
+        command = ["fit", "--config", str(run / "recipe.yaml"), "--run", str(run), "--ckpt_path", str(last)]
+        if not last.exists():
             shutil.rmtree(run)
             command = anew
     assert main([*command, "--trainer.callbacks=null"]) == 0
@@ -217,7 +219,7 @@ def fit(shapes: Path, folder: Path, *more: object, **given: Any) -> Process:
     """A long training that has finished an epoch."""
     command = ["fit", *options(shapes, folder / "run"), *LONG, *more]
     process = Process(folder / "log.txt", *command, **given)
-    process.wait_for("epoch 1 of")
+    process.wait_for("epoch 2 of")
     return process
 
 
