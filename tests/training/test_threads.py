@@ -1,12 +1,15 @@
 """The number of threads on a busy processor."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from glip_lightning.experiments.sweep import run_sweep
+from glip_lightning.experiments.sweep.run_sweep import SweepOptions
 from glip_lightning.training.callbacks import threads
 from glip_lightning.training.callbacks.threads import ProcessorThreads
 
@@ -87,3 +90,14 @@ def test_measuring_takes_little_time_and_draws_no_random_number() -> None:
     assert threads.time.perf_counter() - began < 2
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == before
+
+
+def test_a_sweep_decides_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One trial at a time with two threads, or with one; the trials are told, and measure nothing."""
+    monkeypatch.setattr(run_sweep, "cores", lambda: 2)
+    asked = measured(monkeypatch, 0.01, 1.0)
+    _, workers, number = run_sweep._executor(tmp_path, SweepOptions(workers=1))
+    assert (workers, number, asked) == (1, 1, [1, 2])
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert run_sweep._executor(tmp_path, SweepOptions(workers=1))[1:] == (1, 2)
+    assert asked == [1, 2]

@@ -22,6 +22,7 @@ from glip_lightning.experiments.sweep.plan import Planned, resolve
 from glip_lightning.experiments.sweep.run_trial import LOG_NAME, read_failure, record_failure, run_trial
 from glip_lightning.experiments.sweep.trial_state import state_of
 from glip_lightning.training.callbacks.run_folder import RUNS
+from glip_lightning.training.callbacks.threads import best_number
 from glip_lightning.training.trial import Axes
 
 SWEEPS, TRIALS = "sweeps", "trials"
@@ -144,6 +145,8 @@ def _executor(folder: Path, options: SweepOptions) -> tuple[Executor, int, int |
     threads = int(named) if named.isdigit() else max(1, cores() // workers)
     if options.executor == "ray":
         return Ray(options.trials_per_gpu), workers, threads
+    if not named and not gpus:
+        threads = best_number(threads)
     return Local(workers, gpus), workers, threads
 
 

@@ -60,6 +60,7 @@ def _attempt(job: Job, folder: Path, began: float) -> Event:
     try:
         os.chdir(job.home)
         if job.threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(job.threads)  # the sweep has decided: the run does not measure
             torch.set_num_threads(job.threads)
         _fit(job.recipe, folder)
     except KeyboardInterrupt as stop:

@@ -51,7 +51,7 @@ class ProcessorThreads(Callback):
         if trainer.strategy.root_device.type != "cpu" or is_named():
             return
         if self.threads is None:
-            self.threads = faster() if is_busy() else torch.get_num_threads()
+            self.threads = best_number(torch.get_num_threads())
         torch.set_num_threads(self.threads)
 
 
@@ -72,11 +72,13 @@ def is_busy() -> bool:
     return hasattr(os, "getloadavg") and os.getloadavg()[0] > cores() / 2
 
 
-def faster() -> int:
-    """Return 1 or the present number of threads, whichever is faster now, and say so. No random number is drawn."""
-    many = torch.get_num_threads()
-    if many == 1:
-        return 1
+def best_number(many: int) -> int:
+    """Return ``many`` threads, or 1 if the processor is busy and that is faster now, and say so.
+
+    No random number is drawn.
+    """
+    if many == 1 or not is_busy():
+        return many
     one, all_of_them = seconds(1), seconds(many)
     chosen = 1 if one < all_of_them else many
     log.info(
