@@ -11,7 +11,7 @@ from glip_lightning.training.result import result_of
 from tiny import Scripted, tiny_data, tiny_module, tiny_trainer
 
 OLD = Path(__file__).parent.parent / "golden" / "runs_0_1"
-ADDED = {"lost"}
+ADDED = {"category_ids", "threads", "lost"}
 """Keys of result.json that version 0.1 did not have."""
 
 

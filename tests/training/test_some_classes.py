@@ -62,5 +62,5 @@ def test_unknown_classes_are_refused_with_those_that_there_are(shapes: Path, cla
 
 def test_captions_have_no_classes_to_choose(shapes: Path) -> None:
     with pytest.raises(GLIPError) as caught:
-        Pretraining(str(shapes), {}, 4, classes=["dog"])
+        Pretraining(str(shapes), {}, 4, "valid.json", classes=["dog"])
     assert caught.value.code == "bad-value"
