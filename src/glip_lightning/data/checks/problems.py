@@ -141,6 +141,10 @@ PROBLEMS: dict[str, Problem] = {
     "text-id": _warning("{count} ids are no plain whole numbers (in quotes or with a point); read as numbers"),
     "no-file-name": _error("image {number}: file_name is {value}", "write the name of its file"),
     "outside-folder": _error("{what} that lead out of {folder}: {items}", "write paths inside it"),
+    "other-names": _warning(
+        "{count} names are of another system or folder; taken for the only pictures that end like them: {items}",
+        "write the names that the files have here",
+    ),
     "missing-image": _error(
         "{count} of {total} images are not in {folder}: {items}", "add the files or take their entries out"
     ),

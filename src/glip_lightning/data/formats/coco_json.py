@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, data_error, listing, short
+from glip_lightning.data.formats.file_names import same_last_part
 from glip_lightning.data.formats.mask_boxes import box_around, is_number
 from glip_lightning.data.formats.other_tools import tool_of
 from glip_lightning.data.images import ImageFiles, is_below, is_file
@@ -151,24 +152,44 @@ def _images(
     content: Mapping[str, Any], file: Path, folder: Path, numbers: _Numbers, findings: Findings
 ) -> tuple[list[RawImage], list[str]]:
     """The images that are there, and their file names."""
-    images, names, missing, leaving = [], [], [], []
-    for number, entry in _by_id(content["images"], "image", file, numbers, findings).items():
+    named = {}
+    entries = _by_id(content["images"], "image", file, numbers, findings)
+    for number, entry in entries.items():
         name = entry.get("file_name")
-        if not isinstance(name, str) or not name:
+        if isinstance(name, str) and name:
+            named[number] = name
+        else:
             findings.add("no-file-name", file, number=number, value=short(name))
-        elif not is_below(name):
+    images, names, missing, leaving = [], [], [], []
+    meant = _meant(named.values(), folder, file, findings)
+    for number, name in named.items():
+        there = meant.get(name, name)
+        if not is_below(there):
             leaving.append(f"{name!r} (image {number})")
-        elif not is_file(folder / name):
+        elif not is_file(folder / there):
             missing.append(f"{name!r} (image {number})")
         else:
-            images.append(RawImage(number, _size(entry, numbers)))
-            names.append(name)
+            images.append(RawImage(number, _size(entries[number], numbers)))
+            names.append(there)
     if leaving:
         findings.add("outside-folder", file, len(leaving), what="file names", folder=folder, items=listing(leaving))
     if missing:
         total = len(content["images"])
         findings.add("missing-image", file, len(missing), total=total, folder=folder, items=listing(missing))
     return images, names
+
+
+def _meant(names: Iterable[str], folder: Path, file: Path, findings: Findings) -> dict[str, str]:
+    """Return the pictures that names from another machine mean, and say so."""
+    known = {name: is_below(name) and is_file(folder / name) for name in names}
+    gone = [name for name, there in known.items() if not there]
+    if not gone:
+        return {}
+    meant = same_last_part(gone, folder, [name for name, there in known.items() if there])
+    if meant:
+        items = listing(f"{name!r} = {picture}" for name, picture in meant.items())
+        findings.add("other-names", file, len(meant), items=items)
+    return meant
 
 
 def _size(entry: Mapping[str, Any], numbers: _Numbers) -> tuple[int, int] | None:
