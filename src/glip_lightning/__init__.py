@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from glip_lightning.data.formats.hub_dataset import to_hub as to_hub
     from glip_lightning.data.formats.layouts import read_dataset as read_dataset
     from glip_lightning.inference.drawing import draw_boxes as draw_boxes
-    from glip_lightning.inference.predictor import Prediction as Prediction
+    from glip_lightning.inference.prediction import Prediction as Prediction
     from glip_lightning.inference.predictor import Predictor as Predictor
     from glip_lightning.models.config import GLIPConfig as GLIPConfig
     from glip_lightning.models.detector import Detector as Detector
@@ -59,7 +59,7 @@ PUBLIC = {
     "Detector": "glip_lightning.models.detector",
     "load_detector": "glip_lightning.weights.load",
     "Predictor": "glip_lightning.inference.predictor",
-    "Prediction": "glip_lightning.inference.predictor",
+    "Prediction": "glip_lightning.inference.prediction",
     "draw_boxes": "glip_lightning.inference.drawing",
     "to_hub": "glip_lightning.data.formats.hub_dataset",
     "interpolate": "glip_lightning.training.callbacks.retention",

@@ -5,22 +5,19 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, overload
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 from torchvision.ops import nms
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.class_words import check_words
 from glip_lightning.data.checks.consistency import check_names
 from glip_lightning.data.checks.findings import Findings
-from glip_lightning.data.images import read_image, to_rgb
 from glip_lightning.data.transforms import resize_image, resize_size
+from glip_lightning.inference.prediction import Photo, Prediction, as_image
 from glip_lightning.inference.thresholds import MAX_DETECTIONS, ONE_LABEL_IOU, Thresholds, check_threshold, same
 from glip_lightning.models.detector import Detector, EncodedImages, Outputs
 from glip_lightning.models.query import Query, encode_query, same_names
@@ -36,7 +33,6 @@ log = logging.getLogger(__name__)
 
 DEFAULT_THRESHOLD = 0.5
 
-Photo = str | Path | Image.Image | np.ndarray
 Phrases = str | Sequence[str | Phrase]
 
 NO_LIMIT = 2**31 - 1
@@ -87,31 +83,6 @@ def to_original(found: Detections, size: tuple[int, int], original: tuple[int, i
     scale_h, scale_w = original[0] / size[0], original[1] / size[1]
     boxes = box_ops.to_outside(found.boxes.float(), scale_w, scale_h)
     return Detections(boxes.cpu(), found.scores.float().cpu(), found.labels.cpu())
-
-
-@dataclass
-class Prediction:
-    """What was found in one photo, best first; all tensors are on the CPU."""
-
-    boxes: Tensor  # [n, 4] outside corners, pixels of the photo as it is seen (EXIF orientation applied)
-    scores: Tensor  # [n]
-    labels: Tensor  # int64 [n], 0-based class index
-    names: list[str]  # the phrase of each detection
-    size: tuple[int, int]  # height, width of the photo
-    best_score: float = 0.0  # of all boxes, those below the threshold, too; 0 where no class scores 0.05
-    cut: int = 0  # detections beyond the largest number, which are left out
-
-    def rows(self) -> list[dict[str, object]]:
-        """Plain rows for JSON: class id, name, score, box as x1, y1, x2, y2."""
-        return [
-            {
-                "class_id": int(label),
-                "name": name,
-                "score": round(float(score), 6),
-                "box": [round(float(x), 2) for x in box],
-            }
-            for box, score, label, name in zip(self.boxes, self.scores, self.labels, self.names, strict=True)
-        ]
 
 
 class Predictor:
@@ -199,7 +170,7 @@ class Predictor:
 
     def _predict(self, photo: Photo, queries: Sequence[Query]) -> Prediction:
         """Return what the queries find in one photo."""
-        image = _as_image(photo)
+        image = as_image(photo)
         original = (image.height, image.width)
         parts, first = [], 0
         encoded: dict[tuple[int, int], EncodedImages] = {}  # once per size
@@ -212,9 +183,9 @@ class Predictor:
             parts.append(found._replace(labels=found.labels + first))
             first += len(query.phrases)
         classes = [name for query in queries for name in query.class_names]
-        return self._chosen(_joined(parts), classes, original)
+        return self._chosen(_joined(parts), classes, photo, original)
 
-    def _chosen(self, found: Detections, classes: Sequence[str], size: tuple[int, int]) -> Prediction:
+    def _chosen(self, found: Detections, classes: Sequence[str], photo: Photo, size: tuple[int, int]) -> Prediction:
         """Return the detections that pass, best first; ``found`` has outside boxes in the frame of the photo."""
         thresholds = Thresholds(self.threshold, self.thresholds)
         least = torch.tensor([thresholds.of(name) for name in classes], device=found.scores.device)
@@ -228,7 +199,7 @@ class Predictor:
         keep, boxes = keep[: self.max_detections], boxes[: self.max_detections]
         labels = found.labels[keep]
         names, best_score = [classes[k] for k in labels.tolist()], max(found.scores.tolist(), default=0.0)
-        return Prediction(boxes, found.scores[keep], labels, names, size, best_score, cut)
+        return Prediction(boxes, found.scores[keep], labels, names, size, list(classes), photo, best_score, cut)
 
     def queries(self, phrases: Phrases | None) -> list[Query]:
         """The encoded class list, or those of the tuned prompts; the last one is remembered."""
@@ -300,17 +271,3 @@ def choose_device(device: str) -> str:
         message = f"device={device!r}: this machine has {', '.join(n for n, there in usable.items() if there)}"
         raise GLIPError(message, code="bad-device")
     return device
-
-
-def _as_image(photo: Photo) -> Image.Image:
-    if isinstance(photo, str | Path):
-        return read_image(Path(photo), upright=True)
-    if isinstance(photo, np.ndarray):
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
-            text = f"array {photo.dtype} {photo.shape}: give RGB, uint8 [height, width, 3]"
-            raise GLIPError(text, code="not-an-image")
-        return Image.fromarray(photo)
-    if not isinstance(photo, Image.Image):
-        text = f"{type(photo).__name__}: no photo; give a path, a PIL image, an RGB array, or a list of them"
-        raise GLIPError(text, code="not-an-image")
-    return to_rgb(photo)
