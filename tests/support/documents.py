@@ -18,6 +18,7 @@ from PIL import Image
 from formats import write_parts
 from glip_lightning.data.benchmarks.download import FOLDER, REPOSITORY
 from glip_lightning.data.benchmarks.odinw import odinw_names, odinw_task
+from glip_lightning.evaluation.best_threshold import BestThreshold
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
 from glip_lightning.text.phrases import Phrase
@@ -27,6 +28,7 @@ from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB
 from glip_lightning.weights.load import RUN_DETECTOR, Task, save
 from glip_lightning.weights.official_checkpoint import to_official
 from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, save_prompt
+from glip_lightning.weights.threshold_file import write_thresholds
 from hub_server import zip_of
 from report_sweep import write_sweep
 from tiny_sizes import SIZES
@@ -112,6 +114,11 @@ def write_checkout(folder: Path) -> None:
         for key, value in short.items():
             text = re.sub(rf"^(  {key}:) \d+", rf"\1 {value}", text, flags=re.MULTILINE)
         recipe.write_text(text, encoding="utf-8")
+        name = folder / recipe.relative_to(folder / "recipes").with_suffix(
+            ""
+        )  # which wins over the recipe of that name
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_text(text, encoding="utf-8")
 
 
 def not_run() -> dict[str, str]:
@@ -208,8 +215,11 @@ def write_made(folder: Path) -> None:
         task = Task(tuple(Phrase(name) for name in names))
         (folder / "runs" / run).mkdir(parents=True)
         save(model, Tokenizer.nano(), folder / "runs" / run / RUN_DETECTOR, task)
-    (folder / "runs" / "pothole-001").mkdir()
-    _write_prompt(folder / "runs" / "pothole-001" / PROMPT_NAME, model, "pothole")
+    found = BestThreshold(threshold=0.3, precision=0.5, recall=0.5, boxes=12)
+    write_thresholds(folder / "runs" / "photos-001", {"cat": found, "dog": found})
+    for run in ("pothole-001", "potholes"):
+        (folder / "runs" / run).mkdir()
+        _write_prompt(folder / "runs" / run / PROMPT_NAME, model, "pothole")
     for name in ("SWEEP", "claims", "claims_shapes13"):
         shutil.copytree(folder / "SWEEP", folder / "runs" / name)
 
