@@ -94,7 +94,7 @@ def findings() -> str:
     page += ["| code | level | what it says | what to do |", "|---|---|---|---|"]
     for code, problem in PROBLEMS.items():
         level = problem.level.replace("info", "note")
-        page.append(_row(f"`{code}`{{.option}}", level, _message(problem.text), _message(problem.cure)))
+        page.append(_row(f"`{code}`", level, _message(problem.text), _message(problem.cure)))
     return "\n".join(page) + "\n"
 
 
@@ -111,7 +111,7 @@ def verbs() -> str:
     page = ["# The command `glip`", "", "| verb | |", "|---|---|"]
     for verb, command in VERBS.items():
         link = f"training_options.md#{verb}" if verb in TRAINING else f"#glip-{verb}"
-        page.append(_row(f"[`{verb}`{{.option}}]({link})", _first_line(command).split(" (glip ")[0]))
+        page.append(_row(f"[`{verb}`]({link})", _first_line(command).split(" (glip ")[0]))
     page += [
         "",
         "Exit codes: 0 is success, 1 a failure that was explained, 2 a wrong command line; 128 plus the number of",
@@ -141,7 +141,7 @@ def _verb(verb: str, command: Any) -> Iterator[str]:
         else:
             shown = _metavar(parameter)
         default = "required" if parameter.required else _default(parameter.default)
-        yield _row(f"`{shown}`{{.option}}", _escaped(parameter.help or ""), default)
+        yield _row(f"`{shown}`", _escaped(parameter.help or ""), default)
 
 
 def _metavar(parameter: Any) -> str:
@@ -207,7 +207,8 @@ def _help_of(verb: str) -> str:
             run([verb, "--help"])
     finally:
         os.environ.pop("COLUMNS") if before is None else os.environ.update(COLUMNS=before)
-    return re.sub(r"\x1b\[[\d;]*m|[^\x00-\x7f]", "", printed.getvalue())  # colours, and marks for line breaks
+    without_colours = re.sub(r"\x1b\[[\d;]*m", "", printed.getvalue())
+    return re.sub(r"[^\n -~]", "", without_colours)  # marks where a line may break
 
 
 def _groups(text: str) -> Iterator[tuple[str, list[str]]]:
