@@ -8,7 +8,7 @@ PHRASES ?= red heart. pink star. blue moon. orange drop
 # in a browser with windows, where there is one; without TERM none that takes over the terminal
 OPEN := TERM= $(BIN)/python -m webbrowser
 
-.PHONY: test test-slow test-unchanged demo lint clean
+.PHONY: test test-slow test-unchanged demo docs lint clean
 
 # two processes of one thread each: most tests are too small for more threads
 test: lint
@@ -41,5 +41,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --python $(BIN)/python --constraints constraints.txt --group dev --editable .
 	touch $@
 
+# the site; strict: a link that leads nowhere fails. `.venv/bin/mkdocs serve` shows it, with search, while you write
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo site/index.html
+
 clean:
-	rm -rf $(VENV) runs notebooks/runs
+	rm -rf $(VENV) runs notebooks/runs site

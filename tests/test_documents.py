@@ -1,6 +1,7 @@
 """README, CONTRIBUTING and docs/: what they link to exists, and their commands work exactly as written."""
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from _pytest.mark import ParameterSet
 
 from documents import (
     DOCS,
+    FENCE,
     GOLDEN,
     PAGES,
     ROOT,
@@ -23,7 +25,9 @@ from documents import (
     archives,
     blocks,
     commands,
+    generated_pages,
     hub_files,
+    not_run,
     prose,
     write_checkout,
     write_inputs,
@@ -31,42 +35,16 @@ from documents import (
 )
 from glip_lightning.app.cli import TRAINING, VERBS, main
 from hub_server import running_hub
+from test_layout import LAYERS
 
 LINKED = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", ROOT / "tests" / "golden" / "README.md"]
-INSTALLS = "installs packages"
-TESTS = "runs these tests"
-DEMO = "minutes; tests/test_demo.py runs it"
-HOURS = "hours"
-CLUSTER = "needs a GPU or a cluster"
-ONLY_PARSED = {
-    "python3 -m venv .venv && source .venv/bin/activate": INSTALLS,
-    "pip install -c constraints.txt -e .": INSTALLS,
-    "pip install -e '.[dashboard]'": INSTALLS,
-    "make test": TESTS,
-    "make test-slow": TESTS,
-    "make test-unchanged": TESTS,
-    "make lint": TESTS,
-    "make demo": DEMO,
-    'make demo PHRASES="white square. brown heart. yellow cross"': DEMO,
-    "glip sweep recipes/sweeps/demo.yaml --workers 2": DEMO,
-    "CUDA_VISIBLE_DEVICES=0 glip sweep recipes/sweeps/odinw13_fewshot.yaml --data.root DATA": CLUSTER,
-    "glip sweep recipes/sweeps/odinw13_fewshot.yaml --data.root DATA": CLUSTER,
-    "glip sweep recipes/sweeps/odinw13_fewshot.yaml --data.root DATA --trials-per-gpu 2": CLUSTER,
-    "RAY_ADDRESS=HEAD:6379 glip sweep recipes/sweeps/odinw13_fewshot.yaml --data.root DATA --dir DIR --executor ray": (
-        CLUSTER
-    ),
-    "glip sweep recipes/sweeps/odinw13_fewshot.yaml --data.root DATA --dir DIR --executor submitit "
-    "--slurm partition=gpu,gpus_per_node=1,timeout_min=240": CLUSTER,
-    "glip sweep recipes/shapes/sweeps/shapes13.yaml --trials-per-gpu 16": CLUSTER,
-    "glip sweep recipes/shapes/sweeps/quick.yaml --dir runs/claims --workers 2": HOURS,
-    "for file in recipes/shapes/sweeps/[1-5]_*.yaml; do glip sweep $file --dir runs/claims --workers 2; done": HOURS,
-    "glip fit --config recipes/shapes/pretrain/glip-nano-c.yaml": HOURS,
-    "glip fit --config recipes/custom.yaml --data Pretraining --data.root . --data.copies 1 --data.epoch_images 1000 "
-    "--data.sources '{labelled: {file: labels.json, images: photos}}' "
-    "--data.valid CHECKED/valid/_annotations.coco.json": "an epoch of 1000 photos",
-    "python benchmarks/nano.py glip-nano-c": "minutes; tests/test_benchmark_nano.py calls it",
-    "glip dashboard --project glip-lightning --sweep NAME": "needs a login at W&B",
-}
+ONLY_PARSED = {  # of README.md; other pages say it above the block
+    "python3 -m venv .venv && source .venv/bin/activate": "installs packages",
+    "pip install -c constraints.txt -e .": "installs packages",
+    "make test": "runs these tests",
+    "make demo": "minutes; tests/test_demo.py runs it",
+    'make demo PHRASES="white square. brown heart. yellow cross"': "minutes; tests/test_demo.py runs it",
+} | not_run()
 """Commands that no test runs, each with its reason."""
 
 PARITY = "pytest -m parity --golden=DIR tests"
@@ -74,16 +52,13 @@ PARITY = "pytest -m parity --golden=DIR tests"
 LEAVES = {
     "predict": "**/predictions.json",
     "pseudo-label": "*labels.json",
-    "convert": "*/model.safetensors",
+    "convert": "*/model.safetensors|out.pth",
     "download": "DATA/odinw/.downloads/*.json",
     "fit": "runs/*/result.json",
     "test": "runs/*/result.json",
     "report": "**/report.html",
 }
-"""What a verb leaves, below the folder in which it was typed."""
-
-ONLY_COMPILED = {"push_to_hub": "needs a login at the Hub"}
-"""Code that no test runs, by a word in it, with its reason."""
+"""What a verb leaves, below the folder in which it was typed; one of several patterns."""
 
 Shell = Callable[[Path, str], subprocess.CompletedProcess[str]]
 
@@ -117,7 +92,7 @@ def test_every_page_is_in_the_navigation_once() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     listed = re.findall(r"'([^']+\.md)'", str(site["nav"]))
     pages = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")]
-    assert sorted(listed) == sorted(pages)
+    assert sorted(listed) == sorted([*pages, *generated_pages().PAGES])
     assert site["docs_dir"] == "docs"
 
 
@@ -136,6 +111,8 @@ def test_links_point_to_something(page: Path) -> None:
             continue
         name, _, anchor = target.partition("#")
         file = page.parent / name if name else page
+        if page.is_relative_to(DOCS) and _in_site(file) in generated_pages().PAGES:
+            continue  # the site's build looks whether the anchor is there
         assert file.exists(), target
         if page.is_relative_to(DOCS):
             assert file.resolve().is_relative_to(DOCS), f"{target}: the site holds docs/ only"
@@ -144,11 +121,17 @@ def test_links_point_to_something(page: Path) -> None:
             assert anchor in map(slug, headings), target
 
 
+def _in_site(file: Path) -> str:
+    return os.path.relpath(file, DOCS).replace(os.sep, "/")
+
+
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_and_modules_in_the_text_exist(page: Path) -> None:
     for span in re.findall(r"`([^`\n]+)`", prose(page)):
         for path in re.findall(r"(?:^|\s)((?:src|recipes|tests|benchmarks|notebooks|docs)/[\w./-]*)", span):
             assert (ROOT / path).exists(), path
+        for path in re.findall(rf"^(?:{'|'.join(LAYERS)})/[\w./-]*\.py$", span):
+            assert (ROOT / "src" / "glip_lightning" / path).exists(), path
         for name in re.findall(r"\bglip_lightning(?:\.\w+)+", span):
             assert _exists(name), name
 
@@ -186,9 +169,17 @@ def test_commands_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert list(ROOT.glob(word.rstrip(";"))), word
 
 
+def test_the_layers_stand_in_their_order() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The layout")[2].partition("\n## ")[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == LAYERS
+
+
 def test_what_is_only_parsed_stands_in_the_documents() -> None:
     assert set(commands()) >= ONLY_PARSED.keys()
-    assert all(any(word in block.text for block in blocks("python")) for word in ONLY_COMPILED)
+    marked = re.findall(r"^<!--.*?-->$", "\n".join(page.read_text(encoding="utf-8") for page in PAGES), re.MULTILINE)
+    assert all(re.fullmatch(r"<!-- not run: \w.* -->", comment) for comment in marked)
+    fences = [fence for page in PAGES for fence in FENCE.finditer(page.read_text(encoding="utf-8"))]
+    assert len(marked) == sum(fence["reason"] is not None for fence in fences)  # each stands above a block
 
 
 def test_all_others_run() -> None:
@@ -196,7 +187,7 @@ def test_all_others_run() -> None:
     assert set(RUN) - in_blocks - set(SINGLE) == {PARITY}
 
 
-@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.page)
+@pytest.mark.parametrize("block", [each for each in blocks("yaml") if not each.title], ids=lambda block: block.page)
 def test_parts_of_recipes_are_understood(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     (tmp_path / "part.yaml").write_text(block.text, encoding="utf-8")
@@ -258,12 +249,17 @@ def folder(tmp_path: Path, made: Path) -> Path:
 def check_runs(shell: Shell, folder: Path, command: str) -> None:
     """Run a command as written; it ends well and leaves what it is for."""
     leaves = LEAVES.get(verb_of(command), "")
-    before = set(folder.glob(leaves)) if leaves else set()
+    before = _found(folder, leaves)
     done = shell(folder, command)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     if leaves:
-        assert set(folder.glob(leaves)) - before, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert _found(folder, leaves) - before, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def _found(folder: Path, patterns: str) -> set[Path]:
+    """Return what fits one of the patterns, which a bar divides."""
+    return {path for pattern in patterns.split("|") if pattern for path in folder.glob(pattern)}
 
 
 @pytest.mark.parametrize("command", list(single_commands()))
@@ -298,11 +294,23 @@ def test_reference_tensors_of_another_folder_are_compared_as_written(folder: Pat
     assert re.search(r"\d+ passed", done.stdout), done.stdout
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.page)
-def test_code_runs(block: Block, shell: Shell, folder: Path) -> None:
-    compile(block.text, block.page, "exec")
-    if any(word in block.text for word in ONLY_COMPILED):
-        return
-    (folder / "program.py").write_text(block.text, encoding="utf-8")
-    done = shell(folder, "python program.py")
+@pytest.fixture(scope="module")
+def failed(shell: Shell, made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What went wrong in the code of the pages, by program: all in one process, which imports the libraries once."""
+    place = tmp_path_factory.mktemp("programs")
+    for number, block in enumerate(blocks("python")):
+        if not block.reason:
+            folder = Path(shutil.copytree(made, place / str(number), symlinks=True))
+            (folder / "program.py").write_text(block.text, encoding="utf-8")
+    done = shell(place, f"python {ROOT / 'tests' / 'support' / 'run_programs.py'}")
     assert done.returncode == 0, done.stderr
+    return json.loads((place / "failed.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "number, block", list(enumerate(blocks("python"))), ids=lambda each: each.page if isinstance(each, Block) else ""
+)
+def test_code_runs(number: int, block: Block, failed: dict[str, str]) -> None:
+    compile(block.text, block.page, "exec")
+    if not block.reason:
+        assert failed[str(number)] == ""

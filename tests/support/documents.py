@@ -1,12 +1,15 @@
 """What the documents say: their commands, code and links, and a folder in which the commands can be typed."""
 
+import importlib.util
 import io
 import json
 import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from PIL import Image
 from formats import write_parts
 from glip_lightning.data.benchmarks.download import FOLDER, REPOSITORY
 from glip_lightning.data.benchmarks.odinw import odinw_names, odinw_task
+from glip_lightning.evaluation.best_threshold import BestThreshold
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
 from glip_lightning.text.phrases import Phrase
@@ -24,6 +28,7 @@ from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB
 from glip_lightning.weights.load import RUN_DETECTOR, Task, save
 from glip_lightning.weights.official_checkpoint import to_official
 from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, save_prompt
+from glip_lightning.weights.threshold_file import write_thresholds
 from hub_server import zip_of
 from report_sweep import write_sweep
 from tiny_sizes import SIZES
@@ -37,7 +42,11 @@ CHECKOUT = (  # what a copy of the checkout links to
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "mkdocs.yml", "pyproject.toml", "constraints.txt", "Makefile"),
 )
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?"
+    r"```(?P<language>\w*)(?: title=\"(?P<title>[^\"\n]+)\")?\n(?P<text>.*?)^```",
+    re.MULTILINE | re.DOTALL,
+)
 INLINE_COMMAND = re.compile(r"`(glip env|glip convert [^`]+)`")
 SIZE = (64, 48)  # pixels of the generated photos: width, height
 IMAGES = 12  # of each split, with one box of every class
@@ -50,6 +59,8 @@ class Block:
     page: str
     language: str
     text: str
+    title: str = ""  # of a file that later commands read: its name
+    reason: str = ""  # why it is not run, from the comment above it
 
     def commands(self) -> list[str]:
         """Return the commands as one types them: one per line, without its comment."""
@@ -62,10 +73,22 @@ def blocks(language: str) -> list[Block]:
     """Return the blocks of all pages in a language, each once where pages share it."""
     found: dict[str, Block] = {}
     for page in PAGES:
-        for kind, text in FENCE.findall(page.read_text(encoding="utf-8")):
-            if kind == language:
-                found.setdefault(text, Block(str(page.relative_to(ROOT)), kind, text))
+        for fence in FENCE.finditer(page.read_text(encoding="utf-8")):
+            if fence["language"] == language:
+                where, text = str(page.relative_to(ROOT)), fence["text"]
+                found.setdefault(text, Block(where, language, text, fence["title"] or "", fence["reason"] or ""))
     return list(found.values())
+
+
+@cache
+def generated_pages() -> ModuleType:
+    """Return the hook that makes pages when the site is built; ``PAGES`` has them by their place."""
+    spec = importlib.util.spec_from_file_location("generated_pages", DOCS / "generated_pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def prose(page: Path) -> str:
@@ -91,6 +114,16 @@ def write_checkout(folder: Path) -> None:
         for key, value in short.items():
             text = re.sub(rf"^(  {key}:) \d+", rf"\1 {value}", text, flags=re.MULTILINE)
         recipe.write_text(text, encoding="utf-8")
+        name = folder / recipe.relative_to(folder / "recipes").with_suffix(
+            ""
+        )  # which wins over the recipe of that name
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_text(text, encoding="utf-8")
+
+
+def not_run() -> dict[str, str]:
+    """Return the commands of blocks that a comment takes out, each with the reason."""
+    return {command: block.reason for block in blocks("bash") if block.reason for command in block.commands()}
 
 
 def _picture(seed: int) -> bytes:
@@ -152,7 +185,7 @@ def write_inputs(folder: Path) -> None:
     (folder / "photos").mkdir()
     for k in range(2):
         (folder / "photos" / f"{k}.jpg").write_bytes(_picture(k))
-    for name in ("photo.jpg", "PHOTO"):
+    for name in ("photo.jpg", "PHOTO", "things.jpg"):
         (folder / name).write_bytes(_picture(2))
     shutil.copytree(folder / "photos", folder / "OTHER_PHOTOS")
     captions = [{"file_name": f"{k}.jpg", "caption": "a dog beside a raccoon"} for k in range(2)]
@@ -164,6 +197,9 @@ def write_inputs(folder: Path) -> None:
         torch.save({"model": to_official(model.state_dict(), model.config)}, folder / name)
     _write_prompt(folder / "potholes.safetensors", model, "pothole")
     _write_prompt(folder / "cracks.safetensors", model, "crack")
+    for block in blocks("yaml"):
+        if block.title:
+            (folder / block.title).write_text(block.text, encoding="utf-8")
     write_sweep(folder / "SWEEP", ["Raccoon", "Aquarium"], [0, 3, "all"], [3, 30], ["FullTuning", "PromptTuning"])
 
 
@@ -179,8 +215,11 @@ def write_made(folder: Path) -> None:
         task = Task(tuple(Phrase(name) for name in names))
         (folder / "runs" / run).mkdir(parents=True)
         save(model, Tokenizer.nano(), folder / "runs" / run / RUN_DETECTOR, task)
-    (folder / "runs" / "pothole-001").mkdir()
-    _write_prompt(folder / "runs" / "pothole-001" / PROMPT_NAME, model, "pothole")
+    found = BestThreshold(threshold=0.3, precision=0.5, recall=0.5, boxes=12)
+    write_thresholds(folder / "runs" / "photos-001", {"cat": found, "dog": found})
+    for run in ("pothole-001", "potholes"):
+        (folder / "runs" / run).mkdir()
+        _write_prompt(folder / "runs" / run / PROMPT_NAME, model, "pothole")
     for name in ("SWEEP", "claims", "claims_shapes13"):
         shutil.copytree(folder / "SWEEP", folder / "runs" / name)
 
