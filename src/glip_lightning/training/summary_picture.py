@@ -52,28 +52,35 @@ def save_summary(record: RunRecord, module: GLIPModule, global_step: int) -> Non
             with replacing(record.folder / SUMMARY_NAME) as fresh:
                 picture.save(fresh, format="JPEG", quality=90)
     except Exception as error:
-        log.warning("%s was not drawn: %s: %s", SUMMARY_NAME, type(error).__name__, error)
+        log.warning("%s was not drawn: %s: %s", SUMMARY_NAME, type(error).__name__, printable(str(error)))
 
 
 def _summary(record: RunRecord, module: GLIPModule, global_step: int) -> Image.Image | None:
     """Return the picture: curves, then two columns of images; None where there is neither."""
     assert record.folder is not None
-    split: Split = "test" if record.metrics["test"] else "valid"
-    metrics = record.metrics["test"] or record.metrics["val"]
-    parts = []
-    if metrics:
-        index = module.data.datasets[split].index
-        names = [phrase.name for phrase in module.data.phrases()]
-        thresholds = [_threshold(record, name) for name in names]
-        images = _scored(record.detections, index, thresholds, metrics["images"])
-        best, worst = best_and_worst(images)
-        of = f"of {metrics['images']} {split} images" + ("" if split == "test" else " (there is no test split)")
-        parts = [_column(f"{title} {of}", own, index) for title, own in (("best", best), ("worst", worst)) if own]
+    parts = _columns(record, module)
     width = max(2 * PANEL + GAP, sum(part.width for part in parts) + GAP * (len(parts) - 1))
     curves = read_curves(record.folder / "logs" / "metrics.csv", global_step)
     rows = [_curves(curves, width)] if any(curves.values()) else []
     rows += [_beside(parts)] if parts else []
     return ImageOps.expand(_below(rows, width), MARGIN, "white") if rows else None
+
+
+def _columns(record: RunRecord, module: GLIPModule) -> list[Image.Image]:
+    """Return what was evaluated last, the best images and the worst ones; nothing if nothing was."""
+    split: Split = "test" if record.metrics["test"] else "valid"
+    metrics = record.metrics["test"] or record.metrics["val"]
+    if not metrics:
+        return []
+    index = module.data.datasets[split].index
+    thresholds = [_threshold(record, phrase.name) for phrase in module.data.phrases()]
+    images = _scored(record.detections, index, thresholds, metrics["images"])
+    best, worst = best_and_worst(images)
+    missing = "" if split == "test" else " (there is no test split)"
+    if metrics["images"] == 1 and images:
+        return [_column(f"the {split} image{missing}", best, index)]
+    of = f"of {metrics['images']} {split} images{missing}"
+    return [_column(f"{title} {of}", own, index) for title, own in (("best", best), ("worst", worst)) if own]
 
 
 def _threshold(record: RunRecord, name: str) -> float:
