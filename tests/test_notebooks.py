@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -11,7 +12,9 @@ import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 
+from glip_lightning import FullTuning, PromptTuning
 from glip_lightning.config.recipe_checker import RecipeChecker
+from small_runs import make_shapes
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -63,54 +66,68 @@ def test_their_cells_compile_and_name_the_detector_once(path: Path) -> None:
 
 @each
 @pytest.mark.parametrize("detector", [NANO, "glip-tiny"])
-def test_one_string_decides_the_recipe(path: Path, detector: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what belongs to it: the recipe of a detector is one that it takes."""
-    chosen: dict[str, str] = {}
+def test_one_string_decides_the_settings(path: Path, detector: str) -> None:
+    """Those of the nano detector are the recipe's for photos, the others are the defaults, which are official."""
+    chosen: dict[str, Any] = {}
     exec(with_detector(code(path)[0], detector), chosen)
-    if "RECIPE" not in chosen:
-        assert not any("!glip" in source for source in code(path))
-        return
-    monkeypatch.chdir(ROOT / "notebooks")
-    file = Path(chosen["RECIPE"])
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    tuning = chosen.get("PROMPT", "")
-    options = tuning.split() if isinstance(tuning, str) else [f"--model.tuning.{k}={v}" for k, v in tuning.items()]
-    options = options if isinstance(tuning, str) else ["--model.tuning=PromptTuning", *options]
-    options += ["--data=CustomData", "--data.root=photos"] if "photos" in path.stem else ["--data.task=Kites"]
-    resolved = RecipeChecker().check(file, content, words=["--model.detector", detector, *options])
-    assert content["model"]["detector"] == detector
-    side = 128 if detector == NANO else {"photos": 800}.get(path.stem.split("_")[-1], 480)
-    assert resolved.data.test_size == side
+    nano = yaml.safe_load((ROOT / "recipes" / "custom_nano.yaml").read_text(encoding="utf-8"))
+    if "SIZES" in chosen:
+        own = nano["data"]["init_args"]
+        wanted = {name: own[name] for name in ("min_sizes", "max_size", "test_size")}
+        assert chosen["SIZES"] == (wanted if detector == NANO else {})
+        own = nano["model"]["tuning"]["init_args"]
+        wanted = {name: own[name] for name in ("lr", "text_lr", "freeze_at")}
+        assert chosen["RATES"] == (wanted if detector == NANO else {})
+        FullTuning(**chosen["RATES"])
     if "PROMPT" in chosen:
-        rates = {key: resolved.recipe["model"]["tuning"]["init_args"][key] for key in ("lr", "weight_decay")}
-        official = {"lr": 0.05, "weight_decay": None}
-        assert rates == ({"lr": 0.3, "weight_decay": 0} if detector == NANO else official)
+        prompt = PromptTuning(**chosen["PROMPT"])
+        assert (prompt.lr, prompt.weight_decay) == ((0.3, 0) if detector == NANO else (0.05, 0.25))
+    if "RECIPE" in chosen:
+        file = ROOT / "recipes" / f"{chosen['RECIPE']}.yaml"
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        words = ["--model.detector", detector, "--model.tuning=PromptTuning", "--data.root=photos"]
+        assert RecipeChecker().check(file, content, words=words).recipe["model"]["detector"] == detector
+        assert content["model"]["detector"] == detector
 
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with notebooks and recipes beside each other, whose runs are short."""
-    folder = tmp_path_factory.mktemp("checkout")
-    (folder / "notebooks").mkdir()
-    (folder / "recipes" / "shapes").mkdir(parents=True)
-    recipe = (ROOT / "recipes" / "shapes/nano_few_shot.yaml").read_text(encoding="utf-8")
-    short = recipe.replace("max_steps: 120", "max_steps: 4").replace("val_check_interval: 40", "val_check_interval: 2")
-    assert {"  max_steps: 4", "  val_check_interval: 2"} <= set(short.splitlines())
-    (folder / "recipes" / "shapes/nano_few_shot.yaml").write_text(short, encoding="utf-8")
+    """A folder with the notebooks' module."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    (folder / "coins.py").symlink_to(ROOT / "notebooks" / "coins.py")
     return folder
+
+
+def execute(notebook: nbformat.NotebookNode, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a notebook in a folder with trainings of two steps, and return what it prints."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # as of an active environment
+    monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
+    for cell in notebook.cells:
+        cell.source = re.sub(r"(COPIES, STEPS) = .*", r"\1 = 4, 2", cell.source)
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert kinds & {"image/png", "image/jpeg", "text/html"}
+    return "".join(output.get("text", "") for output in outputs)
 
 
 @pytest.mark.slow
 @each
-def test_they_run(path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # as of an active environment
-    monkeypatch.setenv("IPYTHONDIR", str(workshop / "ipython"))
-    notebook = read(path)
-    folder = workshop / "notebooks"
-    for _ in range(2 if path.stem.startswith("02") else 1):  # again, over what the first time has left
-        NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
-    shown = [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
-    assert shown
-    kinds = {kind for output in shown for kind in output["data"]}
-    assert kinds & {"image/png", "image/jpeg", "text/html"}
+def test_they_run_with_the_coins(path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = execute(read(path), workshop, monkeypatch)
+    assert ("13 coins to test on" in said) == (path.stem[:2] != "01")
+    if path.stem.startswith("02"):
+        (ap,) = re.findall(r"^AP (\d\.\d+) on 1 test photos$", said, re.MULTILINE)
+        assert float(ap) > 0.5
+        execute(read(path), workshop, monkeypatch)  # again, over what the first time has left
+
+
+@pytest.mark.slow
+def test_photos_of_ones_own_need_no_coins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = make_shapes(tmp_path)
+    notebook = read(ROOT / "notebooks" / "02_my_thirty_photos.ipynb")
+    (cell,) = [cell for cell in notebook.cells if cell.source.startswith("DETECTOR = ")]
+    assert cell.source.count('PHOTOS = ""') == 1
+    cell.source = cell.source.replace('PHOTOS = ""', f"PHOTOS = {str(photos)!r}")
+    assert " on 2 test photos" in execute(notebook, tmp_path, monkeypatch)

@@ -216,6 +216,7 @@ def test_ctrl_c_saves_the_running_trial(tmp_path: Path) -> None:
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "unfinished: 2 trials" in said
+    assert re.findall(r"^(\d) of 2 trials done.* \| interrupted", said, re.MULTILINE) == ["0"]
     (begun,) = out.glob("trials/*/recipe.yaml")
     assert (begun.parent / "checkpoints" / "last.ckpt").is_file()
     assert "SIGTERM: finishing this step" in (begun.parent / "trial.log").read_text()

@@ -21,6 +21,7 @@ from glip_lightning.evaluation.points import in_points
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
+from glip_lightning.training.summary_picture import SUMMARY_NAME
 from glip_lightning.weights.run_files import RESULT_NAME, UNFINISHED_NAME
 from glip_lightning.weights.threshold_file import THRESHOLDS_NAME
 
@@ -122,6 +123,8 @@ def print_summary(result: Mapping[str, Any], folder: Path, pictures: Sequence[Pa
     if result["ended"]:
         print(f"ended    {result['ended']}")
     print(f"run      {printable(str(folder))}")
+    if (summary := folder / SUMMARY_NAME).is_file():
+        print(f"summary  {printable(str(summary))}")
     if pictures:
         print(f"pictures {printable(str(pictures[0].parent))}")
     for line in logs:

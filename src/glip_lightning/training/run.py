@@ -36,6 +36,7 @@ from glip_lightning.training.model_card import CARD_NAME, model_card
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import Metrics, RunRecord, Verb
 from glip_lightning.training.result import print_summary, result_of, write_result
+from glip_lightning.training.summary_picture import save_summary
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import SavedPrompt
 from glip_lightning.tuning.weight_tunings import FullTuning
@@ -239,6 +240,8 @@ def _finish(record: RunRecord, trainer: Trainer, module: GLIPModule) -> None:
     conclude(trainer.loggers, result, module.data.datasets.get(split))
     close(trainer.loggers)
     write_text(folder / DETECTIONS_NAME, json.dumps(record.detections))
+    if record.verb == "fit":
+        save_summary(record, module, trainer.global_step)
     write_result(folder, result)
     logs = [str(folder / "logs" / "metrics.csv")]
     if any(isinstance(logger, CarefulWandb) for logger in trainer.loggers):

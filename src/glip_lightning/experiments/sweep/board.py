@@ -27,25 +27,40 @@ def point_name(axes: Axes) -> str:
 
 
 class Rates:
-    """Seconds that trials take, from those that are finished."""
+    """Seconds that trials take, from those that are finished.
+
+    A trial that ended before its last step counts by the steps that were planned: others of its kind do so, too.
+    """
 
     def __init__(self, planned: Iterable[Planned], found: Mapping[str, TrialState]) -> None:
         self._step: dict[str, list[float]] = {}
         self._untrained: dict[str, list[float]] = {}
         for trial in planned:
-            result = found[trial.trial.id].result
-            if result and result["steps"]:
-                self._step.setdefault(_kind(trial), []).append(result["seconds"] / result["steps"])
-            elif result:
-                self._untrained.setdefault(_kind(trial), []).append(result["seconds"])
+            self.add(trial, found[trial.trial.id])
+
+    def add(self, planned: Planned, found: TrialState) -> None:
+        """Learn from a trial, if it is finished."""
+        if not found.result:
+            return
+        steps = planned.steps or found.result["steps"]
+        known = self._step if steps else self._untrained
+        known.setdefault(_kind(planned), []).append(found.result["seconds"] / (steps or 1))
 
     def seconds(self, planned: Planned) -> float | None:
         """Expected length of the trial; None before one of the same detector and tuning is finished."""
-        steps = planned.steps
-        known = self._untrained if steps == 0 else self._step
-        if steps is None or _kind(planned) not in known:
+        known = self._known(planned).get(_kind(planned))
+        return None if planned.steps is None or known is None else statistics.mean(known) * (planned.steps or 1)
+
+    def guess(self, planned: Planned) -> float | None:
+        """As :meth:`seconds`, by the mean of other detectors and tunings as long as nothing better is known."""
+        others = list(map(statistics.mean, self._known(planned).values()))
+        if planned.steps is None or not others:
             return None
-        return statistics.mean(known[_kind(planned)]) * (steps or 1)
+        return self.seconds(planned) or statistics.mean(others) * (planned.steps or 1)
+
+    def _known(self, planned: Planned) -> dict[str, list[float]]:
+        """Return seconds per step, or per trial without steps, of each kind."""
+        return self._untrained if planned.steps == 0 else self._step
 
 
 def _kind(planned: Planned) -> str:
@@ -100,12 +115,12 @@ def clock(seconds: float | None) -> str:
 class Board:
     """A live table on a terminal, a line per event elsewhere."""
 
-    def __init__(self, planned: Sequence[Planned], folder: Path, workers: int) -> None:
-        """``planned`` are the trials to run."""
-        self._axes = {each.trial.id: point_name(each.trial.axes) for each in planned}
-        self._folder, self._workers = folder, workers
+    def __init__(self, planned: Sequence[Planned], folder: Path, workers: int, rates: Rates) -> None:
+        """``planned`` are the trials to run; ``rates`` learns from those that are finished."""
+        self._planned = {each.trial.id: each for each in planned}
+        self._folder, self._workers, self._rates = folder, workers, rates
         self._running: dict[str, float] = {}  # id -> when it began
-        self._took: list[float] = []
+        self._submitted: set[str] = set()  # nobody knows when they begin
         self.ended: dict[str, Event] = {}
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
 
@@ -122,11 +137,13 @@ class Board:
         if event.state in ("running", "submitted"):
             self._running[event.id] = time.monotonic()
             if event.state == "submitted":
+                self._submitted.add(event.id)
                 return
         else:
             self._running.pop(event.id, None)
             self.ended[event.id] = event
-            self._took += [event.seconds] if event.state == "finished" else []
+            if event.state == "finished":
+                self._rates.add(self._planned[event.id], state_of(self._folder / event.id))
         if not console.is_terminal or event.state in ("failed", "died", "queued"):
             console.print(escape(self._line(event)))
             sys.stdout.flush()
@@ -135,20 +152,39 @@ class Board:
         state = (
             "failed" if event.state == "died" else "running elsewhere" if event.state == "elsewhere" else event.state
         )
-        line = f"[{len(self.ended)}/{len(self._axes)}] {state}: {self._axes[event.id]} ({event.id})"
+        line = f"{self._progress()} | {state}: {point_name(self._planned[event.id].trial.axes)} ({event.id})"
         if event.state == "finished":
             ap = state_of(self._folder / event.id).ap
             line += f", AP {'undefined' if ap is None else f'{ap:.3f}'}, {clock(event.seconds)}"
         return f"{line}, {event.note}" if event.note else line
 
+    def _progress(self) -> str:
+        """Return how many trials are over, and the time that the others take, as soon as there is a measure."""
+        over = sum(event.state in ("finished", "failed", "died") for event in self.ended.values())
+        to_go = self._to_go()
+        return f"{over} of {len(self._planned)} trials done" + (f", about {clock(to_go)} to go" if to_go else "")
+
+    def _to_go(self) -> float | None:
+        """Return the seconds until the last trial ends; None where they are unknown or nothing more is begun."""
+        if any(event.state == "interrupted" for event in self.ended.values()):
+            return None
+        now, times = time.monotonic(), []
+        for trial, planned in self._planned.items():
+            if trial in self.ended:
+                continue
+            seconds = self._rates.guess(planned)
+            if seconds is None:
+                return None
+            worked = 0.0 if trial in self._submitted else now - self._running.get(trial, now)
+            times.append(max(0.0, seconds - worked))
+        return max(sum(times) / self._workers, max(times, default=0.0))
+
     def _render(self) -> Group:
-        states = [event.state for event in self.ended.values()]
-        failed = sum(state in ("failed", "died") for state in states)
-        left = len(self._axes) - len(states)
-        eta = statistics.mean(self._took) * left / self._workers if self._took else None
-        head = f"{states.count('finished')} finished, {failed} failed, {left} left; about {clock(eta)} more"
+        failed = sum(event.state in ("failed", "died") for event in self.ended.values())
+        head = self._progress() + (f"; {failed} failed" if failed else "")
         now = time.monotonic()
-        rows = [f"  {clock(now - began):>7}  {self._axes[id]}" for id, began in list(self._running.items())[:20]]
+        names = {trial: point_name(self._planned[trial].trial.axes) for trial in list(self._running)[:20]}
+        rows = [f"  {clock(now - self._running[trial]):>7}  {name}" for trial, name in names.items()]
         return Group(Text(head, style="bold"), *(Text(row) for row in rows))
 
 

@@ -3,6 +3,7 @@
 No operator of torch runs here and no GPU is touched: a fork could use neither its threads nor the GPU.
 """
 
+import matplotlib.backends.backend_agg  # noqa: F401 - the curves of a trial's picture
 from PIL import Image
 
 from glip_lightning.config.recipe_checker import RecipeChecker

@@ -13,7 +13,7 @@ from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.wrong_usage import WrongUsage
-from glip_lightning.experiments.sweep.board import Board, console, point_name, show_plan, show_results
+from glip_lightning.experiments.sweep.board import Board, Rates, console, point_name, show_plan, show_results
 from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_parameters
 from glip_lightning.experiments.sweep.executors import Executor, Local, Stop, cores, visible_gpus
 from glip_lightning.experiments.sweep.grid import Grid, read_grid, select
@@ -56,10 +56,11 @@ def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -
     for place in (folder, folder / SWEEPS, folder / TRIALS):
         remove_parts(place)
     _write_sweep(folder, grid, planned)
-    left = [each for each in chosen if state_of(folder / TRIALS / each.trial.id).state != "finished"]
+    found = {each.trial.id: state_of(folder / TRIALS / each.trial.id) for each in chosen}
+    left = [each for each in chosen if found[each.trial.id].state != "finished"]
     print(f"{grid.name}: {len(chosen)} trials in {folder}, {len(chosen) - len(left)} of them finished already")
     stop = Stop()
-    ended = _run(left, folder, options, stop) if left else {}
+    ended = _run(left, Rates(chosen, found), folder, options, stop) if left else {}
     if queued := sum(event.state == "queued" for event in ended.values()):
         return _tell_queued(queued)
     _tell(chosen, ended, folder)
@@ -114,7 +115,7 @@ def _labels(points: Sequence[Axes]) -> dict[str, list[Any]]:
     return labels
 
 
-def _run(left: Sequence[Planned], folder: Path, options: SweepOptions, stop: Stop) -> dict[str, Event]:
+def _run(left: Sequence[Planned], rates: Rates, folder: Path, options: SweepOptions, stop: Stop) -> dict[str, Event]:
     """How each trial ended, by its id; those that were not begun are missing."""
     executor, workers, threads = _executor(folder, options)
     place = (folder / TRIALS).resolve()
@@ -122,7 +123,7 @@ def _run(left: Sequence[Planned], folder: Path, options: SweepOptions, stop: Sto
         Job(each.trial.id, str(place / each.trial.id), str(Path.cwd()), each.recipe, threads, options.keep_checkpoints)
         for each in left
     ]
-    with stop.listening(), Board(left, place, workers) as board:
+    with stop.listening(), Board(left, place, workers, rates) as board:
         for event in executor.run(run_trial, jobs, stop):
             if event.state == "died":
                 record_failure(place / event.id, event.note, "", event.seconds)
