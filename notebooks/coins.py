@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from glip_lightning import GLIPError, draw_boxes, read_dataset
 from glip_lightning.common.files import replacing, write_text
+from glip_lightning.evaluation.points import in_points
 
 SIZE = (384, 303)  # width, height
 BOXES = (  # x, y, width, height in pixels, drawn by hand: four rows of six coins
@@ -87,7 +88,11 @@ def compare(before: Path, after: Path) -> tuple[Image.Image, str]:
     for name, run in (("before", before), ("after", after)):
         result = json.loads((run / "result.json").read_text(encoding="utf-8"))
         ap = result["metrics"]["test"]["AP"]
-        text = f"AP {ap:.3f} {name}" if not result["fitted"] else f"AP {ap:.3f} {name} {result['steps']} steps"
+        text = (
+            f"AP {in_points(ap)} {name}"
+            if not result["fitted"]
+            else f"AP {in_points(ap)} {name} {result['steps']} steps"
+        )
         said.append(text)
         columns.append(_column(text, _test_half(run, result)))
     width = sum(column.width for column in columns) + GAP

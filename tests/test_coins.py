@@ -93,7 +93,7 @@ def test_two_runs_are_drawn_side_by_side(halves: Path, tmp_path: Path) -> None:
     before = write_run(tmp_path / "before", halves, 0.5, [], 0)
     after = write_run(tmp_path / "after", halves, 0.75, [[100, 100, 40, 30]], 100)
     both, said = compare(before, after)
-    assert said == "coins: AP 0.500 before, AP 0.750 after 100 steps"
+    assert said == "coins: AP 50.0 before, AP 75.0 after 100 steps"
     width, height = SCALE * (SIZE[0] - CUT), SCALE * SIZE[1] + HEAD
     assert both.size == (2 * width + GAP, height)
     left, right = (np.asarray(both)[HEAD:, start : start + width].astype(int) for start in (0, width + GAP))

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glip_lightning.common.escaping import printable
+from glip_lightning.evaluation.points import in_points
 from glip_lightning.experiments.sweep.grid import label_text
 from glip_lightning.experiments.sweep.jobs import Event
 from glip_lightning.experiments.sweep.plan import Planned
@@ -155,7 +156,7 @@ class Board:
         line = f"{self._progress()} | {state}: {point_name(self._planned[event.id].trial.axes)} ({event.id})"
         if event.state == "finished":
             ap = state_of(self._folder / event.id).ap
-            line += f", AP {'undefined' if ap is None else f'{ap:.3f}'}, {clock(event.seconds)}"
+            line += f", AP {in_points(ap)}, {clock(event.seconds)}"
         return f"{line}, {event.note}" if event.note else line
 
     def _progress(self) -> str:
@@ -213,5 +214,5 @@ def show_results(planned: Sequence[Planned], folder: Path) -> None:
 def _cell(found: Sequence[TrialState]) -> str:
     values = [ap for each in found if (ap := each.ap) is not None]
     failed = sum(each.state == "failed" for each in found)
-    text = f"{statistics.mean(values):.3f}" if values else "-"
+    text = in_points(statistics.mean(values)) if values else "-"
     return f"{text} ({failed} failed)" if failed else text
