@@ -194,13 +194,15 @@ def _curves(curves: Mapping[str, Sequence[tuple[int, float]]], width: int) -> Im
     canvas = FigureCanvasAgg(figure)
     drawn = {name: points for name, points in curves.items() if points}
     for axes, (name, points) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True):
-        steps, values = zip(*points, strict=True)
+        steps = [step for step, _ in points]
+        values = [100 * value if name == "val/AP" else value for _, value in points]
         if name == "train/loss" and len(values) >= MANY:
             axes.plot(steps, values, color=COLOURS[4], alpha=0.3, linewidth=1)
             axes.plot(steps, running_mean(values), color=COLOURS[4], linewidth=2)
         else:
             axes.plot(steps, values, "o-", color=COLOURS[4] if name == "train/loss" else COLOURS[5], markersize=4)
-        axes.set(xlabel="step", title=name, xlim=(0, None), ylim=(0 if name == "val/AP" else None, None))
+        title = f"{name} (points)" if name == "val/AP" else name
+        axes.set(xlabel="step", title=title, xlim=(0, None), ylim=(0 if name == "val/AP" else None, None))
         axes.grid(alpha=0.3)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
