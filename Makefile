@@ -1,7 +1,7 @@
 # `make test` and `make demo` set up all they need. Another Python: make PYTHON=python3.12 ...
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := $(VENV)/.ready
 # what the picture of the demo shows and what is looked for: pairs of words that the detector has never seen together
 PHRASES ?= red heart. pink star. blue moon. orange drop
