@@ -5,14 +5,18 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
-from formats import write_parts
-from glip_lightning.app.augmented_sheet import SIDE, save_sheet
+from formats import BOXES, write_parts
+from glip_lightning.app import augmented_sheet
 from glip_lightning.app.cli import main
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.formats.layouts import read_dataset
+from glip_lightning.inference.drawing import COLOURS
+from glip_lightning.inference.sheet import SIDE
+from glip_lightning.shapes.plugin import WEIGHTS
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 
@@ -168,8 +172,8 @@ def test_what_training_shows_is_drawn(
     printed = capsys.readouterr()
     assert said in printed.out + printed.err
     with Image.open(sheet) as image:
-        assert image.size == (5 * SIDE, 2 * SIDE)
-        centres = {image.getpixel((SIDE * view + SIDE // 2, 8)) for view in range(5)}
+        assert image.size == (5 * augmented_sheet.SIDE, 2 * augmented_sheet.SIDE)
+        centres = {image.getpixel((augmented_sheet.SIDE * view + augmented_sheet.SIDE // 2, 8)) for view in range(5)}
     assert (len(centres) > 1) == (recipe == "custom_nano")  # the blue of the photos in other colours
 
 
@@ -178,7 +182,48 @@ def test_a_sheet_needs_a_recipe_and_a_recipe_a_sheet(folder: Path, arguments: li
     assert main(["doctor", str(folder), "--detector", "glip-nano", *arguments]) == 2
 
 
-def test_a_sheet_is_a_picture(folder: Path, tmp_path: Path) -> None:
+def test_a_sheet_of_augmented_photos_is_a_picture(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(GLIPError) as error:
-        save_sheet(str(tmp_path / "sheet.pdf"), "custom_nano", str(folder), read_dataset(folder).splits["train"])
+        augmented_sheet.save_sheet(
+            str(tmp_path / "sheet.pdf"), "custom_nano", str(folder), read_dataset(folder).splits["train"]
+        )
     assert error.value.code == "bad-value"
+
+
+def test_a_sheet_of_photos_with_their_annotations(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "train" / "a.png").write_bytes(b"no picture")
+    sheet = tmp_path / "new" / "sheet.png"
+    main(["doctor", str(folder), "--detector", "glip-nano", "--json", "--show", str(sheet)])
+    said = capsys.readouterr()
+    json.loads(said.out)
+    assert f"4 of 5 photos with their annotations: {sheet}, 1 cannot be read" in said.err
+    with Image.open(sheet) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    assert pixels.shape[1] == 4 * SIDE
+    for place, name in enumerate(["b 1.png", "c.png", "d.png", "d.png"]):  # boxes in the colours of their classes
+        part = pixels[:SIDE, place * SIDE : (place + 1) * SIDE]
+        drawn = [label for label, colour in enumerate(COLOURS[:2]) if (part == ImageColor.getrgb(colour)).all(2).any()]
+        assert drawn == sorted({box[0] for box in BOXES[name]}), name
+
+
+def test_a_sheet_is_a_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(folder), "--show", str(tmp_path / "sheet.pdf")]) == 1
+    assert ".jpg" in capsys.readouterr().err
+    assert not (tmp_path / "sheet.pdf").exists()
+
+
+def test_the_words_of_a_detector(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a shipped detector has never read, and the classes of a run in another order."""
+    main(["doctor", str(folder), "--detector", "glip-nano-c", "--json"])
+    codes = {f["code"]: f["message"] for f in json.loads(capsys.readouterr().out)}
+    assert "'cat', 'dog'" in codes["unread-words"]
+    run = tmp_path / "run" / "detector"
+    shutil.copytree(WEIGHTS / "glip-nano-c", run)
+    (run / "task.json").write_text(json.dumps({"phrases": [{"name": "dog"}, {"name": "cat"}], "input_size": [64, 64]}))
+    (run / "words.txt").write_text("cat\ndog\n")
+    main(["doctor", str(folder), "--detector", str(run.parent), "--json"])
+    codes = {f["code"]: f["message"] for f in json.loads(capsys.readouterr().out)}
+    assert "unread-words" not in codes
+    assert "dog, cat" in codes["other-order"]

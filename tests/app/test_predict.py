@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,7 @@ def test_bad_photos_do_not_stop_the_others(
     assert main(["predict", *given, "--detector", str(detector), "--out", str(tmp_path / "out")]) == 1
     result = entries(tmp_path / "out")["photos"]
     failed = {Path(entry["photo"]).name for entry in result if "error" in entry}
+    assert all(entry["detections"] == [] for entry in result if "error" in entry)
     assert failed == {"broken.jpg", "text.png", "missing.jpg"}
     assert len(result) == 6
     errors = capsys.readouterr().err
@@ -149,12 +151,26 @@ def test_demo_photos(shared_data: Path, tmp_path: Path) -> None:
 
 
 def test_find_photos(photos: Path) -> None:
-    found = find_photos([str(photos / "*.jpg"), str(photos / "0.jpg"), str(photos)])
+    out = photos / "found"
+    found = find_photos([str(photos / "*.jpg"), str(photos / "0.jpg"), str(photos)], out)
     assert [path.name for path in found] == ["0.jpg", "1.jpg", "grey16.png"]
     with pytest.raises(ValueError, match="no file matches"):
-        find_photos([str(photos / "*.tiff")])
+        find_photos([str(photos / "*.tiff")], out)
+    out.mkdir()
     with pytest.raises(ValueError, match="no images"):
-        find_photos([str(photos.parent)])
+        find_photos([str(out)], photos / "other")
+
+
+def test_pictures_in_sub_folders_are_found_and_others_named(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("deep/er", "found", ".hidden"):
+        (photos / folder).mkdir(parents=True)
+        shutil.copy(photos / "0.jpg", photos / folder / "x.jfif")
+    (photos / "IMG_1.HEIC").write_bytes(b"x")
+    found = find_photos([str(photos)], photos / "found")
+    assert [str(path.relative_to(photos)) for path in found] == ["0.jpg", "1.jpg", "deep/er/x.jfif", "grey16.png"]
+    said = capsys.readouterr().err
+    assert "IMG_1.HEIC" in said
+    assert "1 pictures in" in said
 
 
 def test_equal_stems_get_pictures_of_their_own() -> None:
@@ -320,3 +336,44 @@ def test_a_group_of_one_number_is_normalised(photos: Path, tmp_path: Path) -> No
     save(model, load_detector("glip-nano-a", "random").tokenizer, tmp_path / "thin", Task((Phrase("dog"),), (32, 64)))
     found = Predictor(str(tmp_path / "thin"), threshold=0.0)(photos / "0.jpg")
     assert found.boxes.isfinite().all()
+
+
+def test_results_call_classes_as_the_data_did(detector: Path, photos: Path, tmp_path: Path) -> None:
+    """Not as they stood in the caption, where two of them may even be the same."""
+    loaded = load_detector(str(detector))
+    task = Task((Phrase("box "), Phrase("dog")), (128, 256), ("box (red)", "dog"))
+    save(loaded.model, loaded.tokenizer, tmp_path / RUN_DETECTOR, task)
+    arguments = ["--detector", str(tmp_path), "--threshold", "0.1", "--out", str(tmp_path / "out")]
+    assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
+    found = entries(tmp_path / "out")
+    assert found["classes"] == ["box (red)", "dog"]
+    assert found["caption"] == ["box . dog"]
+    assert {row["name"] for row in found["photos"][0]["detections"]} == {"box (red)", "dog"}
+
+
+@pytest.mark.parametrize("shipped", [True, False])
+def test_nothing_found(photos: Path, tmp_path: Path, shipped: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """The best score is said; what a shipped detector cannot know only of one that nobody has trained since."""
+    detector = "glip-nano-c"
+    if not shipped:
+        loaded = load_detector(detector)
+        detector = str(save(loaded.model, loaded.tokenizer, tmp_path / "mine"))
+    out = ["--out", str(tmp_path / "out"), "--phrases", "raccoon"]
+    for _ in range(2):  # the second time nothing is looked at again
+        assert main(["predict", str(photos / "grey16.png"), "--detector", detector, "--threshold", "0.99", *out]) == 0
+        entry = entries(tmp_path / "out")["photos"][0]
+        assert entry["detections"] == []
+        assert 0 <= entry["best_score"] < 0.99
+        said = capsys.readouterr().out
+        assert f"best score there is {entry['best_score']:.2f}" in said
+        assert ("drawn shapes" in said) == shipped
+
+
+def test_words_that_the_detector_cannot_know(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict = ["predict", str(photos / "0.jpg"), "--detector", "glip-nano-c", "--out", str(tmp_path / "out")]
+    assert main([*predict, "--phrases", "circle. raccoon. крыша"]) == 0
+    said = capsys.readouterr().err
+    assert "'крыша' ([UNK])" in said
+    assert "'raccoon'" in said
+    assert main([*predict, "--phrases", "крыша. 🚗"]) == 1
+    assert "🚗" in capsys.readouterr().err

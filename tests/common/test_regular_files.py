@@ -12,7 +12,7 @@ from glip_lightning.common.files import refuse_pipes, regular_file
 from glip_lightning.data.formats.captioned_images import read_captions
 from glip_lightning.data.formats.coco_json import read_json
 from glip_lightning.inference.pseudo_label.journal import Journal
-from glip_lightning.inference.pseudo_label.thresholds import read_thresholds
+from glip_lightning.inference.thresholds import read_thresholds
 from glip_lightning.text.phrases import read_phrases_file
 
 DATA = Path(__file__).parent.parent.parent / "src" / "glip_lightning" / "data"

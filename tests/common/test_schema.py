@@ -20,7 +20,7 @@ from glip_lightning.common.tensor_files import check_tensors
 from glip_lightning.data.transforms import Transform
 from glip_lightning.experiments.sweep.trial_state import state_of
 from glip_lightning.inference.predictor import Predictor
-from glip_lightning.inference.pseudo_label.thresholds import read_thresholds
+from glip_lightning.inference.thresholds import read_thresholds
 from glip_lightning.models.config import GLIPConfig, TextConfig
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query

@@ -171,7 +171,7 @@ def broken(change: str, value: object) -> dict[str, Any]:
         ("annotations.bbox", [1, 2, 3], r"bbox is not .*: 0 \(\[1, 2, 3\]\)"),
         ("annotations.bbox", [1, 2, float("nan"), 3], r"bbox is not .*: 0 \(\[1, 2, nan"),
         ("annotations.bbox", [1, 2, 10**400, 3], "bbox is not"),
-        ("annotations.bbox", None, r"bbox is not .*: 0 \(None\)"),
+        ("annotations.bbox", None, r"bbox is not .*: 0 \(None, and no mask\)"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, change: str, value: object, message: str) -> None:

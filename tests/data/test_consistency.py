@@ -37,7 +37,7 @@ def messages(findings: Findings, code: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three splits without anything to find but an image without boxes."""
+    """Three splits without anything to find but an image without boxes, and boxes of one class only in two of them."""
     write_parts(tmp_path)
     (tmp_path / "test" / "d.png").unlink()
     Image.effect_noise((64, 48), 80).save(tmp_path / "test" / "d.png")
@@ -48,7 +48,9 @@ def test_good_data_have_no_findings(folder: Path) -> None:
     splits, findings = checked(folder)
     assert list(splits) == list(SPLITS)
     assert [(finding.level, finding.code, finding.count) for finding in findings] == [
-        ("info", "image-without-boxes", 1)
+        ("info", "image-without-boxes", 1),
+        ("warning", "missing-class", 1),
+        ("warning", "missing-class", 1),
     ]
 
 
@@ -153,3 +155,31 @@ def test_contradicting_class_lists_are_an_error(folder: Path) -> None:
     assert error.code == "classes-differ"
     assert "'bird'" in error.message
     assert "'cat'" in error.message
+
+
+@pytest.mark.parametrize("counts, highest", [((100, 1), None), ((144,), "69%"), ((250, 100, 50), "62%")])
+def test_more_objects_than_ap_counts_are_said(
+    folder: Path, counts: tuple[int, ...], highest: str | None, tmp_path: Path
+) -> None:
+    def fill(content: dict[str, Any]) -> None:
+        (image,), (first, *_) = content["images"][:1], content["annotations"]
+        content["images"] = [{**image, "id": i} for i in range(len(counts))]
+        owners = [image for image, count in enumerate(counts) for _ in range(count)]
+        content["annotations"] = [{**first, "id": n, "image_id": image} for n, image in enumerate(owners, start=1)]
+
+    for split in ("train", "test"):  # AP looks at the second only
+        change(folder, split, fill)
+    _, findings = checked(folder)
+    found = [finding for finding in findings if finding.code == "many-objects"]
+    assert [finding.where for finding in found] == [str(folder / "test" / FILE)] * bool(highest)
+    assert [finding.count for finding in found] == [sum(count > 100 for count in counts)] * bool(highest)
+    assert all(str(highest) in finding.message and str(max(counts)) in finding.message for finding in found)
+
+
+@pytest.mark.parametrize("emptied, level", [(("train",), "warning"), (tuple(SPLITS), "error")])
+def test_a_data_set_without_a_single_box_is_an_error(folder: Path, emptied: tuple[str, ...], level: str) -> None:
+    for split in emptied:
+        change(folder, split, lambda content: content.update(annotations=[]))
+    _, findings = checked(folder)
+    found = [finding for finding in findings if finding.code == "no-boxes"]
+    assert [(finding.level, finding.where) for finding in found][:1] == [(level, str(folder / "train" / FILE))]

@@ -13,7 +13,16 @@ import pytest
 from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.data.images import FORMATS, PICTURES, open_image, pictures, read_header, read_image
+from glip_lightning.data.images import (
+    FORMATS,
+    PICTURES,
+    UNREAD,
+    open_image,
+    pictures,
+    read_header,
+    read_image,
+    unread_pictures,
+)
 
 SOURCES = Path(__file__).parent.parent.parent / "src" / "glip_lightning"
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\nshowpage\n%%EOF\n"
@@ -208,3 +217,20 @@ def test_open_image_says_what_pillow_says(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no picture")
     with pytest.raises(UnidentifiedImageError):
         open_image(tmp_path / "a.png")
+
+
+def test_folders_are_searched_by_one_rule(tmp_path: Path) -> None:
+    """Sub-folders and links are entered, each folder once; hidden ones are not."""
+    for place in ("a.png", "deep/er/b.JPG", ".hidden/c.png", "__MACOSX/d.png", "deep/._e.png"):
+        (tmp_path / "set" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / place).write_bytes(b"x")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "f.webp").write_bytes(b"x")
+    (tmp_path / "elsewhere" / "g.HEIC").write_bytes(b"x")
+    (tmp_path / "set" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "link2").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "deep" / "loop").symlink_to(tmp_path / "set")
+    found = [str(path.relative_to(tmp_path / "set")) for path in pictures(tmp_path / "set")]
+    assert found == ["a.png", "deep/er/b.JPG", "link/f.webp"]
+    assert [path.name for path in unread_pictures(tmp_path / "set")] == ["g.HEIC"]
+    assert not PICTURES & UNREAD

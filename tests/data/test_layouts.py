@@ -86,7 +86,8 @@ def test_every_layout_gives_the_same_splits(tmp_path: Path, layout: str) -> None
         assert truth["categories"] == expected["categories"]
         assert truth["images"] == [{k: v for k, v in image.items() if k != "file_name"} for image in expected["images"]]
     check_splits(found.splits, findings)
-    assert {finding.code for finding in findings} <= {"leak", "image-without-boxes"}  # d.png is in two splits
+    # d.png is in two splits, and one class in it
+    assert {finding.code for finding in findings} <= {"leak", "image-without-boxes", "missing-class"}
 
 
 @pytest.mark.parametrize("images", [".", "images", "data"])
@@ -225,3 +226,26 @@ def test_pictures_in_other_folders_are_counted(write: Callable[[Path], object], 
     (finding,) = (finding for finding in findings if finding.code == "stray-image")
     assert (finding.level, finding.count) == ("info", left_out + 1)
     assert "copy-images/deep/a.png" in finding.message
+
+
+@pytest.mark.parametrize("write", [write_parts, write_voc, write_yolo])
+def test_pictures_in_formats_that_are_not_read_are_named(write: Callable[[Path], object], tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "IMG_1.HEIC").write_bytes(b"x")
+    findings = Findings()
+    read_folder(tmp_path, findings)
+    found = [(f.level, f.count, "more/IMG_1.HEIC" in f.message) for f in findings if f.code == "unread-picture"]
+    assert found == [("warning", 1, True)]
+
+
+@pytest.mark.parametrize("place", ["train.txt", "ImageSets/train.txt"])
+def test_a_list_that_divides_the_data_otherwise_is_said(tmp_path: Path, place: str) -> None:
+    write_parts(tmp_path)
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("\n".join(SPLITS["train"]))
+    for text, said in {"\n".join(SPLITS["train"]): 0, "a.png\n": 1, "images/d\n": 1, "some words\n": 0}.items():
+        (tmp_path / place).write_text(text)
+        findings = Findings()
+        read_folder(tmp_path, findings)
+        assert findings.counts("unused-list") == said

@@ -197,3 +197,40 @@ def test_deep_nesting_is_read(tmp_path: Path) -> None:
     findings = Findings()
     read_voc(write_one(tmp_path, "<annotation>" * 50_000 + "</annotation>" * 50_000), findings)
     assert [f.code for f in findings.errors] == ["no-categories"]
+
+
+@pytest.mark.parametrize(
+    "annotations, images", [("annots", "images"), ("xml", "pics"), ("labels", "Bilder"), (".", "x")]
+)
+def test_folders_of_any_name(tmp_path: Path, annotations: str, images: str) -> None:
+    write_voc(tmp_path / "voc")
+    (tmp_path / "set" / annotations).mkdir(parents=True)
+    for file in (tmp_path / "voc" / "Annotations").iterdir():
+        file.rename(tmp_path / "set" / annotations / file.name)
+    (tmp_path / "voc" / "JPEGImages").rename(tmp_path / "set" / images)
+    check(read(tmp_path / "set"), train=tuple(BOXES))
+
+
+@pytest.mark.parametrize("places", [("Annotations/{}", "images/{}"), ("{}/annots", "{}/pics"), ("xml/{}", "pics/{}")])
+def test_splits_below_folders_of_any_name(tmp_path: Path, places: tuple[str, str]) -> None:
+    for split, names in SPLITS.items():
+        annotations, images = (tmp_path / place.format(split) for place in places)
+        annotations.mkdir(parents=True)
+        for name in names:
+            picture(images, name)
+            (annotations / name).with_suffix(".xml").write_text(xml(name, BOXES[name]))
+    check(read(tmp_path), **SPLITS)
+
+
+@pytest.mark.parametrize("stored", ["A.PNG", "caf\u00e9.png"])
+@pytest.mark.parametrize("given", ["a.png", "cafe\u0301.png", "C:\\Users\\me\\a.png"])
+def test_names_of_other_systems(tmp_path: Path, stored: str, given: str) -> None:
+    folder = write_one(tmp_path, xml(given, BOXES["a.png"]))
+    (folder / "JPEGImages" / "a.png").rename(folder / "JPEGImages" / stored)
+    (folder / "Annotations" / "a.xml").rename(folder / "Annotations" / f"{Path(stored).stem.lower()}.xml")
+    findings = Findings()
+    splits = read_voc(folder, findings)
+    if ":" in given:
+        assert [finding.code for finding in findings.errors] == ["outside-folder"]
+    else:
+        assert [splits["train"].name(0), len(splits["train"].boxes.labels)] == [stored, 2]

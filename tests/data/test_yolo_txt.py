@@ -2,8 +2,12 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from formats import BOXES, HEIGHT, SPLITS, WIDTH, coco, picture, write_labels, write_yolo
@@ -102,7 +106,7 @@ def test_polygons_and_overshoot(tmp_path: Path) -> None:
     boxes = [[16, 12, 32, 24], [48, 0, 32, 48], [-16, -12, 32, 24]]
     assert index.boxes.xywh.tolist() == boxes
     assert index.boxes.labels.tolist() == [1, 0, 0]
-    assert not findings
+    assert [(f.code, f.level, f.count) for f in findings] == [("polygon", "info", 1)]
 
 
 def test_a_confidence_is_ignored_and_said(tmp_path: Path) -> None:
@@ -244,3 +248,116 @@ def test_a_split_without_pictures_is_named(tmp_path: Path) -> None:
     findings = Findings()
     read_yolo(tmp_path, findings)
     assert [(finding.code, finding.level) for finding in findings] == [("missing-split-path", "warning")]
+
+
+def pose_line(label: int, box: tuple[float, ...], points: list[tuple[float, ...]]) -> str:
+    return " ".join(map(str, (label, *box, *(value for point in points for value in point))))
+
+
+pose_boxes = st.tuples(*[st.floats(0.3, 0.7)] * 2, *[st.floats(0.1, 0.4)] * 2)
+
+
+@st.composite
+def poses(draw: st.DrawFn, numbers: int) -> tuple[list[tuple[float, ...]], str]:
+    """Boxes and label lines of a pose data set: as many key points behind each box, drawn ones inside it."""
+    count = draw(st.integers(1, 5))
+    found, lines = [], []
+    for _ in range(draw(st.integers(1, 4))):
+        box = draw(pose_boxes)
+        points = []
+        for _ in range(count):
+            x, y = (box[i] + draw(st.floats(-0.49, 0.49)) * box[i + 2] for i in (0, 1))
+            points.append((x, y, draw(st.sampled_from((1, 2))))[:numbers])
+        found.append(box)
+        lines.append(pose_line(0, box, points))
+    return found, "\n".join(lines)
+
+
+@given(st.data(), st.sampled_from((2, 3)))
+def test_key_points_are_left_out_and_counted(tmp_path_factory: pytest.TempPathFactory, data: Any, numbers: int) -> None:
+    boxes, lines = data.draw(poses(numbers))
+    count = (len(lines.splitlines()[0].split()) - 5) // numbers
+    said = f"names: [cat, dog]\nkpt_shape: [{count}, {numbers}]\n"
+    index, findings = one(tmp_path_factory.mktemp("set"), lines, said)
+    expected = [[(x - w / 2) * WIDTH, (y - h / 2) * HEIGHT, w * WIDTH, h * HEIGHT] for x, y, w, h in boxes]
+    assert index.boxes.xywh == pytest.approx(np.array(expected))
+    assert [(f.code, f.level, f.count) for f in findings] == [("key-points", "info", len(boxes))]
+
+
+@given(st.data(), st.sampled_from((2, 3)))
+def test_key_points_that_nothing_describes_are_suspected(
+    tmp_path_factory: pytest.TempPathFactory, data: Any, numbers: int
+) -> None:
+    boxes, lines = data.draw(poses(numbers))
+    if len(lines.splitlines()[0].split()) == 7:  # one key point: no polygon either
+        return
+    _, findings = one(tmp_path_factory.mktemp("set"), lines)
+    level = "warning" if numbers == 2 else "error"
+    assert [(f.code, f.level, f.count) for f in findings if f.code == "key-points"] == [
+        ("key-points", level, len(boxes))
+    ]
+
+
+@pytest.mark.parametrize("place", ["", "labels", "labels/train", "train/labels", "images/train"])
+def test_classes_are_found_among_the_labels(tmp_path: Path, place: str) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    (tmp_path / place / "classes.txt").write_text("cat\ndog\n")
+    check(read(tmp_path), **SPLITS)
+    (tmp_path / "labels" / "valid" / "classes.txt").write_text("cat\ndog")
+    check(read(tmp_path), **SPLITS)
+    (tmp_path / "labels" / "valid" / "classes.txt").write_text("dog\ncat")
+    with pytest.raises(DataError) as refused:
+        read_yolo(tmp_path, Findings())
+    assert refused.value.code == "bad-names"
+    assert "labels/valid/classes.txt" in str(refused.value)
+
+
+def test_a_class_list_that_differs_from_the_description_is_said(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "classes.txt").write_text("dog\ncat")
+    findings = Findings()
+    assert read_yolo(tmp_path, findings)["train"].class_names == ("cat", "dog")
+    assert [(f.code, f.level) for f in findings] == [("class-lists-differ", "warning")]
+
+
+@pytest.mark.parametrize("train, valid", [("train", "valid"), ("Train", "Validation"), ("TRAIN", "val")])
+@pytest.mark.parametrize("described", [True, False])
+def test_darknet_and_cvat(tmp_path: Path, train: str, valid: str, described: bool) -> None:
+    for split, word in {"train": train, "valid": valid}.items():
+        folder = tmp_path / f"obj_{word}_data"
+        write_labels(folder, folder, SPLITS[split])
+        names = "".join(f"data/obj_{word}_data/{name}\n" for name in SPLITS[split])
+        (tmp_path / f"{word}.txt").write_text(names)
+    if described:
+        lines = f"classes = 2\n{train} = data/{train}.txt\n{valid} = data/{valid}.txt\nnames = data/my.names\n"
+        (tmp_path / "obj.data").write_text(lines + "backup = backup/\n")
+    (tmp_path / ("my.names" if described else "obj.names")).write_text("cat\ndog\n")
+    check(read(tmp_path), **TWO)
+
+
+def test_empty_label_files_are_named_with_their_folder(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    for file in (tmp_path / "labels").rglob("*.txt"):
+        file.write_text("\n")
+    findings = Findings()
+    read_yolo(tmp_path, findings)
+    assert [(f.code, f.count, "labels/train" in f.message) for f in findings] == [("empty-labels", 4, True)]
+
+
+def test_labels_of_no_picture_beside_pictures_are_said(tmp_path: Path) -> None:
+    write_labels(tmp_path, tmp_path, list(BOXES))
+    (tmp_path / "classes.txt").write_text("cat\ndog")
+    (tmp_path / "readme.txt").write_text("five words that are text")
+    (tmp_path / "gone.txt").write_text("0 0.5 0.5 0.5 0.5")
+    findings = Findings()
+    read_yolo(tmp_path, findings)
+    assert [(f.code, f.count, "gone.txt" in f.message) for f in findings] == [("stray-label", 1, True)]
+
+
+def test_a_path_of_another_machine_is_the_culprit(tmp_path: Path) -> None:
+    write_yolo(tmp_path, "names: [cat, dog]\npath: /content/elsewhere\ntrain: imgs/train\nval: images/valid\n")
+    findings = Findings()
+    read_yolo(tmp_path, findings)
+    assert "/content/elsewhere" in findings.errors[0].message

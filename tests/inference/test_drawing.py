@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from glip_lightning.inference.drawing import COLOURS, draw_boxes
+from glip_lightning.inference.drawing import COLOURS, TRUTH_COLOUR, draw_boxes
 
 BACKGROUND = (90, 100, 110)
 
@@ -67,7 +67,7 @@ def test_lines_and_text_grow_with_the_photo() -> None:
 
 def test_truth_and_odd_boxes() -> None:
     drawn = draw_boxes(photo(), [(50, 50, 50, 50), (90, 80, 60, 70)], ["dog", "dog"], truth=[(10, 10, 60, 60)])
-    assert pixels_of(drawn, "#FFFFFF")[10:60, 10].all()
+    assert pixels_of(drawn, TRUTH_COLOUR)[10:60, 10].all()
 
 
 def test_grey_photos_become_coloured() -> None:

@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.ops import box_iou
 
+from glip_lightning import read_dataset
 from glip_lightning.app.cli import main
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.findings import DataError
 from glip_lightning.data.collate import Collate
+from glip_lightning.data.dataset import CocoDetection
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence, read_captions
 from glip_lightning.data.grounding import GroundingDataset
 from glip_lightning.data.transforms import Transform
@@ -28,7 +31,7 @@ from glip_lightning.inference.pseudo_label.grounding_file import choose, groundi
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.labelling import find_all
 from glip_lightning.inference.pseudo_label.teacher import Row, Teacher
-from glip_lightning.inference.pseudo_label.thresholds import Thresholds
+from glip_lightning.inference.thresholds import Thresholds
 from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
 from glip_lightning.text.phrases import Phrase
@@ -121,7 +124,8 @@ def test_boxes_are_those_of_the_predictor(teacher: Path, photos: Path, tmp_path:
     out, phrases = tmp_path / "labels.json", "red circle. blue square"
     assert label(teacher, photos, out, "--phrases", phrases, "--threshold", 0.4, "--batch", 2) == 0
     found = content(out)
-    assert [image["caption"] for image in found["images"]] == [phrases] * 5
+    assert found["categories"] == [{"id": 1, "name": "red circle"}, {"id": 2, "name": "blue square"}]
+    assert len(found["images"]) == 5
     predictor = Predictor(str(teacher), device="cpu", threshold=0.4)
     for image in found["images"]:
         seen = predictor(photos / image["file_name"], phrases)
@@ -130,14 +134,14 @@ def test_boxes_are_those_of_the_predictor(teacher: Path, photos: Path, tmp_path:
         x, y, w, h = best["bbox"]
         torch.testing.assert_close(torch.tensor([x, y, x + w, y + h]), seen.boxes[0], atol=0.05, rtol=1e-3)
         assert best["score"] == pytest.approx(float(seen.scores[0]), abs=1e-3)
-        pieces = sum(len(a["tokens_positive"]) for a in mine)
-        joined = len(seen.boxes) - pieces
-        assert 0 <= joined <= 2  # thin boxes, and the noise of batches at the threshold
+        assert found["categories"][best["category_id"] - 1]["name"] == seen.names[0]
+        assert 0 <= len(seen.boxes) - len(mine) <= 2  # thin boxes, and the noise of batches at the threshold
 
 
 def test_a_finished_run_knows_its_classes(teacher: Path, photos: Path, tmp_path: Path) -> None:
     assert label(teacher, photos, tmp_path / "labels.json") == 0
-    assert {image["caption"] for image in content(tmp_path / "labels.json")["images"]} == {"red circle. dog"}
+    found = content(tmp_path / "labels.json")
+    assert [category["name"] for category in found["categories"]] == ["red circle", "dog"]
 
 
 def test_a_detector_without_a_task_has_to_be_told(
@@ -154,12 +158,62 @@ def test_long_class_lists_become_several_captions(teacher: Path, photos: Path, t
     names = [f"thing number {i}" for i in range(100)]
     file.write_text("\n".join(names))
     assert label(teacher, photos, out, "--phrases-file", file, "--threshold", 0.1, "--keep-empty") == 0
-    images = content(out)["images"]
-    seen = ". ".join(image["caption"] for image in images if image["file_name"] == "0.jpg")
-    assert seen == ". ".join(names)
-    assert len(images) > 5
-    data = GroundingDataset(out, photos)
-    assert data.unnamed(load_detector(str(teacher)).tokenizer) == 0
+    found = content(out)
+    assert [category["name"] for category in found["categories"]] == names
+    assert len(found["images"]) == 5
+    predictor = Predictor(str(teacher), device="cpu", threshold=0.1)
+    seen = predictor(photos / "0.jpg", names)
+    first = max((a for a in found["annotations"] if a["image_id"] == 1), key=lambda a: a["score"])
+    assert found["images"][0]["file_name"] == "0.jpg"
+    assert names[first["category_id"] - 1] == seen.names[0]
+
+
+def test_labels_of_a_class_list_are_an_ordinary_data_set(teacher: Path, photos: Path, tmp_path: Path) -> None:
+    out = photos / "labels.json"
+    assert label(teacher, photos, out, "--phrases", "red circle. dog", "--threshold", 0.3) == 0
+    data = read_dataset(photos)
+    assert not [finding for finding in data.findings if finding.level == "error"]
+    assert {index.class_names for index in data.splits.values()} == {("red circle", "dog")}
+    assert sum(len(index.boxes.labels) for index in data.splits.values()) == len(content(out)["annotations"])
+
+
+def test_labels_of_captions_are_no_classes(teacher: Path, photos: Path, tmp_path: Path) -> None:
+    out = photos / "labels.json"
+    assert label(teacher, photos, out, "--captions", captions(tmp_path), "--threshold", 0.3) == 0
+    findings = {finding.code: finding for finding in read_dataset(photos).findings}
+    assert findings["caption-phrases"].level == "error"
+    assert findings["caption-phrases"].count == len(content(out)["annotations"])
+
+
+def test_one_label_per_object_and_most_boxes(
+    teacher: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, given = tmp_path / "labels.json", ("--phrases", "red circle. blue square", "--threshold", 0.3)
+    assert label(teacher, photos, out, *given) == 0
+    every = content(out)
+    assert label(teacher, photos, out, *given, "--one-label") == 0
+    one = content(out)
+    assert one["info"]["counts"]["boxes of an object that has a better one"] > 0
+    assert len(one["annotations"]) < len(every["annotations"])
+    for image in one["images"]:
+        rows = [a["bbox"] for a in one["annotations"] if a["image_id"] == image["id"]]
+        corners = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in rows])
+        assert box_iou(corners, corners).fill_diagonal_(0).max() <= 0.6
+    assert label(teacher, photos, out, *given, "--max-detections", 3) == 0
+    few = content(out)
+    assert max(Counter(a["image_id"] for a in few["annotations"]).values()) == 3
+    left_out = len(every["annotations"]) - len(few["annotations"])
+    assert few["info"]["counts"]["boxes beyond --max-detections"] == left_out
+    assert "boxes beyond --max-detections" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [("--max-detections", 1001), ("--one-label",)])
+def test_limits_that_labels_cannot_have(
+    teacher: Path, photos: Path, tmp_path: Path, wrong: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert label(teacher, photos, tmp_path / "labels.json", "--captions", captions(tmp_path), *wrong) == 1
+    assert str(wrong[0]) in capsys.readouterr().err
+    assert not (tmp_path / "labels.json").exists()
 
 
 def test_thresholds_come_after_the_teacher(
@@ -201,7 +255,7 @@ def test_the_teacher_sees_what_training_will_see(teacher: Path, photos: Path, tm
         )
     out = tmp_path / "labels.json"
     assert label(teacher, photos, out, "--phrases", "dog", "--threshold", 0.1, "--keep-empty") == 0
-    data = GroundingDataset(out, photos, Transform((SIZE[0],), SIZE[1]))
+    data = CocoDetection(out, photos, Transform((SIZE[0],), SIZE[1]))
     model = Teacher(str(teacher), "cpu")
     assert len(data) == 21
     for i in range(len(data)):
@@ -426,8 +480,8 @@ def test_wrong_input_is_explained(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("captions.json").write_text('{"images": [], "annotations": []}')
-    assert label(teacher, photos, tmp_path / "labels.json", *arguments) == 1
+    given = [str(captions(tmp_path)) if word == "captions.json" else word for word in arguments]
+    assert label(teacher, photos, tmp_path / "labels.json", *given) == 1
     assert told in capsys.readouterr().err
     assert not (tmp_path / "labels.json").exists()
 

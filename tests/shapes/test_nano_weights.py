@@ -11,12 +11,23 @@ from glip_lightning.common import registry
 from glip_lightning.common.registry import Table
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.models.config import VARIANTS, GLIPConfig
+from glip_lightning.shapes.descriptions import ATTRIBUTES
 from glip_lightning.shapes.plugin import WEIGHTS
-from glip_lightning.shapes.pretraining_pictures import show
-from glip_lightning.shapes.words import SHAPES, single_names
-from glip_lightning.text.phrases import Phrase
+from glip_lightning.shapes.pretraining_pictures import captions, scene_of, show
+from glip_lightning.shapes.words import (
+    CAPTION_NAMES,
+    CAPTION_SHAPES,
+    DETECTION_NAMES,
+    NEW_COLOURS,
+    NEW_SHAPES,
+    NEW_TEXTURES,
+    SHAPES,
+    single_names,
+)
+from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.text.tokenizer import NANO_VOCAB, VOCAB_NAME, Tokenizer
 from glip_lightning.weights.conversion import convert_weights
+from glip_lightning.weights.detector_files import load_words
 from glip_lightning.weights.hub_files import OFFICIAL
 from glip_lightning.weights.load import Task, load_detector, save
 
@@ -129,3 +140,24 @@ def test_the_names_of_the_world_are_tokens_of_their_own() -> None:
     words = [word for kind in single_names().values() for word in kind]
     assert set(SHAPES) <= set(words)
     assert Tokenizer.nano().encode(words)[0].shape[1] == 3  # [CLS] word [SEP]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not VARIANTS[name].classes])
+def test_the_words_that_pre_training_has_shown(name: str) -> None:
+    """Detection data (A, B) name shapes and few colours; captions say what all things look like and where they are."""
+    words = load_words(name)
+    assert words is not None
+    if name in ("glip-nano-a", "glip-nano-b"):
+        assert words == words_of(DETECTION_NAMES)
+        return
+    said = {text for index in range(200) for text in _captions("grounding", index)}
+    assert words_of([*DETECTION_NAMES, *ATTRIBUTES, *said]) - words == set()
+    taught = {*CAPTION_SHAPES, *CAPTION_NAMES}
+    assert words & taught == (taught if name == "glip-nano" else set())
+    assert not words & {*NEW_SHAPES, *NEW_COLOURS, *NEW_TEXTURES, "raccoon"}
+
+
+def _captions(part: str, index: int) -> list[str]:
+    """Those of one picture, as if nothing in it were hidden."""
+    things, _ = scene_of(part, 0, index)
+    return [caption.text for kind in captions(part, 0, index, things).values() for caption in kind]

@@ -13,6 +13,7 @@ from glip_lightning.config.usage_errors import check_recipes
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.benchmarks.download import download_tasks
 from glip_lightning.data.benchmarks.unpack import unpack
+from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.checks.diagnosis import diagnose
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.dataset import DetectionDataset
@@ -28,7 +29,7 @@ from glip_lightning.experiments.sweep.grid import read_grid
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.inference.pseudo_label.grounding_file import grounding_content, phrase_scores
 from glip_lightning.inference.pseudo_label.journal import Journal
-from glip_lightning.inference.pseudo_label.thresholds import Thresholds, read_thresholds
+from glip_lightning.inference.thresholds import Thresholds, read_thresholds
 from glip_lightning.models.config import GLIPConfig, TextConfig
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query

@@ -36,6 +36,7 @@ from fuzz_product import (
     Journal,
     Phrase,
     Predictor,
+    Reader,
     RecipeChecker,
     Sentence,
     Thresholds,
@@ -110,7 +111,8 @@ NO_LOSS = {
     *("exif-turned", "exif-kept", "zero-based", "extreme-image", "split-by-rule", "unknown-words", "long-name"),
     *("class-count", "clipped-box", "text-id", "annotation-id-zero", "missing-keys", "duplicate-name", "blank-name"),
     *("normalised-boxes", "corner-boxes", "no-tokens", "confidence-column", "difficult", "background-category"),
-    *("dropped-box", "split-not-written", "no-boxes", "crowd"),
+    *("dropped-box", "split-not-written", "no-boxes", "crowd", "missing-class", "names-alike", "names-similar"),
+    *("joined-phrases",),
 }
 """Findings about what is used all the same."""
 ALL_OF_IT = {"two-layouts", "unannotated-split", "unused-split", "missing-split-path", "empty-split"}
@@ -122,7 +124,7 @@ def read_data_set(folder: Path, _: Random | None) -> str:
     findings = Findings()
     layout = findings.attempt(folder, lambda: read_folder(folder, findings))
     splits = layout.splits if layout else {}
-    diagnosis = diagnose(splits, _tokenizer(), findings, lambda steps, total: steps)
+    diagnosis = diagnose(splits, Reader(_tokenizer()), findings, lambda steps, total: steps)
     with _printed():
         print_diagnosis(diagnosis, str(folder), "glip-nano")
         print(json.dumps([finding._asdict() for finding in findings]))

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning import Callback, LightningModule, Trainer
 
 from glip_lightning.app.cli import main
@@ -117,3 +118,11 @@ def trouble(at: int, what: str) -> list[str]:
         f"--trainer.callbacks.at={at}",
         f"--trainer.callbacks.what={what}",
     ]
+
+
+def out_of_trouble(run: Path) -> None:
+    """Take the callbacks out of the recipe of a run, as if it had never had what went wrong."""
+    recipe = run / "recipe.yaml"
+    content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    content["trainer"]["callbacks"] = None
+    recipe.write_text(yaml.safe_dump(content), encoding="utf-8")

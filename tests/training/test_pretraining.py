@@ -17,6 +17,7 @@ from glip_lightning.data.checks.findings import DataError
 from glip_lightning.data.mixture import Mixture, MixtureSampler, Nouns, Sentences
 from glip_lightning.shapes.data_modules import ShapesDetection, ShapesPretraining
 from glip_lightning.shapes.pretraining_pictures import write_pretraining
+from glip_lightning.text.phrases import words_of
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.callbacks.resume import Resumable
@@ -306,3 +307,12 @@ def test_a_killed_run_ends_in_the_same_bits(tmp_path: Path, world: Path) -> None
     for name in ("state_dict", "optimizer_states", "global_step"):
         assert_equal(last(one)[name], last(two)[name], name)
     assert last(two)["global_step"] == 6
+
+
+def test_the_words_of_a_mixture(world: Path, tmp_path: Path) -> None:
+    """Names of all classes, and every word of captions, those that mean nothing by themselves, too."""
+    data = ready(mixture(world), tmp_path)
+    content = [json.loads((world / "grounding" / f"{kind}.json").read_text()) for kind in ("words", "phrases")]
+    texts = [image["caption"] for each in content for image in each["images"]]
+    names = [row["name"] for row in json.loads((world / DETECTION).read_text())["categories"]]
+    assert words_of(data.captions()) == {word for text in [*texts, *names] for word in text.replace(".", " ").split()}

@@ -1,5 +1,7 @@
 """Runs from Python: what the command line leaves, the same numbers, and a trainer that is as it was."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from safetensors.torch import load_file
 import glip_lightning
 from glip_lightning import Cosine, CustomData, EarlyStop, FullTuning, GLIPError, GLIPModule, Retention
 from glip_lightning.app.cli import main
+from glip_lightning.experiments.report.collect import collect
 from small_runs import Trouble, go, make_shapes, result, trained_losses
 
 OWN = {"command", "recipe", "seconds", "memory"}
@@ -50,6 +53,15 @@ def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
     given: dict[str, Any] = {"max_epochs": 2, "gradient_clip_val": 1.0, "log_every_n_steps": 1}
     quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     return Trainer(accelerator="cpu", callbacks=list(callbacks), default_root_dir=folder, **given | quiet | options)
+
+
+def test_a_trainer_of_another_package_is_refused(shapes: Path) -> None:
+    class Foreign:
+        """Stands for the trainer of pytorch_lightning."""
+
+    with pytest.raises(GLIPError, match=r"lightning\.pytorch") as refused:
+        glip_lightning.fit(module(), data(shapes), Foreign())  # type: ignore[arg-type]
+    assert refused.value.code == "other-trainer"
 
 
 def learned(run: Path) -> dict[str, torch.Tensor]:
@@ -169,3 +181,52 @@ def test_a_folder_in_use_is_refused_and_free_afterwards(shapes: Path, tmp_path: 
     codes: list[str] = []
     glip_lightning.validate(module(), data(shapes), trainer(tmp_path, Second()), tmp_path / "run")
     assert set(codes) == {"folder-in-use"}
+
+
+def test_the_card_is_about_the_detector(fitted: Path) -> None:
+    found, card = result(fitted), (fitted / "detector" / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlibrary_name: glip-lightning\n")
+    assert f"# {fitted.name}" in card
+    assert "Needed" not in card
+    assert f"| test | {found['metrics']['test']['images']} | {found['metrics']['test']['AP']:.3f} |" in card
+    for name in found["classes"]:
+        ap = found["metrics"]["test"]["AP_class"].get(name)
+        assert f"| {name} | {name} | {'no box' if ap is None else f'{ap:.3f}'} |" in card
+    assert not (fitted / "unfinished.json").exists()
+
+
+class Broken(Callback):
+    """Fails in the second step."""
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 1:
+            raise ValueError("the second step\nfails")
+
+
+def test_a_run_that_ends_early_says_why(shapes: Path, tmp_path: Path) -> None:
+    """In the report it stands under the name of its data, as a finished one does."""
+    with pytest.raises(ValueError, match="second step"):
+        glip_lightning.fit(module(), data(shapes), trainer(tmp_path, Broken()), tmp_path / "runs" / "early")
+    (found,) = collect(tmp_path / "runs").runs
+    assert (found.state, found.points[0].task) == ("missing", data(shapes).label)
+    assert "step 1: the second step fails" in found.error
+    (tmp_path / "runs" / "early" / "unfinished.json").write_text(json.dumps({"data": "cats", "why": ""}))
+    (killed,) = collect(tmp_path / "runs").runs
+    assert killed.points[0].task == "cats"
+    assert "killed" in killed.error
+
+
+def test_a_run_is_tested_by_its_folder(fitted: Path, shapes: Path, tmp_path: Path) -> None:
+    """With its own recipe, with other data, and with another recipe, of which the model does not count."""
+    own, other, recipe = tmp_path / "own", tmp_path / "other", tmp_path / "recipe"
+    assert main(["test", str(fitted), "--run", str(own)]) == 0
+    expected = json.loads((fitted / "detections.json").read_text())
+    assert expected
+    assert json.loads((own / "detections.json").read_text()) == expected
+    shutil.copytree(shapes / "train", tmp_path / "data" / "test")
+    assert main(["test", str(fitted), f"--data.root={tmp_path / 'data'}", "--run", str(other)]) == 0
+    assert result(other)["metrics"]["test"]["images"] == result(fitted)["data"]["images"]["train"]
+    shutil.copy(fitted / "recipe.yaml", tmp_path / "other.yaml")
+    given = ["--config", str(tmp_path / "other.yaml"), "--run", str(recipe)]
+    assert main(["test", str(fitted / "detector"), *given]) == 0
+    assert json.loads((recipe / "detections.json").read_text()) == expected

@@ -8,9 +8,9 @@ import pytest
 from lightning import LightningModule, Trainer
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.training.callbacks.progress import Lines
+from glip_lightning.training.callbacks.progress import Lines, place
 from glip_lightning.training.callbacks.run_folder import check_free, new_run_folder
-from glip_lightning.weights.run_files import CHECKPOINTS, LAST
+from glip_lightning.weights.run_files import CHECKPOINTS, LAST, goes_on
 
 
 def test_folders_are_numbered_without_taking_any_twice(tmp_path: Path) -> None:
@@ -31,13 +31,21 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GLIPError, match=f"glip fit --resume {tmp_path}"):
         check_free(tmp_path, resuming=False)
     (tmp_path / "result.json").touch()
-    for resuming in (True, False):
-        with pytest.raises(GLIPError, match="finished run") as refused:
-            check_free(tmp_path, resuming)
-        assert refused.value.code == "finished-run"
+    with pytest.raises(GLIPError, match="finished run") as refused:
+        check_free(tmp_path, resuming=False)
+    assert refused.value.code == "finished-run"
 
 
-def trainer(validates: bool) -> Trainer:
+def test_only_a_training_from_a_checkpoint_of_the_folder_goes_on_with_its_run(tmp_path: Path) -> None:
+    last = tmp_path / "run" / CHECKPOINTS / LAST
+    assert goes_on("fit", tmp_path / "run", last)
+    assert not goes_on("test", tmp_path / "run", last)
+    assert not goes_on("fit", tmp_path / "other", last)
+    assert not goes_on("fit", tmp_path / "run", None)
+    assert not goes_on("fit", None, last)
+
+
+def trainer(validates: bool, max_steps: int = -1) -> Trainer:
     """What a trainer is to ``Lines`` at the end of its third epoch."""
     shown: dict[str, Any] = {"train/loss": 1.5, "val/AP": 0.25}
     loaders = [object()] if validates else []
@@ -45,7 +53,7 @@ def trainer(validates: bool) -> Trainer:
         Trainer,
         SimpleNamespace(
             is_global_zero=True, sanity_checking=False, val_dataloaders=loaders,
-            progress_bar_metrics=shown, current_epoch=2, max_epochs=9,
+            progress_bar_metrics=shown, current_epoch=2, max_epochs=9, max_steps=max_steps, global_step=40,
         ),
     )  # fmt: skip
 
@@ -58,4 +66,21 @@ def test_a_line_per_validation(caplog: pytest.LogCaptureFixture) -> None:
         lines.on_validation_end(trainer(True), module)
         lines.on_train_epoch_end(trainer(True), module)
         lines.on_train_epoch_end(trainer(False), module)
-    assert caplog.messages == ["epoch 3 of 9: train/loss 1.500, val/AP 0.250"] * 2
+    assert caplog.messages == ["epoch 3 of 9, step 40: train/loss 1.500, val/AP 25.0"] * 2
+
+
+def test_where_steps_are_the_end_they_are_counted() -> None:
+    assert place(trainer(True, max_steps=80)) == "step 40 of 80"
+
+
+def test_a_line_after_the_first_step_and_then_one_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("glip_lightning.training.callbacks.progress.time.monotonic", lambda: clock[0])
+    lines, module = Lines(), cast(LightningModule, None)
+    with caplog.at_level("INFO", logger="glip_lightning"):
+        for seconds in (0, 30, 29, 2, 30):
+            clock[0] += seconds
+            lines.on_train_batch_end(trainer(True), module, None, None, 0)
+    assert len(caplog.messages) == 2

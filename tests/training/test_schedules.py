@@ -95,3 +95,11 @@ def test_plateau_ignores_an_undefined_ap() -> None:
     assert optimizer.param_groups[0]["lr"] == 1.0
     scheduler.step(0.3)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+def test_which_rates_depend_on_the_end_of_the_run() -> None:
+    assert Cosine().needs_end
+    assert MultiStep().needs_end
+    assert not MultiStep(milestones=(10, 20)).needs_end
+    assert not Constant().needs_end
+    assert not Plateau().needs_end

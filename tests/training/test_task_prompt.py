@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from lightning import Trainer
 
-from glip_lightning import CustomData, GLIPError, GLIPModule
+from glip_lightning import CustomData, GLIPError, GLIPModule, fit, load_detector
 from glip_lightning.app.cli import main
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.text.tokenizer import PLACEHOLDERS
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning
+from glip_lightning.weights.detector_files import load_words
 from small_runs import BLOCKS, make_shapes
 
 PACKAGE = Path(__file__).parent.parent.parent / "src" / "glip_lightning"
@@ -107,3 +108,45 @@ def test_a_name_that_no_caption_holds_leaves_no_folder(shapes: Path, tmp_path: P
     arguments = ["--config", str(BLOCKS), "--data=CustomData", f"--data.root={root}"]
     assert main(["fit", *arguments, "--run", str(run)]) == 1
     assert not run.exists()
+
+
+@pytest.mark.parametrize("lines", [CLASSES[1:2] + CLASSES[:1] + CLASSES[2:], ["Blue Square", "sky", "sun", "leaf"]])
+def test_a_phrase_that_names_another_class_is_refused(lines: list[str], shapes: Path, tmp_path: Path) -> None:
+    file = tmp_path / "phrases.txt"
+    file.write_text("\n".join(lines))
+    data = CustomData(str(shapes), phrases_file=str(file), **SIZES)
+    data.setup("fit")
+    with pytest.raises(GLIPError) as error:
+        data.phrases()
+    assert error.value.code == "phrase-of-other-class"
+    assert ", ".join(CLASSES) in str(error.value)
+    file.write_text("\n".join(["sky", *CLASSES[1:]]))
+    assert data.phrases()[0].name == "sky"
+
+
+def test_words_of_classes_are_checked_before_the_first_step(shapes: Path, tmp_path: Path) -> None:
+    file = tmp_path / "phrases.txt"
+    file.write_text("raccoon\nRacoon\nblue.square\ngreen star")
+    data = CustomData(str(shapes), phrases_file=str(file), **SIZES)
+    Trainer(logger=False, **QUIET).validate(GLIPModule("glip-nano-c"), data, verbose=False)
+    codes = [finding.code for finding in data.findings]
+    assert codes.count("unread-words") == codes.count("joined-phrases") == 1
+    file.write_text("крыша\n🚗\n汽车\n狗")
+    data = CustomData(str(shapes), phrases_file=str(file), **SIZES)
+    with pytest.raises(GLIPError) as error:
+        Trainer(logger=False, **QUIET).validate(GLIPModule("glip-nano-c"), data, verbose=False)
+    assert error.value.code == "unknown-words"
+
+
+def test_a_run_keeps_the_names_and_the_words(shapes: Path, tmp_path: Path) -> None:
+    file = tmp_path / "phrases.txt"
+    file.write_text("raccoon\nsky\nsun\ngreen star")
+    data = CustomData(str(shapes), phrases_file=str(file), **SIZES)
+    module = GLIPModule("glip-nano-c")
+    trainer = Trainer(max_steps=1, default_root_dir=tmp_path, **QUIET)
+    fit(module, data, trainer, tmp_path / "run")
+    kept = load_detector(str(tmp_path / "run"))
+    assert kept.task is not None
+    assert kept.task.names == tuple(CLASSES)
+    assert kept.words == load_words("glip-nano-c") | {"raccoon", "sky", "sun"}
+    assert load_words(str(tmp_path / "run")) == kept.words

@@ -252,11 +252,42 @@ def test_conversion_overwrites_nothing(pth, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "photo.jpg").touch()
     for target in (tmp_path / "out", tmp_path / "out" / "photo.jpg"):
-        with pytest.raises(GLIPError, match="exists already") as refused:
+        with pytest.raises(GLIPError) as refused:
             convert_weights(pth, target)
         assert refused.value.code == "file-exists"
     (tmp_path / "empty").mkdir()
     convert_weights(pth, tmp_path / "empty")
+
+
+def test_conversion_of_a_folder_to_a_folder_keeps_the_task(model, tmp_path):
+    save(model, TOKENIZER, tmp_path / "run" / "detector", TASK)
+    convert_weights(tmp_path / "run", tmp_path / "v1.5")
+    loaded = load_detector(str(tmp_path / "v1.5"))
+    assert loaded.task == TASK
+    assert_same_weights(loaded.model, model)
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.engine", "m.pt2", "m.tflite", "m.safetensors", "m.PTH", "m.x1"])
+def test_conversion_writes_no_unknown_ending(pth, model, tmp_path, name):
+    folder = save(model, TOKENIZER, tmp_path / "folder")
+    for source in (folder, pth):
+        with pytest.raises(GLIPError) as caught:
+            convert_weights(source, tmp_path / name)
+        assert caught.value.code == "unknown-ending"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    (tmp_path / name).mkdir()  # a folder that is there, whatever it is called
+    assert convert_weights(folder, tmp_path / name) == tmp_path / name
+
+
+@pytest.mark.parametrize("options", [{"half": True}, {"without_text": True}])
+def test_conversion_of_what_only_folders_can_be(pth, model, tmp_path, options):
+    folder = save(model, TOKENIZER, tmp_path / "folder")
+    for source, given in ((folder, options), (pth, options), (pth, {})):
+        with pytest.raises(GLIPError) as caught:
+            convert_weights(source, tmp_path / "m.pt", **given)
+        assert caught.value.code == "unknown-ending"
+    convert_weights(folder, tmp_path / "m.pt")
+    assert_same_weights(load_detector(str(tmp_path / "folder")).model, model)
 
 
 # -- the Hub

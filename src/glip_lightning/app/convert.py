@@ -1,4 +1,4 @@
-"""``glip convert``: an official checkpoint to an exchange folder, or back."""
+"""``glip convert``: an official checkpoint or a run to an exchange folder, or back."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +9,8 @@ from glip_lightning.common.signals import blocked
 
 
 def convert(
-    source: Annotated[str, typer.Argument(help="A .pth file of microsoft/GLIP, or an exchange folder.")],
-    target: Annotated[str, typer.Argument(help="The folder or .pth file to write.")],
+    source: Annotated[str, typer.Argument(help="A .pth file of microsoft/GLIP, an exchange folder or a run.")],
+    target: Annotated[str, typer.Argument(help="The folder (no ending) or the .pth file to write.")],
     vocab: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="vocab.txt of the text encoder (default: bert-base-uncased's)."),
@@ -21,7 +21,7 @@ def convert(
     ] = False,
     half: Annotated[bool, typer.Option("--half", help="A folder in half precision, half the size.")] = False,
 ) -> int:
-    """Turn an official .pth file into an exchange folder, or back."""
+    """Turn an official .pth file or a run into an exchange folder, or a folder into a .pth file."""
     from glip_lightning.config.early_checks import need_file
 
     if not Path(source).is_dir():

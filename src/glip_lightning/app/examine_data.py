@@ -1,6 +1,7 @@
 """What a data set holds and what is wrong with it, before any training."""
 
 import json
+import sys
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -8,13 +9,15 @@ from rich.progress import track
 from rich.table import Column, Table
 from rich.text import Text
 
+from glip_lightning.app.annotated_sheet import save_annotated
 from glip_lightning.common.escaping import printable, printable_lines
+from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.checks.diagnosis import Diagnosis, diagnose
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.layouts import read_folder
 from glip_lightning.data.types import SPLITS
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.weights.detector_files import load_tokenizer
+from glip_lightning.weights.detector_files import load_reader, load_tokenizer
 from glip_lightning.weights.hub_files import OFFICIAL_VOCAB, is_cached
 
 DEFAULT = "glip-tiny"
@@ -25,24 +28,27 @@ def examine(
     folder: str,
     detector: str | None = None,
     as_json: bool = False,
+    show: str | None = None,
     config: str | None = None,
     show_augmented: str | None = None,
 ) -> int:
     """Examine ``folder``; 0 if it can be trained on, else 1.
 
-    ``detector`` is the one whose vocabulary counts the tokens of the class names. ``show_augmented`` is a picture to
-    write of what training by the recipe ``config`` shows.
+    ``detector`` is the one whose vocabulary counts the tokens of the class names. ``show`` is the file of a sheet of
+    photos with their annotations, ``show_augmented`` that of what training by the recipe ``config`` shows.
     """
-    tokenizer, used = _vocabulary(detector)
+    reader, used = _reader(detector)
     findings = Findings()
     layout = findings.attempt(folder, lambda: read_folder(folder, findings))
     splits = layout.splits if layout else {}
     console = Console(stderr=True)
-    diagnosis = diagnose(splits, tokenizer, findings, lambda steps, total: _progress(steps, total, console))
+    diagnosis = diagnose(splits, reader, findings, lambda steps, total: _progress(steps, total, console))
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
         _print(diagnosis, f"{layout.name} in {folder}" if layout else folder, used)
+    if show is not None and splits:
+        print(printable(save_annotated(show, splits)), file=sys.stderr if as_json else sys.stdout)
     if findings.errors or "train" not in splits:
         return 1
     if config is not None and show_augmented is not None:
@@ -52,13 +58,13 @@ def examine(
     return 0
 
 
-def _vocabulary(detector: str | None) -> tuple[Tokenizer, str]:
-    """The tokenizer and what it is called; nothing is downloaded that was not asked for."""
+def _reader(detector: str | None) -> tuple[Reader, str]:
+    """Who reads the names, and whose vocabulary that is; nothing is downloaded that was not asked for."""
     if detector:
-        return load_tokenizer(detector), detector
+        return load_reader(detector), detector
     if is_cached(OFFICIAL_VOCAB):
-        return load_tokenizer(DEFAULT), DEFAULT
-    return Tokenizer.nano(), f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
+        return Reader(load_tokenizer(DEFAULT), DEFAULT), DEFAULT
+    return Reader(Tokenizer.nano()), f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
 
 
 def _progress(steps: Iterator[None], total: int, console: Console) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""``glip pseudo-label``: a teacher's boxes for photos with captions or class lists, as one file to train on."""
+"""``glip pseudo-label``: a teacher's boxes for photos with captions or of a class list, as one file to train on."""
 
 import json
 import shlex
@@ -18,15 +18,18 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
+from glip_lightning.data.checks.findings import unread_note
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence, read_captions
 from glip_lightning.data.images import pictures
 from glip_lightning.inference.predictor import as_phrases
-from glip_lightning.inference.pseudo_label.grounding_file import grounding_content, phrase_scores
+from glip_lightning.inference.pseudo_label.class_file import class_content
+from glip_lightning.inference.pseudo_label.grounding_file import grounding_content, names_in, phrase_scores
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.labelling import find_all, header, with_phrases
-from glip_lightning.inference.pseudo_label.teacher import Teacher
-from glip_lightning.inference.pseudo_label.thresholds import Thresholds, check_threshold, read_thresholds, same
+from glip_lightning.inference.pseudo_label.teacher import STORED_FROM, STORED_MOST, Teacher
+from glip_lightning.inference.thresholds import MAX_DETECTIONS, Thresholds, check_threshold, read_thresholds, same
 from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases_file
+from glip_lightning.weights.run_files import category_ids
 
 EVERY = 100  # images between two lines where there is no terminal
 
@@ -44,6 +47,8 @@ class LabelOptions(NamedTuple):
     thresholds: str | None = None
     best_from: float | None = None
     keep_empty: bool = False
+    max_detections: int = MAX_DETECTIONS
+    one_label: bool = False
     batch: int = 8
     device: str = "auto"
 
@@ -66,7 +71,9 @@ def label_images(options: LabelOptions) -> int:
     teacher = Teacher(options.detector, options.device)
     counts: Counter[str] = Counter()
     given = _class_lists(folder, teacher.class_lists(phrases)) if captioned is None else captioned
-    counts["images"], counts["captions"] = len(given), sum(len(photo.sentences) for photo in given)
+    counts["images"] = len(given)
+    if captioned is not None:
+        counts["captions"] = sum(len(photo.sentences) for photo in given)
     photos = given if captioned is None else with_phrases(given, teacher, counts)
     if not photos:
         raise GLIPError(
@@ -98,8 +105,14 @@ def _floors(options: LabelOptions) -> Thresholds:
     """Thresholds as they are given; all numbers are checked before anything is loaded."""
     if options.batch < 1:
         raise GLIPError(f"--batch {options.batch}: expected 1 or more images", code="bad-value")
-    default = check_threshold(options.threshold, "--threshold")
-    floors = read_thresholds(options.thresholds, default) if options.thresholds else Thresholds(default)
+    if options.max_detections > STORED_MOST:
+        message = f"--max-detections {options.max_detections}: at most {STORED_MOST} boxes of a caption are stored"
+        raise GLIPError(message, code="bad-value")
+    if options.one_label and options.captions is not None:
+        message = "--one-label: only with a class list; phrases of a caption that show one object are one box already"
+        raise GLIPError(message, code="option-without-use")
+    default = check_threshold(options.threshold, "--threshold", STORED_FROM)
+    floors = read_thresholds(options.thresholds, default, STORED_FROM) if options.thresholds else Thresholds(default)
     if options.best_from is None:
         return floors
     if options.captions is None:
@@ -107,7 +120,8 @@ def _floors(options: LabelOptions) -> Thresholds:
             "--best-from: only with --captions; what a list of classes names need not be in every photo",
             code="option-without-use",
         )
-    best_from, highest = check_threshold(options.best_from, "--best-from"), max([default, *floors.phrases.values()])
+    best_from = check_threshold(options.best_from, "--best-from", STORED_FROM)
+    highest = max([default, *floors.phrases.values()])
     if best_from >= highest:
         raise GLIPError(
             f"--best-from {best_from}: is for boxes below their threshold, {highest}; give a lower score",
@@ -129,6 +143,8 @@ def _phrases(options: LabelOptions) -> list[Phrase] | None:
 def _class_lists(folder: Path, sentences: tuple[Sentence, ...]) -> list[Captioned]:
     """Every picture below the folder with the same captions."""
     names = [path.relative_to(folder).as_posix() for path in pictures(folder)]
+    if unread := unread_note(folder):
+        print(f"glip: {unread}", file=sys.stderr)
     if not names:
         raise GLIPError(f"--images {folder}: there is no picture in it", code="no-pictures")
     return [Captioned(name, sentences) for name in names]
@@ -161,15 +177,28 @@ def _content(
             f"glip: --thresholds {options.thresholds}: there is no box of {', '.join(map(printable, unused))}",
             file=sys.stderr,
         )
-    content, chosen = grounding_content(records(), floors, options.keep_empty)
+    most, keep_empty = options.max_detections, options.keep_empty
+    if options.captions is not None:
+        content, chosen = grounding_content(records(), floors, keep_empty, most)
+    else:
+        categories = _categories(photos[0], options.detector)
+        content, chosen = class_content(
+            records(), categories, floors, keep_empty=keep_empty, most=most, one_label=options.one_label
+        )
     counts["unreadable images"] = len(photos) - len(labelled)
     counts.update(chosen)
     return content
 
 
+def _categories(photo: Captioned, detector: str) -> list[tuple[int, str]]:
+    """Return id and name of each class that the captions of every photo name; ids of a run's classes are its data's."""
+    names = [name for sentence in photo.sentences for name in names_in(sentence)]
+    return list(zip(category_ids(Path(detector), names), names, strict=True))
+
+
 def _info(teacher: Teacher, options: LabelOptions, counts: Counter[str], thresholds: Thresholds) -> dict[str, Any]:
     return {
-        "description": "boxes found by a detector for the phrases of captions; not checked by a person",
+        "description": "boxes found by a detector; not checked by a person",
         "teacher": {**teacher.base._asdict(), "weights": teacher.loaded.weights},
         "thresholds": {
             "default": thresholds.default,

@@ -11,6 +11,12 @@ PhrasesFile = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="One phrase per line, or YAML/JSON with prefix, name and suffix per class."),
 ]
+MaxDetections = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Boxes of a photo that are kept, the best ones; the others are counted.")
+]
+OneLabel = Annotated[
+    bool, typer.Option("--one-label", help="Of boxes of different classes on one object, keep the best alone.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps; auto is the best there is.")]
 
 

@@ -7,10 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from glip_lightning.app.options import Device, Phrases, PhrasesFile, at_most_one
+from glip_lightning.app.options import Device, MaxDetections, OneLabel, Phrases, PhrasesFile, at_most_one
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.signals import blocked
+from glip_lightning.config.early_checks import need_file
 from glip_lightning.config.wrong_usage import WrongUsage
+from glip_lightning.inference.prediction_files import FILES
+from glip_lightning.inference.thresholds import MAX_DETECTIONS
 
 
 def predict(
@@ -37,12 +40,22 @@ def predict(
     out: Annotated[str, typer.Option(metavar="DIR", help="Where pictures and predictions.json are written.")] = (
         "predictions"
     ),
+    thresholds: Annotated[
+        str | None, typer.Option(metavar="FILE", help="YAML or JSON: least scores of some classes, by name.")
+    ] = None,
+    max_detections: MaxDetections = MAX_DETECTIONS,
+    one_label: OneLabel = False,
+    format: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="What is written beside pictures: json (always), coco, yolo, csv."),
+    ] = "json",
     device: Device = "auto",
 ) -> int:
     """Find what phrases name in photos."""
     at_most_one(phrases=phrases, phrases_file=phrases_file, prompt=prompt)
-    least = _threshold(threshold)
+    least, formats = _threshold(threshold), _formats(format)
     _check_paths(photos, phrases_file, prompt or [], detector)
+    need_file(thresholds, f"--thresholds {thresholds}")
     with blocked():
         from glip_lightning.inference.predict_photos import predict_photos
 
@@ -55,6 +68,10 @@ def predict(
         threshold=least,
         out=out,
         device=device,
+        thresholds=thresholds,
+        max_detections=max_detections,
+        one_label=one_label,
+        formats=formats,
     )
 
 
@@ -68,9 +85,17 @@ def _threshold(given: str) -> float | Literal["best"]:
         raise WrongUsage(f"--threshold {given}: expected a number from 0 to 1, or best") from None
 
 
+def _formats(text: str) -> list[str]:
+    """Return the formats of a list with commas, each once, without json, which is always written."""
+    wanted = [name.strip().lower() for name in text.split(",")]
+    known = ("json", *FILES)
+    if unknown := [name for name in wanted if name not in known]:
+        raise WrongUsage(f"--format {text}: {unknown[0]!r} is no format; choose of {', '.join(known)}")
+    return [name for name in FILES if name in wanted]
+
+
 def _check_paths(photos: Sequence[str], phrases_file: str | None, prompts: Sequence[str], detector: str | None) -> None:
     """Raise GLIPError for what is not there, before torch is imported; of several photos, some may be missing."""
-    from glip_lightning.config.early_checks import need_file
     from glip_lightning.weights.detector_files import check_detector
 
     if not any(map(_is_there, photos)):

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from glip_lightning.app.options import Device, Phrases, PhrasesFile, at_most_one
+from glip_lightning.app.options import Device, MaxDetections, OneLabel, Phrases, PhrasesFile, at_most_one
 from glip_lightning.common.signals import blocked
+from glip_lightning.inference.thresholds import MAX_DETECTIONS
 
 
 def pseudo_label(
@@ -31,12 +32,17 @@ def pseudo_label(
         ),
     ] = None,
     keep_empty: Annotated[
-        bool, typer.Option("--keep-empty", help="Keep captions without a box: they train as negatives.")
+        bool, typer.Option("--keep-empty", help="Keep captions, or photos, without a box: they train as negatives.")
     ] = False,
+    max_detections: MaxDetections = MAX_DETECTIONS,
+    one_label: OneLabel = False,
     batch: Annotated[int, typer.Option(metavar="N", help="Photos at once.")] = 8,
     device: Device = "auto",
 ) -> int:
     """Find boxes for photos with captions or class lists, as data to train on.
+
+    Of a class list it writes a COCO file of these classes, of captions one whose boxes name phrases (for --data
+    Pretraining).
 
     The same command goes on after a stop. All scores are kept beside --out: with other thresholds it writes the file
     anew and looks at no photo again.
@@ -63,6 +69,8 @@ def pseudo_label(
         thresholds=thresholds,
         best_from=best_from,
         keep_empty=keep_empty,
+        max_detections=max_detections,
+        one_label=one_label,
         batch=batch,
         device=device,
     )

@@ -15,19 +15,21 @@ def fit(context: typer.Context) -> int:
 
 
 def validate(context: typer.Context) -> int:
-    """Evaluate on the validation split by a recipe (glip validate --help)."""
+    """Evaluate a detector or a recipe on the validation split: glip validate RUN (glip validate --help)."""
     return _run(["validate", *context.args])
 
 
 def test(context: typer.Context) -> int:
-    """Evaluate on the test split by a recipe (glip test --help)."""
+    """Evaluate a detector or a recipe on the test split: glip test RUN (glip test --help)."""
     return _run(["test", *context.args])
 
 
 def _run(arguments: Sequence[str]) -> int:
     from glip_lightning.config.early_checks import check_training
+    from glip_lightning.config.tested_detector import with_detector
     from glip_lightning.config.usage_errors import check_recipes
 
+    arguments = with_detector(arguments)
     arguments = with_recipes(arguments, lambda given: str(recipe_file(given)))
     check_recipes(arguments)
     refuse_pipes(arguments[1:])

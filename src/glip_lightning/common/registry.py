@@ -101,6 +101,9 @@ tasks: Table = Table("benchmark")
 detector_weights: Table[Path] = Table("detector")
 """Exchange folders by the names of detectors whose weights a plugin brings."""
 
+detector_limits: Table[str] = Table("detector")
+"""What such a detector does not know, as the end of a sentence that begins with its name."""
+
 data_modules: Table[type] = Table("data module")
 """Classes of data that a recipe may name without their path."""
 

@@ -202,6 +202,9 @@ PHRASE = Keys({"name": Text(), "prefix": Text(), "suffix": Text()}, optional=("p
 
 PHRASES = Items(PHRASE, 1, MOST_CLASSES)
 
+CLASS_NAMES = Items(Text(), 1, MOST_CLASSES)
+"""What the data call these classes."""
+
 BASE = Keys(
     {
         "name": Text(4096, shortest=1, pattern=r"[^\x00-\x1f]*"),  # the longest path of Linux
@@ -210,6 +213,15 @@ BASE = Keys(
     }
 )
 """The detector that something was tuned on."""
+
+
+def class_names(content: Mapping[str, Any], phrases: str, where: str) -> tuple[str, ...]:
+    """Return what the data call the classes whose phrases are under the key ``phrases``; empty if not on record."""
+    names, expected = tuple(content.get("names", ())), len(content[phrases])
+    if names and len(names) != expected:
+        message = f"{where}: {len(names)} names, expected one for each of {expected} {phrases}"
+        raise GLIPError(message, code="bad-value")
+    return names
 
 
 def check_format(content: object, known: int, where: str) -> None:

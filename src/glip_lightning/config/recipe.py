@@ -21,6 +21,7 @@ from glip_lightning.common.errors import GLIPError, is_ours
 from glip_lightning.common.locks import FolderLock
 from glip_lightning.config.arguments import meant_by, translated
 from glip_lightning.config.continuing import check_checkpoint
+from glip_lightning.config.own_settings import fill_in
 from glip_lightning.config.recipe_files import with_recipes
 from glip_lightning.config.recipe_parser import (
     NOT_KEPT,
@@ -37,7 +38,7 @@ from glip_lightning.training.callbacks.run_folder import take_folder
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord, Verb
-from glip_lightning.weights.run_files import RECIPE_NAME, is_of_run
+from glip_lightning.weights.run_files import RECIPE_NAME, goes_on
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,11 @@ class GLIPCLI(LightningCLI):
         except ArgumentError as error:
             raise self._explained(error) from None
         verb = str(self.config["subcommand"])
-        check_parts(self.config[verb])
+        config = self.config[verb]
+        check_parts(config)
+        if filled := fill_in(config.model, config.data, config.retention):
+            named = ", ".join(f"{key} {value}" for key, value in filled.items())
+            log.info("%s: %s, which the recipe leaves open", config.model.detector, named)
         self._take_folder(verb)
 
     def _take_folder(self, verb: str) -> None:
@@ -85,9 +90,8 @@ class GLIPCLI(LightningCLI):
         config = self.config[verb]
         run = Path(config.run) if config.run else None
         checkpoint = config.get("ckpt_path")
-        resuming = bool(run and checkpoint and is_of_run(checkpoint, run))
         if run and is_first_process():
-            take_folder(run, resuming, self.lock)
+            take_folder(run, goes_on(verb, run, checkpoint), self.lock)
         if checkpoint:
             check_checkpoint(checkpoint, verb, config.get("weights_only") is False)
 

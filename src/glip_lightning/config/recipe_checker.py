@@ -3,6 +3,7 @@
 import json
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -15,6 +16,7 @@ from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from glip_lightning.config.arguments import fresh
+from glip_lightning.config.own_settings import fill_in
 from glip_lightning.config.recipe_parser import (
     NOT_KEPT,
     PARTS,
@@ -24,9 +26,10 @@ from glip_lightning.config.recipe_parser import (
 )
 from glip_lightning.config.usage_errors import explain, options_of
 from glip_lightning.config.wrong_usage import WrongUsage
+from glip_lightning.models.config import Rates
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.run import refuse_untrained
-from glip_lightning.weights.detector_files import check_detector
+from glip_lightning.weights.detector_files import check_detector, own_settings
 
 T = TypeVar("T")
 
@@ -98,13 +101,21 @@ class RecipeChecker:
             read = partial(self._read, part, own, of_part, ["fit", "--config", str(file), *options])
             configs[part], complete = self._once.get([part, str(file), own, of_part], read)
             recipe |= complete
-        model, data, retention = configs["model"].model, configs["data"].data, configs["run"].retention
+        recipe = deepcopy(recipe)  # a part is that of many recipes
+        model, data, retention = (
+            deepcopy(part) for part in (configs["model"].model, configs["data"].data, configs["run"].retention)
+        )
+        fill_in(model, data, retention, self._own)
+        fill_in(recipe["model"], recipe["data"], recipe["retention"], self._own)
         self._once.get(["model", recipe["model"]], lambda: _check_model(model))
         data_module = self._once.get(["data", recipe["data"]], lambda: built(data))
         if retention is None:
             return CheckedRecipe(recipe, data_module, model.tuning, None)
         probe = self._once.get(["probe", recipe["retention"]], lambda: built(retention.init_args.data))
         return CheckedRecipe(recipe, data_module, model.tuning, probe)
+
+    def _own(self, detector: str) -> tuple[tuple[int, int], Rates]:
+        return self._once.get(["own", detector], lambda: own_settings(detector))
 
     def _read(
         self, part: str, own: Mapping[str, Any], options: list[str], given: list[str]

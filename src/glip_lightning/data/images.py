@@ -1,5 +1,6 @@
 """Image files to 8-bit RGB, whatever they hold."""
 
+import os
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
@@ -17,6 +18,12 @@ PICTURES = TGA | frozenset(
     | {".tif", ".tiff", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
 )
 """File name endings, in lower case, that are taken for pictures."""
+
+UNREAD = frozenset(
+    {".heic", ".heif", ".hif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw"}
+    | {".jxl", ".psd", ".svg", ".eps", ".exr", ".hdr", ".dcm", ".ico", ".pcx", ".sgi", ".ras", ".xbm", ".dds"}
+)
+"""Endings of pictures that are not read; they are named where they lie among others."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "AVIF", "TIFF", "GIF", "JPEG2000", "PPM")
 """What Pillow may take a file for, besides TGA.
@@ -44,10 +51,35 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def pictures(folder: Path) -> list[Path]:
-    """Pictures below ``folder`` by name, hidden ones left out."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
-    return sorted(path for path in found if not path.name.startswith("."))
+def pictures(folder: Path, endings: frozenset[str] = PICTURES) -> list[Path]:
+    """Pictures below ``folder`` by name, those of sub-folders and behind links too.
+
+    Hidden files and folders are left out. A folder that several links lead to is entered once.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    found: list[Path] = []
+    entered: set[str] = set()
+    for place, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+        real = os.path.realpath(place)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        shown = [Path(place, name) for name in files if not name.startswith(".")]
+        found += [path for path in shown if path.suffix.lower() in endings]
+    return sorted(found)
+
+
+def unread_pictures(folder: Path) -> list[Path]:
+    """Pictures below ``folder`` in formats that are not read."""
+    return pictures(folder, UNREAD)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 class Header(NamedTuple):
@@ -111,6 +143,21 @@ def read_image(source: Source, *, upright: bool, name: str | None = None) -> Ima
         raise
     except Exception as error:  # the decoders of PIL let all kinds of errors through
         raise _unreadable(name or source, error) from error
+
+
+def check_image(path: Path) -> str:
+    """Decode a file, JPEG at an eighth of its size, and return what is wrong with it; an empty text for nothing."""
+    try:
+        with open_image(path) as file:
+            file.draft("RGB", (max(1, file.width // 8), max(1, file.height // 8)))  # only JPEG has smaller sizes
+            if file.format != "JPEG":
+                to_rgb(file)  # also finds levels that are not read
+            file.load()
+    except (GLIPError, FileNotFoundError) as error:
+        return str(error)
+    except Exception as error:  # the decoders of PIL let all kinds of errors through
+        return str(_unreadable(path, error))
+    return ""
 
 
 def read_header(source: Source, name: str | None = None) -> Header:

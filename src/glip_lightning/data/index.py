@@ -118,6 +118,20 @@ class Index:
             starts=_starts(boxes.images, len(chosen)),
         )
 
+    def only(self, labels: Sequence[int]) -> "Index":
+        """Return the index of some of the classes (labels, ascending): all images, and the boxes of these classes."""
+        new_label = np.full(len(self.class_names), -1, dtype=np.int64)
+        new_label[list(labels)] = np.arange(len(labels))
+        boxes = self.boxes.select(new_label[self.boxes.labels] >= 0)
+        boxes = replace(boxes, labels=new_label[boxes.labels])
+        return replace(
+            self,
+            class_names=tuple(self.class_names[label] for label in labels),
+            category_ids=tuple(self.category_ids[label] for label in labels),
+            boxes=boxes,
+            starts=_starts(boxes.images, len(self)),
+        )
+
     def find(self, image_id: int) -> int:
         """Position of an image."""
         return int(np.flatnonzero(self.ids == image_id)[0])
@@ -278,7 +292,7 @@ def _views(
             kept.append(source.name(row))
         views.append((view, upright))
     if broken:
-        findings.add("unreadable-image", where, len(broken), items="; ".join(broken))
+        findings.add("unreadable-image", where, len(broken), items=listing(broken, "; "))
     if wrong:
         findings.add("wrong-size", where, len(wrong), items=listing(wrong))
     if turned:

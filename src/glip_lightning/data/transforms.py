@@ -45,6 +45,11 @@ def resize_image(image: Image.Image, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
+def train_sizes(test_size: int) -> tuple[int, ...]:
+    """Return the shorter sides to train at where ``test_size`` is that of tests: the official ones up to it."""
+    return (*(size for size in TRAIN_SIZES if size < test_size), test_size)
+
+
 class Transform:
     """Resize to one of ``min_sizes``, mirror with probability ``flip``.
 
@@ -59,6 +64,13 @@ class Transform:
         flip: float = 0.0,
         seed: int = 0,
     ) -> None:
+        if not 0 <= flip <= 1:
+            raise GLIPError(f"flip={flip}: it is a probability, from 0 to 1", code="bad-value")
+        self.flip, self.seed = flip, seed
+        self.resize_to(min_sizes, max_size)
+
+    def resize_to(self, min_sizes: Sequence[int], max_size: int) -> None:
+        """Resize to one of ``min_sizes`` from now on, the longer side to at most ``max_size`` pixels."""
         if not min_sizes or min(min_sizes) < 1 or max_size < max(min_sizes):
             message = f"min_sizes={tuple(min_sizes)}, max_size={max_size}: give at least one shorter side in pixels, "
             message += "none above max_size"
@@ -67,10 +79,7 @@ class Transform:
             message = f"min_sizes={tuple(min_sizes)}, max_size={max_size}: expected shorter sides up to "
             message += f"{SHORTEST_SIDE.high} and a longer one up to {LONGEST_SIDE.high} pixels"
             raise GLIPError(message, code="bad-value")
-        if not 0 <= flip <= 1:
-            raise GLIPError(f"flip={flip}: it is a probability, from 0 to 1", code="bad-value")
         self.min_sizes, self.max_size = tuple(min_sizes), max_size
-        self.flip, self.seed = flip, seed
 
     def __call__(self, image: Image.Image, boxes: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
         """PIL RGB and inclusive boxes [G, 4] in its frame -> uint8 [3, h, w] and boxes in the input frame."""

@@ -10,7 +10,8 @@ from glip_lightning.common.escaping import printable
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 """Okabe and Ito's colours (2008), distinct also for colour-blind readers; black is left out."""
 
-TRUTH_COLOUR = "#FFFFFF"
+TRUTH_COLOUR = "#FF00FF"
+"""Magenta: photos seldom have it, and unlike white it is seen on bright ones, too."""
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Box = Sequence[float]  # outside corners x1, y1, x2, y2 in pixels of the photo
@@ -28,7 +29,8 @@ def draw_boxes(
 
     Boxes are outside corners x1, y1, x2, y2 in pixels of the image, as a ``Prediction`` has them. Every class keeps
     its colour from photo to photo if ``classes`` lists them all; otherwise colours go by the first appearance of a
-    label. ``truth`` boxes are thin and white. The best score is drawn last, on top; lines and text grow with the photo.
+    label. ``truth`` boxes are thin and magenta. The best score is drawn last, on top; lines and text grow with the
+    photo.
 
     Raises:
         ValueError: not one label, or not one score, per box.

@@ -13,15 +13,20 @@ from typing import Any, Literal
 from PIL import Image
 from rich.progress import track
 
+from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import no_room, picture_names, remove_parts, replacing, write_text
 from glip_lightning.common.signals import Interrupted
-from glip_lightning.data.images import PICTURES, read_image
+from glip_lightning.data.checks.findings import listing, unread_note
+from glip_lightning.data.images import pictures, read_image
 from glip_lightning.inference.drawing import draw_boxes
-from glip_lightning.inference.predictor import Prediction, Predictor, as_phrases
+from glip_lightning.inference.prediction_files import FILES, check_free, remove_formats, write_formats
+from glip_lightning.inference.predictor import DEFAULT_THRESHOLD, Prediction, Predictor, as_phrases
+from glip_lightning.inference.thresholds import MAX_DETECTIONS, Thresholds, read_thresholds, same
 from glip_lightning.text.phrases import Phrase, read_phrases_file
 from glip_lightning.weights.base_model import weights_hash
+from glip_lightning.weights.run_files import category_ids
 
 RESULT_NAME = "predictions.json"
 EVERY = 60  # seconds between two writings of it: what a kill may lose
@@ -37,37 +42,59 @@ def predict_photos(
     threshold: float | Literal["best"],
     out: str,
     device: str,
+    thresholds: str | None = None,
+    max_detections: int = MAX_DETECTIONS,
+    one_label: bool = False,
+    formats: Sequence[str] = (),
 ) -> int:
     """Detect in every photo; return 1 if some photo failed, the others being done all the same.
 
-    The same command goes on with what is in ``out``; another one takes its place.
+    The same command goes on with what is in ``out``; another one takes its place. ``formats`` are written besides, by
+    :mod:`glip_lightning.inference.prediction_files`.
     """
+    named = read_thresholds(thresholds, DEFAULT_THRESHOLD).phrases if thresholds else {}
     wanted = _phrases(phrases, phrases_file)
-    paths = find_photos(photos)
+    paths = find_photos(photos, Path(out))
     pictures = [Path(out) / name for name in picture_names(paths)]
     if clash := {path.resolve() for path in paths} & {picture.resolve() for picture in pictures}:
-        raise GLIPError(
-            f"--out {out}: would overwrite the photo {min(clash)}; choose another folder", code="file-exists"
-        )
-    predictor = Predictor(detector, prompts=prompts, device=device, threshold=threshold)
+        message = f"--out {out}: would overwrite the photo {min(clash)}; choose another folder"
+        raise GLIPError(message, code="file-exists")
+    earlier = _read_results(Path(out) / RESULT_NAME)
+    check_free(Path(out), formats, earlier["formats"] if earlier else ())
+    predictor = Predictor(
+        detector,
+        prompts=prompts,
+        device=device,
+        threshold=threshold,
+        thresholds=named,
+        max_detections=max_detections,
+        one_label=one_label,
+    )
     queries = predictor.queries(wanted)
     captions = [prompt.caption for query in queries for prompt in query.prompts]
-    names = [phrase.name for query in queries for phrase in query.phrases]
+    names = [name for query in queries for name in query.class_names]
     if predictor.tuned or not predictor.model.reads_text:
         print(f"{'tuned prompt' if predictor.tuned else 'classes'}: {', '.join(map(printable, names))}")
     else:
         print(f"caption: {' | '.join(map(printable, captions))}")
+    if threshold == "best":
+        _tell_least_scores(predictor, names)
+    if unused := sorted(named.keys() - set(map(same, names))):
+        print(f"glip: --thresholds {thresholds}: no class is called {listing(unused)}", file=sys.stderr)
     settings = {
         "detector": predictor.name,
         "prompts": list(map(str, prompts)),
         "weights": predictor.loaded.weights,
-        "threshold": _tell_least_scores(predictor, names) if threshold == "best" else threshold,
+        "threshold": predictor.threshold,
+        "thresholds": dict(sorted(predictor.thresholds.items())),
+        "max_detections": max_detections,
+        "one_label": one_label,
         "classes": names,
         "caption": captions,
         "sha256": _fingerprint(predictor),
     }
     remove_parts(Path(out))
-    results = Results(Path(out), settings, paths, pictures)
+    results = Results(Path(out), settings, paths, pictures, formats)
     left = [(path, picture) for path, picture in zip(paths, pictures, strict=True) if path not in results]
     try:
         for path, picture in track(left, description="photos", transient=True):
@@ -78,23 +105,36 @@ def predict_photos(
     finally:  # what is done is kept
         results.write()
     entries = results.listed()
+    written = write_formats(Path(out), formats, entries, _categories(names, detector, prompts))
     failed = [entry for entry in entries if "error" in entry]
     for entry in failed:
         print(f"glip: {printable_lines(entry['error'])}", file=sys.stderr)
-    boxes = sum(len(entry.get("detections", ())) for entry in entries)
+    boxes = sum(len(entry["detections"]) for entry in entries)
     print(f"{boxes} boxes in {len(entries) - len(failed)} photos: {printable(str(results.file))}")
+    _tell_of_nothing(predictor, entries)
+    if cut := [entry["cut"] for entry in entries if entry.get("cut")]:
+        told = f"{sum(cut)} more boxes in {len(cut)} photos are left out"
+        print(f"glip: {told}: a photo keeps the {max_detections} best ones (--max-detections)", file=sys.stderr)
+    for file in written:
+        print(f"{file.stem:<8} {printable(str(file))}")
     if drawn := [entry["picture"] for entry in entries if "picture" in entry]:
         print(f"picture  {printable(drawn[0])}" if len(drawn) == 1 else f"pictures {printable(out)}")
     return 1 if failed else 0
 
 
-def _tell_least_scores(predictor: Predictor, names: Sequence[str]) -> dict[str, float]:
-    """Print and return from which score on each class is shown, where a run has chosen that."""
-    least = {name: predictor.thresholds.get(name, predictor.threshold) for name in names}
-    print(f"least scores: {', '.join(f'{printable(name)} {score:g}' for name, score in least.items())}")
-    if unknown := sum(name not in predictor.thresholds for name in names):
+def _tell_least_scores(predictor: Predictor, names: Sequence[str]) -> None:
+    """Print from which score on each class is shown, where a run has chosen that."""
+    least = Thresholds(predictor.threshold, predictor.thresholds)
+    print(f"least scores: {', '.join(f'{printable(name)} {least.of(name):g}' for name in names)}")
+    if unknown := sum(same(name) not in predictor.thresholds for name in names):
         print(f"of {unknown} of {len(names)} classes the run knows no best one: {predictor.threshold:g}")
-    return least
+
+
+def _categories(names: Sequence[str], detector: str | None, prompts: Sequence[str]) -> dict[int, str]:
+    """Return the classes by the ids that the data of the run have, where a run is the detector, else by 1, 2, ..."""
+    folders = [Path(detector)] if detector else [Path(prompt).parent for prompt in prompts]
+    ids = category_ids(folders[0], names) if len(folders) == 1 else range(1, len(names) + 1)
+    return dict(zip(ids, names, strict=True))
 
 
 class Results:
@@ -102,12 +142,19 @@ class Results:
     new ones. The file is written whole or not at all, about once a minute."""
 
     def __init__(
-        self, out: Path, settings: Mapping[str, Any], photos: Sequence[Path], pictures: Sequence[Path]
+        self,
+        out: Path,
+        settings: Mapping[str, Any],
+        photos: Sequence[Path],
+        pictures: Sequence[Path],
+        formats: Sequence[str] = (),
     ) -> None:
         """Take over what was found with the same ``settings`` in photos that have not changed since; if the file in
-        ``out`` is of other settings or of other photos, a new one takes its place and its pictures are deleted."""
+        ``out`` is of other settings or of other photos, a new one takes its place and its pictures are deleted.
+
+        The files of other ``formats`` that it lists are deleted: they are written anew when all photos are done."""
         self.file, self.settings = out / RESULT_NAME, json.loads(json.dumps(settings))
-        self.photos = photos
+        self.photos, self.formats = photos, list(formats)
         self.entries: dict[str, dict[str, Any]] = {}
         self._written, self._seconds = time.monotonic(), 0.0
         if not self.file.exists():
@@ -116,11 +163,12 @@ class Results:
         if old is None:
             print(f"glip: {self.file} cannot be read and is replaced; pictures beside it stay", file=sys.stderr)
             return
+        remove_formats(out, old["formats"])
         same = all(old.get(key) == value for key, value in self.settings.items())
         listed = {entry["photo"]: entry for entry in old["photos"]} if same else {}
         for photo, picture in zip(photos, pictures, strict=True):
             entry = listed.get(str(photo))
-            if entry and entry.get("picture") == str(picture) and picture.is_file() and _is_unchanged(photo, entry):
+            if entry and entry.get("picture") == str(picture) and picture.is_file() and _is_done(photo, entry):
                 self.entries[str(photo)] = entry
         self._replace(old["photos"], {*map(str, pictures)} if same else set(), same)
 
@@ -160,7 +208,7 @@ class Results:
     def write(self) -> None:
         """Write all entries that there are."""
         began = time.monotonic()
-        content = {**self.settings, "photos": self.listed()}
+        content = {**self.settings, "formats": self.formats, "photos": self.listed()}
         write_text(self.file, json_text(json.dumps(content, indent=2, ensure_ascii=False)))
         self._written = time.monotonic()
         self._seconds = self._written - began
@@ -171,9 +219,11 @@ def _read_results(file: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         entries = [(entry["photo"], entry.get("picture", "")) for entry in content["photos"]]
+        formats = [name for name in content.get("formats", ()) if name in FILES]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return content if all(isinstance(name, str) for entry in entries for name in entry) else None
+    usable = all(isinstance(name, str) for entry in entries for name in entry)
+    return {**content, "formats": formats} if usable else None
 
 
 def _fingerprint(predictor: Predictor) -> str:
@@ -186,9 +236,10 @@ def _fingerprint(predictor: Predictor) -> str:
     return digest.hexdigest()
 
 
-def _is_unchanged(photo: Path, entry: Mapping[str, Any]) -> bool:
+def _is_done(photo: Path, entry: Mapping[str, Any]) -> bool:
+    """Return whether the photo was read and has not changed since."""
     try:
-        return "error" not in entry and _state(photo) == entry.get("file")
+        return "error" not in entry and "detections" in entry and _state(photo) == entry.get("file")
     except OSError:
         return False
 
@@ -217,7 +268,7 @@ def _predict(
     except (OSError, ValueError) as error:
         if no_room(error) or getattr(error, "code", None) == "not-finite":
             raise  # the next photo would end in the same way
-        return {"photo": str(path), "error": str(error)}
+        return {"photo": str(path), "error": str(error), "detections": []}
     height, width = found.size
     return {
         "photo": str(path),
@@ -225,8 +276,22 @@ def _predict(
         "height": height,
         "picture": str(picture),
         "file": state,
+        "cut": found.cut,
         "detections": found.rows(),
+        **({} if found.names else {"best_score": round(found.best_score, 4)}),
     }
+
+
+def _tell_of_nothing(predictor: Predictor, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Say of photos without a box how near one was, and what a shipped detector cannot know."""
+    best = [entry["best_score"] for entry in entries if "best_score" in entry]
+    if not best:
+        return
+    message = f"nothing in {len(best)} of {len(entries)} photos; the best score there is {max(best):.2f}, "
+    message += f"the threshold {predictor.threshold:g}"
+    untrained = predictor.loaded.weights == "shipped" and not predictor.tuned
+    limits = registry.detector_limits.get(predictor.name) if untrained else None
+    print(f"{message}; {predictor.name} {limits}" if limits else message)
 
 
 def save_drawn(image: Image.Image, found: Prediction, names: list[str], picture: Path) -> None:
@@ -236,17 +301,21 @@ def save_drawn(image: Image.Image, found: Prediction, names: list[str], picture:
         drawn.save(fresh, quality=92)
 
 
-def find_photos(given: Iterable[str]) -> list[Path]:
-    """Files as they are, the images of folders, and what glob patterns match, each once, in order.
+def find_photos(given: Iterable[str], out: Path) -> list[Path]:
+    """Files as they are, the images below folders, and what glob patterns match, each once, in order.
 
-    A file that does not exist stays in the list: it fails by itself and stops no other.
+    A file that does not exist stays in the list: it fails by itself and stops no other. What a folder holds and is not
+    used is said: pictures in formats that are not read, and those in ``out``, which an earlier call has drawn.
     """
     paths: list[Path] = []
     for name in given:
         if Path(name).is_dir():
-            found = sorted(
-                p for p in Path(name).iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")
-            )
+            below = pictures(Path(name))
+            found = [path for path in below if not path.resolve().is_relative_to(out.resolve())]
+            if drawn := len(below) - len(found):
+                print(f"glip: {drawn} pictures in {out} are left out, as --out is there", file=sys.stderr)
+            if unread := unread_note(Path(name)):
+                print(f"glip: {unread}", file=sys.stderr)
             if not found:
                 raise GLIPError(f"{name}: the folder holds no images", code="no-pictures")
             paths += found

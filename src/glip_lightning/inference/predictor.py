@@ -4,8 +4,8 @@
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, overload
 
@@ -13,15 +13,19 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.ops import nms
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.data.checks.class_words import check_words
 from glip_lightning.data.checks.consistency import check_names
+from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.images import read_image, to_rgb
 from glip_lightning.data.transforms import resize_image, resize_size
+from glip_lightning.inference.thresholds import MAX_DETECTIONS, ONE_LABEL_IOU, Thresholds, check_threshold, same
 from glip_lightning.models.detector import Detector, EncodedImages, Outputs
 from glip_lightning.models.query import Query, encode_query, same_names
 from glip_lightning.ops import boxes as box_ops
-from glip_lightning.ops.postprocess import Detections
+from glip_lightning.ops.postprocess import Detections, DetectionSettings
 from glip_lightning.text.captions import classes_without_tokens
 from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases
 from glip_lightning.weights.load import RUN_DETECTOR, Loaded, load_detector
@@ -35,17 +39,23 @@ DEFAULT_THRESHOLD = 0.5
 Photo = str | Path | Image.Image | np.ndarray
 Phrases = str | Sequence[str | Phrase]
 
+NO_LIMIT = 2**31 - 1
+"""More detections than there can be: the limit comes after the thresholds, so that what it cuts is counted."""
 
-def find_classes(encoded: EncodedImages, query: Query, name: str | None = None) -> list[Detections]:
+
+def find_classes(
+    encoded: EncodedImages, query: Query, name: str | None = None, settings: DetectionSettings | None = None
+) -> list[Detections]:
     """Return what is found of the query's classes in each image, in inclusive boxes of the input frame.
 
     Every class is in one of the query's prompts, so no second suppression is needed where these are joined.
+    ``settings`` are the detector's own unless given.
 
     Raises:
         GLIPError: where ``name`` is given, for scores of that detector that are no numbers (code ``not-finite``).
     """
     model, count = encoded.model, len(encoded.images)
-    settings = model.defaults.detection
+    settings = settings or model.defaults.detection
     parts: list[list[Detections]] = [[] for _ in range(count)]
     for k, text in enumerate(query.texts):
         rows = torch.zeros(count, dtype=torch.int64, device=text.hidden.device)
@@ -88,6 +98,8 @@ class Prediction:
     labels: Tensor  # int64 [n], 0-based class index
     names: list[str]  # the phrase of each detection
     size: tuple[int, int]  # height, width of the photo
+    best_score: float = 0.0  # of all boxes, those below the threshold, too; 0 where no class scores 0.05
+    cut: int = 0  # detections beyond the largest number, which are left out
 
     def rows(self) -> list[dict[str, object]]:
         """Plain rows for JSON: class id, name, score, box as x1, y1, x2, y2."""
@@ -116,6 +128,9 @@ class Predictor:
         prompts: Sequence[str | Path] = (),
         device: str = "auto",
         threshold: float | Literal["best"] = DEFAULT_THRESHOLD,
+        thresholds: Mapping[str, float] | None = None,
+        max_detections: int = MAX_DETECTIONS,
+        one_label: bool = False,
     ) -> None:
         """
         Args:
@@ -125,21 +140,27 @@ class Predictor:
             device: ``auto`` is CUDA, else MPS, else the CPU.
             threshold: the least score, 0 to 1, or ``best``: that of each class which a run has found best on its valid
                 split (``thresholds.yaml``), 0.5 of classes that it says nothing of.
+            thresholds: least scores of some classes by their names, whatever their capitals and blanks.
+            max_detections: boxes of a photo that are kept, the best ones; a prediction says how many were cut.
+            one_label: of boxes of different classes that overlap (IoU above 0.6) only the best is kept.
 
         Raises:
             GLIPError: no such detector or device, a threshold that is no score, files that are damaged, prompts that
                 were tuned for another detector, or ``best`` without a run that says what is best (code
                 ``no-thresholds``).
         """
-        self.thresholds: dict[str, float] = {}
-        """Least scores of the classes that have one of their own."""
+        named = dict(thresholds or {})
         if threshold == "best":
             if detector is None:
                 message = "threshold best: say whose: give the run as detector"
                 raise GLIPError(message, code="no-thresholds")
-            self.thresholds, threshold = read_thresholds_of(detector), DEFAULT_THRESHOLD
-        if not 0 <= threshold <= 1:
-            raise GLIPError(f"threshold={threshold}: scores lie between 0 and 1", code="bad-value")
+            named, threshold = {**read_thresholds_of(detector), **named}, DEFAULT_THRESHOLD
+        self.threshold = check_threshold(threshold, "threshold")
+        self.thresholds = {same(name): check_threshold(score, f"threshold of {name}") for name, score in named.items()}
+        """Least scores of the classes that have one of their own."""
+        if max_detections < 1:
+            raise GLIPError(f"max_detections={max_detections}: expected 1 or more", code="bad-value")
+        self.max_detections, self.one_label = max_detections, one_label
         if detector is not None and not prompts and (Path(detector) / PROMPT_NAME).is_file():
             prompts = [Path(detector) / PROMPT_NAME]
             detector = detector if (Path(detector) / RUN_DETECTOR).is_dir() else None
@@ -151,7 +172,7 @@ class Predictor:
             check_prompt(path, prompt, self.loaded.model, self.name)
         self.device = torch.device(choose_device(device))
         self.model = self.loaded.model.to(self.device).eval()
-        self.threshold = threshold
+        self._settings = replace(self.model.defaults.detection, max_detections=NO_LIMIT)
         self._queries = [on_device(prompt.query, self.device) for prompt in self.tuned]
 
     @overload
@@ -186,19 +207,28 @@ class Predictor:
             if wanted not in encoded:
                 resized = resize_image(image, resize_size(*original, *wanted))
                 encoded[wanted] = self.model.encode_images([resized])
-            (in_input,) = find_classes(encoded[wanted], query, self.name)
+            (in_input,) = find_classes(encoded[wanted], query, self.name, self._settings)
             found = to_original(in_input, encoded[wanted].sizes[0], original)
             parts.append(found._replace(labels=found.labels + first))
             first += len(query.phrases)
-        found = _joined(parts)
-        classes = [phrase.name for query in queries for phrase in query.phrases]
-        least = torch.tensor(
-            [self.thresholds.get(name, self.threshold) for name in classes], device=found.scores.device
-        )
+        classes = [name for query in queries for name in query.class_names]
+        return self._chosen(_joined(parts), classes, original)
+
+    def _chosen(self, found: Detections, classes: Sequence[str], size: tuple[int, int]) -> Prediction:
+        """Return the detections that pass, best first; ``found`` has outside boxes in the frame of the photo."""
+        thresholds = Thresholds(self.threshold, self.thresholds)
+        least = torch.tensor([thresholds.of(name) for name in classes], device=found.scores.device)
         keep = (found.scores >= least[found.labels]).nonzero().flatten()
-        keep = keep[found.scores[keep].argsort(descending=True)]
-        boxes, labels = box_ops.clip_outside(found.boxes[keep], *original), found.labels[keep]
-        return Prediction(boxes, found.scores[keep], labels, [classes[k] for k in labels.tolist()], original)
+        keep = keep[found.scores[keep].argsort(descending=True, stable=True)]
+        boxes = box_ops.clip_outside(found.boxes[keep], *size)
+        if self.one_label:
+            best = nms(boxes.double(), found.scores[keep].double(), ONE_LABEL_IOU)  # best first
+            keep, boxes = keep[best], boxes[best]
+        cut = max(0, len(keep) - self.max_detections)
+        keep, boxes = keep[: self.max_detections], boxes[: self.max_detections]
+        labels = found.labels[keep]
+        names, best_score = [classes[k] for k in labels.tolist()], max(found.scores.tolist(), default=0.0)
+        return Prediction(boxes, found.scores[keep], labels, names, size, best_score, cut)
 
     def queries(self, phrases: Phrases | None) -> list[Query]:
         """The encoded class list, or those of the tuned prompts; the last one is remembered."""
@@ -215,13 +245,18 @@ class Predictor:
             check_phrases(wanted)
             check_names(wanted, self.loaded.tokenizer, "phrases")
             self._check_known(wanted)
+        names = self.loaded.task.names if own and self.loaded.task else ()
         with torch.inference_mode():
-            query = encode_query(self.model, self.loaded.tokenizer, wanted)
-        if silent := classes_without_tokens(query.prompts, [phrase.name for phrase in wanted]):
+            query = encode_query(self.model, self.loaded.tokenizer, wanted, names=names)
+        silent = classes_without_tokens(query.prompts, [phrase.name for phrase in wanted])
+        if silent and not own:
             message = f"the detector's vocabulary has no token for {', '.join(map(repr, silent))}"
-            if not own:
-                raise GLIPError(f"{message}; name it with other words", code="bad-phrases")
-            log.warning("%s: never found", message)  # the data set was like that
+            raise GLIPError(f"{message}; name it with other words", code="bad-phrases")
+        found = Findings()
+        check_words(query.class_names, wanted, self.loaded.reader, "classes" if own else "phrases", found)
+        found.log_to(log)
+        if not own:  # else the data were like that
+            found.raise_errors()
         self._queries = [query]
         return self._queries
 

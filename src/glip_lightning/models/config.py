@@ -9,7 +9,7 @@ import difflib
 from dataclasses import dataclass, field, replace
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import Flag, Items, Keys, Real, Whole
+from glip_lightning.common.schema import Flag, InputSize, Items, Keys, Real, Whole
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 
 STRIDES = (8, 16, 32, 64, 128)
@@ -57,6 +57,7 @@ _SIZES = Keys(
         "classes": Whole(0, MAX_TOKENS - 2),  # rows of the table: a caption without [CLS] and [SEP]
         "log_scale": Real(-20, 20),  # its exponential divides: 5e8 is far above any use
         "small_start": Flag(),
+        "input_size": InputSize(),
         "pixel_mean": Items(Real(0, 255), 3, 3),  # pixels are 0 to 255
         "pixel_std": Items(Real(0.01, 1000), 3, 3),  # it divides; official 57
     }
@@ -85,6 +86,21 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
+class Rates:
+    """Learning rates of AdamW at which a detector is tuned where nobody says otherwise."""
+
+    full: float = 1e-4  # the whole detector
+    text: float = 1e-5  # its text encoder, so that words keep their meaning
+    probe: float = 1e-4  # the last layers alone
+    lora: float = 1e-4  # low-rank updates
+    prompt: float = 0.05  # the prompt alone
+
+
+_SMALL_RATES = Rates(full=1e-3, text=1e-4, probe=5e-3, lora=2e-3, prompt=0.3)
+"""Of detectors with few channels, tried on the tasks of the generated world and on photos (recipes/sweeps/)."""
+
+
+@dataclass(frozen=True)
 class GLIPConfig:
     """Sizes of a GLIP detector. ``fusion=False`` is variant A: text and image meet only in the last layer."""
 
@@ -105,6 +121,9 @@ class GLIPConfig:
     classes: int = 0  # rows of a table that stands in the place of the text encoder; 0: there is no table
     log_scale: float = 0.0  # initial value; logits are divided by its exponential (MODEL.DYHEAD.LOG_SCALE)
     small_start: bool = False  # initialisation for training from random weights (small_start.py)
+    # short side and longest side of an image in evaluations, no part of the architecture (repr);
+    # INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST
+    input_size: tuple[int, int] = field(default=(800, 1333), repr=False)
     # BGR, 0..255, subtracted and divided before padding (INPUT.PIXEL_MEAN / PIXEL_STD)
     pixel_mean: tuple[float, float, float] = (103.53, 116.28, 123.675)
     pixel_std: tuple[float, float, float] = (57.375, 57.12, 58.395)
@@ -114,7 +133,7 @@ class GLIPConfig:
             _TEXT_FROM_JSON.check(self.text, "the detector's sizes", "text")
             object.__setattr__(self, "text", TextConfig(**self.text))
         _SIZES.check({**vars(self), "text": vars(self.text)}, "the detector's sizes")
-        for name in ("swin_depths", "swin_heads", "pixel_mean", "pixel_std"):
+        for name in ("swin_depths", "swin_heads", "input_size", "pixel_mean", "pixel_std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for stage, heads in enumerate(self.swin_heads):
             _check_multiple(self.swin_dim * 2**stage, f"the width of stage {stage}", heads, f"swin_heads[{stage}]")
@@ -128,6 +147,11 @@ class GLIPConfig:
         if self.text_encoder and not self.classes and longest < MAX_TOKENS:
             message = f"text.max_position_embeddings is {longest}, expected at least {MAX_TOKENS}, the longest caption"
             raise GLIPError(f"the detector's sizes: {message}", code="bad-value")
+
+    @property
+    def rates(self) -> Rates:
+        """The learning rates that it is tuned at: those of the official recipes but for detectors with few channels."""
+        return _SMALL_RATES if self.small_start else Rates()
 
 
 def _check_multiple(size: int, what: str, parts: int, of: str) -> None:
@@ -161,6 +185,7 @@ _NANO = GLIPConfig(
     fusion_heads=4,
     fusion_dropout=0.0,
     small_start=True,
+    input_size=(128, 128),
     log_scale=-2.08,  # eight times the logits, see small_start.py
     text=TextConfig(
         vocab_size=2800,  # nano_vocab.txt

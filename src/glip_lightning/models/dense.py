@@ -32,7 +32,6 @@ from glip_lightning.ops.losses import build_targets, detection_losses
 from glip_lightning.ops.postprocess import Detections, DetectionSettings, PostProcess
 
 BIAS_LR_FACTOR = 2.0  # SOLVER.BIAS_LR_FACTOR; biases are not decayed (SOLVER.WEIGHT_DECAY_BIAS)
-INPUT_SIZE = (800, 1333)  # INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST
 LAST_LAYERS = (
     *("log_scale", "token_bias_weight", "token_bias", "text_projection.weight", "text_projection.bias"),
     *("box.weight", "box.bias", "centerness.weight", "centerness.bias"),
@@ -126,7 +125,7 @@ class DenseDetector(Detector, tags=["glip"]):
 
     @property
     def defaults(self) -> Defaults:
-        return Defaults(INPUT_SIZE, PostProcess())
+        return Defaults(self.config.input_size, PostProcess(), self.config.rates)
 
     @property
     def prompt_width(self) -> int:

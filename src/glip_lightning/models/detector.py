@@ -16,7 +16,7 @@ U distinct captions, T tokens, D width of the text features, G boxes of an image
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple, Self
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.tensor_files import check_tensors
+from glip_lightning.models.config import Rates
 from glip_lightning.models.feature_cache import FeatureCache, hash_of_code, precision_of
 from glip_lightning.models.feature_store import tensor_bytes
 from glip_lightning.models.text_features import TextFeatures
@@ -59,6 +60,7 @@ class Defaults:
 
     input_size: tuple[int, int]  # short side and longest side of an image, in pixels
     detection: DetectionSettings
+    rates: Rates = field(default_factory=Rates)
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ class Detector(nn.Module, PyTorchModelHubMixin, ABC, library_name="glip-lightnin
     @property
     @abstractmethod
     def defaults(self) -> Defaults:
-        """Input size and settings of detections where nobody says otherwise."""
+        """Input size, settings of detections and learning rates where nobody says otherwise."""
 
     @property
     @abstractmethod

@@ -28,6 +28,12 @@ class Query:
     phrases: tuple[Phrase, ...]
     prompts: tuple[Prompt, ...]
     texts: tuple[TextFeatures, ...]  # one caption each: [1, T, D]
+    names: tuple[str, ...] = ()  # of the classes in the data; empty: those of the phrases
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What results call the classes."""
+        return self.names or tuple(phrase.name for phrase in self.phrases)
 
     def class_tokens(self, k: int) -> list[tuple[int, ...]]:
         """Tokens of every class in prompt ``k``, empty for the classes of the other prompts."""
@@ -47,8 +53,12 @@ def encode_query(
     tokenizer: Tokenizer,
     phrases: Sequence[Phrase],
     encode_text: Callable[[Tensor, Tensor], TextFeatures] | None = None,
+    names: Sequence[str] = (),
 ) -> Query:
-    """Tokenise and encode a class list once, for any number of images; ``encode_text`` is a tuning's."""
+    """Tokenise and encode a class list once, for any number of images.
+
+    ``encode_text`` is a tuning's. ``names``: what the data call the classes, where phrases say it in other words.
+    """
     encode_text = encode_text or model.encode_text
     prompts = build_prompts(phrases, tokenizer)
     device = model.device
@@ -56,4 +66,4 @@ def encode_query(
     for prompt in prompts:
         ids, mask = tokenizer.encode([prompt.caption])
         texts.append(encode_text(ids.to(device), mask.to(device)))
-    return Query(tuple(phrases), tuple(prompts), tuple(texts))
+    return Query(tuple(phrases), tuple(prompts), tuple(texts), tuple(names))

@@ -66,7 +66,9 @@ class Shapes(DetectionData):
         return {split: read_coco(folder / ANNOTATIONS, folder, findings) for split, folder in folders.items()}
 
     def phrases(self) -> list[Phrase]:
-        return [named.prompt for named in self.task.classes] if self.prompts == "described" else super().phrases()
+        if self.prompts != "described":
+            return super().phrases()
+        return self.of_chosen([named.prompt for named in self.task.classes])
 
 
 class ShapesPretraining(Pretraining):

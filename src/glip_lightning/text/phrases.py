@@ -1,7 +1,8 @@
 """Phrases: how a class is called in a caption, as typed by a user or written in a file."""
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,15 @@ def clean_name(name: str) -> str:
     """
     name = re.sub(r"\(.*\)", "", name)
     return name.replace("_", " ").replace("  ", " ")
+
+
+def words_of(texts: Iterable[str]) -> set[str]:
+    """Return the words of texts in small letters without accents, as a detector's ``words.txt`` lists them."""
+    found: set[str] = set()
+    for text in set(texts):
+        letters = (x for x in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(x))
+        found.update(re.findall(r"[^\W\d_]+", "".join(letters)))
+    return found
 
 
 def check_phrases(phrases: Sequence[Phrase], source: str = "phrases") -> None:

@@ -2,26 +2,30 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from lightning import LightningDataModule
+from rich.console import Console
+from rich.progress import track
 from torch.utils.data import DataLoader
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.augment import Augment, AugmentName
-from glip_lightning.data.checks.consistency import check_names, check_splits
-from glip_lightning.data.checks.findings import DataError, Findings
+from glip_lightning.data.checks.class_words import Reader, check_words
+from glip_lightning.data.checks.consistency import check_names, check_splits, choose_classes
+from glip_lightning.data.checks.findings import DataError, Findings, listing
+from glip_lightning.data.checks.photo_check import check_photos
 from glip_lightning.data.collate import Collate
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.few_shot import few_shot
 from glip_lightning.data.index import Index
 from glip_lightning.data.sampler import EpochSampler
-from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, TRAIN_SIZES, Transform
+from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, Transform, train_sizes
 from glip_lightning.data.types import Split
-from glip_lightning.text.captions import Prompt, build_prompts, classes_without_tokens
+from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.batching import BatchPlan, check_applied, plan
@@ -77,12 +81,14 @@ class DetectionData(LightningDataModule, ABC):
         copies: int | dict[int, int] = 1,
         seed: int | None = 0,
         negatives: bool = True,
-        min_sizes: Sequence[int] = TRAIN_SIZES,
-        max_size: int = MAX_SIZE,
-        test_size: int = TEST_SIZE,
+        min_sizes: Sequence[int] | None = None,
+        max_size: int | None = None,
+        test_size: int | None = None,
         flip: float = 0.5,
         augment: AugmentName | None = None,
         workers: int = 0,
+        skip_unreadable: bool = False,
+        classes: list[str] | None = None,
     ) -> None:
         """
         Args:
@@ -92,12 +98,15 @@ class DetectionData(LightningDataModule, ABC):
             copies: how often an image comes in an epoch, or a mapping from shots to that (1 for others).
             seed: chooses the images of few shots, their order and views; null takes the first images of the file.
             negatives: train on images without boxes, too.
-            min_sizes: the shorter side in training is one of these, in pixels; the longer at most ``max_size``.
-            max_size: the longest side, in pixels.
-            test_size: the shorter side in evaluation.
+            min_sizes: the shorter side in training is one of these, in pixels; the longer at most ``max_size``. Null,
+                here and below: the detector's own (GLIP 480 to 800, nano 128).
+            max_size: the longest side, in pixels (GLIP 1333, nano 128).
+            test_size: the shorter side in evaluation (GLIP 800, nano 128).
             flip: probability of mirroring a training image.
             augment: show training images in other colours and at other scales, too, a little (light) or much (strong).
             workers: processes that read images.
+            skip_unreadable: go on without images that cannot be read; they are counted.
+            classes: names of the classes to train and to test; boxes of others are left out. Null are all.
         """
         super().__init__()
         if shots != "all" and shots < 0:
@@ -107,22 +116,38 @@ class DetectionData(LightningDataModule, ABC):
         for name, (value, bound) in least.items():
             if value is not None and value < bound:
                 raise GLIPError(f"{name}={value}: expected {bound} or more", code="bad-value")
-        if test_size > max_size:
-            raise GLIPError(
-                f"test_size={test_size}: the shorter side cannot be above max_size={max_size}", code="bad-value"
-            )
         self.batch_size, self.images_per_device, self.workers = batch_size, images_per_device, workers
         self.shots: Shots = shots
+        self.skip_unreadable = skip_unreadable
         self.copies = copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1
-        self.seed, self.negatives = seed, negatives
-        self.test_size, self.max_size = test_size, max_size
-        self.train_transform = Transform(min_sizes, max_size, flip, seed or 0)
+        self.seed, self.negatives, self.classes = seed, negatives, classes
         self.augment = None if augment is None else Augment(augment, seed or 0)
-        self.test_transform = Transform((test_size,), max_size)
+        self._given_sizes = min_sizes, max_size, test_size
+        self.train_transform = Transform(flip=flip, seed=seed or 0)
+        self.test_transform = Transform()
+        self.use_input_size((min(TEST_SIZE, max_size or TEST_SIZE), MAX_SIZE))
         self.datasets: dict[Split, DetectionDataset] = {}
+        self.all_classes: list[str] = []
+        """Of the data set, of which ``classes`` chooses."""
         self.findings = Findings()
         self.task_prompt: TaskPrompt | None = None
+        self._words_checked = False
         self._resume_position: dict[str, int] = {}  # where the next training data starts, if a checkpoint said so
+
+    def use_input_size(self, own: tuple[int, int]) -> None:
+        """Resize as a detector wants it whose ``own`` size is (short side, longest side), unless other sizes are given.
+
+        Until there is a detector, sizes are GLIP's.
+        """
+        min_sizes, max_size, test_size = self._given_sizes
+        short, longest = own
+        self.max_size = longest if max_size is None else max_size
+        self.test_size = short if test_size is None else test_size
+        if self.test_size > self.max_size:
+            text = f"test_size={self.test_size}: the shorter side cannot be above max_size={self.max_size}"
+            raise GLIPError(text, code="bad-value")
+        self.train_transform.resize_to(train_sizes(short) if min_sizes is None else min_sizes, self.max_size)
+        self.test_transform.resize_to((self.test_size,), self.max_size)
 
     @abstractmethod
     def read(self, findings: Findings) -> dict[Split, Index]:
@@ -132,6 +157,13 @@ class DetectionData(LightningDataModule, ABC):
         """How each class stands in the caption, in the order of the labels."""
         return [Phrase(clean_name(name)) for name in self.class_names]
 
+    def of_chosen(self, phrases: Sequence[Phrase]) -> list[Phrase]:
+        """Return the phrases of the chosen classes, where there is one for each class of the data set."""
+        if len(phrases) != len(self.all_classes):
+            return list(phrases)
+        named = zip(self.all_classes, phrases, strict=True)
+        return [phrase for name, phrase in named if name in self.class_names]
+
     @property
     def task_name(self) -> str:
         """What sweeps and reports call it: the short name of a task of a benchmark, else the label."""
@@ -140,6 +172,11 @@ class DetectionData(LightningDataModule, ABC):
     @property
     def class_names(self) -> list[str]:
         return next(iter(self.datasets.values())).class_names
+
+    @property
+    def category_ids(self) -> list[int]:
+        """The ids that the data set has for its classes."""
+        return list(next(iter(self.datasets.values())).index.category_ids)
 
     @property
     def where(self) -> str:
@@ -155,12 +192,36 @@ class DetectionData(LightningDataModule, ABC):
         if prompt == self.task_prompt:
             return
         self.task_prompt = prompt
-        if silent := classes_without_tokens(prompt.prompts, self.class_names):
-            log.warning("no token names %s: never trained, never found", ", ".join(map(repr, silent)))
+
+    def check_words(self, reader: Reader) -> None:
+        """Say what is wrong with the words of the classes for a detector, once.
+
+        Raises:
+            DataError: its vocabulary has no word of any class.
+        """
+        if self._words_checked:
+            return
+        self._words_checked, found = True, Findings()
+        phrases = self.phrases()
+        pairs = zip(self.class_names, phrases, strict=True)
+        if said := [f"{name} = {phrase.text!r}" for name, phrase in pairs if phrase.text != clean_name(name)]:
+            log.info("classes in captions: %s", listing(said))
+        check_words(self.class_names, phrases, reader, self.where, found)
+        found.log_to(log)
+        self.findings += found
+        found.raise_errors()
+
+    def captions(self) -> Iterable[str]:
+        """Return texts that hold every word which training on these data shows."""
+        return (phrase.text for phrase in self.phrases())
 
     def read_splits(self) -> None:
         """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""
-        splits = check_splits(self.read(self.findings), self.findings)
+        log.info("reading the data: %s", self.label)
+        splits = check_photos(self.read(self.findings), self.findings, photo_bar, self.skip_unreadable)
+        splits = check_splits(splits, self.findings)
+        self.all_classes = list(next(iter(splits.values())).class_names) if splits else []
+        splits = choose_classes(splits, self.classes, self.findings)
         self.findings.log_to(log)
         self.findings.raise_errors()
         if not splits:
@@ -273,6 +334,13 @@ class DetectionData(LightningDataModule, ABC):
     def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
         """Which images of a split this process reads, in which order."""
         return EpochSampler(len(self.datasets[split]), self.seed or 0, shuffle, rank, world)
+
+
+def photo_bar(steps: Iterator[None], total: int) -> Iterator[None]:
+    """Show a bar on a terminal while photos are checked."""
+    console = Console(stderr=True)
+    bar = track(steps, "checking photos", total, console=console, transient=True, disable=not console.is_terminal)
+    return iter(bar)
 
 
 def _leave_signals(_: int) -> None:

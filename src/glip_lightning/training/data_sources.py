@@ -1,5 +1,6 @@
 """Where data come from: tasks of ODinW, folders of one's own, the Hub, generated pictures."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from glip_lightning.data.formats.layouts import read_folder
 from glip_lightning.data.index import Index
 from glip_lightning.data.splits import complete_splits
 from glip_lightning.data.types import SPLITS, Split
-from glip_lightning.text.phrases import Phrase, read_phrases_file
+from glip_lightning.text.phrases import Phrase, clean_name, read_phrases_file
 from glip_lightning.training.data_module import DetectionData
 
 
@@ -83,7 +84,7 @@ class ODinW(DetectionData):
         return index.select(index.with_boxes()) if self.prepared else super().choose(index)
 
     def phrases(self) -> list[Phrase]:
-        official = self.task.phrases(self.prompts if self.task.in_odinw13 else "odinw_35")
+        official = self.of_chosen(self.task.phrases(self.prompts if self.task.in_odinw13 else "odinw_35"))
         if len(official) != len(self.class_names):
             raise DataError(
                 f"task {self.task.short}: {len(self.class_names)} categories in {self.root}, officially "
@@ -114,14 +115,26 @@ class CustomData(DetectionData):
     def phrases(self) -> list[Phrase]:
         if self.phrases_file is None:
             return super().phrases()
-        phrases = read_phrases_file(self.phrases_file)
+        phrases = self.of_chosen(read_phrases_file(self.phrases_file))
         if len(phrases) != len(self.class_names):
             raise DataError(
                 f"{self.phrases_file}: {len(phrases)} phrases for {len(self.class_names)} classes; write one for "
                 f"each of {', '.join(self.class_names)}, in this order",
                 code="bad-phrases",
             )
+        self._check_order(phrases)
         return phrases
+
+    def _check_order(self, phrases: Sequence[Phrase]) -> None:
+        """Raise an error for a phrase that is the name of another class than its own."""
+        places = {clean_name(name).strip().lower(): place for place, name in enumerate(self.class_names)}
+        for place, phrase in enumerate(phrases):
+            other = places.get(phrase.text.strip().lower(), place)
+            own = clean_name(self.class_names[place]).strip().lower()
+            if other != place and own != phrase.text.strip().lower():
+                message = f"{self.phrases_file}: phrase {place + 1} is {phrase.text!r}, the name of class {other + 1}; "
+                message += f"write one phrase for each class in this order: {', '.join(self.class_names)}"
+                raise DataError(message, code="phrase-of-other-class")
 
 
 class HubData(DetectionData):

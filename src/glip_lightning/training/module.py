@@ -1,9 +1,11 @@
 """GLIPModule, the single LightningModule."""
 
+import json
 import logging
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,12 +26,13 @@ from glip_lightning.models.feature_cache import FeatureCache
 from glip_lightning.models.query import Query, encode_query, same_names
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.postprocess import Detections
-from glip_lightning.text.phrases import Phrase
+from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.training.data_module import DetectionData, TaskPrompt
 from glip_lightning.training.record import RunRecord
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
 from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
 from glip_lightning.tuning.weight_tunings import FullTuning
+from glip_lightning.weights.base_model import absolute
 from glip_lightning.weights.load import Loaded, Task, load_detector
 
 log = logging.getLogger(__name__)
@@ -58,10 +61,14 @@ class GLIPModule(LightningModule):
         how fast (default FullTuning), ``schedule`` how the rates change in the course of the run (Constant),
         ``features`` where that is kept which a frozen part need compute only once (FeatureCache)."""
         super().__init__()
+        log.info("loading %s", detector)
         loaded = load_detector(detector, weights)
         self.detector, self.origin, self.task = loaded.name, loaded.weights, loaded.task
+        self.reader = loaded.reader
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
         self.tuning = tuning or FullTuning()
+        if own := self.tuning.use_rates(self.model.defaults.rates):
+            log.info("%s of %s: the detector's own", ", ".join(f"{name} {x:g}" for name, x in own.items()), detector)
         self.schedule = schedule or Constant()
         self.features = features or FeatureCache()
         self._views_come_again = True
@@ -86,9 +93,16 @@ class GLIPModule(LightningModule):
             )
         return data
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """The detector's own: short side and longest side in pixels, those it was fine-tuned at if it was."""
+        return self.task.input_size if self.task else self.model.defaults.input_size
+
     def setup(self, stage: str) -> None:
         """Make the prompt of the data, which are set up before, and hand it to them; their loaders are made after."""
         self.task_prompt = TaskPrompt.of(self.data, self.tuning, self.tokenizer)
+        self.data.check_words(self.reader)
+        self.data.use_input_size(self.input_size)
         self.data.ask_with(self.task_prompt)
         self._views_come_again = self.data.augment is None
 
@@ -102,6 +116,8 @@ class GLIPModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put averaged weights into a checkpoint of weights alone, which Lightning does not show to callbacks."""
+        if self.task_prompt is not None:
+            checkpoint["detector"] = self._described()
         if "optimizer_states" in checkpoint:
             return
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -109,6 +125,18 @@ class GLIPModule(LightningModule):
                 callback.on_save_checkpoint(self.trainer, self, checkpoint)
                 checkpoint.pop("current_model_state", None)
                 checkpoint.pop("averaging_state", None)
+
+    def _described(self) -> dict[str, Any]:
+        """Return what makes a detector of the weights of a checkpoint."""
+        return {
+            "name": absolute(self.detector),
+            "config": json.dumps(asdict(self.model.config)),
+            "phrases": [phrase._asdict() for phrase in self.data.phrases()],
+            "names": list(self.data.class_names),
+            "input_size": [self.data.test_size, self.data.max_size],
+            "learns_text": self.tuning.learns_text,
+            "update_scale": self.tuning.update_scale,
+        }
 
     def configure_model(self) -> None:
         """Let the tuning freeze and add parameters, once, before the model is wrapped and a checkpoint is read.
@@ -235,9 +263,17 @@ class GLIPModule(LightningModule):
     @torch.no_grad()
     def keep(self, folder: Path) -> None:
         """Write what was learned into the run's ``folder``, as the tuning does; it cannot be trained on afterwards."""
-        trained = Loaded(self.model, self.tokenizer, self.detector, self.origin)
-        task = Task(tuple(self.data.phrases()), (self.data.test_size, self.data.max_size))
+        data = self.data
+        trained = Loaded(self.model, self.tokenizer, self.detector, self.origin, words=self._words())
+        task = Task(tuple(data.phrases()), (data.test_size, data.max_size), tuple(data.class_names))
         self.tuning.save(folder, trained, task)
+
+    def _words(self) -> frozenset[str] | None:
+        """Return all words that training has shown; None where those of the weights it began with are not known."""
+        before = frozenset[str]() if self.origin == "random" else self.reader.words
+        if before is None or not self.model.reads_text:
+            return None
+        return before | words_of(self.data.captions())
 
     def find(self, images: Sequence[Tensor], query: Query) -> list[Detections]:
         """Detections (inclusive boxes, input frame) of RGB images, uint8 [3, h, w], already resized."""
@@ -262,9 +298,7 @@ class GLIPModule(LightningModule):
         if self.trainer.state.fn != TrainerFn.FITTING:
             self.record.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
             if stage == "val":
-                named = zip(self.data.class_names, self.data.phrases(), strict=True)
-                best = self._evaluator.best_thresholds()
-                self.record.thresholds = {phrase.name: best[name] for name, phrase in named if name in best}
+                self.record.thresholds = self._evaluator.best_thresholds()
         if stage == "test":
             metrics["bootstrap"] = self._evaluator.bootstrap()
         self._query = self._evaluator = None

@@ -88,6 +88,9 @@ class Pretraining(DetectionData):
             flip: probability of mirroring a training image; 0 where captions say what is left of what.
         """
         super().__init__(flip=flip, **kwargs)
+        if self.classes is not None:
+            text = "data.classes: captions name what is trained here; choose classes of --data CustomData or ODinW"
+            raise GLIPError(text, code="bad-value")
         if epoch_images < 1:
             raise GLIPError(f"epoch_images={epoch_images}: expected 1 or more", code="bad-value")
         if self.shots not in ("all", 0) or self.copies != 1 or not self.negatives:
@@ -114,11 +117,23 @@ class Pretraining(DetectionData):
     def class_names(self) -> list[str]:
         return self.datasets["valid"].class_names
 
+    @property
+    def category_ids(self) -> list[int]:
+        return list(self.datasets["valid"].index.category_ids)
+
     def count(self, train: Index | None) -> int:
         return self.epoch_images  # of sources, which only a run reads
 
     def images_per_epoch(self) -> int:
         return self.epoch_images
+
+    def captions(self) -> Iterator[str]:
+        """Return the names of detection data and the captions of grounding data."""
+        for part in self._mixture().parts:
+            if isinstance(part, Detections):
+                yield from (phrase.text for phrase in part.phrases)
+            elif isinstance(part, Sentences):
+                yield from (part.captions[image] for image in range(len(part.index)))
 
     def chosen(self) -> dict[str, Any]:
         """The sources instead of the ids of all their images."""

@@ -20,7 +20,7 @@ from glip_lightning.common.versions import versions
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
-from glip_lightning.weights.run_files import RESULT_NAME
+from glip_lightning.weights.run_files import RESULT_NAME, UNFINISHED_NAME
 from glip_lightning.weights.threshold_file import THRESHOLDS_NAME
 
 LISTED = 20  # classes that the summary lists
@@ -43,6 +43,7 @@ def result_of(record: RunRecord, trainer: Trainer, module: GLIPModule) -> dict[s
         "weights": module.origin,
         "data": _data(data),
         "classes": data.class_names,
+        "category_ids": data.category_ids,
         "phrases": [phrase._asdict() for phrase in data.phrases()],
         **data.chosen(),
         "steps": trainer.global_step,
@@ -54,6 +55,7 @@ def result_of(record: RunRecord, trainer: Trainer, module: GLIPModule) -> dict[s
         "parameters": sum(p.numel() for p in module.parameters()),
         "device": str(trainer.strategy.root_device),
         "processes": trainer.world_size,
+        "threads": torch.get_num_threads(),
         "memory": _memory(trainer),
         "metrics": record.metrics,
         "versions": versions(),
@@ -65,6 +67,7 @@ def result_of(record: RunRecord, trainer: Trainer, module: GLIPModule) -> dict[s
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Write ``result.json`` into the folder of a run, which is finished by that."""
     write_text(folder / RESULT_NAME, json.dumps(without_nan(result), indent=2, allow_nan=False))
+    (folder / UNFINISHED_NAME).unlink(missing_ok=True)
 
 
 def _data(data: DetectionData) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCheckpoint
 
@@ -24,18 +25,22 @@ from glip_lightning.training.callbacks.resume import Resumable
 from glip_lightning.training.callbacks.run_folder import RunFolder, take_folder
 from glip_lightning.training.callbacks.run_loggers import RunLoggers
 from glip_lightning.training.callbacks.run_measures import RunTime, TrainedParameters
+from glip_lightning.training.callbacks.threads import ProcessorThreads
 from glip_lightning.training.checkpoint_files import damage
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.lightning_internals import leave_signals_to_us
 from glip_lightning.training.logging.loggers import close
 from glip_lightning.training.logging.wandb_run import CarefulWandb, conclude, sync_command
+from glip_lightning.training.longer import check_longer
+from glip_lightning.training.model_card import CARD_NAME, model_card
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import Metrics, RunRecord, Verb
 from glip_lightning.training.result import print_summary, result_of, write_result
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import SavedPrompt
 from glip_lightning.tuning.weight_tunings import FullTuning
-from glip_lightning.weights.run_files import CHECKPOINTS, LAST, is_of_run
+from glip_lightning.weights.detector_files import RUN_DETECTOR
+from glip_lightning.weights.run_files import CHECKPOINTS, LAST, RESULT_NAME, goes_on
 from glip_lightning.weights.threshold_file import write_thresholds
 
 log = logging.getLogger(__name__)
@@ -72,10 +77,13 @@ def fit(
 
     Raises:
         GLIPError: the tuning trains nothing (a saved prompt); ``run`` holds another run, or another process works in
-            it; the data cannot be used.
+            it; the data cannot be used; ``run`` is finished and cannot be trained for longer
+            (:func:`~.longer.check_longer`).
     """
     refuse_untrained(module.tuning)
     with _running("fit", module, data, trainer, run, ckpt_path) as record:
+        if record.folder is not None and (record.folder / RESULT_NAME).exists():
+            check_longer(record.folder, module, trainer)
         best = BestCheckpoint()
         callbacks: list[Callback] = [GlobalBatch()]
         if run is not None:
@@ -153,25 +161,31 @@ def _running(
     verb: Verb, module: GLIPModule, data: DetectionData, trainer: Trainer, run: Run, ckpt_path: str | Path | None
 ) -> Iterator[RunRecord]:
     """Make the record of a run; give the trainer the run's callbacks and loggers meanwhile, if it has a folder."""
+    if not isinstance(trainer, Trainer):
+        given = f"{type(trainer).__module__}.{type(trainer).__qualname__}"
+        message = f"trainer: {given}, expected one of lightning.pytorch (from lightning.pytorch import Trainer); the "
+        message += "package pytorch_lightning has classes of its own, which know no others"
+        raise GLIPError(message, code="other-trainer")
     callbacks, loggers = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
     accumulate = trainer.accumulate_grad_batches
     record = run if isinstance(run, RunRecord) else RunRecord(verb)
+    threads = torch.get_num_threads()
     module.record = record
     leave_signals_to_us(trainer)
     try:
         if isinstance(run, str | Path):
             record.folder, record.recipe = Path(run), _recipe(module, data)
-            resuming = ckpt_path is not None and is_of_run(ckpt_path, run)
             if trainer.is_global_zero:
-                take_folder(record.folder, resuming, record.lock)
+                take_folder(record.folder, goes_on(verb, run, ckpt_path), record.lock)
         if run is not None:
             trainer.callbacks = [callback for callback in callbacks if not _is_default(callback)]  # type: ignore[attr-defined]
             folder, logs = RunFolder(record), RunLoggers(record, loggers)
-            _attach(trainer, [folder, logs, RunTime(record), PredictionPictures(record)])
+            _attach(trainer, [folder, logs, RunTime(record), PredictionPictures(record), ProcessorThreads()])
         yield record
     finally:
         trainer.callbacks, trainer.loggers = callbacks, loggers  # type: ignore[attr-defined]
         trainer.accumulate_grad_batches = accumulate
+        torch.set_num_threads(threads)
         record.lock.release()
 
 
@@ -219,6 +233,8 @@ def _finish(record: RunRecord, trainer: Trainer, module: GLIPModule) -> None:
         module.keep(folder)
         if record.thresholds is not None:
             write_thresholds(folder, record.thresholds)
+        if (folder / RUN_DETECTOR).is_dir():
+            write_text(folder / RUN_DETECTOR / CARD_NAME, model_card(folder.resolve().name, result))
     split: Split = "test" if record.metrics["test"] else "valid"
     conclude(trainer.loggers, result, module.data.datasets.get(split))
     close(trainer.loggers)

@@ -18,6 +18,11 @@ from glip_lightning.common.errors import GLIPError
 class Schedule(ABC):
     """Makes the scheduler that is stepped after every optimizer step."""
 
+    @property
+    def needs_end(self) -> bool:
+        """Whether the rates depend on where the run ends, so that a finished run cannot be trained for longer."""
+        return False
+
     @abstractmethod
     def build(self, optimizer: Optimizer, total: int | None) -> LRScheduler:
         """``total`` is the number of optimizer steps of the run, None where it has no end."""
@@ -60,6 +65,8 @@ class Cosine(_Factor):
     It is 0 at the last step, so ``fit`` needs an end: a ValueError says so if neither epochs nor steps are given.
     """
 
+    needs_end = True
+
     def factor(self, step: int, total: int | None) -> float:
         end = self._end(total)
         if step < self.warmup_steps:
@@ -92,6 +99,10 @@ class MultiStep(_Factor):
                 f"milestones={list(milestones)}: expected positive numbers in ascending order", code="bad-value"
             )
         self.milestones, self.gamma, self.warmup_factor = tuple(milestones), gamma, warmup_factor
+
+    @property
+    def needs_end(self) -> bool:
+        return any(m < 1 for m in self.milestones)
 
     def factor(self, step: int, total: int | None) -> float:
         milestones = [round(m * self._end(total)) if m < 1 else m for m in self.milestones]

@@ -6,14 +6,15 @@ detector (:meth:`Detector.optimizer_rule`).
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import ClassVar, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.models.config import Rates
 from glip_lightning.models.detector import Detector, OptimizerRule, Stage
 from glip_lightning.models.feature_cache import precision_of
 from glip_lightning.models.text_features import TextFeatures
@@ -45,12 +46,22 @@ class Tuning(nn.Module, ABC):
     Whatever it freezes stays in eval mode during training (:func:`eval_where_frozen`).
     """
 
+    own_rates: ClassVar[Mapping[str, str]] = {}
+    """Arguments that may be None, and which of the detector's own :class:`Rates` each then is."""
     learns_text = False
     """Whether :meth:`encode_text` adds something that learns to what the text encoder returns."""
 
     def __init__(self) -> None:
         super().__init__()
         self._texts = TextMemory()
+
+    def use_rates(self, own: Rates) -> dict[str, float]:
+        """Take the detector's ``own`` rates wherever none is given, and return them by the argument's name."""
+        missing = [name for name in self.own_rates if getattr(self, name) is None]
+        found = {name: getattr(own, self.own_rates[name]) for name in missing}
+        for name, rate in found.items():
+            setattr(self, name, rate)
+        return found
 
     @abstractmethod
     def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
@@ -100,6 +111,11 @@ class Tuning(nn.Module, ABC):
         """Return class and settings, for people to read."""
         return f"{type(self).__name__}({self.extra_repr()})"
 
+    @property
+    def update_scale(self) -> float:
+        """What low-rank updates are multiplied by, where the tuning learns some."""
+        return 1.0
+
     def merge(self, model: Detector) -> None:
         """Fold what was learned into ``model``, which then stands without the tuning; training is over."""
 
@@ -123,7 +139,7 @@ class Tuning(nn.Module, ABC):
             task: the classes as the data say them, the size of the images in evaluations.
         """
         self.merge(trained.model)
-        save(trained.model, trained.tokenizer, folder / RUN_DETECTOR, task)
+        save(trained.model, trained.tokenizer, folder / RUN_DETECTOR, task, words=trained.words)
 
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
         """Return the bytes of each large file or folder that :meth:`save` will write, by its name in the run's folder.
@@ -156,7 +172,7 @@ class AdapterTuning(Tuning):
         classes = tuple(self.phrases(task.phrases))
         captions = tuple(prompt.caption for prompt in build_prompts(classes, trained.tokenizer))
         base = Base(absolute(trained.name), self._base_sha256, task.input_size)
-        adapter = Adapter(self.trained(trained.model), classes, captions, self.described(), base)
+        adapter = Adapter(self.trained(trained.model), classes, captions, self.described(), base, task.names)
         save_adapter(folder / RUN_ADAPTER, adapter)
 
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import Literal, get_args
+from typing import ClassVar, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -78,23 +78,26 @@ class LoRATuning(AdapterTuning):
     (:attr:`Detector.adapted_layers`: GLIP's deformable convolutions); all else is frozen, but for the
     table of classes of a detector that has one: another class list begins with random rows."""
 
+    own_rates: ClassVar = {"lr": "lora"}
+
     def __init__(
         self,
         parts: Sequence[Part] = ("fusion",),
         rank: int = 8,
         alpha: float = 16.0,
-        lr: float = 1e-4,
+        lr: float | None = 1e-4,
         weight_decay: float = 0.0,
     ) -> None:
         """``parts``: text (BERT), fusion (cross-attention and text layers of the tower), vision (Swin), head
-        (dynamic convolutions, projection of the text). Updates are scaled by ``alpha / rank``."""
+        (dynamic convolutions, projection of the text). Updates are scaled by ``alpha / rank``. A null ``lr``
+        is the detector's own."""
         super().__init__()
         if unknown := [part for part in parts if part not in get_args(Part)]:
             raise GLIPError(f"parts={unknown}: expected some of {', '.join(get_args(Part))}", code="bad-value")
         if rank < 1:
             raise GLIPError(f"rank={rank}: expected 1 or more", code="bad-value")
         self.parts, self.rank, self.alpha = tuple(dict.fromkeys(parts)), rank, alpha
-        self.lr, self.weight_decay = lr, weight_decay
+        self.lr, self.weight_decay = cast(float, lr), weight_decay
         self.updates = nn.ModuleDict()
 
     def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
@@ -113,6 +116,10 @@ class LoRATuning(AdapterTuning):
             parameter.requires_grad_(True)
             learned.append(parameter)
         return [ParameterGroup(name="lora", params=learned, lr=self.lr, weight_decay=self.weight_decay)]
+
+    @property
+    def update_scale(self) -> float:
+        return self.alpha / self.rank
 
     def _adapt(self, key: str, layer: nn.Module) -> None:
         update = Update(layer.get_parameter("weight"), self.rank, self.alpha)

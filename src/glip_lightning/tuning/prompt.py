@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class TextTuning(Tuning):
             super().save(folder, trained, task)
             base = Base(absolute(str(folder)), weights_hash(trained.model, text=False), task.input_size)
         encode_text = partial(self.encode_text, trained.model)
-        query = encode_query(trained.model, trained.tokenizer, self.phrases(task.phrases), encode_text)
+        query = encode_query(trained.model, trained.tokenizer, self.phrases(task.phrases), encode_text, task.names)
         save_prompt(folder / PROMPT_NAME, TunedPrompt(query, self.described(), base))
 
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
@@ -60,18 +60,21 @@ class PromptTuning(TextTuning):
     several captions takes ``context``.
     """
 
+    own_rates: ClassVar = {"lr": "prompt"}
+
     def __init__(
-        self, form: Form = "offset", lr: float = 0.05, weight_decay: float | None = None, context: int = 4
+        self, form: Form = "offset", lr: float | None = 0.05, weight_decay: float | None = None, context: int = 4
     ) -> None:
-        """``weight_decay`` pulls towards zero, which is the untuned prompt for ``offset`` alone: the default is
-        the official 0.25 there, 0 otherwise. ``context``: so many learned words before each class."""
+        """A null ``lr`` is the detector's own. ``weight_decay`` pulls towards zero, which is the untuned prompt for
+        ``offset`` alone: the default is the official 0.25 there, 0 otherwise. ``context``: so many learned words before
+        each class."""
         super().__init__()
         if form not in get_args(Form):
             raise GLIPError(f"form={form!r}: expected {', '.join(get_args(Form))}", code="bad-value")
         if not 1 <= context <= len(PLACEHOLDERS):
             raise GLIPError(f"context={context}: expected 1 to {len(PLACEHOLDERS)} words", code="bad-value")
         self.form: Form = form
-        self.lr, self.context = lr, context
+        self.lr, self.context = cast(float, lr), context
         self.weight_decay = weight_decay if weight_decay is not None else 0.25 if form == "offset" else 0.0
         self.learned: _Offset | _Features | _Context | None = None
 

@@ -6,6 +6,7 @@ modeling/backbone/swint.py:556-571 (freezing), modeling/detector/generalized_vl_
 
 import re
 from collections.abc import Mapping
+from typing import ClassVar, cast
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.detector import Detector, OptimizerRule
@@ -17,12 +18,21 @@ from glip_lightning.tuning.base import AdapterTuning, ParameterGroup, Tuning, ne
 class FullTuning(Tuning):
     """Everything is trained but the first stages of the image backbone (official mode "full")."""
 
-    def __init__(self, lr: float = 1e-4, text_lr: float = 1e-5, weight_decay: float = 0.05, freeze_at: int = 2) -> None:
-        """``text_lr`` is for BERT; a table of classes learns at ``lr``, as the head does. ``freeze_at`` counts as
-        MODEL.BACKBONE.FREEZE_CONV_BODY_AT: -1 freezes nothing, 0 and 1 the patch embedding, 2 the first stage with
-        it, 5 the whole body but its norms."""
+    own_rates: ClassVar = {"lr": "full", "text_lr": "text"}
+
+    def __init__(
+        self,
+        lr: float | None = 1e-4,
+        text_lr: float | None = 1e-5,
+        weight_decay: float = 0.05,
+        freeze_at: int = 2,
+    ) -> None:
+        """A rate that is null is the detector's own. ``text_lr`` is for BERT; a table of classes learns at ``lr``, as
+        the head does. ``freeze_at`` counts as MODEL.BACKBONE.FREEZE_CONV_BODY_AT: -1 freezes nothing, 0 and 1 the
+        patch embedding, 2 the first stage with it, 5 the whole body but its norms."""
         super().__init__()
-        self.lr, self.text_lr, self.weight_decay, self.freeze_at = lr, text_lr, weight_decay, freeze_at
+        self.lr, self.text_lr = cast(float, lr), cast(float, text_lr)  # None until use_rates
+        self.weight_decay, self.freeze_at = weight_decay, freeze_at
 
     def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         model.requires_grad_(True)
@@ -52,9 +62,12 @@ class LinearProbe(AdapterTuning):
     all before the last layers can be computed once.
     """
 
-    def __init__(self, lr: float = 1e-4, weight_decay: float = 0.05) -> None:
+    own_rates: ClassVar = {"lr": "probe"}
+
+    def __init__(self, lr: float | None = 1e-4, weight_decay: float = 0.05) -> None:
+        """Take the detector's own rate where ``lr`` is null."""
         super().__init__()
-        self.lr, self.weight_decay = lr, weight_decay
+        self.lr, self.weight_decay = cast(float, lr), weight_decay
 
     def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         model.requires_grad_(False)
@@ -66,9 +79,12 @@ class LinearProbe(AdapterTuning):
 class LanguageTuning(Tuning):
     """Only the text encoder (official mode "language_prompt_v1", and v3, which does the same)."""
 
-    def __init__(self, text_lr: float = 1e-5, weight_decay: float = 0.05) -> None:
+    own_rates: ClassVar = {"text_lr": "text"}
+
+    def __init__(self, text_lr: float | None = 1e-5, weight_decay: float = 0.05) -> None:
+        """Take the detector's own rate where ``text_lr`` is null."""
         super().__init__()
-        self.text_lr, self.weight_decay = text_lr, weight_decay
+        self.text_lr, self.weight_decay = cast(float, text_lr), weight_decay
 
     def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
         need_text_encoder(model, self)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import replacing
+from glip_lightning.common.schema import class_names
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.models.detector import Detector
 from glip_lightning.text.phrases import Phrase
@@ -33,6 +34,7 @@ class Adapter(NamedTuple):
     captions: tuple[str, ...]
     tuning: str  # class and settings, for people to read
     base: Base
+    names: tuple[str, ...] = ()  # of the classes in the data; empty where these are not on record
 
 
 def save_adapter(folder: Path, adapter: Adapter) -> None:
@@ -43,6 +45,7 @@ def save_adapter(folder: Path, adapter: Adapter) -> None:
         "base": adapter.base._asdict(),
         "phrases": [phrase._asdict() for phrase in adapter.phrases],
         "captions": adapter.captions,
+        **({"names": adapter.names} if adapter.names else {}),
     }
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in adapter.tensors.items()}
     with replacing(folder) as fresh:
@@ -67,6 +70,7 @@ def load_adapter(folder: Path) -> Adapter:
         tuple(content["captions"]),
         content["tuning"],
         read_base(content["base"]),
+        class_names(content, "phrases", f"{folder / CONTENT_NAME}: {NO_ADAPTER}"),
     )
 
 

@@ -5,7 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import BASE, MOST_CLASSES, PHRASES, Items, Keys, Text, Whole, check_format, read_json
+from glip_lightning.common.schema import (
+    BASE,
+    CLASS_NAMES,
+    MOST_CLASSES,
+    PHRASES,
+    Items,
+    Keys,
+    Text,
+    Whole,
+    check_format,
+    read_json,
+)
 
 if TYPE_CHECKING:  # the name of a base is read without torch
     from glip_lightning.models.detector import Detector
@@ -22,8 +33,10 @@ _CONTENT = Keys(
         "tuning": Text(),
         "base": BASE,
         "phrases": PHRASES,
+        "names": CLASS_NAMES,
         "captions": Items(Text(), 1, MOST_CLASSES),
-    }
+    },
+    optional=("names",),
 )
 
 

@@ -2,19 +2,33 @@
 
 import difflib
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import read_json
-from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, variant
-from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer
-from glip_lightning.weights.base_model import RUN_ADAPTER, base_of
-from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB, HubFile, hub_file
+from glip_lightning.common.schema import CLASS_NAMES, PHRASES, InputSize, Keys, read_json
+from glip_lightning.data.checks.class_words import Reader
+from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, Rates, variant
+from glip_lightning.text.phrases import Phrase, words_of
+from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer, read_words
+from glip_lightning.weights.base_model import CONTENT_NAME, RUN_ADAPTER, base_of, read_base, read_content
+from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB, HubFile, NotInRepository, hub_file
+from glip_lightning.weights.run_files import started_from
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 EXCHANGE = (CONFIG_NAME, WEIGHTS_NAME, VOCAB_NAME)
+CHECKPOINT_ENDING = ".ckpt"
 RUN_DETECTOR = "detector"
 """Where a finished run keeps its exchange folder."""
+
+TASK_NAME = "task.json"
+"""Of a fine-tuned detector's exchange folder: what it was trained to find."""
+_TASK = Keys({"phrases": PHRASES, "names": CLASS_NAMES, "input_size": InputSize()}, optional=("names",))
+
+WORDS_NAME = "words.txt"
+"""Of an exchange folder: the words that training has shown the detector, one a line, where they are on record."""
 
 
 def load_tokenizer(detector: str) -> Tokenizer:
@@ -23,9 +37,14 @@ def load_tokenizer(detector: str) -> Tokenizer:
     if detector in VARIANTS:
         return named_tokenizer(detector)
     if path.is_dir():
-        if (path / RUN_ADAPTER).is_dir():
-            return load_tokenizer(base_of(path / RUN_ADAPTER))
-        return tokenizer_in(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
+        for adapter in (path / RUN_ADAPTER, path):
+            if (adapter / CONTENT_NAME).is_file():
+                return load_tokenizer(base_of(adapter))
+        folder = path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path
+        base = None if (folder / CONFIG_NAME).is_file() else started_from(path)
+        return load_tokenizer(base) if base else tokenizer_in(folder)
+    if path.suffix == CHECKPOINT_ENDING and (base := started_from(path.parent.parent)):
+        return load_tokenizer(base)
     if path.is_file():
         return Tokenizer(official_vocab(path))
     if is_repository(detector):
@@ -34,6 +53,46 @@ def load_tokenizer(detector: str) -> Tokenizer:
             hub_file(HubFile(detector, VOCAB_NAME))
         return tokenizer_in(folder)
     raise unknown_detector(detector)
+
+
+def load_reader(detector: str) -> Reader:
+    """Return who reads the words of a class list, of what ``load_detector`` takes; weights are not read."""
+    return Reader(load_tokenizer(detector), detector, load_words(detector), load_classes(detector))
+
+
+def load_classes(detector: str) -> tuple[Phrase, ...]:
+    """Return the classes that a folder or run was trained for last, as its captions had them; empty if unknown."""
+    path = as_path(detector)
+    task = (path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path) / TASK_NAME
+    if (path / RUN_ADAPTER).is_dir():
+        phrases = read_content(path / RUN_ADAPTER)["phrases"]
+    elif detector not in VARIANTS and task.is_file():
+        where = f"{task}: not the task of a detector"
+        content = read_json(task, where)
+        phrases = content.get("phrases", ()) if isinstance(content, dict) else ()
+        PHRASES.check(phrases, where, "phrases")
+    else:
+        return ()
+    return tuple(Phrase(**phrase) for phrase in phrases)
+
+
+def load_words(detector: str) -> frozenset[str] | None:
+    """Return the words that the training of a name, folder or run has shown; None where they are not on record."""
+    path = as_path(detector)
+    if detector in VARIANTS:
+        shipped = None if detector in OFFICIAL else registry.detector_weights.get(detector)
+        return None if shipped is None else words_in(shipped)
+    if (path / RUN_ADAPTER).is_dir():
+        base = load_words(base_of(path / RUN_ADAPTER))
+        phrases = read_content(path / RUN_ADAPTER)["phrases"]
+        return None if base is None else base | words_of(Phrase(**phrase).text for phrase in phrases)
+    return words_in(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
+
+
+def words_in(folder: Path) -> frozenset[str] | None:
+    """Return the words that an exchange folder lists, None where it lists none."""
+    file = folder / WORDS_NAME
+    return frozenset(read_words(file)) if file.is_file() else None
 
 
 def named_tokenizer(name: str) -> Tokenizer:
@@ -92,9 +151,46 @@ def official_vocab(checkpoint: Path) -> Path:
 def read_config(path: Path) -> GLIPConfig:
     """Read ``config.json`` of an exchange folder."""
     where = f"{path}: not the configuration of a GLIP detector"
-    content = read_json(path, where)
+    return parse_config(read_json(path, where), where)
+
+
+def parse_config(content: Any, where: str) -> GLIPConfig:
+    """Return the configuration that a JSON content is; ``where`` begins the message if it is none."""
     CONFIG.check(content, where)
     try:
         return GLIPConfig(**content)
     except GLIPError as error:  # sizes that do not fit each other
         raise GLIPError(f"{where}: {error}", code=error.code) from error
+
+
+def read_task(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the beginning of messages about the task of a fine-tuned detector, and what its file holds."""
+    where = f"{path}: not the task of a detector, expected phrases and input_size"
+    content = read_json(path, where)
+    _TASK.check(content, where)
+    return where, content
+
+
+def own_settings(detector: str) -> tuple[tuple[int, int], Rates]:
+    """Return the input size (short side, longest side) and the learning rates of what ``load_detector`` takes.
+
+    A fine-tuned detector has the size that it was trained at. Weights are neither read nor downloaded; what cannot be
+    loaded has GLIP's.
+    """
+    path = as_path(detector)
+    if detector in VARIANTS:
+        config = variant(detector)
+        return config.input_size, config.rates
+    if (path / RUN_ADAPTER).is_dir():
+        base = read_base(read_content(path / RUN_ADAPTER)["base"])
+        return base.input_size, own_settings(base_of(path / RUN_ADAPTER))[1]
+    folder = path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path
+    if not path.exists() and is_repository(detector):
+        folder = hub_file(HubFile(detector, CONFIG_NAME)).parent
+        with suppress(NotInRepository):
+            hub_file(HubFile(detector, TASK_NAME))
+    config = read_config(folder / CONFIG_NAME) if (folder / CONFIG_NAME).is_file() else GLIPConfig()
+    if not (folder / TASK_NAME).is_file():
+        return config.input_size, config.rates
+    short, longest = read_task(folder / TASK_NAME)[1]["input_size"]
+    return (short, longest), config.rates

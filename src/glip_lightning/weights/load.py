@@ -1,16 +1,18 @@
 """A name, file, folder or Hub repository -> detector and tokenizer, and back.
 
 An exchange folder holds ``config.json``, ``model.safetensors`` and, where the detector reads names, ``vocab.txt``;
-``task.json`` beside them says what a fine-tuned detector was trained to find. Official weights come from the Hub,
-into its cache.
+``task.json`` beside them says what a fine-tuned detector was trained to find, ``words.txt`` which words its training
+has shown. Official weights come from the Hub, into its cache.
 """
 
 import json
+import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,29 +20,39 @@ from torch import Tensor
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import replacing
-from glip_lightning.common.schema import PHRASES, InputSize, Keys, read_json
+from glip_lightning.common.schema import (
+    PHRASES,
+    class_names,
+)
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
+from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE
 from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import VARIANTS, GLIPConfig, variant
 from glip_lightning.models.detector import Detector
-from glip_lightning.text.phrases import Phrase
+from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.text.tokenizer import VOCAB_NAME, Tokenizer
 from glip_lightning.weights.adapter import apply_adapter, load_adapter
-from glip_lightning.weights.base_model import RUN_ADAPTER, base_of, check_base
+from glip_lightning.weights.base_model import CONTENT_NAME, RUN_ADAPTER, base_of, check_base
 from glip_lightning.weights.detector_files import (
+    CHECKPOINT_ENDING,
     CONFIG_NAME,
     EXCHANGE,
     RUN_DETECTOR,
+    TASK_NAME,
     WEIGHTS_NAME,
+    WORDS_NAME,
     as_path,
     exchange_files,
     is_repository,
+    load_tokenizer,
     named_tokenizer,
     official_vocab,
     read_config,
+    read_task,
     tokenizer_in,
     unknown_detector,
+    words_in,
 )
 from glip_lightning.weights.hub_files import OFFICIAL, DownloadError, HubFile, NotInRepository, hub_file
 from glip_lightning.weights.official_checkpoint import (
@@ -52,11 +64,20 @@ from glip_lightning.weights.official_checkpoint import (
     read_official,
 )
 from glip_lightning.weights.prompt_file import PROMPT_NAME, load_prompt
+from glip_lightning.weights.run_files import (
+    BEST,
+    CHECKPOINTS,
+    LAST,
+    RESULT_NAME,
+    read_result,
+    started_from,
+)
+from glip_lightning.weights.trained_weights import read_checkpoint
 
-TASK_NAME = "task.json"
-MAY_REPLACE = {*EXCHANGE, TASK_NAME, "README.md"}  # the Hub mixin writes a model card
+log = logging.getLogger(__name__)
+
+MAY_REPLACE = {*EXCHANGE, TASK_NAME, WORDS_NAME, "README.md"}  # the Hub mixin writes a model card
 TEXT_PREFIX = "language."  # of the text encoder's tensors
-_TASK = Keys({"phrases": PHRASES, "input_size": InputSize()})
 
 Origin = Literal["random", "official", "shipped", "folder"]
 
@@ -66,6 +87,7 @@ class Task(NamedTuple):
 
     phrases: tuple[Phrase, ...]
     input_size: tuple[int, int] = (TEST_SIZE, MAX_SIZE)
+    names: tuple[str, ...] = ()  # of the classes in the data; empty where these are not on record
 
 
 class Loaded(NamedTuple):
@@ -76,6 +98,12 @@ class Loaded(NamedTuple):
     name: str  # as asked for
     weights: Origin
     task: Task | None = None
+    words: frozenset[str] | None = None  # that training has shown; None where they are not on record
+
+    @property
+    def reader(self) -> Reader:
+        """Who reads the words of a class list."""
+        return Reader(self.tokenizer, self.name, self.words, self.task.phrases if self.task else ())
 
 
 def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pretrained", text: bool = True) -> Loaded:
@@ -102,6 +130,10 @@ def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pre
     path = as_path(detector)
     if path.is_dir():
         return load_folder(path, text=text)
+    if path.is_file() and path.suffix == CHECKPOINT_ENDING:
+        loaded, epoch = load_checkpoint(path, detector, text)
+        log.info("%s: weights of epoch %d", detector, epoch + 1)
+        return loaded
     if path.is_file():
         return load_official(detector, path, text=text)
     if is_repository(detector):
@@ -148,15 +180,18 @@ def load_official(
 
 def load_folder(folder: Path, name: str | None = None, text: bool = True, origin: Origin = "folder") -> Loaded:
     name = name or str(folder)
-    if (folder / RUN_ADAPTER).is_dir():
-        return _load_adapted(folder / RUN_ADAPTER, name)
-    folder = folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
+    for adapter in (folder / RUN_ADAPTER, folder):
+        if (adapter / CONTENT_NAME).is_file():
+            return _load_adapted(adapter, name)
+    run, folder = folder, folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
     if (folder / PROMPT_NAME).is_file() and not (folder / CONFIG_NAME).is_file():
         base = load_prompt(folder / PROMPT_NAME).base.name
         message = f"{folder}: this run tuned a prompt for {base} and left no detector; give {base}"
         raise MissingFile(message, code="missing-file")
     if missing := [file for file in exchange_files(folder) if not (folder / file).is_file()]:
-        message = f"{folder}: no exchange folder, {' and '.join(missing)} missing; it holds {', '.join(EXCHANGE)}. "
+        if len(missing) == len(EXCHANGE) and started_from(run):
+            return _load_run(run, name, text)
+        message = f"{folder}: no exchange folder, {' and '.join(missing)} missing; one holds {', '.join(EXCHANGE)}. "
         message += f"A run has one in {RUN_DETECTOR}/ when it is finished; `glip convert` makes one of an official file"
         raise MissingFile(message, code="missing-file")
     config = read_config(folder / CONFIG_NAME)
@@ -167,7 +202,62 @@ def load_folder(folder: Path, name: str | None = None, text: bool = True, origin
         raise CheckpointError(f"{folder / WEIGHTS_NAME}: {error}") from error
     check_tensors(state, str(folder / WEIGHTS_NAME))
     task, tokenizer = _read_task(folder / TASK_NAME, config), tokenizer_in(folder)
-    return _loaded(_build(config, state, text), tokenizer, name, origin, task)
+    return _loaded(_build(config, state, text), tokenizer, name, origin, task, words_in(folder))
+
+
+def _load_run(run: Path, name: str, text: bool) -> Loaded:
+    """Return the detector of a run that has not kept one: its best weights so far, or those it began with.
+
+    Raises:
+        GLIPError: an unfinished run has saved nothing yet (``unfinished-run``), or a finished one has trained nothing
+            and began with random weights (``nothing-trained``).
+    """
+    result = read_result(run)
+    if result:
+        return _load_untrained(run, name, result, text)
+    for file, which in ((BEST, "best weights so far"), (LAST, "last weights, none were validated yet")):
+        path = run / CHECKPOINTS / file
+        if path.is_file():
+            loaded, epoch = load_checkpoint(path, name, text)
+            log.warning("%s: unfinished run; its %s, epoch %d", name, which, epoch + 1)
+            return loaded
+    message = f"{run}: unfinished run that has saved no weights yet; train it first (glip fit --run FOLDER ...)"
+    raise GLIPError(message, code="unfinished-run")
+
+
+def _load_untrained(run: Path, name: str, result: dict[str, Any], text: bool) -> Loaded:
+    """Return the detector that a finished run of 0 shots, or one that only evaluated, used, with the run's classes."""
+    base = result["detector"]
+    if result.get("weights") == "random" or as_path(base).resolve() == run.resolve():
+        message = f"{run}: this run trained nothing and began with random weights, which it has not kept; give {base}"
+        raise GLIPError(message, code="nothing-trained")
+    PHRASES.check(result.get("phrases"), str(run / RESULT_NAME), "phrases")
+    log.info("%s: nothing was trained in this run; %s with its classes", name, base)
+    loaded = load_detector(base, text=text)
+    recipe = result.get("recipe") or {}
+    data = (recipe.get("data") or {}).get("init_args") or {}
+    sizes = data.get("test_size"), data.get("max_size")
+    own = loaded.model.defaults.input_size
+    short, longest = (size if type(size) is int else usual for size, usual in zip(sizes, own, strict=True))
+    names = tuple(result.get("classes") or ())
+    task = Task(tuple(Phrase(**phrase) for phrase in result["phrases"]), (short, longest), names)
+    return loaded._replace(name=name, weights="folder", task=task)
+
+
+def load_checkpoint(path: Path, name: str, text: bool = True) -> tuple[Loaded, int]:
+    """Return the detector in a checkpoint of a training, called ``name``, and the epoch of its weights, from 0.
+
+    Raises:
+        GLIPError: as :func:`~glip_lightning.weights.trained_weights.read_checkpoint`.
+    """
+    trained = read_checkpoint(path)
+    check(trained.state, expected_shapes(trained.config))
+    check_tensors(trained.state, str(path))
+    task = Task(trained.phrases, trained.input_size, trained.names)
+    model = _build(trained.config, trained.state, text)
+    loaded = _loaded(model, load_tokenizer(trained.base), name, "folder", task)
+    apply_adapter(loaded.model, trained.updates, str(path))
+    return loaded, trained.epoch
 
 
 def _load_adapted(folder: Path, name: str) -> Loaded:
@@ -181,7 +271,9 @@ def _load_adapted(folder: Path, name: str) -> Loaded:
         raise GLIPError(message, code=getattr(error, "code", "no-base")) from error
     check_base(str(folder), base, loaded.model, base.name, text=True)
     apply_adapter(loaded.model, adapter.tensors, str(folder))
-    return loaded._replace(name=name, weights="folder", task=Task(adapter.phrases, base.input_size))
+    words = None if loaded.words is None else loaded.words | words_of(phrase.text for phrase in adapter.phrases)
+    task = Task(adapter.phrases, base.input_size, adapter.names)
+    return loaded._replace(name=name, weights="folder", task=task, words=words)
 
 
 def _read_weights(path: Path, text: bool) -> dict[str, Tensor]:
@@ -194,8 +286,9 @@ def _load_repository(repo: str, text: bool) -> Loaded:
         folder = hub_file(HubFile(repo, CONFIG_NAME)).parent
         for name in exchange_files(folder)[1:]:
             hub_file(HubFile(repo, name))
-        with suppress(NotInRepository):
-            hub_file(HubFile(repo, TASK_NAME))
+        for name in (TASK_NAME, WORDS_NAME):
+            with suppress(NotInRepository):
+                hub_file(HubFile(repo, name))
     except DownloadError as error:
         raise type(error)(f"detector={repo!r} is no folder here, so it was looked for on the Hub: {error}") from error
     return load_folder(folder, repo, text)
@@ -214,9 +307,10 @@ def _loaded(
     name: str,
     weights: Origin,
     task: Task | None = None,
+    words: frozenset[str] | None = None,
 ) -> Loaded:
     _check_vocabulary(model, tokenizer, name)
-    return Loaded(model.eval(), tokenizer, name, weights, task)
+    return Loaded(model.eval(), tokenizer, name, weights, task, words)
 
 
 def _check_vocabulary(model: Detector, tokenizer: Tokenizer, name: str) -> None:
@@ -246,23 +340,27 @@ def skeleton(detector: str) -> Detector | None:
 def _read_task(path: Path, config: GLIPConfig) -> Task | None:
     if not path.is_file():
         return None
-    where = f"{path}: not the task of a detector, expected phrases and input_size"
-    content = read_json(path, where)
-    _TASK.check(content, where)
+    where, content = read_task(path)
     phrases = tuple(Phrase(**phrase) for phrase in content["phrases"])
     if config.classes and len(phrases) > config.classes:
         message = f"{where}: {len(phrases)} phrases, expected at most {config.classes}, as {CONFIG_NAME} says (classes)"
         raise GLIPError(message, code="bad-value")
     short, longest = content["input_size"]
-    return Task(phrases, (short, longest))
+    return Task(phrases, (short, longest), class_names(content, "phrases", where))
 
 
 def save(
-    model: Detector, tokenizer: Tokenizer, folder: str | Path, task: Task | None = None, half: bool = False
+    model: Detector,
+    tokenizer: Tokenizer,
+    folder: str | Path,
+    task: Task | None = None,
+    half: bool = False,
+    words: Iterable[str] | None = None,
 ) -> Path:
     """Write an exchange folder at once or not at all; another exchange folder in its place is replaced.
 
-    ``half`` stores the numbers in half precision; they are loaded as float32 again.
+    ``half`` stores the numbers in half precision; they are loaded as float32 again. ``words``: that training has
+    shown, if they are on record.
     """
     folder = Path(folder)
     _check_vocabulary(model, tokenizer, str(folder))
@@ -278,5 +376,9 @@ def save(
         tokenizer.save(fresh)
         if task is not None:
             content = {"phrases": [phrase._asdict() for phrase in task.phrases], "input_size": task.input_size}
+            content |= {"names": task.names} if task.names else {}
             (fresh / TASK_NAME).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+        if words is not None:
+            lines = "".join(f"{word}\n" for word in sorted(words))
+            (fresh / WORDS_NAME).write_text(lines, encoding="utf-8", newline="\n")
     return folder

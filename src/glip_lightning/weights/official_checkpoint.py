@@ -93,7 +93,7 @@ PRIOR = 0.01  # MODEL.RETINANET.PRIOR_PROB, sets the bias of cls_logits
 BERT_HEAD_DIM = 64  # of every published BERT
 
 NOT_IN_SHAPES = (*("drop_path", "drop_block", "fusion_heads", "fusion_dropout"), "log_scale", "small_start")
-NOT_IN_SHAPES += ("pixel_mean", "pixel_std")
+NOT_IN_SHAPES += ("input_size", "pixel_mean", "pixel_std")
 NOT_IN_TEXT_SHAPES = ("num_attention_heads", "layer_norm_eps", "dropout")
 
 
@@ -253,7 +253,7 @@ def read_official(path: str | Path) -> StateDict:
     path = Path(path)
     if not path.is_file():
         raise MissingFile(f"{path}: no such checkpoint file", code="missing-file")
-    content = _load_tensors(path)
+    content = load_tensors(path)
     if isinstance(content, dict):
         content = content.get("model", content.get("state_dict", content))
     if not isinstance(content, dict) or not content or not all(isinstance(x, Tensor) for x in content.values()):
@@ -262,7 +262,8 @@ def read_official(path: str | Path) -> StateDict:
     return {key: x.float() if x.is_floating_point() else x for key, x in content.items()}
 
 
-def _load_tensors(path: Path) -> object:
+def load_tensors(path: Path) -> object:
+    """Return what a file of torch holds; one that asks for more than tensors and plain values is an error."""
     with safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()]):
         try:
             # memory-mapped, the optimizer state beside the weights is never read

@@ -15,7 +15,19 @@ from safetensors.torch import save
 
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import write_bytes
-from glip_lightning.common.schema import BASE, MOST_CLASSES, PHRASES, Items, Keys, Text, Whole, check_format, parse_json
+from glip_lightning.common.schema import (
+    BASE,
+    CLASS_NAMES,
+    MOST_CLASSES,
+    PHRASES,
+    Items,
+    Keys,
+    Text,
+    Whole,
+    check_format,
+    class_names,
+    parse_json,
+)
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.models.detector import Detector
 from glip_lightning.models.query import Query
@@ -47,8 +59,10 @@ _PROMPT = Keys(
         "tuning": Text(),
         "base": BASE,
         "classes": PHRASES,
+        "names": CLASS_NAMES,
         "captions": Items(_CAPTION, 1, MOST_CLASSES),
-    }
+    },
+    optional=("names",),
 )
 
 
@@ -72,6 +86,7 @@ def save_prompt(path: Path, prompt: TunedPrompt) -> None:
         "base": prompt.base._asdict(),
         "classes": [phrase._asdict() for phrase in query.phrases],
         "captions": [part._asdict() for part in query.prompts],
+        **({"names": query.names} if query.names else {}),
     }
     write_bytes(path, save(tensors, {KEY: json.dumps(content)}))
 
@@ -148,7 +163,8 @@ def _query(content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], wher
         tokens = tuple(map(tuple, part["tokens"]))
         prompts.append(Prompt(part["caption"], tokens, tuple(part["classes"])))
         texts.append(TextFeatures(hidden[None], mask[None]))
-    return Query(tuple(Phrase(**phrase) for phrase in content["classes"]), tuple(prompts), tuple(texts))
+    phrases = tuple(Phrase(**phrase) for phrase in content["classes"])
+    return Query(phrases, tuple(prompts), tuple(texts), class_names(content, "classes", where))
 
 
 def check_prompt(file: str, prompt: TunedPrompt, model: Detector, name: str) -> None:

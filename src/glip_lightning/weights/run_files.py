@@ -1,12 +1,17 @@
-"""The files in a run's folder, and what they say of it; known without torch."""
+"""The files in a run's folder, and what they say about the run; read without torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.schema import parse_yaml, read_json
 
 RESULT_NAME, RECIPE_NAME = "result.json", "recipe.yaml"
 CHECKPOINTS = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"
+UNFINISHED_NAME = "unfinished.json"
+"""In the folder of a run until it is finished: the name of its data, and why it ended where it says so."""
 
 
 def check_unfinished(folder: Path) -> None:
@@ -17,6 +22,39 @@ def check_unfinished(folder: Path) -> None:
         )
 
 
-def is_of_run(checkpoint: str | Path, folder: str | Path) -> bool:
-    """Return whether a checkpoint lies in the folder of a run, which then goes on."""
+def goes_on(verb: str, folder: str | Path | None, checkpoint: str | Path | None) -> bool:
+    """Return whether ``verb`` goes on with the run in ``folder``: it trains from a checkpoint of that run."""
+    if verb != "fit" or not folder or not checkpoint:
+        return False
     return Path(checkpoint).resolve().is_relative_to(Path(folder).resolve())
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Return ``result.json`` of a finished run; nothing of any other folder, also where it is not readable as such."""
+    path = folder / RESULT_NAME
+    content = read_json(path, f"{path}: not the result of a run") if path.is_file() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def started_from(folder: Path) -> str | None:
+    """Return the detector that a run, finished or not, began with; None where the folder is that of no run."""
+    content: Any = read_result(folder)
+    path = folder / RECIPE_NAME
+    if not content and path.is_file():
+        recipe = parse_yaml(path.read_text(encoding="utf-8", errors="replace"), str(path))
+        content = recipe.get("model") if isinstance(recipe, dict) else None
+    name = content.get("detector") if isinstance(content, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def category_ids(folder: Path, names: Sequence[str]) -> Sequence[int]:
+    """Return the ids that the data of a finished run have for its classes; 1, 2, ... where it says nothing of them.
+
+    ``names`` are those of the classes that are looked for: other ones than the run's are numbered anew.
+    """
+    result = read_result(folder)
+    ids = result.get("category_ids")
+    if result.get("classes") != list(names) or not isinstance(ids, list) or len(ids) != len(names):
+        return range(1, len(names) + 1)
+    usable = all(type(number) is int for number in ids) and len(set(ids)) == len(ids)
+    return ids if usable else range(1, len(names) + 1)

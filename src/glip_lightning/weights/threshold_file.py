@@ -21,7 +21,7 @@ _CLASS = Keys({"threshold": _SHARE, "precision": _SHARE, "recall": _SHARE, "boxe
 
 
 def write_thresholds(run: Path, found: Mapping[str, BestThreshold]) -> Path:
-    """Write the thresholds of the classes, by their names in predictions, into the folder of a run."""
+    """Write the thresholds of the classes, by their names in the data, into the folder of a run."""
     rows = {
         name: {
             "threshold": round(best.threshold, 4),

@@ -209,7 +209,7 @@ def _verify(root: Path, archive: str, tasks: list[ODinWTask], known: dict[str, A
     if wrong:
         raise GLIPError(
             f"{folder}: {len(wrong)} of {len(known['files'])} files are missing or not as downloaded: "
-            f"{listing(wrong, 3)}; move the folder away, then download again",
+            f"{listing(wrong)}; move the folder away, then download again",
             code="changed-files",
         )
     log.info("%s: there already, in %s; all %d files are as downloaded", archive, places, len(known["files"]))

@@ -10,8 +10,8 @@ import numpy as np
 
 from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
-from glip_lightning.data.checks.findings import Findings, data_error, listing
-from glip_lightning.data.images import PICTURES, ImageFiles
+from glip_lightning.data.checks.findings import DataError, Findings, data_error, listing
+from glip_lightning.data.images import ImageFiles, pictures
 from glip_lightning.data.index import Index, Mask
 from glip_lightning.data.types import SPLITS, Split
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
@@ -19,6 +19,7 @@ from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 
 SMALLEST, LONGEST = 8, 20  # pixels of the shorter side, ratio of the sides: beyond them little is left to see
+COUNTED = 100  # detections of an image that AP looks at (COCO's maxDets)
 LONGEST_NAME = MAX_TOKENS - 4
 """Tokens that a class may have: a caption holds 256, with [CLS], [SEP], a separator and one to spare, without which
 :func:`..prompts.sample_phrases` finds no class for a picture."""
@@ -47,6 +48,9 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
     splits = {split: splits[split] for split in SPLITS if split in splits}
     if not splits:
         return {}
+    if any(map(len, splits.values())) and not any(len(index.boxes.labels) for index in splits.values()):
+        counts = ", ".join(f"{split}: 0 boxes in {len(index)} images" for split, index in splits.items())
+        findings.add("no-boxes/all", next(iter(splits.values())).where, counts=counts)
     for split in SPLITS:
         if split not in splits:
             findings.add(f"missing-split/{split}", Path(next(iter(splits.values())).where).parent)
@@ -54,7 +58,39 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
             check_index(split, splits[split], findings)
     report_leaks(splits.items(), findings)
     _report_strays(splits, findings)
-    return align_classes(splits, findings)
+    aligned = align_classes(splits, findings)
+    _report_classes(aligned, findings)
+    return aligned
+
+
+def choose_classes(
+    splits: Mapping[Split, Index], wanted: Sequence[str] | None, findings: Findings
+) -> dict[Split, Index]:
+    """Return the splits with the ``wanted`` classes alone, in the order of the data; None are all.
+
+    The boxes of the others are counted, their images stay.
+
+    Raises:
+        DataError: there is no class of that name (``unknown-class``).
+    """
+    if wanted is None or not splits:
+        return dict(splits)
+    first = next(iter(splits.values()))
+    names = first.class_names
+    unknown = [name for name in wanted if name not in names]
+    if unknown or not wanted:
+        told = listing(map(repr, unknown)) or "an empty list"
+        raise DataError(
+            f"data.classes: {told} is none of the classes of {first.where}: {', '.join(map(printable, names))}",
+            code="unknown-class",
+        )
+    labels = [label for label, name in enumerate(names) if name in wanted]
+    others = listing(name for name in names if name not in wanted)
+    chosen = {split: index.only(labels) for split, index in splits.items()}
+    for split, index in splits.items():
+        if count := len(index.boxes.labels) - len(chosen[split].boxes.labels):
+            findings.add("class-not-chosen", index.where, count, split=split, items=others)
+    return chosen
 
 
 def check_index(split: Split, index: Index, findings: Findings) -> None:
@@ -66,6 +102,8 @@ def check_index(split: Split, index: Index, findings: Findings) -> None:
     if not len(index.boxes.labels):
         findings.add(f"no-boxes/{kind}", index.where, split=split)
     _report_boxes(index, findings)
+    if split != "train":
+        _report_many(index, findings)
     _report_convention(index, findings)
     short, long = index.sizes.min(1), index.sizes.max(1)
     extreme = (short < SMALLEST) | (long > LONGEST * short)
@@ -82,6 +120,16 @@ def _report_boxes(index: Index, findings: Findings) -> None:
         findings.add("clipped-box", index.where, count, items=_images(index, _have(index, clipped)))
     if count := int((empty := ~_have(index, index.trains())).sum()):
         findings.add("image-without-boxes", index.where, count, total=len(index), items=_images(index, empty))
+
+
+def _report_many(index: Index, findings: Findings) -> None:
+    """Images with more objects than AP counts detections: what is beyond can never be found."""
+    real = index.boxes.inside & ~index.boxes.crowd
+    objects = np.bincount(index.boxes.images[real], minlength=len(index))
+    if (many := objects > COUNTED).any():
+        highest = np.minimum(objects, COUNTED).sum() / objects.sum()
+        values = {"counted": COUNTED, "most": objects.max(), "highest": f"{highest:.0%}", "items": _images(index, many)}
+        findings.add("many-objects", index.where, int(many.sum()), **values)
 
 
 def _report_convention(index: Index, findings: Findings) -> None:
@@ -109,10 +157,8 @@ def _have(index: Index, mask: Mask) -> Mask:
     return have
 
 
-def _images(index: Index, mask: Mask, most: int = 10) -> str:
-    chosen = np.flatnonzero(mask).tolist()
-    more = f" and {len(chosen) - most} more" if len(chosen) > most else ""
-    return ", ".join(index.name(image) for image in chosen[:most]) + more
+def _images(index: Index, mask: Mask) -> str:
+    return listing(index.name(image) for image in np.flatnonzero(mask).tolist())
 
 
 def align_classes(splits: Mapping[Split, Index], findings: Findings) -> dict[Split, Index]:
@@ -138,6 +184,21 @@ def align_classes(splits: Mapping[Split, Index], findings: Findings) -> dict[Spl
             findings.add("classes-differ/names", index.where, split=split, first=next(iter(splits)), **values)
         names = names | {name: number for name, number in numbered.items() if name not in names}
     return {split: _renumbered(index, names) for split, index in splits.items()}
+
+
+def _report_classes(splits: Mapping[Split, Index], findings: Findings) -> None:
+    """Classes without a box to train on, and those that have some, but none in another split."""
+    counts = {
+        split: np.bincount(index.boxes.labels[index.trains()], minlength=len(index.class_names))
+        for split, index in splits.items()
+    }
+    anywhere = np.sum([*counts.values()], axis=0) > 0
+    for split, index in splits.items():
+        absent = counts[split] == 0 if split == "train" else anywhere & (counts[split] == 0)
+        missing = [repr(index.class_names[label]) for label in np.flatnonzero(absent)]
+        if missing and counts[split].any():  # a split without any box is another finding
+            key = "untrained-class" if split == "train" else "missing-class"
+            findings.add(key, index.where, len(missing), split=split, items=listing(missing))
 
 
 def _renumbered(index: Index, names: Mapping[str, int]) -> Index:
@@ -183,7 +244,7 @@ def _report_strays(splits: Mapping[Split, Index], findings: Findings) -> None:
             folders.setdefault(index.source.folder, index.where)
     for folder, where in folders.items():
         if folder.is_dir():
-            strays = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in PICTURES and p not in known]
+            strays = [path for path in pictures(folder) if path not in known]
             known |= set(strays)
             if strays:
                 names = listing(str(path.relative_to(folder)) for path in strays)

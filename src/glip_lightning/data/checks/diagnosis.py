@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glip_lightning.data.checks.class_words import Reader, check_words
 from glip_lightning.data.checks.consistency import check_names, check_splits
 from glip_lightning.data.checks.findings import Findings, listing
 from glip_lightning.data.index import Index
@@ -44,11 +45,11 @@ class Diagnosis(NamedTuple):
 
 def diagnose(
     splits: Mapping[Split, Index],
-    tokenizer: Tokenizer,
+    reader: Reader,
     findings: Findings,
     progress: Callable[[Iterator[None], int], Iterator[None]],
 ) -> Diagnosis:
-    """Check splits as read, decode every image, and count what names each class.
+    """Check splits as read, decode every image, and count what names each class for ``reader``.
 
     ``findings`` holds what the readers found and gets the rest. ``progress`` wraps the iterator over the images,
     whose number it is told.
@@ -56,8 +57,8 @@ def diagnose(
     checked = check_splits(splits, findings)
     for _ in progress(_decode(checked, findings), sum(map(len, checked.values()))):
         pass
-    rows = _classes(checked, tokenizer)
-    _check_names(rows, tokenizer, checked, findings)
+    rows = _classes(checked, reader.tokenizer)
+    _check_names(rows, reader, checked, findings)
     return Diagnosis({split: _counts(index) for split, index in checked.items()}, rows, findings)
 
 
@@ -85,7 +86,7 @@ def _decode(splits: Mapping[Split, Index], findings: Findings) -> Iterator[None]
                     broken.append(outcome)
                 yield
         if broken:
-            findings.add("undecodable-image", index.where, len(broken), items="; ".join(broken))
+            findings.add("undecodable-image", index.where, len(broken), items=listing(broken, "; "))
     _report_equal(seen, splits, findings)
 
 
@@ -137,18 +138,12 @@ def _pieces(name: str, tokenizer: Tokenizer) -> list[str]:
     return [pieces[token] for token in tokens]
 
 
-def _check_names(
-    rows: Sequence[ClassRow], tokenizer: Tokenizer, splits: Mapping[Split, Index], findings: Findings
-) -> None:
-    """Classes that words cannot name well, and classes without boxes."""
+def _check_names(rows: Sequence[ClassRow], reader: Reader, splits: Mapping[Split, Index], findings: Findings) -> None:
+    """Classes that words cannot name well."""
     where = splits[min(splits, key=SPLITS.index)].where if splits else ""
     phrases = [Phrase(clean_name(row.name)) for row in rows]
-    findings.attempt(where, lambda: check_names(phrases, tokenizer, where))
-    silent = [row.name for row in rows if not row.tokens]
-    unknown = [f"{row.name!r} ({' '.join(row.tokens)})" for row in rows if "[UNK]" in row.tokens]
+    findings.attempt(where, lambda: check_names(phrases, reader.tokenizer, where))
     long = [f"{row.name[:40]!r} ({len(row.tokens)} tokens)" for row in rows if len(row.tokens) > LONG_NAME]
-    untrained = [row.name for row in rows if "train" in splits and not row.boxes["train"]]
-    found = {"no-tokens": silent, "unknown-words": unknown, "long-name": long, "untrained-class": untrained}
-    for key, items in found.items():
-        if items:
-            findings.add(key, where, len(items), items=listing(items))
+    if long:
+        findings.add("long-name", where, len(long), items=listing(long))
+    check_words([row.name for row in rows], phrases, reader, where, findings)

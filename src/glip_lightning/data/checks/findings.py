@@ -2,14 +2,16 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.data.checks.problems import PROBLEMS, Level
+from glip_lightning.data.images import unread_pictures
 
 T = TypeVar("T")
-LISTED = 200  # ids and names that one message spells out
+LISTED = 5  # ids and names that one message spells out
 
 
 class Finding(NamedTuple):
@@ -79,11 +81,19 @@ class Findings(list[Finding]):
                 log.log(logging.WARNING if finding.level == "warning" else logging.INFO, "%s", finding)
 
 
-def listing(items: Iterable[object], most: int = LISTED) -> str:
-    """Items separated by commas, the first ``most`` by name."""
+def listing(items: Iterable[object], separator: str = ", ") -> str:
+    """Return items with separators, the first five by name and the others as a count."""
     named = [printable(str(item)) for item in items]
-    more = f" and {len(named) - most} more" if len(named) > most else ""
-    return ", ".join(named[:most]) + more
+    more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
+    return separator.join(named[:LISTED]) + more
+
+
+def unread_note(folder: Path) -> str | None:
+    """Return what to say of the pictures below a folder whose formats are not read, None if there are none."""
+    unread = unread_pictures(folder)
+    items = listing(path.relative_to(folder) for path in unread)
+    message = PROBLEMS["unread-picture"].message(count=len(unread), items=items)
+    return f"{printable(str(folder))}: {message}" if unread else None
 
 
 def short(value: object) -> str:

@@ -54,6 +54,7 @@ PROBLEMS: dict[str, Problem] = {
         'expected a COCO file, an object {{"images": [...], "annotations": [...], "categories": [...]}}',
     ),
     "duplicate-key": _error("the key {key} comes twice in one object, with other values", "keep one of them"),
+    "other-tool": _error("this is {tool}, which is not read", "{cure}"),
     "not-captions": _error("not readable captions ({reason})", "it takes images with captions, see --help"),
     "not-captions/ending": _error("captions are read from {known}, not from {ending!r}"),
     "bad-entry": _error("{count} of {total} entries cannot be used: {items}", "correct them"),
@@ -69,6 +70,9 @@ PROBLEMS: dict[str, Problem] = {
     "two-layouts": _warning("taken as {name}; it also looks like {others}, not used"),
     "stray-image": _warning("{count} pictures in {folder} are not listed and not used: {items}"),
     "stray-image/folders": _note("{count} pictures are in folders of no split and not used: {items}"),
+    "unread-picture": _warning(
+        "{count} pictures have formats that are not read: {items}", "convert them to JPEG or PNG"
+    ),
     "unannotated-split": _warning("the {split} folder has pictures, but no annotation file{named}: it is not used"),
     "unused-split": _warning("its split {name!r} is no train, valid or test split and not used"),
     "missing-split/train": _warning("there is no train split: nothing can be trained on it"),
@@ -93,6 +97,7 @@ PROBLEMS: dict[str, Problem] = {
     "duplicate-category-id": _error("category ids that occur twice: {items}", "give every category an id of its own"),
     "no-category-name": _error("names of classes that are missing or no text: {items}", "write them"),
     "background-category": _warning("category 0 ({name!r}) has no box and is the group of the others: it is no class"),
+    "class-not-chosen": _warning("{count} boxes of {items} in the {split} split are left out; their images stay"),
     "class-count": _warning("nc is {given}, but there are {count} names; these count"),
     "bad-names": _error("{fault}", "{cure}"),
     "broken-text": _error("half a character (a lone surrogate) is in {items}", "write the names anew"),
@@ -112,7 +117,24 @@ PROBLEMS: dict[str, Problem] = {
     "no-tokens": _warning("no token names {items}: never trained, never found", "give them a name of letters"),
     "unknown-words": _warning("the vocabulary lacks words of {items}", "use plainer names"),
     "long-name": _warning("very long names: {items}", "a few words say more"),
-    "untrained-class": _note("no box to train on: {items}; add examples or remove the class"),
+    "unknown-words/all": _error("the vocabulary has no word of any class: {items}", "use other words"),
+    "unread-words": _note(
+        "{detector} was never trained on the words {items}: it can only guess what they mean until it is trained on "
+        "examples; or say it in words that it knows"
+    ),
+    "names-alike": _warning(
+        "classes of the same words, nothing tells them apart: {items}",
+        "rename one (what stands in brackets is left out), or give --data.phrases_file",
+    ),
+    "names-similar": _warning("names that differ in one letter: {items}", "call a thing by one name"),
+    "joined-phrases": _warning(
+        "one phrase each, where several may be meant: {items}", "a period with a blank behind it separates phrases"
+    ),
+    "other-order": _warning(
+        "{detector} was trained with these classes in another order, {items}", "in that order it finds more"
+    ),
+    "untrained-class": _warning("no box to train on: {items}", "add examples or remove the class"),
+    "missing-class": _warning("the {split} split has no box of {items}: its AP says nothing about them"),
     # images
     "no-image-id": _error("image entries without an id that is a whole number: {items}", "number them"),
     "duplicate-image-id": _error("image ids that occur twice: {items}", "give every image an id of its own"),
@@ -122,10 +144,11 @@ PROBLEMS: dict[str, Problem] = {
     "missing-image": _error(
         "{count} of {total} images are not in {folder}: {items}", "add the files or take their entries out"
     ),
-    "missing-image/xml": _error(
+    "missing-image/files": _error(
         "annotation files whose picture is not there: {items}", "add the pictures or remove the files"
     ),
     "unreadable-image": _error("{count} images cannot be read: {items}"),
+    "skipped-image": _warning("{count} of {total} images cannot be read and are left out: {items}"),
     "undecodable-image": _error("{count} images cannot be decoded: {items}"),
     "wrong-size": _error(
         "sizes differ from those of the files: {items}", "correct width and height and check the boxes"
@@ -140,11 +163,30 @@ PROBLEMS: dict[str, Problem] = {
     "image-without-boxes": _note("{count} of {total} images have no box to train on ({items}); they are negatives"),
     # annotations
     "broken-xml": _error("annotation files that cannot be read: {items}", "export them again"),
+    "broken-json": _error("annotation files that cannot be read: {items}", "export them again"),
+    "stray-annotation": _warning("{count} files of annotations are not used: {items}"),
+    "left-out-shape": _warning("{count} shapes have no box or are marked as no object, and are left out: {items}"),
     "missing-annotation": _error(
         "{count} of {total} pictures have no XML file: {items}", "add the files or take the lines out"
     ),
     "no-labels": _error("none of {count} pictures has a label file", "expected labels/NAME.txt for images/NAME.jpg"),
     "stray-label": _warning("{count} label files belong to no picture: {items}"),
+    "empty-labels": _warning("all {count} label files are empty; they were read in {items}"),
+    "key-points": _note("{count} lines are a box and key points, which are left out ({items})"),
+    "key-points/unsaid": _error(
+        "lines that look like a box with key points x y visibility: {items}",
+        "say kpt_shape: [points, 3] in data.yaml",
+    ),
+    "key-points/likely": _warning(
+        "every polygon of the {count} lines ({items}) lies inside a box that its first four numbers would be",
+        "these may be boxes with key points: say kpt_shape: [points, numbers of each] in data.yaml",
+    ),
+    "polygon": _note("{count} lines are polygons; the boxes around them are used ({items})"),
+    "class-lists-differ": _warning("{other} lists {names} instead; it is not used", "keep the right list"),
+    "unused-list": _warning(
+        "it lists {count} pictures for {split}, which is not how the data are divided: it is not used",
+        "remove it, or name it as a split where the data are described",
+    ),
     "label-unreadable": _error("label files that are no UTF-8 text: {items}", "export them again"),
     "label-numbers": _error("lines that are neither 'class cx cy w h' nor 'class x y x y x y ...': {items}", _REMOVE),
     "label-not-a-number": _error("lines with something that is no finite number: {items}", _REMOVE),
@@ -163,10 +205,17 @@ PROBLEMS: dict[str, Problem] = {
         "annotations of images that are not in the file: {items}", "add the images or take them out"
     ),
     "unknown-category": _error("annotations of unknown categories: {items}", "the file's categories are {known}"),
+    "box-of-mask": _warning(
+        "{count} annotations have no bbox; the boxes around their masks (polygons or RLE in segmentation) are used"
+    ),
     "annotation-id-zero": _warning(
         "annotation 0 exists, which COCO's evaluation takes for no match; annotations are numbered anew"
     ),
     "missing-keys": _warning("{count} annotations lack area or iscrowd; width x height and 0 are used"),
+    "caption-phrases": _error(
+        "{count} of its boxes name phrases of captions (tokens_positive), no classes",
+        "train on them with --data Pretraining, or label the pictures by a class list (glip pseudo-label --phrases)",
+    ),
     "no-caption": _error("image entries without a caption or without a number as id: {items}", "complete them"),
     "no-caption/nouns": _error("{place}.nouns: its images have no captions", "leave it out, or name a grounding file"),
     "bad-span": _error("annotations whose tokens_positive is no list of [start, end]: {items}", _REMOVE),
@@ -175,10 +224,15 @@ PROBLEMS: dict[str, Problem] = {
     ),
     # boxes
     "bad-box": _error("{what} is not {expected}: {items}", _REMOVE),
+    "no-boxes/all": _error("there is no box at all ({counts})", "check that these are the right annotations"),
     "no-boxes/train": _warning("the train split has no box: it can only teach what is background"),
     "no-boxes/other": _warning("the {split} split has no box: no ground truth, AP is not defined"),
     "difficult": _note("{count} objects are marked difficult: ignored in evaluation and not trained on, as VOC does"),
     "crowd": _note("{count} crowd boxes are ignored in evaluation and not trained on ({items})"),
+    "many-objects": _warning(
+        "{count} images have more than {counted} boxes, up to {most} ({items}): AP counts {counted} detections an "
+        "image, so that at most {highest} of the boxes can be found"
+    ),
     "dropped-box/flat": _warning("{count} boxes without area are left out ({items})", "draw them again or remove them"),
     "dropped-box/outside": _warning(
         "{count} boxes outside the image are left out ({items})",

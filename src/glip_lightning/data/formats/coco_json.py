@@ -4,11 +4,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, data_error, listing, short
+from glip_lightning.data.formats.mask_boxes import box_around, is_number
+from glip_lightning.data.formats.other_tools import tool_of
 from glip_lightning.data.images import ImageFiles, is_below, is_file
 from glip_lightning.data.index import Index, RawBox, RawImage, build_index
 
@@ -21,7 +23,10 @@ def read_coco(annotation_file: str | Path, image_dir: str | Path, findings: Find
     nothing to go on with raise :class:`DataError`.
     """
     file = Path(annotation_file)
-    return index_coco(read_json(file), file, image_dir, findings)
+    content = read_json(file)
+    if phrases := sum(isinstance(entry, dict) and "tokens_positive" in entry for entry in content["annotations"]):
+        findings.add("caption-phrases", file, phrases)
+    return index_coco(content, file, image_dir, findings)
 
 
 def index_coco(content: Mapping[str, Any], file: Path, image_dir: str | Path, findings: Findings) -> Index:
@@ -80,6 +85,8 @@ def read_json(file: Path) -> dict[str, Any]:
         raise data_error("not-json", file, reason=error) from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            if tool := tool_of(content):
+                raise data_error("other-tool", file, tool=tool.name, cure=tool.cure)
             raise data_error("not-coco", file, key=key)
     return content
 
@@ -187,7 +194,7 @@ def _boxes(
     stray: list[str] = []
     unknown: list[str] = []
     bad: list[str] = []
-    unfilled = 0
+    unfilled = around = 0
     for place, entry in enumerate(content["annotations"], start=1):
         number = entry.get("id") if isinstance(entry, dict) else None
         name = f"number {place}" if number is None else short(number)
@@ -195,14 +202,16 @@ def _boxes(
             twice += [number] if number in seen else []
             seen.add(number)
         image, category = numbers.read(entry, "image_id"), numbers.read(entry, "category_id")
-        xywh = _xywh(entry)
+        masked = _get(entry, "bbox") in (None, []) and isinstance(entry, dict)
+        xywh = box_around(entry.get("segmentation")) if masked else _xywh(entry)
         if image not in listed or image is None:
             stray.append(f"{name} (image {short(_get(entry, 'image_id'))})")
         elif category not in categories or category is None:
             unknown.append(f"{name} (category {short(_get(entry, 'category_id'))})")
         elif xywh is None:
-            bad.append(f"{name} ({short(_get(entry, 'bbox'))})")
+            bad.append(f"{name} ({short(_get(entry, 'bbox'))}{', and no mask' if masked else ''})")
         elif image in there:
+            around += masked
             unfilled += "area" not in entry or "iscrowd" not in entry
             found.append(RawBox(image, category, xywh, _area(entry), _is_crowd(entry)))
     if twice:
@@ -215,6 +224,8 @@ def _boxes(
     if bad:
         expected = "x, y, width, height in pixels"
         findings.add("bad-box", file, len(bad), what="annotations whose bbox", expected=expected, items=listing(bad))
+    if around:
+        findings.add("box-of-mask", file, around)
     if 0 in seen:
         findings.add("annotation-id-zero", file)
     if unfilled:
@@ -235,14 +246,9 @@ def _xywh(entry: object) -> list[float] | None:
     box = _get(entry, "bbox")
     if not isinstance(box, list) or len(box) != 4:
         return None
-    return [float(x) for x in box] if all(_is_number(x) for x in box) else None
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    """A finite number that still is one in float32 arithmetic."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e9 < value < 1e9
+    return [float(x) for x in box] if all(is_number(x) for x in box) else None
 
 
 def _area(entry: Mapping[str, Any]) -> float | None:
     area = entry.get("area")
-    return float(area) if _is_number(area) and area > 0 else None
+    return float(area) if is_number(area) and area > 0 else None

@@ -15,9 +15,11 @@ from glip_lightning.data.checks.consistency import check_splits
 from glip_lightning.data.checks.findings import Findings, data_error, listing
 from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.formats.hub_dataset import is_saved, read_hub
+from glip_lightning.data.formats.labelme_json import is_labelme, read_labelme
+from glip_lightning.data.formats.other_tools import refuse_tool, refuse_tools
 from glip_lightning.data.formats.voc_xml import is_voc, read_voc
 from glip_lightning.data.formats.yolo_txt import is_yolo, read_yolo
-from glip_lightning.data.images import PICTURES, ImageFiles, is_below, is_file, pictures
+from glip_lightning.data.images import PICTURES, ImageFiles, is_below, is_file, pictures, unread_pictures
 from glip_lightning.data.index import Index
 from glip_lightning.data.splits import SPLIT_FILE, SPLIT_WORDS, complete_splits
 from glip_lightning.data.types import Split
@@ -26,7 +28,8 @@ LAYOUTS = """
   train/, valid/, test/, each with one COCO file (*.json) beside its images (ODinW, Roboflow)
   annotations/*.json with train, val, test in their names, images in images/ or train2017/, ... (COCO)
   data.yaml, or labels/ and classes.txt, with images/ and labels/ (YOLO)
-  Annotations/*.xml and JPEGImages/, perhaps ImageSets/Main/*.txt (Pascal VOC)
+  Annotations/*.xml, or another folder of them, and JPEGImages/, images/, ..., perhaps ImageSets/Main/*.txt (Pascal VOC)
+  one JSON file per picture (LabelMe), perhaps in train/, valid/, test/
   a folder written by save_to_disk (datasets)
   one COCO file (*.json), images beside it or in images/; it is split by a rule"""
 IMAGE_FOLDERS = ("images", "Images", "imgs", "data", "JPEGImages")
@@ -85,6 +88,7 @@ def read_folder(folder: str | Path, findings: Findings, seed: int = 0, write: bo
     try:
         found = _find(_checked(folder))
         if not found:
+            refuse_tools(folder)
             raise data_error("no-data-set", folder, details=_nothing(folder))
         name, read = found[0]
         if others := [other for other, _ in found[1:]]:
@@ -100,8 +104,13 @@ def read_folder(folder: str | Path, findings: Findings, seed: int = 0, write: bo
 def _report_strays(folder: Path, splits: dict[Split, Index], findings: Findings) -> None:
     """Name the pictures in folders of the data set that no split reads from.
 
-    Those in the folders of the splits are named when the splits are checked.
+    Those in the folders of the splits are named when the splits are checked; lists of splits, and pictures in formats
+    that are not read, wherever they are.
     """
+    if unread := unread_pictures(folder):
+        items = listing(path.relative_to(folder) for path in unread)
+        findings.add("unread-picture", folder, len(unread), items=items)
+    _report_lists(folder, splits, findings)
     known = {finding.where for finding in findings if finding.code == "unannotated-split"}
     for source in (index.source for index in splits.values()):
         if not isinstance(source, ImageFiles):
@@ -114,6 +123,20 @@ def _report_strays(folder: Path, splits: dict[Split, Index], findings: Findings)
             strays.append(str(path.relative_to(folder)))
     if strays:
         findings.add("stray-image/folders", folder, len(strays), items=listing(strays))
+
+
+def _report_lists(folder: Path, splits: dict[Split, Index], findings: Findings) -> None:
+    """Name lists of pictures, such as train.txt, that divide the data in another way than they were divided."""
+    stems = {split: {Path(index.name(i)).stem for i in range(len(index))} for split, index in splits.items()}
+    every = set().union(*stems.values())
+    for path in sorted((*folder.glob("*.txt"), *folder.glob("ImageSets/*.txt"))):
+        split = SPLIT_WORDS.get(path.stem.lower())
+        if split is None or not is_file(path):
+            continue
+        lines = regular_file(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        listed = {Path(line.strip().replace("\\", "/")).stem for line in lines if line.strip()}
+        if listed & every and listed & every != stems.get(split):
+            findings.add("unused-list", path, len(listed), split=split)
 
 
 def _checked(folder: Path) -> Path:
@@ -136,6 +159,8 @@ def _find(folder: Path) -> list[tuple[str, Reader]]:
     """The layouts that a folder has, the one to take first."""
     if is_saved(folder):
         return [("a folder saved by datasets", lambda findings: read_hub(folder, findings))]
+    if is_labelme(folder):
+        return [("LabelMe", lambda findings: read_labelme(folder, findings))]
     found: list[tuple[str, Reader]] = []
     if parts := _split_folders(folder):
         found.append(("one folder per split (ODinW, Roboflow)", lambda findings: _read_parts(folder, parts, findings)))
@@ -176,6 +201,7 @@ def _read_parts(folder: Path, parts: dict[Split, list[Path]], findings: Findings
 
 def _only(files: Sequence[Path]) -> Path:
     if len(files) > 1:
+        refuse_tool(files[0])
         names = listing(path.name for path in files)
         raise data_error("several-annotation-files", files[0].parent, names=names, expected=ANNOTATIONS)
     return files[0]
@@ -275,16 +301,23 @@ def _file_names(file: Path) -> list[str]:
 def _nothing(folder: Path) -> str:
     """What was looked for, what is there, and what is probably wrong."""
     there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    names = listing(f"{path.name}/" if path.is_dir() else path.name for path in there[:20])
-    more = f" and {len(there) - 20} more" if len(there) > 20 else ""
-    text = f"It holds {names or 'nothing'}{more}. Known layouts:{LAYOUTS}"
-    if inner := next((path for path in _below(folder) if _find(path)), None):
+    names = listing(f"{path.name}/" if path.is_dir() else path.name for path in there)
+    text = f"It holds {names or 'nothing'}. Known layouts:{LAYOUTS}"
+    if inner := next(filter(_is_readable, _below(folder)), None):
         return f"{text}\ndid you mean {inner}?"
     if archives := [path.name for path in there if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz")]:
         return f"{text}\nunpack {archives[0]} first"
     if any(path.suffix.lower() in PICTURES for path in islice(folder.rglob("*"), 10_000)):
         return f"{text}\nthere are pictures, but no annotations; add the annotation file or files"
     return text
+
+
+def _is_readable(folder: Path) -> bool:
+    """Whether a folder is a data set; what only looks like one is not worth a proposal."""
+    findings = Findings()
+    with suppress(ValueError, OSError):
+        return any(len(index) for _, read in _find(folder)[:1] for index in read(findings).values())
+    return False
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -3,18 +3,27 @@
 Corners are pixels counted from 1, both ends belonging to the box (VOC2012 development kit, section 6.2).
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.parsers import expat
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, listing, short
-from glip_lightning.data.images import PICTURES, ImageFiles, is_below, is_file
-from glip_lightning.data.index import Index, RawBox, RawImage, build_index, coordinate
+from glip_lightning.data.formats.per_picture import (
+    Annotation,
+    Faults,
+    Object,
+    PictureFinder,
+    build_indexes,
+    one_each,
+)
+from glip_lightning.data.images import is_below, is_file
+from glip_lightning.data.index import Index, coordinate
 from glip_lightning.data.splits import SPLIT_WORDS
 from glip_lightning.data.types import SPLITS, Split
 
@@ -24,28 +33,36 @@ VALUES: Mapping[str, Mapping[str, str]] = {
 }
 """What else the texts of these problems say."""
 
-IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "img", "imgs")
-
-
-class Object(NamedTuple):
-    name: str
-    corners: tuple[float, float, float, float]  # as in the file
-    difficult: bool
-
-
-class Annotation(NamedTuple):
-    stem: str  # of the XML file
-    folder: Path  # of the picture
-    image: str  # its name there
-    size: tuple[int, int] | None  # height, width, if stated
-    objects: list[Object]
+ROOT = re.compile(rb"<annotation[\s>]")
+LOOKED_AT = 5  # files that decide whether the XML files of a folder are annotations
 
 
 def xml_files(folder: Path) -> dict[str, Path]:
-    """Annotation files by their stems: in ``Annotations`` if there is such a folder, else in the folder itself."""
-    inner = [path for path in folder.iterdir() if path.name.lower() == "annotations" and path.is_dir()]
-    files = sorted(path for path in (inner or [folder])[0].glob("*.xml") if not path.name.startswith("."))
-    return {path.stem: path for path in files}
+    """Annotation files by their stems: in ``Annotations``, in the folder itself, or in the one folder that has some."""
+    children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    for place in [path for path in children if path.name.lower() == "annotations"]:
+        if files := _xml_in(place):
+            return files
+    own = _xml_in(folder)
+    if own and _are_annotations(own):
+        return own
+    others = [_xml_in(path) for path in children if path.name.lower() not in SPLIT_WORDS]
+    found = [files for files in others if files and _are_annotations(files)]
+    return found[0] if len(found) == 1 else {}
+
+
+def _xml_in(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.xml")) if not path.name.startswith(".")}
+
+
+def _are_annotations(files: Mapping[str, Path]) -> bool:
+    """Whether one of the first files begins as an annotation does, not as XML of other programs."""
+    for path in islice(files.values(), LOOKED_AT):
+        if is_file(path):
+            with path.open("rb") as stream:
+                if ROOT.search(stream.read(4000).replace(b"\0", b"")):
+                    return True
+    return False
 
 
 def is_voc(folder: Path) -> bool:
@@ -53,8 +70,13 @@ def is_voc(folder: Path) -> bool:
 
 
 def _split_folders(folder: Path) -> dict[Split, Path]:
-    places = ((split, folder / word) for word, split in SPLIT_WORDS.items())
-    return {split: place for split, place in places if place.is_dir() and xml_files(place)}
+    """The folders of splits that hold annotation files: ``train/``, or ``annotations/train/``."""
+    children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    for above in (folder, *children):
+        places = ((split, above / word) for word, split in SPLIT_WORDS.items())
+        if found := {split: place for split, place in places if place.is_dir() and xml_files(place)}:
+            return found
+    return {}
 
 
 def read_voc(folder: Path, findings: Findings) -> dict[Split, Index]:
@@ -63,32 +85,20 @@ def read_voc(folder: Path, findings: Findings) -> dict[Split, Index]:
     Classes are the names that the objects have, sorted. Objects marked difficult are, as in VOC's own
     evaluation, neither trained on nor counted. If any corner is 0, all are taken as counted from 0.
     """
-    faults = _Faults()
+    faults, finder = Faults(), PictureFinder(folder)
     if parts := _split_folders(folder) if not xml_files(folder) else {}:
-        found = {
-            split: [_parse(file, place, faults) for file in xml_files(place).values()] for split, place in parts.items()
-        }
+        files = {split: xml_files(place).values() for split, place in parts.items()}
+        found = {split: [_parse(file, finder, faults) for file in group] for split, group in files.items()}
         groups = {split: [item for item in items if item] for split, items in found.items()}
     else:
-        files = xml_files(folder)
-        lists = _lists(folder, files, findings)
-        wanted = {stem: files[stem] for stems in lists.values() for stem in stems}
-        parsed = {stem: _parse(file, folder, faults) for stem, file in wanted.items()}
+        by_stem = xml_files(folder)
+        lists = _lists(folder, by_stem, findings)
+        wanted = {stem: by_stem[stem] for stems in lists.values() for stem in stems}
+        parsed = {stem: _parse(file, finder, faults) for stem, file in wanted.items()}
         groups = {split: [item for stem in stems if (item := parsed[stem])] for split, stems in lists.items()}
-    groups = {split: _once(items, faults) for split, items in groups.items()}
-    faults.report(folder, findings)
-    return _indexes(folder, groups, findings)
-
-
-class _Faults(defaultdict[str, list[str]]):
-    """Items by the keys of their problems."""
-
-    def __init__(self) -> None:
-        super().__init__(list)
-
-    def report(self, where: Path, findings: Findings) -> None:
-        for key, items in self.items():
-            findings.add(key, where, len(items), items=listing(items), folder=where, **VALUES.get(key, {}))
+    groups = {split: one_each(items, faults) for split, items in groups.items()}
+    faults.report(folder, findings, VALUES)
+    return build_indexes(folder, ".xml", _with_edges(folder, groups, findings), findings)
 
 
 def _lists(folder: Path, files: Mapping[str, Path], findings: Findings) -> dict[Split, list[str]]:
@@ -139,8 +149,8 @@ def _refuse(*_: object) -> None:
     raise GLIPError(message, code="broken-xml")
 
 
-def _parse(file: Path, folder: Path, faults: _Faults) -> Annotation | None:
-    """What an annotation file of the data in ``folder`` says; None, and a fault, if that is of no use."""
+def _parse(file: Path, finder: PictureFinder, faults: Faults) -> Annotation | None:
+    """What an annotation file says; None, and a fault, if that is of no use."""
     try:
         root = parse_xml(regular_file(file).read_bytes())
     except (ValueError, OSError) as error:
@@ -150,20 +160,12 @@ def _parse(file: Path, folder: Path, faults: _Faults) -> Annotation | None:
     if filename and not is_below(filename):
         faults["outside-folder"].append(f"{filename!r} ({file.name})")
         return None
-    picture = _picture(filename, file, folder)
+    picture = finder.find(filename, file)
     if picture is None:
-        faults["missing-image/xml"].append(f"{filename or file.stem} ({file.name})")
+        faults["missing-image/files"].append(f"{filename or file.stem} ({file.name})")
         return None
     objects = [_object(entry, f"{file.name}, object {n}", faults) for n, entry in enumerate(root.findall("object"), 1)]
-    return Annotation(file.stem, *picture, _size(root), [found for found in objects if found])
-
-
-def _picture(filename: str, file: Path, folder: Path) -> tuple[Path, str] | None:
-    """Folder and name of the picture: as <filename> says, else by the stem of the XML file."""
-    places = [*(folder / name for name in IMAGE_FOLDERS), folder, file.parent]
-    names = [filename] if filename else []
-    names += [file.stem + ending for suffix in sorted(PICTURES) for ending in (suffix, suffix.upper())]
-    return next(((place, name) for name in names for place in places if is_file(place / name)), None)
+    return Annotation(file, picture, _size(root), [found for found in objects if found])
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:
@@ -172,7 +174,7 @@ def _size(root: ElementTree.Element) -> tuple[int, int] | None:
     return None if not height or not width else (int(height), int(width))
 
 
-def _object(entry: ElementTree.Element, place: str, faults: _Faults) -> Object | None:
+def _object(entry: ElementTree.Element, place: str, faults: Faults) -> Object | None:
     corners = [coordinate(entry.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")]
     name = " ".join((entry.findtext("name") or "").split())
     x1, y1, x2, y2 = (value if value is not None else -1.0 for value in corners)
@@ -186,44 +188,23 @@ def _object(entry: ElementTree.Element, place: str, faults: _Faults) -> Object |
     return None
 
 
-def _once(items: Iterable[Annotation], faults: _Faults) -> list[Annotation]:
-    """One annotation per picture, by file name."""
-    found: dict[Path, Annotation] = {}
-    for item in items:
-        first = found.setdefault(item.folder / item.image, item)
-        if first is not item:
-            faults["duplicate-image/files"].append(f"{item.image} ({first.stem}.xml, {item.stem}.xml)")
-    return sorted(found.values(), key=lambda item: item.image)
-
-
-def _indexes(folder: Path, groups: Mapping[Split, Sequence[Annotation]], findings: Findings) -> dict[Split, Index]:
+def _with_edges(
+    folder: Path, groups: Mapping[Split, Sequence[Annotation]], findings: Findings
+) -> dict[Split, list[Annotation]]:
+    """The annotations with corners that are edges between pixels, counted from 0."""
     items = [item for group in groups.values() for item in group]
-    names = sorted({found.name for item in items for found in item.objects})
-    if not names and items:
-        findings.add("no-categories", folder, reason="no annotation file has an object")
     if count := sum(found.difficult for item in items for found in item.objects):
         findings.add("difficult", folder, count)
     start, extra = _convention(folder, items, findings)
-    categories = dict(enumerate(names, start=1))
-    number_of = {name: number for number, name in categories.items()}
-    indexes: dict[Split, Index] = {}
-    for split, group in groups.items():
-        place = group[0].folder if group and len({item.folder for item in group}) == 1 else folder
-        source = ImageFiles(place, [str((item.folder / item.image).relative_to(place)) for item in group])
-        images = [RawImage(number, item.size) for number, item in enumerate(group)]
-        boxes = [
-            RawBox(number, number_of[found.name], _xywh(found, start, extra), crowd=found.difficult)
-            for number, item in enumerate(group)
-            for found in item.objects
-        ]
-        where = place if place != folder else folder / "*.xml"
-        indexes[split] = build_index(where, categories, images, boxes, source, findings)
-    return indexes
 
+    def moved(found: Object) -> Object:
+        x1, y1, x2, y2 = found.corners
+        return replace(found, corners=(x1 - start, y1 - start, x2 - start + extra, y2 - start + extra))
 
-def _xywh(found: Object, start: int, extra: int) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = found.corners
-    return x1 - start, y1 - start, x2 - x1 + extra, y2 - y1 + extra
+    return {
+        split: [replace(item, objects=[moved(found) for found in item.objects]) for item in group]
+        for split, group in groups.items()
+    }
 
 
 def _convention(folder: Path, items: Sequence[Annotation], findings: Findings) -> tuple[int, int]:
@@ -236,7 +217,7 @@ def _convention(folder: Path, items: Sequence[Annotation], findings: Findings) -
     for item in items:
         for found in item.objects:
             x1, y1, x2, y2 = found.corners
-            zeros += [item.image] if x1 == 0 or y1 == 0 else []
+            zeros += [item.picture.name] if x1 == 0 or y1 == 0 else []
             edges |= item.size is not None and (x2 == item.size[1] or y2 == item.size[0])
     if not zeros:
         return 1, 1

@@ -1,61 +1,41 @@
-"""YOLO data sets: ``data.yaml``, pictures, and one text file of normalised boxes per picture.
+"""YOLO data sets: pictures, and one text file of normalised boxes per picture.
 
-A line of a label file is ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 ...`` (a polygon, of which the box
-around it is taken), in fractions of the upright picture: ultralytics turns photos as EXIF says.
+A line of a label file is ``class cx cy w h``, the same with key points where ``kpt_shape`` says so, or
+``class x1 y1 x2 y2 x3 y3 ...`` (a polygon, of which the box around it is taken), in fractions of the upright
+picture: ultralytics turns photos as EXIF says. What describes the set is read by :mod:`.yolo_description`.
 """
 
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from pathlib import Path
 
 import numpy as np
 
-from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, data_error, listing, short
+from glip_lightning.data.formats.yolo_description import (
+    CLASS_FILES,
+    Config,
+    class_files,
+    describe,
+    find_darknet,
+    find_yaml,
+    locate,
+    read_names,
+)
 from glip_lightning.data.images import ImageFiles, is_file, pictures
 from glip_lightning.data.index import Index, RawBox, RawImage, build_index, coordinate
 from glip_lightning.data.splits import SPLIT_WORDS
 from glip_lightning.data.types import SPLITS, Split
 
-YAML_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-CLASS_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "train/classes.txt", "train/labels/classes.txt")
-DEEPEST = 10  # levels of data.yaml
 OVERSHOOT = 0.01  # of the picture's side: coordinates beyond 0..1 by no more are rounding errors, and clipped
-
-
-class Config(NamedTuple):
-    """What is known of a YOLO folder before its pictures are looked at."""
-
-    folder: Path
-    file: Path  # data.yaml, or the folder where there is none
-    content: Mapping[str, Any]
-    root: Path  # what the entries of data.yaml are relative to
-
-    @property
-    def splits(self) -> dict[Split, Any]:
-        """The entries of the splits that data.yaml names."""
-        items = ((word, split) for word, split in SPLIT_WORDS.items() if self.content.get(word) is not None)
-        return {split: self.content[word] for word, split in items}
-
-
-def find_yaml(folder: Path) -> Path | None:
-    """The file that describes the data set: a usual name, or the only YAML file that has a key ``names``."""
-    if usual := [folder / name for name in YAML_FILES if (folder / name).is_file()]:
-        return usual[0]
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".yaml", ".yml") and path.is_file()]
-    named = [
-        path for path in files if "\nnames:" in "\n" + regular_file(path).read_text(encoding="utf-8", errors="replace")
-    ]
-    return named[0] if len(named) == 1 else None
 
 
 def is_yolo(folder: Path) -> bool:
     """A description, or label files where they use to be."""
-    if find_yaml(folder) or any((folder / name).is_file() for name in CLASS_FILES):
+    if find_yaml(folder) or find_darknet(folder) or class_files(folder):
         return True
     places = [folder / "labels", *(folder / word / "labels" for word in SPLIT_WORDS)]
     return any(path.suffix == ".txt" for place in places if place.is_dir() for path in place.rglob("*"))
@@ -66,83 +46,17 @@ def read_yolo(folder: Path, findings: Findings) -> dict[Split, Index]:
 
     Faults go to ``findings`` with file and line; a description that cannot be read is a :class:`DataError`.
     """
-    config = _config(folder)
-    categories = _names(config, findings)
+    config = describe(folder)
+    categories = read_names(config, findings)
     files = _described(config, findings) if config.splits else _conventional(folder)
     if not any(files.values()):
         looked = ", ".join(map(str, config.splits.values())) or "images/, train/images/, ..."
+        looked += config.foreign_path
         raise data_error("no-pictures", config.file, looked=looked)
-    labels = _Labels(categories, folder)
+    labels = _Labels(categories, folder, config.key_points)
     splits = {split: _read_split(files[split], labels, findings) for split in SPLITS if split in files}
     labels.report(config.file, sum(map(len, files.values())), findings)
     return splits
-
-
-def _config(folder: Path) -> Config:
-    file = find_yaml(folder)
-    if file is None:
-        return Config(folder, folder, {}, folder)
-    content = _load(file)
-    path = content.get("path")
-    root = folder / path if isinstance(path, str) and "\0" not in path else folder
-    return Config(folder, file, content, root if root.is_dir() else folder)
-
-
-def _load(file: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        text = regular_file(file).read_text(encoding="utf-8-sig")
-        _refuse_bombs(text)
-        content = yaml.safe_load(text)
-    except Exception as error:  # the constructors of PyYAML let all kinds of errors through
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise data_error("not-yaml", file, reason=reason) from None
-    if not isinstance(content, dict):
-        raise data_error("not-yaml/keys", file, value=short(content))
-    return content
-
-
-def _refuse_bombs(text: str) -> None:
-    """Raise GLIPError for what takes PyYAML without end, and no description needs."""
-    import yaml
-
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
-            raise GLIPError("aliases (*name) and deep nesting are not read", code="not-yaml")
-
-
-def _names(config: Config, findings: Findings) -> dict[int, str]:
-    """Class number -> name, from data.yaml or classes.txt."""
-    names = config.content.get("names")
-    where = config.file
-    if names is None:
-        found = next((config.folder / name for name in CLASS_FILES if (config.folder / name).is_file()), None)
-        if found is None:
-            cure = "write them as `names:` into data.yaml or into classes.txt"
-            raise data_error("bad-names", where, fault="no names of classes", cure=cure)
-        text = regular_file(found).read_text(encoding="utf-8-sig", errors="replace")
-        where, names = found, text.rstrip().splitlines()
-    entries = names if isinstance(names, dict) else dict(enumerate(names)) if isinstance(names, list) else {}
-    if not entries:
-        cure = "write a list of names, or numbers with names"
-        raise data_error("bad-names", where, fault=f"names is {short(names)}", cure=cure)
-    result: dict[int, str] = {}
-    for key, name in entries.items():
-        number = int(key) if isinstance(key, str) and key.isdecimal() and len(key) < 10 else key
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1e9:
-            fault = f"names has the key {short(key)}"
-            raise data_error("bad-names", where, fault=fault, cure="number the classes from 0")
-        if isinstance(name, bool) or not isinstance(name, str | int | float):
-            fault = f"the name of class {number} is {short(name)}"
-            raise data_error("bad-names", where, fault=fault, cure="put it in quotes")
-        result[number] = str(name)
-    count = config.content.get("nc")
-    if count is not None and count != len(result):
-        findings.add("class-count", where, len(result), given=short(count))
-    return result
 
 
 def _described(config: Config, findings: Findings) -> dict[Split, list[Path]]:
@@ -152,41 +66,19 @@ def _described(config: Config, findings: Findings) -> dict[Split, list[Path]]:
         entries = value if isinstance(value, list) else [value]
         files: list[Path] = []
         for entry in entries:
-            place = _locate(entry, config, config.folder) if isinstance(entry, str) else None
+            place = locate(entry, config, config.folder) if isinstance(entry, str) else None
             if place is not None and place.is_file():
                 files += _image_list(place, config, findings)
                 continue
             there = [] if place is None else pictures(place)
             files += there
             if not there:
-                fault = "is not there" if place is None else "has no picture"
+                fault = f"is not there{config.foreign_path}" if place is None else "has no picture"
                 key = f"missing-split-path/{'train' if split == 'train' else 'other'}"
                 findings.add(key, config.file, split=split, entry=short(entry), fault=fault)
         if files:
             found[split] = list(dict.fromkeys(files))
     return found
-
-
-def _locate(entry: str, config: Config, base: Path) -> Path | None:
-    """Where a path of data.yaml or of an image list is.
-
-    Roboflow writes ``../train/images`` for its own ``train/images``; a path that was right on another
-    machine is looked for below the folder, its first parts left off one by one.
-    """
-    parts = [part for part in PurePosixPath(entry.replace("\\", "/")).parts if part not in ("/", ".")]
-    while parts and parts[0] == "..":
-        parts = parts[1:]
-    shorter = [config.folder.joinpath(*parts[i:]) for i in range(len(parts))] if ".." not in parts else []
-    first = [config.root / entry] if config.root != config.folder else []
-    places = [*first, *shorter[:1], base / entry, *shorter[1:]]
-    return next((Path(os.path.normpath(place)) for place in places if _exists(place)), None)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long, a null byte
-        return False
 
 
 def _image_list(file: Path, config: Config, findings: Findings) -> list[Path]:
@@ -196,7 +88,7 @@ def _image_list(file: Path, config: Config, findings: Findings) -> list[Path]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        place = _locate(line.strip(), config, file.parent)
+        place = locate(line.strip(), config, file.parent)
         if place is None or not place.is_file():
             missing.append(f"{line.strip()!r} (line {number})")
         elif not any(place.is_relative_to(os.path.normpath(root)) for root in (config.folder, config.root)):
@@ -250,11 +142,15 @@ Corners = tuple[float, float, float, float]
 class _Labels:
     """Reads label files, and remembers what is wrong with them."""
 
-    def __init__(self, categories: Mapping[int, str], folder: Path) -> None:
+    def __init__(self, categories: Mapping[int, str], folder: Path, key_points: int = 0) -> None:
         self.categories, self.folder = categories, folder
+        self._key_points = key_points  # numbers of them behind each box
         self._faults: defaultdict[str, list[str]] = defaultdict(list)
         self._used: set[Path] = set()
-        self._confidences: list[str] = []
+        self._notes: defaultdict[str, list[str]] = defaultdict(list)  # lines that are read in part or as something else
+        self._lengths: set[int] = set()  # of polygons
+        self._posed = 0  # polygons that may be a box with key points
+        self._lines = 0
 
     def read(self, image: Path) -> Iterator[tuple[int, Corners]]:
         """Class number and corners, in fractions of the picture, of each usable line for ``image``."""
@@ -269,6 +165,7 @@ class _Labels:
             return
         for number, line in enumerate(lines, start=1):
             if line.strip():
+                self._lines += 1
                 found = self._line(line.split(), f"{self._name(file)}:{number}")
                 if found is not None:
                     yield found
@@ -291,13 +188,22 @@ class _Labels:
         label, *points = [number for number in numbers if number is not None] or [0.0]
         if None in numbers:
             return self._fault("label-not-a-number", f"{place} ({short(' '.join(words))})")
-        if len(words) == 6:
-            self._confidences.append(place)
+        if self._key_points and len(words) == 5 + self._key_points:
+            self._notes["key-points"].append(place)
             points = points[:4]
+        elif len(words) == 6:
+            self._notes["confidence-column"].append(place)
+            points = points[:4]
+        elif len(words) > 6 and _is_pose(points, 3):
+            return self._fault("key-points/unsaid", f"{place} ({len(words)} numbers)")
         if len(points) != 4 and (len(points) < 6 or len(points) % 2):
             return self._fault("label-numbers", f"{place} ({len(words)} numbers)")
         if label not in self.categories:
             return self._fault("unknown-class", f"{place} ({words[0]})")
+        if len(points) > 4:
+            self._notes["polygon"].append(place)
+            self._lengths.add(len(points))
+            self._posed += _is_pose(points, 2)
         if min(points) < -OVERSHOOT or max(points) > 1 + OVERSHOOT:
             return self._fault("label-outside", f"{place} ({short(' '.join(words))})")
         return int(label), _corners([min(max(point, 0.0), 1.0) for point in points])
@@ -310,14 +216,39 @@ class _Labels:
         first, last = min(self.categories), max(self.categories)
         for key, items in self._faults.items():
             findings.add(key, where, len(items), items=listing(items), first=first, last=last)
-        if places := self._confidences:
-            findings.add("confidence-column", where, len(places), items=listing(places))
+        for key, items in self._notes.items():
+            likely = key == "polygon" and self._posed == len(items) and len(self._lengths) == 1
+            findings.add("key-points/likely" if likely else key, where, len(items), items=listing(items))
         if images and not self._used:
             findings.add("no-labels", where, images)
-        folders = {file.parent for file in self._used if "labels" in file.parts}
-        files = (file for folder in folders for file in folder.glob("*.txt") if file.name != "classes.txt")
-        if strays := sorted(self._name(file) for file in files if file not in self._used):
+        elif self._used and not self._lines:
+            folders = listing(sorted({self._name(file.parent) for file in self._used}))
+            findings.add("empty-labels", where, len(self._used), items=folders)
+        files = (file for folder in {file.parent for file in self._used} for file in folder.glob("*.txt"))
+        if strays := sorted(self._name(file) for file in files if file not in self._used and _is_label(file)):
             findings.add("stray-label", where, len(strays), items=listing(strays))
+
+
+def _is_label(file: Path) -> bool:
+    """Whether a text file is one of labels: empty, or by its first line."""
+    if file.name in CLASS_FILES:
+        return False
+    with regular_file(file).open(encoding="utf-8", errors="replace") as stream:
+        words = stream.readline(1000).split()
+    return not words or (len(words) >= 5 and None not in map(coordinate, words))
+
+
+def _is_pose(points: list[float], numbers: int) -> bool:
+    """Whether what looks like a polygon can be a box with key points, of so many numbers each, inside it."""
+    extra = points[4:]
+    if len(extra) < numbers or len(extra) % numbers:
+        return False
+    x1, y1, x2, y2 = _corners(points[:4])
+    found = [tuple(extra[i : i + numbers]) for i in range(0, len(extra), numbers)]
+    if numbers == 3 and not {seen for *_, seen in found} <= {0.0, 1.0, 2.0}:
+        return False
+    shown = [(x, y) for x, y, *_ in found if (x, y) != (0, 0)]  # zeros are points that nobody has drawn
+    return bool(shown) and all(x1 <= x <= x2 and y1 <= y <= y2 for x, y in shown)
 
 
 def _corners(points: list[float]) -> Corners:

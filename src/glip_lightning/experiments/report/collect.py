@@ -18,7 +18,7 @@ from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.report.paper_numbers import official_task
 from glip_lightning.experiments.report.runs import SETTINGS, Collection, Line, Point, Run, Shots, State, get, percent
-from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME
+from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME, UNFINISHED_NAME
 
 PLAIN_AXES = ("task", "shots", "seed", "tuning")
 SAID_ELSEWHERE = ("seed_everything", "data.task", "data.shots", "data.seed", "run", "ckpt_path", "weights_only")
@@ -122,7 +122,7 @@ def _plain(place: Path) -> Run:
     tuning = get(recipe, "model.tuning")
     label = str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else "FullTuning"
     shots = _shots(data.get("shots", "all"))
-    known = (result or {}).get("data") or {}
+    known = (result or {}).get("data") or {"name": _unfinished(place).get("data")}
     task = _task(recipe, str(data.get("task") or known.get("name") or name))
     settings = _settings(recipe, result)
     fixed = shots == 0 and dict(settings).get("weights") != "random"
@@ -147,7 +147,24 @@ def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
             return "finished", with_public_names(result), ""
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             return "failed", None, f"{path.name}: cannot be read: {error}"
-    return "missing", None, "not finished" if _is_run(place) else "not started"
+    if not _is_run(place):
+        return "missing", None, "not started"
+    said = _unfinished(place)
+    why = f": {said['why'] or 'it still runs, or was killed'}" if said else ""
+    return "missing", None, f"not finished{why}"
+
+
+def _unfinished(place: Path) -> dict[str, str]:
+    """Return what a run without a result says of itself: the name of its ``data`` and ``why`` it ended.
+
+    Runs of earlier versions say nothing.
+    """
+    try:
+        content = json.loads(regular_file(place / UNFINISHED_NAME).read_text(encoding="utf-8"))
+        _check_text(content)
+        return {key: printable(str(content[key])) for key in ("data", "why")}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
 
 
 def _check(result: Any) -> None:

@@ -17,7 +17,7 @@ import torch
 from glip_lightning import __version__
 from glip_lightning.config.recipe_checker import CheckedRecipe, Once, RecipeChecker, built
 from glip_lightning.config.wrong_usage import WrongUsage
-from glip_lightning.data.checks.consistency import check_splits
+from glip_lightning.data.checks.consistency import check_splits, choose_classes
 from glip_lightning.data.checks.findings import DataError, Findings
 from glip_lightning.data.index import Index
 from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
@@ -224,7 +224,7 @@ def _train_split(data: DetectionData) -> Index | None:
     """Return the split to train on, of data whose splits have no error."""
     findings = Findings()
     data.prepare_data()
-    splits = check_splits(data.read(findings), findings)
+    splits = choose_classes(check_splits(data.read(findings), findings), data.classes, findings)
     findings.raise_errors()
     if not splits:
         raise DataError(f"{data.label}: there is no split at all; check the path", code="no-split")

@@ -17,12 +17,13 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence
 from glip_lightning.inference.pseudo_label.journal import Record
 from glip_lightning.inference.pseudo_label.teacher import Row
-from glip_lightning.inference.pseudo_label.thresholds import Thresholds
+from glip_lightning.inference.thresholds import MAX_DETECTIONS, Thresholds
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.box_arrays import from_xywh
 from glip_lightning.text.token_spans import Span
 
 SAME_OBJECT = 0.9
+CUT = "boxes beyond --max-detections"
 TAKEN = 0.5  # IoU from which an object is that of another phrase's box
 
 Labelled = Iterable[tuple[Captioned, Record]]
@@ -36,7 +37,7 @@ class Label(NamedTuple):
     spans: tuple[Span, ...]
 
 
-def _found_in(photo: Captioned, record: Record) -> Iterator[tuple[Sentence, Sequence[Row]]]:
+def found_in(photo: Captioned, record: Record) -> Iterator[tuple[Sentence, Sequence[Row]]]:
     """Yield each sentence of a photo with the rows that were found for it.
 
     Raises:
@@ -68,24 +69,27 @@ def _is_row(row: object, phrases: int) -> bool:
 def phrase_scores(labelled: Labelled) -> Iterable[tuple[str, float]]:
     """Phrase and score of every box."""
     for photo, record in labelled:
-        for sentence, rows in _found_in(photo, record):
-            names = _names(sentence)
+        for sentence, rows in found_in(photo, record):
+            names = names_in(sentence)
             yield from ((names[row[0]], row[1]) for row in rows)
 
 
-def grounding_content(labelled: Labelled, thresholds: Thresholds, keep_empty: bool) -> tuple[dict[str, Any], Counter]:
-    """The three lists of the file, and what became of the captions and boxes."""
+def grounding_content(
+    labelled: Labelled, thresholds: Thresholds, keep_empty: bool, most: int = MAX_DETECTIONS
+) -> tuple[dict[str, Any], Counter]:
+    """Return the three lists of the file, ``most`` boxes of a caption, and what became of the captions and boxes."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     for photo, record in labelled:
-        for sentence, rows in _found_in(photo, record):
+        for sentence, rows in found_in(photo, record):
             labels = choose(sentence, rows, thresholds, counts)
+            counts[CUT] += len(labels[most:])
             counts["captions in which nothing was found"] += not labels
             if not labels and not keep_empty:
                 continue
-            images.append(_image(len(images) + 1, photo.file_name, sentence.caption, record))
-            for found in labels:
+            images.append(image_entry(len(images) + 1, photo.file_name, record) | {"caption": sentence.caption})
+            for found in labels[:most]:
                 annotations.append(_annotation(len(annotations) + 1, len(images), found))
     counts["captions kept"], counts["boxes kept"] = len(images), len(annotations)
     categories = [{"supercategory": "object", "id": 1, "name": "object"}]
@@ -94,7 +98,7 @@ def grounding_content(labelled: Labelled, thresholds: Thresholds, keep_empty: bo
 
 def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, counts: Counter[str]) -> list[Label]:
     """The boxes that pass, those of one object as one, best first."""
-    names, spans = _names(sentence), sentence.spans or ()
+    names, spans = names_in(sentence), sentence.spans or ()
     passed = [row for row in rows if row[1] >= thresholds.of(names[row[0]])]
     if thresholds.best_from is not None:
         passed += _best_of_others(rows, passed, thresholds.best_from)
@@ -122,7 +126,8 @@ def _best_of_others(rows: Sequence[Row], passed: Sequence[Row], least: float) ->
     return list(found.values())
 
 
-def _names(sentence: Sentence) -> list[str]:
+def names_in(sentence: Sentence) -> list[str]:
+    """Return the phrases of a sentence."""
     return [sentence.caption[start:end] for start, end in sentence.spans or ()]
 
 
@@ -147,20 +152,26 @@ def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(found)
 
 
-def _image(number: int, file_name: str, caption: str, record: Record) -> dict[str, Any]:
-    size = {"height": record["height"], "width": record["width"]}
-    return {"id": number, "file_name": file_name, **size, "caption": caption}
+def image_entry(number: int, file_name: str, record: Record) -> dict[str, Any]:
+    """Return the entry of a photo in the list of images."""
+    return {"id": number, "file_name": file_name, "height": record["height"], "width": record["width"]}
 
 
 def _annotation(number: int, image: int, label: Label) -> dict[str, Any]:
-    _, score, x, y, w, h = label.row
+    entry = annotation_entry(number, image, 1, label.row)
+    score = entry.pop("score")
+    return {**entry, "tokens_positive": [list(span) for span in label.spans], "score": score}
+
+
+def annotation_entry(number: int, image: int, category: int, row: Row) -> dict[str, Any]:
+    """Return the entry of a box in the list of annotations."""
+    _, score, x, y, w, h = row
     return {
         "id": number,
         "image_id": image,
-        "category_id": 1,
+        "category_id": category,
         "bbox": [x, y, w, h],
         "area": round(w * h, 2),
         "iscrowd": 0,
-        "tokens_positive": [list(span) for span in label.spans],
         "score": score,
     }

@@ -14,7 +14,7 @@ from typing import Any
 
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence
 from glip_lightning.inference.pseudo_label.journal import Journal, Record
-from glip_lightning.inference.pseudo_label.teacher import PreparedPhoto, Teacher
+from glip_lightning.inference.pseudo_label.teacher import STORED_MOST, PreparedPhoto, Teacher
 from glip_lightning.text.noun_phrases import noun_phrases
 
 READERS = 4  # threads that decode photos
@@ -52,6 +52,7 @@ def header(teacher: Teacher, folder: Path, photos: Sequence[Captioned]) -> dict[
         "teacher": teacher.base.name,
         "weights": teacher.base.sha256,
         "input size": list(teacher.base.input_size),
+        "boxes of a caption": STORED_MOST,
         "images": str(folder.resolve()),
         "photos and phrases": f"{len(photos)} ({digest.hexdigest()[:16]})",
     }

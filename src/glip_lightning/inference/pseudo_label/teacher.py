@@ -4,7 +4,9 @@ A photo is encoded once for all of its sentences, a caption once as long as it i
 padded size share a batch. Every box of a score from ``STORED_FROM`` on is kept, so that thresholds come later.
 """
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +14,9 @@ import torch
 from torch import Tensor
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.data.checks.class_words import check_words
 from glip_lightning.data.checks.consistency import check_names
+from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence
 from glip_lightning.data.images import read_header, read_image
 from glip_lightning.data.transforms import resize_image, resize_size
@@ -27,8 +31,13 @@ from glip_lightning.text.token_spans import token_indices
 from glip_lightning.weights.base_model import Base, weights_hash
 from glip_lightning.weights.load import load_detector
 
+log = logging.getLogger(__name__)
+
 STORED_FROM = 0.1
 """Least score that is stored; no threshold can be lower."""
+
+STORED_MOST = 1000
+"""Boxes of a caption that are stored, the best ones; no ``--max-detections`` can be higher."""
 
 REMEMBERED = 1024  # sentences whose features are kept
 
@@ -71,6 +80,10 @@ class Teacher:
             named = ", ".join(map(repr, silent))
             message = f"the detector's vocabulary has no token for {named}; name it with other words"
             raise GLIPError(message, code="bad-phrases")
+        found = Findings()
+        check_words([phrase.name for phrase in wanted], wanted, self.loaded.reader, "phrases", found)
+        found.log_to(log)
+        found.raise_errors()
         captions = (caption_of(wanted[k] for k in prompt.classes) for prompt in prompts)
         return tuple(Sentence(caption, tuple(spans)) for caption, spans in captions)
 
@@ -101,7 +114,7 @@ class Teacher:
             text = TextFeatures.joined([self._encode(sentence)[0] for sentence in sentences])
             tokens = [self._encode(sentence)[1] for sentence in sentences]
             sizes = [_size(views[i]) for i in rows]
-            settings = self.model.defaults.detection
+            settings = replace(self.model.defaults.detection, max_detections=STORED_MOST)
             outputs = encoded.detect(text, None if len(rows) == len(views) else rows)
             check_finite(self.model, outputs, self.base.name)
             detections = self.model.detections(outputs, tokens, sizes, settings)

@@ -1,12 +1,16 @@
 """What is shown while a run works."""
 
 import logging
+import time
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
 log = logging.getLogger(__name__)
+
+MINUTE = 60
+EVALUATED = ("val", "test")
 
 
 class Progress(RichProgressBar):
@@ -19,18 +23,48 @@ class Progress(RichProgressBar):
 
 
 class Lines(Callback):
-    """One line per validation where no terminal shows a bar; per epoch where nothing is validated."""
+    """One line per validation where no terminal shows a bar; per epoch where nothing is validated.
+
+    Between them one after the first step, and one a minute.
+    """
 
     def __init__(self) -> None:
         self._validated = False
+        self._told: float | None = None  # when the last line was written
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._told = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._told is not None and time.monotonic() - self._told < MINUTE:
+            return
+        if trainer.is_global_zero and trainer.global_step:
+            log.info("%s: %s", place(trainer), shown(trainer))
+            self._told = time.monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and (self._validated or not trainer.val_dataloaders):
-            metrics = {name: float(x) for name, x in trainer.progress_bar_metrics.items()}
-            shown = ", ".join(f"{name} {x:.3f}" for name, x in metrics.items())
-            last = "?" if trainer.max_epochs in (None, -1) else trainer.max_epochs  # steps end the run
-            log.info("epoch %d of %s: %s", trainer.current_epoch + 1, last, shown)
+            log.info("%s: %s", place(trainer), shown(trainer))
+            self._told = time.monotonic()
         self._validated = False
+
+
+def place(trainer: Trainer) -> str:
+    """Return where a training is: at a step where steps are its end, else in an epoch."""
+    if trainer.max_steps != -1:
+        return f"step {trainer.global_step} of {trainer.max_steps}"
+    last = "?" if trainer.max_epochs in (None, -1) else trainer.max_epochs
+    return f"epoch {trainer.current_epoch + 1} of {last}, step {trainer.global_step}"
+
+
+def shown(trainer: Trainer) -> str:
+    """Return the metrics of the progress bar; those of evaluations, from 0 to 1, in points."""
+    metrics = {name: float(x) for name, x in trainer.progress_bar_metrics.items()}
+    return ", ".join(
+        f"{name} {100 * x:.1f}" if name.split("/")[0] in EVALUATED else f"{name} {x:.3f}" for name, x in metrics.items()
+    )

@@ -86,6 +86,8 @@ class Resumable(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._resumed:
             begin_next_epoch(trainer)
+            if trainer.is_global_zero:
+                log.info("goes on at step %d, in epoch %d", trainer.global_step, trainer.current_epoch + 1)
             forget_the_future(trainer)
         self._resumed = self._stopping = False
         self._saved = time.monotonic()

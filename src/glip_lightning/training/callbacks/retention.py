@@ -58,10 +58,12 @@ class Retention(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Read the probe before anything is trained; a checkpoint that a run goes on from is loaded later."""
+        assert isinstance(pl_module, GLIPModule)
         if self._dataset is None:
             if trainer.is_global_zero:
                 self.data.prepare_data()
             trainer.strategy.barrier("retention")
+            self.data.use_input_size(pl_module.input_size)
             self._dataset = probe_split(self.data)
             self._check_classes(pl_module)
         if stage == "fit" and self.alphas and self._base is None:

@@ -1,6 +1,7 @@
 """The folder of a run: made, locked, its recipe and its checkpoints in it."""
 
 import itertools
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,14 @@ from glip_lightning.training.callbacks.resume import Resumable
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
 from glip_lightning.training.trial import read_trial
-from glip_lightning.weights.run_files import CHECKPOINTS, LAST, RECIPE_NAME, check_unfinished
+from glip_lightning.weights.run_files import (
+    CHECKPOINTS,
+    LAST,
+    RECIPE_NAME,
+    RESULT_NAME,
+    UNFINISHED_NAME,
+    check_unfinished,
+)
 
 RUNS = Path("runs")
 
@@ -45,7 +53,9 @@ class RunFolder(Callback):
         record.trial = read_trial(folder)
         if trainer.is_global_zero:
             record.lock.hold(folder)
+            (folder / RESULT_NAME).unlink(missing_ok=True)  # of a finished run that is trained for longer
             write_text(folder / RECIPE_NAME, yaml.safe_dump(dict(record.recipe), sort_keys=False, allow_unicode=True))
+            self._tell_unfinished(pl_module.data.label)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(folder / CHECKPOINTS)
@@ -57,11 +67,22 @@ class RunFolder(Callback):
         folder = self.record.folder
         if not self._made or folder is None or not trainer.is_global_zero:
             return
+        assert isinstance(pl_module, GLIPModule)
+        told = " ".join(str(exception).split()) or type(exception).__name__
+        self._tell_unfinished(pl_module.data.label, f"step {trainer.global_step}: {told}")
         exception.add_note(f"what there is so far lies in {folder}")
         last = folder / CHECKPOINTS / LAST
         if last.is_file():
             again = f"glip fit --resume {folder}" if self.record.command else f'fit(..., ckpt_path="{last}")'
             exception.add_note(f"go on with: {again}")
+
+    def _tell_unfinished(self, data: str, why: str = "") -> None:
+        """Write for the report what the data are called, and why the run has ended, as long as it has no result."""
+        assert self.record.folder is not None
+        if not (self.record.folder / RESULT_NAME).exists():
+            content = {"data": data, "why": why}
+            with suppress(OSError):  # a full disk is what ends the run, not that it cannot be told
+                write_text(self.record.folder / UNFINISHED_NAME, json.dumps(content))
 
 
 def new_run_folder(parent: Path, label: str) -> Path:
@@ -80,7 +101,8 @@ def take_folder(folder: Path, resuming: bool, lock: FolderLock) -> None:
     Raises:
         GLIPError: another process is working in it, or it is not free (:func:`check_free`); nothing was changed.
     """
-    check_free(folder, resuming=True)  # a finished run is not even locked
+    if not resuming:
+        check_unfinished(folder)  # such a run is not even locked
     if (folder / LOCK_NAME).exists():  # another process may be working on the unfinished run
         lock.hold(folder)
     check_free(folder, resuming)
@@ -91,9 +113,11 @@ def take_folder(folder: Path, resuming: bool, lock: FolderLock) -> None:
 
 
 def check_free(folder: Path, resuming: bool) -> None:
-    """Raise GLIPError if ``folder`` holds a run already, unless that is unfinished and gone on with."""
+    """Raise GLIPError if ``folder`` holds a run already, unless that is gone on with."""
+    if resuming:
+        return
     check_unfinished(folder)
-    if (folder / RECIPE_NAME).exists() and not resuming:
+    if (folder / RECIPE_NAME).exists():
         saved = (folder / CHECKPOINTS / LAST).is_file()
         way = f"go on with it (glip fit --resume {folder}), " if saved else "nothing was saved yet; "
         raise GLIPError(

@@ -37,7 +37,7 @@ class EvaluatedImage(NamedTuple):
         return self._replace(picture=picture, boxes=boxes, truth=truth)
 
     def drawn(self) -> Image.Image:
-        """The image with its boxes; the true ones are white."""
+        """The image with its boxes; the true ones are magenta."""
         names = [self.classes[label] for label in self.labels]
         return draw_boxes(self.picture, self.boxes, names, self.scores, truth=self.truth, classes=self.classes)
 

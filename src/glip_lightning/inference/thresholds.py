@@ -1,4 +1,4 @@
-"""From which score on a box of a phrase is believed."""
+"""Which boxes of a phrase are kept: from which score on, and how many."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,13 @@ from typing import NamedTuple
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import regular_file
 from glip_lightning.common.schema import MOST_CLASSES, Text, parse_json, parse_yaml, shown
-from glip_lightning.inference.pseudo_label.teacher import STORED_FROM
+
+MAX_DETECTIONS = 300
+"""Boxes of a photo that are kept where nobody says otherwise; evaluations keep the detector's own number, 100."""
+
+ONE_LABEL_IOU = 0.6
+"""Overlap from which boxes of different classes are one object: that from which the official NMS takes boxes of one
+class for one."""
 
 
 class Thresholds(NamedTuple):
@@ -29,16 +35,19 @@ def same(phrase: str) -> str:
     return " ".join(phrase.lower().split())
 
 
-def check_threshold(value: object, where: str) -> float:
-    """Scores below ``STORED_FROM`` are not stored."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not STORED_FROM <= value <= 1:
-        message = f"{where} {shown(value)}: expected a score from {STORED_FROM} (lower ones are not stored) to 1"
-        raise GLIPError(message, code="bad-value")
+def check_threshold(value: object, where: str, least: float = 0) -> float:
+    """Return a score from ``least``, below which none is stored, to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 1:
+        lowest = f"{least} (lower ones are not stored)" if least else "0"
+        raise GLIPError(f"{where} {shown(value)}: expected a score from {lowest} to 1", code="bad-value")
     return float(value)
 
 
-def read_thresholds(file: str | Path, default: float) -> Thresholds:
-    """A YAML or JSON mapping of phrases to scores; the other phrases have the ``default``."""
+def read_thresholds(file: str | Path, default: float, least: float = 0) -> Thresholds:
+    """Read a YAML or JSON mapping of phrases to scores; the other phrases have the ``default``.
+
+    In the place of a score may stand a mapping with the key ``threshold``.
+    """
     try:
         text = regular_file(file).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -51,14 +60,14 @@ def read_thresholds(file: str | Path, default: float) -> Thresholds:
     if not isinstance(content, dict):
         message = f"{file}: expected phrases with a score each, e.g. 'red ring: 0.4', found {shown(content)}"
         raise GLIPError(message, code="bad-value")
-    return Thresholds(default, _scores(content, file))
+    return Thresholds(default, _scores(content, file, least))
 
 
-def _scores(content: Mapping[object, object], file: str | Path) -> dict[str, float]:
+def _scores(content: Mapping[object, object], file: str | Path, least: float) -> dict[str, float]:
     if len(content) > MOST_CLASSES:
         raise GLIPError(f"{file}: {len(content)} phrases, expected at most {MOST_CLASSES}", code="bad-value")
     found: dict[str, float] = {}
-    for phrase, score in content.items():
+    for phrase, value in content.items():
         # YAML reads yes, no and null as something else than words; numbers may be names
         if isinstance(phrase, bool) or not isinstance(phrase, str | int | float):
             raise GLIPError(f"{file}: {shown(phrase)} is no phrase; put it in quotes", code="bad-value")
@@ -66,5 +75,6 @@ def _scores(content: Mapping[object, object], file: str | Path) -> dict[str, flo
         Text().check(name, f"{file}", "a phrase")
         if same(name) in found:
             raise GLIPError(f"{file}: {shown(name)} stands there twice; keep one of them", code="bad-value")
-        found[same(name)] = check_threshold(score, f"{file}: {shown(phrase)}:")
+        score = value.get("threshold") if isinstance(value, dict) else value
+        found[same(name)] = check_threshold(score, f"{file}: {shown(phrase)}:", least)
     return found

@@ -1,0 +1,134 @@
+"""Formats of other tools that are not read: known by what their files hold, and refused with what to do."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.files import regular_file
+from glip_lightning.data.checks.findings import data_error
+
+HEAD = 4000  # bytes that tell which kind of XML or CSV it is
+COCO = "export them as COCO there, or convert them to COCO"
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A format that has a name and is not read."""
+
+    name: str
+    cure: str = COCO
+
+
+def _keys(*wanted: str) -> Callable[[Any], bool]:
+    """Return whether an object has all of these keys."""
+    return lambda content: isinstance(content, dict) and all(key in content for key in wanted)
+
+
+def _entries(*wanted: str) -> Callable[[Any], bool]:
+    """Return whether the first entry of a list has all of these keys."""
+    fits = _keys(*wanted)
+    return lambda content: isinstance(content, list) and bool(content) and fits(content[0])
+
+
+def _is_via(content: Any) -> bool:
+    """VIA's own project, or what it exports: an object with an entry for each picture."""
+    if not isinstance(content, dict):
+        return False
+    found = list(content.values())
+    return "_via_img_metadata" in content or (bool(found) and all(map(_keys("filename", "regions"), found)))
+
+
+JSON_TOOLS: tuple[tuple[Callable[[Any], bool], Tool], ...] = (
+    (_keys("shapes", "imagePath"), Tool("a file of LabelMe", "give the folder with all of them and their pictures")),
+    (_is_via, Tool("a file of VIA (VGG Image Annotator)", "choose Annotation, Export (COCO format) there")),
+    (_keys("project", "config", "metadata", "file"), Tool("a project of VIA 3")),
+    (_entries("annotations", "data"), Tool("Label Studio's JSON", "export it as COCO or YOLO there")),
+    (_entries("completions", "data"), Tool("Label Studio's JSON", "export it as COCO or YOLO there")),
+    (_entries("image", "annotations"), Tool("Create ML's JSON")),
+    (_entries("image", "label"), Tool("Label Studio's JSON-MIN", "export it as COCO or YOLO there")),
+    (_entries("image_id", "bbox"), Tool("a list of detections or of COCO annotations", "give the whole COCO file")),
+    (_entries("name", "labels"), Tool("JSON of BDD100K (Scalabel)", "convert it with bdd2coco of the BDD100K toolkit")),
+    (_entries("Labeled Data"), Tool("an export of Labelbox")),
+    (_keys("data_row"), Tool("an export of Labelbox")),
+    (_keys("item", "annotations"), Tool("a file of V7 Darwin")),
+    (_keys("items", "categories"), Tool("Datumaro's JSON", "export it as COCO there")),
+    (_keys("assets"), Tool("an export of VoTT", "export it as Pascal VOC there")),
+    (_keys("size", "objects"), Tool("a file of Supervisely", "export it as COCO there")),
+    (_keys("imgHeight", "objects"), Tool("a file of Cityscapes")),
+)
+ENDINGS: Mapping[str, Tool] = {
+    ".tfrecord": Tool("TFRecord"),
+    ".record": Tool("TFRecord"),
+    ".odgt": Tool("odgt (CrowdHuman)"),
+    ".manifest": Tool("a manifest of SageMaker Ground Truth"),
+    ".mat": Tool("a file of Matlab"),
+}
+XML_TOOLS: Mapping[str, Tool] = {
+    r"<annotations[\s>]": Tool("CVAT's own XML", "export it as COCO 1.0 or Ultralytics YOLO there"),
+    r"<dataset[\s>]": Tool("XML of dlib's imglab"),
+}
+CSV_TOOLS: Mapping[str, Tool] = {
+    r"ImageID,.*LabelName": Tool("CSV of Open Images"),
+    r"filename,.*region_shape_attributes": Tool("VIA's CSV", "choose Annotation, Export (COCO format) there"),
+    r"(?i)xmin.*ymin|x1.*y1|bbox": Tool("a CSV table of boxes"),
+}
+FOLDERS: Mapping[str, Tool] = {
+    "labelTxt": Tool("DOTA's layout (oriented boxes)"),
+    "label_2": Tool("KITTI's layout"),
+}
+
+
+def load_json(file: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        GLIPError: it is no JSON.
+        OSError: it cannot be read.
+    """
+    try:
+        return json.loads(regular_file(file).read_text(encoding="utf-8-sig"))
+    except GLIPError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise GLIPError(f"not readable JSON ({error})", code="not-json") from None
+
+
+def tool_of(content: Any) -> Tool | None:
+    """Return the format that a JSON file has, if it is one of those that are known and not read."""
+    return next((tool for fits, tool in JSON_TOOLS if fits(content)), None)
+
+
+def refuse_tool(file: Path) -> None:
+    """Raise DataError if the file has a format that is known and not read."""
+    if tool := _tool_of_file(file):
+        raise data_error("other-tool", file, tool=tool.name, cure=tool.cure)
+
+
+def refuse_tools(folder: Path) -> None:
+    """Raise DataError for the first file or folder, two levels deep, with a format that is known and not read."""
+    paths = (path for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern))[:1000])
+    for path in paths:
+        if path.is_dir() and (tool := FOLDERS.get(path.name)):
+            raise data_error("other-tool", path, tool=tool.name, cure=tool.cure)
+        if path.is_file() and not path.name.startswith("."):
+            refuse_tool(path)
+
+
+def _tool_of_file(file: Path) -> Tool | None:
+    ending = file.suffix.lower()
+    try:
+        if ending == ".json":
+            return tool_of(load_json(file))
+        if ending in (".xml", ".csv"):
+            with regular_file(file).open("rb") as stream:
+                head = stream.read(HEAD).decode("utf-8", "replace")
+            table = XML_TOOLS if ending == ".xml" else CSV_TOOLS
+            text = head if ending == ".xml" else head.split("\n")[0]
+            return next((tool for pattern, tool in table.items() if re.search(pattern, text)), None)
+    except (GLIPError, OSError):
+        return None
+    return ENDINGS.get(ending)

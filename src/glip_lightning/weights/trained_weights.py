@@ -1,0 +1,84 @@
+"""The detector in a checkpoint of a training: its configuration, weights and classes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.schema import CLASS_NAMES, PHRASES, Flag, InputSize, Keys, Real, Text, parse_json
+from glip_lightning.models.config import GLIPConfig
+from glip_lightning.text.phrases import Phrase
+from glip_lightning.weights.detector_files import parse_config
+from glip_lightning.weights.official_checkpoint import load_tensors
+
+_DETECTOR = Keys(
+    {
+        "name": Text(4096, shortest=1),
+        "config": Text(),
+        "phrases": PHRASES,
+        "names": CLASS_NAMES,
+        "input_size": InputSize(),
+        "learns_text": Flag(),
+        "update_scale": Real(-1e6, 1e6),
+    }
+)
+"""What the checkpoint of a training says of its detector."""
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """The weights of a detector as a training has saved them."""
+
+    base: str  # the detector that the training began with
+    config: GLIPConfig
+    state: dict[str, Tensor]
+    phrases: tuple[Phrase, ...]
+    names: tuple[str, ...]  # of the classes in the data
+    input_size: tuple[int, int]  # short side, longest side in pixels
+    updates: dict[str, Tensor]  # low-rank ones, as those of an adapter
+    epoch: int  # from 0
+
+
+def read_checkpoint(path: Path) -> TrainedWeights:
+    """Read a checkpoint of Lightning, half precision as float32.
+
+    Raises:
+        GLIPError: it does not say of what detector it is (``no-detector``), or learns a prompt
+            (``unfinished-prompt``), which is none before the end of the run.
+    """
+    content = load_tensors(path)
+    about = content.get("detector") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or about is None:
+        message = f"{path}: does not say of what detector it is (a checkpoint of version 0.1, or of another program); "
+        message += "go on with its run (glip fit --resume RUN) and give the finished run"
+        raise GLIPError(message, code="no-detector")
+    _DETECTOR.check(about, str(path), "detector")
+    if about["learns_text"]:
+        message = f"{path}: of a run that tunes a prompt, which is kept at its end; finish it (glip fit --resume RUN)"
+        raise GLIPError(message, code="unfinished-prompt")
+    tensors = {key: x.float() if x.is_floating_point() else x for key, x in content["state_dict"].items()}
+    short, longest = about["input_size"]
+    return TrainedWeights(
+        base=about["name"],
+        config=parse_config(parse_json(about["config"], str(path)), f"{path}: not a GLIP detector"),
+        state={key.removeprefix("model."): x for key, x in tensors.items() if key.startswith("model.")},
+        phrases=tuple(Phrase(**phrase) for phrase in about["phrases"]),
+        names=tuple(about["names"]),
+        input_size=(short, longest),
+        updates=_updates(tensors, about["update_scale"]),
+        epoch=int(content.get("epoch", 0)),
+    )
+
+
+def _updates(tensors: dict[str, Any], scale: float) -> dict[str, Tensor]:
+    """Return the low-rank updates of a checkpoint as those of an adapter; LoRATuning names layers with slashes."""
+    found = {}
+    for key, tensor in tensors.items():
+        if key.startswith("tuning.updates."):
+            layer, _, part = key.removeprefix("tuning.updates.").rpartition(".")
+            weight = f"{layer.replace('/', '.')}.weight"
+            found |= {f"{part}.{weight}": tensor, f"scale.{weight}": torch.tensor(scale)}
+    return found
