@@ -38,7 +38,7 @@ demo: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade uv
-	$(BIN)/uv pip install --python $(BIN)/python --constraints constraints.txt --group dev --editable .
+	$(BIN)/uv pip install --python $(BIN)/python --constraints constraints.txt --group dev --editable '.[all]'
 	touch $@
 
 clean:
