@@ -66,6 +66,7 @@ ONLY_PARSED = {
     "--data.valid CHECKED/valid/_annotations.coco.json": "an epoch of 1000 photos",
     "python benchmarks/nano.py glip-nano-c": "minutes; tests/test_benchmark_nano.py calls it",
     "glip dashboard --project glip-lightning --sweep NAME": "needs a login at W&B",
+    "glip push runs/photos-001 OWNER/NAME": "needs a login at the Hub; tests/app/test_push.py has a Hub of its own",
 }
 """Commands that no test runs, each with its reason."""
 

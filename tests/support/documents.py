@@ -24,6 +24,7 @@ from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB
 from glip_lightning.weights.load import RUN_DETECTOR, Task, save
 from glip_lightning.weights.official_checkpoint import to_official
 from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, save_prompt
+from glip_lightning.weights.run_files import RESULT_NAME
 from hub_server import zip_of
 from report_sweep import write_sweep
 from tiny_sizes import SIZES
@@ -179,6 +180,7 @@ def write_made(folder: Path) -> None:
         task = Task(tuple(Phrase(name) for name in names))
         (folder / "runs" / run).mkdir(parents=True)
         save(model, Tokenizer.nano(), folder / "runs" / run / RUN_DETECTOR, task)
+        shutil.copy(GOLDEN / "runs_0_1" / "lora" / RESULT_NAME, folder / "runs" / run)
     (folder / "runs" / "pothole-001").mkdir()
     _write_prompt(folder / "runs" / "pothole-001" / PROMPT_NAME, model, "pothole")
     for name in ("SWEEP", "claims", "claims_shapes13"):
