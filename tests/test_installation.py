@@ -20,32 +20,37 @@ SOURCE = ROOT / "src"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 REMOVED = ("wandb", "datasets")
-USE = """
+FIT = """
 import sys
 
 from glip_lightning.app.cli import main
+
+photos = sys.argv[1]
+sizes = ["--data.min_sizes=[64]", "--data.max_size=64", "--data.test_size=64", "--data.workers=0"]
+short = ["--trainer.max_steps=2", "--trainer.precision=32-true", "--trainer.accelerator=cpu"]
+what = [f"--data.root={photos}", "--model.detector=glip-nano-c", "--model.tuning", "LinearProbe", *sizes, *short]
+"""
+USE = f"""{FIT}
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.hub_dataset import read_hub
 
-photos = sys.argv[1]
-picture = f"{photos}/test/d.png"
+picture = photos + "/test/d.png"
 assert main(["predict", picture, "--detector", "glip-nano-c", "--phrases", "red circle", "--out", "found"]) == 0
-sizes = ["--data.min_sizes=[64]", "--data.max_size=64", "--data.test_size=64", "--data.workers=0"]
-short = ["--trainer.max_steps=2", "--trainer.precision=32-true", "--trainer.accelerator=cpu"]
-what = [f"--data.root={photos}", "--model.detector=glip-nano-c", "--model.tuning", "LinearProbe", *sizes, *short]
 assert main(["fit", "--config", "custom", *what, "--run", "run"]) == 0
 assert main(["report", "run"]) == 0
 assert main(["dashboard", "--print"]) == 1
-assert main(["fit", "--config", "custom", *what, "--trainer.logger=WandbLogger", "--run", "named"]) == 1
-board = ["--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=board"]
-assert main(["fit", "--config", "custom", *what, *board, "--run", "named"]) == 1
 try:
     read_hub("user/name", Findings())
 except GLIPError as error:
     print("hub", error.code)
-for name in ("wandb", "datasets", "wandb_workspaces", "tensorboard"):
+for name in ("wandb", "datasets", "wandb_workspaces"):
     assert name not in sys.modules
+"""
+LOGGERS = f"""{FIT}
+assert main(["fit", "--config", "custom", *what, "--trainer.logger=WandbLogger", "--run", "named"]) == 1
+board = ["--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=board"]
+assert main(["fit", "--config", "custom", *what, *board, "--run", "named"]) == 1
 """
 
 
@@ -99,19 +104,25 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_machine_without_wandb_and_datasets_predicts_and_trains(packages: Path, tmp_path: Path) -> None:
-    photos = write_parts(tmp_path / "photos")
+def run(program: str, packages: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in ``folder``, beside photos, with those packages alone."""
+    photos = write_parts(folder / "photos")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     path = os.pathsep.join([str(SOURCE), str(packages)])
     done = subprocess.run(
-        [sys.executable, "-S", "-c", USE, str(photos)],  # -S: no other packages than those of the path
+        [sys.executable, "-S", "-c", program, str(photos)],  # -S: no other packages than those of the path
         env=kept | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_a_machine_without_wandb_and_datasets_predicts_and_trains(packages: Path, tmp_path: Path) -> None:
+    done = run(USE, packages, tmp_path)
     assert len(json.loads((tmp_path / "found" / "predictions.json").read_text(encoding="utf-8"))["photos"]) == 1
     result = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
     assert result["steps"] == 2
@@ -120,5 +131,12 @@ def test_a_machine_without_wandb_and_datasets_predicts_and_trains(packages: Path
     assert (tmp_path / "run" / "report.html").is_file()
     assert done.stderr.count("pip install wandb\n") == 1, "said once"
     assert "hub not-installed" in done.stdout
-    for extra in ("dashboard", "tensorboard"):
-        assert f"pip install 'glip-lightning[{extra}]'" in done.stderr
+    assert "pip install 'glip-lightning[dashboard]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_logger_of_a_recipe_that_is_not_installed_is_named(packages: Path, tmp_path: Path) -> None:
+    done = run(LOGGERS, packages, tmp_path)
+    assert "pip install 'glip-lightning[tensorboard]'" in done.stderr
+    assert "'wandb>=" in done.stderr
+    assert "Traceback" not in done.stderr
