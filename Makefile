@@ -1,7 +1,7 @@
 # `make test` and `make demo` set up all they need. Another Python: make PYTHON=python3.12 ...
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := $(VENV)/.ready
 # what the picture of the demo shows and what is looked for: pairs of words that the detector has never seen together
 PHRASES ?= white square. brown circle. red heart. orange drop
@@ -56,7 +56,7 @@ $(COINS)/after/result.json: $(COINS)/photo/test/_annotations.coco.json
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade uv
-	$(BIN)/uv pip install --python $(BIN)/python --constraints constraints.txt --group dev --editable .
+	$(BIN)/uv pip install --python $(BIN)/python --constraints constraints.txt --group dev --editable '.[all]'
 	touch $@
 
 # the site; strict: a link that leads nowhere fails. `.venv/bin/mkdocs serve` shows it, with search, while you write

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,32 @@ def run(environment: Path, folder: Path, *command: str) -> subprocess.CompletedP
     program = [str(environment / "bin" / command[0]), *command[1:]]
     variables = {**kept, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
     return subprocess.run(program, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+
+
+def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
+    """Of its 28 MB all but one are the weights of the nano detectors."""
+    with zipfile.ZipFile(wheel) as content:
+        names = content.namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"glip_lightning"}
+    assert len([name for name in names if name.endswith("LICENSE")]) == 1
+    assert wheel.stat().st_size < 40e6
+
+
+@pytest.mark.slow
+def test_the_sdist_has_all_files_of_the_repository(tmp_path: Path) -> None:
+    """Tests read golden numbers, recipes, documents and the Makefile."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no checkout")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (file,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(file) as content:
+        names = {name.partition("/")[2] for name in content.getnames()}
+    tracked = {name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()}
+    assert tracked - names == set()
+    assert not any(name.startswith((".venv", "runs/")) for name in names)
 
 
 def test_the_wheel_lists_its_recipes(environment: Path, tmp_path: Path) -> None:

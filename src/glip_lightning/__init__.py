@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from glip_lightning.tuning.weight_tunings import PartialTuning as PartialTuning
     from glip_lightning.weights.load import load_detector as load_detector
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 PUBLIC = {
     # detectors

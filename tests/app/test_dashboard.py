@@ -117,7 +117,10 @@ def test_who_is_not_logged_in_is_told_how(
     assert "wandb login" in capsys.readouterr().err
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+@pytest.mark.parametrize("package", ["wandb_workspaces", "wandb"])
+def test_a_missing_package_is_named(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
     assert main(["dashboard"]) == 1
     assert "pip install 'glip-lightning[dashboard]'" in capsys.readouterr().err

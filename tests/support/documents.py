@@ -28,6 +28,7 @@ from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB
 from glip_lightning.weights.load import RUN_DETECTOR, Task, save
 from glip_lightning.weights.official_checkpoint import to_official
 from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, save_prompt
+from glip_lightning.weights.run_files import RESULT_NAME
 from glip_lightning.weights.threshold_file import write_thresholds
 from hub_server import zip_of
 from report_sweep import write_sweep
@@ -215,6 +216,7 @@ def write_made(folder: Path) -> None:
         task = Task(tuple(Phrase(name) for name in names))
         (folder / "runs" / run).mkdir(parents=True)
         save(model, Tokenizer.nano(), folder / "runs" / run / RUN_DETECTOR, task)
+        shutil.copy(GOLDEN / "runs_0_1" / "lora" / RESULT_NAME, folder / "runs" / run)
     found = BestThreshold(threshold=0.3, precision=0.5, recall=0.5, boxes=12)
     write_thresholds(folder / "runs" / "photos-001", {"cat": found, "dog": found})
     for run in ("pothole-001", "potholes"):

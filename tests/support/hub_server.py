@@ -4,10 +4,15 @@ Per file the client sends HEAD ``/<repo>/resolve/<revision>/<name>``, reads ETag
 headers, then GETs the same address; after a broken connection it goes on with a Range. Large files lie elsewhere: the
 answer is a redirection whose X-Linked-ETag and X-Linked-Size say what is there. Under any other path the server is one
 of plain files.
+
+A push creates the repository, has the card's head validated, asks which files are there and which are large, sends the
+large ones by the Git LFS protocol and ends with one commit. The server knows one token.
 """
 
+import base64
 import hashlib
 import io
+import json
 import zipfile
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -15,9 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+TOKEN = "hf_of_the_test"
 PAGE = b"<!DOCTYPE html><html>please log in</html>"
 
 
@@ -48,6 +54,9 @@ class Hub:
     digests: bool = True  # else the ETag is not the SHA-256
     elsewhere: str | None = None  # address of the server to which all GETs are redirected
     web_page: bool = False  # a proxy answers in the Hub's place
+    private: dict[str, bool] = field(default_factory=dict)  # repositories that were created
+    large: dict[str, bytes] = field(default_factory=dict)  # contents by their SHA-256
+    refused: int | None = None  # status of every answer to a push
 
     def count(self, method: str) -> int:
         return sum(request.method == method for request in self.requests)
@@ -67,7 +76,68 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self._answer()
 
         def do_GET(self) -> None:
+            if self.path.startswith("/api/models/"):
+                return self._about(self.path.partition("?")[0].removeprefix("/api/models/"))
             self._answer()
+
+        def do_PUT(self) -> None:
+            hub.large[self.path.rpartition("/")[2]] = self._body()
+            self._send(200, b"", {})
+
+        def do_POST(self) -> None:
+            body = self._body()
+            hub.requests.append(Request("POST", self.path, None, self.headers["Authorization"]))
+            if self.headers["Authorization"] != f"Bearer {TOKEN}":
+                return self._send(401, b"{}", {})
+            if hub.refused:
+                return self._send(hub.refused, b'{"error": "refused"}', {})
+            if self.path == "/api/repos/create":
+                return self._create(json.loads(body))
+            if self.path == "/api/validate-yaml":
+                return self._json({"errors": [], "warnings": []})
+            if "/preupload/" in self.path:
+                return self._json({"files": list(map(_upload_mode, json.loads(body)["files"]))})
+            if self.path.endswith(".git/info/lfs/objects/batch"):
+                return self._json({"objects": [self._place(each) for each in json.loads(body)["objects"]]})
+            repo = self.path.removeprefix("/api/models/").removesuffix("/commit/main")
+            return self._commit(repo, [json.loads(line) for line in body.splitlines()])
+
+        def _body(self) -> bytes:
+            return self.rfile.read(int(self.headers["Content-Length"] or 0))
+
+        def _json(self, content: Any, status: int = 200) -> None:
+            self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+        def _create(self, asked: dict[str, Any]) -> None:
+            repo = f"{asked['organization']}/{asked['name']}"
+            there = repo in hub.private
+            hub.private.setdefault(repo, bool(asked.get("private") or asked.get("visibility") == "private"))
+            self._json({"url": f"{hub.url}/{repo}"}, 409 if there else 200)
+
+        def _about(self, asked: str) -> None:
+            repo = "/".join(asked.split("/")[:2])
+            if repo not in hub.private:
+                return self._json({"error": "Repository not found"}, 404)
+            names = [name.removeprefix(f"{repo}/") for name in hub.files if name.startswith(f"{repo}/")]
+            if "/tree/" in asked:
+                sizes = {name: len(hub.files[f"{repo}/{name}"]) for name in names}
+                return self._json([{"type": "file", "path": k, "size": n, "oid": "0"} for k, n in sizes.items()])
+            files = [{"rfilename": name} for name in names]
+            self._json({"id": repo, "private": hub.private[repo], "sha": COMMIT, "siblings": files})
+
+        def _place(self, wanted: dict[str, Any]) -> dict[str, Any]:
+            return wanted | {"actions": {"upload": {"href": f"{hub.url}/lfs/{wanted['oid']}"}}}
+
+        def _commit(self, repo: str, lines: list[dict[str, Any]]) -> None:
+            for kind, value in ((line["key"], line["value"]) for line in lines):
+                if kind == "file":
+                    hub.files[f"{repo}/{value['path']}"] = base64.b64decode(value["content"])
+                elif kind == "lfsFile":
+                    hub.files[f"{repo}/{value['path']}"] = hub.large[value["oid"]]
+                elif kind == "deletedFile":
+                    del hub.files[f"{repo}/{value['path']}"]
+            url = f"{hub.url}/{repo}/commit/{COMMIT}"
+            self._json({"success": True, "commitOid": COMMIT, "commitUrl": url})
 
         def _answer(self) -> None:
             name = self.path.strip("/").replace("/resolve/main/", "/")
@@ -119,6 +189,12 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
     return Handler
+
+
+def _upload_mode(file: dict[str, Any]) -> dict[str, Any]:
+    """Return how the client has to send a file."""
+    mode = "lfs" if file["path"].endswith(".safetensors") else "regular"
+    return {"path": file["path"], "uploadMode": mode, "shouldIgnore": False}
 
 
 @contextmanager

@@ -20,7 +20,19 @@ from safetensors import safe_open
 
 from unchanged import ROOT, few, finished, log_rows, program
 
-VERBS = ("predict", "pseudo-label", "convert", "doctor", "download", "report", "sweep", "dashboard", "recipes", "env")
+VERBS = (
+    "predict",
+    "pseudo-label",
+    "convert",
+    "doctor",
+    "download",
+    "report",
+    "push",
+    "sweep",
+    "dashboard",
+    "recipes",
+    "env",
+)
 TRAINING = ("fit", "validate", "test")
 RECIPES = ROOT / "recipes"
 NEEDED = {"ODinW": {"root": "DATA", "task": "Raccoon"}, "CustomData": {"root": "DATA"}}

@@ -188,7 +188,9 @@ def test_the_card_is_about_the_detector(fitted: Path) -> None:
     assert card.startswith("---\nlibrary_name: glip-lightning\n")
     assert f"# {fitted.name}" in card
     assert "Needed" not in card
-    assert f"| test | {found['metrics']['test']['images']} | {found['metrics']['test']['AP']:.3f} |" in card
+    metrics = found["metrics"]["test"]
+    low, high = metrics["bootstrap"]["interval95"]
+    assert f"| test | {metrics['images']} | {metrics['AP']:.3f} | {low:.3f} to {high:.3f} |" in card
     for name in found["classes"]:
         ap = found["metrics"]["test"]["AP_class"].get(name)
         assert f"| {name} | {name} | {'no box' if ap is None else f'{ap:.3f}'} |" in card

@@ -21,6 +21,7 @@ from glip_lightning.app.download_tasks import download
 from glip_lightning.app.environment import env
 from glip_lightning.app.predict import predict
 from glip_lightning.app.pseudo_label import pseudo_label
+from glip_lightning.app.push import push
 from glip_lightning.app.recipes import recipes
 from glip_lightning.app.report import report
 from glip_lightning.app.sweep import sweep
@@ -44,6 +45,7 @@ OTHER_WORDS = {
     "label": "pseudo-label",
     "check": "doctor",
     "export": "convert",
+    "upload": "push",
 }
 """What other programs call our verbs."""
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -109,7 +111,7 @@ def _add(verb: Callable[..., int], **settings: Any) -> None:
 
 for each in (train.fit, train.validate, train.test):
     _add(each, context_settings=PASSED_ON, add_help_option=False)
-for each in (predict, pseudo_label, convert, doctor, download, report):
+for each in (predict, pseudo_label, convert, doctor, download, report, push):
     _add(each, cls=Verb)
 _add(sweep, cls=Verb, context_settings=PASSED_ON)
 for each in (dashboard, recipes, env):

@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.imports import optional
 from glip_lightning.training.logging.run_names import (
     AFTER,
     BEFORE,
@@ -31,12 +32,8 @@ COLUMNS = ("config:task", "config:shots", "config:seed", "config:tuning", "summa
 def make_page(project: str, entity: str | None = None, sweep: str | None = None, show: bool = False) -> int:
     """Make the page and send it; with ``show``, print it as JSON instead, which needs no network."""
     os.environ.setdefault("WANDB_SILENT", "true")  # else W&B asks for a key in the terminal
-    try:
-        import wandb_workspaces  # noqa: F401
-    except ImportError:
-        raise GLIPError(
-            "wandb-workspaces is not installed: pip install 'glip-lightning[dashboard]'", code="not-installed"
-        ) from None
+    for package in ("wandb", "wandb_workspaces"):
+        optional(package, "glip dashboard", "dashboard")
     page = build(project, entity or "", sweep)
     if show:
         print(page._to_model().model_dump_json(indent=2, by_alias=True, exclude_none=True))

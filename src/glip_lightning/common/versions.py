@@ -2,8 +2,9 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from glip_lightning import __version__
+
 PACKAGES = (
-    "glip-lightning",
     "torch",
     "torchvision",
     "lightning",
@@ -21,7 +22,8 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Installed version of every package that matters, "not installed" where there is none."""
-    return {name: _version(name) for name in PACKAGES}
+    ours = {"glip-lightning": __version__}  # of the code: a checkout may be installed under an earlier one
+    return ours | {name: _version(name) for name in PACKAGES}
 
 
 def _version(name: str) -> str:

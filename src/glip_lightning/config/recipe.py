@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from glip_lightning.common.errors import GLIPError, is_ours
+from glip_lightning.common.imports import missing
 from glip_lightning.common.locks import FolderLock
 from glip_lightning.config.arguments import meant_by, translated
 from glip_lightning.config.continuing import check_checkpoint
@@ -167,12 +168,17 @@ def _first_cause(error: BaseException) -> BaseException:
         if cause is None:
             break
         error = cause
-    if isinstance(error, ModuleNotFoundError) and "tensorboard" in str(error):
-        return GLIPError(
-            "trainer.logger: TensorBoard is not installed: pip install 'glip-lightning[tensorboard]'",
-            code="not-installed",
-        )
+    if isinstance(error, ModuleNotFoundError):
+        return GLIPError(_not_installed(error), code="not-installed")
     return error
+
+
+def _not_installed(error: ModuleNotFoundError) -> str:
+    """Return the message about a package that a class of the recipe needs; Lightning names that of its loggers."""
+    said = " ".join(str(error).split())
+    if "tensorboard" in said:
+        return missing("tensorboard", "trainer.logger", "tensorboard")
+    return f"a class of the recipe needs a package that is not installed: {said}"
 
 
 def run(arguments: Sequence[str]) -> GLIPCLI:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
+from glip_lightning.common.imports import optional
 from glip_lightning.data.checks.findings import DataError, Findings, data_error, listing, short
 from glip_lightning.data.images import Header, ImageFiles, ImageSource, Source, is_file, read_header, read_image
 from glip_lightning.data.index import Index, RawBox, RawImage, build_index, coordinate
@@ -94,8 +95,7 @@ def read_hub(name: str | Path, findings: Findings, subset: str | None = None) ->
 
 
 def _load(name: str | Path, subset: str | None) -> "dict[str, datasets.Dataset]":
-    import datasets
-
+    datasets = optional("datasets", str(name))
     local = is_saved(Path(name))
     for path in Path(name).rglob("*") if Path(name).is_dir() else ():
         if not path.is_dir():
@@ -106,7 +106,7 @@ def _load(name: str | Path, subset: str | None) -> "dict[str, datasets.Dataset]"
         reason = " ".join(str(error).split()) or type(error).__name__
         cure = "save it again" if local else "check the name and the network; a folder needs what save_to_disk wrote"
         raise data_error("hub-unreadable", name, reason=reason, cure=cure) from error
-    return {"train": found} if isinstance(found, datasets.Dataset) else dict(found)  # pyrefly: ignore
+    return {"train": found} if isinstance(found, datasets.Dataset) else dict(found)
 
 
 class _Columns(NamedTuple):
@@ -241,8 +241,7 @@ def to_hub(splits: Mapping[Split, Index]) -> "datasets.DatasetDict":
     Raises:
         GLIPError: the splits have different lists of classes; those of :func:`read_dataset` never do.
     """
-    import datasets
-
+    datasets = optional("datasets", "to_hub")
     names = {index.class_names for index in splits.values()}
     if len(names) != 1:
         message = f"the splits have {len(names)} different lists of classes; give all of them the same"

@@ -15,6 +15,7 @@ import yaml
 from glip_lightning.common import signals
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import write_text
+from glip_lightning.common.imports import optional
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.sweep.executors import PAUSE, Stop
 from glip_lightning.experiments.sweep.jobs import Event, Function, Job
@@ -57,12 +58,7 @@ class Ray:
 
 
 def _ray() -> Any:
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise WrongUsage(
-            "--executor ray: Ray is not installed: pip install 'glip-lightning[ray]'", code="not-installed"
-        ) from None
+    ray = optional("ray", "--executor ray", "ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address := os.environ.get("RAY_ADDRESS"):
@@ -106,11 +102,7 @@ class Slurm:
 
     def _executor(self) -> Any:
         """Return submitit's executor, which knows the parameters."""
-        try:
-            import submitit
-        except ModuleNotFoundError:
-            said = "--executor submitit: not installed: pip install 'glip-lightning[slurm]'"
-            raise WrongUsage(said, code="not-installed") from None
+        submitit = optional("submitit", "--executor submitit", "slurm")
         try:
             executor = submitit.AutoExecutor(self.folder, cluster="slurm")
         except RuntimeError:

@@ -6,11 +6,13 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from glip_lightning.common.imports import missing
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.training.logging.pictures import EvaluatedImage
 from glip_lightning.training.logging.run_names import (
@@ -65,6 +67,9 @@ def start_wandb(folder: Path, labels: Labels) -> CarefulWandb | None:
     """W&B in ``folder/wandb``, offline unless ``WANDB_MODE`` says otherwise; None if disabled or impossible."""
     mode = os.environ.get("WANDB_MODE", "offline")
     if mode == "disabled":
+        return None
+    if find_spec("wandb") is None:
+        log.warning("%s", missing("wandb", "no W&B in this run, whose numbers are in logs/metrics.csv"))
         return None
     try:
         import wandb
