@@ -38,13 +38,7 @@ from hub_server import running_hub
 from test_layout import LAYERS
 
 LINKED = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", ROOT / "tests" / "golden" / "README.md"]
-ONLY_PARSED = {  # of README.md; other pages say it above the block
-    "python3 -m venv .venv && source .venv/bin/activate": "installs packages",
-    "pip install -c constraints.txt -e .": "installs packages",
-    "make test": "runs these tests",
-    "make demo": "minutes; tests/test_demo.py runs it",
-    'make demo PHRASES="white square. brown heart. yellow cross"': "minutes; tests/test_demo.py runs it",
-} | not_run()
+ONLY_PARSED = not_run()
 """Commands that no test runs, each with its reason."""
 
 PARITY = "pytest -m parity --golden=DIR tests"

@@ -222,7 +222,7 @@ def write_made(folder: Path) -> None:
     for run in ("pothole-001", "potholes"):
         (folder / "runs" / run).mkdir()
         _write_prompt(folder / "runs" / run / PROMPT_NAME, model, "pothole")
-    for name in ("SWEEP", "claims", "claims_shapes13"):
+    for name in ("SWEEP", "claims", "claims_shapes13", "own_photos"):
         shutil.copytree(folder / "SWEEP", folder / "runs" / name)
 
 
