@@ -101,7 +101,7 @@ def test_a_dry_run_writes_the_card_and_asks_nobody(
     card = (run / "detector" / "README.md").read_text(encoding="utf-8")
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     low, high = result["metrics"]["test"]["bootstrap"]["interval95"]
-    assert f"| {low:.3f} to {high:.3f} |" in card
+    assert f"| {100 * low:.1f} to {100 * high:.1f} |" in card  # points
     assert f"    {result['command']}\n" in card
     assert hub.requests == []
 
