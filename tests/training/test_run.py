@@ -190,10 +190,11 @@ def test_the_card_is_about_the_detector(fitted: Path) -> None:
     assert "Needed" not in card
     metrics = found["metrics"]["test"]
     low, high = metrics["bootstrap"]["interval95"]
-    assert f"| test | {metrics['images']} | {metrics['AP']:.3f} | {low:.3f} to {high:.3f} |" in card
+    ap, low, high = (f"{100 * x:.1f}" for x in (metrics["AP"], low, high))  # points
+    assert f"| test | {metrics['images']} | {ap} | {low} to {high} |" in card
     for name in found["classes"]:
         ap = found["metrics"]["test"]["AP_class"].get(name)
-        assert f"| {name} | {name} | {'no box' if ap is None else f'{ap:.3f}'} |" in card
+        assert f"| {name} | {name} | {'no box' if ap is None else f'{100 * ap:.1f}'} |" in card
     assert not (fitted / "unfinished.json").exists()
 
 
