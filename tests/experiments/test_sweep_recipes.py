@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from formats import HEIGHT, WIDTH, picture
+from formats import HEIGHT, WIDTH, picture, write_parts
 from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.wrong_usage import WrongUsage
@@ -53,7 +53,7 @@ def trials(file: Path, root: Path) -> list[Planned]:
 
 
 def test_all_sweeps_are_tested() -> None:
-    assert {path.stem for path in FILES} == {"demo", "nano_photos", "odinw13_fewshot", "odinw13_tunings"}
+    assert {path.stem for path in FILES} == {"demo", "nano_photos", "odinw13_fewshot", "odinw13_tunings", "own_photos"}
 
 
 @pytest.mark.parametrize("name, tunings", [("odinw13_fewshot", 1), ("odinw13_tunings", 4)])
@@ -82,6 +82,19 @@ def test_photos_train_at_least_thirty_steps(tmp_path: Path) -> None:
     steps = [each.steps for each in trials(SWEEPS / "nano_photos.yaml", tmp_path) if each.trial.axes["shots"] == 1]
     assert len(steps) == 2 * 2 * 4
     assert all(step is not None and step >= 30 for step in steps)
+
+
+def test_a_folder_of_photos_is_swept_over_shots_and_tunings(tmp_path: Path) -> None:
+    """Once without training, then each number of shots with each tuning; the whole detector learns in full tuning."""
+    folder = write_parts(tmp_path / "pets")
+    found = resolve(read_grid(SWEEPS / "own_photos.yaml"), [f"--data.root={folder}"])
+    points = {(str(point["shots"]), point["tuning"]) for each in found for point in each.trial.points}
+    assert points == {(shots, tuning) for shots in ("0", "3", "10", "all") for tuning in ("full", "linear", "prompt")}
+    untrained = [each for each in found if not each.steps]
+    assert [each.trial.axes["shots"] for each in untrained] == [0]
+    assert {each.recipe["model"]["detector"] for each in found} == {"glip-nano-c"}
+    full = [each.recipe["model"]["tuning"] for each in found if each.steps and each.trial.axes["tuning"] == "full"]
+    assert {tuning["init_args"]["freeze_at"] for tuning in full} == {-1}
 
 
 def test_the_demo_needs_no_data(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def test_the_licence_is_that_of_the_first_weights(
 def test_numbers_and_command_are_those_of_the_result(result: dict[str, Any]) -> None:
     card, found = model_card("mine", result), result["metrics"]["test"]
     low, high = found["bootstrap"]["interval95"]
-    row = f"| test | {found['images']} | {found['AP']:.3f} | {low:.3f} to {high:.3f} | {found['AP50']:.3f} |"
+    ap, ap50, low, high = (f"{100 * x:.1f}" for x in (found["AP"], found["AP50"], low, high))  # points
+    row = f"| test | {found['images']} | {ap} | {low} to {high} | {ap50} |"
     assert row in card
     assert f"    {result['command']}\n" in card
     assert f"glip-lightning {result['versions']['glip-lightning']}," in card
@@ -44,7 +45,7 @@ def test_numbers_and_command_are_those_of_the_result(result: dict[str, Any]) -> 
 
 def test_a_result_without_draws_has_no_interval(result: dict[str, Any]) -> None:
     del result["metrics"]["test"]["bootstrap"]
-    assert f"| {result['metrics']['test']['AP']:.3f} | none |" in model_card("mine", result)
+    assert f"| {100 * result['metrics']['test']['AP']:.1f} | none |" in model_card("mine", result)
 
 
 def test_only_a_card_that_was_changed_is_kept(result: dict[str, Any]) -> None:
