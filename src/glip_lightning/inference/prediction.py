@@ -100,9 +100,7 @@ class Prediction:
         """Show the photo with its boxes: in a notebook below the cell, else in the program for pictures."""
         shell = sys.modules.get("IPython")
         if shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None:
-            from IPython.display import display
-
-            display(self.draw())
+            import_module("IPython.display").display(self.draw())  # a notebook has brought it
         else:
             self.draw().show()
 
