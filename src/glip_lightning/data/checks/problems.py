@@ -229,9 +229,16 @@ PROBLEMS: dict[str, Problem] = {
     ),
     # boxes
     "bad-box": _error("{what} is not {expected}: {items}", _REMOVE),
-    "no-boxes/all": _error("there is no box at all ({counts})", "check that these are the right annotations"),
-    "no-boxes/train": _warning("the train split has no box: it can only teach what is background"),
-    "no-boxes/other": _warning("the {split} split has no box: no ground truth, AP is not defined"),
+    "no-boxes/all": _error(
+        "there is no box to train on ({counts})",
+        "check that these are the right annotations, and none is marked as a crowd (iscrowd) or difficult by mistake",
+    ),
+    "no-boxes/train": _warning("the train split has no box to train on: it can only teach what is background"),
+    "no-boxes/other": _warning("the {split} split has no box that counts: no ground truth, AP is not defined"),
+    "duplicate-box": _warning(
+        "{count} boxes are in their image twice, with the same class ({items}): both count, one is found at most",
+        "remove the copies",
+    ),
     "difficult": _note("{count} objects are marked difficult: ignored in evaluation and not trained on, as VOC does"),
     "crowd": _note("{count} crowd boxes are ignored in evaluation and not trained on ({items})"),
     "many-objects": _warning(
