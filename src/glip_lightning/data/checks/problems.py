@@ -203,6 +203,14 @@ PROBLEMS: dict[str, Problem] = {
         "add the names, or correct the numbers",
     ),
     "confidence-column": _warning("{count} lines have a sixth number, a confidence; it is ignored: {items}"),
+    "more-numbers": _error(
+        "lines with a number behind the box that is no confidence: {items}",
+        "take out tracks; export turned boxes as their corners, class x1 y1 x2 y2 x3 y3 x4 y4",
+    ),
+    "shared-label": _warning(
+        "{count} label files are read for two pictures of one name: {items}",
+        "give each its own (NAME.jpg.txt, NAME.png.txt), or rename one picture",
+    ),
     "duplicate-annotation-id": _error(
         "annotation ids that occur twice: {items}", "give every annotation an id of its own"
     ),
