@@ -164,6 +164,10 @@ PROBLEMS: dict[str, Problem] = {
     "several-frames": _warning("{count} pictures have several frames, of which the first is used: {items}"),
     "extreme-image": _warning("very small or very long images: {items}", "check whether they are meant"),
     "duplicate-image/files": _error("pictures with two annotation files: {items}", "correct or remove one of them"),
+    "duplicate-image/entries": _warning(
+        "{count} pictures are listed more than once: {items}; each entry is an image with its own boxes only",
+        "merge the entries of one picture",
+    ),
     "duplicate-image/pixels": _note("the same pixels: {items}; copies count twice"),
     "image-without-boxes": _note("{count} of {total} images have no box to train on ({items}); they are negatives"),
     # annotations
@@ -221,6 +225,7 @@ PROBLEMS: dict[str, Problem] = {
     "box-of-mask": _warning(
         "{count} annotations have no bbox; the boxes around their masks (polygons or RLE in segmentation) are used"
     ),
+    "turned-box": _warning("{count} boxes are turned or polygons; the upright boxes around them are used ({items})"),
     "annotation-id-zero": _warning(
         "annotation 0 exists, which COCO's evaluation takes for no match; annotations are numbered anew"
     ),
