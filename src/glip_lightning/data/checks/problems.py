@@ -46,7 +46,9 @@ PROBLEMS: dict[str, Problem] = {
     "not-a-folder": _error("this is a file", "give the folder that it is in, {parent}"),
     "not-a-folder/archive": _error("this is an archive", "unpack it and give the folder"),
     "unreadable-folder": _error("cannot be read ({reason})"),
-    "several-annotation-files": _error("which file has the annotations, {names}? call it {expected}"),
+    "several-annotation-files": _error(
+        "which file has the annotations, {names}? call it {expected}; if each has some of the pictures, merge them"
+    ),
     "missing-file": _error("no such {kind}", "check the path"),
     "not-json": _error("not readable JSON ({reason})", _JSON),
     "not-coco": _error(
@@ -162,6 +164,10 @@ PROBLEMS: dict[str, Problem] = {
         "EXIF asks for a turn, but sizes and boxes are those of the stored pixels, which stay: {items}"
     ),
     "several-frames": _warning("{count} pictures have several frames, of which the first is used: {items}"),
+    "flat-image": _warning(
+        "{count} pictures are nearly of one colour: {items}",
+        "where a camera fills a small part of 16 bits, stretch it over all of them",
+    ),
     "extreme-image": _warning("very small or very long images: {items}", "check whether they are meant"),
     "duplicate-image/files": _error("pictures with two annotation files: {items}", "correct or remove one of them"),
     "duplicate-image/entries": _warning(
