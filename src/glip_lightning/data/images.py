@@ -28,8 +28,9 @@ FRAMED = frozenset({".gif", ".png", ".apng", ".webp", ".avif", ".avifs", ".tif",
 UNREAD = frozenset(
     {".heic", ".heif", ".hif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw"}
     | {".jxl", ".psd", ".svg", ".eps", ".exr", ".hdr", ".dcm", ".ico", ".pcx", ".sgi", ".ras", ".xbm", ".dds"}
+    | {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".mts", ".3gp", ".pdf"}
 )
-"""Endings of pictures that are not read; they are named where they lie among others."""
+"""Endings of pictures and videos that are not read; they are named where they lie among others."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "AVIF", "TIFF", "GIF", "JPEG2000", "PPM")
 """What Pillow may take a file for, besides TGA.
@@ -48,6 +49,7 @@ KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"\0\x05\x16\x07", "it is macOS's notes about a file", "remove it"),
     (rb"....ftyp(hei|hev|mif|msf)", "it is HEIC", "convert it to JPEG"),
     (rb"%PDF", "it is PDF", "convert its pages to JPEG or PNG"),
+    (rb"....ftyp(?!avi[fs])|RIFF....AVI |\x1aE\xdf\xa3", "it is a video", "save its frames as JPEG or PNG"),
     (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "a TIFF with other channels or numbers than are read", "save it as 8-bit RGB"),
 )
 """First bytes of what is often called .jpg or .tif and is no picture that can be read: what it is, what to do."""

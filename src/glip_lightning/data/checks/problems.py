@@ -73,7 +73,7 @@ PROBLEMS: dict[str, Problem] = {
     "stray-image": _warning("{count} pictures in {folder} are not listed and not used: {items}"),
     "stray-image/folders": _note("{count} pictures are in folders of no split and not used: {items}"),
     "unread-picture": _warning(
-        "{count} pictures have formats that are not read: {items}", "convert them to JPEG or PNG"
+        "{count} pictures or videos have formats that are not read: {items}", "convert them (or frames) to JPEG or PNG"
     ),
     "unannotated-split": _warning("the {split} folder has pictures, but no annotation file{named}: it is not used"),
     "unused-split": _warning("its split {name!r} is no train, valid or test split and not used"),
