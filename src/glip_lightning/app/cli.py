@@ -88,8 +88,9 @@ class Verb(TyperCommand):
         own = {name for parameter in self.params for name in (*parameter.opts, parameter.metavar)}
         for word in args:
             theirs = word.partition("=")[0]
-            if theirs not in own and (ours := own.intersection(OTHER_OPTIONS.get(theirs, ()))):
-                raise WrongUsage(f"{theirs}: no such option{suggest(sorted(ours))}", code="unknown-option")
+            ours = [name for name in OTHER_OPTIONS.get(theirs, ()) if name in own]
+            if theirs not in own and ours:
+                raise WrongUsage(f"{theirs}: no such option{suggest(ours)}", code="unknown-option")
         rest = super().parse_args(ctx, args)
         for parameter in self.params:
             values = ctx.params.get(parameter.name)
