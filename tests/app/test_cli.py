@@ -172,3 +172,23 @@ def test_words_that_are_no_text_are_shown_escaped(capsys: pytest.CaptureFixture[
     for arguments in (["env", "odd-\udcff\x1b"], ["odd-\udcff\x1b"], ["predict", "a", "--threshold=odd-\udcff\x1b"]):
         assert main(arguments) == 2
         assert "odd-\\udcff\\x1b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, theirs, ours",
+    [
+        (["predict", "a.jpg", "--conf", "0.3"], "--conf", "--threshold"),
+        (["predict", "a.jpg", "--box-threshold=0.3"], "--box-threshold", "--threshold"),
+        (["predict", "--source", "a.jpg"], "--source", "PHOTO"),
+        (["predict", "a.jpg", "--weights", "x"], "--weights", "--detector"),
+        (["predict", "a.jpg", "--max-det", "9"], "--max-det", "--max-detections"),
+        (["predict", "a.jpg", "--text-prompt", "cat"], "--text-prompt", "--phrases"),
+        (["pseudo-label", "--images", "x", "--agnostic-nms"], "--agnostic-nms", "--one-label"),
+        (["pseudo-label", "--source", "x"], "--source", "--images"),
+    ],
+)
+def test_what_other_programs_call_our_options(
+    arguments: list[str], theirs: str, ours: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.splitlines()[0] == f"glip: {theirs}: no such option; did you mean {ours}?"

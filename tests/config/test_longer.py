@@ -1,6 +1,7 @@
 """What a resumed run may change, and finished runs that are trained for longer."""
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -115,9 +116,20 @@ def refusal(run: Path, schedule: Schedule, end: End) -> GLIPError:
     return refused.value
 
 
-@pytest.mark.parametrize("end", [End(2), End(1), End(3, 40), End(-1, 30)])
-def test_the_end_has_to_be_a_later_one(run: Path, end: End) -> None:
-    assert refusal(finished(run), Constant(), end).code == "no-later-end"
+@pytest.mark.parametrize(
+    "end, early",
+    [
+        (End(2), ["--trainer.max_epochs 2"]),
+        (End(1), ["--trainer.max_epochs 1"]),
+        (End(3, 40), ["--trainer.max_steps 40"]),
+        (End(-1, 30), ["--trainer.max_steps 30"]),
+        (End(2, 40), ["--trainer.max_epochs 2", "--trainer.max_steps 40"]),
+    ],
+)
+def test_the_end_has_to_be_a_later_one(run: Path, end: End, early: list[str]) -> None:
+    error = refusal(finished(run), Constant(), end)
+    assert error.code == "no-later-end"
+    assert re.findall(r"--trainer\.\w+ \d+", str(error)) == early  # the other one is late enough
 
 
 def test_what_cannot_go_on_is_refused_with_a_command(run: Path) -> None:

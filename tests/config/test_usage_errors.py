@@ -22,6 +22,12 @@ ON_THE_COMMAND_LINE = [
     ([*BLOCKS, "--trainer.max_epoch=3"], "--trainer.max_epoch: no such option; did you mean --trainer.max_epochs?"),
     ([*BLOCKS, "--lr=3"], "--lr: no such option; did you mean --model.tuning.lr?"),
     ([*BLOCKS, "--batch_size", "3"], "--batch_size: no such option; did you mean --data.batch_size?"),
+    ([*BLOCKS, "--epochs", "3"], "--epochs: no such option; did you mean --trainer.max_epochs?"),
+    ([*BLOCKS, "--trainer.epochs=3"], "--trainer.epochs: no such option; did you mean --trainer.max_epochs?"),
+    ([*BLOCKS, "--imgsz", "640"], "--imgsz: no such option; did you mean --data.max_size?"),
+    ([*BLOCKS, "--name=x"], "--name: no such option; did you mean --run?"),
+    ([*BLOCKS, "--device", "cpu"], "--device: no such option; did you mean --trainer.accelerator?"),
+    ([*BLOCKS, "--weights", "glip-tiny"], "--weights: no such option; did you mean --model.detector?"),
     ([*BLOCKS, "--data.batchsize=4"], "--data.batchsize: no such option; did you mean --data.batch_size?"),
     (
         [*BLOCKS, "--model.schedule.warmup_step=3"],

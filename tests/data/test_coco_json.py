@@ -325,3 +325,35 @@ def test_equal_values_of_one_key_lose_nothing(tmp_path: Path) -> None:
     text = json.dumps(content())
     (tmp_path / "coco.json").write_text(text[:-1] + f', "categories": {json.dumps(content()["categories"])}}}')
     assert len(CocoDetection(tmp_path / "coco.json", tmp_path, RAW)) == 2
+
+
+@pytest.mark.parametrize("rotation, box", [(0.0, [10, 5, 20, 10]), (180, [10, 5, 20, 10]), (90.0, [15, 0, 10, 20])])
+def test_turned_boxes_are_the_boxes_around_them(tmp_path: Path, rotation: float, box: list[float]) -> None:
+    coco = content()
+    coco["annotations"][0]["attributes"] = {"occluded": False, "rotation": rotation}
+    write(tmp_path, coco)
+    findings = Findings()
+    index = read_coco(tmp_path / "coco.json", tmp_path, findings)
+    assert index.boxes.xywh.tolist() == [pytest.approx(box)]
+    assert findings.counts("turned-box") == bool(rotation)
+
+
+@pytest.mark.parametrize("attributes", [None, [], {"rotation": "left"}, {"rotation": True}, {"rotation": None}])
+def test_other_attributes_turn_nothing(tmp_path: Path, attributes: object) -> None:
+    coco = content()
+    coco["annotations"][0]["attributes"] = attributes
+    write(tmp_path, coco)
+    findings = Findings()
+    assert read_coco(tmp_path / "coco.json", tmp_path, findings).boxes.xywh.tolist() == [[10, 5, 20, 10]]
+    assert not findings.counts("turned-box")
+
+
+def test_a_picture_that_is_listed_twice_is_said(tmp_path: Path) -> None:
+    coco = content()
+    coco["images"].append({**coco["images"][1], "id": 8})
+    coco["annotations"].append({**coco["annotations"][0], "id": 5, "image_id": 8, "bbox": [1, 1, 5, 5]})
+    write(tmp_path, coco)
+    findings = Findings()
+    assert len(read_coco(tmp_path / "coco.json", tmp_path, findings)) == 3
+    found = [(finding.level, finding.count) for finding in findings if finding.code == "duplicate-image"]
+    assert found == [("warning", 1)]

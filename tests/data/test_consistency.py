@@ -183,3 +183,26 @@ def test_a_data_set_without_a_single_box_is_an_error(folder: Path, emptied: tupl
     _, findings = checked(folder)
     found = [finding for finding in findings if finding.code == "no-boxes"]
     assert [(finding.level, finding.where) for finding in found][:1] == [(level, str(folder / "train" / FILE))]
+
+
+@pytest.mark.parametrize("marked, level", [(("train",), "warning"), (tuple(SPLITS), "error")])
+def test_crowds_alone_are_nothing_to_train_on(folder: Path, marked: tuple[str, ...], level: str) -> None:
+    for split in marked:
+        change(folder, split, lambda content: [entry.update(iscrowd=1) for entry in content["annotations"]] and None)
+    _, findings = checked(folder)
+    found = [finding for finding in findings if finding.code == "no-boxes"]
+    assert [(finding.level, finding.where) for finding in found][:1] == [(level, str(folder / "train" / FILE))]
+
+
+@pytest.mark.parametrize("copies", [0, 1, 3])
+def test_boxes_that_come_twice_are_counted(folder: Path, copies: int) -> None:
+    def repeat(content: dict[str, Any]) -> None:
+        first = content["annotations"][0]
+        others = ({**first, "category_id": 2}, {**first, "bbox": [4, 6, 20, 11]})  # not the same
+        more = [*others, *[first] * copies]
+        content["annotations"] += [{**entry, "id": number} for number, entry in enumerate(more, start=100)]
+
+    change(folder, "train", repeat)
+    _, findings = checked(folder)
+    found = [(finding.level, finding.count) for finding in findings if finding.code == "duplicate-box"]
+    assert found == [("warning", copies)] * bool(copies)

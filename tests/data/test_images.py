@@ -228,12 +228,13 @@ def test_folders_are_searched_by_one_rule(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "f.webp").write_bytes(b"x")
     (tmp_path / "elsewhere" / "g.HEIC").write_bytes(b"x")
+    (tmp_path / "elsewhere" / "h.mov").write_bytes(b"x")
     (tmp_path / "set" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "set" / "link2").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "set" / "deep" / "loop").symlink_to(tmp_path / "set")
     found = [str(path.relative_to(tmp_path / "set")) for path in pictures(tmp_path / "set")]
     assert found == ["a.png", "deep/er/b.JPG", "link/f.webp"]
-    assert [path.name for path in unread_pictures(tmp_path / "set")] == ["g.HEIC"]
+    assert [path.name for path in unread_pictures(tmp_path / "set")] == ["g.HEIC", "h.mov"]
     assert not PICTURES & UNREAD
 
 
@@ -248,3 +249,29 @@ def test_the_first_of_several_frames_is_read_and_they_are_counted(tmp_path: Path
     pixel = read_image(tmp_path / name, upright=True).getpixel((20, 15))
     assert isinstance(pixel, tuple)
     assert pixel[0] > 200
+
+
+@pytest.mark.parametrize(
+    "content, word",
+    [
+        (b"", "empty"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>403</html>", "web page"),
+        (b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(99), "macOS"),
+        (b"II*\0" + bytes(99), "TIFF"),
+        (b"MM\0*" + bytes(99), "TIFF"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" + bytes(99), "video"),
+        (b"RIFF\xff\xff\0\0AVI LIST" + bytes(99), "video"),
+    ],
+)
+def test_what_a_file_is_in_truth_is_said(tmp_path: Path, content: bytes, word: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    error = refusal(tmp_path / "a.jpg")
+    assert (error.code, word in str(error)) == ("unreadable-image", True)
+
+
+def test_pictures_with_too_many_pixels_are_cut_into_tiles(tmp_path: Path) -> None:
+    Image.new("1", (14_000, 14_000)).save(tmp_path / "a.png")
+    assert "tiles" in str(refusal(tmp_path / "a.png"))

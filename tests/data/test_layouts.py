@@ -249,3 +249,46 @@ def test_a_list_that_divides_the_data_otherwise_is_said(tmp_path: Path, place: s
         findings = Findings()
         read_folder(tmp_path, findings)
         assert findings.counts("unused-list") == said
+
+
+TABLES = {
+    "annotations.csv": [
+        "images/a.png,3,4,20,30,cow\n",
+        "a.png,,,,,\n",
+        "image_id,class,x_min,y_min,x_max,y_max\n",
+        "file,label,left,top,width,height\n",
+        "filename;width;height;class;xmin;ymin;xmax;ymax\n",
+    ],
+    "2007_train.txt": ["images/a.png 50,100,150,200,0 30,50,200,120,3\n"],
+    "bbx_gt.txt": ["0--Parade/a.png\n1\n1 2 3 4 0 0 0 0 0 0\n"],
+    "data.ndjson": ['{"type": "dataset", "task": "detect"}\n'],
+    "annotations.jsonl": ['{"image": "a.png", "suffix": "<loc0001> cat"}\n'],
+    "train-00000-of-00001.parquet": ["PAR1"],
+}
+
+
+@pytest.mark.parametrize("file, text", [(file, text) for file, texts in TABLES.items() for text in texts])
+def test_tables_and_lists_of_other_tools_are_refused_by_name(tmp_path: Path, file: str, text: str) -> None:
+    picture(tmp_path / "images", "a.png")
+    (tmp_path / file).write_text(text)
+    with pytest.raises(DataError) as error:
+        read_folder(tmp_path, Findings())
+    assert (error.value.code, str(tmp_path / file) in str(error.value)) == ("other-tool", True)
+
+
+@pytest.mark.parametrize("text", ["a.png\n", "cat\ndog\n", "file,label\na.png,cat\n", "Taken in 2019, see a.png.\n"])
+@pytest.mark.parametrize("file", ["list.txt", "list.csv"])
+def test_other_lists_are_no_table_of_boxes(tmp_path: Path, file: str, text: str) -> None:
+    picture(tmp_path / "images", "a.png")
+    (tmp_path / file).write_text(text)
+    with pytest.raises(DataError) as error:
+        read_folder(tmp_path, Findings())
+    assert error.value.code == "no-data-set"
+
+
+def test_one_coco_file_for_each_picture_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    for name in ("a.png", "d.png"):
+        write_coco((tmp_path / "annotations" / name).with_suffix(".json"), tmp_path / "images", [name])
+    with pytest.raises(DataError) as error:
+        read_folder(tmp_path, Findings())
+    assert (error.value.code, "merge" in str(error.value)) == ("several-annotation-files", True)

@@ -1,6 +1,8 @@
 """Boxes around polygons and RLE."""
 
+import cmath
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from formats import write_parts
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.layouts import read_folder
-from glip_lightning.data.formats.mask_boxes import box_around
+from glip_lightning.data.formats.mask_boxes import around_turned, box_around
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 
@@ -83,3 +85,18 @@ def test_annotations_without_bbox(tmp_path: Path, bbox: Any) -> None:
     findings = Findings()
     read_folder(tmp_path, findings)
     assert [(f.code, f.count) for f in findings.errors] == [("bad-box", 1)]
+
+
+def corners_of(x: float, y: float, w: float, h: float, degrees: float) -> list[tuple[float, float]]:
+    """The corners of a turned box, each by complex numbers."""
+    middle, turn = complex(x + w / 2, y + h / 2), cmath.rect(1, math.radians(degrees))
+    points = [middle + turn * complex(a * w / 2, b * h / 2) for a in (-1, 1) for b in (-1, 1)]
+    return [(point.real, point.imag) for point in points]
+
+
+@given(st.floats(-20, 60), st.floats(-20, 60), st.floats(1, 90), st.floats(1, 90), st.floats(-720, 720))
+def test_the_box_around_a_turned_box(x: float, y: float, w: float, h: float, degrees: float) -> None:
+    left, top, width, height = around_turned((x, y, w, h), degrees)
+    xs, ys = zip(*corners_of(x, y, w, h, degrees), strict=True)
+    assert (left, top) == pytest.approx((min(xs), min(ys)), abs=1e-9)
+    assert (left + width, top + height) == pytest.approx((max(xs), max(ys)), abs=1e-9)

@@ -49,6 +49,21 @@ def test_what_training_could_not_read_is_seen(
     assert fault or lost < 60  # of PNG, whose last bytes are no pixels
 
 
+@pytest.mark.parametrize("lost", [64, 1000, 8000])
+@pytest.mark.parametrize("more", [b"", bytes(500), b"MotionPhoto_Data" + bytes(500)])
+def test_a_jpeg_whose_end_is_blank_is_damaged(tmp_path: Path, lost: int, more: bytes) -> None:
+    """Copies and downloads that were not finished are often filled up with zeros; decoders paint the rest grey."""
+    file = tmp_path / "a.jpg"
+    content = photo(file, "JPEG")
+    file.write_bytes(content + more)  # what phones put behind the end does no harm
+    assert check_image(file) == ""
+    file.write_bytes(content[:-lost] + bytes(lost))
+    assert "zeros" in check_image(file)
+    with pytest.raises(GLIPError) as error:
+        read_image(file, upright=True)
+    assert error.value.code == "unreadable-image"
+
+
 class Bar:
     """How many files had to be read."""
 

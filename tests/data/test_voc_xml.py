@@ -234,3 +234,46 @@ def test_names_of_other_systems(tmp_path: Path, stored: str, given: str) -> None
         assert [finding.code for finding in findings.errors] == ["outside-folder"]
     else:
         assert [splits["train"].name(0), len(splits["train"].boxes.labels)] == [stored, 2]
+
+
+ROTATION = "<attributes><attribute><name>rotation</name><value>{}</value></attribute></attributes>"
+TURNED = "<cx>30</cx><cy>20</cy><w>20</w><h>10</h><angle>1.57079632679</angle>"
+QUAD = "<x1>3</x1><y1>4</y1><x2>20</x2><y2>6</y2><x3>18</x3><y3>30</y3>"
+
+
+@pytest.mark.parametrize(
+    "shape, box",
+    [
+        (f"<robndbox>{TURNED}</robndbox>", [25, 10, 10, 20]),
+        (f"<polygon>{QUAD}</polygon>", [3, 4, 17, 26]),
+        (f"<bndbox>{QUAD}<x4>2</x4><y4>28</y4></bndbox>", [2, 4, 18, 26]),
+        (
+            "<bndbox><xmin>10</xmin><ymin>5</ymin><xmax>30</xmax><ymax>15</ymax></bndbox>" + ROTATION.format("90.0"),
+            [15, 0, 10, 20],
+        ),
+    ],
+)
+def test_turned_boxes_and_polygons(tmp_path: Path, shape: str, box: list[float]) -> None:
+    edges = "<bndbox><xmin>0</xmin><ymin>0</ymin><xmax>64</xmax><ymax>48</ymax></bndbox>"  # corners are edges from 0
+    objects = [f"<object><name>cat</name>{each}</object>" for each in (shape, edges)]
+    findings = Findings()
+    index = read_voc(write_one(tmp_path, xml("a.png", (), "".join(objects))), findings)["train"]
+    assert index.boxes.xywh[0].tolist() == pytest.approx(box, abs=1e-6)
+    assert [(f.level, f.count) for f in findings if f.code == "turned-box"] == [("warning", 1)]
+
+
+def test_an_upright_box_has_no_turn(tmp_path: Path) -> None:
+    content = xml("a.png", BOXES["a.png"]).replace("</object>", f"{ROTATION.format('0.0')}</object>")
+    findings = Findings()
+    read_voc(write_one(tmp_path, content), findings)
+    assert not findings
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "gb2312", "big5", "shift_jis", "utf-8", "utf-16"])
+def test_encodings_of_other_systems(tmp_path: Path, encoding: str) -> None:
+    content = f'<?xml version="1.0" encoding="{encoding}"?>' + xml("a.png", BOXES["a.png"]).replace("cat", "\u5927")
+    folder = write_one(tmp_path, "")
+    (folder / "Annotations" / "a.xml").write_bytes(content.encode(encoding))
+    findings = Findings()
+    assert read_voc(folder, findings)["train"].class_names == ("dog", "\u5927")
+    assert not findings

@@ -131,6 +131,9 @@ def test_a_confidence_is_ignored_and_said(tmp_path: Path) -> None:
         ("0,0.5,0.5,0.5,0.5", "label-not-a-number"),
         ("0 32 24 10 10", "label-outside"),
         ("0 0.5 0.5 -0.5 0.5", "label-outside"),
+        ("0 0.5 0.5 0.2 0.1 45", "more-numbers"),  # degrees, or a track
+        ("0 0.5 0.5 0.2 0.1 -0.7", "more-numbers"),  # radians
+        ("0 0.5 0.5 0.2 0.1 0.9 7", "more-numbers"),  # a confidence and a track
     ],
 )
 def test_faulty_lines_are_named(tmp_path: Path, line: str, code: str) -> None:
@@ -361,3 +364,46 @@ def test_a_path_of_another_machine_is_the_culprit(tmp_path: Path) -> None:
     findings = Findings()
     read_yolo(tmp_path, findings)
     assert "/content/elsewhere" in findings.errors[0].message
+
+
+@pytest.mark.parametrize("ending", [".txt", ".png.txt"])
+def test_label_files_may_have_the_whole_name_of_the_picture(tmp_path: Path, ending: str) -> None:
+    write_labels(tmp_path / "images", tmp_path / "labels", list(BOXES))
+    (tmp_path / "classes.txt").write_text("cat\ndog")
+    for file in (tmp_path / "labels").iterdir():
+        file.rename(file.with_name(file.stem + ending))
+    check(read(tmp_path), train=tuple(BOXES))
+
+
+def test_a_label_file_of_two_pictures_is_said(tmp_path: Path) -> None:
+    write_labels(tmp_path / "images", tmp_path / "labels", list(BOXES))
+    (tmp_path / "classes.txt").write_text("cat\ndog")
+    for name in ("a.jpg", "d.bmp"):
+        picture(tmp_path / "images", name)
+    (tmp_path / "labels" / "d.bmp.txt").write_text("")  # not shared: it has the whole name
+    findings = Findings()
+    read_yolo(tmp_path, findings)
+    assert [(f.code, f.level, f.count) for f in findings] == [("shared-label", "warning", 1)]
+    assert "a.jpg, a.png" in findings[0].message
+
+
+@pytest.mark.parametrize("encoding", ["cp950", "utf-16"])
+@pytest.mark.parametrize("file", ["classes.txt", "my.names"])
+def test_class_lists_that_are_no_utf_8_are_refused(tmp_path: Path, encoding: str, file: str) -> None:
+    write_labels(tmp_path / "images", tmp_path / "labels", list(BOXES))
+    (tmp_path / file).write_bytes("\u8c93\n\u72d7\n".encode(encoding))
+    if file == "my.names":
+        (tmp_path / "obj.data").write_text("names = my.names\n")
+    with pytest.raises(DataError) as error:
+        read_yolo(tmp_path, Findings())
+    assert (error.value.code, str(tmp_path / file) in str(error.value)) == ("bad-names", True)
+
+
+def test_where_pictures_are_is_said_when_a_description_misses_them(tmp_path: Path) -> None:
+    for split, names in SPLITS.items():
+        write_labels(tmp_path / "set" / split / "images", tmp_path / "set" / split / "labels", names)
+    (tmp_path / "data.yaml").write_text("path: ./\nnames: [cat, dog]\ntrain: train/images\nval: valid/images\n")
+    with pytest.raises(DataError) as error:
+        read_yolo(tmp_path, Findings())
+    assert error.value.code == "no-pictures"
+    assert "set/train/images" in str(error.value)

@@ -112,7 +112,7 @@ NO_LOSS = {
     *("class-count", "clipped-box", "text-id", "annotation-id-zero", "missing-keys", "duplicate-name", "blank-name"),
     *("normalised-boxes", "corner-boxes", "no-tokens", "confidence-column", "difficult", "background-category"),
     *("dropped-box", "split-not-written", "no-boxes", "crowd", "missing-class", "names-alike", "names-similar"),
-    *("joined-phrases",),
+    *("joined-phrases", "duplicate-box", "shared-label", "turned-box", "flat-image"),
 }
 """Findings about what is used all the same."""
 ALL_OF_IT = {"two-layouts", "unannotated-split", "unused-split", "missing-split-path", "empty-split"}

@@ -164,6 +164,14 @@ def test_finished_run_is_a_detector(model, tmp_path):
     assert load_detector(str(tmp_path / "run")).name == str(tmp_path / "run")
 
 
+def test_a_file_of_a_folder_is_refused_with_the_folder(model, tmp_path):
+    save(model, TOKENIZER, tmp_path / "run" / "detector", TASK)
+    with pytest.raises(GLIPError) as error:
+        load_detector(str(tmp_path / "run" / "detector" / "model.safetensors"))
+    assert error.value.code == "not-a-detector"
+    assert str(error.value).endswith(f"give {tmp_path}/run/detector")
+
+
 def test_saving_again_replaces_the_folder(model, tmp_path):
     save(model, TOKENIZER, tmp_path / "out", TASK)
     save(GLIP(SMALL), TOKENIZER, tmp_path / "out")

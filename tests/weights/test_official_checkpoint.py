@@ -361,3 +361,13 @@ def test_stand_ins_do_not_outlive_the_reading(pth):
     read_official(pth)
     assert set(torch.serialization.get_safe_globals()) == before
     assert all(issubclass(stand_in, checkpoint.Inert | OrderedDict) for stand_in in checkpoint.STAND_INS.values())
+
+
+@pytest.mark.parametrize("name", ["a.onnx", "a.pt"])
+def test_files_of_other_programs_get_no_advice_to_run_their_code(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"\x08\x07\x12\x07pytorch")
+    with pytest.raises(CheckpointError) as error:
+        read_official(path)
+    assert "weights_only" not in str(error.value)
+    assert ("ONNX" in str(error.value)) == (name == "a.onnx")

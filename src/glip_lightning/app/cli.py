@@ -30,7 +30,7 @@ from glip_lightning.common.escaping import printable_lines
 from glip_lightning.common.logs import show_log
 from glip_lightning.common.resources import translate
 from glip_lightning.common.signals import Interrupted, interrupting, received
-from glip_lightning.config.wrong_usage import WrongUsage, meant
+from glip_lightning.config.wrong_usage import WrongUsage, meant, suggest
 from glip_lightning.training.ranks import is_orphan, lost_rank
 
 TRAINING = ("fit", "validate", "test")
@@ -48,6 +48,23 @@ OTHER_WORDS = {
     "upload": "push",
 }
 """What other programs call our verbs."""
+OTHER_OPTIONS = {
+    "--conf": ("--threshold",),
+    "--conf-thres": ("--threshold",),
+    "--box-threshold": ("--threshold",),
+    "--score-thr": ("--threshold",),
+    "--source": ("PHOTO", "--images"),
+    "--weights": ("--detector",),
+    "--model": ("--detector",),
+    "--checkpoint": ("--detector",),
+    "--text-prompt": ("--phrases",),
+    "--classes": ("--phrases",),
+    "--max-det": ("--max-detections",),
+    "--agnostic-nms": ("--one-label",),
+    "--output": ("--out",),
+    "--save-dir": ("--out",),
+}
+"""What other programs call the options of our verbs."""
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 """For verbs that hand options of recipes on."""
 
@@ -70,6 +87,12 @@ class Verb(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words after the verb."""
+        own = {name for parameter in self.params for name in (*parameter.opts, parameter.metavar)}
+        for word in args:
+            theirs = word.partition("=")[0]
+            ours = [name for name in OTHER_OPTIONS.get(theirs, ()) if name in own]
+            if theirs not in own and ours:
+                raise WrongUsage(f"{theirs}: no such option{suggest(ours)}", code="unknown-option")
         rest = super().parse_args(ctx, args)
         for parameter in self.params:
             values = ctx.params.get(parameter.name)

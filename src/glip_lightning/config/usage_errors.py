@@ -32,6 +32,17 @@ WORDS = {
     dict: "a mapping",
     types.NoneType: "null",
 }
+OTHER_WORDS = {
+    **dict.fromkeys(("epochs", "trainer.epochs", "num_epochs"), "trainer.max_epochs"),
+    **dict.fromkeys(("steps", "iterations", "max_iter"), "trainer.max_steps"),
+    **dict.fromkeys(("imgsz", "img", "img_size", "image_size"), "data.max_size"),
+    **dict.fromkeys(("batch", "batch_size"), "data.batch_size"),
+    **dict.fromkeys(("name", "project", "output_dir", "save_dir"), "run"),
+    **dict.fromkeys(("lr0", "learning_rate"), "model.tuning.lr"),
+    **dict.fromkeys(("weights", "checkpoint"), "model.detector"),
+    "device": "trainer.accelerator",
+}
+"""What other programs call our options."""
 LISTED = 8  # at most so many classes are listed; of more, only the close ones
 
 
@@ -177,7 +188,8 @@ def _explain_unknown(fault: Fault, arguments: Sequence[str], options: Sequence[O
     place, dash = _place(key, arguments), ""
     if _given(key, arguments) == key:
         place, dash = f"--{key}", "--"
-    return f"{place}: no such option{suggest(_close_options(key, known), dash)}"
+    ours = OTHER_WORDS.get(key.replace("-", "_"))
+    return f"{place}: no such option{suggest([ours] if ours else _close_options(key, known), dash)}"
 
 
 def _close_options(key: str, known: Sequence[str]) -> list[str]:

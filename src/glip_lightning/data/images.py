@@ -1,6 +1,7 @@
 """Image files to 8-bit RGB, whatever they hold."""
 
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -27,8 +28,9 @@ FRAMED = frozenset({".gif", ".png", ".apng", ".webp", ".avif", ".avifs", ".tif",
 UNREAD = frozenset(
     {".heic", ".heif", ".hif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw"}
     | {".jxl", ".psd", ".svg", ".eps", ".exr", ".hdr", ".dcm", ".ico", ".pcx", ".sgi", ".ras", ".xbm", ".dds"}
+    | {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".mts", ".3gp", ".pdf"}
 )
-"""Endings of pictures that are not read; they are named where they lie among others."""
+"""Endings of pictures and videos that are not read; they are named where they lie among others."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "AVIF", "TIFF", "GIF", "JPEG2000", "PPM")
 """What Pillow may take a file for, besides TGA.
@@ -38,6 +40,19 @@ Pillow's JPEG reader recognises it.
 """
 
 TGA_END = b"TRUEVISION-XFILE.\0"  # since 1989; the beginning of a TGA file has nothing to know it by
+
+BLANK, JPEG_END = 64, b"\xff\xd9"
+KINDS: tuple[tuple[bytes, str, str], ...] = (
+    (rb"\Z", "it is empty", "copy or download it again"),
+    (rb"version https://git-lfs", "it stands for a file of Git LFS", "get the files by git lfs pull"),
+    (rb"\s*<(!doctype html|html)", "it is a web page, as of a download that failed", "download it again"),
+    (rb"\0\x05\x16\x07", "it is macOS's notes about a file", "remove it"),
+    (rb"....ftyp(hei|hev|mif|msf)", "it is HEIC", "convert it to JPEG"),
+    (rb"%PDF", "it is PDF", "convert its pages to JPEG or PNG"),
+    (rb"....ftyp(?!avi[fs])|RIFF....AVI |\x1aE\xdf\xa3", "it is a video", "save its frames as JPEG or PNG"),
+    (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "a TIFF with other channels or numbers than are read", "save it as 8-bit RGB"),
+)
+"""First bytes of what is often called .jpg or .tif and is no picture that can be read: what it is, what to do."""
 
 Source = str | Path | IO[bytes]
 
@@ -143,6 +158,7 @@ def read_image(source: Source, *, upright: bool, name: str | None = None) -> Ima
     """
     try:
         with open_image(source) as file:
+            _check_end(file)
             image = ImageOps.exif_transpose(file) if upright else file
             return to_rgb(image)
     except (GLIPError, FileNotFoundError):  # of open_image itself
@@ -155,6 +171,7 @@ def check_image(path: Path) -> str:
     """Decode a file, JPEG at an eighth of its size, and return what is wrong with it; an empty text for nothing."""
     try:
         with open_image(path) as file:
+            _check_end(file)
             file.draft("RGB", (max(1, file.width // 8), max(1, file.height // 8)))  # only JPEG has smaller sizes
             if file.format != "JPEG":
                 to_rgb(file)  # also finds levels that are not read
@@ -200,12 +217,46 @@ def _check_there(path: str | Path) -> None:
         raise MissingFile(message, code="missing-file") from error
 
 
+def _check_end(file: ImageFile.ImageFile) -> None:
+    """Raise OSError for a JPEG file that was just opened and ends in zeros before its pixels do.
+
+    Decoders paint the missing lines grey and say nothing.
+    """
+    stream = file.fp
+    if file.format != "JPEG" or stream is None:
+        return
+    pixels = stream.tell()
+    size = stream.seek(0, 2)
+    stream.seek(max(pixels, size - BLANK))
+    blank = not any(stream.read())
+    stream.seek(pixels)
+    lost = blank and JPEG_END not in stream.read()
+    stream.seek(pixels)
+    if lost:
+        raise OSError("zeros stand where its last lines should be, as after a copy that was not finished")
+
+
 def _unreadable(name: object, error: Exception) -> GLIPError:
-    reason = printable(" ".join(str(error).split()) or type(error).__name__)
+    reason, cure = printable(" ".join(str(error).split()) or type(error).__name__), "replace the file or remove it"
     if isinstance(error, UnidentifiedImageError):
         reason = f"its content is none of {', '.join(FORMATS)}"
-    message = f"{printable(str(name))}: not a readable image ({reason}); replace the file or remove it"
+        if isinstance(name, str | Path):
+            reason, cure = _true_kind(Path(name)) or (reason, cure)
+    if isinstance(error, Image.DecompressionBombError):
+        cure = "cut it into tiles or scale it down"
+    message = f"{printable(str(name))}: not a readable image ({reason}); {cure}"
     return GLIPError(message, code="unreadable-image")
+
+
+def _true_kind(path: Path) -> tuple[str, str] | None:
+    """What a file is in truth, and what to do about it; None for what has no name here."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError:  # a name that is no path
+        return None
+    flags = re.IGNORECASE | re.DOTALL
+    return next(((kind, cure) for pattern, kind, cure in KINDS if re.match(pattern, head, flags)), None)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -34,11 +34,12 @@ def check_longer(folder: Path, module: GLIPModule, trainer: Trainer) -> None:
     elif module.schedule.needs_end:
         why = f"under {name} the learning rate has come to its end, which was set when the run began"
     else:
-        bounds = ((trainer.max_epochs, epochs), (trainer.max_steps, steps))
-        if all(bound is None or bound == -1 or bound > done for bound, done in bounds):
+        bounds = (("max_epochs", trainer.max_epochs, epochs), ("max_steps", trainer.max_steps, steps))
+        early = [f"--trainer.{key} {bound}" for key, bound, done in bounds if bound not in (None, -1) and bound <= done]
+        if not early:
             return
-        message = f"{folder}: this run is finished after epoch {epochs}, step {steps}; give a later end, "
-        raise GLIPError(f"{message}--trainer.max_epochs (or --trainer.max_steps) above that", code="no-later-end")
+        message = f"{folder}: this run is finished after epoch {epochs}, step {steps}; "
+        raise GLIPError(f"{message}{' and '.join(early)}: give a number above that", code="no-later-end")
     message = f"{folder}: this run is finished and cannot be trained for longer: {why}"
     raise GLIPError(f"{message}; {command_from(folder, result)}", code="finished-run")
 

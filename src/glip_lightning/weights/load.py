@@ -134,6 +134,9 @@ def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pre
         loaded, epoch = load_checkpoint(path, detector, text)
         log.info("%s: weights of epoch %d", detector, epoch + 1)
         return loaded
+    if path.suffix == ".safetensors" and path.is_file():
+        message = f"{path}: weights alone are no detector, the files beside them belong to it; give {path.parent}"
+        raise GLIPError(message, code="not-a-detector")
     if path.is_file():
         return load_official(detector, path, text=text)
     if is_repository(detector):

@@ -284,7 +284,11 @@ def _why_unreadable(path: Path, error: Exception) -> str:
             f"refused, and nothing in it was run: it asks for {', '.join(names)}, which no file of weights needs. "
             "If you trust whoever made it, save the tensors alone there: torch.save({'model': model.state_dict()}, ...)"
         )
+    if path.suffix.lower() == ".onnx":
+        return "ONNX runs in other programs; give the folder, run or .pth file that it was made from"
     reason = str(error).strip().partition("\n")[0]  # torch goes on with advice to run the file's code
+    if isinstance(error, pickle.UnpicklingError):
+        reason = "torch.save has not written it, or more than tensors"
     return f"no readable checkpoint ({type(error).__name__}: {reason})"
 
 

@@ -48,14 +48,15 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
     splits = {split: splits[split] for split in SPLITS if split in splits}
     if not splits:
         return {}
-    if any(map(len, splits.values())) and not any(len(index.boxes.labels) for index in splits.values()):
-        counts = ", ".join(f"{split}: 0 boxes in {len(index)} images" for split, index in splits.items())
+    if any(map(len, splits.values())) and not any(index.trains().any() for index in splits.values()):
+        counts = ", ".join(f"{split}: {len(x.boxes.labels)} boxes in {len(x)} images" for split, x in splits.items())
         findings.add("no-boxes/all", next(iter(splits.values())).where, counts=counts)
     for split in SPLITS:
         if split not in splits:
             findings.add(f"missing-split/{split}", Path(next(iter(splits.values())).where).parent)
         else:
             check_index(split, splits[split], findings)
+            _report_twice(splits[split], findings)
     report_leaks(splits.items(), findings)
     _report_strays(splits, findings)
     aligned = align_classes(splits, findings)
@@ -99,7 +100,7 @@ def check_index(split: Split, index: Index, findings: Findings) -> None:
     if not len(index):
         findings.add(f"empty-split/{kind}", index.where, split=split)
         return
-    if not len(index.boxes.labels):
+    if not index.trains().any():
         findings.add(f"no-boxes/{kind}", index.where, split=split)
     _report_boxes(index, findings)
     if split != "train":
@@ -120,6 +121,17 @@ def _report_boxes(index: Index, findings: Findings) -> None:
         findings.add("clipped-box", index.where, count, items=_images(index, _have(index, clipped)))
     if count := int((empty := ~_have(index, index.trains())).sum()):
         findings.add("image-without-boxes", index.where, count, total=len(index), items=_images(index, empty))
+
+
+def _report_twice(index: Index, findings: Findings) -> None:
+    """Boxes that their image has already, with the same class."""
+    boxes = index.boxes
+    rows = np.column_stack((boxes.images, boxes.labels, boxes.xywh))
+    _, first = np.unique(rows, axis=0, return_index=True)
+    again = np.ones(len(rows), dtype=bool)
+    again[first] = False
+    if again.any():
+        findings.add("duplicate-box", index.where, int(again.sum()), items=_images(index, _have(index, again)))
 
 
 def _report_many(index: Index, findings: Findings) -> None:

@@ -20,6 +20,7 @@ from glip_lightning.text.tokenizer import Tokenizer
 
 LONG_NAME = 16  # tokens; names are a few words, longer ones are usually a mistake or a description
 READERS = 4
+FLAT = 24  # of 256 levels: a picture with fewer shows next to nothing
 
 
 class SplitCounts(NamedTuple):
@@ -84,27 +85,36 @@ def _decode(splits: Mapping[Split, Index], findings: Findings, unreadable: dict[
     """
     seen: dict[bytes, list[tuple[Split, str]]] = defaultdict(list)
     for split, index in splits.items():
-        broken = []
+        broken, flat = [], []
         with ThreadPoolExecutor(READERS) as pool:
             for image, outcome in enumerate(pool.map(partial(_digest, index), range(len(index)))):
-                if isinstance(outcome, bytes):
-                    seen[outcome].append((split, index.name(image)))
+                if isinstance(outcome, Pixels):
+                    seen[outcome.digest].append((split, index.name(image)))
+                    flat += [index.name(image)] if outcome.levels < FLAT else []
                 else:
                     broken.append(outcome)
                 yield
         unreadable[split] = len(broken)
         if broken:
             findings.add("undecodable-image", index.where, len(broken), items=listing(broken, "; "))
+        if flat:
+            findings.add("flat-image", index.where, len(flat), items=listing(flat))
     _report_equal(seen, splits, findings)
 
 
-def _digest(index: Index, image: int) -> bytes | str:
-    """Hash of the pixels, or what is wrong with the file."""
+class Pixels(NamedTuple):
+    digest: bytes
+    levels: int  # between the darkest and the brightest, in the channel with most
+
+
+def _digest(index: Index, image: int) -> Pixels | str:
+    """What the pixels are, or what is wrong with the file."""
     try:
         picture = index.picture(image)
     except (ValueError, OSError) as error:
         return str(error)
-    return hashlib.blake2b(repr(picture.size).encode() + picture.tobytes(), digest_size=16).digest()
+    digest = hashlib.blake2b(repr(picture.size).encode() + picture.tobytes(), digest_size=16).digest()
+    return Pixels(digest, int(np.ptp(np.asarray(picture), axis=(0, 1)).max()))
 
 
 def _report_equal(

@@ -46,7 +46,9 @@ PROBLEMS: dict[str, Problem] = {
     "not-a-folder": _error("this is a file", "give the folder that it is in, {parent}"),
     "not-a-folder/archive": _error("this is an archive", "unpack it and give the folder"),
     "unreadable-folder": _error("cannot be read ({reason})"),
-    "several-annotation-files": _error("which file has the annotations, {names}? call it {expected}"),
+    "several-annotation-files": _error(
+        "which file has the annotations, {names}? call it {expected}; if each has some of the pictures, merge them"
+    ),
     "missing-file": _error("no such {kind}", "check the path"),
     "not-json": _error("not readable JSON ({reason})", _JSON),
     "not-coco": _error(
@@ -71,7 +73,7 @@ PROBLEMS: dict[str, Problem] = {
     "stray-image": _warning("{count} pictures in {folder} are not listed and not used: {items}"),
     "stray-image/folders": _note("{count} pictures are in folders of no split and not used: {items}"),
     "unread-picture": _warning(
-        "{count} pictures have formats that are not read: {items}", "convert them to JPEG or PNG"
+        "{count} pictures or videos have formats that are not read: {items}", "convert them (or frames) to JPEG or PNG"
     ),
     "unannotated-split": _warning("the {split} folder has pictures, but no annotation file{named}: it is not used"),
     "unused-split": _warning("its split {name!r} is no train, valid or test split and not used"),
@@ -162,8 +164,16 @@ PROBLEMS: dict[str, Problem] = {
         "EXIF asks for a turn, but sizes and boxes are those of the stored pixels, which stay: {items}"
     ),
     "several-frames": _warning("{count} pictures have several frames, of which the first is used: {items}"),
+    "flat-image": _warning(
+        "{count} pictures are nearly of one colour: {items}",
+        "where a camera fills a small part of 16 bits, stretch it over all of them",
+    ),
     "extreme-image": _warning("very small or very long images: {items}", "check whether they are meant"),
     "duplicate-image/files": _error("pictures with two annotation files: {items}", "correct or remove one of them"),
+    "duplicate-image/entries": _warning(
+        "{count} pictures are listed more than once: {items}; each entry is an image with its own boxes only",
+        "merge the entries of one picture",
+    ),
     "duplicate-image/pixels": _note("the same pixels: {items}; copies count twice"),
     "image-without-boxes": _note("{count} of {total} images have no box to train on ({items}); they are negatives"),
     # annotations
@@ -203,6 +213,14 @@ PROBLEMS: dict[str, Problem] = {
         "add the names, or correct the numbers",
     ),
     "confidence-column": _warning("{count} lines have a sixth number, a confidence; it is ignored: {items}"),
+    "more-numbers": _error(
+        "lines with a number behind the box that is no confidence: {items}",
+        "take out tracks; export turned boxes as their corners, class x1 y1 x2 y2 x3 y3 x4 y4",
+    ),
+    "shared-label": _warning(
+        "{count} label files are read for two pictures of one name: {items}",
+        "give each its own (NAME.jpg.txt, NAME.png.txt), or rename one picture",
+    ),
     "duplicate-annotation-id": _error(
         "annotation ids that occur twice: {items}", "give every annotation an id of its own"
     ),
@@ -213,6 +231,7 @@ PROBLEMS: dict[str, Problem] = {
     "box-of-mask": _warning(
         "{count} annotations have no bbox; the boxes around their masks (polygons or RLE in segmentation) are used"
     ),
+    "turned-box": _warning("{count} boxes are turned or polygons; the upright boxes around them are used ({items})"),
     "annotation-id-zero": _warning(
         "annotation 0 exists, which COCO's evaluation takes for no match; annotations are numbered anew"
     ),
@@ -229,9 +248,16 @@ PROBLEMS: dict[str, Problem] = {
     ),
     # boxes
     "bad-box": _error("{what} is not {expected}: {items}", _REMOVE),
-    "no-boxes/all": _error("there is no box at all ({counts})", "check that these are the right annotations"),
-    "no-boxes/train": _warning("the train split has no box: it can only teach what is background"),
-    "no-boxes/other": _warning("the {split} split has no box: no ground truth, AP is not defined"),
+    "no-boxes/all": _error(
+        "there is no box to train on ({counts})",
+        "check that these are the right annotations, and none is marked as a crowd (iscrowd) or difficult by mistake",
+    ),
+    "no-boxes/train": _warning("the train split has no box to train on: it can only teach what is background"),
+    "no-boxes/other": _warning("the {split} split has no box that counts: no ground truth, AP is not defined"),
+    "duplicate-box": _warning(
+        "{count} boxes are in their image twice, with the same class ({items}): both count, one is found at most",
+        "remove the copies",
+    ),
     "difficult": _note("{count} objects are marked difficult: ignored in evaluation and not trained on, as VOC does"),
     "crowd": _note("{count} crowd boxes are ignored in evaluation and not trained on ({items})"),
     "many-objects": _warning(

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, data_error, listing, short
 from glip_lightning.data.formats.file_names import same_last_part
-from glip_lightning.data.formats.mask_boxes import box_around, is_number
+from glip_lightning.data.formats.mask_boxes import around_turned, box_around, is_number
 from glip_lightning.data.formats.other_tools import tool_of
 from glip_lightning.data.images import ImageFiles, is_below, is_file
 from glip_lightning.data.index import Index, RawBox, RawImage, build_index
@@ -171,6 +172,8 @@ def _images(
         else:
             images.append(RawImage(number, _size(entries[number], numbers)))
             names.append(there)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        findings.add("duplicate-image/entries", file, len(twice), items=listing(twice))
     if leaving:
         findings.add("outside-folder", file, len(leaving), what="file names", folder=folder, items=listing(leaving))
     if missing:
@@ -215,6 +218,7 @@ def _boxes(
     stray: list[str] = []
     unknown: list[str] = []
     bad: list[str] = []
+    turned: list[str] = []
     unfilled = around = 0
     for place, entry in enumerate(content["annotations"], start=1):
         number = entry.get("id") if isinstance(entry, dict) else None
@@ -233,6 +237,9 @@ def _boxes(
             bad.append(f"{name} ({short(_get(entry, 'bbox'))}{', and no mask' if masked else ''})")
         elif image in there:
             around += masked
+            if not masked and (degrees := _rotation(entry)):
+                turned.append(name)
+                xywh = around_turned(xywh, degrees)
             unfilled += "area" not in entry or "iscrowd" not in entry
             found.append(RawBox(image, category, xywh, _area(entry), _is_crowd(entry)))
     if twice:
@@ -247,6 +254,8 @@ def _boxes(
         findings.add("bad-box", file, len(bad), what="annotations whose bbox", expected=expected, items=listing(bad))
     if around:
         findings.add("box-of-mask", file, around)
+    if turned:
+        findings.add("turned-box", file, len(turned), items=listing(turned))
     if 0 in seen:
         findings.add("annotation-id-zero", file)
     if unfilled:
@@ -257,6 +266,13 @@ def _boxes(
 def _is_crowd(entry: Mapping[str, Any]) -> bool:
     """Also where 0 and 1 stand in quotes."""
     return entry.get("iscrowd") is True or _whole(entry, "iscrowd") not in (None, 0)
+
+
+def _rotation(entry: Mapping[str, Any]) -> float:
+    """Degrees that CVAT and others have turned the box about its centre."""
+    attributes = entry.get("attributes")
+    degrees = attributes.get("rotation") if isinstance(attributes, dict) else None
+    return degrees % 360 if is_number(degrees) else 0.0
 
 
 def _get(entry: object, key: str) -> object:

@@ -1,5 +1,7 @@
-"""Boxes around masks, for COCO annotations that have polygons or RLE and no bbox."""
+"""Boxes around masks and turned boxes, for annotations that have no upright box."""
 
+import math
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -24,6 +26,14 @@ def box_around(segmentation: Any) -> Box | None:
     xs = [x for part in parts for x in part[::2]]
     ys = [y for part in parts for y in part[1::2]]
     return [float(min(xs)), float(min(ys)), float(max(xs) - min(xs)), float(max(ys) - min(ys))]
+
+
+def around_turned(box: Sequence[float], degrees: float) -> Box:
+    """The upright box around x, y, width, height that is turned about its centre, to whichever side."""
+    x, y, width, height = box
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    wide, tall = width * cos + height * sin, width * sin + height * cos
+    return [x + (width - wide) / 2, y + (height - tall) / 2, wide, tall]
 
 
 def _is_polygon(part: list[Any]) -> bool:

@@ -66,16 +66,26 @@ ENDINGS: Mapping[str, Tool] = {
     ".odgt": Tool("odgt (CrowdHuman)"),
     ".manifest": Tool("a manifest of SageMaker Ground Truth"),
     ".mat": Tool("a file of Matlab"),
+    ".ndjson": Tool("a file of JSON lines"),
+    ".jsonl": Tool("a file of JSON lines"),
+    ".parquet": Tool("Parquet", "load it with datasets and write it by save_to_disk"),
 }
 XML_TOOLS: Mapping[str, Tool] = {
     r"<annotations[\s>]": Tool("CVAT's own XML", "export it as COCO 1.0 or Ultralytics YOLO there"),
     r"<dataset[\s>]": Tool("XML of dlib's imglab"),
 }
+PICTURE = r"[^,;\n]+\.(?:jpe?g|png|bmp|webp|tiff?|gif)"
 CSV_TOOLS: Mapping[str, Tool] = {
     r"ImageID,.*LabelName": Tool("CSV of Open Images"),
     r"filename,.*region_shape_attributes": Tool("VIA's CSV", "choose Annotation, Export (COCO format) there"),
-    r"(?i)xmin.*ymin|x1.*y1|bbox": Tool("a CSV table of boxes"),
+    r"(?i)x_?min.*y_?min|x1.*y1|bbox|left.*top.*width": Tool("a CSV table of boxes"),
+    rf"(?i)^{PICTURE}(?:[,;]-?\d+(?:\.\d+)?){{4}}[,;]|^{PICTURE},,,,": Tool("a CSV table of boxes"),
 }
+TXT_TOOLS: Mapping[str, Tool] = {
+    rf"(?i)^{PICTURE}(?: \d+(?:,\d+){{4}})+\s*\n": Tool("a list of boxes as keras-yolo3 reads it"),
+    rf"(?i)^{PICTURE}\n\d+\n\d+ \d+ \d+ \d+ ": Tool("a list of boxes of WIDER FACE"),
+}
+TABLES = {".xml": XML_TOOLS, ".csv": CSV_TOOLS, ".txt": TXT_TOOLS}
 FOLDERS: Mapping[str, Tool] = {
     "labelTxt": Tool("DOTA's layout (oriented boxes)"),
     "label_2": Tool("KITTI's layout"),
@@ -123,11 +133,10 @@ def _tool_of_file(file: Path) -> Tool | None:
     try:
         if ending == ".json":
             return tool_of(load_json(file))
-        if ending in (".xml", ".csv"):
+        if table := TABLES.get(ending):
             with regular_file(file).open("rb") as stream:
-                head = stream.read(HEAD).decode("utf-8", "replace")
-            table = XML_TOOLS if ending == ".xml" else CSV_TOOLS
-            text = head if ending == ".xml" else head.split("\n")[0]
+                head = stream.read(HEAD).decode("utf-8-sig", "replace").replace("\r\n", "\n")
+            text = head.split("\n")[0] if ending == ".csv" else head
             return next((tool for pattern, tool in table.items() if re.search(pattern, text)), None)
     except (GLIPError, OSError):
         return None

@@ -3,6 +3,7 @@
 Corners are pixels counted from 1, both ends belonging to the box (VOC2012 development kit, section 6.2).
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from xml.parsers import expat
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, listing, short
+from glip_lightning.data.formats.mask_boxes import around_turned
 from glip_lightning.data.formats.per_picture import (
     Annotation,
     Faults,
@@ -33,7 +35,10 @@ VALUES: Mapping[str, Mapping[str, str]] = {
 }
 """What else the texts of these problems say."""
 
+Corners = tuple[float, float, float, float]
+POINT = re.compile(r"[xy]\d+")
 ROOT = re.compile(rb"<annotation[\s>]")
+DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding=["'](?!(?:utf-8|utf-16)["'])([\w.-]+)["'][^>]*\?>""", re.IGNORECASE)
 LOOKED_AT = 5  # files that decide whether the XML files of a folder are annotations
 
 
@@ -135,6 +140,7 @@ def parse_xml(data: bytes) -> ElementTree.Element:
     Raises:
         GLIPError: the text is broken; the message has the line of the fault.
     """
+    data = _in_utf_8(data)
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = _refuse
     try:
@@ -142,6 +148,18 @@ def parse_xml(data: bytes) -> ElementTree.Element:
         return ElementTree.fromstring(data)
     except (expat.ExpatError, ElementTree.ParseError, LookupError) as error:
         raise GLIPError(str(error), code="broken-xml") from None
+
+
+def _in_utf_8(data: bytes) -> bytes:
+    """The same XML text in UTF-8 where it declares a charset that expat does not read, such as gbk or big5."""
+    declared = DECLARED.match(data)
+    if declared is None:
+        return data
+    try:
+        text = data[declared.end() :].decode(declared[1].decode("ascii"))
+    except (LookupError, UnicodeError):  # expat names the fault
+        return data
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _refuse(*_: object) -> None:
@@ -175,17 +193,54 @@ def _size(root: ElementTree.Element) -> tuple[int, int] | None:
 
 
 def _object(entry: ElementTree.Element, place: str, faults: Faults) -> Object | None:
-    corners = [coordinate(entry.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")]
+    corners, turned = _corners(entry)
     name = " ".join((entry.findtext("name") or "").split())
-    x1, y1, x2, y2 = (value if value is not None else -1.0 for value in corners)
-    if None in corners or x2 < x1 or y2 < y1:
+    x1, y1, x2, y2 = corners or (0.0, 0.0, 0.0, 0.0)
+    if corners is None or x2 < x1 or y2 < y1:
         texts = [entry.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
         faults["bad-box"].append(f"{place} ({short(texts)})")
     elif not name:
         faults["no-category-name"].append(place)
     else:
+        if turned:
+            faults["turned-box"].append(place)
         return Object(name, (x1, y1, x2, y2), (entry.findtext("difficult") or "").strip() == "1")
     return None
+
+
+def _corners(entry: ElementTree.Element) -> tuple[Corners | None, bool]:
+    """The corners of an object, None where it has none, and whether they are those around a turned box or a polygon."""
+    match [_numbers(entry, "bndbox").get(key) for key in ("xmin", "ymin", "xmax", "ymax")]:
+        case [float(x1), float(y1), float(x2), float(y2)]:
+            degrees = _rotation(entry)
+            return _around((x1, y1, x2, y2), degrees) if degrees else (x1, y1, x2, y2), degrees != 0
+    match [_numbers(entry, "robndbox").get(key) for key in ("cx", "cy", "w", "h", "angle")]:  # roLabelImg, in radians
+        case [float(x), float(y), float(w), float(h), float(angle)]:
+            return _around((x - w / 2, y - h / 2, x + w / 2, y + h / 2), math.degrees(angle)), True
+    for shape in ("polygon", "bndbox"):
+        points = _numbers(entry, shape)
+        xs, ys = ([value for key, value in points.items() if POINT.fullmatch(key) and key[0] == axis] for axis in "xy")
+        if len(xs) == len(ys) > 2:
+            return (min(xs), min(ys), max(xs), max(ys)), True
+    return None, False
+
+
+def _numbers(entry: ElementTree.Element, shape: str) -> dict[str, float]:
+    """The numbers of a shape by their names."""
+    values = {child.tag: coordinate(child.text) for child in entry.findall(f"{shape}/*")}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _rotation(entry: ElementTree.Element) -> float:
+    """Degrees that CVAT has turned the box about its centre."""
+    found = {each.findtext("name"): each.findtext("value") for each in entry.findall("attributes/attribute")}
+    return (coordinate(found.get("rotation")) or 0.0) % 360
+
+
+def _around(corners: Corners, degrees: float) -> Corners:
+    x1, y1, x2, y2 = corners
+    x, y, width, height = around_turned((x1, y1, x2 - x1, y2 - y1), degrees)
+    return x, y, x + width, y + height
 
 
 def _with_edges(

@@ -114,7 +114,15 @@ def _picture_lists(folder: Path) -> dict[str, str]:
 
 
 def _class_list(file: Path) -> list[str]:
-    return regular_file(file).read_text(encoding="utf-8-sig", errors="replace").rstrip().splitlines()
+    """The lines of a list of classes.
+
+    Raises:
+        DataError: it is no UTF-8 text, so that its names would be read wrongly.
+    """
+    try:
+        return regular_file(file).read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError as error:
+        raise data_error("bad-names", file, fault=f"no UTF-8 text ({error.reason})", cure="save it as UTF-8") from None
 
 
 def _load(file: Path) -> dict[str, Any]:

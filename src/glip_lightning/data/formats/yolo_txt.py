@@ -52,6 +52,8 @@ def read_yolo(folder: Path, findings: Findings) -> dict[Split, Index]:
     if not any(files.values()):
         looked = ", ".join(map(str, config.splits.values())) or "images/, train/images/, ..."
         looked += config.foreign_path
+        if there := sorted({path.parent.relative_to(folder) for path in pictures(folder)}):
+            looked += f"; there are some in {listing(there)}"
         raise data_error("no-pictures", config.file, looked=looked)
     labels = _Labels(categories, folder, config.key_points)
     splits = {split: _read_split(files[split], labels, findings) for split in SPLITS if split in files}
@@ -146,7 +148,7 @@ class _Labels:
         self.categories, self.folder = categories, folder
         self._key_points = key_points  # numbers of them behind each box
         self._faults: defaultdict[str, list[str]] = defaultdict(list)
-        self._used: set[Path] = set()
+        self._used: dict[Path, Path] = {}  # label file -> the picture that it was read for
         self._notes: defaultdict[str, list[str]] = defaultdict(list)  # lines that are read in part or as something else
         self._lengths: set[int] = set()  # of polygons
         self._posed = 0  # polygons that may be a box with key points
@@ -157,7 +159,9 @@ class _Labels:
         file = next((path for path in self._places(image) if is_file(path)), None)
         if file is None:
             return
-        self._used.add(file)
+        first = self._used.setdefault(file, image)
+        if first != image:
+            self._notes["shared-label"].append(f"{self._name(file)} ({first.name}, {image.name})")
         try:
             lines = regular_file(file).read_text(encoding="utf-8-sig").split("\n")
         except (UnicodeDecodeError, OSError):
@@ -171,13 +175,17 @@ class _Labels:
                     yield found
 
     def _places(self, image: Path) -> Iterator[Path]:
-        """As ultralytics: the last folder ``images`` becomes ``labels``; without one, beside the picture."""
+        """As ultralytics: the last folder ``images`` becomes ``labels``; without one, beside the picture.
+
+        Some tools keep the picture's ending (``a.jpg.txt``), which tells ``a.jpg`` and ``a.png`` apart.
+        """
         inside = image.is_relative_to(self.folder)
         top, parts = (self.folder, image.relative_to(self.folder).parts) if inside else (Path(), image.parts)
         places = [i for i, part in enumerate(parts[:-1]) if part == "images"]
-        for i in places[-1:]:
-            yield top.joinpath(*parts[:i], "labels", *parts[i + 1 :]).with_suffix(".txt")
-        yield image.with_suffix(".txt")
+        beside = [top.joinpath(*parts[:i], "labels", *parts[i + 1 :]) for i in places[-1:]]
+        for place in (*beside, image):
+            yield place.with_name(f"{place.name}.txt")
+            yield place.with_suffix(".txt")
 
     def _name(self, file: Path) -> str:
         return str(file.relative_to(self.folder) if file.is_relative_to(self.folder) else file)
@@ -191,6 +199,8 @@ class _Labels:
         if self._key_points and len(words) == 5 + self._key_points:
             self._notes["key-points"].append(place)
             points = points[:4]
+        elif _has_more(points):
+            return self._fault("more-numbers", f"{place} ({short(' '.join(words))})")
         elif len(words) == 6:
             self._notes["confidence-column"].append(place)
             points = points[:4]
@@ -249,6 +259,16 @@ def _is_pose(points: list[float], numbers: int) -> bool:
         return False
     shown = [(x, y) for x, y, *_ in found if (x, y) != (0, 0)]  # zeros are points that nobody has drawn
     return bool(shown) and all(x1 <= x <= x2 and y1 <= y <= y2 for x, y in shown)
+
+
+def _has_more(points: list[float]) -> bool:
+    """Whether a number follows the box that is no confidence: an angle or a track, or a confidence and a track."""
+    match points:
+        case [_, _, _, _, number]:
+            return not 0 <= number <= 1
+        case [*box, _, track]:
+            return len(points) == 6 and max(box) <= 1 and track > 1 + OVERSHOOT and track.is_integer()
+    return False
 
 
 def _corners(points: list[float]) -> Corners:
