@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from glip_lightning.app.cli import main
 from glip_lightning.app.hub_upload import push_run
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.evaluation.points import in_points
 from hub_server import TOKEN, Hub, running_hub
 from small_runs import go, make_shapes
 
@@ -101,7 +102,7 @@ def test_a_dry_run_writes_the_card_and_asks_nobody(
     card = (run / "detector" / "README.md").read_text(encoding="utf-8")
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     low, high = result["metrics"]["test"]["bootstrap"]["interval95"]
-    assert f"| {low:.3f} to {high:.3f} |" in card
+    assert f"| {in_points(low)} to {in_points(high)} |" in card
     assert f"    {result['command']}\n" in card
     assert hub.requests == []
 
