@@ -49,6 +49,7 @@ PROBLEMS: dict[str, Problem] = {
     "several-annotation-files": _error("which file has the annotations, {names}? call it {expected}"),
     "missing-file": _error("no such {kind}", "check the path"),
     "not-json": _error("not readable JSON ({reason})", _JSON),
+    "nested-too-deeply": _error("not readable JSON (nested too deep)", _JSON),
     "not-coco": _error(
         "no list {key!r} at its top level",
         'expected a COCO file, an object {{"images": [...], "annotations": [...], "categories": [...]}}',
