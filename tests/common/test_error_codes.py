@@ -20,7 +20,7 @@ WITH_CODE = {kind.__name__ for kind in (GLIPError, MissingFile)}
 OWN_CODE = {kind.__name__ for kind in (DataError, DownloadError, NotInRepository, CheckpointError, WrongUsage)}
 MADE_BY = {
     *("data_error", "unknown_detector", "_unsupported", "_unreadable", "_misfit", "self._damaged"),
-    *("self._explained", "_first_cause"),
+    *("self._explained", "explain", "_first_cause"),
 }
 """Functions that return an error."""
 NO_ERRORS = {"Interrupted"}

@@ -18,3 +18,8 @@ def line_with(text: str, *values: object) -> str:
     found = [line for line in text.splitlines() if all(str(value) in line for value in values)]
     assert len(found) == 1, f"{len(found)} lines with {values} in:\n{text}"
     return found[0]
+
+
+def ap_lines(text: str, split: str) -> list[str]:
+    """Return the lines with which a run ends: AP, AP50 and the number of images of a split."""
+    return [line for line in text.splitlines() if line.startswith("AP ") and {"AP50", split} <= words(line)]
