@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
-from formats import HEIGHT, WIDTH, picture
+from formats import HEIGHT, WIDTH, picture, write_parts
 from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.benchmarks.odinw import odinw_task
 from glip_lightning.experiments.sweep.grid import Grid, read_grid
 from glip_lightning.experiments.sweep.plan import Planned, resolve
+from printed import words
 
 SWEEPS = Path(__file__).parent.parent.parent / "recipes" / "sweeps"
 FILES = sorted(path for path in SWEEPS.glob("*.yaml") if not path.name.endswith(".wandb.yaml"))
@@ -53,7 +54,7 @@ def trials(file: Path, root: Path) -> list[Planned]:
 
 
 def test_all_sweeps_are_tested() -> None:
-    assert {path.stem for path in FILES} == {"demo", "nano_photos", "odinw13_fewshot", "odinw13_tunings"}
+    assert {path.stem for path in FILES} == {"demo", "nano_photos", "odinw13_fewshot", "odinw13_tunings", "own_photos"}
 
 
 @pytest.mark.parametrize("name, tunings", [("odinw13_fewshot", 1), ("odinw13_tunings", 4)])
@@ -84,6 +85,13 @@ def test_photos_train_at_least_thirty_steps(tmp_path: Path) -> None:
     assert all(step is not None and step >= 30 for step in steps)
 
 
+def test_photos_of_ones_own_are_ten_trials(tmp_path: Path) -> None:
+    photos = write_parts(tmp_path / "photos")
+    found = resolve(read_grid(SWEEPS / "own_photos.yaml"), [f"--data.root={photos}"])
+    assert [each.trial.axes["shots"] for each in found] == [0, *[3] * 3, *[10] * 3, *["all"] * 3]
+    assert {each.recipe["model"]["detector"] for each in found} == {"glip-nano-c"}
+
+
 def test_the_demo_needs_no_data(tmp_path: Path) -> None:
     grid = read_grid(SWEEPS / "demo.yaml")
     found = resolve(grid, [f"--data.root={tmp_path}"])
@@ -104,8 +112,10 @@ def test_generated_tasks_need_no_data_either(tmp_path: Path) -> None:
     assert [(each.trial.axes["task"], each.trial.axes["shots"]) for each in found] == [("Parcels", 0), ("Parcels", 1)]
     assert [each.images for each in found] == [0, 1]
     file.write_text(yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Raccoon"], "shots": [1]}}))
-    with pytest.raises(WrongUsage, match="task 'Raccoon' is one of ODinW"):
+    with pytest.raises(WrongUsage) as refused:
         resolve(read_grid(file), [f"--data.root={tmp_path}"])
+    assert refused.value.code == "other-benchmark"
+    assert {"Raccoon", "ODinW"} <= words(str(refused.value))
 
 
 def test_the_definition_for_wandb_has_the_same_axes(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import re
 
 def words(text: str) -> set[str]:
     """Return the words of a text without the punctuation around them: options, names and paths are one word each."""
-    return {word for part in text.split() if (word := part.strip(",;:?!.'\"()[]"))}
+    return {word for part in text.split() if (word := part.strip(",;:?!.'\"()[]{}"))}
 
 
 def numbers(text: str) -> list[str]:
