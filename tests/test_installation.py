@@ -129,14 +129,14 @@ def test_a_machine_without_wandb_and_datasets_predicts_and_trains(packages: Path
     assert result["versions"]["wandb"] == result["versions"]["datasets"] == "not installed"
     assert len((tmp_path / "run" / "logs" / "metrics.csv").read_text(encoding="utf-8").splitlines()) > 1
     assert (tmp_path / "run" / "report.html").is_file()
-    assert done.stderr.count("pip install wandb\n") == 1, "said once"
+    assert len([line for line in done.stderr.splitlines() if line.endswith(" wandb")]) == 1, "said once"
     assert "hub not-installed" in done.stdout
-    assert "pip install 'glip-lightning[dashboard]'" in done.stderr
+    assert "'glip-lightning[dashboard]'" in done.stderr
 
 
 @pytest.mark.slow
 def test_a_logger_of_a_recipe_that_is_not_installed_is_named(packages: Path, tmp_path: Path) -> None:
     done = run(LOGGERS, packages, tmp_path)
-    assert "pip install 'glip-lightning[tensorboard]'" in done.stderr
+    assert "'glip-lightning[tensorboard]'" in done.stderr
     assert "'wandb>=" in done.stderr
     assert "Traceback" not in done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from formats import write_parts
+from printed import words
 
 BLOCK = """
 import sys
@@ -86,7 +87,7 @@ def start(folder: Path, code: str, *arguments: str) -> subprocess.CompletedProce
 def test_all_other_modules_can_be_imported(tmp_path: Path) -> None:
     done = start(tmp_path, IMPORT_ALL)
     assert done.stdout.splitlines()[-1:] == ["[[], [], [], [], []] []"], done.stderr
-    assert "plugin shapes" in done.stderr
+    assert "shapes" in words(done.stderr)  # the plugin that is left out
 
 
 @pytest.mark.slow
@@ -97,7 +98,7 @@ def test_a_detector_trains_predicts_sweeps_and_is_reported(tmp_path: Path) -> No
     sweep.write_text("name: two\nrecipe: recipe.yaml\naxes: {shots: [0, 1], seed: [3]}\n")
     done = start(tmp_path, RUN_ALL, str(photos), str(sweep), str(recipe), str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "no installed package has its weights" in done.stderr
+    assert "detector='glip-nano'" in done.stderr.splitlines()[-1]  # whose weights no installed package has
     assert json.loads((tmp_path / "run" / "result.json").read_text())["fitted"] is True
     assert [path.name for path in (tmp_path / "found").rglob("*.json")] == ["predictions.json"]
     states = [line.split(",")[1] for line in (tmp_path / "sweep" / "report.csv").read_text().splitlines()]

@@ -11,6 +11,7 @@ import pytest
 from glip_lightning.app.cli import main
 from glip_lightning.app.wandb_page import build
 from glip_lightning.training.logging.run_names import CLASSES, TRADE_OFF
+from refusals import refusal
 from small_runs import Offline, go, make_shapes
 
 NOT_HERE = {"cost/device_gb"}  # no CUDA in the default tests
@@ -106,15 +107,14 @@ def test_the_page_is_printed_without_a_network(capsys: pytest.CaptureFixture[str
     assert (shown["project"], shown["entity"], shown["displayName"]) == ("p", "e", "GLIP")
 
 
-def test_who_is_not_logged_in_is_told_how(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_who_is_not_logged_in_is_told_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    assert main(["dashboard"]) == 1
-    assert "wandb login" in capsys.readouterr().err
+    refused = refusal("dashboard")
+    assert refused.code == "not-logged-in"
+    assert "wandb login" in str(refused)  # the command that mends it
 
 
 @pytest.mark.parametrize("package", ["wandb_workspaces", "wandb"])
@@ -122,5 +122,6 @@ def test_a_missing_package_is_named(
     package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    assert refusal("dashboard").code == "not-installed"
     assert main(["dashboard"]) == 1
-    assert "pip install 'glip-lightning[dashboard]'" in capsys.readouterr().err
+    assert "'glip-lightning[dashboard]'" in capsys.readouterr().err

@@ -11,6 +11,8 @@ from glip_lightning.app.detector_parts import TUNINGS
 from glip_lightning.tuning.base import count_parts
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.load import load_detector, save
+from printed import words
+from refusals import refusal
 
 
 def tables(text: str) -> dict[str, list[str]]:
@@ -56,5 +58,6 @@ def test_a_folder_is_described_and_an_unknown_name_is_an_error(
     assert main(["env", "--detector", str(tmp_path / "mine")]) == 0
     total = sum(x.numel() for x in loaded.model.parameters() if isinstance(x, torch.nn.Parameter))
     assert tables(capsys.readouterr().out)["there"][-1] == f"{total:,}"
-    assert main(["env", "--detector", "glip-nanoo"]) == 1
-    assert "glip-nano" in capsys.readouterr().err
+    unknown = refusal("env", "--detector", "glip-nanoo")
+    assert unknown.code == "unknown-detector"
+    assert "glip-nano" in words(str(unknown))

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from glip_lightning.app.cli import main
+from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import picture_names
 from glip_lightning.inference.predict_photos import find_photos
@@ -24,6 +25,8 @@ from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.load import RUN_DETECTOR, Task, load_detector, save
+from printed import line_with, numbers
+from refusals import refusal
 from tiny import write_sure_run
 
 CAPTION = "red circle. blue square"
@@ -114,14 +117,14 @@ def test_bad_photos_do_not_stop_the_others(
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, code, told",
     [
-        (["--phrases", "raccoon. . dog"], "phrase"),
-        (["--phrases", ""], "phrase"),
-        (["--phrases-file", "nowhere.txt"], "nowhere.txt"),
-        (["--phrases", "dog", "--threshold", "2"], "threshold"),
-        (["--phrases", "dog", "--device", "tpu"], "this machine has"),
-        (["--phrases", "dog", "--detector", "glip-tinny"], "glip-tiny"),
+        (["--phrases", "raccoon. . dog"], "bad-phrases", "raccoon. . dog"),
+        (["--phrases", ""], "bad-phrases", "''"),
+        (["--phrases-file", "nowhere.txt"], "missing-file", "--phrases-file nowhere.txt"),
+        (["--phrases", "dog", "--threshold", "2"], "bad-value", "threshold 2"),
+        (["--phrases", "dog", "--device", "tpu"], "bad-device", "tpu"),
+        (["--phrases", "dog", "--detector", "glip-tinny"], "unknown-detector", "glip-tiny"),
     ],
 )
 def test_wrong_input_is_explained(
@@ -129,12 +132,13 @@ def test_wrong_input_is_explained(
     photos: Path,
     tmp_path: Path,
     arguments: list[str],
+    code: str,
     told: str,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     named = arguments if "--detector" in arguments else ["--detector", str(detector), *arguments]
-    assert main(["predict", str(photos), *named, "--out", str(tmp_path / "out")]) == 1
-    assert told in capsys.readouterr().err
+    refused = refusal("predict", photos, *named, "--out", tmp_path / "out")
+    assert refused.code == code
+    assert told in str(refused)
 
 
 def test_the_file_of_a_prediction_says_whose_weights(photos: Path, tmp_path: Path) -> None:
@@ -154,11 +158,12 @@ def test_find_photos(photos: Path) -> None:
     out = photos / "found"
     found = find_photos([str(photos / "*.jpg"), str(photos / "0.jpg"), str(photos)], out)
     assert [path.name for path in found] == ["0.jpg", "1.jpg", "grey16.png"]
-    with pytest.raises(ValueError, match="no file matches"):
-        find_photos([str(photos / "*.tiff")], out)
     out.mkdir()
-    with pytest.raises(ValueError, match="no images"):
-        find_photos([str(out)], photos / "other")
+    for nothing in (photos / "*.tiff", out):
+        with pytest.raises(GLIPError) as caught:
+            find_photos([str(nothing)], photos / "other")
+        assert caught.value.code == "no-pictures"
+        assert str(nothing) in str(caught.value)
 
 
 def test_pictures_in_sub_folders_are_found_and_others_named(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,7 +175,8 @@ def test_pictures_in_sub_folders_are_found_and_others_named(photos: Path, capsys
     assert [str(path.relative_to(photos)) for path in found] == ["0.jpg", "1.jpg", "deep/er/x.jfif", "grey16.png"]
     said = capsys.readouterr().err
     assert "IMG_1.HEIC" in said
-    assert "1 pictures in" in said
+    drawn = line_with(said, photos / "found", "--out")
+    assert numbers(drawn.replace(str(photos), "")) == ["1"]
 
 
 def test_equal_stems_get_pictures_of_their_own() -> None:
@@ -178,11 +184,11 @@ def test_equal_stems_get_pictures_of_their_own() -> None:
     assert list(names) == ["x.jpg", "x_2.jpg", "X_3.jpg"]
 
 
-def test_photos_are_not_overwritten(detector: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_photos_are_not_overwritten(detector: Path, photos: Path) -> None:
     before = (photos / "0.jpg").read_bytes()
-    arguments = ["predict", str(photos / "0.jpg"), "--detector", str(detector), "--out", str(photos)]
-    assert main(arguments) == 1
-    assert "would overwrite" in capsys.readouterr().err
+    refused = refusal("predict", photos / "0.jpg", "--detector", detector, "--out", photos)
+    assert refused.code == "file-exists"
+    assert str(photos / "0.jpg") in str(refused)
     assert (photos / "0.jpg").read_bytes() == before
 
 
@@ -207,8 +213,10 @@ def test_python_takes_files_images_and_arrays(detector: Path, photos: Path) -> N
     for other in (by_image, by_array):
         assert torch.equal(by_file.boxes, other.boxes)
         assert by_file.names == other.names
-    with pytest.raises(ValueError, match="uint8"):
+    with pytest.raises(GLIPError) as caught:
         predictor(np.zeros((4, 4, 3)), CAPTION)
+    assert caught.value.code == "not-an-image"
+    assert "uint8" in str(caught.value)
 
 
 def test_long_class_lists_are_chunked(detector: Path, photos: Path) -> None:
@@ -299,17 +307,16 @@ def test_a_file_name_that_is_no_text(
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_phrases_that_would_be_waited_for(
-    detector: Path, photos: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_phrases_that_would_be_waited_for(detector: Path, photos: Path, tmp_path: Path, kind: str) -> None:
     file = tmp_path / "phrases.txt"
     if kind == "pipe":
         os.mkfifo(file)
     else:
         file.symlink_to("/dev/zero")
     arguments = ["--phrases-file", str(file), "--detector", str(detector), "--out", str(tmp_path / "out")]
-    assert main(["predict", str(photos), *arguments]) == 1
-    assert "phrases.txt" in capsys.readouterr().err
+    refused = refusal("predict", photos, *arguments)
+    assert refused.code == "not-a-file"
+    assert "phrases.txt" in str(refused)
 
 
 @pytest.mark.parametrize("verb", ["predict", "pseudo-label"])
@@ -365,8 +372,8 @@ def test_nothing_found(photos: Path, tmp_path: Path, shipped: bool, capsys: pyte
         assert entry["detections"] == []
         assert 0 <= entry["best_score"] < 0.99
         said = capsys.readouterr().out
-        assert f"best score there is {entry['best_score']:.2f}" in said
-        assert ("drawn shapes" in said) == shipped
+        line = line_with(said, f"{entry['best_score']:.2f}", "0.99")
+        assert (registry.detector_limits.find("glip-nano-c") in line) == shipped
 
 
 def test_words_that_the_detector_cannot_know(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,8 @@ from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.load import RUN_DETECTOR, Task, load_detector, save
+from printed import line_with, numbers
+from refusals import refusal
 
 NAMES = ("red circle", "blue square")
 
@@ -89,9 +91,8 @@ def test_the_best_detections_are_kept_and_the_others_counted(
     for before, after, count in zip(whole["photos"], cut["photos"], counts, strict=True):
         assert after["detections"] == before["detections"][:7]
         assert (before["cut"], after["cut"]) == (max(0, count - 300), count - 7 + before["cut"])
-    said = capsys.readouterr().err
-    assert f"{sum(counts) - 14} more boxes in 2 photos" in said
-    assert "--max-detections" in said
+    line = line_with(capsys.readouterr().err, "--max-detections")
+    assert numbers(line) == [str(sum(counts) - 14), "2", "7"]  # boxes, photos, the limit
 
 
 def test_more_boxes_than_an_evaluation_counts(run: Path, photos: Path) -> None:
@@ -189,14 +190,12 @@ def test_files_of_formats_do_not_outlive_their_predictions(run: Path, photos: Pa
     assert not {"coco.json", "yolo", "predictions.csv"} & {path.name for path in out.iterdir()}
 
 
-def test_files_of_others_are_not_replaced(
-    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_files_of_others_are_not_replaced(run: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "yolo").mkdir()
     (tmp_path / "yolo" / "weights.txt").write_text("mine")
-    given = ["predict", str(photos), "--detector", str(run), "--out", str(tmp_path), "--format", "yolo"]
-    assert main(given) == 1
-    assert "yolo" in capsys.readouterr().err
+    refused = refusal("predict", photos, "--detector", run, "--out", tmp_path, "--format", "yolo")
+    assert refused.code == "file-exists"
+    assert "yolo" in str(refused)
     assert (tmp_path / "yolo" / "weights.txt").read_text() == "mine"
     assert not (tmp_path / "predictions.json").exists()
 

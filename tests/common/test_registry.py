@@ -2,12 +2,14 @@
 
 import functools
 from importlib.metadata import EntryPoint
+from pathlib import PurePosixPath
 
 import pytest
 
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.registry import GROUP, Later, Table
+from printed import words
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def test_rows_are_found_by_name() -> None:
     assert table.names() == ["glip-a", "glip-b"]
     assert table.find("glip-a") == 1
     assert table.get("glip-c") is None
-    assert table.rows()["glip-b"].__doc__ == "The final path component, if any."
+    assert table.rows()["glip-b"].__doc__ == PurePosixPath.name.__doc__
 
 
 @pytest.mark.usefixtures("plugins")
@@ -39,7 +41,7 @@ def test_an_unknown_name_lists_close_ones() -> None:
     with pytest.raises(GLIPError) as close:
         table.find("Shape")
     assert nothing.value.code == close.value.code == "unknown-data-module"
-    assert "did you mean Shapes?" in str(close.value)
+    assert {"Shape", "Shapes"} <= words(str(close.value))
 
 
 @pytest.mark.usefixtures("plugins")
@@ -65,4 +67,4 @@ def test_plugins_wait_until_a_name_is_missing(
     assert table.find("second") == 2
     assert table.names() == ["first", "second"]
     (warned,) = caplog.records
-    assert "plugin broken (glip_lightning.nowhere:added) is left out" in warned.getMessage()
+    assert {"broken", "glip_lightning.nowhere:added"} <= words(warned.getMessage())

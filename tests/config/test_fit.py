@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 
 from glip_lightning.app.cli import main
 from glip_lightning.shapes.task_pictures import write_task
+from printed import ap_lines
+from refusals import refusal
 
 REPOSITORY = Path(__file__).parent.parent.parent
 RECIPES = REPOSITORY / "recipes"
@@ -163,10 +165,11 @@ def test_classes_without_tokens_are_reported_by_name(
     config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={shared_data}", "--data.task=ChessPieces", *SMALL]
     with caplog.at_level("WARNING", logger="glip_lightning"):
         assert main(["validate", *config, "--run", str(tmp_path / "run"), "--trainer.limit_val_batches=1"]) == 0
-    assert "no token names 'bishop'" in caplog.text
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["data"]["findings"]["no-tokens"] == 1
+    assert "'bishop'" in caplog.text
 
 
-def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("{}")
     config = [
         "--config",
@@ -175,8 +178,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.Captur
         str(tmp_path),
         f"--data.root={tmp_path / 'shapes'}",
     ]
-    assert main(["fit", *config]) == 1
-    assert "finished run" in capsys.readouterr().err
+    assert refusal("fit", *config).code == "finished-run"
 
 
 def test_two_processes_share_one_run(tmp_path: Path, shapes: Path) -> None:
@@ -190,7 +192,7 @@ def test_two_processes_share_one_run(tmp_path: Path, shapes: Path) -> None:
     runs = list((tmp_path / "runs").iterdir())
     assert [run.name for run in runs] == ["raccoon-001"]
     assert check_run(runs[0])["metrics"]["test"]["images"] == 2
-    assert done.stdout.count("test images") == 1
+    assert len(ap_lines(done.stdout, "test")) == 1
 
 
 @pytest.mark.slow

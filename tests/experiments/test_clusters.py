@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import re
 import shlex
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.sweep.clusters import Ray, slurm_parameters
 from glip_lightning.experiments.sweep.executors import Stop
 from glip_lightning.experiments.sweep.trial_state import state_of
+from printed import line_with, numbers, words
+from refusals import refusal
 from small_sweeps import sweep, trial_folders, use_own_ray, write_sweep
 from test_executors import ended, jobs, small
 
@@ -44,8 +45,10 @@ def test_parameters_are_read_as_yaml() -> None:
         **{"partition": "gpu", "timeout_min": 60, "use_srun": False}
     }
     assert slurm_parameters("") == {}
-    with pytest.raises(WrongUsage, match="--slurm gpu: expected NAME=VALUE"):
+    with pytest.raises(WrongUsage) as refused:
         slurm_parameters("gpu")
+    assert refused.value.code == "bad-value"
+    assert {"--slurm", "gpu", "NAME=VALUE"} <= words(str(refused.value))
 
 
 def test_a_sweep_becomes_one_array_of_slurm_jobs(
@@ -56,8 +59,7 @@ def test_a_sweep_becomes_one_array_of_slurm_jobs(
     given = "partition=gpu,gpus_per_node=1,timeout_min=60"
     assert sweep(file, out, "--executor", "submitit", "--slurm", given) == 0
     said = capsys.readouterr().out
-    assert "queued: task=shapes shots=all seed=3 tuning=FullTuning" in said
-    assert "job 12_1" in said
+    line_with(said, "queued", "task=shapes shots=all seed=3 tuning=FullTuning", "12_1")
     text = (slurm / "submission.sh").read_text()
     lines = text.splitlines()
     for line in ("array=0-1%1", "partition=gpu", "gpus-per-node=1", "time=60", "job-name=out"):
@@ -80,8 +82,8 @@ def test_a_sweep_becomes_one_array_of_slurm_jobs(
     assert sweep(file, out, "--executor", "submitit", "--slurm", given) == 0
     assert not (slurm / "submission.sh").exists()
     said = capsys.readouterr().out
-    assert f"({zero.name}), job 12_0 of an earlier call" in said
-    assert "1 trials are in the queue" in said
+    line_with(said, "queued", f"({zero.name})", "12_0")
+    assert numbers(line_with(said, "squeue --me")) == ["1"]  # trials in the queue
     # it is neither finished nor in the queue: only this one is submitted
     (slurm / "queue").write_text("")
     assert sweep(file, out, "--executor", "submitit", "--slurm", given) == 0
@@ -89,37 +91,32 @@ def test_a_sweep_becomes_one_array_of_slurm_jobs(
     assert capsys.readouterr().out.count("queued: ") == 1
 
 
-def test_a_queue_that_does_not_answer_is_no_empty_one(
-    tmp_path: Path, slurm: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_queue_that_does_not_answer_is_no_empty_one(tmp_path: Path, slurm: Path) -> None:
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     (slurm / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error' >&2\nexit 1\n")
     file = write_sweep(tmp_path, {"shots": [0]})
-    assert sweep(file, tmp_path / "out", "--executor", "submitit") == 1
-    assert "slurm_load_jobs error" in capsys.readouterr().err
+    refused = refusal("sweep", file, "--dir", tmp_path / "out", "--executor", "submitit")
+    assert refused.code == "no-cluster"
+    assert "slurm_load_jobs error" in str(refused)
     assert not (slurm / "submission.sh").exists()
 
 
-@pytest.mark.parametrize(
-    "given, said", [("partitio=gpu", "--slurm: Unknown argument 'partitio'"), ("gpu", "expected NAME=VALUE")]
-)
-def test_wrong_parameters_are_explained(
-    tmp_path: Path, slurm: Path, given: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("given, named", [("partitio=gpu", "partitio"), ("gpu", "NAME=VALUE")])
+def test_wrong_parameters_are_explained(tmp_path: Path, slurm: Path, given: str, named: str) -> None:
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     file = write_sweep(tmp_path, {"shots": [0]})
-    assert sweep(file, tmp_path / "out", "--executor", "submitit", "--slurm", given) == 2
-    assert re.search(said, capsys.readouterr().err)
+    refused = refusal("sweep", file, "--dir", tmp_path / "out", "--executor", "submitit", "--slurm", given)
+    assert refused.code == "bad-value"
+    assert {"--slurm", named} <= words(str(refused))
 
 
-def test_without_slurm_it_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_slurm_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     monkeypatch.setenv("PATH", "")
     file = write_sweep(tmp_path, {"shots": [0]})
-    assert sweep(file, tmp_path / "out", "--executor", "submitit") == 2
-    assert "there is no srun on this machine" in capsys.readouterr().err
+    refused = refusal("sweep", file, "--dir", tmp_path / "out", "--executor", "submitit")
+    assert refused.code == "no-cluster"
+    assert {"--executor", "srun"} <= words(str(refused))
 
 
 @pytest.mark.parametrize("executor, module, extra", [("ray", "ray", "ray"), ("submitit", "submitit", "slurm")])
@@ -128,13 +125,13 @@ def test_a_missing_extra_is_named(
     executor: str,
     module: str,
     extra: str,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     file = write_sweep(tmp_path, {"shots": [0]})
-    assert sweep(file, tmp_path / "out", "--executor", executor) == 1
-    assert f"pip install 'glip-lightning[{extra}]'" in capsys.readouterr().err
+    missing = refusal("sweep", file, "--dir", tmp_path / "out", "--executor", executor)
+    assert missing.code == "not-installed"
+    assert f"'glip-lightning[{extra}]'" in str(missing)
 
 
 def test_a_dead_task_of_ray_takes_only_its_trial_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

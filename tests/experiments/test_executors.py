@@ -87,7 +87,7 @@ def test_a_dead_process_takes_only_its_trial_along(tmp_path: Path) -> None:
         **dict.fromkeys("abc", "finished"),
         **dict.fromkeys(("exit", "killed"), "died"),
     }
-    assert found["exit"].note == "the worker process ended with exit code 3"
+    assert found["exit"].note.split()[-1] == "3"  # its exit code
     assert "SIGKILL" in found["killed"].note
     assert len({found[name].note for name in "abc"}) == 3
 

@@ -14,6 +14,7 @@ from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.benchmarks.odinw import odinw_task
 from glip_lightning.experiments.sweep.grid import Grid, read_grid
 from glip_lightning.experiments.sweep.plan import Planned, resolve
+from printed import words
 
 SWEEPS = Path(__file__).parent.parent.parent / "recipes" / "sweeps"
 FILES = sorted(path for path in SWEEPS.glob("*.yaml") if not path.name.endswith(".wandb.yaml"))
@@ -92,6 +93,7 @@ def test_a_folder_of_photos_is_swept_over_shots_and_tunings(tmp_path: Path) -> N
     assert points == {(shots, tuning) for shots in ("0", "3", "10", "all") for tuning in ("full", "linear", "prompt")}
     untrained = [each for each in found if not each.steps]
     assert [each.trial.axes["shots"] for each in untrained] == [0]
+    assert [each.trial.axes["shots"] for each in found] == [0, *[3] * 3, *[10] * 3, *["all"] * 3]
     assert {each.recipe["model"]["detector"] for each in found} == {"glip-nano-c"}
     full = [each.recipe["model"]["tuning"] for each in found if each.steps and each.trial.axes["tuning"] == "full"]
     assert {tuning["init_args"]["freeze_at"] for tuning in full} == {-1}
@@ -117,8 +119,10 @@ def test_generated_tasks_need_no_data_either(tmp_path: Path) -> None:
     assert [(each.trial.axes["task"], each.trial.axes["shots"]) for each in found] == [("Parcels", 0), ("Parcels", 1)]
     assert [each.images for each in found] == [0, 1]
     file.write_text(yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Raccoon"], "shots": [1]}}))
-    with pytest.raises(WrongUsage, match="task 'Raccoon' is one of ODinW"):
+    with pytest.raises(WrongUsage) as refused:
         resolve(read_grid(file), [f"--data.root={tmp_path}"])
+    assert refused.value.code == "other-benchmark"
+    assert {"Raccoon", "ODinW"} <= words(str(refused.value))
 
 
 def test_the_definition_for_wandb_has_the_same_axes(tmp_path: Path) -> None:

@@ -152,15 +152,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(list(sys.argv[1:] if argv is None else argv))
 
 
-def _run(arguments: list[str]) -> int:
-    show_log()
-    verb = arguments[0] if arguments else ""
+def run_verb(arguments: list[str]) -> int:
+    """Run one verb and return its exit code; errors are raised as they are, a ``GLIPError`` with its code."""
+    program = typer.main.get_command(app)
     try:
-        program = typer.main.get_command(app)
         with program.make_context("glip", arguments) as context:
             return program.invoke(context)
     except typer.Exit as done:  # of --help and --version
         return done.exit_code
+
+
+def _run(arguments: list[str]) -> int:
+    show_log()
+    verb = arguments[0] if arguments else ""
+    try:
+        return run_verb(arguments)
     except (WrongUsage, TyperException) as error:
         hint = f"glip {verb} --help lists the options" if verb in VERBS else "glip --help lists the verbs"
         _say(f"{_wrong(error)}\n  {hint}")

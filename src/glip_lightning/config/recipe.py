@@ -99,7 +99,7 @@ class GLIPCLI(LightningCLI):
 
     def _explained(self, error: ArgumentError) -> WrongUsage:
         verb = self.arguments[0]
-        return WrongUsage(explain(error, self.arguments, options_of(self._parser(verb)), verb))
+        return explain(error, self.arguments, options_of(self._parser(verb)), verb)
 
     def _recipe(self, verb: str) -> dict[str, Any]:
         """Return the checked recipe, complete, as it stands in ``recipe.yaml``."""

@@ -25,7 +25,6 @@ from glip_lightning.config.recipe_parser import (
     register_classes,
 )
 from glip_lightning.config.usage_errors import explain, options_of
-from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.models.rates import Rates
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.run import refuse_untrained
@@ -129,7 +128,7 @@ class RecipeChecker:
         try:
             config = parser.parse_args(["--config", yaml.safe_dump(dict(own)), *options])
         except ArgumentError as error:
-            raise WrongUsage(explain(error, given, self._options, "fit")) from None
+            raise explain(error, given, self._options, "fit") from None
         check_parts(config)
         recipe = complete_recipe(parser, config)
         return config, {key: value for key, value in recipe.items() if key not in NOT_KEPT}

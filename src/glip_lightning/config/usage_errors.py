@@ -84,7 +84,8 @@ def check_recipes(arguments: Sequence[str]) -> None:
                 raise WrongUsage(f"--config {file}: a pipe or a device; write the recipe to a file", code="not-a-file")
             what = "a folder, not a recipe file" if path.is_dir() else "no such file"
             known = [str(p) for folder in {path.parent, Path("recipes")} for p in folder.glob("*.y*ml")]
-            raise WrongUsage(f"--config {file}: {what}{meant(file, [*recipe_names(), *known])}", code="unknown-recipe")
+            code = "not-a-file" if path.is_dir() else "unknown-recipe"
+            raise WrongUsage(f"--config {file}: {what}{meant(file, [*recipe_names(), *known])}", code=code)
         try:
             text = path.read_text(encoding="utf-8")
             content = parse_yaml(text, file)
@@ -121,24 +122,26 @@ def _yaml_fault(file: str, error: GLIPError) -> str:
     return f"{file}{place}: not YAML: {fault.problem or fault.context}"
 
 
-def explain(error: BaseException, arguments: Sequence[str], options: Sequence[Option], verb: str) -> str:
-    """Return an error of jsonargparse in one or two lines.
+def explain(error: BaseException, arguments: Sequence[str], options: Sequence[Option], verb: str) -> WrongUsage:
+    """Return an error of jsonargparse as ours, in one or two lines, with the code of its kind.
 
     ``options`` are those of the verb's parser. The place is the command line, or file and line of the recipe.
     """
     fault = find_fault(error, verb)
     if fault.unknown:
-        return _explain_unknown(fault, arguments, options)
+        return WrongUsage(_explain_unknown(fault, arguments, options), code="unknown-option")
     if fault.missing:
-        return _explain_missing(fault, arguments, options)
+        return WrongUsage(_explain_missing(fault, arguments, options), code="missing-value")
     if found := re.match(r"argument (\S+): expected (.*)", str(fault.reason)):  # of argparse
-        return f"{found[1].split('/')[-1]}: a value is missing (expected {found[2]})"
+        said = f"{found[1].split('/')[-1]}: a value is missing (expected {found[2]})"
+        return WrongUsage(said, code="missing-value")
     kind = _kind_of(fault, options)
     if kind is not None and isinstance(fault.reason, (ValueError, TypeError, ImportError, AttributeError)):
-        return _explain_value(fault, kind, arguments)
+        code = "unknown-class" if _classes(kind) else "bad-value"
+        return WrongUsage(_explain_value(fault, kind, arguments), code=code)
     lines = [line.strip() for line in str(fault.reason).splitlines() if line.strip()]
     where = f"{_place(fault.key, arguments)}: " if fault.key else ""
-    return f"{where}{'; '.join(lines[:4])}"
+    return WrongUsage(f"{where}{'; '.join(lines[:4])}")
 
 
 def find_fault(error: BaseException, verb: str) -> Fault:

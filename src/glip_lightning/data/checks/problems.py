@@ -51,6 +51,7 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "missing-file": _error("no such {kind}", "check the path"),
     "not-json": _error("not readable JSON ({reason})", _JSON),
+    "nested-too-deeply": _error("not readable JSON (nested too deep)", _JSON),
     "not-coco": _error(
         "no list {key!r} at its top level",
         'expected a COCO file, an object {{"images": [...], "annotations": [...], "categories": [...]}}',

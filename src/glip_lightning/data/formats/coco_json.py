@@ -82,7 +82,7 @@ def read_json(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise data_error("missing-file", file, kind="annotation file") from None
     except RecursionError:
-        raise data_error("not-json", file, reason="nested too deep") from None
+        raise data_error("nested-too-deeply", file) from None
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, a number of thousands of digits
         raise data_error("not-json", file, reason=error) from error
     for key in ("images", "annotations", "categories"):

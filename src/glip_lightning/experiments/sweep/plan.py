@@ -70,13 +70,15 @@ class Planned:
 def resolve(grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], None] | None = None) -> list[Planned]:
     """All trials of ``grid`` in the order of its points, with ``overrides`` (options of ``fit``) in each.
 
-    Every error of every trial is collected; then :class:`WrongUsage` says each once, with how many trials have it.
+    Every error of every trial is collected; then :class:`WrongUsage` says each once, with how many trials have it; its
+    code is that of the first one.
     ``tell`` is told how many points of how many are done.
     """
     _check_overrides(grid, overrides)
     points = list(grid.points())
     found: dict[str, Planned] = {}
     errors: Counter[str] = Counter()
+    codes = []
     checker, reader = RecipeChecker(), _Reader()
     with _silent():
         for number, point in enumerate(points):
@@ -84,6 +86,7 @@ def resolve(grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], Non
                 planned = _planned(grid, point, overrides, checker, reader)
             except (ValueError, TypeError, OSError) as error:
                 errors[_of_axis(str(error), grid)] += 1
+                codes.append(getattr(error, "code", "wrong-usage"))
                 continue
             finally:
                 if tell:
@@ -93,7 +96,8 @@ def resolve(grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], Non
                 planned = replace(same, trial=same.trial._replace(points=points_of_both))
             found[planned.trial.id] = planned
     if errors:
-        raise WrongUsage("\n  ".join(_counted(message, n, len(points)) for message, n in errors.items()))
+        said = "\n  ".join(_counted(message, n, len(points)) for message, n in errors.items())
+        raise WrongUsage(said, code=codes[0])
     return list(found.values())
 
 
