@@ -26,13 +26,15 @@ def found(names: list[str], reader: Reader | None = None, phrases: list[Phrase] 
 )
 def test_names_of_the_same_words(one: str, other: str) -> None:
     message = found([one, "star", other])["names-alike"]
-    assert f"{one!r} and {other!r}" in message
+    assert repr(one) in message
+    assert repr(other) in message
     assert "star" not in message
 
 
 def test_words_around_a_name_tell_classes_apart() -> None:
     phrases = [Phrase("star", "red "), Phrase("star", "blue "), Phrase("star", "red ")]
-    assert "'a' and 'c'" in found(["a", "b", "c"], phrases=phrases)["names-alike"]
+    message = found(["a", "b", "c"], phrases=phrases)["names-alike"]
+    assert [name for name in ("a", "b", "c") if repr(name) in message] == ["a", "c"]
 
 
 @given(st.lists(st.text("ab _()CĆć", min_size=1, max_size=5), min_size=2, max_size=5, unique=True))

@@ -1,6 +1,7 @@
 """One file from a server that breaks off, lies, changes its mind, or is none."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_breaks_without_progress_end_and_what_arrived_is_kept(server: Hub, tmp_p
     server.break_after.extend([1000] + [0] * 20)
     error = refused(server, tmp_path)
     assert error.code == "download-failed"
-    assert f"1000 of {len(CONTENT)} bytes" in str(error)
+    assert {"1000", str(len(CONTENT))} <= {*re.findall(r"\d+", str(error))}  # bytes that are there, of how many
     assert parts(tmp_path) == [1000]
     assert len(server.requests) < 10
     server.break_after.clear()

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.few_shot import few_shot
 from test_parity_few_shot import index_of
 
@@ -33,5 +34,7 @@ def test_each_class_comes_as_often_as_wanted_or_possible(images: list[list[int]]
 
 
 def test_wrong_shots() -> None:
-    with pytest.raises(ValueError, match="shots=0"):
+    with pytest.raises(GLIPError) as caught:
         few_shot(index_of(content_of([[1]])), 0, None)
+    assert caught.value.code == "bad-value"
+    assert "shots=0" in str(caught.value)

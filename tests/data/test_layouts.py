@@ -20,7 +20,7 @@ from formats import (
 )
 from glip_lightning.data.checks.consistency import check_splits
 from glip_lightning.data.checks.findings import DataError, Findings
-from glip_lightning.data.formats.layouts import read_folder
+from glip_lightning.data.formats.layouts import LAYOUTS, read_folder
 from glip_lightning.data.splits import SPLIT_FILE
 
 
@@ -55,11 +55,11 @@ def odinw(folder: Path) -> Path:
 
 
 WRITERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
-    "roboflow": ("one folder per split", write_parts),
-    "odinw": ("one folder per split", odinw),
-    "capitals": ("one folder per split", lambda folder: write_parts(folder / "My Photos (1) ü#%20")),
-    "link": ("one folder per split", linked),
-    "one json": ("one folder per split", lambda folder: write_parts(folder, "labels_my-project_2024.json")),
+    "roboflow": ("Roboflow", write_parts),
+    "odinw": ("ODinW", odinw),
+    "capitals": ("Roboflow", lambda folder: write_parts(folder / "My Photos (1) ü#%20")),
+    "link": ("Roboflow", linked),
+    "one json": ("Roboflow", lambda folder: write_parts(folder, "labels_my-project_2024.json")),
     "coco": ("COCO", coco_2017),
     "coco images/train": ("COCO", lambda folder: coco_2017(folder, "images/{}")),
     "coco images": ("COCO", lambda folder: coco_2017(folder, "images", "{}.json")),
@@ -95,7 +95,7 @@ def test_one_file_is_split(tmp_path: Path, images: str) -> None:
     write_coco(tmp_path / "result.json", tmp_path / images)
     findings = Findings()
     found = read_folder(tmp_path, findings, seed=1, write=True)
-    assert found.name == "one COCO file"
+    assert "COCO" in found.name
     assert {split: len(index) for split, index in found.splits.items()} == {"train": 2, "valid": 1, "test": 1}
     assert [finding.code for finding in findings] == ["split-by-rule"]
     assert (tmp_path / SPLIT_FILE).is_file()
@@ -126,7 +126,7 @@ def test_a_lone_train_folder_is_split(tmp_path: Path) -> None:
 def test_two_layouts_are_said(tmp_path: Path) -> None:
     write_yolo(write_parts(tmp_path))
     findings = Findings()
-    assert read_folder(tmp_path, findings).name.startswith("one folder per split")
+    assert "Roboflow" in read_folder(tmp_path, findings).name
     (finding,) = (finding for finding in findings if finding.code == "two-layouts")
     assert "YOLO" in finding.message
 
@@ -140,40 +140,56 @@ def test_a_split_folder_without_annotations_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "write, message",
+    "write, there, hint",
     [
-        (lambda folder: None, "It holds nothing"),
-        (lambda folder: write_parts(folder / "export" / "v2"), "did you mean .*export/v2"),
-        (lambda folder: picture(folder, "a.png"), "pictures, but no annotations"),
-        (lambda folder: (folder / "set.v1.zip").write_bytes(b"PK"), "unpack set.v1.zip first"),
-        (lambda folder: (folder / "notes.txt").write_text("x"), "It holds notes.txt"),
+        (lambda folder: None, "", None),
+        (lambda folder: write_parts(folder / "export" / "v2"), "export/", "export/v2"),
+        (lambda folder: picture(folder, "a.png"), "a.png", ""),
+        (lambda folder: (folder / "set.v1.zip").write_bytes(b"PK"), "set.v1.zip", "set.v1.zip"),
+        (lambda folder: (folder / "notes.txt").write_text("x"), "notes.txt", None),
     ],
 )
-def test_nothing_found(tmp_path: Path, write: Callable[[Path], object], message: str) -> None:
+def test_nothing_found(tmp_path: Path, write: Callable[[Path], object], there: str, hint: str | None) -> None:
+    """The first line says what is there, then come the known layouts, then what may be wrong, if anything."""
     write(tmp_path)
-    with pytest.raises(DataError, match=rf"(?s)no data set found.*{message}"):
+    with pytest.raises(DataError) as caught:
         read_folder(tmp_path, Findings())
+    assert caught.value.code == "no-data-set"
+    first, *others = str(caught.value).split("\n")
+    layouts = LAYOUTS.strip("\n").split("\n")
+    assert first.startswith(str(tmp_path))
+    assert there in first
+    assert others[: len(layouts)] == layouts
+    assert len(others) - len(layouts) == (hint is not None)
+    assert (hint or "") in others[-1]
 
 
 def test_no_folder(tmp_path: Path) -> None:
     write_parts(tmp_path / "photos")
     (tmp_path / "photos.zip").write_bytes(b"PK")
     (tmp_path / "photos.json").write_text("{}")
-    for name, message in {
-        "photo": "no such folder; .* has photos",
-        "photos.zip": "unpack it",
-        "photos.json": "this is a file",
-        "none/x": "is not there or has no folders",
-    }.items():
-        with pytest.raises(DataError, match=message):
+    for name, code, there in (
+        ("photo", "missing-folder", "photos"),
+        ("photos.zip", "not-a-folder", None),
+        ("photos.json", "not-a-folder", str(tmp_path)),
+        ("none/x", "missing-folder", str(tmp_path / "none")),
+    ):
+        with pytest.raises(DataError) as caught:
             read_folder(tmp_path / name, Findings())
+        assert caught.value.code == code
+        place, _, cure = str(caught.value).partition(": ")
+        assert place == str(tmp_path / name)
+        assert (there or "") in cure
+        assert (str(tmp_path) in cure) == (there is not None)  # an archive has to be unpacked first
 
 
 def test_which_file_is_meant(tmp_path: Path) -> None:
     for name in ("x.json", "y.json"):
         write_coco(tmp_path / name, tmp_path)
-    with pytest.raises(DataError, match=r"which file has the annotations, x\.json, y\.json\?"):
+    with pytest.raises(DataError) as caught:
         read_folder(tmp_path, Findings())
+    assert caught.value.code == "several-annotation-files"
+    assert "x.json, y.json" in str(caught.value)
 
 
 def test_missing_images_are_named_with_their_folder(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The table of ODinW tasks, their names, and where their files are looked for."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.data.benchmarks.odinw import (
     ANNOTATIONS,
     FEWSHOT_SEEDS,
@@ -60,17 +62,19 @@ def test_names(name: str, official: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, message",
+    "name, code, named",
     [
-        ("OxfordPets", "the variants 'OxfordPets_by-breed' and 'OxfordPets_by-species'"),
-        ("racoon", "did you mean 'Raccoon"),
-        ("PotHole", "did you mean 'pothole'"),
-        ("qqqqqq", "the tasks are AerialMaritimeDrone_large, "),
+        ("OxfordPets", "ambiguous-task", ["'OxfordPets_by-breed'", "'OxfordPets_by-species'"]),
+        ("racoon", "unknown-task", ["'racoon'", "'Raccoon"]),
+        ("PotHole", "unknown-task", ["'PotHole'", "'pothole'"]),
+        ("qqqqqq", "unknown-task", ["'qqqqqq'", *list(tasks())]),
     ],
 )
-def test_wrong_names(name: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_wrong_names(name: str, code: str, named: list[str]) -> None:
+    with pytest.raises(GLIPError) as caught:
         odinw_task(name)
+    assert caught.value.code == code
+    assert all(part in str(caught.value) for part in named)
 
 
 def test_phrases() -> None:
@@ -79,8 +83,11 @@ def test_phrases() -> None:
     assert odinw_task("CottontailRabbits").phrases() == [Phrase("rabbit")]
     assert odinw_task("CottontailRabbits").phrases("odinw_13") == [Phrase("Cottontail-Rabbit")]
     assert odinw_task("BCCD").phrases()[0] == Phrase("Platelets")
-    with pytest.raises(ValueError, match="not in ODinW-13"):
+    with pytest.raises(GLIPError) as caught:
         odinw_task("BCCD").phrases("odinw_13")
+    assert caught.value.code == "no-phrases"
+    assert "'BCCD_BCCD.v3-raw.coco'" in str(caught.value)
+    assert "odinw_35" in str(caught.value)
 
 
 def place(root: Path, file: str) -> Path:
@@ -112,33 +119,48 @@ def test_flat_tasks_and_borrowed_splits(tmp_path: Path) -> None:
 def test_a_short_folder_is_not_taken_for_another_variant(tmp_path: Path) -> None:
     place(tmp_path, f"EgoHands/train/{ANNOTATIONS}")
     assert find_task(tmp_path, "EgoHands_generic") == tmp_path / "EgoHands"
-    with pytest.raises(FileNotFoundError, match="EgoHands_specific"):
+    with pytest.raises(MissingFile) as caught:
         find_task(tmp_path, "EgoHands_specific")
+    assert caught.value.code == "missing-file"
+    assert "EgoHands_specific" in str(caught.value)
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"looked in\n.*odinw/Raccoon/Raccoon\.v2-raw\.coco"):
+    with pytest.raises(MissingFile) as caught:
         find_task(tmp_path, "Raccoon")
+    assert caught.value.code == "missing-file"
+    looked_in = [line.strip() for line in str(caught.value).split("\n")[1:]]
+    assert str(tmp_path / "odinw/Raccoon/Raccoon.v2-raw.coco") in looked_in
     place(tmp_path, f"Raccoon/train/{ANNOTATIONS}")
-    with pytest.raises(FileNotFoundError, match="the test annotations of ODinW task 'Raccoon'"):
+    with pytest.raises(MissingFile) as caught:
         split_files(tmp_path, "Raccoon", "test")
-    with pytest.raises(ValueError, match="no split 'minival'; it has train, valid, test"):
+    assert caught.value.code == "missing-file"
+    assert str(tmp_path / "Raccoon/test" / ANNOTATIONS) in str(caught.value)
+    with pytest.raises(GLIPError) as unknown:
         split_files(tmp_path, "Raccoon", "minival")
+    assert unknown.value.code == "unknown-split"
+    assert all(part in str(unknown.value) for part in ("'Raccoon'", "'minival'", "train, valid, test"))
 
 
 @pytest.mark.parametrize("split, name", [("train", "train"), ("valid", "val")])
 def test_prepared_few_shot_lists(tmp_path: Path, split: str, name: str) -> None:
     folder = place(tmp_path, f"odinw/Raccoon/Raccoon.v2-raw.coco/{split}/{ANNOTATIONS}").parent
-    with pytest.raises(FileNotFoundError, match=r"beside it: none\. .* shots 1, 3, 5, 10 and seeds 3, 30, 300"):
+    with pytest.raises(MissingFile) as caught:
         fewshot_file(tmp_path, "Raccoon", split, shots=1, seed=3)
+    assert caught.value.code == "missing-file"
+    assert "1, 3, 5, 10" in str(caught.value)  # shots of the official lists, then their seeds
+    assert "3, 30, 300" in str(caught.value)
+    assert re.findall(r"fewshot_\w+\.json", str(caught.value)) == [f"fewshot_{name}_shot1_seed3.json"]
     for shots in FEWSHOT_SHOTS:
         for seed in FEWSHOT_SEEDS:
             file = place(folder, f"fewshot_{name}_shot{shots}_seed{seed}.json")
             assert fewshot_file(tmp_path, "Raccoon", split, shots, seed) == (folder, file)
-    with pytest.raises(
-        FileNotFoundError, match=rf"fewshot_{name}_shot2_seed3\.json.*fewshot_{name}_shot10_seed30\.json"
-    ):
+    with pytest.raises(MissingFile) as caught:
         fewshot_file(tmp_path, "Raccoon", split, shots=2, seed=3)
+    assert caught.value.code == "missing-file"
+    wanted, *there = re.findall(r"fewshot_\w+\.json", str(caught.value))
+    assert wanted == f"fewshot_{name}_shot2_seed3.json"
+    assert f"fewshot_{name}_shot10_seed30.json" in there
 
 
 def test_prepared_lists_of_a_flat_task(tmp_path: Path) -> None:

@@ -22,12 +22,15 @@ def write(folder: Path, content: bytes) -> Path:
     return folder / "task.zip"
 
 
-def refused(folder: Path, content: bytes, message: str) -> None:
-    """Unpacking says so, and leaves nothing beside its new folder."""
+def refused(folder: Path, content: bytes, code: str, *named: str) -> None:
+    """Check that unpacking is refused with this code, names all of ``named``, and leaves nothing beside its folder."""
     archive = write(folder, content)
     (folder / "inner").mkdir(exist_ok=True)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(GLIPError) as caught:
         unpack(archive, "Task", folder / "inner" / "Task")
+    assert caught.value.code == code
+    assert str(caught.value).startswith("task.zip: ")
+    assert all(part in str(caught.value) for part in named), caught.value
     assert {path.name for path in folder.rglob("*") if not path.is_relative_to(folder / "inner" / "Task")} == {
         "task.zip",
         "inner",
@@ -48,22 +51,23 @@ def test_what_is_below_the_top_folder(tmp_path: Path) -> None:
 )
 def test_names_that_lead_out(tmp_path: Path, name: str) -> None:
     content = zip_of({**FILES, "Task/QQQ" if "\0" in name else name: b"out"})
-    refused(tmp_path, content.replace(b"Task/QQQ", b"Task/\0xy"), "leads out of its folder; nothing of this archive")
+    named = repr("Task/\0xy" if "\0" in name else name)
+    refused(tmp_path, content.replace(b"Task/QQQ", b"Task/\0xy"), "unsafe-archive", named)
     assert not (tmp_path / "inner" / "Task").exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "given", "possible"),
     [
-        ("Task/" + "d/" * 2000 + "f", r"Task/d/d/d.*: 2001 folders"),
-        ("Task/" + "x" * 300, r"Task/xxx.*: a name of 300 bytes"),
-        ("Task/" + "é" * 130 + "/f", r"Task/é.*: a name of 260 bytes"),
-        ("Task/" + ("x" * 200 + "/") * 6 + "f", r"Task/xxx.*: a path of 1212 bytes"),
-        ("Other/" + "x" * 300, r"Other/xxx.*: a name of 300 bytes"),
+        ("Task/" + "d/" * 2000 + "f", 2001, 99),  # folders
+        ("Task/" + "x" * 300, 300, 255),  # bytes of a name
+        ("Task/" + "é" * 130 + "/f", 260, 255),
+        ("Task/" + ("x" * 200 + "/") * 6 + "f", 1212, 1000),  # bytes of a path
+        ("Other/" + "x" * 300, 300, 255),
     ],
 )
-def test_names_that_no_file_system_takes(tmp_path: Path, name: str, message: str) -> None:
-    refused(tmp_path, zip_of({**FILES, name: b"x"}), message)
+def test_names_that_no_file_system_takes(tmp_path: Path, name: str, given: int, possible: int) -> None:
+    refused(tmp_path, zip_of({**FILES, name: b"x"}), "path-too-long", name[:30], str(given), str(possible))
     assert not (tmp_path / "inner" / "Task").exists()  # nothing is unpacked before it is said
 
 
@@ -81,13 +85,13 @@ def test_links_and_devices(tmp_path: Path, kind: int) -> None:
         info.external_attr = (kind | 0o777) << 16
         archive.writestr(info, "/etc")
         archive.writestr("Task/link/passwd", "x")
-    refused(tmp_path, memory.getvalue(), "'Task/link' is a link or a device")
+    refused(tmp_path, memory.getvalue(), "unsafe-archive", "'Task/link'")
 
 
 def test_encrypted(tmp_path: Path) -> None:
     content = bytearray(zip_of(FILES))
     content[content.index(b"PK\x01\x02") + 8] |= 1
-    refused(tmp_path, bytes(content), "'Task/train/a.jpg' is encrypted")
+    refused(tmp_path, bytes(content), "unsupported-archive", "'Task/train/a.jpg'")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -96,19 +100,19 @@ def test_the_same_file_twice(tmp_path: Path) -> None:
     with zipfile.ZipFile(memory, "w") as archive:
         archive.writestr("Task/a", "1")
         archive.writestr("Task/a", "2")
-    refused(tmp_path, memory.getvalue(), "'Task/a' occurs twice")
+    refused(tmp_path, memory.getvalue(), "unsafe-archive", "'Task/a'")
 
 
 def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
-    refused(tmp_path, zip_of({"Task/a": b"1", "Task/a/b": b"2"}), "a broken zip file")
-    refused(tmp_path, zip_of({"Task/a/b": b"1", "Task/a": b"2"}), "a broken zip file")
+    refused(tmp_path, zip_of({"Task/a": b"1", "Task/a/b": b"2"}), "broken-archive")
+    refused(tmp_path, zip_of({"Task/a/b": b"1", "Task/a": b"2"}), "broken-archive")
 
 
 def test_a_bomb_that_says_so(tmp_path: Path) -> None:
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("Task/zeros", bytes(1_000_000))
-    refused(tmp_path, memory.getvalue(), "would swell to 1000000, more than 100 times")
+    refused(tmp_path, memory.getvalue(), "unsafe-archive", "1000000", str(module.MAX_RATIO))
     assert not (tmp_path / "inner" / "Task").exists()
 
 
@@ -118,7 +122,7 @@ def test_a_bomb_that_lies(tmp_path: Path) -> None:
     with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("Task/zeros", bytes(1_000_000))
     content = memory.getvalue().replace(struct.pack("<I", 1_000_000), struct.pack("<I", 100))
-    refused(tmp_path, content, "a broken zip file .*CRC")
+    refused(tmp_path, content, "broken-archive", "CRC-32", "'Task/zeros'")
     assert sum(path.stat().st_size for path in (tmp_path / "inner").rglob("*") if path.is_file()) <= 100
 
 
@@ -129,31 +133,30 @@ def test_members_that_share_their_bytes(tmp_path: Path) -> None:
     entry, end = content[start : content.index(b"PK\x05\x06")], content[content.index(b"PK\x05\x06") :]
     entries = b"".join(entry.replace(b"Task/000", b"Task/%03d" % k) for k in range(300))
     end = end[:8] + struct.pack("<HHI", 300, 300, len(entries)) + end[16:]
-    refused(tmp_path, content[:start] + entries + end, "would swell|a broken zip file")
+    refused(tmp_path, content[:start] + entries + end, "unsafe-archive", "30000000")
     assert not (tmp_path / "inner" / "Task").exists()
 
 
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 101}))
-    with pytest.raises(GLIPError, match="make room and run the same command again") as refused:
+    with pytest.raises(GLIPError) as refused:
         unpack(write(tmp_path, zip_of(FILES)), "Task", tmp_path / "Task")
     assert refused.value.code == "disk-too-small"
+    assert str(tmp_path) in str(refused.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"<html>", zip_of(FILES)[:-30], zip_of(FILES)[40:]])
 def test_broken_archives(tmp_path: Path, content: bytes) -> None:
-    refused(tmp_path, content, r"task\.zip: a broken zip file")
+    refused(tmp_path, content, "broken-archive")
 
 
 def test_damaged_content(tmp_path: Path) -> None:
-    refused(tmp_path, zip_of(FILES).replace(b"aaa", b"aab", 1), "a broken zip file .*Bad CRC-32")
+    refused(tmp_path, zip_of(FILES).replace(b"aaa", b"aab", 1), "broken-archive", "CRC-32", "'Task/train/a.jpg'")
 
 
 def test_another_top_folder(tmp_path: Path) -> None:
-    refused(
-        tmp_path, zip_of({"train/a": b"", "valid/b": b""}), "no files in a folder 'Task'; it holds 'train', 'valid'"
-    )
-    refused(tmp_path, zip_of({}), "no files in a folder 'Task'; it holds nothing")
+    refused(tmp_path, zip_of({"train/a": b"", "valid/b": b""}), "wrong-archive", "'Task'", "'train', 'valid'")
+    refused(tmp_path, zip_of({}), "wrong-archive", "'Task'")
 
 
 def explained(archive: Path, target: Path) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from formats import BOXES, HEIGHT, SPLITS, WIDTH, coco, picture, write_voc, xml
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.voc_xml import is_voc, parse_xml, read_voc
 
@@ -135,14 +136,19 @@ def test_faults_are_named(tmp_path: Path, old: str, new: str, code: str) -> None
 def test_the_line_of_broken_xml_is_named(tmp_path: Path) -> None:
     findings = Findings()
     read_voc(write_one(tmp_path, "<annotation>\n<size>\n</annotation>"), findings)
-    assert "a.xml (mismatched tag: line 3" in findings.errors[0].message
+    (error,) = findings.errors
+    assert error.code == "broken-xml"
+    assert "a.xml" in error.message
+    assert "mismatched tag: line 3" in error.message  # expat's words
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_entities_are_refused_in_any_encoding(encoding: str) -> None:
     bomb = '<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><l>&b;</l>'
-    with pytest.raises(ValueError, match="document type"):
+    with pytest.raises(GLIPError) as caught:
         parse_xml(bomb.encode(encoding))
+    assert caught.value.code == "broken-xml"
+    assert "<!DOCTYPE" in str(caught.value)
     assert parse_xml("<l>caf\u00e9</l>".encode(encoding)).text == "caf\u00e9"
 
 

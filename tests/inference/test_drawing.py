@@ -1,9 +1,12 @@
 """Labelled boxes: where they are, in which colours, and inside the picture."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.inference.drawing import COLOURS, TRUTH_COLOUR, draw_boxes
 
 BACKGROUND = (90, 100, 110)
@@ -75,5 +78,7 @@ def test_grey_photos_become_coloured() -> None:
 
 
 def test_lengths_have_to_agree() -> None:
-    with pytest.raises(ValueError, match="1 boxes, 2 labels, 1 scores"):
+    with pytest.raises(GLIPError) as caught:
         draw_boxes(photo(), [(1, 2, 3, 4)], ["dog", "cat"])
+    assert caught.value.code == "bad-value"
+    assert re.findall(r"\d+", str(caught.value)) == ["1", "2", "1"]  # boxes, labels, scores

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,12 +31,13 @@ from glip_lightning.inference.predictor import Predictor
 from glip_lightning.inference.pseudo_label.grounding_file import choose, grounding_content, phrase_scores
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.labelling import find_all
-from glip_lightning.inference.pseudo_label.teacher import Row, Teacher
+from glip_lightning.inference.pseudo_label.teacher import STORED_FROM, Row, Teacher
 from glip_lightning.inference.thresholds import Thresholds
 from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.load import Task, load_detector, save
+from refusals import refusal
 
 CAPTION = "a red circle left of two blue squares"
 SPANS = [(2, 12), (25, 37)]
@@ -81,9 +83,21 @@ def captions(folder: Path, names: list[str] | None = None) -> Path:
     return file
 
 
-def label(teacher: Path, photos: Path, out: Path, *more: object) -> int:
+def command(teacher: Path, photos: Path, out: Path, *more: object) -> list[str]:
     given = ["--images", photos, "--detector", teacher, "--out", out, "--device", "cpu", *more]
-    return main(["pseudo-label", *map(str, given)])
+    return ["pseudo-label", *map(str, given)]
+
+
+def label(teacher: Path, photos: Path, out: Path, *more: object) -> int:
+    return main(command(teacher, photos, out, *more))
+
+
+def refused(teacher: Path, photos: Path, out: Path, *more: object) -> GLIPError:
+    return refusal(*command(teacher, photos, out, *more))
+
+
+def numbers(text: str) -> list[str]:
+    return re.findall(r"\d+(?:\.\d+)?", text)
 
 
 def content(out: Path) -> dict[str, Any]:
@@ -144,13 +158,13 @@ def test_a_finished_run_knows_its_classes(teacher: Path, photos: Path, tmp_path:
     assert [category["name"] for category in found["categories"]] == ["red circle", "dog"]
 
 
-def test_a_detector_without_a_task_has_to_be_told(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_detector_without_a_task_has_to_be_told(photos: Path, tmp_path: Path) -> None:
     loaded = load_detector("glip-nano", "random")
     detector = save(loaded.model, loaded.tokenizer, tmp_path / "detector")
+    error = refused(detector, photos, tmp_path / "labels.json")
+    assert error.code == "no-classes"
+    assert all(part in str(error) for part in ("--captions", "--phrases", "--phrases-file", str(detector)))
     assert label(detector, photos, tmp_path / "labels.json") == 1
-    assert "say what to look for" in capsys.readouterr().err
 
 
 def test_long_class_lists_become_several_captions(teacher: Path, photos: Path, tmp_path: Path) -> None:
@@ -204,15 +218,19 @@ def test_one_label_per_object_and_most_boxes(
     assert max(Counter(a["image_id"] for a in few["annotations"]).values()) == 3
     left_out = len(every["annotations"]) - len(few["annotations"])
     assert few["info"]["counts"]["boxes beyond --max-detections"] == left_out
-    assert "boxes beyond --max-detections" in capsys.readouterr().out
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "--max-detections" in line)
+    assert numbers(line) == [str(left_out)]
 
 
-@pytest.mark.parametrize("wrong", [("--max-detections", 1001), ("--one-label",)])
+@pytest.mark.parametrize(
+    "wrong, code", [(("--max-detections", 1001), "bad-value"), (("--one-label",), "option-without-use")]
+)
 def test_limits_that_labels_cannot_have(
-    teacher: Path, photos: Path, tmp_path: Path, wrong: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+    teacher: Path, photos: Path, tmp_path: Path, wrong: tuple[object, ...], code: str
 ) -> None:
-    assert label(teacher, photos, tmp_path / "labels.json", "--captions", captions(tmp_path), *wrong) == 1
-    assert str(wrong[0]) in capsys.readouterr().err
+    error = refused(teacher, photos, tmp_path / "labels.json", "--captions", captions(tmp_path), *wrong)
+    assert error.code == code
+    assert " ".join(map(str, wrong)) in str(error)
     assert not (tmp_path / "labels.json").exists()
 
 
@@ -234,7 +252,8 @@ def test_thresholds_come_after_the_teacher(
     (tmp_path / "own.yaml").write_text("Red  Circle: 1.0\nunicorn: 0.2\n")
     capsys.readouterr()
     assert label(teacher, photos, out, *given, "--threshold", 0.1, "--thresholds", tmp_path / "own.yaml") == 0
-    assert "no box of unicorn" in capsys.readouterr().err
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "unicorn" in line)
+    assert f"--thresholds {tmp_path / 'own.yaml'}" in line
     assert not any([*SPANS[0]] in a["tokens_positive"] for a in content(out)["annotations"])
     assert content(out)["info"]["thresholds"]["phrases"] == {"red circle": 1.0, "unicorn": 0.2}
     assert label(teacher, photos, out, *given, "--threshold", 1.0) == 0
@@ -276,7 +295,9 @@ def test_ctrl_c_keeps_what_is_done(
     monkeypatch.setattr(Teacher, "find", interrupted)
     given = ("--phrases", "dog", "--batch", 1)
     assert label(teacher, photos, tmp_path / "labels.json", *given) == 130
-    assert "interrupted: 2 of 5 images are done; the same command goes on" in capsys.readouterr().err
+    journal = str(tmp_path / "labels.scores.jsonl")
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if journal in line)
+    assert numbers(line.replace(journal, "")) == ["2", "5"]  # images that are done, of how many
     assert label(teacher, photos, tmp_path / "labels.json", *given) == 0
     assert len(calls) == 6
 
@@ -335,50 +356,55 @@ def test_batches_of_a_run_that_goes_on_are_those_of_a_whole_one(teacher: Path, p
         assert len(whole.get("more/wide.png")["found"]) == 2
 
 
-def test_another_teacher_or_setting_is_refused(
-    teacher: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_teacher_or_setting_is_refused(teacher: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "labels.json"
     assert label(teacher, photos, out, "--phrases", "dog") == 0
-    scores = (tmp_path / "labels.scores.jsonl").read_bytes()
+    journal = tmp_path / "labels.scores.jsonl"
+    scores = journal.read_bytes()
+    header = json.loads(scores.splitlines()[0])
     other = make_teacher(tmp_path / "other", 1)
-    capsys.readouterr()
-    assert label(other, photos, out, "--phrases", "dog") == 1
-    said = capsys.readouterr().err
-    assert f"holds what {teacher} found with weights" in said
-    assert f"this command ({other}) has weights" in said
-    assert "another --out" in said
-    assert label(teacher, photos, out, "--phrases", "cat") == 1
-    assert "photos and phrases 5 (" in capsys.readouterr().err
+    error = refused(other, photos, out, "--phrases", "dog")
+    assert error.code == "other-journal"
+    for part in (journal, teacher, f"weights {header['weights']}", other, "--out"):
+        assert str(part) in str(error)
+    assert "photos and phrases" not in str(error)  # a key of the header that is the same
+    error = refused(teacher, photos, out, "--phrases", "cat")
+    assert error.code == "other-journal"
+    assert f"photos and phrases {header['photos and phrases']}" in str(error)
+    assert f"weights {header['weights']}" not in str(error)
     with Journal(tmp_path / "busy.scores.jsonl", {}):
-        assert label(teacher, photos, tmp_path / "busy.json", "--phrases", "dog") == 1
-    assert "another process" in capsys.readouterr().err
-    assert (tmp_path / "labels.scores.jsonl").read_bytes() == scores
+        error = refused(teacher, photos, tmp_path / "busy.json", "--phrases", "dog")
+    assert error.code == "journal-in-use"
+    assert str(tmp_path / "busy.scores.jsonl") in str(error)
+    assert journal.read_bytes() == scores
 
 
 PHOTO = b'{"file_name":"a.png","height":4,"width":4,"found":[]}'
 
 
 @pytest.mark.parametrize(
-    "damage, told",
+    "damage, code, lines",
     [
-        (b"{}\n{nonsense\n{}\n", "line 2 is damaged"),
-        (b"[]\n", "no header"),
-        (b"[" * 100_000 + b"\n", "no header"),
-        (b"a poem without an end", "no header"),
-        (b'{}\n{"file_name":"a.png"}\n', "line 2 is damaged"),
-        (b"{}\n" + PHOTO + b"\n" + PHOTO.replace(b":4", b":0") + b"\n", "line 3 is damaged"),
-        (b"{}\n" + PHOTO.replace(b"[]", b"7") + b"\n", "line 2 is damaged"),
-        (b'{}\n{"file_name":"a.png","error":null}\n', "line 2 is damaged"),
-        (b"{}\n" + PHOTO.replace(b"a.png", b"\xff") + b"\n", "line 2 is damaged"),
+        (b"{}\n{nonsense\n{}\n", "damaged-journal", ["2"]),
+        (b"[]\n", "not-a-journal", []),
+        (b"[" * 100_000 + b"\n", "not-a-journal", []),
+        (b"a poem without an end", "not-a-journal", []),
+        (b'{}\n{"file_name":"a.png"}\n', "damaged-journal", ["2"]),
+        (b"{}\n" + PHOTO + b"\n" + PHOTO.replace(b":4", b":0") + b"\n", "damaged-journal", ["3"]),
+        (b"{}\n" + PHOTO.replace(b"[]", b"7") + b"\n", "damaged-journal", ["2"]),
+        (b'{}\n{"file_name":"a.png","error":null}\n', "damaged-journal", ["2"]),
+        (b"{}\n" + PHOTO.replace(b"a.png", b"\xff") + b"\n", "damaged-journal", ["2"]),
     ],
 )
-def test_damaged_journals_are_named(tmp_path: Path, damage: bytes, told: str) -> None:
-    (tmp_path / "j.jsonl").write_bytes(damage)
-    with pytest.raises(GLIPError, match=told) as error:
-        Journal(tmp_path / "j.jsonl", {})
-    assert error.value.code == "damaged-journal"
-    assert (tmp_path / "j.jsonl").read_bytes() == damage
+def test_damaged_journals_are_named(tmp_path: Path, damage: bytes, code: str, lines: list[str]) -> None:
+    file = tmp_path / "j.jsonl"
+    file.write_bytes(damage)
+    with pytest.raises(GLIPError) as error:
+        Journal(file, {})
+    assert error.value.code == code
+    assert str(file) in str(error.value)
+    assert numbers(str(error.value).replace(str(file), "")) == lines
+    assert file.read_bytes() == damage
 
 
 def test_a_journal_that_was_killed_at_once_is_gone_on_with(tmp_path: Path) -> None:
@@ -421,9 +447,10 @@ def test_unreadable_photos_are_named_and_tried_again(
     out = tmp_path / "labels.json"
     assert label(teacher, photos, out, "--captions", file, "--threshold", 0.3) == 1
     said = capsys.readouterr()
-    assert "1.jpg: not a readable image" in said.err
-    assert "missing.jpg: no such image file" in said.err
-    assert "2 unreadable images" in said.out
+    for name in ("1.jpg", "missing.jpg"):
+        assert sum(str(photos / name) in line for line in said.err.splitlines()) == 1
+    assert content(out)["info"]["counts"]["unreadable images"] == 2
+    assert ["2", "unreadable images"] in [line.split(maxsplit=1) for line in said.out.splitlines()]  # the same key
     assert {image["file_name"] for image in content(out)["images"]} == {"0.jpg"}
     (photos / "1.jpg").write_bytes(whole)
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(photos / "missing.jpg")
@@ -431,16 +458,16 @@ def test_unreadable_photos_are_named_and_tried_again(
     assert {image["file_name"] for image in content(out)["images"]} == {"0.jpg", "1.jpg", "missing.jpg"}
 
 
-def test_inputs_are_not_overwritten_and_have_to_name_something(
-    teacher: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inputs_are_not_overwritten_and_have_to_name_something(teacher: Path, photos: Path, tmp_path: Path) -> None:
     file = tmp_path / "captions.json"
     file.write_text(json.dumps([{"file_name": "0.jpg", "caption": "here and there"}]))
     before = file.read_bytes()
-    assert label(teacher, photos, file, "--captions", file) == 1
-    assert "would overwrite the captions" in capsys.readouterr().err
-    assert label(teacher, photos, tmp_path / "labels.json", "--captions", file) == 1
-    assert "no caption names a thing" in capsys.readouterr().err
+    error = refused(teacher, photos, file, "--captions", file)
+    assert error.code == "file-exists"
+    assert f"--out {file}" in str(error)
+    error = refused(teacher, photos, tmp_path / "labels.json", "--captions", file)
+    assert error.code == "no-phrases"
+    assert str(file) in str(error)
     assert file.read_bytes() == before
 
 
@@ -449,25 +476,25 @@ def test_progress_is_lines_where_there_is_no_terminal(
 ) -> None:
     monkeypatch.setattr("glip_lightning.app.label_images.EVERY", 2)
     assert label(teacher, photos, tmp_path / "labels.json", "--phrases", "dog", "--batch", 1) == 0
-    lines = [line for line in capsys.readouterr().err.splitlines() if "images," in line]
-    assert [line.split()[1] for line in lines] == ["2", "4", "5"]
-    assert "min left" in lines[0]
+    lines = [numbers(line) for line in capsys.readouterr().err.splitlines() if "/s" in line]
+    assert [line[:2] for line in lines] == [["2", "5"], ["4", "5"], ["5", "5"]]  # images that are done, of how many
+    assert [len(line) for line in lines] == [4, 4, 3]  # then images per second and, before the end, minutes to go
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, code, named",
     [
-        (["--threshold", "0.01"], "lower ones are not stored"),
-        (["--best-from", "0.3", "--phrases", "dog"], "--best-from: only with --captions"),
-        (["--best-from", "0.01", "--captions", "captions.json"], "--best-from 0.01"),
-        (["--best-from", "0.5", "--captions", "captions.json"], "--best-from 0.5: is for boxes below"),
-        (["--detector", "dyhead-nano"], "--detector dyhead-nano: has a table of classes"),
-        (["--batch", "0"], "--batch 0"),
-        (["--captions", "nowhere.json"], "nowhere.json"),
-        (["--thresholds", "nowhere.yaml"], "nowhere.yaml"),
-        (["--phrases", "dog. dog"], "repeats"),
-        (["--images", "nowhere"], "--images nowhere"),
-        (["--out", "."], "--out .: is a folder"),
+        (["--threshold", "0.01"], "bad-value", ["--threshold 0.01", str(STORED_FROM)]),
+        (["--best-from", "0.3", "--phrases", "dog"], "option-without-use", ["--best-from", "--captions"]),
+        (["--best-from", "0.01", "--captions", "captions.json"], "bad-value", ["--best-from 0.01", str(STORED_FROM)]),
+        (["--best-from", "0.6", "--captions", "captions.json"], "bad-value", ["--best-from 0.6", "0.5"]),
+        (["--detector", "dyhead-nano"], "reads-no-words", ["--detector dyhead-nano"]),
+        (["--batch", "0"], "bad-value", ["--batch 0"]),
+        (["--captions", "nowhere.json"], "missing-file", ["--captions nowhere.json"]),
+        (["--thresholds", "nowhere.yaml"], "missing-file", ["--thresholds nowhere.yaml"]),
+        (["--phrases", "dog. dog"], "repeated-phrase", ["'dog'"]),
+        (["--images", "nowhere"], "missing-folder", ["--images nowhere"]),
+        (["--out", "."], "not-a-file", ["--out ."]),
     ],
 )
 def test_wrong_input_is_explained(
@@ -476,13 +503,14 @@ def test_wrong_input_is_explained(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
-    told: str,
-    capsys: pytest.CaptureFixture[str],
+    code: str,
+    named: list[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = [str(captions(tmp_path)) if word == "captions.json" else word for word in arguments]
-    assert label(teacher, photos, tmp_path / "labels.json", *given) == 1
-    assert told in capsys.readouterr().err
+    error = refused(teacher, photos, tmp_path / "labels.json", *given)
+    assert error.code == code
+    assert all(part in str(error) for part in named), error
     assert not (tmp_path / "labels.json").exists()
 
 
@@ -533,36 +561,42 @@ def test_ids_in_quotes_are_those_without(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, text, told",
+    "name, text, code, named",
     [
-        ("x.json", '{"images": [], "annotations": 5}', 'x.json: not readable captions \\("annotations" is 5, no list'),
+        ("x.json", '{"images": [], "annotations": 578}', "not-captions", ['"annotations"', "578"]),
         (
             "x.json",
-            '{"images": [{"id": 1}, {"id": "1"}, {"id": 2}], "annotations": [{"image_id": 1, "caption": "x"}]}',
-            "image ids that occur twice: 1; give every image",
+            '{"images": [{"id": 17}, {"id": "17"}, {"id": 2}], "annotations": [{"image_id": 17, "caption": "x"}]}',
+            "not-captions",
+            ["17"],
         ),
-        ("x.txt", "", "captions are read from"),
-        ("x.json", "{", "not readable"),
-        ("x.json", "{}", 'no list "images"'),
-        ("x.json", "[]", "no caption in it"),
-        ("x.json", "[3]", "number 1 .3 is no object"),
-        ("x.csv", "a,b\n1,2\n", "no column caption and file_name"),
-        ("x.json", '[{"caption": "x"}]', "file_name is None"),
-        ("x.json", '[{"file_name": "../x.jpg", "caption": "x"}]', "leads out of"),
-        ("x.json", '[{"file_name": "x.jpg", "caption": 3}]', "caption is 3"),
-        ("x.json", '[{"file_name": "x.jpg", "caption": "dog", "phrases": [[1, 4]]}]', r"phrases \[\[1, 4\]\]"),
-        ("x.json", '[{"file_name": "x.jpg", "caption": "dog", "phrases": [[1, 1]]}]', r"phrases \[\[1, 1\]\]"),
+        ("x.txt", "", "not-captions", ["'.txt'", ".json, .jsonl, .csv"]),
+        ("x.json", "{", "not-captions", ["line 1 column 2"]),  # Python's words
+        ("x.json", "{}", "not-captions", ['"images"']),
+        ("x.json", "[]", "no-caption", []),
+        ("x.json", "[387]", "bad-entry", ["1", "387"]),
+        ("x.csv", "a,b\n1,2\n", "not-captions", ["caption", "file_name"]),
+        ("x.json", '[{"caption": "x"}]', "bad-entry", ["1", "file_name", "None"]),
+        ("x.json", '[{"file_name": "../x.jpg", "caption": "x"}]', "bad-entry", ["1", "file_name", "'../x.jpg'"]),
+        ("x.json", '[{"file_name": "x.jpg", "caption": 378}]', "bad-entry", ["1", "caption", "378"]),
+        ("x.json", '[{"file_name": "x.jpg", "caption": "dog", "phrases": [[1, 4]]}]', "bad-entry", ["[[1, 4]]"]),
+        ("x.json", '[{"file_name": "x.jpg", "caption": "dog", "phrases": [[1, 1]]}]', "bad-entry", ["[[1, 1]]"]),
         (
             "x.json",
-            '{"images": [], "annotations": [{"image_id": 4, "caption": "x"}]}',
-            "image_id 4 is that of no image",
+            '{"images": [], "annotations": [{"image_id": 478, "caption": "x"}]}',
+            "bad-entry",
+            ["1", "image_id", "478"],
         ),
     ],
 )
-def test_faults_of_caption_files_are_named(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_faults_of_caption_files_are_named(tmp_path: Path, name: str, text: str, code: str, named: list[str]) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError) as caught:
         read_captions(tmp_path / name)
+    assert caught.value.code == code
+    message = str(caught.value).replace(str(tmp_path), "")  # whose name has numbers
+    assert message.startswith(f"/{name}: ")
+    assert all(part in message for part in named), message
 
 
 def test_phrases_of_one_object_become_one_annotation() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.index import Index
@@ -129,10 +130,14 @@ def test_what_a_second_process_repeats_counts_once(index: Index, monkeypatch: py
 def test_an_average_of_the_weights_comes_later(tmp_path: Path) -> None:
     callback, average = Alignment({}), EMA()
     callback.setup(tiny_trainer(tmp_path, callback, average), tiny_module(), "fit")
-    with pytest.raises(ValueError, match="put Alignment first"):
+    with pytest.raises(GLIPError) as caught:
         callback.setup(tiny_trainer(tmp_path, average, callback), tiny_module(), "fit")
+    assert caught.value.code == "order-of-callbacks"
+    assert "Alignment" in str(caught.value)
 
 
 def test_a_kind_of_unknown_words_is_an_error(index: Index) -> None:
-    with pytest.raises(ValueError, match=r"kinds: 'gren' is no class of .*: red, blue, star"):
+    with pytest.raises(GLIPError) as caught:
         Alignment({"colour": ["red", "gren"]})._labels(index)
+    assert caught.value.code == "unknown-class"
+    assert all(part in str(caught.value) for part in ("Alignment.kinds", "'gren'", "red, blue, star"))

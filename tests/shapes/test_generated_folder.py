@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import shutil
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -44,13 +45,19 @@ def test_another_version_replaces_all_that_was_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["world"]
 
 
+def settings_named(error: GLIPError, folder: Path) -> list[tuple[str, ...]]:
+    """Return name, value there and value wanted of each setting in the brackets of a message about a folder."""
+    assert str(folder) in str(error)
+    listed = re.findall(r"(\w+) (\w+), \w+ (\w+)", str(error).replace(str(folder), ""))
+    return [*listed]
+
+
 def test_other_settings_leave_what_is_there(tmp_path: Path) -> None:
     folder = written_once(tmp_path / "world", {"version": 1, "seed": 1, "size": 9}, write)
-    with pytest.raises(
-        GLIPError, match=r"world: holds pictures of other settings \(seed 1, not 0\); choose an"
-    ) as refused:
+    with pytest.raises(GLIPError) as refused:
         written_once(folder, {"version": 1, "seed": 0, "size": 9}, no_write)
     assert refused.value.code == "folder-taken"
+    assert settings_named(refused.value, folder) == [("seed", "1", "0")]
     assert {path.name for path in folder.iterdir()} == {"a.txt", MANIFEST}
 
 
@@ -58,23 +65,29 @@ def test_another_kind_or_seed_is_left_alone_whatever_its_version(tmp_path: Path)
     """28,000 pictures must not be replaced because a command was given the wrong folder."""
     mine = {"kind": "pictures", "version": 1, "seed": 0}
     folder = written_once(tmp_path / "world", mine, write)
-    for other in ({"kind": "captions"}, {"seed": 5}, {"kind": "captions", "version": 1}):
-        with pytest.raises(GLIPError, match=r"world: holds pictures of other settings \(.* choose another folder"):
+    for other, setting in (
+        ({"kind": "captions"}, ("kind", "pictures", "captions")),
+        ({"seed": 5}, ("seed", "0", "5")),
+        ({"kind": "captions", "version": 1}, ("kind", "pictures", "captions")),
+    ):
+        with pytest.raises(GLIPError) as refused:
             written_once(folder, mine | {"version": 2} | other, no_write)
-    with pytest.raises(GLIPError, match=r"other settings \(kind pictures, not None\)") as refused:
+        assert refused.value.code == "folder-taken"
+        assert setting in settings_named(refused.value, folder)
+    with pytest.raises(GLIPError) as refused:
         written_once(folder, {"version": 1, "seed": 0}, no_write)
     assert refused.value.code == "folder-taken"
+    assert settings_named(refused.value, folder) == [("kind", "pictures", "None")]
     assert (folder / "a.txt").exists()
 
 
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     folder = written_once(tmp_path / "world", {"version": 1}, write)
     (folder / MANIFEST).write_text('{"version"')
-    with pytest.raises(
-        GLIPError, match=rf"world.{MANIFEST}: not readable \(.*; choose another folder or remove"
-    ) as refused:
+    with pytest.raises(GLIPError) as refused:
         written_once(folder, {"version": 1}, no_write)
     assert refused.value.code == "unreadable-json"
+    assert str(folder / MANIFEST) in str(refused.value)
     assert (folder / "a.txt").exists()
 
 
@@ -89,9 +102,10 @@ def test_an_empty_folder_is_filled_and_foreign_files_are_left_alone(tmp_path: Pa
     assert (written_once(tmp_path / "empty", {}, write) / "a.txt").exists()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "photo.jpg").touch()
-    with pytest.raises(GLIPError, match=r"photos: holds other files .* choose a new or empty folder") as refused:
+    with pytest.raises(GLIPError) as refused:
         written_once(tmp_path / "photos", {}, no_write)
     assert refused.value.code == "folder-taken"
+    assert str(tmp_path / "photos") in str(refused.value)
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["photo.jpg"]
 
 

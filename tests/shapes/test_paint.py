@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.shapes.outlines import HOLES, OUTLINES
 from glip_lightning.shapes.paint import Box, Picture, coverage, paint, texture, visible_boxes
 from glip_lightning.shapes.scene import Thing
@@ -114,8 +115,10 @@ def test_textures_have_two_tones_and_differ(name: str) -> None:
 
 
 def test_an_unknown_texture_is_an_error_that_lists_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"texture 'woven': there are striped, dotted, checkered, wavy"):
+    with pytest.raises(GLIPError) as caught:
         texture("woven", np.zeros(1), np.zeros(1), 5.0, 0.0)
+    assert caught.value.code == "unknown-value"
+    assert all(part in str(caught.value) for part in ("'woven'", *TEXTURES, *NEW_TEXTURES))
 
 
 @pytest.mark.parametrize("part", ["core", "border"])

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.coco_json import read_coco
@@ -183,8 +184,10 @@ def test_folders_are_written_once_for_their_settings(world: Path, tmp_path: Path
 
 
 def test_an_unknown_part_is_an_error_that_lists_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"counts: there is no part 'train'; the parts are detection/train, grounding"):
+    with pytest.raises(GLIPError) as caught:
         write_pretraining(tmp_path / "w", counts={"train": 3})
+    assert caught.value.code == "unknown-key"
+    assert all(part in str(caught.value) for part in ("counts", "'train'", "detection/train, grounding"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertTokenizer
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.text.captions import build_prompt, build_prompts, caption_of, classes_without_tokens, sample_phrases
 from glip_lightning.text.phrases import Phrase, check_phrases, clean_name, read_phrases, read_phrases_file
 from glip_lightning.text.token_spans import char_to_token, positive_map, token_indices
@@ -150,19 +152,22 @@ def test_a_phrase_too_long_by_itself_keeps_the_tokens_that_fit(tokenizer: Tokeni
 
 
 def test_no_phrases_is_an_error(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ValueError, match="name at least one class"):
-        build_prompt([], tokenizer)
-    with pytest.raises(ValueError, match="name at least one class"):
-        build_prompts([], tokenizer)
+    for build in (build_prompt, build_prompts):
+        with pytest.raises(GLIPError) as caught:
+            build([], tokenizer)
+        assert caught.value.code == "no-phrases"
 
 
 def test_impossible_limits_are_errors(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ValueError, match="max_tokens=2"):
-        build_prompts(named("dog"), tokenizer, max_tokens=2)
-    with pytest.raises(ValueError, match="max_classes=0"):
-        build_prompts(named("dog"), tokenizer, max_classes=0)
-    with pytest.raises(ValueError, match="2 phrases but 1 entries in classes"):
+    for limits, text in (({"max_tokens": 2}, "max_tokens=2"), ({"max_classes": 0}, "max_classes=0")):
+        with pytest.raises(GLIPError) as caught:
+            build_prompts(named("dog"), tokenizer, **limits)
+        assert caught.value.code == "bad-value"
+        assert text in str(caught.value)
+    with pytest.raises(GLIPError) as caught:
         build_prompt(named("dog", "cat"), tokenizer, classes=[3])
+    assert caught.value.code == "bad-value"
+    assert re.findall(r"\d+", str(caught.value)) == ["2", "1"]  # phrases, numbers of classes
 
 
 @settings(max_examples=60, deadline=None)
@@ -201,19 +206,23 @@ def test_read_phrases(text: str, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, message",
+    "text, code, places",
     [
-        ("", "phrase 1 of 1 is blank"),
-        ("  \n ", "phrase 1 of 1 is blank"),
-        (".", "phrase 1 of 1 is blank"),
-        ("raccoon. . dog", "phrase 2 of 3 is blank"),
-        (";raccoon", "phrase 1 of 2 is blank"),
-        ("raccoon. dog. Raccoon", "phrase 3 .'Raccoon'. repeats phrase 1"),
+        ("", "bad-phrases", ["1", "1"]),  # the first of one
+        ("  \n ", "bad-phrases", ["1", "1"]),
+        (".", "bad-phrases", ["1", "1"]),
+        ("raccoon. . dog", "bad-phrases", ["2", "3"]),
+        (";raccoon", "bad-phrases", ["1", "2"]),
+        ("raccoon. dog. Raccoon", "repeated-phrase", ["3", "1"]),  # the third is the first once more
     ],
 )
-def test_read_phrases_names_the_place_of_a_mistake(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_read_phrases_names_the_place_of_a_mistake(text: str, code: str, places: list[str]) -> None:
+    with pytest.raises(GLIPError) as caught:
         read_phrases(text)
+    assert caught.value.code == code
+    assert repr(text) in str(caught.value)
+    assert re.findall(r"\d+", str(caught.value)) == places
+    assert code != "repeated-phrase" or "'Raccoon'" in str(caught.value)
 
 
 WORD = st.from_regex(r"[a-z0-9(][a-z0-9 '/,-]{0,12}[a-z0-9)]", fullmatch=True)
@@ -229,10 +238,14 @@ def test_read_phrases_round_trip(names: list[str], separator: str) -> None:
 
 def test_check_phrases_takes_one_name_in_two_contexts() -> None:
     check_phrases([Phrase("car", prefix="red "), Phrase("car", prefix="blue ")])
-    with pytest.raises(ValueError, match="there is no phrase"):
+    with pytest.raises(GLIPError) as caught:
         check_phrases([])
-    with pytest.raises(ValueError, match="recipe: phrase 2 of 2 is blank"):
+    assert caught.value.code == "no-phrases"
+    with pytest.raises(GLIPError) as caught:
         check_phrases(named("dog", "  "), source="recipe")
+    assert caught.value.code == "bad-phrases"
+    assert str(caught.value).startswith("recipe: ")
+    assert re.findall(r"\d+", str(caught.value)) == ["2", "2"]
 
 
 FILES = {
@@ -258,29 +271,34 @@ def test_read_phrases_file_with_prefix_and_suffix(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, content, message",
+    "name, content, code, places",
     [
-        ("p.csv", "dog", "not from '.csv'"),
-        ("p.txt", "# nothing\n", "there is no phrase in it"),
-        ("p.txt", b"\xff\xfe", "not a readable .txt file in UTF-8"),
-        ("p.json", "[", "not a readable .json file"),
-        ("p.yaml", "- [", "not a readable .yaml file"),
-        ("p.yaml", "dog: 1", "expected a list of phrases"),
-        ("p.yaml", "- dog\n- 10", "entry 2: 10 is no text; put it in quotes, e.g. '10'"),
-        ("p.yaml", "- no", "entry 1: False is no text"),
-        ("p.yaml", "- dog\n- {name: a, prefixx: b}", "entry 2: unknown key 'prefixx'; the keys are name"),
-        ("p.yaml", "- {prefix: a}", "entry 1: no 'name'"),
-        ("p.yaml", "- {name: 3}", "entry 1: name is 3"),
-        ("p.yaml", "- dog\n- ' '", "phrase 2 of 2 is blank"),
-        ("p.json", '["dog", "Dog"]', "phrase 2 .'Dog'. repeats phrase 1"),
+        ("p.csv", "dog", "unknown-ending", ["'.csv'", ".txt, .json, .yaml, .yml"]),
+        ("p.txt", "# nothing\n", "no-phrases", []),
+        ("p.txt", b"\xff\xfe", "unreadable-phrases", ["0xff"]),
+        ("p.json", "[", "unreadable-json", ["line 1 column 2"]),  # Python's words
+        ("p.yaml", "- [", "unreadable-yaml", ["line 1, column 4"]),  # PyYAML's words
+        ("p.yaml", "dog: 1", "bad-value", ["{'dog': 1}"]),
+        ("p.yaml", "- dog\n- 10", "bad-value", ["2", "10", "'10'"]),
+        ("p.yaml", "- no", "bad-value", ["1", "False", "'False'"]),
+        ("p.yaml", "- dog\n- {name: a, prefixx: b}", "unknown-key", ["2", "'prefixx'", "name, prefix, suffix"]),
+        ("p.yaml", "- {prefix: a}", "missing-key", ["1", "'name'"]),
+        ("p.yaml", "- {name: 3}", "bad-value", ["1", "name", "3"]),
+        ("p.yaml", "- dog\n- ' '", "bad-phrases", ["2", "' '"]),
+        ("p.json", '["dog", "Dog"]', "repeated-phrase", ["2", "'Dog'", "1"]),
     ],
 )
-def test_read_phrases_file_says_what_is_wrong(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+def test_read_phrases_file_says_what_is_wrong(
+    tmp_path: Path, name: str, content: str | bytes, code: str, places: list[str]
+) -> None:
     file = tmp_path / name
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(GLIPError) as caught:
         read_phrases_file(file)
-    assert str(file) in str(error.value)
+    assert caught.value.code == code
+    assert str(file) in str(caught.value)
+    message = str(caught.value).replace(str(file), "")
+    assert all(part in message for part in places), message
 
 
 # sampling of long lists in training

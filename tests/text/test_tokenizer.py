@@ -223,23 +223,24 @@ def test_pickle_survives(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    "content, told",
+    "content, named",
     [
-        (b"[PAD]\n[UNK]\n[CLS]\ndog\n", "[SEP]"),
-        (b"dog\r\n", "[PAD]"),
-        (b"", "[PAD]"),
-        (b"\x80\x02\xff", "0x80"),
-        ("\n".join([*SPECIAL, "dog", "dog"]).encode(), "line 7 repeats 'dog' of line 6"),
+        (b"[PAD]\n[UNK]\n[CLS]\ndog\n", ["[SEP]"]),
+        (b"dog\r\n", ["[PAD]"]),
+        (b"", ["[PAD]"]),
+        (b"\x80\x02\xff", ["0x80"]),
+        ("\n".join([*SPECIAL, "dog", "dog"]).encode(), ["7", "'dog'", "6"]),  # the lines of the same word
     ],
 )
-def test_files_that_are_no_vocabulary(tmp_path: Path, content: bytes, told: str) -> None:
+def test_files_that_are_no_vocabulary(tmp_path: Path, content: bytes, named: list[str]) -> None:
     file = tmp_path / "vocab.txt"
     file.write_bytes(content)
     with pytest.raises(GLIPError) as refused:
         Tokenizer(file)
     assert refused.value.code == "bad-vocabulary"
     assert str(file) in str(refused.value)
-    assert told in str(refused.value)
+    message = str(refused.value).replace(str(file), "")
+    assert all(part in message for part in named), message
 
 
 def test_a_missing_vocabulary_is_named(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def check_phrases(phrases: Sequence[Phrase], source: str = "phrases") -> None:
         if first != place:
             message = f"{source}: phrase {place} ({phrase.text!r}) repeats phrase {first}; "
             message += "keep one of them, capitals and blanks make no difference"
-            raise GLIPError(message, code="bad-phrases")
+            raise GLIPError(message, code="repeated-phrase")
 
 
 def read_phrases(text: str) -> list[Phrase]:
@@ -89,7 +89,7 @@ def read_phrases_file(path: str | Path) -> list[Phrase]:
     readers = {".txt": _read_lines, ".json": parse_json, ".yaml": parse_yaml, ".yml": parse_yaml}
     if path.suffix.lower() not in readers:
         message = f"{path}: phrases are read from {', '.join(readers)}, not from {path.suffix!r}"
-        raise GLIPError(message, code="bad-phrases")
+        raise GLIPError(message, code="unknown-ending")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

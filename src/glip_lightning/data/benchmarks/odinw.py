@@ -81,7 +81,7 @@ def odinw_task(name: str) -> ODinWTask:
         return meant[0]
     if variants:
         both = " and ".join(repr(task.name) for task in variants)
-        raise GLIPError(f"task {name!r} has the variants {both}; name one of them", code="unknown-task")
+        raise GLIPError(f"task {name!r} has the variants {both}; name one of them", code="ambiguous-task")
     raise GLIPError(f"no ODinW task is called {name!r}; {_suggestion(name)}", code="unknown-task")
 
 

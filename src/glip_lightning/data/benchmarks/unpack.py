@@ -93,7 +93,7 @@ def _safe_path(archive: Path, info: zipfile.ZipInfo) -> PurePosixPath:
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise GLIPError(
             f"{archive.name}: {name!r} is encrypted or packed by a rare method; pack it anew without",
-            code="broken-archive",
+            code="unsupported-archive",
         )
     if info.header_offset < 0:
         raise zipfile.BadZipFile(f"{name!r} lies before its beginning")

@@ -37,7 +37,7 @@ class Journal:
             self._lock.acquire()
         except Timeout:
             message = f"{path}: another process is writing it; wait for its end, or give another --out"
-            raise GLIPError(message, code="other-journal") from None
+            raise GLIPError(message, code="journal-in-use") from None
         self._places: dict[str, int] = {}  # of good records
         self._failed: dict[str, str] = {}
         try:
@@ -121,7 +121,7 @@ class Journal:
     def _damaged(self, number: int) -> GLIPError:
         what = "its first line is no header of pseudo-labels" if number == 1 else f"line {number} is damaged"
         cure = f"remove {'the file' if number == 1 else 'that line'}, or give another --out"
-        return GLIPError(f"{self.path}: {what}; {cure}", code="damaged-journal")
+        return GLIPError(f"{self.path}: {what}; {cure}", code="not-a-journal" if number == 1 else "damaged-journal")
 
     def _check(self, found: Record) -> None:
         ours = {key: value for key, value in self.header.items() if key in found or key != BOXES_OF_CAPTION}
