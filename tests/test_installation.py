@@ -121,6 +121,7 @@ def run(program: str, packages: Path, folder: Path) -> subprocess.CompletedProce
     return done
 
 
+@pytest.mark.slow
 def test_a_machine_without_wandb_and_datasets_predicts_and_trains(packages: Path, tmp_path: Path) -> None:
     done = run(USE, packages, tmp_path)
     assert len(json.loads((tmp_path / "found" / "predictions.json").read_text(encoding="utf-8"))["photos"]) == 1
