@@ -28,6 +28,7 @@ from glip_lightning.weights.base_model import Base, check_base, weights_hash
 from glip_lightning.weights.conversion import convert_weights
 from glip_lightning.weights.load import load_detector, save
 from glip_lightning.weights.prompt_file import KEY, PROMPT_NAME, TunedPrompt, load_prompt, save_prompt
+from printed import words
 from refusals import refusal
 from small_runs import go, make_shapes, options, result
 
@@ -128,7 +129,9 @@ def test_the_recipe_of_the_run_tests_its_prompt(run: Path, tmp_path: Path, capsy
     again = ["test", "--config", str(run / "recipe.yaml"), "--run", str(tmp_path / "again")]
     assert main(again) == 0
     assert result(tmp_path / "again")["metrics"]["test"] == result(run)["metrics"]["test"]
-    assert [line for line in capsys.readouterr().err.splitlines() if line.endswith(f" {run}")]  # what it tests
+    assert str(run) in words(capsys.readouterr().err)  # the run whose prompt is tested
+    tuning = result(tmp_path / "again")["recipe"]["model"]["tuning"]
+    assert tuning == {"class_path": "glip_lightning.SavedPrompt", "init_args": {"file": str(run / PROMPT_NAME)}}
 
 
 def test_random_weights_are_kept_with_the_prompt(shapes: Path, tmp_path: Path) -> None:
