@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from glip_lightning.tuning.base import ParameterGroup, Tuning, eval_where_frozen
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe, PartialTuning
+from printed import numbers
 from small_runs import go, make_shapes
 from tiny import same, tiny_data, tiny_trainer, weights
 
@@ -91,7 +93,7 @@ def test_what_draws_random_numbers_is_not_kept() -> None:
     tuning, features = PromptTuning(), FeatureCache()
     model = prepared("glip-nano", tuning).train()
     text = TextFeatures(torch.randn(1, 5, 128), torch.ones(1, 5, dtype=torch.bool))
-    with pytest.raises(RuntimeError, match="train mode"):
+    with pytest.raises(RuntimeError, match="eval_where_frozen"):
         detect(model, tuning, features, [torch.zeros(3, 64, 64, dtype=torch.uint8)], text)
     assert features.store.used() == 0
 
@@ -261,7 +263,7 @@ class Hidden(Tuning):
 
 
 def test_a_tuning_that_hides_what_it_learns_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="depends on a tensor that learns"):
+    with pytest.raises(RuntimeError, match=r"\btrains\(\).*\blearns_text\b"):
         fit(tmp_path, Hidden(), FeatureCache())
 
 
@@ -275,6 +277,11 @@ def test_a_resumed_run_is_bit_equal(tmp_path: Path, tuning: type[Tuning]) -> Non
     assert same(weights(half), weights(whole))
 
 
+def summaries(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the log lines that say how many GB of features are kept."""
+    return [line for line in caplog.messages if re.search(r"\d GB\b", line)]
+
+
 def test_a_second_run_finds_what_the_first_has_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Other shots and another seed of the training; half of its images are known, and all of the validation."""
     folder, data = str(tmp_path / "store"), tmp_path / "data"
@@ -284,10 +291,8 @@ def test_a_second_run_finds_what_the_first_has_left(tmp_path: Path, caplog: pyte
     with caplog.at_level("INFO", logger="glip_lightning"):
         second, _ = fit(tmp_path, LinearProbe(), FeatureCache(folder=folder), data=shapes(data, shots=1, seed=5, **one))
     assert second.features.misses == 0
-    assert (
-        f"features (all before the last layers): {second.features.hits} taken from the cache, 0 computed" in caplog.text
-    )
-    assert f"{sum(x.stat().st_size for x in Path(folder).iterdir()) / 1e9:.2f} of 2 GB kept" in caplog.text
+    used = sum(x.stat().st_size for x in Path(folder).iterdir()) / 1e9
+    assert numbers(summaries(caplog)[-1]) == [str(second.features.hits), "0", f"{used:.2f}", "2"]
 
 
 def test_the_bound_is_said_once_and_the_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -298,14 +303,13 @@ def test_the_bound_is_said_once_and_the_run_goes_on(tmp_path: Path, caplog: pyte
     assert same(weights(module), weights(plain))
     assert module.features.hits > 0
     assert 1e5 < module.features.store.used() <= 2e5
-    assert caplog.text.count("the cache of features is full after") == 1
-    assert "raise model.features.gigabytes" in caplog.text
+    assert len([line for line in caplog.messages if "model.features.gigabytes" in line]) == 1
 
 
 def test_nothing_is_said_or_kept_where_all_is_trained(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="glip_lightning"):
         module, _ = fit(tmp_path, FullTuning(), FeatureCache(), max_epochs=1)
-    assert "features (" not in caplog.text
+    assert summaries(caplog) == []
     assert module.features.store.used() == 0
 
 
@@ -400,7 +404,8 @@ def test_a_file_under_the_name_of_another_is_not_read(tmp_path: Path, caplog: py
     store.put(KEYS[0], tensors(0))
     os.link(tmp_path / f"{KEYS[0]}.safetensors", tmp_path / f"{KEYS[1]}.safetensors")
     assert store.get(KEYS[1]) is None
-    assert "damaged or not ours (it holds something else): removed" in caplog.text
+    assert len([line for line in caplog.messages if f"{KEYS[1]}.safetensors" in line]) == 1
+    assert [path.stem for path in tmp_path.iterdir()] == [KEYS[0]]
 
 
 @pytest.mark.parametrize("layout", [[[[6, 2], [2, 1]], [[5], [1]]], [[[10**12], [0]], [[5], [1]]]])
@@ -443,7 +448,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on(tmp_path: Path, caplog: pytest.
     (tmp_path / "store").rmdir()
     (tmp_path / "store").touch()  # nothing can be written there any more
     assert not store.put(KEYS[0], tensors(0))
-    assert "cannot be written" in caplog.text
+    assert len([line for line in caplog.messages if str(tmp_path / "store") in line]) == 1
 
 
 def test_memory_keeps_copies_up_to_its_bound() -> None:

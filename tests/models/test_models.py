@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.build import build_detector
 from glip_lightning.models.config import VARIANTS, GLIPConfig, variant
 from glip_lightning.models.glip.model import GLIP
@@ -45,8 +46,9 @@ def test_every_variant_builds(name: str) -> None:
 
 
 def test_an_unknown_variant_names_the_closest() -> None:
-    with pytest.raises(ValueError, match="glip-tiny"):
+    with pytest.raises(GLIPError, match="glip-tiny") as caught:
         variant("glip-tinny")
+    assert caught.value.code == "unknown-detector"
 
 
 @pytest.mark.parametrize("fusion", [True, False])

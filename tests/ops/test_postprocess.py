@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.ops.dense_outputs import DenseOutputs
 from glip_lightning.ops.postprocess import Detections, PostProcess, class_scores
+from printed import words
 
 
 def test_best_keeps_all_ties_at_the_last_place() -> None:
@@ -24,8 +26,10 @@ def test_no_class_has_tokens() -> None:
 
 
 def test_unknown_aggregation_is_an_error_that_lists_the_choices() -> None:
-    with pytest.raises(ValueError, match=r"'SUM'.*MEAN, MAX or POWER"):
+    with pytest.raises(GLIPError) as caught:
         class_scores(torch.rand(7, 5), [(1,)], "SUM")  # pyrefly: ignore
+    assert caught.value.code == "bad-value"
+    assert {"SUM", "MEAN", "MAX", "POWER"} <= words(str(caught.value))
 
 
 def test_nothing_above_the_threshold() -> None:

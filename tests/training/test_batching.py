@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning import Trainer
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.shapes.task_pictures import write_task
 from glip_lightning.training.batching import plan
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.schedules import Cosine
+from printed import numbers, words
 
 sizes = st.integers(1, 96)
 
@@ -40,26 +42,29 @@ def test_steps_are_what_a_sampler_gives(batch_size: int, world: int, limit: int 
 
 
 @pytest.mark.parametrize(
-    "arguments, line",
+    "arguments, expected",
     [
-        ((4, 2, 1), "global batch 4 = 2 devices x 1 image x 2 accumulated; 10 images x 4 / 4 = 10 steps per epoch"),
-        ((4, 1, None), "global batch 4 = 1 device x 4 images x 1 accumulated; 10 images x 4 / 4 = 10 steps per epoch"),
-        (
-            (4, 3, None),
-            "global batch 6 = 3 devices x 2 images x 1 accumulated (not the 4 asked for, which 3 do not divide: "
-            "lr x 1.5); 10 images x 4 / 6 = 7 steps per epoch",
-        ),
+        # batch = devices x images x accumulated; images x copies / batch = steps
+        ((4, 2, 1), ["4", "2", "1", "2", "10", "4", "4", "10"]),
+        ((4, 1, None), ["4", "1", "4", "1", "10", "4", "4", "10"]),
+        # between both: the batch that was asked for, the devices that do not divide it, the factor of the rates
+        ((4, 3, None), ["6", "3", "2", "1", "4", "3", "1.5", "10", "4", "6", "7"]),
     ],
 )
-def test_arithmetic_in_one_line(arguments: tuple[int, int, int | None], line: str) -> None:
-    assert plan(*arguments).describe(10, copies=4) == line
-    assert plan(*arguments).describe(10, copies=4, epochs=3).startswith(f"{line} x 3 = ")
+def test_arithmetic_in_one_line(arguments: tuple[int, int, int | None], expected: list[str]) -> None:
+    line = plan(*arguments).describe(10, copies=4)
+    assert numbers(line) == expected
+    longer = plan(*arguments).describe(10, copies=4, epochs=3)
+    assert longer.startswith(line)
+    assert numbers(longer) == [*expected, "3", str(3 * int(expected[-1]))]
 
 
 @pytest.mark.parametrize("arguments", [(0, 1, None), (4, 0, None), (4, 1, 0)])
 def test_nonsense_is_refused(arguments: tuple[int, int, int | None]) -> None:
-    with pytest.raises(ValueError, match="=0: it has to be 1 or more"):
+    name = ("data.batch_size", "devices", "data.images_per_device")[arguments.index(0)]
+    with pytest.raises(GLIPError, match=f"{name}=0") as caught:
         plan(*arguments)
+    assert caught.value.code == "bad-value"
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +90,17 @@ def test_accumulation_is_set_before_the_schedule_counts_steps(shapes: Path, capl
     assert (trainer.accumulate_grad_batches, module.lr_factor) == (2, 1.0)
     assert trainer.num_training_batches == 3
     assert trainer.global_step == trainer.estimated_stepping_batches == 2
-    line = "global batch 4 = 1 device x 2 images x 2 accumulated; 5 images x 1 / 4 = 2 steps per epoch x 1 = 2"
+    line = plan(4, 1, 2).describe(5, copies=1, epochs=1)
     assert line in caplog.messages
 
 
 def test_another_accumulation_is_refused(shapes: Path) -> None:
-    with pytest.raises(ValueError, match=r"trainer.accumulate_grad_batches=3, but data.batch_size needs 1"):
+    with pytest.raises(GLIPError) as caught:
         fit(shapes, 4, None, callbacks=[GlobalBatch()], accumulate_grad_batches=3)
-    with pytest.raises(ValueError, match=r"data\.batch_size needs 4.* train by glip_lightning\.fit"):
+    assert caught.value.code == "other-batch-size"
+    assert {"trainer.accumulate_grad_batches=3", "data.batch_size", "1"} <= words(str(caught.value))
+    with pytest.raises(GLIPError) as caught:
         fit(shapes, 4, 1)
+    assert caught.value.code == "other-batch-size"
+    assert {"trainer.accumulate_grad_batches=1", "data.batch_size", "4"} <= words(str(caught.value))
+    assert "glip_lightning.fit(" in str(caught.value)

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint, EarlyStop
+from printed import numbers
 from tiny import Scripted, tiny_trainer
 
 NAN = math.nan
@@ -68,7 +69,7 @@ def test_a_lost_best_checkpoint_is_written_anew(tmp_path: Path, caplog: pytest.L
     (tmp_path / "best.ckpt").unlink()
     with caplog.at_level("WARNING", logger="glip_lightning"):
         fit(tmp_path, [0.3, 0.1, 0.2], BestCheckpoint(tmp_path), resume=tmp_path / "last.ckpt")
-    assert "best.ckpt is not there any more" in caplog.text
+    assert len([line for line in caplog.messages if str(tmp_path / "best.ckpt") in line]) == 1
     assert best_epoch(tmp_path) == 2
 
 
@@ -89,7 +90,7 @@ def test_early_stop(tmp_path: Path, aps: list[float], epochs: int) -> None:
     assert trainer.current_epoch == epochs
     assert (stop.ended is None) == (epochs == len(aps))
     if stop.ended:
-        assert f"best, {max(a for a in aps[:epochs] if a == a):.3f}, 2 times in a row" in stop.ended
+        assert numbers(stop.ended) == [f"{max(a for a in aps[:epochs] if a == a):.3f}", "2"]  # the best AP, times
 
 
 def test_early_stop_goes_on_counting_after_a_resume(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
@@ -140,5 +141,6 @@ def test_parameters_of_the_tuning_are_averaged(tmp_path: Path) -> None:
 
 
 def test_a_wrong_decay_is_named() -> None:
-    with pytest.raises(ValueError, match=r"decay=1\.5"):
+    with pytest.raises(GLIPError, match=r"decay=1\.5") as caught:
         EMA(1.5)
+    assert caught.value.code == "bad-value"

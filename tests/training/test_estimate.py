@@ -1,6 +1,7 @@
 """What a run will take: what is said of it, and that the run is the same."""
 
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LinearProbe
+from printed import numbers, words
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +62,15 @@ def test_the_run_is_bit_for_bit_the_same(shapes: Path, caplog: pytest.LogCapture
     assert done.seconds is not None
     assert done.memory is not None
     assert done.memory > 8 * sum(p.numel() for p in with_it.parameters())
-    lines = [line for line in caplog.messages if line.startswith("estimate")]
-    assert [line.split(" for ")[1].split(" ")[0] for line in lines] == ["18", "9"]  # after 1 and 10 batches
-    assert "cache" not in lines[0]
+    assert [numbers(line)[1] for line in estimates(caplog)] == ["18", "9"]  # steps left after 1 and 10 batches
+
+
+def estimates(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the lines of what a run will take: time, steps that are left, seconds of each, memory, memory there is."""
+    said = [record for record in caplog.records if record.name == estimate.__name__ and record.levelname == "INFO"]
+    lines = [record.getMessage() for record in said]
+    assert all(len(numbers(line)) == 5 for line in lines)
+    return lines
 
 
 def test_short_runs_are_left_alone(shapes: Path) -> None:
@@ -75,8 +83,8 @@ def test_a_resumed_run_is_told_what_is_left(shapes: Path, tmp_path: Path, caplog
     fit(shapes, steps=6, limit_val_batches=0).trainer.save_checkpoint(tmp_path / "some.ckpt")
     with caplog.at_level(logging.INFO, logger="glip_lightning"):
         fit(shapes, Estimate(), steps=26, limit_val_batches=0, ckpt_path=tmp_path / "some.ckpt")
-    first, _ = [line for line in caplog.messages if line.startswith("estimate")]
-    assert "for 18 more steps" in first
+    first, _ = estimates(caplog)
+    assert numbers(first)[1] == "18"  # steps
 
 
 def test_too_little_memory_is_a_warning_that_says_what_to_change(
@@ -85,8 +93,9 @@ def test_too_little_memory_is_a_warning_that_says_what_to_change(
     monkeypatch.setattr(estimate, "_available", lambda _: 10**8)
     with caplog.at_level(logging.WARNING, logger="glip_lightning"):
         fit(shapes, Estimate(), limit_val_batches=0)
-    assert "but there are 0.1 GB" in caplog.text
-    assert "data.images_per_device" in caplog.text
+    warnings = [line for line in caplog.messages if "data.images_per_device" in line]
+    assert warnings
+    assert all("0.1 GB" in line for line in warnings)
 
 
 def test_a_step_is_all_batches_that_it_accumulates(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,9 +110,11 @@ def test_a_step_is_all_batches_that_it_accumulates(shapes: Path, monkeypatch: py
 
 def test_kept_features_are_named(shapes: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="glip_lightning"):
+        fit(shapes, Estimate(), tuning=FullTuning(), limit_val_batches=0)
         fit(shapes, Estimate(), tuning=LinearProbe(), limit_val_batches=0)
-    lines = [line for line in caplog.messages if line.startswith("estimate")]
-    assert all("features are in the cache" in line for line in lines)
+    first, second, *kept = [len(words(re.sub(r"[\d.]+", "0", line))) for line in estimates(caplog)]
+    assert len(kept) == 2
+    assert min(kept) > first == second  # one more clause
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from glip_lightning.training.callbacks.divergence import DivergenceGuard
 from glip_lightning.training.callbacks.run_measures import RunTime
 from glip_lightning.training.record import RunRecord
 from glip_lightning.training.result import result_of
+from printed import numbers, words
 from tiny import Scripted, tiny_data, tiny_module, tiny_trainer
 
 OLD = Path(__file__).parent.parent / "golden" / "runs_0_1"
@@ -28,8 +29,10 @@ def test_callbacks_say_why_training_ended(tmp_path: Path) -> None:
     tiny_trainer(tmp_path, EarlyStop(patience=1), max_epochs=3).fit(stopped)
     tiny_trainer(tmp_path, DivergenceGuard(), EarlyStop()).fit(diverged)
     tiny_trainer(tmp_path, DivergenceGuard(), EarlyStop(), max_epochs=2).fit(whole)
-    assert stopped.record.ended == "val/AP was below its best, 0.300, 1 times in a row"
-    assert diverged.record.ended == "diverged at step 3: the loss is nan"
+    assert "val/AP" in words(str(stopped.record.ended))
+    assert numbers(str(stopped.record.ended)) == ["0.300", "1"]  # the best AP, times
+    assert "nan" in words(str(diverged.record.ended))
+    assert numbers(str(diverged.record.ended)) == ["3"]  # the step
     assert whole.record.ended is None
 
 

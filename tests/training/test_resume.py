@@ -25,6 +25,7 @@ from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.callbacks.resume import Resumable
+from glip_lightning.training.checkpoint_files import damage
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.schedules import Plateau
 from glip_lightning.tuning.weight_tunings import FullTuning
@@ -248,9 +249,10 @@ def test_best_checkpoints_of_the_future_are_forgotten(tmp_path: Path) -> None:
     (tmp_path / "best-v3.ckpt").write_bytes((tmp_path / "best.ckpt").read_bytes()[:100])
     known = ("best.ckpt", "best-v1.ckpt", "best-v3.ckpt")
     best.best_k_models = {str(tmp_path / name): torch.tensor(0.5) for name in known}
-    stale = [Path(path).name for path in resume._stale(best, step=5)]
-    assert sorted(stale) == ["best-v1.ckpt", "best-v2.ckpt", "best-v3.ckpt"]
-    assert resume._stale(best, step=5)[str(tmp_path / "best-v3.ckpt")] == "is cut off"
+    stale = {Path(path).name: why for path, why in resume._stale(best, step=5).items()}
+    assert stale.keys() == {"best-v1.ckpt", "best-v2.ckpt", "best-v3.ckpt"}
+    assert stale["best-v1.ckpt"] == stale["best-v2.ckpt"] != stale["best-v3.ckpt"]  # which is damaged
+    assert stale["best-v3.ckpt"] == damage(tmp_path / "best-v3.ckpt")
 
 
 def test_a_signal_in_the_last_step_of_an_epoch_ends_its_validation(tmp_path: Path, data: Path, whole: Path) -> None:

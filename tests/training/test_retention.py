@@ -4,6 +4,7 @@ The boxes of the pictures here are what an untrained detector finds on them, so 
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from glip_lightning.app.cli import main
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.callbacks.retention import Retention, interpolate
 from glip_lightning.weights.load import Task, load_detector, save
+from printed import words
+from refusals import refusal
 from small_runs import go, make_shapes, out_of_trouble, result, rows, trouble
 from small_runs import options as small
 
@@ -161,28 +165,25 @@ def test_an_interrupted_run_remembers_where_it_began(detector: Path, shapes: Pat
     assert result(tmp_path / "broken")["retention"] == whole["retention"]
 
 
-def test_a_probe_without_pictures_to_evaluate_is_an_error_before_the_run(
-    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_probe_without_pictures_to_evaluate_is_an_error_before_the_run(shapes: Path, tmp_path: Path) -> None:
     shutil.copytree(shapes / "train", tmp_path / "probe" / "train")
     shutil.copytree(shapes / "train", tmp_path / "probe" / "valid")
     content = json.loads((tmp_path / "probe" / "valid" / ANNOTATIONS).read_text())
     (tmp_path / "probe" / "valid" / ANNOTATIONS).write_text(json.dumps({**content, "images": [], "annotations": []}))
     run = tmp_path / "run"
-    assert (
-        main(["fit", "--config", "recipes/shapes/blocks.yaml", "--run", str(run), *retention(tmp_path / "probe")]) == 1
-    )
-    assert "retention.data probe: there is neither a test nor a valid split" in capsys.readouterr().err
+    recipe = ["--config", "recipes/shapes/blocks.yaml"]
+    refused = refusal("fit", *recipe, "--run", run, *retention(tmp_path / "probe"))
+    assert refused.code == "no-split"
+    assert {"retention.data", "probe"} <= words(str(refused))
     assert not run.exists()
 
 
 @pytest.mark.parametrize("alphas", ["[2]", "[0, -0.1]"])
-def test_shares_lie_between_the_ends(
-    alphas: str, probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_shares_lie_between_the_ends(alphas: str, probe: Path, tmp_path: Path) -> None:
     run = ["--config", "recipes/shapes/blocks.yaml", "--run", str(tmp_path / "run")]
-    assert main(["fit", *run, *retention(probe, alphas)]) in (1, 2)
-    assert "shares of the tuned weights lie between 0 and 1" in capsys.readouterr().err
+    refused = refusal("fit", *run, *retention(probe, alphas))
+    assert refused.code == "bad-value"
+    assert re.search(r"retention\.wise_ft=\[(2|-0\.1)(\.0)?\]", str(refused))
 
 
 @given(st.integers(0, 2**31), st.floats(0, 1))
@@ -200,11 +201,13 @@ def test_the_ends_are_exact_and_equal_tensors_stay(seed: int, alpha: float) -> N
 
 
 def test_states_of_different_detectors_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"b, c \(2 tensors"):
+    with pytest.raises(GLIPError, match=r"b, c \(2 ") as caught:
         interpolate({"a": torch.ones(1), "b": torch.ones(1)}, {"a": torch.ones(1), "c": torch.ones(1)}, 0.5)
+    assert caught.value.code == "other-tensors"
 
 
 def test_a_callback_checks_its_shares() -> None:
     data: Any = None
-    with pytest.raises(ValueError, match=r"wise_ft=\[1\.5\]"):
+    with pytest.raises(GLIPError, match=r"wise_ft=\[1\.5\]") as caught:
         Retention(data, [0, 1.5])
+    assert caught.value.code == "bad-value"

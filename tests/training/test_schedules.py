@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.optim import AdamW
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.training.schedules import Constant, Cosine, MultiStep, Plateau, Schedule
 from parity import read_json
+from printed import words
 
 
 def make_optimizer(*rates: float) -> AdamW:
@@ -42,8 +44,10 @@ def test_constant_stays() -> None:
 
 @pytest.mark.parametrize("schedule", [Cosine(), MultiStep()])
 def test_what_needs_an_end_says_so(schedule: Schedule) -> None:
-    with pytest.raises(ValueError, match=f"{type(schedule).__name__} needs an end: give trainer.max_epochs"):
+    with pytest.raises(GLIPError) as caught:
         schedule.build(make_optimizer(1.0), None)
+    assert caught.value.code == "endless-schedule"
+    assert {type(schedule).__name__, "trainer.max_epochs", "max_steps"} <= words(str(caught.value))
 
 
 def test_steps_as_milestones_need_no_end() -> None:
@@ -51,10 +55,12 @@ def test_steps_as_milestones_need_no_end() -> None:
 
 
 def test_wrong_values_are_named() -> None:
-    with pytest.raises(ValueError, match=r"milestones=\[0.9, 0.5\]"):
+    with pytest.raises(GLIPError, match=r"milestones=\[0.9, 0.5\]") as caught:
         MultiStep([0.9, 0.5])
-    with pytest.raises(ValueError, match="warmup_steps=-1"):
+    assert caught.value.code == "bad-value"
+    with pytest.raises(GLIPError, match="warmup_steps=-1") as caught:
         Constant(warmup_steps=-1)
+    assert caught.value.code == "bad-value"
 
 
 def reference(golden: Path, name: str) -> list[list[float]]:

@@ -1,6 +1,7 @@
 """What a run's folder knows of the sweep that made it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,14 @@ def test_a_run_of_its_own_has_none(tmp_path: Path) -> None:
     assert read_trial(tmp_path) is None
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"sweep": "few"}'])
-def test_a_foreign_file_is_named(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content, code", [("{", "unreadable-json"), ("[]", "bad-value"), ('{"sweep": "few"}', "missing-key")]
+)
+def test_a_foreign_file_is_named(tmp_path: Path, content: str, code: str) -> None:
     (tmp_path / TRIAL_NAME).write_text(content)
-    with pytest.raises(ValueError, match=r"trial\.json: not the file of a sweep's trial"):
+    with pytest.raises(GLIPError, match=re.escape(str(tmp_path / TRIAL_NAME))) as caught:
         read_trial(tmp_path)
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize("axis", EVERY)

@@ -126,8 +126,9 @@ def test_several_captions_need_context(form: str) -> None:
 def test_learned_features_belong_to_their_caption() -> None:
     model, tuning = prepared("features")
     ids, mask = Tokenizer.nano().encode(["green triangle. blue square"])
-    with pytest.raises(ValueError, match="belong to the caption that they were made for"):
+    with pytest.raises(GLIPError) as error:
         tuning.encode_text(model, ids, mask)
+    assert error.value.code == "other-classes"
 
 
 def test_decay_pulls_to_the_untuned_prompt_only_where_that_is_zero() -> None:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from glip_lightning.app.cli import main
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
@@ -80,8 +81,9 @@ def test_another_base_is_refused_with_both_hashes(run: Path, base: Path, tmp_pat
     other = save(GLIP(variant("glip-nano")), Tokenizer.nano(), tmp_path / "other")
     content = json.loads((folder / CONTENT_NAME).read_text())
     (folder / CONTENT_NAME).write_text(json.dumps(content | {"base": content["base"] | {"name": str(other)}}))
-    with pytest.raises(ValueError, match=content["base"]["sha256"]):
+    with pytest.raises(GLIPError, match=content["base"]["sha256"]) as caught:
         load_detector(str(tmp_path))
+    assert caught.value.code == "other-base"
 
 
 def test_the_text_encoder_belongs_to_the_base(run: Path, base: Path, tmp_path: Path) -> None:
@@ -92,8 +94,9 @@ def test_the_text_encoder_belongs_to_the_base(run: Path, base: Path, tmp_path: P
     other = save(changed.model, changed.tokenizer, tmp_path / "other")
     content = json.loads((folder / CONTENT_NAME).read_text())
     (folder / CONTENT_NAME).write_text(json.dumps(content | {"base": content["base"] | {"name": str(other)}}))
-    with pytest.raises(ValueError, match=content["base"]["sha256"]):
+    with pytest.raises(GLIPError, match=content["base"]["sha256"]) as caught:
         load_detector(str(tmp_path))
+    assert caught.value.code == "other-base"
 
 
 def test_a_run_killed_after_its_last_step_keeps_what_it_learned(
@@ -121,11 +124,24 @@ def test_a_base_that_is_gone_is_named(run: Path, tmp_path: Path) -> None:
     folder = copy_of(run, tmp_path)
     content = json.loads((folder / CONTENT_NAME).read_text())
     (folder / CONTENT_NAME).write_text(json.dumps(content | {"base": content["base"] | {"name": "runs/gone-001/x"}}))
-    with pytest.raises(ValueError, match="was trained on the detector runs/gone-001/x, which cannot be had"):
+    with pytest.raises(GLIPError) as caught:
         load_detector(str(tmp_path))
+    assert caught.value.code == "unknown-detector"
+    assert "runs/gone-001/x" in str(caught.value)
+    assert str(folder) in str(caught.value)  # what needs it
 
 
-@pytest.mark.parametrize("harm", ["torn", "unknown", "shape", "format", "missing"])
+HARMS = {
+    "torn": ("unreadable-tensors", TENSORS_NAME),
+    "unknown": ("unknown-key", " backbone.neck"),
+    "shape": ("bad-tensor", "grounding.box.bias"),
+    "format": ("other-format", " 2"),
+    "missing": ("missing-file", TENSORS_NAME),
+}
+"""What is done to an adapter -> the code of the error, and what it names."""
+
+
+@pytest.mark.parametrize("harm", HARMS)
 def test_a_folder_that_is_no_adapter_is_named(harm: str, run: Path, tmp_path: Path) -> None:
     folder = copy_of(run, tmp_path)
     file = folder / TENSORS_NAME
@@ -142,12 +158,12 @@ def test_a_folder_that_is_no_adapter_is_named(harm: str, run: Path, tmp_path: Pa
             {"new.backbone.neck": torch.zeros(1)} if harm == "unknown" else {"new.grounding.box.bias": torch.ones(3)}
         )
         save_file(tensors | wrong, file)
-    messages = {
-        "torn": "not an adapter of glip-lightning",
-        "unknown": "the base has no backbone.neck",
-        "shape": r"grounding.box.bias is \(3,\), in the base \(4,\)",
-        "format": "format 2, this version reads 1",
-        "missing": "no adapter, adapter.safetensors missing",
-    }
-    with pytest.raises((ValueError, FileNotFoundError), match=messages[harm]):
+    with pytest.raises(GLIPError) as caught:
         load_detector(str(tmp_path))
+    code, named = HARMS[harm]
+    assert caught.value.code == code
+    assert str(folder) in str(caught.value)
+    assert named in str(caught.value)
+    if harm == "shape":
+        assert "(3,)" in str(caught.value)
+        assert "(4,)" in str(caught.value)

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.models.config import VARIANTS, GLIPConfig, TextConfig
 from glip_lightning.models.dynamic_head import DynamicHead
 from glip_lightning.models.glip.model import GLIP
@@ -21,7 +22,7 @@ from glip_lightning.text.tokenizer import NANO_VOCAB, ClassTokenizer, Tokenizer
 from glip_lightning.weights import load as pretrained
 from glip_lightning.weights.conversion import convert_weights
 from glip_lightning.weights.detector_files import load_tokenizer
-from glip_lightning.weights.hub_files import DownloadError, HubFile
+from glip_lightning.weights.hub_files import OFFICIAL_VOCAB, DownloadError, HubFile, NotInRepository
 from glip_lightning.weights.load import Task, load_detector, save
 from glip_lightning.weights.official_checkpoint import CheckpointError, to_official
 from hub_server import COMMIT, Hub, running_hub
@@ -106,21 +107,27 @@ def test_every_official_name_is_a_variant():
 
 @pytest.mark.parametrize("detector", ["glip-tinny", "./nowhere", "nowhere.pth", "a/nowhere.pth"])
 def test_what_cannot_be_meant_is_an_error(detector):
-    with pytest.raises(ValueError, match=rf"detector={re.escape(repr(detector))}: no such name, file or folder"):
+    with pytest.raises(GLIPError) as caught:
         load_detector(detector)
+    assert caught.value.code == "unknown-detector"
+    assert repr(detector) in str(caught.value)
 
 
 def test_close_names_are_proposed():
-    with pytest.raises(ValueError, match="Names: glip-tiny"):
+    with pytest.raises(GLIPError) as caught:
         load_detector("glip-tinny")
+    named = [name for name in VARIANTS if re.search(rf"(?<![\w-]){name}(?![\w-])", str(caught.value))]
+    assert "glip-tiny" in named
+    assert len(named) == 3
 
 
 @pytest.mark.parametrize(
-    "detector, weights, named", [("glip-nano", "best", "best"), ("./folder", "random", "./folder")]
+    "detector, weights, named", [("glip-nano", "best", "'best'"), ("./folder", "random", "'./folder'")]
 )
 def test_wrong_weights_argument_is_an_error(detector, weights, named):
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(GLIPError, match=named) as caught:
         load_detector(detector, weights)
+    assert caught.value.code == "bad-value"
 
 
 # -- official files
@@ -135,15 +142,21 @@ def test_official_file_is_read_as_it_is(pth, model):
 
 def test_official_file_of_other_sizes_is_named(hub, pth, monkeypatch):
     monkeypatch.setitem(VARIANTS, "glip-small", replace(SMALL, rounds=2))
-    with pytest.raises(CheckpointError, match=r"glip_small\.pth: .* missing: rpn\.head\.dyhead_tower\.3"):
+    with pytest.raises(CheckpointError) as caught:
         load_detector("glip-small")
+    assert caught.value.code == "other-tensors"
+    assert "glip_small.pth" in str(caught.value)
+    assert "rpn.head.dyhead_tower.3" in str(caught.value)
 
 
 def test_foreign_vocabulary_is_an_error(pth, tmp_path):
     other = shutil.copy(pth, tmp_path / "x.pth")
     (tmp_path / "vocab.txt").write_bytes(NANO_VOCAB.read_bytes() + b"surplus\n")
-    with pytest.raises(ValueError, match=rf"x\.pth: the vocabulary has {len(TOKENIZER) + 1} tokens"):
+    with pytest.raises(GLIPError) as caught:
         load_detector(str(other))
+    assert caught.value.code == "other-vocabulary"
+    assert str(other) in str(caught.value)
+    assert [str(len(TOKENIZER) + more) in str(caught.value) for more in (0, 1)] == [True, True]
 
 
 # -- exchange folders
@@ -208,32 +221,42 @@ def test_a_broken_off_save_leaves_the_old_folder(model, tmp_path, monkeypatch):
 def test_incomplete_folder_names_what_is_missing(model, tmp_path, name):
     save(model, TOKENIZER, tmp_path / "out")
     (tmp_path / "out" / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{re.escape(name)} missing"):
+    with pytest.raises(MissingFile) as caught:
         load_detector(str(tmp_path / "out"))
+    assert caught.value.code == "missing-file"
+    named = Counter(re.findall(r"config\.json|model\.safetensors|vocab\.txt", str(caught.value)))
+    assert named.most_common(1) == [(name, 2)]  # as missing, and in the list of what a folder holds
+    assert named.total() == 4
 
 
 @pytest.mark.parametrize(
-    "name, content, message",
+    "name, content, code, named",
     [
-        ("config.json", "{", "not the configuration of a GLIP detector"),
-        ("config.json", '{"swim_dim": 3}', "swim_dim"),
-        ("model.safetensors", "x", r"model\.safetensors"),
-        ("task.json", '{"phrases": ["raccoon"]}', "expected phrases"),
-        ("vocab.txt", "x\n", "no WordPiece vocabulary"),
+        ("config.json", "{", "unreadable-json", ""),
+        ("config.json", '{"swim_dim": 3}', "unknown-key", "swim_dim"),
+        ("model.safetensors", "x", "unreadable-tensors", ""),
+        ("task.json", '{"phrases": ["raccoon"]}', "bad-value", "phrases"),
+        ("vocab.txt", "x\n", "bad-vocabulary", ""),
     ],
 )
-def test_damaged_folder_names_the_file(model, tmp_path, name, content, message):
+def test_damaged_folder_names_the_file(model, tmp_path, name, content, code, named):
     save(model, TOKENIZER, tmp_path / "out")
     (tmp_path / "out" / name).write_text(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(GLIPError) as caught:
         load_detector(str(tmp_path / "out"))
+    assert caught.value.code == code
+    assert str(tmp_path / "out" / name) in str(caught.value)
+    assert named in str(caught.value)
 
 
 def test_weights_of_another_config_are_listed(model, tmp_path):
     config = save(model, TOKENIZER, tmp_path / "out") / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"rounds": 2}))
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: .* missing: dyhead\.rounds\.1"):
+    with pytest.raises(CheckpointError) as caught:
         load_detector(str(tmp_path / "out"))
+    assert caught.value.code == "other-tensors"
+    assert str(tmp_path / "out" / "model.safetensors") in str(caught.value)
+    assert "dyhead.rounds.1" in str(caught.value)
 
 
 # -- conversion
@@ -252,8 +275,10 @@ def test_conversion_takes_a_vocabulary(pth, tmp_path):
     alone = shutil.copy(pth, tmp_path / "x.pth")
     convert_weights(alone, tmp_path / "folder", vocab=NANO_VOCAB)
     assert (tmp_path / "folder" / "vocab.txt").read_bytes() == NANO_VOCAB.read_bytes()
-    with pytest.raises(ValueError, match="leave vocab out"):
+    with pytest.raises(GLIPError) as caught:
         convert_weights(tmp_path / "folder", tmp_path / "back.pth", vocab=NANO_VOCAB)
+    assert caught.value.code == "option-without-use"
+    assert repr(str(NANO_VOCAB)) in str(caught.value)
 
 
 def test_conversion_overwrites_nothing(pth, tmp_path):
@@ -313,13 +338,16 @@ def test_download_happens_once(hub, model, monkeypatch, offline):
 
 def test_download_is_announced_with_size_and_licence(hub, capsys, pth):
     load_detector("glip-small")
-    weights, vocab = [line for line in capsys.readouterr().err.splitlines() if line.startswith("downloading")]
-    megabytes = pth.stat().st_size / 1e6
-    assert weights == f"downloading glip_small.pth from GLIPModel/GLIP ({megabytes:.1f} MB; {WEIGHTS.licence})"
-    assert "bert-base-uncased" in vocab
+    said = capsys.readouterr().err.splitlines()
+    (weights,) = [line for line in said if "glip_small.pth" in line and WEIGHTS.repo in line]
+    assert f"{pth.stat().st_size / 1e6:.1f} MB" in weights
+    assert WEIGHTS.licence in weights
+    (vocab,) = [line for line in said if "vocab.txt" in line and "bert-base-uncased" in line]
     assert "Apache-2.0" in vocab
     load_detector("glip-small")
-    assert "downloading" not in capsys.readouterr().err
+    again = capsys.readouterr().err
+    assert "glip_small.pth" not in again
+    assert "vocab.txt" not in again
 
 
 def test_broken_off_download_goes_on_where_it_stopped(hub, model, monkeypatch):
@@ -333,8 +361,10 @@ def test_broken_off_download_goes_on_where_it_stopped(hub, model, monkeypatch):
 
 def test_wrong_length_is_detected_and_nothing_is_kept(hub, model):
     hub.cut_to = 100_000
-    with pytest.raises(DownloadError, match=r"glip_small\.pth of GLIPModel/GLIP.*has size 100000"):
+    with pytest.raises(DownloadError) as caught:
         load_detector("glip-small")
+    assert caught.value.code == "download-failed"
+    assert [value in str(caught.value) for value in (WEIGHTS.name, WEIGHTS.repo, "100000")] == [True] * 3
     hub.cut_to = None
     assert_same_weights(load_detector("glip-small").model, model)
 
@@ -344,30 +374,36 @@ def test_offline_without_cache_says_what_to_do(hub, monkeypatch):
     with pytest.raises(DownloadError) as caught:
         load_detector("glip-small")
     message = str(caught.value)
-    assert "offline mode is on (HF_HUB_OFFLINE)" in message
+    assert caught.value.code == "download-failed"
+    assert "HF_HUB_OFFLINE" in message
     assert f"{hub.url}/GLIPModel/GLIP/resolve/main/glip_small.pth" in message
-    assert "give the path of that .pth file or folder as the detector" in message
     assert hub.requests == []
 
 
 def test_missing_vocabulary_says_where_to_put_it(hub, tmp_path, monkeypatch, pth):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     alone = shutil.copy(pth, tmp_path / "x.pth")
-    with pytest.raises(DownloadError, match=r"vocab\.txt of .* next to an official \.pth file"):
+    with pytest.raises(DownloadError) as caught:
         load_detector(str(alone))
+    assert caught.value.code == "download-failed"
+    assert f"{hub.url}/{OFFICIAL_VOCAB.repo}/resolve/main/vocab.txt" in str(caught.value)
+    assert str(caught.value).count("vocab.txt") == 3  # what is missing, its address, what its copy has to be called
 
 
 def test_absent_file_is_named(hub):
     del hub.files[f"{WEIGHTS.repo}/{WEIGHTS.name}"]
     hub.files[f"{WEIGHTS.repo}/README.md"] = b"moved"
-    with pytest.raises(DownloadError, match=r"glip_small\.pth of GLIPModel/GLIP.*404"):
+    with pytest.raises(NotInRepository) as caught:
         load_detector("glip-small")
+    assert [value in str(caught.value) for value in (WEIGHTS.name, WEIGHTS.repo, "404")] == [True] * 3
 
 
 def test_web_page_instead_of_the_hub_is_named(hub):
     hub.web_page = True
-    with pytest.raises(DownloadError, match=r"glip_small\.pth.*does not seem to be served by a Hugging Face Hub"):
+    with pytest.raises(DownloadError, match=r"glip_small\.pth") as caught:
         load_detector("glip-small")
+    assert caught.value.code == "download-failed"
+    assert constants.HUGGINGFACE_HEADER_X_REPO_COMMIT in str(caught.value)  # which its answer lacks
 
 
 @pytest.mark.parametrize("task", [None, TASK])
@@ -400,8 +436,9 @@ def test_repository_s_vocabulary_alone(hub, model, tmp_path):
 
 
 def test_a_mistyped_folder_is_not_blamed_on_the_hub_alone(hub):
-    with pytest.raises(DownloadError, match=r"detector='runs/raccoon' is no folder here, .*config\.json"):
+    with pytest.raises(DownloadError, match=r"detector='runs/raccoon' .*config\.json") as caught:
         load_detector("runs/raccoon")
+    assert caught.value.code == "download-failed"
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from glip_lightning.app.cli import main
+from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
@@ -27,6 +28,8 @@ from glip_lightning.weights.base_model import Base, check_base, weights_hash
 from glip_lightning.weights.conversion import convert_weights
 from glip_lightning.weights.load import load_detector, save
 from glip_lightning.weights.prompt_file import KEY, PROMPT_NAME, TunedPrompt, load_prompt, save_prompt
+from printed import words
+from refusals import refusal
 from small_runs import go, make_shapes, options, result
 
 PHOTO = 96  # pixels
@@ -126,7 +129,9 @@ def test_the_recipe_of_the_run_tests_its_prompt(run: Path, tmp_path: Path, capsy
     again = ["test", "--config", str(run / "recipe.yaml"), "--run", str(tmp_path / "again")]
     assert main(again) == 0
     assert result(tmp_path / "again")["metrics"]["test"] == result(run)["metrics"]["test"]
-    assert "the tuned prompt of the finished run" in capsys.readouterr().err
+    assert str(run) in words(capsys.readouterr().err)  # the run whose prompt is tested
+    tuning = result(tmp_path / "again")["recipe"]["model"]["tuning"]
+    assert tuning == {"class_path": "glip_lightning.SavedPrompt", "init_args": {"file": str(run / PROMPT_NAME)}}
 
 
 def test_random_weights_are_kept_with_the_prompt(shapes: Path, tmp_path: Path) -> None:
@@ -208,21 +213,21 @@ def test_zero_shots_are_the_untuned_detector(base: Path, shapes: Path, tmp_path:
     assert words["metrics"] == plain["metrics"]
 
 
-def test_a_saved_prompt_is_not_trained(
-    base: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_saved_prompt_is_not_trained(base: Path, shapes: Path, tmp_path: Path) -> None:
     save_prompt(tmp_path / "p.safetensors", made(["star"], load_detector(str(base)).model))
     saved = ["--model.tuning=SavedPrompt", f"--model.tuning.file={tmp_path / 'p.safetensors'}"]
-    assert main(["fit", *options(shapes, tmp_path / "run"), *saved]) == 1
-    assert "SavedPrompt trains nothing; glip test and validate evaluate" in capsys.readouterr().err
+    refused = refusal("fit", *options(shapes, tmp_path / "run"), *saved)
+    assert refused.code == "trains-nothing"
+    assert str(tmp_path / "p.safetensors") in str(refused)
 
 
 def test_another_base_is_refused_with_both_hashes(base: Path, tmp_path: Path) -> None:
     prompt = made(["star"], load_detector(str(base)).model)
     torch.manual_seed(1)
     other = GLIP(variant("glip-nano"))
-    with pytest.raises(ValueError, match=prompt.base.sha256) as refused:
+    with pytest.raises(GLIPError, match=prompt.base.sha256) as refused:
         check_base("star.safetensors", prompt.base, other, "glip-nano", text=False)
+    assert refused.value.code == "other-base"
     assert weights_hash(other, text=False) in str(refused.value)
     assert "star.safetensors" in str(refused.value)
 
@@ -242,8 +247,19 @@ def test_the_hash_is_of_the_numbers_without_the_text_encoder(base: Path) -> None
     assert weights_hash(model, text=False) != before
 
 
-@pytest.mark.parametrize("harm", ["torn", "foreign", "nan", "format", "tokens", "text"])
-def test_a_file_that_is_no_prompt_is_named(harm: str, base: Path, tmp_path: Path) -> None:
+HARMS = {
+    "torn": "unreadable-tensors",
+    "foreign": "missing-key",
+    "nan": "not-finite",
+    "format": "other-format",
+    "tokens": "bad-value",
+    "text": "unreadable-tensors",
+}
+"""What is done to a file -> the code of the error."""
+
+
+@pytest.mark.parametrize("harm, code", HARMS.items())
+def test_a_file_that_is_no_prompt_is_named(harm: str, code: str, base: Path, tmp_path: Path) -> None:
     path = tmp_path / "p.safetensors"
     save_prompt(path, made(["star"], load_detector(str(base)).model))
     with safe_open(path, framework="pt") as file:
@@ -257,35 +273,45 @@ def test_a_file_that_is_no_prompt_is_named(harm: str, base: Path, tmp_path: Path
         content |= {"format": {"format": 2}} if harm == "format" else {}
         content["captions"][0]["tokens"] = [[99]] if harm == "tokens" else content["captions"][0]["tokens"]
         save_file(tensors, path, {"other": "x"} if harm == "foreign" else {KEY: json.dumps(content)})
-    with pytest.raises(ValueError, match=r"p\.safetensors: not a tuned prompt of glip-lightning"):
+    with pytest.raises(GLIPError) as caught:
         load_prompt(path)
-    with pytest.raises(FileNotFoundError, match="a run with PromptTuning leaves"):
+    assert caught.value.code == code
+    assert str(path) in str(caught.value)
+    with pytest.raises(MissingFile) as missing:
         load_prompt(tmp_path / "absent.safetensors")
+    assert missing.value.code == "missing-file"
+    assert "absent.safetensors" in str(missing.value)
+    assert PROMPT_NAME in str(missing.value)
 
 
 def test_phrases_and_prompts_exclude_each_other(base: Path, tmp_path: Path, shapes: Path) -> None:
     save_prompt(tmp_path / "p.safetensors", made(["star"], load_detector(str(base)).model))
     predictor = Predictor(str(base), prompts=[tmp_path / "p.safetensors"])
-    with pytest.raises(ValueError, match="tuned prompts have classes of their own"):
+    with pytest.raises(GLIPError) as caught:
         predictor(next((shapes / "test").glob("*.jpg")), "star")
+    assert caught.value.code == "bad-phrases"
     assert main(["predict", "x.jpg", "--phrases", "star", "--prompt", "p.safetensors"]) == 2
 
 
 def test_without_text_encoder_only_tuned_prompts_work(base: Path, tmp_path: Path, shapes: Path) -> None:
     bare = convert_weights(base, tmp_path / "bare", without_text=True)
     photo = next((shapes / "test").glob("*.jpg"))
-    with pytest.raises(ValueError, match="this detector has no text encoder: it only runs tuned prompts"):
+    with pytest.raises(GLIPError) as caught:
         Predictor(str(bare))(photo, "star")
-    with pytest.raises(ValueError, match="has no text encoder, an official checkpoint needs one"):
+    assert caught.value.code == "no-text-encoder"
+    with pytest.raises(GLIPError) as caught:
         convert_weights(bare, tmp_path / "official.pth")
+    assert caught.value.code == "no-official-layout"
+    assert str(bare) in str(caught.value)
 
 
-def test_a_saved_prompt_needs_its_classes(
-    base: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_saved_prompt_needs_its_classes(base: Path, shapes: Path, tmp_path: Path) -> None:
     file = tmp_path / "p.safetensors"
     save_prompt(file, made(["star"], load_detector(str(base)).model))
     tuning = ["--model.tuning=SavedPrompt", f"--model.tuning.file={file}"]
     detector = [f"--model.detector={base}", "--model.weights=pretrained"]
-    assert main(["test", *options(shapes, tmp_path / "run"), *detector, *tuning]) == 1
-    assert "the classes must be the same, in the same order" in capsys.readouterr().err
+    refused = refusal("test", *options(shapes, tmp_path / "run"), *detector, *tuning)
+    assert refused.code == "other-classes"
+    assert str(file) in str(refused)
+    assert "star" in str(refused)
+    assert "red circle" in str(refused)

@@ -202,7 +202,7 @@ def load_folder(folder: Path, name: str | None = None, text: bool = True, origin
         state = _read_weights(folder / WEIGHTS_NAME, text)
         check(state, expected_shapes(replace(config, text_encoder=config.text_encoder and text)))
     except CheckpointError as error:
-        raise CheckpointError(f"{folder / WEIGHTS_NAME}: {error}") from error
+        raise CheckpointError(f"{folder / WEIGHTS_NAME}: {error}", code=error.code) from error
     check_tensors(state, str(folder / WEIGHTS_NAME))
     task, tokenizer = _read_task(folder / TASK_NAME, config), tokenizer_in(folder)
     return _loaded(_build(config, state, text), tokenizer, name, origin, task, words_in(folder))

@@ -169,7 +169,7 @@ def check(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None
     }
     listed = [f"{len(keys)} {kind}: {_first_ten(keys)}" for kind, keys in problems.items() if keys]
     if listed:
-        raise CheckpointError("the tensors do not fit the detector. " + "; ".join(listed))
+        raise CheckpointError("the tensors do not fit the detector. " + "; ".join(listed), code="other-tensors")
 
 
 def _by(shape: torch.Size) -> str:
@@ -257,7 +257,8 @@ def read_official(path: str | Path) -> StateDict:
     if isinstance(content, dict):
         content = content.get("model", content.get("state_dict", content))
     if not isinstance(content, dict) or not content or not all(isinstance(x, Tensor) for x in content.values()):
-        raise CheckpointError(f"{path}: expected a dict of tensors, alone or under the key 'model' or 'state_dict'")
+        message = f"{path}: expected a dict of tensors, alone or under the key 'model' or 'state_dict'"
+        raise CheckpointError(message, code="no-tensors")
     check_storage(content, str(path))
     return {key: x.float() if x.is_floating_point() else x for key, x in content.items()}
 
@@ -269,27 +270,32 @@ def load_tensors(path: Path) -> object:
             # memory-mapped, the optimizer state beside the weights is never read
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         except Exception as error:  # a damaged or hostile pickle can fail in any way
-            raise CheckpointError(f"{path}: {_why_unreadable(path, error)}") from error
+            raise _unreadable(path, error) from error
 
 
-def _why_unreadable(path: Path, error: Exception) -> str:
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    """Return the error that says why torch cannot load ``path``; ``error`` is the one that torch raised."""
     with path.open("rb") as file:
         head = file.read(64).lstrip()
     if head.startswith(b"<"):
-        return "a web page, no checkpoint; download the file itself (.../resolve/..., not .../blob/...)"
+        message = "a web page, no checkpoint; download the file itself (.../resolve/..., not .../blob/...)"
+        return CheckpointError(f"{path}: {message}", code="web-page")
     if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, no checkpoint; run `git lfs pull` or download the file itself"
+        message = "a Git LFS pointer, no checkpoint; run `git lfs pull` or download the file itself"
+        return CheckpointError(f"{path}: {message}", code="lfs-pointer")
     if names := _forbidden_globals(path, error):
-        return (
+        message = (
             f"refused, and nothing in it was run: it asks for {', '.join(names)}, which no file of weights needs. "
             "If you trust whoever made it, save the tensors alone there: torch.save({'model': model.state_dict()}, ...)"
         )
+        return CheckpointError(f"{path}: {message}", code="unsafe-checkpoint")
     if path.suffix.lower() == ".onnx":
-        return "ONNX runs in other programs; give the folder, run or .pth file that it was made from"
+        message = "ONNX runs in other programs; give the folder, run or .pth file that it was made from"
+        return CheckpointError(f"{path}: {message}", code="onnx")
     reason = str(error).strip().partition("\n")[0]  # torch goes on with advice to run the file's code
     if isinstance(error, pickle.UnpicklingError):
         reason = "torch.save has not written it, or more than tensors"
-    return f"no readable checkpoint ({type(error).__name__}: {reason})"
+    return CheckpointError(f"{path}: no readable checkpoint ({type(error).__name__}: {reason})")
 
 
 def _forbidden_globals(path: Path, error: Exception) -> list[str]:
@@ -309,15 +315,16 @@ def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> 
     try:
         found = _sizes(strip_module(state))
     except KeyError as error:
-        raise CheckpointError(f"no GLIP detector: {error.args[0]} is missing") from None
+        raise CheckpointError(f"no GLIP detector: {error.args[0]} is missing", code="no-detector") from None
     except (IndexError, ValueError) as error:  # tensors of other ranks, sizes out of bounds
-        raise CheckpointError(f"no GLIP detector: {error}") from error
+        raise CheckpointError(f"no GLIP detector: {error}", code="no-detector") from error
     if same := [name for name, config in VARIANTS.items() if _like(config, found) == found]:
         logger.info("the sizes are those of %s", ", ".join(same))
         return VARIANTS[same[0]]
     width = found.text.hidden_size
     if text_heads is None and width % BERT_HEAD_DIM:
-        raise CheckpointError(f"a text encoder of width {width} does not show its number of heads; give text_heads")
+        message = f"a text encoder of width {width} does not show its number of heads; give text_heads"
+        raise CheckpointError(message, code="missing-text-heads")
     return replace(found, text=replace(found.text, num_attention_heads=text_heads or width // BERT_HEAD_DIM))
 
 
