@@ -1,5 +1,6 @@
 """COCO AP: equal to torchmetrics' with exact thresholds, one image counted once, the same on every rank."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
+import malformed_coco
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.dataset import CocoDetection
 from glip_lightning.evaluation.coco_ap import CocoEvaluator
@@ -192,8 +194,10 @@ def test_own_boxes_are_perfect(shared_data: Path, task: str) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
-def test_own_boxes_are_perfect_with_annotation_id_0(shared_data: Path, split: str) -> None:
-    folder = shared_data / "_bad" / "21_annotation_id_zero" / split
+def test_own_boxes_are_perfect_with_annotation_id_0(tmp_path: Path, split: str) -> None:
+    malformed_coco.CASES["annotation_id_zero"](tmp_path)
+    folder = tmp_path / split
+    assert json.loads((folder / ANNOTATIONS).read_text())["annotations"][0]["id"] == 0
     check_own_boxes(CocoDetection(folder / ANNOTATIONS, folder))
 
 
