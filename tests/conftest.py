@@ -6,6 +6,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import good_sets
+
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault
 hypothesis.settings.load_profile("any machine")
 
@@ -47,6 +49,16 @@ def shared_data() -> Path:
     folder = SHARED / "data"
     if not folder.is_dir():
         pytest.skip("the real photos are not beside this checkout (../shared/data)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def odinw_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tasks in the ODinW layout and single photos: real ones, or generated pictures in the same folders."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        folder = tmp_path_factory.mktemp("odinw")
+        good_sets.odinw(folder)
     return folder
 
 

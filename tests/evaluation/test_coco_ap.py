@@ -188,8 +188,8 @@ def test_nothing_found_and_nothing_to_find() -> None:
 
 
 @pytest.mark.parametrize("task", ["Raccoon", "Packages", "pothole", "BCCD", "ChessPieces"])
-def test_own_boxes_are_perfect(shared_data: Path, task: str) -> None:
-    folder = shared_data / task / "test"
+def test_own_boxes_are_perfect(odinw_data: Path, task: str) -> None:
+    folder = odinw_data / task / "test"
     check_own_boxes(CocoDetection(folder / ANNOTATIONS, folder))
 
 

@@ -1,7 +1,7 @@
 """A small good data set in four formats, and what spoils it: the ground of the malformed data sets."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,16 @@ from PIL import Image
 
 ANNOTATIONS = "annotations_without_background.json"
 WIDTH, HEIGHT = 168, 224
+CHESS_MEN = ("bishop", "king", "knight", "pawn", "queen", "rook")
+TASKS = {
+    "Raccoon": ["raccoon"],
+    "Packages": ["package"],
+    "pothole": ["pothole"],
+    "BCCD": ["Platelets", "RBC", "WBC"],
+    # officially, class 1 is called by two blanks
+    "ChessPieces": ["bishop", *(f"{colour}-{man}" for colour in ("black", "white") for man in CHESS_MEN)],
+    "COCOmini": ["person", "bicycle", "car", "motorcycle"],
+}
 Write = Callable[[Path], None]  # writes into a folder
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels
 BOXES: dict[str, dict[str, list[Box]]] = {
@@ -80,6 +90,26 @@ def coco(folder: Path) -> None:
     for split, boxes in BOXES.items():
         write_photos(folder / split, split)
         write_json(folder / split / ANNOTATIONS, coco_of(boxes))
+
+
+def odinw_task(folder: Path, class_names: Sequence[str]) -> None:
+    """COCO in the layout of ODinW with classes of these names, which the boxes have in turn."""
+    coco(folder)
+    for split in BOXES:
+        with edited(folder / split / ANNOTATIONS) as content:
+            content["categories"] = [{"id": number, "name": name} for number, name in enumerate(class_names, start=1)]
+            for place, annotation in enumerate(content["annotations"]):
+                annotation["category_id"] = place % len(class_names) + 1
+
+
+def odinw(folder: Path) -> None:
+    """A folder as ../shared/data: the tasks of ODinW that it has, and single photos of which one is grey."""
+    for task, class_names in TASKS.items():
+        odinw_task(folder / task, class_names)
+    (folder / "_demos").mkdir()
+    for number in range(3):
+        picture = photo(f"demo {number}")
+        picture.convert("L" if number == 0 else "RGB").save(folder / "_demos" / f"{number}.jpg")
 
 
 def yolo(folder: Path) -> None:
