@@ -1,6 +1,9 @@
 """Where the reference tensors and the real photos are, and what happens without them."""
 
+import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -24,6 +27,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="folder of reference tensors (default: ../shared/golden where it exists, else tests/golden)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all that the tests start a temporary folder that goes when they end: who is killed cannot clear up.
+
+    The folders of pytest itself stay where they are looked for; those of failed tests are kept.
+    """
+    if hasattr(config, "workerinput"):
+        return  # a worker of pytest-xdist has the folder of the process that started it
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    folder = tempfile.mkdtemp(prefix="glip-")  # short: paths of sockets have at most 107 characters
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def golden_dir(config: pytest.Config) -> Path:
