@@ -118,10 +118,15 @@ def yolo(folder: Path) -> None:
         write_photos(folder / "images" / split, split)
         (folder / "labels" / split).mkdir(parents=True)
         for name, found in boxes.items():
-            lines = [f"0 {(x + w / 2) / WIDTH} {(y + h / 2) / HEIGHT} {w / WIDTH} {h / HEIGHT}" for x, y, w, h in found]
-            (folder / "labels" / split / name).with_suffix(".txt").write_text("\n".join(lines))
+            (folder / "labels" / split / name).with_suffix(".txt").write_text(yolo_lines(found))
     splits = "train: images/train\nval: images/valid\ntest: images/test\n"
     (folder / "data.yaml").write_text(f"names: [package]\n{splits}")
+
+
+def yolo_lines(boxes: Sequence[Box]) -> str:
+    """Return a line "class cx cy w h" for each box, in fractions of the picture."""
+    lines = [f"0 {(x + w / 2) / WIDTH} {(y + h / 2) / HEIGHT} {w / WIDTH} {h / HEIGHT}" for x, y, w, h in boxes]
+    return "\n".join(lines)
 
 
 def voc(folder: Path) -> None:
@@ -136,7 +141,7 @@ def voc(folder: Path) -> None:
             (folder / "Annotations" / name).with_suffix(".xml").write_text(voc_xml(name, found))
 
 
-def voc_xml(name: str, boxes: list[Box]) -> str:
+def voc_xml(name: str, boxes: Sequence[Box]) -> str:
     corners = [(x + 1, y + 1, x + w, y + h) for x, y, w, h in boxes]  # both ends are in the box, counted from 1
     objects = [
         f"<object><name>package</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin>"
