@@ -37,9 +37,7 @@ BOXES: dict[str, dict[str, list[Box]]] = {
 class Cases(dict[str, Write]):
     """Malformed data sets by name; each value writes its set into a folder."""
 
-    def spoiling(
-        self, write_good: Callable[[Path], None]
-    ) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
+    def spoiling(self, write_good: Write) -> Callable[[Write], Write]:
         """Make a case of the function below: it spoils the set that ``write_good`` has written into a folder."""
 
         def register(spoil: Write) -> Write:
@@ -70,17 +68,15 @@ def image_entry(number: int, name: str, width: int = WIDTH, height: int = HEIGHT
     return {"id": number, "file_name": name, "width": width, "height": height}
 
 
-def box_entry(number: int, image: int, bbox: Any, category: int = 1) -> dict[str, Any]:
-    keys = {"id": number, "image_id": image, "category_id": category, "bbox": bbox}
-    is_box = isinstance(bbox, list | tuple) and all(isinstance(value, int | float) for value in bbox[2:4])
-    area = bbox[2] * bbox[3] if is_box and len(bbox) == 4 else 1
+def box_entry(number: int, image: int, bbox: Any, area: float = 1) -> dict[str, Any]:
+    keys = {"id": number, "image_id": image, "category_id": 1, "bbox": bbox}
     return keys | {"area": area, "segmentation": [], "iscrowd": 0}
 
 
 def coco_of(boxes: dict[str, list[Box]]) -> dict[str, Any]:
     images = [image_entry(number, name) for number, name in enumerate(boxes)]
     placed = [(image, box) for image, name in enumerate(boxes) for box in boxes[name]]
-    annotations = [box_entry(number, image, list(box)) for number, (image, box) in enumerate(placed, start=1)]
+    annotations = [box_entry(k, image, list(box), box[2] * box[3]) for k, (image, box) in enumerate(placed, start=1)]
     categories = [{"id": 1, "name": "package", "supercategory": "packages"}]
     return {"info": {}, "licenses": [], "categories": categories, "images": images, "annotations": annotations}
 
@@ -195,7 +191,7 @@ def replace_images(folder: Path, pictures: dict[str, Image.Image], box: list[flo
     with train(folder) as content:
         content["images"] = [image_entry(k, name, *pictures[name].size) for k, name in enumerate(pictures)]
         boxes = [box or [0, 0, *picture.size] for picture in pictures.values()]
-        content["annotations"] = [box_entry(k + 1, k, bbox) for k, bbox in enumerate(boxes)]
+        content["annotations"] = [box_entry(k + 1, k, bbox, bbox[2] * bbox[3]) for k, bbox in enumerate(boxes)]
 
 
 def add_boxes(folder: Path, boxes: list[Any]) -> None:
