@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from small_runs import make_shapes, options
+from small_sweeps import write_sweep
 
 TESTS = Path(__file__).parent.parent
 KILLED = """
@@ -40,6 +41,20 @@ def test_the_folder_for_temporary_files_stays_empty(tmp_path: Path, wandb: str) 
     subprocess.run([*command, *options(shapes, tmp_path / "run")], env=environment, check=True, cwd=tmp_path)
     left = [path for path in temporary.rglob("*") if not path.name.startswith("torchinductor_")]
     assert left == []  # an empty folder of that name is made by the import of lightning
+
+
+@pytest.mark.slow
+def test_a_sweep_leaves_nothing_of_its_trials(tmp_path: Path) -> None:
+    """Each trial is a process that calls nothing at its exit."""
+    file, temporary = write_sweep(tmp_path, {"seed": [0, 1]}, max_epochs=1), tmp_path / "temporary"
+    temporary.mkdir()
+    program = [sys.executable, "-m", "glip_lightning.app.cli"]
+    command = [*program, "sweep", str(file), "--dir", str(tmp_path / "sweep"), "--workers", "2"]
+    environment = os.environ | {"TMPDIR": str(temporary), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=environment, check=True, cwd=tmp_path)
+    assert len(list(tmp_path.glob("sweep/trials/*/wandb/offline-run-*"))) == 2
+    left = [path for path in temporary.rglob("*") if not path.name.startswith("torchinductor_")]
+    assert left == []
 
 
 @pytest.mark.parametrize("processes", ["0", "1"])
