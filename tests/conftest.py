@@ -1,10 +1,15 @@
 """Where the reference tensors and the real photos are, and what happens without them."""
 
+import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+import good_sets
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault
 hypothesis.settings.load_profile("any machine")
@@ -22,6 +27,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="folder of reference tensors (default: ../shared/golden where it exists, else tests/golden)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all that the tests start a temporary folder that goes when they end: who is killed cannot clear up.
+
+    The folders of pytest itself stay where they are looked for; those of failed tests are kept.
+    """
+    if hasattr(config, "workerinput"):
+        return  # a worker of pytest-xdist has the folder of the process that started it
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    folder = tempfile.mkdtemp(prefix="glip-")  # short: paths of sockets have at most 107 characters
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def golden_dir(config: pytest.Config) -> Path:
@@ -47,6 +65,16 @@ def shared_data() -> Path:
     folder = SHARED / "data"
     if not folder.is_dir():
         pytest.skip("the real photos are not beside this checkout (../shared/data)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def odinw_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tasks in the ODinW layout and single photos: real ones, or generated pictures in the same folders."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        folder = tmp_path_factory.mktemp("odinw")
+        good_sets.odinw(folder)
     return folder
 
 

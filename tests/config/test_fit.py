@@ -20,6 +20,7 @@ from refusals import refusal
 REPOSITORY = Path(__file__).parent.parent.parent
 RECIPES = REPOSITORY / "recipes"
 SMALL = ["--data.min_sizes=[96]", "--data.test_size=96", "--data.max_size=128"]
+ANNOTATIONS = "annotations_without_background.json"
 SHORT = ["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1", "--trainer.enable_progress_bar=false"]
 
 
@@ -90,13 +91,14 @@ def test_nano_recipe_on_both_layouts(tmp_path: Path, shapes: Path, layout: str) 
     assert check_run(run)["phrases"] == [{"name": "raccoon", "prefix": "", "suffix": ""}]
 
 
-def test_nano_recipe_on_real_photos(tmp_path: Path, shared_data: Path) -> None:
+def test_nano_recipe_on_a_task_of_odinw(tmp_path: Path, odinw_data: Path) -> None:
     run = tmp_path / "run"
-    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={shared_data}", "--data.task=Raccoon"]
+    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={odinw_data}", "--data.task=Raccoon"]
     limits = [f"--trainer.limit_{name}_batches=2" for name in ("train", "val", "test")]
     assert main(["fit", *config, "--run", str(run), *SMALL, *SHORT, *limits]) == 0
     result = check_run(run)
-    assert len(result["image_ids"]) == 150
+    listed = json.loads((odinw_data / "Raccoon" / "train" / ANNOTATIONS).read_text(encoding="utf-8"))
+    assert result["image_ids"] == [image["id"] for image in listed["images"]]
 
 
 @pytest.mark.parametrize(
@@ -159,10 +161,10 @@ def test_validate_and_test_verbs(tmp_path: Path, shapes: Path) -> None:
 
 
 def test_classes_without_tokens_are_reported_by_name(
-    tmp_path: Path, shared_data: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, odinw_data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Class 1 of ChessPieces is officially called by two blanks."""
-    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={shared_data}", "--data.task=ChessPieces", *SMALL]
+    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={odinw_data}", "--data.task=ChessPieces", *SMALL]
     with caplog.at_level("WARNING", logger="glip_lightning"):
         assert main(["validate", *config, "--run", str(tmp_path / "run"), "--trainer.limit_val_batches=1"]) == 0
     assert json.loads((tmp_path / "run" / "result.json").read_text())["data"]["findings"]["no-tokens"] == 1

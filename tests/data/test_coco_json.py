@@ -317,9 +317,9 @@ def test_the_same_key_gives_the_same_sample_in_any_worker(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("task", ["Raccoon", "Packages", "pothole", "BCCD", "ChessPieces", "COCOmini"])
-def test_real_photos(shared_data: Path, task: str) -> None:
+def test_tasks_of_odinw(odinw_data: Path, task: str) -> None:
     for split in ("train", "valid", "test"):
-        folder = shared_data / task / split
+        folder = odinw_data / task / split
         file = json.loads((folder / ANNOTATIONS).read_text(encoding="utf-8"))
         data = CocoDetection(folder / ANNOTATIONS, folder)
         assert len(data) == len(file["images"])

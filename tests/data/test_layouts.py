@@ -202,8 +202,8 @@ def test_missing_images_are_named_with_their_folder(tmp_path: Path) -> None:
     assert str(tmp_path / "train2017") in findings[0].message
 
 
-def test_real_photos(shared_data: Path) -> None:
-    found = read_folder(shared_data / "BCCD", Findings())
+def test_a_task_of_odinw(odinw_data: Path) -> None:
+    found = read_folder(odinw_data / "BCCD", Findings())
     assert list(found.splits) == ["train", "valid", "test"]
 
 

@@ -170,8 +170,8 @@ def test_prepared_lists_of_a_flat_task(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["Raccoon", "Packages", "pothole", "BCCD", "ChessPieces"])
-def test_real_tasks(shared_data: Path, task: str) -> None:
+def test_tasks_in_their_layout(odinw_data: Path, task: str) -> None:
     for split in ("train", "valid", "test"):
-        images, annotations = split_files(shared_data, task, split)
+        images, annotations = split_files(odinw_data, task, split)
         data = CocoDetection(annotations, images)
         assert len(data.class_names) == len(odinw_task(task).categories)

@@ -1,5 +1,6 @@
 """COCO AP: equal to torchmetrics' with exact thresholds, one image counted once, the same on every rank."""
 
+import json
 import math
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
+import malformed_coco
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.dataset import CocoDetection
@@ -188,14 +190,16 @@ def test_nothing_found_and_nothing_to_find() -> None:
 
 
 @pytest.mark.parametrize("task", ["Raccoon", "Packages", "pothole", "BCCD", "ChessPieces"])
-def test_own_boxes_are_perfect(shared_data: Path, task: str) -> None:
-    folder = shared_data / task / "test"
+def test_own_boxes_are_perfect(odinw_data: Path, task: str) -> None:
+    folder = odinw_data / task / "test"
     check_own_boxes(CocoDetection(folder / ANNOTATIONS, folder))
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
-def test_own_boxes_are_perfect_with_annotation_id_0(shared_data: Path, split: str) -> None:
-    folder = shared_data / "_bad" / "21_annotation_id_zero" / split
+def test_own_boxes_are_perfect_with_annotation_id_0(tmp_path: Path, split: str) -> None:
+    malformed_coco.CASES["annotation_id_zero"](tmp_path)
+    folder = tmp_path / split
+    assert json.loads((folder / ANNOTATIONS).read_text())["annotations"][0]["id"] == 0
     check_own_boxes(CocoDetection(folder / ANNOTATIONS, folder))
 
 

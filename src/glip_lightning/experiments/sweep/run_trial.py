@@ -10,10 +10,11 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def run_trial(job: Job) -> Event:
             if (folder / RESULT_NAME).is_file() and not (folder / FAILED_NAME).is_file():
                 return Event(job.id, "finished")
             _send_output_to(folder / LOG_NAME)
-            return _attempt(job, folder, began)
+            with _own_temporary_folder():
+                return _attempt(job, folder, began)
     except Timeout:
         return Event(job.id, "elsewhere")
 
@@ -165,6 +167,14 @@ def _send_output_to(path: Path) -> None:
         os.dup2(file.fileno(), number)
     sys.stdout = sys.stderr = file
     show_log()
+
+
+@contextmanager
+def _own_temporary_folder() -> Iterator[None]:
+    """Remove with the trial what W&B and others would remove at the exit of a process, where this one calls nothing."""
+    with tempfile.TemporaryDirectory(prefix="glip-", ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        yield
 
 
 def _close_wandb() -> None:
