@@ -302,6 +302,7 @@ def live(*arguments: Any) -> int:
     return process.exitcode
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_in_the_same_bits(tmp_path: Path, world: Path) -> None:
     """Killed within the first epoch and within the second, in which other sources take part."""
     one, two = tmp_path / "one", tmp_path / "two"

@@ -197,7 +197,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_killed_runs_end_in_the_same_bits(tmp_path: Path, data: Path, whole: Path, workers: int) -> None:
     """Killed between the two batches of a step, in a validation, and while a checkpoint is written."""
     kills = [("on_train_batch_start", 4), ("on_validation_batch_start", 2), ("write", 3)]
@@ -207,7 +207,7 @@ def test_killed_runs_end_in_the_same_bits(tmp_path: Path, data: Path, whole: Pat
     assert_same_end(whole, tmp_path)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", SOME)
 def test_a_signal_ends_the_run_after_the_step(tmp_path: Path, data: Path, whole: Path, number: signal.Signals) -> None:
     """Sent in the first of two accumulated batches; nothing was saved before."""
     assert live(Run(tmp_path, data, send=("on_train_batch_start", 3, number), minutes=60)) == 1
