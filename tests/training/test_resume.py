@@ -207,7 +207,10 @@ def test_killed_runs_end_in_the_same_bits(tmp_path: Path, data: Path, whole: Pat
     assert_same_end(whole, tmp_path)
 
 
-@pytest.mark.parametrize("number", SOME)
+EACH = [pytest.param(each, marks=[] if each is signal.SIGINT else pytest.mark.slow) for each in SIGNALS]
+
+
+@pytest.mark.parametrize("number", EACH)
 def test_a_signal_ends_the_run_after_the_step(tmp_path: Path, data: Path, whole: Path, number: signal.Signals) -> None:
     """Sent in the first of two accumulated batches; nothing was saved before."""
     assert live(Run(tmp_path, data, send=("on_train_batch_start", 3, number), minutes=60)) == 1
