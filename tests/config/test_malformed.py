@@ -43,7 +43,7 @@ CASES = {
     "png_named_jpg": Case("ok"),
     "pixel_modes": Case("ok", also={"duplicate-image": 1}),
     "exif_rotated": Case("warning", {"exif-turned": 1, "exif-kept": 1}, ("img_train_0.jpg",)),
-    "tiny_and_extreme": Case("warning", {"extreme-image": 2, "dropped-box": 1}, ("e0.jpg, e1.jpg",), NO_BOX),
+    "tiny_and_extreme": Case("warning", {"extreme-image": 2, "dropped-box": 1}, ("e0.jpg, e1.jpg",), NO_BOX | {"flat-image": 2}),
     "odd_file_names": Case("ok", also={"duplicate-image": 1}),
     "path_traversal": Case(
         "error", {"outside-folder": 2}, ("'../valid/img_valid_0.jpg'", "'/etc/hostname'"), {"stray-image": 2}
@@ -52,7 +52,7 @@ CASES = {
     "zero_and_negative_area": Case("warning", {"dropped-box": 5}, ("4", "img_train_0.jpg")),
     "nan_inf_string_short": Case("error", {"bad-box": 6}, ("5", "6", "7", "8", "9", "1")),  # five ids and one more
     "xyxy_instead_of_xywh": Case("warning", {"corner-boxes": 4}, ("x1, y1, x2, y2",), {"clipped-box": 4}),
-    "normalised_boxes": Case("warning", {"normalised-boxes": 4}, also=NO_TRAINING | {"dropped-box": 4}),
+    "normalised_boxes": Case("warning", {"normalised-boxes": 4}, also=NO_TRAINING | {"dropped-box": 4, "no-boxes": 1}),
     "wrong_image_size": Case("error", {"wrong-size": 2}, ("img_train_0.jpg", "img_train_1.jpg")),
     "duplicate_annotation_ids": Case("error", {"duplicate-annotation-id": 1}, ("1",)),
     "duplicate_image_ids": Case("error", {"duplicate-image-id": 1}, ("0",), {"unknown-image": 1, "stray-image": 1}),
@@ -103,7 +103,7 @@ CASES = {
     "voc_decimal_commas": Case("error", {"bad-box": 1}, ("img_train_0.xml", "'89,5'"), NO_BOX),
     "voc_latin1": Case("error", {"broken-xml": 1}, ("img_train_0.xml",), {"stray-image": 1}),
     "voc_picture_in_two_lists": Case("warning", {"leak": 1}, ("train/img_train_0.jpg = test/img_train_0.jpg",)),
-    "voc_all_difficult": Case("ok", {"difficult": 4, "crowd": 4}, ("4",), NO_TRAINING),
+    "voc_all_difficult": Case("warning", {"difficult": 4, "crowd": 4}, ("4",), NO_TRAINING | {"no-boxes": 1}),
     "voc_unlisted": Case("warning", {"split-unlisted": 1, "stray-image": 1}, ("new",)),
     "labelme_two_files_of_one_picture": Case(
         "error", {"duplicate-image": 1}, ("img_train_0.jpg", "img_train_0.json", "img_train_1.json")
