@@ -43,7 +43,9 @@ CASES = {
     "png_named_jpg": Case("ok"),
     "pixel_modes": Case("ok", also={"duplicate-image": 1}),
     "exif_rotated": Case("warning", {"exif-turned": 1, "exif-kept": 1}, ("img_train_0.jpg",)),
-    "tiny_and_extreme": Case("warning", {"extreme-image": 2, "dropped-box": 1}, ("e0.jpg, e1.jpg",), NO_BOX | {"flat-image": 2}),
+    "tiny_and_extreme": Case(
+        "warning", {"extreme-image": 2, "dropped-box": 1}, ("e0.jpg, e1.jpg",), NO_BOX | {"flat-image": 2}
+    ),
     "odd_file_names": Case("ok", also={"duplicate-image": 1}),
     "path_traversal": Case(
         "error", {"outside-folder": 2}, ("'../valid/img_valid_0.jpg'", "'/etc/hostname'"), {"stray-image": 2}

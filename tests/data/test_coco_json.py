@@ -15,6 +15,7 @@ from PIL import Image
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
+from glip_lightning.data.checks.consistency import check_splits
 from glip_lightning.data.checks.findings import DataError, Findings
 from glip_lightning.data.dataset import CocoDetection, DetectionDataset
 from glip_lightning.data.formats.coco_json import read_coco
@@ -374,6 +375,8 @@ def test_a_picture_that_is_listed_twice_is_said(tmp_path: Path) -> None:
     coco["annotations"].append({**coco["annotations"][0], "id": 5, "image_id": 8, "bbox": [1, 1, 5, 5]})
     write(tmp_path, coco)
     findings = Findings()
-    assert len(read_coco(tmp_path / "coco.json", tmp_path, findings)) == 3
+    index = read_coco(tmp_path / "coco.json", tmp_path, findings)
+    assert len(index) == 3
+    check_splits({"train": index}, findings)
     found = [(finding.level, finding.count) for finding in findings if finding.code == "duplicate-image"]
     assert found == [("warning", 1)]

@@ -289,7 +289,7 @@ HOSTILE = {
 
 UNREADABLE = {
     ".yaml": {"not-yaml"},
-    ".json": {"not-json"},
+    ".json": {"not-json", "nested-too-deeply"},
     ".xml": {"broken-xml"},
     ".txt": {"label-not-a-number", "label-numbers"},
 }

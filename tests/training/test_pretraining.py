@@ -70,7 +70,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "mixed, options, code, named",
     [
-        ({}, {}, "no-sources", {"sources={}"}),
+        ({}, {}, "no-sources", {"sources="}),
         ({"a": Source("x", share=0)}, {}, "bad-value", {"sources.a.share=0"}),
         ({"b": Source("x"), "a": Source("x", share=-1)}, {}, "bad-value", {"sources.a.share=-1"}),
         ({"a": Source("x", share=float("nan"))}, {}, "bad-value", {"sources.a.share=nan"}),

@@ -1,7 +1,7 @@
 """The cheap checks of a data set that was read: what training would trip over, and what it should know."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -124,7 +124,10 @@ def _report_boxes(index: Index, findings: Findings) -> None:
 
 
 def _report_twice(index: Index, findings: Findings) -> None:
-    """Boxes that their image has already, with the same class."""
+    """Pictures that are listed more than once, and boxes that their image has already, with the same class."""
+    names = Counter(map(index.name, range(len(index))))
+    if listed := [name for name, count in names.items() if count > 1]:
+        findings.add("duplicate-image/entries", index.where, len(listed), items=listing(listed))
     boxes = index.boxes
     rows = np.column_stack((boxes.images, boxes.labels, boxes.xywh))
     _, first = np.unique(rows, axis=0, return_index=True)

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -172,8 +171,6 @@ def _images(
         else:
             images.append(RawImage(number, _size(entries[number], numbers)))
             names.append(there)
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        findings.add("duplicate-image/entries", file, len(twice), items=listing(twice))
     if leaving:
         findings.add("outside-folder", file, len(leaving), what="file names", folder=folder, items=listing(leaving))
     if missing:
