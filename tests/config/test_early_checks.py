@@ -9,6 +9,8 @@ import pytest
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.locks import FolderLock
 from glip_lightning.config.early_checks import check_training
+from printed import words
+from refusals import refusal
 
 ROOT = Path(__file__).parent.parent.parent
 CUSTOM, NANO = str(ROOT / "recipes/custom.yaml"), str(ROOT / "recipes/nano.yaml")
@@ -97,3 +99,10 @@ def test_a_folder_of_a_finished_run_and_one_in_use_are_refused(tmp_path: Path, m
     check_training(run)
     (tmp_path / "result.json").touch()
     assert refused(*run) == "finished-run"
+
+
+@pytest.mark.parametrize("verb", ["fit", "validate", "test"])
+def test_a_verb_without_a_recipe_says_which_there_are(verb: str) -> None:
+    error = refusal(verb, "--data.root", ".")
+    assert error.code == "no-recipe"
+    assert {"--config", "custom_nano"} <= words(str(error))

@@ -63,7 +63,7 @@ ON_THE_COMMAND_LINE: list[tuple[list[str], str, str, Named]] = [
         [int],
     ),
     (["--data", "ODinW", "--data.root=."], "missing-value", "data.task", ["ODinW", "--data.task"]),
-    ([], "missing-value", "data", ["--config", "--data", *DATA]),
+    ([], "no-recipe", "fit", ["--config", "custom_nano"]),
     ([*BLOCKS, "--trainer.max_epochs"], "missing-value", "--trainer.max_epochs", []),
     ([*BLOCKS, "extra"], "unknown-option", "extra", ["--", "--trainer.max_epochs"]),  # what an option looks like
     ([*BLOCKS, "--trainer.enable_progress_bar=x"], "bad-value", "--trainer.enable_progress_bar x", [bool, NoneType]),

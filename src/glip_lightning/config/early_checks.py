@@ -13,6 +13,7 @@ from glip_lightning.common.files import regular_file
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.common.schema import parse_yaml
 from glip_lightning.config.recipe_files import given_recipes
+from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.weights.detector_files import check_detector
 from glip_lightning.weights.run_files import check_unfinished
 
@@ -34,12 +35,17 @@ def check_training(arguments: Sequence[str]) -> None:
     """Check what ``fit``, ``validate`` or ``test`` is given, in recipes and on the command line.
 
     Raises:
+        WrongUsage: neither a recipe nor a class of data is named (``no-recipe``).
         GLIPError: a folder of data, a file of phrases or a detector that is not there; a folder for the run that is
             finished or in use.
     """
     if any(word.split("=")[0] in PRINTING for word in arguments):
         return
     given = {key: each for key, each in _given(arguments) if isinstance(each.value, str)}
+    names = {word.split("=")[0] for word in arguments}
+    if not names & {"--config", "-c", "--data", "--resume"}:
+        message = "needs --config RECIPE: custom_nano for photos of yours on a CPU, custom with a GPU"
+        raise WrongUsage(f"{arguments[0]}: {message}; glip recipes lists all", code="no-recipe")
     if "data.root" in given and "data" in given and given["data"].value.split(".")[-1] in READ_FROM_ROOT:
         root = given["data.root"]
         need_folder(root.value, root.place, "give the folder of the data; glip download gets tasks of ODinW")

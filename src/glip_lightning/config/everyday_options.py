@@ -9,7 +9,7 @@ EVERYDAY = {
     "--data.root FOLDER": "your photos with their annotations, or where the data of a benchmark are",
     "--data.task NAME": "a task of a benchmark: recipes of ODinW and of the generated world",
     "--data.shots N": "images per class to learn from: 0, 1, 3, 5, 10 or all",
-    "--model.detector NAME": "glip-tiny, glip-large, glip-nano-c, a folder, a finished run (glip env lists them)",
+    "--model.detector NAME": "glip-tiny, glip-large, glip-nano-c, a folder, a finished run",
     "--model.tuning CLASS": "what is trained: FullTuning, PromptTuning, LinearProbe, LoRATuning, PartialTuning",
     "--run FOLDER": "for all that the run leaves",
     "--resume RUN": "go on with an interrupted run",

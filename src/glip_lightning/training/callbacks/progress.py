@@ -58,9 +58,9 @@ class Lines(Callback):
 
 
 def place(trainer: Trainer) -> str:
-    """Return where a training is: at a step where steps are its end, else in an epoch."""
+    """Return where a training is: at a step where steps may be its end, else in an epoch."""
     if trainer.max_steps != -1:
-        return f"step {trainer.global_step} of {trainer.max_steps}"
+        return f"step {trainer.global_step} of {trainer.estimated_stepping_batches:.0f}"  # epochs may end it earlier
     last = "?" if trainer.max_epochs in (None, -1) else trainer.max_epochs
     return f"epoch {trainer.current_epoch + 1} of {last}, step {trainer.global_step}"
 
