@@ -14,6 +14,7 @@ import glip_lightning
 from glip_lightning import GLIPModule
 from glip_lightning.data.index import Index
 from glip_lightning.evaluation.best_threshold import BestThreshold
+from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.summary_picture import (
     GAP,
     LINE,
@@ -156,7 +157,10 @@ def test_images_that_were_not_evaluated_are_not_the_worst(fitted: GLIPModule) ->
     assert (only.image, only.f1) == (1, 1.0)
 
 
-def test_what_is_drawn_is_from_the_best_thresholds_on(fitted: GLIPModule, tmp_path: Path) -> None:
+def test_what_is_drawn_is_from_the_best_thresholds_on(
+    fitted: GLIPModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitted.data, "phrases", lambda: [Phrase("other")] * len(fitted.data.class_names))
     record = fitted.record
     kept = record.folder, record.detections, record.thresholds
     try:
@@ -165,7 +169,7 @@ def test_what_is_drawn_is_from_the_best_thresholds_on(fitted: GLIPModule, tmp_pa
         pictures = []
         for least in (0.8, 0.95):
             best = BestThreshold(least, 1.0, 1.0, 4)
-            record.thresholds = {phrase.name: best for phrase in fitted.data.phrases()}
+            record.thresholds = dict.fromkeys(fitted.data.class_names, best)  # by class, not by phrase
             save_summary(record, fitted, 4)
             with Image.open(tmp_path / SUMMARY_NAME) as image:
                 pictures.append(np.asarray(image).astype(int))

@@ -73,7 +73,7 @@ def _columns(record: RunRecord, module: GLIPModule) -> list[Image.Image]:
     if not metrics:
         return []
     index = module.data.datasets[split].index
-    thresholds = [_threshold(record, phrase.name) for phrase in module.data.phrases()]
+    thresholds = [_threshold(record, name) for name in module.data.class_names]
     images = _scored(record.detections, index, thresholds, metrics["images"])
     best, worst = best_and_worst(images)
     missing = "" if split == "test" else " (there is no test split)"
