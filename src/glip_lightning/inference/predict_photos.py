@@ -10,19 +10,17 @@ from pathlib import Path
 from signal import SIGINT
 from typing import Any, Literal
 
-from PIL import Image
 from rich.progress import track
 
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import json_text, printable, printable_lines
-from glip_lightning.common.files import no_room, picture_names, remove_parts, replacing, write_text
+from glip_lightning.common.files import no_room, picture_names, remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.data.checks.findings import frames_note, listing, unread_note
 from glip_lightning.data.images import pictures, read_image
-from glip_lightning.inference.drawing import draw_boxes
 from glip_lightning.inference.prediction_files import FILES, check_free, remove_formats, write_formats
-from glip_lightning.inference.predictor import DEFAULT_THRESHOLD, Prediction, Predictor, as_phrases
+from glip_lightning.inference.predictor import DEFAULT_THRESHOLD, Predictor, as_phrases
 from glip_lightning.inference.thresholds import MAX_DETECTIONS, Thresholds, read_thresholds, same
 from glip_lightning.text.phrases import Phrase, read_phrases_file
 from glip_lightning.weights.base_model import weights_hash
@@ -100,7 +98,7 @@ def predict_photos(
     left = [(path, picture) for path, picture in zip(paths, pictures, strict=True) if path not in results]
     try:
         for path, picture in track(left, description="photos", transient=True):
-            results.add(path, _predict(predictor, path, picture, wanted, names))
+            results.add(path, _predict(predictor, path, picture, wanted))
     except KeyboardInterrupt as stop:
         message = f"{len(results.entries)} of {len(paths)} photos are in {results.file}; the same command goes on"
         raise Interrupted(message, getattr(stop, "number", SIGINT)) from None
@@ -258,15 +256,13 @@ def _phrases(phrases: str | None, file: str | None) -> list[Phrase] | None:
     return None if phrases is None else as_phrases(phrases)
 
 
-def _predict(
-    predictor: Predictor, path: Path, picture: Path, wanted: list[Phrase] | None, names: list[str]
-) -> dict[str, Any]:
+def _predict(predictor: Predictor, path: Path, picture: Path, wanted: list[Phrase] | None) -> dict[str, Any]:
     """Return the JSON entry of one photo; one that cannot be read gives its error instead."""
     try:
         state = _state(path)
         image = read_image(path, upright=True)
         found = predictor(image, wanted)
-        save_drawn(image, found, names, picture)
+        found.save(picture)
     except (OSError, ValueError) as error:
         if no_room(error) or getattr(error, "code", None) == "not-finite":
             raise  # the next photo would end in the same way
@@ -294,13 +290,6 @@ def _tell_of_nothing(predictor: Predictor, entries: Sequence[Mapping[str, Any]])
     untrained = predictor.loaded.weights == "shipped" and not predictor.tuned
     limits = registry.detector_limits.get(predictor.name) if untrained else None
     print(f"{message}; {predictor.name} {limits}" if limits else message)
-
-
-def save_drawn(image: Image.Image, found: Prediction, names: list[str], picture: Path) -> None:
-    """Save ``image`` with its boxes as ``picture``."""
-    drawn = draw_boxes(image, found.boxes.tolist(), found.names, found.scores.tolist(), classes=names)
-    with replacing(picture) as fresh:
-        drawn.save(fresh, quality=92)
 
 
 def _not_drawn(photos: Sequence[Path], folder: Path, out: Path) -> list[Path]:

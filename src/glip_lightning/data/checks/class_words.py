@@ -41,7 +41,7 @@ def check_words(
     """
     if isinstance(reader.tokenizer, ClassTokenizer):
         return
-    pieces = [_pieces(phrase, reader.tokenizer) for phrase in phrases]
+    pieces = [word_pieces(phrase, reader.tokenizer) for phrase in phrases]
     unknown = [f"{name!r} ({' '.join(found)})" for name, found in zip(names, pieces, strict=True) if UNKNOWN in found]
     none_known = bool(reader.detector) and all(found and set(found) == {UNKNOWN} for found in pieces)
     problems = {
@@ -57,7 +57,7 @@ def check_words(
     _check_known(phrases, reader, where, findings)
 
 
-def _pieces(phrase: Phrase, tokenizer: Tokenizer) -> list[str]:
+def word_pieces(phrase: Phrase, tokenizer: Tokenizer) -> list[str]:
     """Return the word pieces by which a class is scored."""
     (tokens,) = build_prompt([phrase], tokenizer).tokens
     pieces = tokenizer.tokens(phrase.text)

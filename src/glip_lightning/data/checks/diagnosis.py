@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glip_lightning.data.checks.class_words import Reader, check_words
+from glip_lightning.data.checks.class_words import Reader, check_words, word_pieces
 from glip_lightning.data.checks.consistency import check_names, check_splits
 from glip_lightning.data.checks.findings import Findings, listing
 from glip_lightning.data.index import Index
 from glip_lightning.data.types import SPLITS, Split
-from glip_lightning.text.captions import build_prompt
 from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.text.tokenizer import Tokenizer
 
@@ -143,17 +142,11 @@ def _classes(splits: Mapping[Split, Index], tokenizer: Tokenizer) -> list[ClassR
         split: np.bincount(each.boxes.labels[each.trains()], minlength=len(index.class_names))
         for split, each in splits.items()
     }
-    return [
-        ClassRow(name, number, _pieces(name, tokenizer), {split: int(count[label]) for split, count in counts.items()})
-        for label, (name, number) in enumerate(zip(index.class_names, index.category_ids, strict=True))
-    ]
-
-
-def _pieces(name: str, tokenizer: Tokenizer) -> list[str]:
-    phrase = Phrase(clean_name(name))
-    (tokens,) = build_prompt([phrase], tokenizer).tokens
-    pieces = tokenizer.tokens(phrase.text)
-    return [pieces[token] for token in tokens]
+    rows = []
+    for label, (name, number) in enumerate(zip(index.class_names, index.category_ids, strict=True)):
+        pieces = word_pieces(Phrase(clean_name(name)), tokenizer)
+        rows.append(ClassRow(name, number, pieces, {split: int(count[label]) for split, count in counts.items()}))
+    return rows
 
 
 def _check_names(rows: Sequence[ClassRow], reader: Reader, splits: Mapping[Split, Index], findings: Findings) -> None:

@@ -15,14 +15,14 @@ from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.sweep.board import Board, Rates, console, point_name, show_plan, show_results
 from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_parameters
-from glip_lightning.experiments.sweep.executors import Executor, Local, Stop, cores, visible_gpus
+from glip_lightning.experiments.sweep.executors import Executor, Local, Stop, visible_gpus
 from glip_lightning.experiments.sweep.grid import Grid, read_grid, select
 from glip_lightning.experiments.sweep.jobs import Event, Job
 from glip_lightning.experiments.sweep.plan import Planned, resolve
 from glip_lightning.experiments.sweep.run_trial import LOG_NAME, read_failure, record_failure, run_trial
 from glip_lightning.experiments.sweep.trial_state import state_of
 from glip_lightning.training.callbacks.run_folder import RUNS
-from glip_lightning.training.callbacks.threads import best_number
+from glip_lightning.training.callbacks.threads import best_number, cores
 from glip_lightning.training.trial import Axes
 
 SWEEPS, TRIALS = "sweeps", "trials"
