@@ -46,13 +46,21 @@ SIDE, LONGEST = 640, 1333  # the shorter side after resizing, and the limit of t
 BATCH = 4
 
 
-def annotations(images: int, classes: int, rng: np.random.Generator) -> dict[str, list[dict[str, Any]]]:
+def annotations(
+    images: int, classes: int, rng: np.random.Generator
+) -> dict[str, list[dict[str, Any]]]:
     """Random boxes from 8 pixels to half the image, two percent of them crowds."""
     found = []
     for image_id in range(1, images + 1):
         for x, y, w, h in random_boxes(OBJECTS, PICTURE, rng).tolist():
-            box = {"id": len(found) + 1, "image_id": image_id, "category_id": int(rng.integers(1, classes + 1))}
-            found.append(box | {"bbox": [x, y, w, h], "area": w * h, "iscrowd": int(rng.random() < 0.02)})
+            box = {
+                "id": len(found) + 1,
+                "image_id": image_id,
+                "category_id": int(rng.integers(1, classes + 1)),
+            }
+            found.append(
+                box | {"bbox": [x, y, w, h], "area": w * h, "iscrowd": int(rng.random() < 0.02)}
+            )
     sizes = {"height": PICTURE[0], "width": PICTURE[1]}
     return {
         "images": [{"id": k, "file_name": f"{k:06d}.jpg", **sizes} for k in range(1, images + 1)],
@@ -68,7 +76,9 @@ def random_boxes(count: int, size: tuple[int, int], rng: np.random.Generator) ->
     return np.concatenate([rng.uniform(0, np.array([width, height]) - sides), sides], axis=1)
 
 
-def detections(truth: dict[str, list[dict[str, Any]]], rng: np.random.Generator) -> dict[int, dict[str, torch.Tensor]]:
+def detections(
+    truth: dict[str, list[dict[str, Any]]], rng: np.random.Generator
+) -> dict[int, dict[str, torch.Tensor]]:
     """The true boxes, shaken, and random ones: 100 for each image, as boxes, scores and labels."""
     real: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in truth["images"]}
     for annotation in truth["annotations"]:
@@ -93,7 +103,9 @@ def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def ours(truth: dict[str, list[dict[str, Any]]], found: dict[int, dict[str, torch.Tensor]]) -> dict[str, Any]:
+def ours(
+    truth: dict[str, list[dict[str, Any]]], found: dict[int, dict[str, torch.Tensor]]
+) -> dict[str, Any]:
     evaluator = CocoEvaluator(truth, [category["name"] for category in truth["categories"]])
     for image_id, one in found.items():
         evaluator.update([image_id], [one])
@@ -110,7 +122,14 @@ def theirs(truth: Any, found: dict[int, dict[str, torch.Tensor]]) -> dict[str, A
         reference.dataset = truth
         reference.createIndex()
         rows = [
-            np.column_stack([np.full(len(one["boxes"]), k), xywh(one["boxes"]), one["scores"], one["labels"] + 1])
+            np.column_stack(
+                [
+                    np.full(len(one["boxes"]), k),
+                    xywh(one["boxes"]),
+                    one["scores"],
+                    one["labels"] + 1,
+                ]
+            )
             for k, one in found.items()
         ]
         evaluation = COCOeval(reference, reference.loadRes(np.concatenate(rows)), "bbox")
@@ -119,7 +138,11 @@ def theirs(truth: Any, found: dict[int, dict[str, torch.Tensor]]) -> dict[str, A
         evaluation.summarize()
     tables = np.moveaxis(evaluation.eval["precision"][..., 0, -1], 2, 0)
     names = [category["name"] for category in truth["categories"]]
-    per_class = {name: table[table > -1].mean() for name, table in zip(names, tables, strict=True) if table.max() > -1}
+    per_class = {
+        name: table[table > -1].mean()
+        for name, table in zip(names, tables, strict=True)
+        if table.max() > -1
+    }
     return dict(zip(STATS, evaluation.stats, strict=False)) | {"AP_class": per_class}
 
 
@@ -141,7 +164,9 @@ def evaluation(images: int) -> None:
     pairs = [(our_stats[name], their_stats[name]) for name in STATS]
     pairs += [(our_stats["AP_class"][name], ap) for name, ap in their_stats["AP_class"].items()]
     apart = max(abs(a - b) for a, b in pairs)
-    print(f"  AP {our_stats['AP']:.4f}; all {len(STATS)} stats and {len(pairs) - 6} classes agree within {apart:.0e}")
+    print(
+        f"  AP {our_stats['AP']:.4f}; all {len(STATS)} stats and {len(pairs) - 6} classes agree within {apart:.0e}"
+    )
     if apart > 1e-9:
         sys.exit("the two disagree")
 
@@ -152,8 +177,12 @@ def write_pictures(folder: Path, count: int) -> Path:
     height, width = PICTURE
     for number in range(1, count + 1):
         coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
-        smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16)
-        noisy = (smooth + rng.normal(0, 6, smooth.shape).astype(np.int16)).clip(0, 255).astype(np.uint8)
+        smooth = np.asarray(
+            coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16
+        )
+        noisy = (
+            (smooth + rng.normal(0, 6, smooth.shape).astype(np.int16)).clip(0, 255).astype(np.uint8)
+        )
         Image.fromarray(noisy).save(folder / f"{number:06d}.jpg", quality=90)
     file = folder / "annotations.json"
     file.write_text(json.dumps(annotations(count, CAPTION_CLASSES, rng)))
@@ -173,7 +202,8 @@ def torchvision_loader(folder: Path, file: Path, workers: int, tensors: bool) ->
     steps = v2.Compose([*image, *views] if tensors else [*views, *image])
     with contextlib.redirect_stdout(io.StringIO()):
         data = datasets.wrap_dataset_for_transforms_v2(
-            datasets.CocoDetection(str(folder), str(file), transforms=steps), target_keys=("boxes", "labels")
+            datasets.CocoDetection(str(folder), str(file), transforms=steps),
+            target_keys=("boxes", "labels"),
         )
     return DataLoader(data, BATCH, shuffle=True, collate_fn=pairs_of, num_workers=workers)
 
@@ -193,7 +223,9 @@ def pipeline(count: int, repeats: int) -> None:
         folder = Path(name)
         file = write_pictures(folder, count)
         size = sum(path.stat().st_size for path in folder.glob("*.jpg")) / count / 1e3
-        print(f"pipeline: {count} JPEG files of {PICTURE[1]}x{PICTURE[0]}, {size:.0f} kB each, to {SIDE} pixels")
+        print(
+            f"pipeline: {count} JPEG files of {PICTURE[1]}x{PICTURE[0]}, {size:.0f} kB each, to {SIDE} pixels"
+        )
         for workers in (0, 2):
             loaders = {
                 "ours": our_loader(folder, file, workers),
@@ -201,8 +233,13 @@ def pipeline(count: int, repeats: int) -> None:
                 "torchvision on tensors": torchvision_loader(folder, file, workers, tensors=True),
             }
             best = dict.fromkeys(loaders, 0.0)
-            for _ in range(repeats):  # interleaved, so that a slow moment of the machine meets every candidate
-                best = {name: max(rate, images_per_second(loaders[name], count)) for name, rate in best.items()}
+            for _ in range(
+                repeats
+            ):  # interleaved, so that a slow moment of the machine meets every candidate
+                best = {
+                    name: max(rate, images_per_second(loaders[name], count))
+                    for name, rate in best.items()
+                }
             for name, rate in best.items():
                 print(
                     f"  {workers} workers   {name:<22} {rate:6.1f} images/s   {rate / best['ours']:.2f} x ours",
@@ -211,14 +248,24 @@ def pipeline(count: int, repeats: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", nargs="?", choices=["evaluation", "pipeline"], help="default: both")
-    parser.add_argument("--images", type=int, default=5000, help="of the evaluation (default: %(default)s)")
-    parser.add_argument("--pictures", type=int, default=96, help="of the pipeline (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="of the pipeline, the fastest counts")
+    parser.add_argument(
+        "--images", type=int, default=5000, help="of the evaluation (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pictures", type=int, default=96, help="of the pipeline (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="of the pipeline, the fastest counts"
+    )
     arguments = parser.parse_args()
     if importlib.util.find_spec("pycocotools") is None:  # torchvision's reader needs it, too
-        sys.exit("pycocotools is missing: pip install pycocotools, or all of the development tools by --group dev")
+        sys.exit(
+            "pycocotools is missing: pip install pycocotools, or all of the development tools by --group dev"
+        )
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread in the main process")
     if arguments.part != "pipeline":

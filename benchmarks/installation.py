@@ -77,20 +77,39 @@ class Environment:
     def __init__(self, folder: Path, cache: Path | None = None) -> None:
         """Make it; ``cache`` is a folder of uv's own for packages, by default the one that it always has."""
         self.folder = folder
-        self.variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-        self.variables |= {"WANDB_MODE": "disabled", "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": ""}
+        self.variables = {
+            k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")
+        }
+        self.variables |= {
+            "WANDB_MODE": "disabled",
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": "",
+        }
         self.variables |= {"UV_CACHE_DIR": str(cache)} if cache else {}
         self._run(["uv", "venv", "--quiet", "--python", sys.executable, str(folder / "venv")])
 
     def install(self, wheel: Path, extra: str | None = None) -> Step:
         """Install the wheel, or what an extra adds to it."""
         begun = time.perf_counter()
-        what = f"glip-lightning[{extra}] @ {wheel.resolve().as_uri()}" if extra else str(wheel.resolve())
-        where = ["--python", str(self.program("python")), "--constraints", str(ROOT / "constraints.txt")]
+        what = (
+            f"glip-lightning[{extra}] @ {wheel.resolve().as_uri()}"
+            if extra
+            else str(wheel.resolve())
+        )
+        where = [
+            "--python",
+            str(self.program("python")),
+            "--constraints",
+            str(ROOT / "constraints.txt"),
+        ]
         self._run(["uv", "pip", "install", "--quiet", *where, what])
         seconds = time.perf_counter() - begun
         found = list((self.folder / "venv").rglob("*"))
-        files = [path for path in found if path.is_file() and not path.is_symlink() and path.suffix != ".pyc"]
+        files = [
+            path
+            for path in found
+            if path.is_file() and not path.is_symlink() and path.suffix != ".pyc"
+        ]
         packages = sum(path.name.endswith(".dist-info") for path in found)
         return Step(extra or "base", seconds, sum(path.stat().st_size for path in files), packages)
 
@@ -99,7 +118,17 @@ class Environment:
         if not (self.folder / PICTURE).exists():
             self.run("python", "-m", "glip_lightning.shapes.phrase_picture", PHRASES, PICTURE)
         begun = time.perf_counter()
-        self.run("glip", "predict", PICTURE, "--phrases", PHRASES, "--detector", "glip-nano-c", "--out", "found")
+        self.run(
+            "glip",
+            "predict",
+            PICTURE,
+            "--phrases",
+            PHRASES,
+            "--detector",
+            "glip-nano-c",
+            "--out",
+            "found",
+        )
         return time.perf_counter() - begun
 
     def works(self, extra: str) -> bool:
@@ -117,7 +146,12 @@ class Environment:
     def _run(self, command: Sequence[str], check: bool = True) -> int:
         path = os.pathsep.join([str(Path(sys.executable).parent), self.variables["PATH"]])
         done = subprocess.run(
-            command, cwd=self.folder, env=self.variables | {"PATH": path}, capture_output=True, text=True, check=False
+            command,
+            cwd=self.folder,
+            env=self.variables | {"PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
@@ -155,7 +189,9 @@ def measure(wheel: Path, folder: Path, wanted: Sequence[str], cache: Path | None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--base", action="store_true", help="leave the extras out")
     parser.add_argument("--empty-cache", action="store_true", help="download all packages")

@@ -62,7 +62,9 @@ def evaluate(test: Index, predicted: tuple[Tensor, Tensor, Tensor]) -> dict:
         height, width = test.size(image)
         boxes = torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], -1)
         boxes = boxes * torch.tensor([width, height, width, height])
-        evaluator.update([int(test.ids[image])], [{"boxes": boxes, "scores": scores, "labels": labels}])
+        evaluator.update(
+            [int(test.ids[image])], [{"boxes": boxes, "scores": scores, "labels": labels}]
+        )
     return evaluator.compute()
 
 

@@ -70,7 +70,9 @@ def matrix_rate(where: Setting) -> float:
         b = torch.randn(k, m, device=where.device, dtype=dtype)
         count = max(1, round(1.0 / seconds(lambda a=a, b=b: a @ b, where)))
         # maxlen=0: each product is dropped at once; a second of kept ones does not fit into a GPU
-        needed = seconds(lambda a=a, b=b, count=count: deque((a @ b for _ in range(count)), maxlen=0), where)
+        needed = seconds(
+            lambda a=a, b=b, count=count: deque((a @ b for _ in range(count)), maxlen=0), where
+        )
         best = max(best, 2 * n * k * m * count / needed / 1e9)
     return best
 
@@ -80,7 +82,10 @@ def flops(run: Callable[[], object]) -> float:
     deform = torch.ops.torchvision
     counter = FlopCounterMode(
         display=False,
-        custom_mapping={deform.deform_conv2d: deform_flops, deform._deform_conv2d_backward: deform_backward_flops},
+        custom_mapping={
+            deform.deform_conv2d: deform_flops,
+            deform._deform_conv2d_backward: deform_backward_flops,
+        },
     )
     with counter:
         run()
@@ -88,14 +93,22 @@ def flops(run: Callable[[], object]) -> float:
 
 
 def deform_flops(
-    x_shape: Sequence[int], weight_shape: Sequence[int], *_: object, out_shape: Sequence[int], **__: object
+    x_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    *_: object,
+    out_shape: Sequence[int],
+    **__: object,
 ) -> int:
     """Of torchvision.ops.deform_conv2d: a matrix product of sampled columns and weights."""
     return 2 * prod(weight_shape) * out_shape[0] * out_shape[2] * out_shape[3]
 
 
 def deform_backward_flops(
-    grad_shape: Sequence[int], x_shape: Sequence[int], weight_shape: Sequence[int], *_: object, **__: object
+    grad_shape: Sequence[int],
+    x_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    *_: object,
+    **__: object,
 ) -> int:
     """One product for the columns' gradient, one for the weights'."""
     return 2 * 2 * prod(weight_shape) * grad_shape[0] * grad_shape[2] * grad_shape[3]
@@ -113,7 +126,9 @@ def where_time_goes(run: Callable[[], object]) -> str:
     return ", ".join(f"{kind} {needed:.2f} s" for kind, needed in seconds_of.items())
 
 
-def fastest(runs: dict[str, Callable[[], object]], where: Setting, repeats: int) -> dict[str, float]:
+def fastest(
+    runs: dict[str, Callable[[], object]], where: Setting, repeats: int
+) -> dict[str, float]:
     """Interleaved, so that a slow moment of the machine meets every candidate."""
     best = dict.fromkeys(runs, float("inf"))
     for run in runs.values():

@@ -38,19 +38,27 @@ class Bench:
         torch.manual_seed(SEED)
         self.where = where
         self.model = GLIP(variant("glip-tiny")).to(where.device)
-        self.images = [torch.randint(256, (3, where.height, where.width), dtype=torch.uint8, device=where.device)]
+        self.images = [
+            torch.randint(
+                256, (3, where.height, where.width), dtype=torch.uint8, device=where.device
+            )
+        ]
         self.ids = torch.randint(1000, 30000, (1, TOKENS), device=where.device)
         self.mask = torch.ones_like(self.ids)
         if straightforward:
             make_straightforward(self.model)
             self.ids, self.mask = pad_text(self.ids, self.mask)
-        self.boxes = [torch.tensor([[50.0, 60, 300, 400], [200, 100, 500, 300]], device=where.device)]
+        self.boxes = [
+            torch.tensor([[50.0, 60, 300, 400], [200, 100, 500, 300]], device=where.device)
+        ]
         self.positive = torch.zeros(2, self.ids.shape[1], dtype=torch.bool, device=where.device)
         self.positive[0, 1] = self.positive[1, 3] = True
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-5, fused=True)
 
     def detect(self) -> DenseOutputs:
-        return self.model.encode_images(self.images).detect(self.model.encode_text(self.ids, self.mask))
+        return self.model.encode_images(self.images).detect(
+            self.model.encode_text(self.ids, self.mask)
+        )
 
     def infer(self) -> None:
         self.model.eval()
@@ -93,27 +101,37 @@ def report(title: str, gflop: float, rate: float, times: dict[str, float], where
     floor = gflop / rate
     print(f"{title}: {gflop:.0f} GFLOP, floor {floor:.3f} s")
     for candidate, needed in times.items():
-        line = (
-            f"  {candidate:<16} {needed:7.3f} s   {needed / floor:5.2f} x floor   {needed / times['ours']:5.2f} x ours"
+        line = f"  {candidate:<16} {needed:7.3f} s   {needed / floor:5.2f} x floor"
+        line += f"   {needed / times['ours']:5.2f} x ours"
+        print(
+            line + (f"   {1 / needed:6.1f} images/s" if where.device.type == "cuda" else ""),
+            flush=True,
         )
-        print(line + (f"   {1 / needed:6.1f} images/s" if where.device.type == "cuda" else ""), flush=True)
     if where.device.type == "cpu":
         official = OFFICIAL_SECONDS[title] / (gflop / OFFICIAL_RATE)
         ratio = official / (times["ours"] / floor)
-        print(f"  {'official code':<16} {official:15.2f} x floor of its machine   {ratio:.2f} x ours")
+        print(
+            f"  {'official code':<16} {official:15.2f} x floor of its machine   {ratio:.2f} x ours"
+        )
         missed = "reached" if times["ours"] <= AIMS[title] * floor else "missed"
         print(f"  aim: {AIMS[title]} x floor, {missed}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--no-baseline", action="store_true", help="skip the straightforward formulation")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--no-baseline", action="store_true", help="skip the straightforward formulation"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     where = setting()
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA, as a user who trains in bf16 would
     print(f"torch {torch.__version__}, {where.device}, {torch.get_num_threads()} threads, ", end="")
-    print(f"{where.height}x{where.width}, {'bf16' if where.autocast else 'fp32'}, batch 1, {TOKENS} tokens")
+    print(
+        f"{where.height}x{where.width}, {'bf16' if where.autocast else 'fp32'}, batch 1, {TOKENS} tokens"
+    )
     ours = Bench(where)
     candidates = {"ours": ours}
     if not arguments.no_baseline:
@@ -129,10 +147,14 @@ def main() -> None:
     for title, gflop in work.items():
         report(title, gflop, rate, times[title], where)
         if where.device.type == "cpu":
-            print(f"  ours, profiled: {where_time_goes(ours.infer if title == 'inference' else ours.step)}")
+            print(
+                f"  ours, profiled: {where_time_goes(ours.infer if title == 'inference' else ours.step)}"
+            )
     for candidate, bench in candidates.items():
         held = f"{bench.activation_bytes() / 1e9:.2f} GB"
-        print(f"activations held for the backward pass, {candidate}: {held} (official: about {OFFICIAL_MEMORY:.0f} GB)")
+        print(
+            f"activations held for the backward pass, {candidate}: {held} (official: about {OFFICIAL_MEMORY:.0f} GB)"
+        )
     if where.device.type == "cuda":
         print(f"matrix products in fp32 may use TF32: {torch.backends.cuda.matmul.allow_tf32}")
         candidates.clear()

@@ -34,7 +34,10 @@ from glip_lightning.training.probing import detect_in
 from glip_lightning.weights.load import Loaded, load_detector
 
 ROOT = Path("runs/.shapes/pretraining")
-CLOSED_ROOT, CLOSED_SEED = Path("runs/.shapes/detection_test"), 1  # another seed: the detection data have no test split
+CLOSED_ROOT, CLOSED_SEED = (
+    Path("runs/.shapes/detection_test"),
+    1,
+)  # another seed: the detection data have no test split
 CLOSED = CLOSED_ROOT / "detection/valid"
 CAPTIONED, CAPTIONED_SEED = Path("runs/.shapes/caption_words_test"), 1
 COUNT = 400  # pictures of each
@@ -62,7 +65,10 @@ def measure(loaded: Loaded) -> list[Measured]:
         return [closed]
     kinds = single_names()
     names = {**kinds, "all": tuple(word for words in kinds.values() for word in words)}
-    found = [_measure(loaded, ROOT / "names/test", f"single names: {kind}", words) for kind, words in names.items()]
+    found = [
+        _measure(loaded, ROOT / "names/test", f"single names: {kind}", words)
+        for kind, words in names.items()
+    ]
     seen = _measure(loaded, ROOT / "combinations/seen", "combinations seen in pre-training")
     held_out = _measure(loaded, ROOT / "combinations/held_out", "combinations held out")
     shapes = _measure(loaded, CAPTIONED, "shapes that captions alone show", CAPTION_SHAPES)
@@ -82,13 +88,21 @@ def _measure(loaded: Loaded, folder: Path, what: str, classes: Sequence[str] = (
     places = track(range(len(data)), description=what, transient=True)
     detect_in(data, places, loaded.model, query, evaluator)
     metrics = evaluator.compute()
-    return Measured(what, len(chosen), metrics["AP"], metrics["AP50"], evaluator.bootstrap()["AP50_interval95"])
+    return Measured(
+        what, len(chosen), metrics["AP"], metrics["AP50"], evaluator.bootstrap()["AP50_interval95"]
+    )
 
 
-def _only(truth: dict[str, list[dict[str, Any]]], kept: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+def _only(
+    truth: dict[str, list[dict[str, Any]]], kept: Sequence[int]
+) -> dict[str, list[dict[str, Any]]]:
     """The ground truth of some categories, numbered anew in their order."""
     number = {category: k for k, category in enumerate(kept, start=1)}
-    boxes = [a | {"category_id": number[a["category_id"]]} for a in truth["annotations"] if a["category_id"] in number]
+    boxes = [
+        a | {"category_id": number[a["category_id"]]}
+        for a in truth["annotations"]
+        if a["category_id"] in number
+    ]
     names = {category["id"]: category["name"] for category in truth["categories"]}
     return {
         "images": truth["images"],
@@ -151,7 +165,9 @@ def card(name: str, run: Path, table: str, device: str | None) -> str:
     recipe = result["recipe"]
     sources = recipe["data"]["init_args"].get("sources")
     every = recipe["trainer"]["check_val_every_n_epoch"]
-    files = sorted({source["file"] for source in sources.values()}) if sources else ["detection/train"]
+    files = (
+        sorted({source["file"] for source in sources.values()}) if sources else ["detection/train"]
+    )
     return CARD.format(
         name=name,
         what=WHAT[name],
@@ -160,10 +176,14 @@ def card(name: str, run: Path, table: str, device: str | None) -> str:
         device=device or result["device"],
         seed=result["seed"]["training"],
         data=result["seed"]["data"],
-        start="random weights" if recipe["model"]["weights"] == "random" else recipe["model"]["detector"],
+        start="random weights"
+        if recipe["model"]["weights"] == "random"
+        else recipe["model"]["detector"],
         every="epoch" if every == 1 else f"{every} epochs",
         best=result["best_epoch"],
-        versions=", ".join(f"{package} {version}" for package, version in result["versions"].items()),
+        versions=", ".join(
+            f"{package} {version}" for package, version in result["versions"].items()
+        ),
         sources=", ".join(files),
         table=table,
         reading=READING if not variant(name).classes else "",
@@ -171,15 +191,23 @@ def card(name: str, run: Path, table: str, device: str | None) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("detector")
-    parser.add_argument("--run", type=Path, help="where the detector comes from: writes the card of a shipped name")
-    parser.add_argument("--device", help="for the card, what the run was on: one core of a virtual Xeon")
+    parser.add_argument(
+        "--run", type=Path, help="where the detector comes from: writes the card of a shipped name"
+    )
+    parser.add_argument(
+        "--device", help="for the card, what the run was on: one core of a virtual Xeon"
+    )
     arguments = parser.parse_args()
     write_pretraining(ROOT)
     write_pretraining(CLOSED_ROOT, CLOSED_SEED, {"detection/valid": COUNT})
     write_caption_words(CAPTIONED, CAPTIONED_SEED, COUNT)
-    table = "\n".join([HEAD, *(found.row() for found in measure(load_detector(arguments.detector)))])
+    table = "\n".join(
+        [HEAD, *(found.row() for found in measure(load_detector(arguments.detector)))]
+    )
     print(table)
     if arguments.run:
         text = card(arguments.detector, arguments.run, table, arguments.device)

@@ -46,20 +46,27 @@ def words_of_recipe(name: str, checker: RecipeChecker, known: dict[str, set[str]
     words |= words_of(recipe.data.captions())
     if labelled:
         file = write_image_captions(CAPTIONED) / CAPTIONS
-        words |= words_of(image["caption"] for image in json.loads(file.read_text(encoding="utf-8"))["images"])
+        words |= words_of(
+            image["caption"] for image in json.loads(file.read_text(encoding="utf-8"))["images"]
+        )
     return words
 
 
 def main() -> int:
     """Write the files; 1 if one of them would change and is only checked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="write nothing")
     check_only = parser.parse_args().check
     checker, known, changed = RecipeChecker(), dict[str, set[str]](), 0
     for name in NAMES:
         assert not variant(name).classes
         known[name] = words_of_recipe(name, checker, known)
-        file, text = Path(WEIGHTS / name / WORDS_NAME), "".join(f"{word}\n" for word in sorted(known[name]))
+        file, text = (
+            Path(WEIGHTS / name / WORDS_NAME),
+            "".join(f"{word}\n" for word in sorted(known[name])),
+        )
         same = file.is_file() and file.read_text(encoding="utf-8") == text
         changed += not same
         if not same and not check_only:

@@ -54,21 +54,36 @@ class Way:
 # All frozen ways take the photos, views and steps of custom_nano; rates are those of recipes/sweeps/nano_photos.yaml.
 WAYS = {
     "custom_nano": Way("custom_nano"),
-    "nano_all_shot": Way("shapes/nano_all_shot, as it was", "shapes/nano_all_shot", ("--data", "CustomData")),
+    "nano_all_shot": Way(
+        "shapes/nano_all_shot, as it was", "shapes/nano_all_shot", ("--data", "CustomData")
+    ),
     "random": Way("the same network from random weights", options=("--model.weights=random",)),
     "linear_probe": Way(
-        "linear probe of the frozen detector", options=("--model.tuning=LinearProbe", "--model.tuning.lr=5e-3")
+        "linear probe of the frozen detector",
+        options=("--model.tuning=LinearProbe", "--model.tuning.lr=5e-3"),
     ),
     "prompt": Way(
         "prompt tuning of the frozen detector",
-        options=("--model.tuning=PromptTuning", "--model.tuning.lr=0.3", "--model.tuning.weight_decay=0"),
+        options=(
+            "--model.tuning=PromptTuning",
+            "--model.tuning.lr=0.3",
+            "--model.tuning.weight_decay=0",
+        ),
     ),
-    "ssdlite": Way("torchvision SSDLite, random weights, same time", torchvision="ssdlite320_mobilenet_v3_large"),
+    "ssdlite": Way(
+        "torchvision SSDLite, random weights, same time",
+        torchvision="ssdlite320_mobilenet_v3_large",
+    ),
     "faster_rcnn": Way(
-        "torchvision Faster R-CNN, random weights, same time", torchvision="fasterrcnn_mobilenet_v3_large_320_fpn"
+        "torchvision Faster R-CNN, random weights, same time",
+        torchvision="fasterrcnn_mobilenet_v3_large_320_fpn",
     ),
 }
-BESIDE = (("30", "all"), ("random", "linear_probe", "prompt", "ssdlite", "faster_rcnn"), ("Raccoon", "pothole", "BCCD"))
+BESIDE = (
+    ("30", "all"),
+    ("random", "linear_probe", "prompt", "ssdlite", "faster_rcnn"),
+    ("Raccoon", "pothole", "BCCD"),
+)
 """What the others are measured on, with one seed: photos, ways, sets."""
 
 
@@ -132,7 +147,10 @@ def measure(data: Path, row: Row, out: Path) -> dict[str, Any]:
     run = out / "work" / row.file(out).stem
     shutil.rmtree(run, ignore_errors=True)
     run.parent.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"row": vars(row), "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))}
+    found: dict[str, Any] = {
+        "row": vars(row),
+        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+    }
     if way.torchvision:
         from torchvision_photos import learn  # needs what the other ways do not
 
@@ -152,10 +170,20 @@ def measure(data: Path, row: Row, out: Path) -> dict[str, Any]:
 def _fit(way: Way, folder: Path, row: Row, run: Path) -> dict[str, Any]:
     """Run ``glip fit`` in a process of its own, and return what its result says."""
     glip = str(Path(sys.executable).with_name("glip"))
-    command = [glip, "fit", "--config", way.recipe, *way.options, f"--data.root={folder}", f"--data.seed={row.seed}"]
+    command = [
+        glip,
+        "fit",
+        "--config",
+        way.recipe,
+        *way.options,
+        f"--data.root={folder}",
+        f"--data.seed={row.seed}",
+    ]
     command += [f"--seed_everything={row.seed}", f"--run={run}"]
     with run.with_suffix(".log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "WANDB_MODE": "disabled"})
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env={**os.environ, "WANDB_MODE": "disabled"}
+        )
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -170,7 +198,10 @@ def _fit(way: Way, folder: Path, row: Row, run: Path) -> dict[str, Any]:
         "core_seconds": usage.ru_utime + usage.ru_stime,
         "val": {name: metrics["val"][name] for name in ("AP", "AP50")},
         "test": {name: test[name] for name in ("AP", "AP50")},
-        "interval95": {"AP": test["bootstrap"]["interval95"], "AP50": test["bootstrap"]["AP50_interval95"]},
+        "interval95": {
+            "AP": test["bootstrap"]["interval95"],
+            "AP50": test["bootstrap"]["AP50_interval95"],
+        },
     }
 
 
@@ -216,18 +247,29 @@ def _f1(index: Index, rows: Rows, thresholds: dict[str, float]) -> float:
 def table(out: Path) -> Iterator[str]:
     """Yield the lines of tables in Markdown: means over seeds with the 95 % interval of Student's t; where there is one
     seed, its value with the bootstrap's interval."""
-    rows = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((out / "rows").glob("*.json"))]
+    rows = [
+        json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted((out / "rows").glob("*.json"))
+    ]
     yield "| way | photos of | photos | seeds | test AP | test AP50 | core minutes |"
     yield "|---|---|---|---|---|---|---|"
     for way, name, photos in ((w, s, p) for s in SETS for p in PHOTOS for w in WAYS):
-        here = [x for x in rows if (x["row"]["way"], x["row"]["set"], x["row"]["photos"]) == (way, name, photos)]
+        here = [
+            x
+            for x in rows
+            if (x["row"]["way"], x["row"]["set"], x["row"]["photos"]) == (way, name, photos)
+        ]
         if here:
             cells = [_mean(here, metric) for metric in ("AP", "AP50")]
             minutes = np.mean([x["core_seconds"] for x in here]) / 60
             what = [WAYS[way].what, name, photos, str(len(here)), *cells, f"{minutes:.1f}"]
             yield f"| {' | '.join(what)} |"
     yield ""
-    yield "| F1 on test | at 0.5 | " + " | ".join(f"best of {n or 'all'} valid" for n in VALID_PHOTOS) + " |"
+    yield (
+        "| F1 on test | at 0.5 | "
+        + " | ".join(f"best of {n or 'all'} valid" for n in VALID_PHOTOS)
+        + " |"
+    )
     yield "|---|---|" + "---|" * len(VALID_PHOTOS)
     for name, photos in ((s, p) for s in SETS for p in PHOTOS):
         key = ("custom_nano", name, photos)
@@ -247,7 +289,9 @@ def _mean(rows: Sequence[dict[str, Any]], metric: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--set", default=SETS[0])
     parser.add_argument("--photos", default="all", help="how many, or all")
@@ -264,7 +308,11 @@ def main() -> None:
     for row in () if given.table else rows:
         if not row.file(out).is_file():
             found = measure(given.data, row, out)
-            print(row, *(f"{name} {x:.3f}" for name, x in found["test"].items()), f"{found['core_seconds']:.0f} s")
+            print(
+                row,
+                *(f"{name} {x:.3f}" for name, x in found["test"].items()),
+                f"{found['core_seconds']:.0f} s",
+            )
     print("\n".join(table(out)))
 
 

@@ -28,14 +28,25 @@ def pictures(seed: int) -> Iterator[tuple[Image.Image, str, list[Box]]]:
     """Picture, a held-out phrase that is true of something in it, and the boxes of all that it is true of."""
     for index in count():
         image, things, boxes = show(PART, seed, index)
-        pairs = [(a, s) for thing in things for a, s in sorted(HELD_OUT) if {a, s} <= {*thing.words.values()}]
+        pairs = [
+            (a, s)
+            for thing in things
+            for a, s in sorted(HELD_OUT)
+            if {a, s} <= {*thing.words.values()}
+        ]
         if pairs:
             pair = pairs[index % len(pairs)]
-            named = [box for thing, box in zip(things, boxes, strict=True) if {*pair} <= {*thing.words.values()}]
+            named = [
+                box
+                for thing, box in zip(things, boxes, strict=True)
+                if {*pair} <= {*thing.words.values()}
+            ]
             yield image, " ".join(pair), named
 
 
-def cell(predictor: Predictor, image: Image.Image, phrase: str, boxes: list[tuple[int, int, int, int]]) -> Image.Image:
+def cell(
+    predictor: Predictor, image: Image.Image, phrase: str, boxes: list[tuple[int, int, int, int]]
+) -> Image.Image:
     found = predictor(image, phrase)
     large = image.resize((SCALE * SIZE, SCALE * SIZE), Image.Resampling.BICUBIC)
     truth = [[SCALE * v for v in (x, y, x + w, y + h)] for x, y, w, h in boxes]
@@ -49,7 +60,10 @@ def cell(predictor: Predictor, image: Image.Image, phrase: str, boxes: list[tupl
 
 def grid(detector: str, columns: int, rows: int, threshold: float, seed: int) -> Image.Image:
     predictor = Predictor(detector, threshold=threshold)
-    cells = [cell(predictor, *shown) for shown, _ in zip(pictures(seed), range(columns * rows), strict=False)]
+    cells = [
+        cell(predictor, *shown)
+        for shown, _ in zip(pictures(seed), range(columns * rows), strict=False)
+    ]
     width, height = cells[0].size
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
     for k, each in enumerate(cells):
@@ -58,7 +72,9 @@ def grid(detector: str, columns: int, rows: int, threshold: float, seed: int) ->
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--detector", default="glip-nano-c")
     parser.add_argument("--out", type=Path, default=Path("docs/held_out.jpg"))
     parser.add_argument("--columns", type=int, default=4)

@@ -28,7 +28,9 @@ TRAIN = 400  # pictures at most from which it is learned
 def box_colours(shown: Example) -> np.ndarray:
     """Mean colour [M, 3] of the box of each thing."""
     pixels = np.asarray(shown.image).astype(float)
-    return np.array([pixels[y : y + h, x : x + w].mean((0, 1)) for x, y, w, h in shown.boxes]).reshape(-1, 3)
+    return np.array(
+        [pixels[y : y + h, x : x + w].mean((0, 1)) for x, y, w, h in shown.boxes]
+    ).reshape(-1, 3)
 
 
 def class_colours(task: ShapesTask, count: int) -> np.ndarray:
@@ -51,8 +53,13 @@ def colour_alone(task: ShapesTask, test: Index, count: int) -> float:
         distances = np.linalg.norm(box_colours(shown)[:, None] - means, axis=-1)
         x, y, w, h = torch.tensor(shown.boxes).reshape(-1, 4).unbind(-1)
         boxes = torch.stack([x, y, x + w, y + h], -1).float()
-        scores, labels = torch.tensor(1 / (1 + distances.min(1))).float(), torch.tensor(distances.argmin(1))
-        evaluator.update([int(test.ids[index])], [{"boxes": boxes, "scores": scores, "labels": labels}])
+        scores, labels = (
+            torch.tensor(1 / (1 + distances.min(1))).float(),
+            torch.tensor(distances.argmin(1)),
+        )
+        evaluator.update(
+            [int(test.ids[index])], [{"boxes": boxes, "scores": scores, "labels": labels}]
+        )
     return evaluator.compute()["AP50"]
 
 
@@ -63,7 +70,9 @@ def main(names: list[str]) -> None:
         counts = {"train": min(task.counts["train"], TRAIN), "test": task.counts["test"]}
         with tempfile.TemporaryDirectory() as folder:
             root = write_task(Path(folder) / name, name, counts=counts)
-            train, test = (read_coco(root / split / ANNOTATIONS, root / split, Findings()) for split in counts)
+            train, test = (
+                read_coco(root / split / ANNOTATIONS, root / split, Findings()) for split in counts
+            )
             blind = [evaluate(test, predict(train))["AP50"] for predict in (mean_boxes, grid_boxes)]
             colour = colour_alone(task, test, counts["train"])
         print(f"{name:12} {colour:12.3f}  {blind[0]:8.3f}  {blind[1]:19.3f}", flush=True)

@@ -38,9 +38,13 @@ class StraightforwardFusion(Fusion):
 class TorchvisionDeformConv(DeformConv):
     """torchvision's operator on every device."""
 
-    def forward(self, maps: Sequence[Tensor], offsets: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+    def forward(
+        self, maps: Sequence[Tensor], offsets: Sequence[Tensor], masks: Sequence[Tensor]
+    ) -> list[Tensor]:
         return [
-            deform_conv2d(x, offset, self.weight, self.bias, (self.stride, self.stride), (1, 1), mask=mask)
+            deform_conv2d(
+                x, offset, self.weight, self.bias, (self.stride, self.stride), (1, 1), mask=mask
+            )
             for x, offset, mask in zip(maps, offsets, masks, strict=True)
         ]
 
@@ -58,4 +62,6 @@ def make_straightforward(model: GLIP) -> GLIP:
 def pad_text(input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Token ids and mask [U, T] -> [U, 256]."""
     missing = TOKENS - input_ids.shape[1]
-    return torch.nn.functional.pad(input_ids, (0, missing)), torch.nn.functional.pad(mask, (0, missing))
+    return torch.nn.functional.pad(input_ids, (0, missing)), torch.nn.functional.pad(
+        mask, (0, missing)
+    )

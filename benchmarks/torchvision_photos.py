@@ -38,8 +38,12 @@ def learn(name: str, folder: Path, seconds: float, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     splits = read_dataset(folder).splits
     classes = len(splits["train"].class_names) + 1  # 0 is background
-    model = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=classes)
-    train = DetectionDataset(splits["train"], Transform(SIDES, LONGEST, 0.5, seed), COPIES, Augment("strong", seed))
+    model = torchvision.models.get_model(
+        name, weights=None, weights_backbone=None, num_classes=classes
+    )
+    train = DetectionDataset(
+        splits["train"], Transform(SIDES, LONGEST, 0.5, seed), COPIES, Augment("strong", seed)
+    )
     steps = _train(model, train, seconds - (core_seconds() - began), seed)
     spent = core_seconds() - began
     model.eval()
@@ -73,7 +77,9 @@ def _train(model: nn.Module, data: DetectionDataset, seconds: float, seed: int) 
                 group["lr"] = RATE * factor
             samples = [data[key] for key in keys[place : place + BATCH]]
             images = [sample["image"].float() / 255 for sample in samples]
-            losses = model(images, [_target(sample["boxes"], sample["labels"]) for sample in samples])
+            losses = model(
+                images, [_target(sample["boxes"], sample["labels"]) for sample in samples]
+            )
             optimizer.zero_grad()
             torch.stack(list(losses.values())).sum().backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -94,8 +100,14 @@ def _evaluate(model: nn.Module, index: Index) -> CocoEvaluator:
         sample = data[place]
         (found,) = model([sample["image"].float() / 255])
         height, width = sample["original_size"]
-        scale = torch.tensor([width / sample["image"].shape[2], height / sample["image"].shape[1]]).repeat(2)
-        rows = {"boxes": found["boxes"] * scale, "scores": found["scores"], "labels": found["labels"] - 1}
+        scale = torch.tensor(
+            [width / sample["image"].shape[2], height / sample["image"].shape[1]]
+        ).repeat(2)
+        rows = {
+            "boxes": found["boxes"] * scale,
+            "scores": found["scores"],
+            "labels": found["labels"] - 1,
+        }
         evaluator.update([sample["image_id"]], [rows])
     evaluator.compute()
     return evaluator

@@ -50,10 +50,16 @@ class Bench:
         self.trained = [p for group in groups for p in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, fused=True)  # type: ignore[arg-type]
         tuning.to(where.device)
-        self.images = [torch.randint(256, (3, where.height, where.width), dtype=torch.uint8, device=where.device)]
+        self.images = [
+            torch.randint(
+                256, (3, where.height, where.width), dtype=torch.uint8, device=where.device
+            )
+        ]
         self.ids = torch.randint(1000, 30000, (1, TOKENS), device=where.device)
         self.mask = torch.ones_like(self.ids)
-        self.boxes = [torch.tensor([[50.0, 60, 300, 400], [200, 100, 500, 300]], device=where.device)]
+        self.boxes = [
+            torch.tensor([[50.0, 60, 300, 400], [200, 100, 500, 300]], device=where.device)
+        ]
         self.positive = torch.zeros(2, TOKENS, dtype=torch.bool, device=where.device)
         self.positive[0, 1] = self.positive[1, 3] = True
 
@@ -61,7 +67,9 @@ class Bench:
         """What GLIPModule and its trainer do with a batch."""
         with self.where.context():
             text = self.tuning.encode_text(self.model, self.ids, self.mask)
-            encoded = self.model.encode_images(self.images, self.tuning.frozen_stages(self.model), features)
+            encoded = self.model.encode_images(
+                self.images, self.tuning.frozen_stages(self.model), features
+            )
             outputs = encoded.detect(text)
         targets = build_targets(outputs, self.boxes, [self.positive])
         detection_losses(outputs, text.mask, targets).total.backward()
@@ -89,7 +97,9 @@ def candidates(where: Setting) -> dict[str, Callable[[], object]]:
 def report(times: dict[str, float], work: dict[str, float], rate: float, where: Setting) -> None:
     for name, needed in times.items():
         floor = work[name] / rate
-        line = f"{name:<28} {needed:7.3f} s   {work[name]:6.1f} GFLOP   {needed / floor:6.2f} x floor"
+        line = (
+            f"{name:<28} {needed:7.3f} s   {work[name]:6.1f} GFLOP   {needed / floor:6.2f} x floor"
+        )
         plain = name.removesuffix(", cached")
         if plain != name:
             line += f"   {times[plain] / needed:6.1f} times as fast as uncached"
@@ -101,9 +111,13 @@ def report(times: dict[str, float], work: dict[str, float], rate: float, where: 
         line = f"official code, {name}: {least} to {most} s, {least / floor:.1f} to {most / floor:.1f} x floor"
         cached = f"{name}, cached"
         ours = times.get(cached, times[name]) * rate / OFFICIAL_RATE
-        print(f"{line} of its machine, {least / ours:.1f} to {most / ours:.1f} times what ours would take there")
+        print(
+            f"{line} of its machine, {least / ours:.1f} to {most / ours:.1f} times what ours would take there"
+        )
     reached = times[FUSED] / (work[FUSED] / rate)
-    print(f"aim: {FUSED}, {FLOORS} x floor: {'reached' if reached <= FLOORS else 'missed'} ({reached:.2f})")
+    print(
+        f"aim: {FUSED}, {FLOORS} x floor: {'reached' if reached <= FLOORS else 'missed'} ({reached:.2f})"
+    )
     for name in PAIRS[1:]:
         faster = times[name] / times[f"{name}, cached"]
         verdict = "reached" if faster >= FASTER else "missed"
@@ -111,18 +125,29 @@ def report(times: dict[str, float], work: dict[str, float], rate: float, where: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     where = setting()
-    print(f"torch {torch.__version__}, {where.device}, {torch.get_num_threads()} threads, {others()}, ", end="")
-    print(f"{where.height}x{where.width}, {'bf16' if where.autocast else 'fp32'}, batch 1, {TOKENS} tokens")
+    print(
+        f"torch {torch.__version__}, {where.device}, {torch.get_num_threads()} threads, {others()}, ",
+        end="",
+    )
+    print(
+        f"{where.height}x{where.width}, {'bf16' if where.autocast else 'fp32'}, batch 1, {TOKENS} tokens"
+    )
     steps = candidates(where)
     rates: list[float] = []
     # the rate in turn with the steps: a slow minute of the machine meets both
-    times = fastest({"rate": lambda: rates.append(matrix_rate(where)), **steps}, where, arguments.repeats)
+    times = fastest(
+        {"rate": lambda: rates.append(matrix_rate(where)), **steps}, where, arguments.repeats
+    )
     del times["rate"]
-    work = {name: flops(step) for name, step in steps.items()}  # after the first run has filled the caches
+    work = {
+        name: flops(step) for name, step in steps.items()
+    }  # after the first run has filled the caches
     print(f"matrix products: best {max(rates):.0f} GFLOP/s; afterwards {others()}")
     report(times, work, max(rates), where)
     if where.device.type == "cpu":

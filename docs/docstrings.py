@@ -20,5 +20,7 @@ class PlainDocstrings(Extension):
 
 
 def _block(example: re.Match[str]) -> str:
-    lines = [line.strip().removeprefix(">>> ").removeprefix("... ") for line in example[1].splitlines()]
+    lines = [
+        line.strip().removeprefix(">>> ").removeprefix("... ") for line in example[1].splitlines()
+    ]
     return "\n".join(["```python", *lines, "```", ""])

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "src"))  # the checkout that the site is built from, whatever is installed
+sys.path.insert(
+    0, str(ROOT / "src")
+)  # the checkout that the site is built from, whatever is installed
 
 from mkdocs.structure.files import File, Files  # noqa: E402
 
@@ -58,7 +60,11 @@ def taken(source: str) -> str:
 def cards() -> str:
     """Return the cards of the shipped detectors on one page."""
     folder = ROOT / "src" / "glip_lightning" / "shapes" / "nano"
-    page = ["# Cards of the shipped detectors", "", "Each lies beside the weights, in the folder of its detector."]
+    page = [
+        "# Cards of the shipped detectors",
+        "",
+        "Each lies beside the weights, in the folder of its detector.",
+    ]
     for card in sorted(folder.glob("*/README.md")):
         text = card.read_text(encoding="utf-8").split("---\n", 2)[2]  # after the front matter
         page += ["", re.sub(r"^#", "##", text.strip(), flags=re.MULTILINE)]
@@ -67,9 +73,20 @@ def cards() -> str:
 
 def recipes() -> str:
     """Return the recipes that have a name, each with its header and its values."""
-    page = ["# Recipes", "", "A recipe is one complete run. `glip recipes` lists those that come with the package,"]
-    page += ["`glip recipes NAME --copy FILE` writes one to change. Names stand for files, wherever you are.", ""]
-    for folder, title in {"": "Photos", "shapes": "The generated world", "shapes/pretrain": "Pre-training"}.items():
+    page = [
+        "# Recipes",
+        "",
+        "A recipe is one complete run. `glip recipes` lists those that come with the package,",
+    ]
+    page += [
+        "`glip recipes NAME --copy FILE` writes one to change. Names stand for files, wherever you are.",
+        "",
+    ]
+    for folder, title in {
+        "": "Photos",
+        "shapes": "The generated world",
+        "shapes/pretrain": "Pre-training",
+    }.items():
         page += [f"## {title}", ""]
         for path in sorted((ROOT / "recipes" / folder).glob("*.yaml")):
             page += [f"### {path.relative_to(ROOT / 'recipes').with_suffix('')}", ""]
@@ -85,8 +102,14 @@ def findings() -> str:
     """Return what ``glip doctor`` and ``glip fit`` can find in data, by code."""
     from glip_lightning.data.checks.problems import PROBLEMS
 
-    page = ["# Findings", "", "What `glip doctor` and `glip fit` can find in a folder of labelled images. An *error*"]
-    page += ["must be mended before training. A *warning* says that data are used in part, or changed. A *note* needs"]
+    page = [
+        "# Findings",
+        "",
+        "What `glip doctor` and `glip fit` can find in a folder of labelled images. An *error*",
+    ]
+    page += [
+        "must be mended before training. A *warning* says that data are used in part, or changed. A *note* needs"
+    ]
     page += [
         "nothing. `glip doctor FOLDER --json` prints code, level, place and text. Words in braces are filled in.",
         "",
@@ -101,7 +124,9 @@ def findings() -> str:
 def _message(template: str) -> str:
     """Return the text of a finding, with the names of what is filled in between braces."""
     shown = template.replace("!r}", "}").replace("{{", "{").replace("}}", "}")
-    return _escaped(shown).replace("{", "&#123;")  # else the end of a cell may be taken for attributes
+    return _escaped(shown).replace(
+        "{", "&#123;"
+    )  # else the end of a cell may be taken for attributes
 
 
 def verbs() -> str:
@@ -131,7 +156,12 @@ def _verb(verb: str, command: Any) -> Iterator[str]:
     """Yield the section of a verb: what it does, how it is called, a table of its options."""
     arguments = [parameter for parameter in command.params if not parameter.opts[0].startswith("-")]
     words = [f"[{_metavar(each)}]" if not each.required else _metavar(each) for each in arguments]
-    yield from (f"## `glip {verb}` {{#glip-{verb}}}", "", _escaped(" ".join((command.help or "").split())), "")
+    yield from (
+        f"## `glip {verb}` {{#glip-{verb}}}",
+        "",
+        _escaped(" ".join((command.help or "").split())),
+        "",
+    )
     yield from ("```text", " ".join(["glip", verb, *words, "[OPTIONS]"]), "```", "")
     yield from ("| | | default |", "|---|---|---|")
     for parameter in command.params:
@@ -169,16 +199,24 @@ def training_options() -> str:
         "",
         "`glip fit`, `validate` and `test` take a recipe and any of its keys as an option:",
     ]
-    page += ["`--data.batch_size 8`. What stands on the command line counts more than the recipe. Classes are named by"]
+    page += [
+        "`--data.batch_size 8`. What stands on the command line counts more than the recipe. Classes are named by"
+    ]
     page += [
         "their short name, their arguments follow: `--model.tuning PromptTuning --model.tuning.lr 0.3`. Arguments of"
     ]
-    page += ["classes are in the reference: [data](data.md), [tunings](tunings.md), [training](training.md).", ""]
+    page += [
+        "classes are in the reference: [data](data.md), [tunings](tunings.md), [training](training.md).",
+        "",
+    ]
     for verb in ("fit", "validate", "test"):
         page += [f"## `glip {verb}` {{#{verb}}}", ""]
         for title, text in _groups(_help_of(verb)):
             if verb == "fit" or title not in SHARED:
-                page += [f'??? note "{title}"' if title.startswith("Customize") else f"**{title}**", ""]
+                page += [
+                    f'??? note "{title}"' if title.startswith("Customize") else f"**{title}**",
+                    "",
+                ]
                 block = ["```text", *text, "```"]
                 page += [f"    {line}" if title.startswith("Customize") else line for line in block]
                 page.append("")

@@ -22,10 +22,35 @@ from glip_lightning.evaluation.points import in_points
 
 SIZE = (384, 303)  # width, height
 BOXES = (  # x, y, width, height in pixels, drawn by hand: four rows of six coins
-    *((22, 35, 45, 39), (81, 39, 39, 35), (132, 28, 47, 46), (192, 30, 48, 43), (255, 34, 42, 38), (305, 16, 60, 56)),
-    *((25, 104, 42, 41), (84, 108, 38, 37), (134, 110, 39, 35), (186, 105, 40, 39), (245, 95, 51, 49)),
-    *((317, 106, 39, 39), (26, 179, 37, 38), (80, 175, 44, 42), (135, 179, 39, 38), (189, 170, 48, 47)),
-    *((251, 172, 46, 45), (315, 156, 65, 62), (18, 233, 57, 55), (93, 245, 43, 42), (144, 236, 57, 52)),
+    *(
+        (22, 35, 45, 39),
+        (81, 39, 39, 35),
+        (132, 28, 47, 46),
+        (192, 30, 48, 43),
+        (255, 34, 42, 38),
+        (305, 16, 60, 56),
+    ),
+    *(
+        (25, 104, 42, 41),
+        (84, 108, 38, 37),
+        (134, 110, 39, 35),
+        (186, 105, 40, 39),
+        (245, 95, 51, 49),
+    ),
+    *(
+        (317, 106, 39, 39),
+        (26, 179, 37, 38),
+        (80, 175, 44, 42),
+        (135, 179, 39, 38),
+        (189, 170, 48, 47),
+    ),
+    *(
+        (251, 172, 46, 45),
+        (315, 156, 65, 62),
+        (18, 233, 57, 55),
+        (93, 245, 43, 42),
+        (144, 236, 57, 52),
+    ),
     *((220, 240, 49, 48), (276, 239, 50, 50), (336, 248, 46, 41)),
 )
 CUT = 182  # the column between the halves, where the fewest coins lie on the cut: one
@@ -69,10 +94,21 @@ def write_halves(folder: Path) -> str:
         name = f"{split}.png"
         image = {"id": 1, "file_name": name, "width": right - left, "height": SIZE[1]}
         annotations = [
-            {"id": k, "image_id": 1, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            {
+                "id": k,
+                "image_id": 1,
+                "category_id": 1,
+                "bbox": box,
+                "area": box[2] * box[3],
+                "iscrowd": 0,
+            }
             for k, box in enumerate(boxes, 1)
         ]
-        content = {"images": [image], "categories": [{"id": 1, "name": "coin"}], "annotations": annotations}
+        content = {
+            "images": [image],
+            "categories": [{"id": 1, "name": "coin"}],
+            "annotations": annotations,
+        }
         (folder / split).mkdir(parents=True, exist_ok=True)
         with replacing(folder / split / name) as fresh:
             whole.crop((left, 0, right, SIZE[1])).save(fresh, format="PNG")
@@ -108,7 +144,9 @@ def _test_half(run: Path, result: dict[str, Any]) -> Image.Image:
     found = json.loads((run / "detections.json").read_text(encoding="utf-8"))
     shown = [row for row in found if row["score"] >= THRESHOLD]
     picture = index.picture(0)
-    large = picture.resize((SCALE * picture.width, SCALE * picture.height), Image.Resampling.BICUBIC)
+    large = picture.resize(
+        (SCALE * picture.width, SCALE * picture.height), Image.Resampling.BICUBIC
+    )
     boxes = [_corners(row["bbox"]) for row in shown]
     truth = [_corners(box) for box in index.boxes_of(0).xywh]
     return draw_boxes(large, boxes, ["coin"] * len(boxes), [row["score"] for row in shown], truth)
@@ -129,7 +167,9 @@ def _column(text: str, picture: Image.Image) -> Image.Image:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("photo", help="write both halves").add_argument("folder", type=Path)
     comparing = verbs.add_parser("compare", help="draw what two runs have found")

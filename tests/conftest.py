@@ -14,8 +14,12 @@ import good_sets
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault
 hypothesis.settings.load_profile("any machine")
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts programs in the background like that
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # else no test of Ctrl-C means anything
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):  # a shell starts programs in the background like that
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # else no test of Ctrl-C means anything
 
 TESTS = Path(__file__).parent
 SHARED = TESTS.parent.parent / "shared"

@@ -32,7 +32,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parent / "support"))  # where the readers, the seeds and the changes lie
+sys.path.insert(
+    0, str(Path(__file__).parent / "support")
+)  # where the readers, the seeds and the changes lie
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -88,7 +90,10 @@ class Campaign:
             rate = 3600 * row.inputs / row.seconds if row.seconds else 0
             ends = f"{row.ends['used']:8}{row.ends['refused']:9}{row.ends['find']:7}"
             lines.append(f"{name:26}{row.inputs:8}{row.seconds:9.1f}{rate:10.0f}{ends}")
-        inputs, finds = sum(row.inputs for row in self.rows.values()), sum(map(len, self.finds.values()))
+        inputs, finds = (
+            sum(row.inputs for row in self.rows.values()),
+            sum(map(len, self.finds.values())),
+        )
         lines.append(f"{inputs} inputs, {finds} finds of {len(self.finds)} kinds")
         for (name, kind, place), cases in sorted(self.finds.items()):
             lines.append(f"  {len(cases):5} x {name}: {kind} at {place} (case {cases[0]})")
@@ -101,7 +106,11 @@ class Arena:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.folder, self.seeds, self.kept = out / "arena", out / "seeds", out / "finds"
-        self.case, self.stack, self.changes = self.folder / "case", out / "stack.txt", out / "changes.txt"
+        self.case, self.stack, self.changes = (
+            self.folder / "case",
+            out / "stack.txt",
+            out / "changes.txt",
+        )
 
     def make(self) -> None:
         """Make the folders."""
@@ -113,8 +122,12 @@ class Arena:
 
     def enter(self) -> None:
         """Set the environment that makes the product use the folders, for this process."""
-        os.environ.update(ENVIRONMENT | {"TMPDIR": str(self.folder / "tmp"), "HOME": str(self.folder / "home")})
-        os.environ.update(dict.fromkeys(("HF_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"), str(self.out / "cache")))
+        os.environ.update(
+            ENVIRONMENT | {"TMPDIR": str(self.folder / "tmp"), "HOME": str(self.folder / "home")}
+        )
+        os.environ.update(
+            dict.fromkeys(("HF_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"), str(self.out / "cache"))
+        )
         tempfile.tempdir = None
 
     def around(self) -> dict[str, tuple[int, ...]]:
@@ -154,7 +167,8 @@ def listing(folder: Path, skip: Sequence[str] = ()) -> dict[str, tuple[int, ...]
         for name in (*folders, *names):
             info = os.lstat(os.path.join(root, name))  # noqa: PTH118 - names may be no text
             times = () if stat.S_ISDIR(info.st_mode) else (info.st_size, info.st_mtime_ns)
-            found[os.path.normpath(os.path.join(inside, name))] = (stat.S_IFMT(info.st_mode), *times)  # noqa: PTH118
+            path = os.path.normpath(os.path.join(inside, name))  # noqa: PTH118
+            found[path] = (stat.S_IFMT(info.st_mode), *times)
     return found
 
 
@@ -178,9 +192,19 @@ class Watch:
                 self._note(f"a program started: {arguments[0]!r}")
         elif event == "open":
             flags = arguments[2] if isinstance(arguments[2], int) else 0
-            if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and arguments[0] not in (os.devnull, "/dev/tty"):
+            if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and arguments[0] not in (
+                os.devnull,
+                "/dev/tty",
+            ):
                 self._check(arguments[0])
-        elif event in ("os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "shutil.rmtree"):
+        elif event in (
+            "os.remove",
+            "os.mkdir",
+            "os.rmdir",
+            "os.truncate",
+            "os.chmod",
+            "shutil.rmtree",
+        ):
             self._check(arguments[0])
         elif event in ("os.rename", "os.link", "os.symlink"):
             self._check(arguments[1])
@@ -188,7 +212,9 @@ class Watch:
     def _check(self, path: Any) -> None:
         if isinstance(path, str | bytes | os.PathLike) and "__pycache__" not in os.fsdecode(path):
             folder = os.path.dirname(os.fsdecode(path)) or "."  # noqa: PTH120
-            resolve = os.path.realpath if len(folder) < DEEP else os.path.abspath  # which takes far too long for each
+            resolve = (
+                os.path.realpath if len(folder) < DEEP else os.path.abspath
+            )  # which takes far too long for each
             real = os.path.join(resolve(folder), "x")  # noqa: PTH118
             if not real.startswith(self.inside):
                 self._note(f"written outside: {os.fsdecode(path)!r}")
@@ -264,7 +290,9 @@ def try_case(target: Any, case: int, seed: int, arena: Arena, watch: Watch) -> O
         outcome = Outcome(target.read(arena.case, rng))
     except BaseException as error:
         watch.active = False
-        known = isinstance(error, Exception) and not isinstance(error, Fault) and is_explained(error)
+        known = (
+            isinstance(error, Exception) and not isinstance(error, Fault) and is_explained(error)
+        )
         text = "".join(traceback.format_exception(error)[-40:])
         place = error.place if isinstance(error, Fault) else place_of(error)
         outcome = Outcome("refused" if known else "find", type(error).__name__, place, text)
@@ -289,8 +317,14 @@ def _left_behind(
         before = dict.fromkeys(after, ()) | before
     if changed := sorted(path for path in before if before[path] != after.get(path)):
         return "InputChanged", ", ".join(changed[:3]), ", ".join(changed)
-    if changed := sorted(path for path in around.keys() | now.keys() if around.get(path) != now.get(path)):
-        return "WrittenOutside", ", ".join(_kind_of(path) for path in changed[:3]), ", ".join(changed)
+    if changed := sorted(
+        path for path in around.keys() | now.keys() if around.get(path) != now.get(path)
+    ):
+        return (
+            "WrittenOutside",
+            ", ".join(_kind_of(path) for path in changed[:3]),
+            ", ".join(changed),
+        )
     return None
 
 
@@ -306,14 +340,21 @@ def _children() -> list[str]:
             while os.waitpid(-1, os.WNOHANG) != (0, 0):
                 pass
         places = [thread / "children" for thread in Path("/proc/self/task").iterdir()]
-        numbers = [number for place in places if place.exists() for number in place.read_text().split()]
+        numbers = [
+            number for place in places if place.exists() for number in place.read_text().split()
+        ]
         if not numbers:
             return []
         time.sleep(0.05)
     found = []
     for number in numbers:
         with suppress(OSError):
-            found.append(Path(f"/proc/{number}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+            found.append(
+                Path(f"/proc/{number}/cmdline")
+                .read_bytes()
+                .replace(b"\0", b" ")
+                .decode("utf-8", "replace")
+            )
             os.kill(int(number), signal.SIGKILL)
     return found
 
@@ -377,7 +418,9 @@ class Worker:
         self.pipe, inner = multiprocessing.Pipe()
         context = multiprocessing.get_context("fork")
         arguments = (inner, self.targets, self.arena, self.seed)
-        self.process = context.Process(target=_serve_alone, args=(self.pipe, *arguments), daemon=False)
+        self.process = context.Process(
+            target=_serve_alone, args=(self.pipe, *arguments), daemon=False
+        )
         self.process.start()
         inner.close()
 
@@ -449,7 +492,9 @@ def _share(targets: Sequence[Any], rows: dict[str, Row]) -> float:
     return sum(rows[target.name].seconds for target in targets) / total if total else 0.0
 
 
-def run(targets: Sequence[Any], seed: int, minutes: float, out: Path, case: int | None = None) -> Campaign:
+def run(
+    targets: Sequence[Any], seed: int, minutes: float, out: Path, case: int | None = None
+) -> Campaign:
     """Try inputs for some minutes, or one ``case`` of every target. Ctrl-C ends it early."""
     arena = Arena(out)
     arena.make()
@@ -460,7 +505,11 @@ def run(targets: Sequence[Any], seed: int, minutes: float, out: Path, case: int 
     campaign = Campaign({target.name: Row() for target in targets})
     worker = Worker(targets, arena, seed)
     until = time.monotonic() + 60 * minutes
-    cases = turns(targets, campaign.rows, until) if case is None else iter([(target, case) for target in targets])
+    cases = (
+        turns(targets, campaign.rows, until)
+        if case is None
+        else iter([(target, case) for target in targets])
+    )
     try:
         for target, number in cases:
             start = time.monotonic()
@@ -475,23 +524,38 @@ def run(targets: Sequence[Any], seed: int, minutes: float, out: Path, case: int 
                     keep(arena, target, number, seed, outcome, len(alike))
             if case is not None:
                 said = (out / "said.txt").read_text("utf-8", "replace")
-                print(f"{target.name}, case {number}: {outcome.changes}\n{outcome.end} {outcome.text}\n{said}")
+                print(
+                    f"{target.name}, case {number}: {outcome.changes}\n{outcome.end} {outcome.text}\n{said}"
+                )
     except KeyboardInterrupt:
         print("interrupted")
     finally:
         worker.stop()
-        for path in (arena.folder, arena.seeds, arena.stack, arena.changes, out / "cache", out / "said.txt"):
+        for path in (
+            arena.folder,
+            arena.seeds,
+            arena.stack,
+            arena.changes,
+            out / "cache",
+            out / "said.txt",
+        ):
             remove(path)
     return campaign
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Damaged and hostile input for all readers and commands.")
+    parser = argparse.ArgumentParser(
+        description="Damaged and hostile input for all readers and commands."
+    )
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", action="append", default=[], metavar="READER", help="these readers or commands")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="READER", help="these readers or commands"
+    )
     parser.add_argument("--case", type=int, help="this one input of the readers, made again")
-    parser.add_argument("--out", type=Path, help="where finds are kept (default: a new folder for temporary files)")
+    parser.add_argument(
+        "--out", type=Path, help="where finds are kept (default: a new folder for temporary files)"
+    )
     options = parser.parse_args(arguments)
     out = options.out or Path(tempfile.mkdtemp(prefix="glip-fuzz-"))
     out.mkdir(parents=True, exist_ok=True)
@@ -504,11 +568,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warm_up()
     chosen = [target for target in TARGETS if not options.only or target.name in options.only]
     if unknown := set(options.only) - {target.name for target in TARGETS}:
-        parser.error(f"--only {min(unknown)}: there are {', '.join(target.name for target in TARGETS)}")
-    print(f"warm after {time.monotonic() - start:.0f} s; finds are kept in {out / 'finds'}", flush=True)
+        parser.error(
+            f"--only {min(unknown)}: there are {', '.join(target.name for target in TARGETS)}"
+        )
+    print(
+        f"warm after {time.monotonic() - start:.0f} s; finds are kept in {out / 'finds'}",
+        flush=True,
+    )
     campaign = run(chosen, options.seed, options.minutes, out.resolve(), options.case)
     print(campaign.table())
-    (out / "finds.json").write_text(json.dumps([[*key, cases] for key, cases in sorted(campaign.finds.items())]))
+    (out / "finds.json").write_text(
+        json.dumps([[*key, cases] for key, cases in sorted(campaign.finds.items())])
+    )
     return 1 if campaign.finds else 0
 
 

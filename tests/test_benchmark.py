@@ -27,8 +27,12 @@ def test_straightforward_formulation_equals_the_reference(golden: Path, name: st
     with torch.no_grad():
         model(reference.inputs["images"], model.encode_text(*reference.text("eval", 256)))
     theirs = load_file(golden / name / "eval_stages.safetensors")
-    compared = [key for key in theirs if key.startswith(("tower", "head.")) and "cls_logits" not in key]
+    compared = [
+        key for key in theirs if key.startswith(("tower", "head.")) and "cls_logits" not in key
+    ]
     assert len(compared) > 40
     for key in compared:
         noise = reference.noise["eval_stage_fp32_vs_fp64"][key]["max_abs"]
-        assert_stage(stages.tensors[key], theirs[key], noise, reference.inputs["eval.attention_mask"], key)
+        assert_stage(
+            stages.tensors[key], theirs[key], noise, reference.inputs["eval.attention_mask"], key
+        )

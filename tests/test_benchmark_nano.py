@@ -18,7 +18,9 @@ from report_sweep import recipe_of, result_of, write_json
 def test_words_of_a_kind_are_asked_for_alone(tmp_path: Path, name: str, ap50: float) -> None:
     """Of colours in a few pictures C knows most, A next to nothing; only their boxes count as truth."""
     write_pretraining(tmp_path / "world", 2, {"names/test": 12})
-    found = _measure(load_detector(name), tmp_path / "world" / "names" / "test", "colours", ["green", "red"])
+    found = _measure(
+        load_detector(name), tmp_path / "world" / "names" / "test", "colours", ["green", "red"]
+    )
     assert (found.what, found.classes) == ("colours", 2)
     assert (found.ap50 > ap50) == (name == "glip-nano-c")
     assert found.interval[0] <= found.ap50 <= found.interval[1]
@@ -28,8 +30,13 @@ def test_words_of_a_kind_are_asked_for_alone(tmp_path: Path, name: str, ap50: fl
 def test_a_card_says_what_its_run_says(tmp_path: Path) -> None:
     recipe = recipe_of("names", "all", 7, "FullTuning", "glip-nano-c")
     recipe["trainer"]["check_val_every_n_epoch"] = 2
-    recipe["data"]["init_args"]["sources"] = {"b": {"file": "words.json"}, "a": {"file": "boxes.json"}}
-    write_json(tmp_path / "result.json", result_of(recipe, 0.5, steps=1600, seconds=61.0, best_epoch=15))
+    recipe["data"]["init_args"]["sources"] = {
+        "b": {"file": "words.json"},
+        "a": {"file": "boxes.json"},
+    }
+    write_json(
+        tmp_path / "result.json", result_of(recipe, 0.5, steps=1600, seconds=61.0, best_epoch=15)
+    )
     row = Measured("single names", 23, 0.5, 0.75, [0.7, 0.8]).row()
     text = card("glip-nano", tmp_path, row, "one core of an abacus")
     training, choice = line_with(text, "one core of an abacus"), line_with(text, "epoch 15")

@@ -20,7 +20,11 @@ def test_a_row_trains_on_so_many_photos_drawn_by_its_seed(tmp_path: Path) -> Non
     row = Row("custom_nano", shapes.name, "2", 0)
     whole = read_dataset(shapes).splits
     found = read_dataset(photos_folder(shapes.parent, row, tmp_path / "out")).splits
-    assert {split: len(index) for split, index in found.items()} == {"train": 2, "valid": 2, "test": 2}
+    assert {split: len(index) for split, index in found.items()} == {
+        "train": 2,
+        "valid": 2,
+        "test": 2,
+    }
     assert set(found["train"].ids.tolist()) < set(whole["train"].ids.tolist())
     assert found["valid"].ids.tolist() == whole["valid"].ids.tolist()
     for place, image in enumerate(found["train"].ids.tolist()):
@@ -32,7 +36,11 @@ def test_a_row_trains_on_so_many_photos_drawn_by_its_seed(tmp_path: Path) -> Non
 
 def test_every_row_is_planned_once_and_a_time_before_it_is_needed() -> None:
     rows = list(plan())
-    assert len(rows) == len(set(rows)) == len(SEEDS) * 2 * 3 * len(SETS) + len(BESIDE[0]) * len(BESIDE[1]) * 3
+    assert (
+        len(rows)
+        == len(set(rows))
+        == len(SEEDS) * 2 * 3 * len(SETS) + len(BESIDE[0]) * len(BESIDE[1]) * 3
+    )
     for place, row in enumerate(rows):
         assert row.seed == 0 or row.way in ("custom_nano", "nano_all_shot")
         assert Row("custom_nano", row.set, row.photos, row.seed) in rows[: place + 1]
@@ -45,7 +53,8 @@ def test_f1_at_thresholds(tmp_path: Path) -> None:
     for image in range(len(index)):
         boxes = index.boxes_of(image)
         rows = [
-            [int(index.ids[image]), *xywh, 0.4, int(k) + 1] for xywh, k in zip(boxes.xywh, boxes.labels, strict=True)
+            [int(index.ids[image]), *xywh, 0.4, int(k) + 1]
+            for xywh, k in zip(boxes.xywh, boxes.labels, strict=True)
         ]
         found[int(index.ids[image])] = np.array(rows, dtype=np.float64)
     label = int(index.boxes.labels[0])
@@ -53,29 +62,43 @@ def test_f1_at_thresholds(tmp_path: Path) -> None:
     found[int(index.ids[0])] = np.concatenate([found[int(index.ids[0])], wrong])
     boxes = len(index.boxes.labels)
     assert _f1(index, found, {}) == 0
-    assert _f1(index, found, dict.fromkeys(index.class_names, 0.3)) == pytest.approx(2 * boxes / (2 * boxes + 1))
+    assert _f1(index, found, dict.fromkeys(index.class_names, 0.3)) == pytest.approx(
+        2 * boxes / (2 * boxes + 1)
+    )
 
 
 def test_the_table_shows_means_with_intervals(tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
-    rows = [Row("custom_nano", "Raccoon", "10", seed) for seed in range(3)] + [Row("random", "BCCD", "all", 0)]
+    rows = [Row("custom_nano", "Raccoon", "10", seed) for seed in range(3)] + [
+        Row("random", "BCCD", "all", 0)
+    ]
     for row, ap in zip(rows, (0.2, 0.3, 0.4, 0.1), strict=True):
         scores = {"AP": ap, "AP50": 2 * ap}
-        content = {"row": vars(row), "test": scores, "core_seconds": 90, "f1": {"0.5": ap, "best of all valid": 0.5}}
+        content = {
+            "row": vars(row),
+            "test": scores,
+            "core_seconds": 90,
+            "f1": {"0.5": ap, "best of all valid": 0.5},
+        }
         content["interval95"] = {"AP": [0.05, 0.2], "AP50": [0.1, 0.3]}
         row.file(tmp_path).write_text(json.dumps(content))
     lines = list(table(tmp_path))
     # 4.30 standard errors of 0.1 / sqrt(3) on each side
     assert "| custom_nano | Raccoon | 10 | 3 | 0.300 ± 0.248 | 0.600 ± 0.497 | 1.5 |" in lines
     assert any(
-        line.endswith("| BCCD | all | 1 | 0.100 (0.05 to 0.20) | 0.200 (0.10 to 0.30) | 1.5 |") for line in lines
+        line.endswith("| BCCD | all | 1 | 0.100 (0.05 to 0.20) | 0.200 (0.10 to 0.30) | 1.5 |")
+        for line in lines
     )
     assert "| Raccoon, 10 | 0.300 | 0.500 |" in lines
-    assert _mean([{"test": {"AP": 0.5}, "interval95": {"AP": [0, 1]}}], "AP") == "0.500 (0.00 to 1.00)"
+    assert (
+        _mean([{"test": {"AP": 0.5}, "interval95": {"AP": [0, 1]}}], "AP") == "0.500 (0.00 to 1.00)"
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn"])
+@pytest.mark.parametrize(
+    "name", ["ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn"]
+)
 def test_a_detector_of_torchvision_learns_for_a_time(tmp_path: Path, name: str) -> None:
     found = learn(name, make_shapes(tmp_path), seconds=8, seed=0)
     assert found["steps"] > 0

@@ -17,7 +17,17 @@ GENERATED = {
 """Every committed picture, and what makes it."""
 
 ENDINGS = (".svg", ".ico", ".pdf", ".ppm", ".pgm", ".heic", ".avif", ".jxl")
-BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"BM", b"P5\n", b"P6\n")
+BEGINNINGS = (
+    b"\xff\xd8\xff",
+    b"\x89PNG",
+    b"GIF8",
+    b"II*\0",
+    b"MM\0*",
+    b"RIFF",
+    b"BM",
+    b"P5\n",
+    b"P6\n",
+)
 """Of JPEG, PNG, GIF, TIFF, WebP, BMP and netpbm, whatever a file is called."""
 
 
@@ -27,7 +37,9 @@ def is_picture(path: Path) -> bool:
 
 
 def test_all_committed_pictures_are_generated() -> None:
-    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True
+    )
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
     names = [name for name in listed.stdout.split("\0")[:-1] if (ROOT / name).is_file()]

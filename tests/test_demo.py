@@ -34,7 +34,11 @@ def commands(folder: Path) -> list[str]:
         if not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)
     said = subprocess.run(
-        ["make", "-n", "demo", "READY=", f"BIN={BIN}"], cwd=folder, capture_output=True, text=True, check=True
+        ["make", "-n", "demo", "READY=", f"BIN={BIN}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.splitlines()
     return [line for line in said if not line.startswith("make")]
 
@@ -42,7 +46,10 @@ def commands(folder: Path) -> list[str]:
 def shortened(folder: Path) -> list[str]:
     """Those commands, with few and short trainings."""
     short = {" sweep ": SHORT, " fit ": "--trainer.max_steps 2"}
-    return [" ".join([line, *(more for verb, more in short.items() if verb in line)]) for line in commands(folder)]
+    return [
+        " ".join([line, *(more for verb, more in short.items() if verb in line)])
+        for line in commands(folder)
+    ]
 
 
 def run(lines: list[str], folder: Path) -> str:
@@ -52,7 +59,9 @@ def run(lines: list[str], folder: Path) -> str:
     environment |= {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     said = []
     for line in lines:
-        done = subprocess.run(line, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            line, shell=True, cwd=folder, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         said.append(done.stdout)
     return "\n".join(said)
@@ -75,7 +84,13 @@ def test_the_demo_is_ten_commands_without_downloads(tmp_path: Path) -> None:
     assert [cleared[-1], cleared_too[-1]] == [before, after] == compared.split()[3:5]
     for verb, command in (("test", tested), ("fit", fitted)):
         start = command.index(verb)
-        assert command[start : start + 5] == [verb, "--config", "custom_nano", "--data.root", folder]
+        assert command[start : start + 5] == [
+            verb,
+            "--config",
+            "custom_nano",
+            "--data.root",
+            folder,
+        ]
 
 
 def test_the_last_fit_is_a_hundred_steps_of_views_of_one_photo() -> None:
@@ -87,14 +102,19 @@ def test_the_last_fit_is_a_hundred_steps_of_views_of_one_photo() -> None:
     content = yaml.safe_load((ROOT / "recipes" / f"{options[1]}.yaml").read_text(encoding="utf-8"))
     recipe = RecipeChecker().check(Path("custom_nano.yaml"), content, words=words).recipe
     trainer, data = recipe["trainer"], recipe["data"]["init_args"]
-    assert (recipe["model"]["detector"], recipe["model"]["weights"]) == ("glip-nano-c", "pretrained")
+    assert (recipe["model"]["detector"], recipe["model"]["weights"]) == (
+        "glip-nano-c",
+        "pretrained",
+    )
     assert trainer["max_steps"] == 100
     assert trainer["max_epochs"] * data["copies"] // data["batch_size"] >= 100
 
 
 def test_the_first_picture_shows_what_works() -> None:
     """Each thing that is named is found once, nothing else is."""
-    (caption,) = re.findall(r"^PHRASES \?= (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    (caption,) = re.findall(
+        r"^PHRASES \?= (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     phrases = [phrase.name for phrase in read_phrases(caption)]
     assert {tuple(phrase.split()) for phrase in phrases} <= HELD_OUT
     shown = picture_of(phrases)
@@ -104,7 +124,9 @@ def test_the_first_picture_shows_what_works() -> None:
         meant = [{*name.split()} <= {*thing.words.values()} for thing in shown.things]
         assert sum(meant) == 1
         x, y, width, height = shown.boxes[meant.index(True)]
-        assert box_iou(box[None], torch.tensor([[x, y, x + width, y + height]]).float()).item() > 0.7
+        assert (
+            box_iou(box[None], torch.tensor([[x, y, x + width, y + height]]).float()).item() > 0.7
+        )
 
 
 @pytest.mark.slow
@@ -118,16 +140,25 @@ def test_the_demo_runs_twice(tmp_path: Path) -> None:
     predictions = json.loads((picture.parent / "predictions.json").read_text())
     assert predictions["detector"] == "glip-nano-c"
     assert numbers(line_with(said, "trials in runs/demo, ")) == ["3", "0"]  # trials, finished ones
-    results = [json.loads(path.read_text()) for path in (tmp_path / "runs" / "demo").glob("trials/*/result.json")]
+    results = [
+        json.loads(path.read_text())
+        for path in (tmp_path / "runs" / "demo").glob("trials/*/result.json")
+    ]
     assert sorted(result["steps"] for result in results) == [0, 2, 2]
     assert "runs/demo/report.html" in said
     page = (tmp_path / "runs" / "demo" / "report.html").read_text(encoding="utf-8")
     assert 'id="tunings"' in page
     assert "Kites" in page
-    assert "13" in [number for line in said.splitlines() if "coins" in words(line) for number in numbers(line)]
+    assert "13" in [
+        number for line in said.splitlines() if "coins" in words(line) for number in numbers(line)
+    ]
     coins = tmp_path / "runs" / "demo" / "coins"
-    before, after = (json.loads((coins / name / "result.json").read_text()) for name in ("before", "after"))
-    assert [(each["verb"], each["steps"], each["data"]["images"]["test"]) for each in (before, after)] == [
+    before, after = (
+        json.loads((coins / name / "result.json").read_text()) for name in ("before", "after")
+    )
+    assert [
+        (each["verb"], each["steps"], each["data"]["images"]["test"]) for each in (before, after)
+    ] == [
         ("test", 0, 1),
         ("fit", 2, 1),
     ]

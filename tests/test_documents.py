@@ -37,7 +37,12 @@ from glip_lightning.app.cli import TRAINING, VERBS, main
 from hub_server import running_hub
 from test_layout import LAYERS
 
-LINKED = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", ROOT / "tests" / "golden" / "README.md"]
+LINKED = [
+    *PAGES,
+    ROOT / "CHANGELOG.md",
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "tests" / "golden" / "README.md",
+]
 ONLY_PARSED = not_run()
 """Commands that no test runs, each with its reason."""
 
@@ -65,7 +70,11 @@ def verb_of(command: str) -> str:
 
 RUN = [command for command in commands() if command not in ONLY_PARSED]
 SINGLE = [command for command in RUN if command != PARITY and verb_of(command) not in TRAINING]
-TRAININGS = [block for block in blocks("bash") if any(verb_of(c) in TRAINING for c in block.commands() if c in RUN)]
+TRAININGS = [
+    block
+    for block in blocks("bash")
+    if any(verb_of(c) in TRAINING for c in block.commands() if c in RUN)
+]
 
 
 def single_commands() -> Iterator[ParameterSet]:
@@ -122,7 +131,9 @@ def _in_site(file: Path) -> str:
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_and_modules_in_the_text_exist(page: Path) -> None:
     for span in re.findall(r"`([^`\n]+)`", prose(page)):
-        for path in re.findall(r"(?:^|\s)((?:src|recipes|tests|benchmarks|notebooks|docs)/[\w./-]*)", span):
+        for path in re.findall(
+            r"(?:^|\s)((?:src|recipes|tests|benchmarks|notebooks|docs)/[\w./-]*)", span
+        ):
             assert (ROOT / path).exists(), path
         for path in re.findall(rf"^(?:{'|'.join(LAYERS)})/[\w./-]*\.py$", span):
             assert (ROOT / "src" / "glip_lightning" / path).exists(), path
@@ -149,9 +160,14 @@ def test_commands_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     words = [word for word in shlex.split(command) if not re.match(r"[A-Z_]+=", word)]
     if words[0] == "make":
-        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert re.search(
+            rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+        )
     elif words[0] != "glip":
-        assert shutil.which(words[0]) or words[0] in ("for", "pip")  # pip is that of the reader's environment
+        assert shutil.which(words[0]) or words[0] in (
+            "for",
+            "pip",
+        )  # pip is that of the reader's environment
     elif words[1] in TRAINING:
         with pytest.raises(SystemExit) as ended:  # of a wrong option, with another code
             main([*words[1:], "--print_config"])
@@ -164,16 +180,25 @@ def test_commands_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_layers_stand_in_their_order() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The layout")[2].partition("\n## ")[0]
+    text = (
+        (ROOT / "CONTRIBUTING.md")
+        .read_text(encoding="utf-8")
+        .partition("## The layout")[2]
+        .partition("\n## ")[0]
+    )
     assert tuple(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == LAYERS
 
 
 def test_what_is_only_parsed_stands_in_the_documents() -> None:
     assert set(commands()) >= ONLY_PARSED.keys()
-    marked = re.findall(r"^<!--.*?-->$", "\n".join(page.read_text(encoding="utf-8") for page in PAGES), re.MULTILINE)
+    marked = re.findall(
+        r"^<!--.*?-->$", "\n".join(page.read_text(encoding="utf-8") for page in PAGES), re.MULTILINE
+    )
     assert all(re.fullmatch(r"<!-- not run: \w.* -->", comment) for comment in marked)
     fences = [fence for page in PAGES for fence in FENCE.finditer(page.read_text(encoding="utf-8"))]
-    assert len(marked) == sum(fence["reason"] is not None for fence in fences)  # each stands above a block
+    assert len(marked) == sum(
+        fence["reason"] is not None for fence in fences
+    )  # each stands above a block
 
 
 def test_all_others_run() -> None:
@@ -181,11 +206,22 @@ def test_all_others_run() -> None:
     assert set(RUN) - in_blocks - set(SINGLE) == {PARITY}
 
 
-@pytest.mark.parametrize("block", [each for each in blocks("yaml") if not each.title], ids=lambda block: block.page)
-def test_parts_of_recipes_are_understood(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "block", [each for each in blocks("yaml") if not each.title], ids=lambda block: block.page
+)
+def test_parts_of_recipes_are_understood(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     (tmp_path / "part.yaml").write_text(block.text, encoding="utf-8")
-    given = ["--data.root", "DATA", "--data.task", "Aquarium", "--config", str(tmp_path / "part.yaml")]
+    given = [
+        "--data.root",
+        "DATA",
+        "--data.task",
+        "Aquarium",
+        "--config",
+        str(tmp_path / "part.yaml"),
+    ]
     with pytest.raises(SystemExit) as ended:
         main(["fit", "--config", "recipes/few_shot.yaml", *given, "--print_config"])
     assert ended.value.code in (None, 0)
@@ -197,7 +233,11 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     with running_hub() as hub:
         hub.files |= hub_files() | archives()
         support = ROOT / "tests" / "support"
-        paths = [str(support / "tiny_official"), str(support), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [
+            str(support / "tiny_official"),
+            str(support),
+            *filter(None, [os.environ.get("PYTHONPATH")]),
+        ]
         variables = {
             "HF_ENDPOINT": hub.url,
             "HF_HOME": str(tmp_path_factory.mktemp("hub")),
@@ -210,7 +250,11 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
         def run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run(
-                ["bash", "-c", command], cwd=folder, env=os.environ | variables, capture_output=True, text=True
+                ["bash", "-c", command],
+                cwd=folder,
+                env=os.environ | variables,
+                capture_output=True,
+                text=True,
             )
 
         yield run
@@ -279,11 +323,15 @@ def test_blocks_with_trainings_run_as_written(block: Block, shell: Shell, folder
 def test_reference_tensors_of_another_folder_are_compared_as_written(folder: Path) -> None:
     """The detectors have their own sizes here, unlike in ``shell``: the tests compare the official ones."""
     elsewhere = folder.parent / "elsewhere"
-    shutil.copytree(GOLDEN, elsewhere, ignore=shutil.ignore_patterns("model_mini", "runs_0_1", "unchanged"))
+    shutil.copytree(
+        GOLDEN, elsewhere, ignore=shutil.ignore_patterns("model_mini", "runs_0_1", "unchanged")
+    )
     (folder / "DIR").symlink_to(elsewhere)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     variables = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(["bash", "-c", PARITY], cwd=folder, env=variables, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-c", PARITY], cwd=folder, env=variables, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout
     assert re.search(r"\d+ passed", done.stdout), done.stdout
 
@@ -302,7 +350,9 @@ def failed(shell: Shell, made: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.parametrize(
-    "number, block", list(enumerate(blocks("python"))), ids=lambda each: each.page if isinstance(each, Block) else ""
+    "number, block",
+    list(enumerate(blocks("python"))),
+    ids=lambda each: each.page if isinstance(each, Block) else "",
 )
 def test_code_runs(number: int, block: Block, failed: dict[str, str]) -> None:
     compile(block.text, block.page, "exec")

@@ -54,11 +54,18 @@ def test_the_base_works_alone_and_each_extra_adds_what_it_is_for(folder: Path, w
     print(f"first box: {first:.1f} s, the second time {again:.1f} s")
     assert (folder / "found" / "predictions.json").is_file()
     photos = write_parts(folder / "photos")
-    tuned = ("--model.detector=glip-nano-c", "--model.tuning", "LinearProbe", f"--data.root={photos}")
+    tuned = (
+        "--model.detector=glip-nano-c",
+        "--model.tuning",
+        "LinearProbe",
+        f"--data.root={photos}",
+    )
     environment.run("glip", "fit", "--config", "custom", *tuned, *SMALL, *SHORT, "--run", "run")
     environment.run("glip", "report", "run")
     assert (folder / "run" / "report.html").is_file()
-    assert set(extras(wheel)) == {name for name, packages in EXTRAS.items() if packages and name != "all"}
+    assert set(extras(wheel)) == {
+        name for name, packages in EXTRAS.items() if packages and name != "all"
+    }
     for extra in extras(wheel):
         assert not environment.works(extra), f"{extra}: is there without the extra"
         step = environment.install(wheel, extra)

@@ -72,7 +72,9 @@ def target(read: Callable[[Path, Random | None], str]) -> readers.Target:
 
 
 def test_a_planted_fault_is_found_kept_and_made_again(tmp_path: Path) -> None:
-    phrases = readers.Target("phrases", seeds.phrases, readers.read_phrase_file, (readers.change_bytes,))
+    phrases = readers.Target(
+        "phrases", seeds.phrases, readers.read_phrase_file, (readers.change_bytes,)
+    )
     out = tmp_path / "out"
     campaign = fuzz.run([target(planted), phrases], SEED, 0.05, out)
     rows = campaign.rows
@@ -111,7 +113,9 @@ def test_commands_alone_get_all_of_the_time(tmp_path: Path) -> None:
         (change_the_input, "InputChanged"),
     ],
 )
-def test_what_else_a_reader_must_not_do(read: Callable[[Path, Random | None], str], kind: str, tmp_path: Path) -> None:
+def test_what_else_a_reader_must_not_do(
+    read: Callable[[Path, Random | None], str], kind: str, tmp_path: Path
+) -> None:
     campaign = fuzz.run([target(read)], SEED, 0, tmp_path / "out", 0)
     assert [key[1] for key in campaign.finds] == [kind]
     assert not (tmp_path / "far.txt").exists()
@@ -134,7 +138,16 @@ def test_every_seed_is_used_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_minutes_find_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, fuzz.__file__, "--minutes", "2", "--seed", str(SEED), "--out", str(tmp_path)]
+    command = [
+        sys.executable,
+        fuzz.__file__,
+        "--minutes",
+        "2",
+        "--seed",
+        str(SEED),
+        "--out",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((tmp_path / "finds.json").read_text()) == []

@@ -77,10 +77,16 @@ def test_every_package_that_is_imported_is_a_dependency() -> None:
     names = {name for file in SOURCE.rglob("*.py") for name in imported(file)}
     others = names - sys.stdlib_module_names - {"glip_lightning"}
     named = {
-        normal(each) for each in [*PROJECT["dependencies"], *(each for extra in EXTRAS.values() for each in extra)]
+        normal(each)
+        for each in [
+            *PROJECT["dependencies"],
+            *(each for extra in EXTRAS.values() for each in extra),
+        ]
     }
     found = packages_distributions()
-    missing = {name for name in others if not named & {normal(each) for each in found.get(name, [name])}}
+    missing = {
+        name for name in others if not named & {normal(each) for each in found.get(name, [name])}
+    }
     assert missing == set()
 
 
@@ -96,7 +102,9 @@ def test_all_is_every_extra() -> None:
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with links to all installed packages but those that are removed."""
     folder = tmp_path_factory.mktemp("packages")
-    for place in [Path(place) for place in sys.path if Path(place).name in ("site-packages", "dist-packages")]:
+    for place in [
+        Path(place) for place in sys.path if Path(place).name in ("site-packages", "dist-packages")
+    ]:
         for entry in place.iterdir():
             removed = entry.name.startswith((*REMOVED, "tensorboard"))
             if not removed and entry.suffix != ".pth" and not (folder / entry.name).exists():
@@ -110,7 +118,13 @@ def run(program: str, packages: Path, folder: Path) -> subprocess.CompletedProce
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     path = os.pathsep.join([str(SOURCE), str(packages)])
     done = subprocess.run(
-        [sys.executable, "-S", "-c", program, str(photos)],  # -S: no other packages than those of the path
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            program,
+            str(photos),
+        ],  # -S: no other packages than those of the path
         env=kept | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         cwd=folder,
         capture_output=True,
@@ -122,21 +136,37 @@ def run(program: str, packages: Path, folder: Path) -> subprocess.CompletedProce
 
 
 @pytest.mark.slow
-def test_a_machine_without_wandb_and_datasets_predicts_and_trains(packages: Path, tmp_path: Path) -> None:
+def test_a_machine_without_wandb_and_datasets_predicts_and_trains(
+    packages: Path, tmp_path: Path
+) -> None:
     done = run(USE, packages, tmp_path)
-    assert len(json.loads((tmp_path / "found" / "predictions.json").read_text(encoding="utf-8"))["photos"]) == 1
+    assert (
+        len(
+            json.loads((tmp_path / "found" / "predictions.json").read_text(encoding="utf-8"))[
+                "photos"
+            ]
+        )
+        == 1
+    )
     result = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
     assert result["steps"] == 2
     assert result["versions"]["wandb"] == result["versions"]["datasets"] == "not installed"
-    assert len((tmp_path / "run" / "logs" / "metrics.csv").read_text(encoding="utf-8").splitlines()) > 1
+    assert (
+        len((tmp_path / "run" / "logs" / "metrics.csv").read_text(encoding="utf-8").splitlines())
+        > 1
+    )
     assert (tmp_path / "run" / "report.html").is_file()
-    assert len([line for line in done.stderr.splitlines() if line.endswith(" wandb")]) == 1, "said once"
+    assert len([line for line in done.stderr.splitlines() if line.endswith(" wandb")]) == 1, (
+        "said once"
+    )
     assert "hub not-installed" in done.stdout
     assert "'glip-lightning[dashboard]'" in done.stderr
 
 
 @pytest.mark.slow
-def test_a_logger_of_a_recipe_that_is_not_installed_is_named(packages: Path, tmp_path: Path) -> None:
+def test_a_logger_of_a_recipe_that_is_not_installed_is_named(
+    packages: Path, tmp_path: Path
+) -> None:
     done = run(LOGGERS, packages, tmp_path)
     assert "'glip-lightning[tensorboard]'" in done.stderr
     assert "'wandb>=" in done.stderr

@@ -39,7 +39,9 @@ def with_detector(source: str, detector: str) -> str:
 
 def test_the_readme_lists_them() -> None:
     assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
-    listed = re.findall(r"^\| `(\d\d_\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    listed = re.findall(
+        r"^\| `(\d\d_\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert listed == [path.stem for path in NOTEBOOKS]
 
 
@@ -52,14 +54,18 @@ def test_they_are_valid_and_hold_nothing_of_a_machine(path: Path) -> None:
     for cell in notebook.cells:
         assert cell.cell_type == "markdown" or (cell.outputs == [] and cell.execution_count is None)
     assert path.stat().st_size < 10_000
-    assert not re.findall(r"/(?:home|root|work|tmp|Users|mnt|content)/|[A-Z]:\\\\", path.read_text(encoding="utf-8"))
+    assert not re.findall(
+        r"/(?:home|root|work|tmp|Users|mnt|content)/|[A-Z]:\\\\", path.read_text(encoding="utf-8")
+    )
 
 
 @each
 def test_their_cells_compile_and_name_the_detector_once(path: Path) -> None:
     cells = code(path)
     for number, source in enumerate(cells):
-        compile(TransformerManager().transform_cell(source), f"{path.name}, code cell {number}", "exec")
+        compile(
+            TransformerManager().transform_cell(source), f"{path.name}, code cell {number}", "exec"
+        )
     assert len(re.findall(r"^DETECTOR = ", "\n".join(cells), re.MULTILINE)) == 1
     assert cells[0].startswith("DETECTOR = ")
     assert not any("glip-" in source for source in cells[1:])
@@ -87,7 +93,10 @@ def test_one_string_decides_the_settings(path: Path, detector: str) -> None:
         file = ROOT / "recipes" / f"{chosen['RECIPE']}.yaml"
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         words = ["--model.detector", detector, "--model.tuning=PromptTuning", "--data.root=photos"]
-        assert RecipeChecker().check(file, content, words=words).recipe["model"]["detector"] == detector
+        assert (
+            RecipeChecker().check(file, content, words=words).recipe["model"]["detector"]
+            == detector
+        )
         assert content["model"]["detector"] == detector
 
 
@@ -102,11 +111,15 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def execute(notebook: nbformat.NotebookNode, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a notebook in a folder with trainings of two steps, and return what it prints."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # as of an active environment
+    monkeypatch.setenv(
+        "PATH", str(Path(sys.executable).parent), prepend=os.pathsep
+    )  # as of an active environment
     monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
     for cell in notebook.cells:
         cell.source = re.sub(r"(COPIES, STEPS) = .*", r"\1 = 4, 2", cell.source)
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}
+    ).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     kinds = {kind for output in outputs for kind in output.get("data", {})}
     assert kinds & {"image/png", "image/jpeg", "text/html"}
@@ -115,13 +128,17 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, monkeypatch: pytest.M
 
 def ap_of(said: str) -> list[str]:
     """Return AP and number of test photos from the line that a notebook prints about them."""
-    (line,) = [line for line in said.splitlines() if line.startswith("AP ") and "test" in words(line)]
+    (line,) = [
+        line for line in said.splitlines() if line.startswith("AP ") and "test" in words(line)
+    ]
     return numbers(line)
 
 
 @pytest.mark.slow
 @each
-def test_they_run_with_the_coins(path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_run_with_the_coins(
+    path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = execute(read(path), workshop, monkeypatch)
     counts = [numbers(line)[:2] for line in said.splitlines()]
     assert (["12", "13"] in counts) == (path.stem[:2] != "01")  # coins to learn from and to test on

@@ -18,7 +18,8 @@ def test_a_bug_report_asks_for_the_environment() -> None:
         assert form["name"]
         assert form["description"]
         assert all(
-            field["type"] == "textarea" and field["id"] and field["attributes"]["label"] for field in form["body"]
+            field["type"] == "textarea" and field["id"] and field["attributes"]["label"]
+            for field in form["body"]
         )
     bug = yaml.safe_load((ISSUES / "bug.yml").read_text(encoding="utf-8"))
     (environment,) = (field for field in bug["body"] if field["id"] == "environment")
@@ -27,12 +28,18 @@ def test_a_bug_report_asks_for_the_environment() -> None:
 
 
 def test_the_workflow_tests_every_python_from_the_oldest_on() -> None:
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
+    workflow = yaml.safe_load(
+        (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    )
     job = workflow["jobs"]["test"]
     pythons = job["strategy"]["matrix"]["python"]
     assert pythons == ["3.11", "3.12", "3.13", "3.14"]
     assert PROJECT["requires-python"] == f">={pythons[0]}"
-    assert job["strategy"]["matrix"]["system"] == ["ubuntu-latest", "macos-latest", "windows-latest"]
+    assert job["strategy"]["matrix"]["system"] == [
+        "ubuntu-latest",
+        "macos-latest",
+        "windows-latest",
+    ]
     assert "make test" in job["steps"][-1]["run"]
 
 

@@ -16,10 +16,15 @@ from glip_lightning import PUBLIC
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "glip_lightning" / "__init__.py"
-DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *(ROOT / "docs").rglob("*.md"),
+    *(ROOT / "notebooks").glob("*.ipynb"),
+]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 IMPORT = re.compile(
-    r"^\s*(?:from\s+(glip_lightning[\w.]*)\s+import\s+(.*)|import\s+(glip_lightning[\w.]*))", re.MULTILINE
+    r"^\s*(?:from\s+(glip_lightning[\w.]*)\s+import\s+(.*)|import\s+(glip_lightning[\w.]*))",
+    re.MULTILINE,
 )
 NEW_PROCESS = """
 import sys, time
@@ -37,7 +42,9 @@ def for_type_checkers() -> dict[str, str]:
     for node in block.body:
         assert isinstance(node, ast.ImportFrom)
         for alias in node.names:
-            assert alias.asname == alias.name, f"{alias.name}: write it as a name that is meant for others"
+            assert alias.asname == alias.name, (
+                f"{alias.name}: write it as a name that is meant for others"
+            )
             found[alias.name] = str(node.module)
     return found
 
@@ -67,7 +74,9 @@ def test_importing_the_package_takes_no_time_and_loads_nothing() -> None:
     """The quickest of three processes: others may work on the same cores."""
     found = []
     for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", NEW_PROCESS], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", NEW_PROCESS], capture_output=True, text=True, check=True
+        )
         seconds, loaded = done.stdout.strip().split(" ", 1)
         assert loaded == "[]"
         found.append(float(seconds))
@@ -82,11 +91,15 @@ def code_of(path: Path) -> str:
     return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
 
 
-@pytest.mark.parametrize("path", [*DOCUMENTS, *RECIPES], ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", [*DOCUMENTS, *RECIPES], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 def test_documents_import_public_names_only(path: Path) -> None:
     for module, names, plain in IMPORT.findall(code_of(path)):
         assert (module or plain) == "glip_lightning", f"{path.name} imports {module or plain}"
-        imported = [name.strip(" ()").split(" as ")[0] for name in names.split(",") if name.strip(" ()")]
+        imported = [
+            name.strip(" ()").split(" as ")[0] for name in names.split(",") if name.strip(" ()")
+        ]
         assert set(imported) <= {*PUBLIC, "__version__"}
 
 
@@ -94,5 +107,9 @@ def test_documents_import_public_names_only(path: Path) -> None:
 def test_recipes_name_classes_by_their_public_names(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     named = re.findall(r"class_path: ([\w.]+)", text)  # also in comments
-    assert [name for name in named if name.removeprefix("glip_lightning.") not in PUBLIC or "." not in name] == []
+    assert [
+        name
+        for name in named
+        if name.removeprefix("glip_lightning.") not in PUBLIC or "." not in name
+    ] == []
     assert isinstance(yaml.safe_load(text), dict)

@@ -75,7 +75,10 @@ class _Loaded(HTMLParser):
 
 
 def test_every_page_is_there(site: Path) -> None:
-    expected = [*(page.relative_to(DOCS) for page in DOCS.rglob("*.md")), *map(Path, generated_pages().PAGES)]
+    expected = [
+        *(page.relative_to(DOCS) for page in DOCS.rglob("*.md")),
+        *map(Path, generated_pages().PAGES),
+    ]
     assert {page.with_suffix(".html") for page in expected} | {Path("404.html")} == {
         page.relative_to(site) for page in site.rglob("*.html")
     }
@@ -94,10 +97,14 @@ def test_the_reference_has_each_public_name_once(site: Path) -> None:
     named = Counter(
         name
         for page in (DOCS / "reference").glob("*.md")
-        for name in re.findall(r"^::: glip_lightning\.(\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        for name in re.findall(
+            r"^::: glip_lightning\.(\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE
+        )
     )
     assert named == Counter(name for name in glip_lightning.__all__ if name != "__version__")
-    texts = {page.stem: page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html")}
+    texts = {
+        page.stem: page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html")
+    }
     texts.pop("training_options")  # what Lightning says of its trainer
     shown = "".join(texts.values())
     assert [name for name in named if f'id="glip_lightning.{name}"' not in shown] == []
@@ -112,10 +119,18 @@ def test_the_reference_has_each_verb_and_option(site: Path) -> None:
             _, _, section = shown.partition(f'id="glip-{verb}"')
             section = section.partition("<h2")[0]
             assert [
-                each.opts[0] for each in command.params if each.opts[0] not in section and each.opts[0][0] == "-"
+                each.opts[0]
+                for each in command.params
+                if each.opts[0] not in section and each.opts[0][0] == "-"
             ] == []
     training = (site / "reference" / "training_options.html").read_text(encoding="utf-8")
-    for option in ("--run RUN", "--resume RUN", "--model.tuning TUNING", "--trainer.max_epochs", "--data CONFIG"):
+    for option in (
+        "--run RUN",
+        "--resume RUN",
+        "--model.tuning TUNING",
+        "--trainer.max_epochs",
+        "--data CONFIG",
+    ):
         assert option in training, option
 
 
@@ -132,7 +147,9 @@ def check_page(tab: Page, address: str, page: str, width: int, dark: bool) -> No
     assert tab.complaints() == [], where
     assert [request for request in tab.requests() if not request.startswith(address)] == [], where
     assert tab.value("document.documentElement.scrollWidth") == width, where
-    assert tab.value("document.body.dataset.mdColorScheme") == ("slate" if dark else "default"), where
+    assert tab.value("document.body.dataset.mdColorScheme") == ("slate" if dark else "default"), (
+        where
+    )
     assert tab.value("[...document.images].every(x => x.complete && x.naturalWidth > 100)"), where
 
 

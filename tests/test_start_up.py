@@ -11,7 +11,9 @@ from formats import write_parts
 
 HEAVY = ("torch", "torchvision", "transformers", "timm", "lightning", "wandb", "datasets")
 VERB = "from glip_lightning.app.cli import main; code = main(sys.argv[1:])"
-READ = "import glip_lightning; code = bool(glip_lightning.read_dataset(sys.argv[1]).findings.errors)"
+READ = (
+    "import glip_lightning; code = bool(glip_lightning.read_dataset(sys.argv[1]).findings.errors)"
+)
 PROCESS = """
 import sys
 try:
@@ -43,14 +45,30 @@ def test_a_data_set_is_checked_without_the_network(folder: Path) -> None:
     assert imported(READ, folder) == []
 
 
-@pytest.mark.parametrize("arguments", [["recipes"], ["recipes", "few_shot"], ["download", "--help"], ["--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["recipes"], ["recipes", "few_shot"], ["download", "--help"], ["--help"]]
+)
 def test_verbs_without_a_detector_start_without_the_network(arguments: list[str]) -> None:
     assert imported(VERB, *arguments) == []
 
 
 @pytest.mark.slow
 def test_a_prediction_imports_what_its_detector_needs(folder: Path, tmp_path: Path) -> None:
-    arguments = ("predict", folder / "train", "--phrases", "cat. dog", "--detector", "glip-nano-c", "--device", "cpu")
-    assert set(imported(VERB, *arguments, "--out", tmp_path)) <= {"torch", "torchvision", "transformers", "timm"}
+    arguments = (
+        "predict",
+        folder / "train",
+        "--phrases",
+        "cat. dog",
+        "--detector",
+        "glip-nano-c",
+        "--device",
+        "cpu",
+    )
+    assert set(imported(VERB, *arguments, "--out", tmp_path)) <= {
+        "torch",
+        "torchvision",
+        "transformers",
+        "timm",
+    }
     dyhead = "import glip_lightning; code = glip_lightning.load_detector('dyhead-nano', weights='random') is None"
     assert imported(dyhead) == ["torch", "torchvision", "timm"]

@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from unchanged import FEW, FOLDER, NUMBERS, REFERENCE, differences, numbers, program, read_cell, sweep_few
+from unchanged import (
+    FEW,
+    FOLDER,
+    NUMBERS,
+    REFERENCE,
+    differences,
+    numbers,
+    program,
+    read_cell,
+    sweep_few,
+)
 from unchanged_surface import surface
 
 SURFACE = FOLDER / "surface.txt"
@@ -30,7 +40,9 @@ def test_a_run_gives_the_stored_numbers(runs: dict[str, Path], tuning: str) -> N
 
 
 @pytest.mark.parametrize("tuning", FEW)
-def test_a_run_chooses_the_same_images_and_reads_the_same_captions(runs: dict[str, Path], tuning: str) -> None:
+def test_a_run_chooses_the_same_images_and_reads_the_same_captions(
+    runs: dict[str, Path], tuning: str
+) -> None:
     """Which depend on no processor."""
     found = read_cell(runs[tuning])
     expected = json.loads(REFERENCE.read_text(encoding="utf-8"))["cells"][f"glip-nano-c {tuning}"]

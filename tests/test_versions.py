@@ -15,7 +15,9 @@ HEADING = re.compile(r"^## \[(\d+\.\d+\.\d+)\] - (unreleased|\d{4}-\d\d-\d\d)$",
 def test_the_changelog_begins_with_the_version_of_the_package() -> None:
     written = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     headings = HEADING.findall(written)
-    assert len(headings) == len(re.findall(r"^## ", written, re.MULTILINE)), "a heading of another form"
+    assert len(headings) == len(re.findall(r"^## ", written, re.MULTILINE)), (
+        "a heading of another form"
+    )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert headings[0][0] == project["version"] == glip_lightning.__version__
     numbers = [tuple(map(int, version.split("."))) for version, _ in headings]

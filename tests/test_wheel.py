@@ -53,8 +53,18 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the wheel; other packages are those of this one, whose .pth files do not count there."""
     folder = tmp_path_factory.mktemp("environment") / "venv"
     venv.create(folder, with_pip=False, symlinks=True)
-    install = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet"]
-    subprocess.run([*install, "--no-deps", "--no-index", str(wheel)], check=True, capture_output=True)
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(folder / "bin" / "python"),
+        "install",
+        "--quiet",
+    ]
+    subprocess.run(
+        [*install, "--no-deps", "--no-index", str(wheel)], check=True, capture_output=True
+    )
     (packages,) = folder.glob("lib/python*/site-packages")
     others = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     (packages / "others.pth").write_text("\n".join(others), encoding="utf-8")
@@ -66,7 +76,9 @@ def run(environment: Path, folder: Path, *command: str) -> subprocess.CompletedP
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     program = [str(environment / "bin" / command[0]), *command[1:]]
     variables = {**kept, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(program, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        program, cwd=folder, env=variables, capture_output=True, text=True, check=False
+    )
 
 
 def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
@@ -82,7 +94,9 @@ def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
 @pytest.mark.slow
 def test_the_sdist_has_all_files_of_the_repository(tmp_path: Path) -> None:
     """Tests read golden numbers, recipes, documents and the Makefile."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if listed.returncode:
         pytest.skip("this is no checkout")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
@@ -100,18 +114,27 @@ def test_the_wheel_lists_its_recipes(environment: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     listed = {line.split()[0] for line in done.stdout.splitlines()}
     recipes = ROOT / "recipes"
-    assert listed == {path.relative_to(recipes).with_suffix("").as_posix() for path in recipes.rglob("*.yaml")}
-    assert run(environment, tmp_path, "glip", "recipes", "custom", "--copy", "mine.yaml").returncode == 0
+    assert listed == {
+        path.relative_to(recipes).with_suffix("").as_posix() for path in recipes.rglob("*.yaml")
+    }
+    assert (
+        run(environment, tmp_path, "glip", "recipes", "custom", "--copy", "mine.yaml").returncode
+        == 0
+    )
     assert (tmp_path / "mine.yaml").read_bytes() == (recipes / "custom.yaml").read_bytes()
 
 
-def test_the_wheel_predicts_and_trains_by_a_recipe_s_name(environment: Path, tmp_path: Path) -> None:
+def test_the_wheel_predicts_and_trains_by_a_recipe_s_name(
+    environment: Path, tmp_path: Path
+) -> None:
     """With every public name imported; nothing of the checkout is seen."""
     write_parts(tmp_path / "PHOTOS")
     (tmp_path / "all.py").write_text(USE_ALL, encoding="utf-8")
     done = run(environment, tmp_path, "python", "all.py")
     assert done.returncode == 0, done.stdout + done.stderr
-    photos = json.loads((tmp_path / "found" / "predictions.json").read_text(encoding="utf-8"))["photos"]
+    photos = json.loads((tmp_path / "found" / "predictions.json").read_text(encoding="utf-8"))[
+        "photos"
+    ]
     assert len(photos) == 1
     result = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
     assert result["steps"] == 2

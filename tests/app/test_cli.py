@@ -18,7 +18,9 @@ from refusals import refusal
 
 
 def test_help_names_every_verb() -> None:
-    result = subprocess.run([sys.executable, "-m", "glip_lightning.app.cli", "--help"], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "glip_lightning.app.cli", "--help"], capture_output=True, text=True
+    )
     assert result.returncode == 0
     for verb in (
         "fit",
@@ -43,7 +45,9 @@ def test_help_of_verbs(verb: str, option: str, capsys: pytest.CaptureFixture[str
     assert f" glip {verb} [OPTIONS]" in capsys.readouterr().out
 
 
-def test_help_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_fits_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     for arguments in (["--help"], ["predict", "--help"]):
         assert main(arguments) == 0
@@ -69,7 +73,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["predict", "a.png", "--out", "--phrases", "dog"], "--out"),
         (["predict", "a.png", "--prompt=--"], "--prompt=--"),
         (["pseudo-label", "--captions", "a.json"], "--images"),
-        (["pseudo-label", "--images", "a", "--captions", "a.json", "--phrases", "dog"], "--phrases"),
+        (
+            ["pseudo-label", "--images", "a", "--captions", "a.json", "--phrases", "dog"],
+            "--phrases",
+        ),
         (["sweep", "demo", "--executor", "cloud"], "cloud"),
         (["sweep", "demo", "--workers", "two"], "--workers two"),
         (["env", "extra"], "extra"),
@@ -89,9 +96,18 @@ def test_a_wrong_command_line_is_told_in_a_line_and_exits_with_2(
 
 
 @pytest.mark.parametrize(
-    ("verb", "meant"), [("fitt", "fit"), ("train", "fit"), ("finetune", "fit"), ("swep", "sweep"), ("evaluate", "test")]
+    ("verb", "meant"),
+    [
+        ("fitt", "fit"),
+        ("train", "fit"),
+        ("finetune", "fit"),
+        ("swep", "sweep"),
+        ("evaluate", "test"),
+    ],
 )
-def test_an_unknown_verb_is_met_with_a_close_one(verb: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_verb_is_met_with_a_close_one(
+    verb: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([verb, "--config", "recipes/shapes/blocks.yaml"]) == 2
     said, hint = capsys.readouterr().err.splitlines()
     assert said.startswith(f"glip: {verb}: ")
@@ -106,10 +122,24 @@ def test_words_of_other_programs_mean_verbs_of_ours() -> None:
 
 
 def test_options_of_recipes_reach_a_sweep_in_their_order() -> None:
-    words = ["demo", "--data.root", "DATA", "--workers", "2", "--model.tuning=LoRATuning", "--dry-run", "-c", "more"]
+    words = [
+        "demo",
+        "--data.root",
+        "DATA",
+        "--workers",
+        "2",
+        "--model.tuning=LoRATuning",
+        "--dry-run",
+        "-c",
+        "more",
+    ]
     context = VERBS["sweep"].make_context("sweep", words)
     assert context.args == ["--data.root", "DATA", "--model.tuning=LoRATuning", "-c", "more"]
-    assert (context.params["file"], context.params["workers"], context.params["dry_run"]) == ("demo", 2, True)
+    assert (context.params["file"], context.params["workers"], context.params["dry_run"]) == (
+        "demo",
+        2,
+        True,
+    )
 
 
 def test_other_processes_of_a_run_do_not_repeat_what_the_first_says(
@@ -134,7 +164,9 @@ def test_env_prints_versions_devices_and_the_hub(
 def test_env_says_that_the_hub_cannot_be_reached(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr(
+        "huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9"
+    )  # nobody listens there
     assert main(["env"]) == 0
     assert re.search(r"\(\w+Error\)$", line_with(capsys.readouterr().out, "http://127.0.0.1:9"))
 
@@ -151,7 +183,9 @@ def test_convert_there_and_back(tmp_path: Path) -> None:
     assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "official.pth")]) == 0
     vocab = ["--vocab", str(NANO_VOCAB)]
     assert main(["convert", str(tmp_path / "official.pth"), str(tmp_path / "again"), *vocab]) == 0
-    assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "official")]) == 0  # a name without an ending
+    assert (
+        main(["convert", str(tmp_path / "ours"), str(tmp_path / "official")]) == 0
+    )  # a name without an ending
     again = load_detector(str(tmp_path / "again")).model
     assert again.config == loaded.model.config
     for name, tensor in loaded.model.state_dict().items():
@@ -164,19 +198,30 @@ def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:
     frame = 'Original Traceback:\n  File "/elsewhere/worker.py", line 1, in f\n    x()\n  File "{}", line 9, in g\n'
     caught = "Caught DataError in DataLoader worker process 0.\n" + frame
     kind = "glip_lightning.data.checks.findings.DataError"
-    assert cli._explanation(ValueError(f"{caught.format(ours)}{kind}: a.jpg: cut off; replace it\n")) == (
-        "a.jpg: cut off; replace it"
-    )
+    assert cli._explanation(
+        ValueError(f"{caught.format(ours)}{kind}: a.jpg: cut off; replace it\n")
+    ) == ("a.jpg: cut off; replace it")
     coded = f"{caught.format(ours)}glip_lightning.common.errors.GLIPError: a.jpg: cut off\n"
-    assert cli._explanation(RuntimeError(coded)) == "a.jpg: cut off"  # torch cannot make an error that needs a code
+    assert (
+        cli._explanation(RuntimeError(coded)) == "a.jpg: cut off"
+    )  # torch cannot make an error that needs a code
     missing = f"{caught.format(ours)}glip_lightning.common.errors.MissingFile: a.jpg: no such image file\n"
     assert cli._explanation(RuntimeError(missing)) == "a.jpg: no such image file"
     assert cli._explanation(RuntimeError("something of torch")) is None
-    assert cli._explanation(ValueError(f"{caught.format('/elsewhere/numpy.py')}ValueError: bad shape\n")) is None
+    assert (
+        cli._explanation(
+            ValueError(f"{caught.format('/elsewhere/numpy.py')}ValueError: bad shape\n")
+        )
+        is None
+    )
 
 
 def test_words_that_are_no_text_are_shown_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["env", "odd-\udcff\x1b"], ["odd-\udcff\x1b"], ["predict", "a", "--threshold=odd-\udcff\x1b"]):
+    for arguments in (
+        ["env", "odd-\udcff\x1b"],
+        ["odd-\udcff\x1b"],
+        ["predict", "a", "--threshold=odd-\udcff\x1b"],
+    ):
         assert main(arguments) == 2
         assert "odd-\\udcff\\x1b" in capsys.readouterr().err
 
@@ -198,4 +243,7 @@ def test_what_other_programs_call_our_options(
     arguments: list[str], theirs: str, ours: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
-    assert capsys.readouterr().err.splitlines()[0] == f"glip: {theirs}: no such option; did you mean {ours}?"
+    assert (
+        capsys.readouterr().err.splitlines()[0]
+        == f"glip: {theirs}: no such option; did you mean {ours}?"
+    )

@@ -37,16 +37,32 @@ def page() -> dict[str, Any]:
 
 
 def test_a_section_answers_each_question(page: dict[str, Any]) -> None:
-    assert list(panels(page)) == ["Data efficiency", "Training", "Per class", "Pictures", "Cost", "Retention"]
+    assert list(panels(page)) == [
+        "Data efficiency",
+        "Training",
+        "Per class",
+        "Pictures",
+        "Cost",
+        "Retention",
+    ]
     assert all(panels(page).values())
-    assert (page["entity"], page["project"], page["display_name"]) == ("me", "project", "GLIP: few shots")
+    assert (page["entity"], page["project"], page["display_name"]) == (
+        "me",
+        "project",
+        "GLIP: few shots",
+    )
 
 
 def test_runs_are_grouped_by_sweep_and_tuning(page: dict[str, Any]) -> None:
     (runs,) = page["spec"]["section"]["run_sets"]
-    assert [(key["section"], key["name"]) for key in runs["grouping"]] == [("run", "group"), ("run", "jobType")]
+    assert [(key["section"], key["name"]) for key in runs["grouping"]] == [
+        ("run", "group"),
+        ("run", "jobType"),
+    ]
     curves = [
-        panel["config"] for panel in panels(page)["Data efficiency"] if panel["view_type"] == "Run History Line Plot"
+        panel["config"]
+        for panel in panels(page)["Data efficiency"]
+        if panel["view_type"] == "Run History Line Plot"
     ]
     assert [curve["x_axis"] for curve in curves] == ["efficiency/shots", "efficiency/images"]
     assert {(curve["group_by"], curve["group_agg"], curve["group_area"]) for curve in curves} == {
@@ -58,7 +74,11 @@ def test_runs_are_grouped_by_sweep_and_tuning(page: dict[str, Any]) -> None:
 def test_a_sweep_leaves_out_the_others(sweep: str) -> None:
     (runs,) = build("p", "e", sweep)._to_model().model_dump()["spec"]["section"]["run_sets"]
     (chosen,) = runs["filters"]["filters"]
-    assert (chosen["key"], chosen["op"], chosen["value"]) == ({"section": "run", "name": "group"}, "=", sweep)
+    assert (chosen["key"], chosen["op"], chosen["value"]) == (
+        {"section": "run", "name": "group"},
+        "=",
+        sweep,
+    )
 
 
 def test_without_a_sweep_all_runs_are_shown() -> None:
@@ -71,7 +91,11 @@ def test_runs_log_all_that_the_page_shows(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     shapes = make_shapes(tmp_path)
-    probe = ["--retention.data=CustomData", f"--retention.data.root={shapes}", "--retention.data.test_size=96"]
+    probe = [
+        "--retention.data=CustomData",
+        f"--retention.data.root={shapes}",
+        "--retention.data.test_size=96",
+    ]
     short = ["--data.shots=1", "--trainer.max_epochs=1", "--retention.wise_ft=[1]"]
     go("fit", shapes, tmp_path / "run", *probe, *short)
     offline = Offline(tmp_path / "run")
@@ -83,12 +107,23 @@ def test_runs_log_all_that_the_page_shows(
         patterns |= {config["metric_regex"]} if config.get("metric_regex") else set()
         wanted |= {*(config.get("metrics") or ()), *(config.get("media_keys") or ())}
         wanted |= {
-            axis.removeprefix("summary:") for key, axis in config.items() if key in ("x_axis", "y_axis") and axis
+            axis.removeprefix("summary:")
+            for key, axis in config.items()
+            if key in ("x_axis", "y_axis") and axis
         }
-    groups = {key["group_by"] for p in panels(page).values() for panel in p if (key := panel["config"]).get("group_by")}
+    groups = {
+        key["group_by"]
+        for p in panels(page).values()
+        for panel in p
+        if (key := panel["config"]).get("group_by")
+    }
     inputs = {axis for axis in wanted if axis.startswith("config:")}
-    assert {name.split(".")[0].removeprefix("config:") for name in groups | inputs} <= offline.config.keys()
-    pictures = {f"{stage}/picture_{i}" for stage in ("val", "test") for i in (2, 3)}  # of two images there are two
+    assert {
+        name.split(".")[0].removeprefix("config:") for name in groups | inputs
+    } <= offline.config.keys()
+    pictures = {
+        f"{stage}/picture_{i}" for stage in ("val", "test") for i in (2, 3)
+    }  # of two images there are two
     assert wanted - inputs - known == NOT_HERE | pictures
     assert len(patterns) == 3
     assert all(any(re.fullmatch(pattern, name) for name in known) for pattern in patterns)
@@ -97,7 +132,11 @@ def test_runs_log_all_that_the_page_shows(
         assert table in known
     (runs,) = page["spec"]["section"]["run_sets"]
     columns = dict(column.split(":", 1)[::-1] for column in runs["run_feed"]["column_pinned"])
-    places = {"config": offline.config.keys(), "summary": offline.summary.keys(), "run": {"displayName"}}
+    places = {
+        "config": offline.config.keys(),
+        "summary": offline.summary.keys(),
+        "run": {"displayName"},
+    }
     assert all(name in places[place] for name, place in columns.items())
 
 

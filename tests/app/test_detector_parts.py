@@ -20,7 +20,9 @@ def tables(text: str) -> dict[str, list[str]]:
     return {line.split()[0]: re.split(r"  +", line)[1:] for line in text.splitlines() if line}
 
 
-def test_parts_and_trained_parameters_are_those_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_parts_and_trained_parameters_are_those_of_a_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     model = load_detector("glip-nano", "random").model
     FullTuning().setup(model, None, load_detector("glip-nano", "random").tokenizer)
     trained = count_parts(model, FullTuning())
@@ -41,13 +43,21 @@ def test_official_detectors_are_described_without_a_download(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert main(["env", "--detector", detector]) == 0
-    assert int(tables(capsys.readouterr().out)["there"][1].replace(",", "")) > 100_000_000  # the text encoder
+    assert (
+        int(tables(capsys.readouterr().out)["there"][1].replace(",", "")) > 100_000_000
+    )  # the text encoder
 
 
-def test_a_tuning_that_does_not_fit_is_named_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tuning_that_does_not_fit_is_named_with_its_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["env", "--detector", "dyhead-nano"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines if ": " in line] == ["LanguageTuning", "LoRATuning", "PromptTuning"]
+    assert [line.split(":")[0] for line in lines if ": " in line] == [
+        "LanguageTuning",
+        "LoRATuning",
+        "PromptTuning",
+    ]
 
 
 def test_a_folder_is_described_and_an_unknown_name_is_an_error(

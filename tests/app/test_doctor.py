@@ -55,7 +55,9 @@ def test_every_image_is_decoded(folder: Path, capsys: pytest.CaptureFixture[str]
     assert error.keys() == {"level", "code", "message", "where", "count"}
     assert main(["doctor", str(folder), "--detector", "glip-nano"]) == 1
     lines = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
-    assert {line[0]: line[-1] for line in lines if line[:1] in (["train"], ["valid"], ["test"])} == {
+    assert {
+        line[0]: line[-1] for line in lines if line[:1] in (["train"], ["valid"], ["test"])
+    } == {
         "train": "1",
         "valid": "0",
         "test": "0",
@@ -123,7 +125,12 @@ def said_of(folder: Path, capsys: pytest.CaptureFixture[str], trains: bool = Tru
     ],
 )
 def test_names_that_no_caption_holds(
-    folder: Path, tmp_path: Path, name: str, code: str, shown: str, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    tmp_path: Path,
+    name: str,
+    code: str,
+    shown: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The doctor says what the training would, which stops before its first step."""
     rename(folder, name)
@@ -131,7 +138,13 @@ def test_names_that_no_caption_holds(
     assert {f["code"] for f in errors} == {code}
     assert shown in errors[0]["message"]
     assert len(errors[0]["message"]) < 400
-    arguments = ["--config", str(RECIPES / "nano.yaml"), "--data", "CustomData", f"--data.root={folder}"]
+    arguments = [
+        "--config",
+        str(RECIPES / "nano.yaml"),
+        "--data",
+        "CustomData",
+        f"--data.root={folder}",
+    ]
     assert main(["fit", *arguments, "--run", str(tmp_path / "run")]) == 1
     text = capsys.readouterr().err
     assert shown in text
@@ -152,7 +165,9 @@ def test_control_characters_are_shown(folder: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("kind", ["program", "pipe", "folder", "loop"])
-def test_what_is_called_a_picture(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_called_a_picture(
+    folder: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     picture = folder / "train" / "a.png"
     picture.unlink()
     if kind == "program":
@@ -175,14 +190,27 @@ def test_annotations_nested_too_deep(folder: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("recipe, augment", [("custom_nano", "strong"), ("few_shot", None)])
 def test_what_training_shows_is_drawn(
-    folder: Path, tmp_path: Path, recipe: str, augment: str | None, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    tmp_path: Path,
+    recipe: str,
+    augment: str | None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Two photos in five views each; those of a recipe for other data are drawn by its settings, too."""
     for picture in folder.rglob("*.png"):
         with Image.open(picture) as image:
             Image.new("RGB", image.size, "blue").save(picture)
     sheet = tmp_path / "sheet.png"
-    arguments = ["doctor", str(folder), "--detector", "glip-nano", "--config", recipe, "--show-augmented", str(sheet)]
+    arguments = [
+        "doctor",
+        str(folder),
+        "--detector",
+        "glip-nano",
+        "--config",
+        recipe,
+        "--show-augmented",
+        str(sheet),
+    ]
     assert main(arguments) == 0
     printed = capsys.readouterr()
     line = line_with(printed.out + printed.err, sheet).replace(str(sheet), "")
@@ -194,11 +222,18 @@ def test_what_training_shows_is_drawn(
         assert numbers(line) == ["10"]
     with Image.open(sheet) as image:
         assert image.size == (5 * augmented_sheet.SIDE, 2 * augmented_sheet.SIDE)
-        centres = {image.getpixel((augmented_sheet.SIDE * view + augmented_sheet.SIDE // 2, 8)) for view in range(5)}
-    assert (len(centres) > 1) == (recipe == "custom_nano")  # the blue of the photos in other colours
+        centres = {
+            image.getpixel((augmented_sheet.SIDE * view + augmented_sheet.SIDE // 2, 8))
+            for view in range(5)
+        }
+    assert (len(centres) > 1) == (
+        recipe == "custom_nano"
+    )  # the blue of the photos in other colours
 
 
-@pytest.mark.parametrize("arguments", [["--config", "custom_nano"], ["--show-augmented", "sheet.jpg"]])
+@pytest.mark.parametrize(
+    "arguments", [["--config", "custom_nano"], ["--show-augmented", "sheet.jpg"]]
+)
 def test_a_sheet_needs_a_recipe_and_a_recipe_a_sheet(folder: Path, arguments: list[str]) -> None:
     assert main(["doctor", str(folder), "--detector", "glip-nano", *arguments]) == 2
 
@@ -206,7 +241,10 @@ def test_a_sheet_needs_a_recipe_and_a_recipe_a_sheet(folder: Path, arguments: li
 def test_a_sheet_of_augmented_photos_is_a_picture(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(GLIPError) as error:
         augmented_sheet.save_sheet(
-            str(tmp_path / "sheet.pdf"), "custom_nano", str(folder), read_dataset(folder).splits["train"]
+            str(tmp_path / "sheet.pdf"),
+            "custom_nano",
+            str(folder),
+            read_dataset(folder).splits["train"],
         )
     assert error.value.code == "bad-value"
 
@@ -224,9 +262,15 @@ def test_a_sheet_of_photos_with_their_annotations(
     with Image.open(sheet) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     assert pixels.shape[1] == 4 * SIDE
-    for place, name in enumerate(["b 1.png", "c.png", "d.png", "d.png"]):  # boxes in the colours of their classes
+    for place, name in enumerate(
+        ["b 1.png", "c.png", "d.png", "d.png"]
+    ):  # boxes in the colours of their classes
         part = pixels[:SIDE, place * SIDE : (place + 1) * SIDE]
-        drawn = [label for label, colour in enumerate(COLOURS[:2]) if (part == ImageColor.getrgb(colour)).all(2).any()]
+        drawn = [
+            label
+            for label, colour in enumerate(COLOURS[:2])
+            if (part == ImageColor.getrgb(colour)).all(2).any()
+        ]
         assert drawn == sorted({box[0] for box in BOXES[name]}), name
 
 
@@ -237,14 +281,18 @@ def test_a_sheet_is_a_picture(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "sheet.pdf").exists()
 
 
-def test_the_words_of_a_detector(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_words_of_a_detector(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What a shipped detector has never read, and the classes of a run in another order."""
     main(["doctor", str(folder), "--detector", "glip-nano-c", "--json"])
     codes = {f["code"]: f["message"] for f in json.loads(capsys.readouterr().out)}
     assert "'cat', 'dog'" in codes["unread-words"]
     run = tmp_path / "run" / "detector"
     shutil.copytree(WEIGHTS / "glip-nano-c", run)
-    (run / "task.json").write_text(json.dumps({"phrases": [{"name": "dog"}, {"name": "cat"}], "input_size": [64, 64]}))
+    (run / "task.json").write_text(
+        json.dumps({"phrases": [{"name": "dog"}, {"name": "cat"}], "input_size": [64, 64]})
+    )
     (run / "words.txt").write_text("cat\ndog\n")
     main(["doctor", str(folder), "--detector", str(run.parent), "--json"])
     codes = {f["code"]: f["message"] for f in json.loads(capsys.readouterr().out)}

@@ -88,9 +88,16 @@ def checkpoint(run: Path, name: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
-def test_killed_at_random_moments_and_on_full_disks(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_at_random_moments_and_on_full_disks(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    shapes, whole, run, log = make_shapes(tmp_path), tmp_path / "whole", tmp_path / "run", tmp_path / "log.txt"
+    shapes, whole, run, log = (
+        make_shapes(tmp_path),
+        tmp_path / "whole",
+        tmp_path / "run",
+        tmp_path / "log.txt",
+    )
     live(go_on(shapes, tmp_path / "warm"), log)
     began = time.monotonic()
     assert live(go_on(shapes, whole), log) == 0
@@ -102,13 +109,17 @@ def test_killed_at_random_moments_and_on_full_disks(tmp_path: Path, seed: int, m
         trouble = {
             "seconds": Trouble(seconds=rng.uniform(0.2, 0.9) * length),
             "save": Trouble(save=rng.randint(1, SAVES)),
-            "largest": Trouble(largest=rng.choice([5_000_000, 20_000_000])),  # no checkpoint, the best one alone
+            "largest": Trouble(
+                largest=rng.choice([5_000_000, 20_000_000])
+            ),  # no checkpoint, the best one alone
         }[kind]
         before = {path: path.read_bytes() for path in run.glob("checkpoints/[!.]*.ckpt")}
         code = live(go_on(shapes, run), log, trouble)
         ends.append((kind, code))
         for path in before:
-            assert path.exists() or path.name == "best.ckpt", "lost"  # a best one of the future comes again
+            assert path.exists() or path.name == "best.ckpt", (
+                "lost"
+            )  # a best one of the future comes again
         for path in run.glob("checkpoints/[!.]*.ckpt"):
             assert damage(path) is None, path
         if code == 0:  # it came to its end: another run
@@ -130,7 +141,10 @@ def test_killed_at_random_moments_and_on_full_disks(tmp_path: Path, seed: int, m
 
 def assert_same(whole: Path, run: Path) -> None:
     """Bit for bit, and nothing half-written left."""
-    for name, keys in (("last.ckpt", STATES), ("best.ckpt", ("state_dict", "global_step", "epoch"))):
+    for name, keys in (
+        ("last.ckpt", STATES),
+        ("best.ckpt", ("state_dict", "global_step", "epoch")),
+    ):
         one, other = checkpoint(whole, name), checkpoint(run, name)
         for key in keys:
             assert_equal(one[key], other[key], f"{name}/{key}")
@@ -139,12 +153,17 @@ def assert_same(whole: Path, run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_of_two_fits_with_one_folder_one_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_fits_with_one_folder_one_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     shapes, run = make_shapes(tmp_path), tmp_path / "run"
     arguments = ["fit", *options(shapes, run), "--trainer.max_epochs=4"]
     logs = [tmp_path / f"{name}.txt" for name in "ab"]
-    both = [FORKS.Process(target=command, args=([*arguments, f"--data.seed={i}"], Trouble(), logs[i])) for i in (0, 1)]
+    both = [
+        FORKS.Process(target=command, args=([*arguments, f"--data.seed={i}"], Trouble(), logs[i]))
+        for i in (0, 1)
+    ]
     for process in both:
         process.start()
     for process in both:

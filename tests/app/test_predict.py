@@ -52,14 +52,29 @@ def entries(out: Path) -> dict:
     return json.loads((out / "predictions.json").read_text())
 
 
-def test_every_photo_gets_an_entry_and_a_picture(detector: Path, photos: Path, tmp_path: Path) -> None:
+def test_every_photo_gets_an_entry_and_a_picture(
+    detector: Path, photos: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    arguments = ["predict", str(photos), "--detector", str(detector), "--phrases", CAPTION, "--threshold", "0.1"]
+    arguments = [
+        "predict",
+        str(photos),
+        "--detector",
+        str(detector),
+        "--phrases",
+        CAPTION,
+        "--threshold",
+        "0.1",
+    ]
     assert main([*arguments, "--out", str(out)]) == 0
     result = entries(out)
     assert result["classes"] == ["red circle", "blue square"]
     assert result["caption"] == [CAPTION]
-    assert [Path(entry["photo"]).name for entry in result["photos"]] == ["0.jpg", "1.jpg", "grey16.png"]
+    assert [Path(entry["photo"]).name for entry in result["photos"]] == [
+        "0.jpg",
+        "1.jpg",
+        "grey16.png",
+    ]
     for entry in result["photos"]:
         with Image.open(entry["picture"]) as picture:
             assert picture.size == (entry["width"], entry["height"])
@@ -77,12 +92,19 @@ def test_every_photo_gets_an_entry_and_a_picture(detector: Path, photos: Path, t
 def test_a_run_knows_its_classes(
     detector: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["predict", str(photos / "0.jpg"), "--detector", str(detector), "--out", str(tmp_path)]) == 0
+    assert (
+        main(
+            ["predict", str(photos / "0.jpg"), "--detector", str(detector), "--out", str(tmp_path)]
+        )
+        == 0
+    )
     assert entries(tmp_path)["caption"] == ["raccoon. dog"]
     assert capsys.readouterr().out.endswith(f"picture  {tmp_path / '0.jpg'}\n")
 
 
-@pytest.mark.parametrize("given", ["red circle . blue square.", "red circle; blue square", "red circle\nblue square"])
+@pytest.mark.parametrize(
+    "given", ["red circle . blue square.", "red circle; blue square", "red circle\nblue square"]
+)
 def test_the_caption_is_the_trained_one_however_phrases_are_given(
     detector: Path, photos: Path, tmp_path: Path, given: str
 ) -> None:
@@ -106,7 +128,9 @@ def test_bad_photos_do_not_stop_the_others(
     (photos / "broken.jpg").write_bytes((photos / "0.jpg").read_bytes()[:500])
     (photos / "text.png").write_text("no image")
     given = [str(photos), str(tmp_path / "missing.jpg")]
-    assert main(["predict", *given, "--detector", str(detector), "--out", str(tmp_path / "out")]) == 1
+    assert (
+        main(["predict", *given, "--detector", str(detector), "--out", str(tmp_path / "out")]) == 1
+    )
     result = entries(tmp_path / "out")["photos"]
     failed = {Path(entry["photo"]).name for entry in result if "error" in entry}
     assert all(entry["detections"] == [] for entry in result if "error" in entry)
@@ -150,7 +174,14 @@ def test_the_file_of_a_prediction_says_whose_weights(photos: Path, tmp_path: Pat
 def test_demo_photos(odinw_data: Path, tmp_path: Path) -> None:
     """Photos of several sizes and kinds, one of them grey."""
     demos = odinw_data / "_demos"
-    arguments = ["--phrases", "cat. coin. rocket", "--detector", "glip-nano", "--out", str(tmp_path)]
+    arguments = [
+        "--phrases",
+        "cat. coin. rocket",
+        "--detector",
+        "glip-nano",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(["predict", str(demos), *arguments]) == 0
     assert len(entries(tmp_path)["photos"]) == len(list(demos.glob("*.jpg"))) > 1
 
@@ -167,13 +198,20 @@ def test_find_photos(photos: Path) -> None:
         assert str(nothing) in str(caught.value)
 
 
-def test_pictures_in_sub_folders_are_found_and_others_named(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pictures_in_sub_folders_are_found_and_others_named(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for folder in ("deep/er", "found", ".hidden"):
         (photos / folder).mkdir(parents=True)
         shutil.copy(photos / "0.jpg", photos / folder / "x.jfif")
     (photos / "IMG_1.HEIC").write_bytes(b"x")
     found = find_photos([str(photos)], photos / "found")
-    assert [str(path.relative_to(photos)) for path in found] == ["0.jpg", "1.jpg", "deep/er/x.jfif", "grey16.png"]
+    assert [str(path.relative_to(photos)) for path in found] == [
+        "0.jpg",
+        "1.jpg",
+        "deep/er/x.jfif",
+        "grey16.png",
+    ]
     said = capsys.readouterr().err
     assert "IMG_1.HEIC" in said
     drawn = line_with(said, photos / "found", "--out")
@@ -193,10 +231,17 @@ def test_photos_are_not_overwritten(detector: Path, photos: Path) -> None:
     assert (photos / "0.jpg").read_bytes() == before
 
 
-def test_a_run_whose_data_had_a_blank_class_predicts(detector: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_run_whose_data_had_a_blank_class_predicts(
+    detector: Path, photos: Path, tmp_path: Path
+) -> None:
     """ChessPieces of ODinW-35 has a class of two blanks: never found, and no reason to stop."""
     loaded = load_detector(str(detector))
-    save(loaded.model, loaded.tokenizer, tmp_path / RUN_DETECTOR, Task((Phrase("  "), Phrase("dog")), (128, 256)))
+    save(
+        loaded.model,
+        loaded.tokenizer,
+        tmp_path / RUN_DETECTOR,
+        Task((Phrase("  "), Phrase("dog")), (128, 256)),
+    )
     arguments = ["--detector", str(tmp_path), "--threshold", "0.1", "--out", str(tmp_path / "out")]
     assert main(["predict", str(photos / "0.jpg"), *arguments]) == 0
     rows = entries(tmp_path / "out")["photos"][0]["detections"]
@@ -235,15 +280,22 @@ def test_long_class_lists_are_chunked(detector: Path, photos: Path) -> None:
 def test_an_image_is_detected_alone_as_in_a_batch(detector: Path) -> None:
     """Two images of one size give the same detections one by one and together."""
     loaded = load_detector(str(detector))
-    images = [torch.from_numpy(np.array(example(TASKS["Blocks"], "test", i).image)).permute(2, 0, 1) for i in range(2)]
+    images = [
+        torch.from_numpy(np.array(example(TASKS["Blocks"], "test", i).image)).permute(2, 0, 1)
+        for i in range(2)
+    ]
     with torch.inference_mode():
-        query = encode_query(loaded.model, loaded.tokenizer, [Phrase("red circle"), Phrase("blue square")])
+        query = encode_query(
+            loaded.model, loaded.tokenizer, [Phrase("red circle"), Phrase("blue square")]
+        )
         together = find_classes(loaded.model.encode_images(images), query)
         alone = [find_classes(loaded.model.encode_images([image]), query)[0] for image in images]
     for one, other in zip(alone, together, strict=True):
         assert len(one.boxes) > 0
         order, other_order = one.scores.argsort(), other.scores.argsort()
-        torch.testing.assert_close(one.scores[order], other.scores[other_order], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            one.scores[order], other.scores[other_order], rtol=1e-4, atol=1e-5
+        )
         torch.testing.assert_close(one.boxes[order], other.boxes[other_order], rtol=1e-4, atol=1e-2)
 
 
@@ -281,14 +333,26 @@ def test_hostile_photos_are_refused_each_in_a_line(
     detector: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "a\x1b[31m\n.png").write_text("no picture")
-    (photos / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n{} loop\n")
+    (photos / "program.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n{} loop\n"
+    )
     os.mkfifo(photos / "pipe.png")
     (photos / "folder.png").mkdir()
-    arguments = ["predict", str(photos), "/dev/zero", "--detector", str(detector), "--out", str(tmp_path / "out")]
+    arguments = [
+        "predict",
+        str(photos),
+        "/dev/zero",
+        "--detector",
+        str(detector),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(arguments) == 1
     result = entries(tmp_path / "out")["photos"]
     assert len([entry for entry in result if "error" in entry]) == 4
-    assert len([entry for entry in result if "picture" in entry]) == 3  # none is in the folder that is called one
+    assert (
+        len([entry for entry in result if "picture" in entry]) == 3
+    )  # none is in the folder that is called one
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("glip: ")]
     for name in (r"a\x1b[31m\n.png", "program.png", "pipe.png", "/dev/zero"):
         assert sum(name in line for line in said) == 1, name
@@ -300,7 +364,10 @@ def test_a_file_name_that_is_no_text(
     """Bytes that are no UTF-8: the predictions are written, and name the file so that it can be opened again."""
     file = photos / "caf\udce9.jpg"
     (photos / "0.jpg").rename(file)
-    assert main(["predict", str(file), "--detector", str(detector), "--out", str(tmp_path / "out")]) == 0
+    assert (
+        main(["predict", str(file), "--detector", str(detector), "--out", str(tmp_path / "out")])
+        == 0
+    )
     (entry,) = entries(tmp_path / "out")["photos"]
     assert Path(entry["photo"]) == file
     assert Path(entry["picture"]).is_file()
@@ -308,13 +375,22 @@ def test_a_file_name_that_is_no_text(
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_phrases_that_would_be_waited_for(detector: Path, photos: Path, tmp_path: Path, kind: str) -> None:
+def test_phrases_that_would_be_waited_for(
+    detector: Path, photos: Path, tmp_path: Path, kind: str
+) -> None:
     file = tmp_path / "phrases.txt"
     if kind == "pipe":
         os.mkfifo(file)
     else:
         file.symlink_to("/dev/zero")
-    arguments = ["--phrases-file", str(file), "--detector", str(detector), "--out", str(tmp_path / "out")]
+    arguments = [
+        "--phrases-file",
+        str(file),
+        "--detector",
+        str(detector),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     refused = refusal("predict", photos, *arguments)
     assert refused.code == "not-a-file"
     assert "phrases.txt" in str(refused)
@@ -331,7 +407,21 @@ def test_finite_weights_whose_scores_are_not_are_an_error(
     save(loaded.model, loaded.tokenizer, tmp_path / "huge")
     given = [str(photos)] if verb == "predict" else ["--images", str(photos)]
     out = tmp_path / "out" / "labels.json"
-    assert main([verb, *given, "--phrases", CAPTION, "--detector", str(tmp_path / "huge"), "--out", str(out)]) == 1
+    assert (
+        main(
+            [
+                verb,
+                *given,
+                "--phrases",
+                CAPTION,
+                "--detector",
+                str(tmp_path / "huge"),
+                "--out",
+                str(out),
+            ]
+        )
+        == 1
+    )
     assert f"glip: {tmp_path / 'huge'}: " in capsys.readouterr().err
     with pytest.raises(GLIPError) as error:
         Predictor(str(tmp_path / "huge"))(photos / "0.jpg", CAPTION)
@@ -341,7 +431,12 @@ def test_finite_weights_whose_scores_are_not_are_an_error(
 def test_a_group_of_one_number_is_normalised(photos: Path, tmp_path: Path) -> None:
     config = variant("glip-nano-a")
     model = GLIP(replace(config, channels=16)).eval()
-    save(model, load_detector("glip-nano-a", "random").tokenizer, tmp_path / "thin", Task((Phrase("dog"),), (32, 64)))
+    save(
+        model,
+        load_detector("glip-nano-a", "random").tokenizer,
+        tmp_path / "thin",
+        Task((Phrase("dog"),), (32, 64)),
+    )
     found = Predictor(str(tmp_path / "thin"), threshold=0.0)(photos / "0.jpg")
     assert found.boxes.isfinite().all()
 
@@ -360,7 +455,9 @@ def test_results_call_classes_as_the_data_did(detector: Path, photos: Path, tmp_
 
 
 @pytest.mark.parametrize("shipped", [True, False])
-def test_nothing_found(photos: Path, tmp_path: Path, shipped: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_found(
+    photos: Path, tmp_path: Path, shipped: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The best score is said; what a shipped detector cannot know only of one that nobody has trained since."""
     detector = "glip-nano-c"
     if not shipped:
@@ -368,7 +465,20 @@ def test_nothing_found(photos: Path, tmp_path: Path, shipped: bool, capsys: pyte
         detector = str(save(loaded.model, loaded.tokenizer, tmp_path / "mine"))
     out = ["--out", str(tmp_path / "out"), "--phrases", "raccoon"]
     for _ in range(2):  # the second time nothing is looked at again
-        assert main(["predict", str(photos / "grey16.png"), "--detector", detector, "--threshold", "0.99", *out]) == 0
+        assert (
+            main(
+                [
+                    "predict",
+                    str(photos / "grey16.png"),
+                    "--detector",
+                    detector,
+                    "--threshold",
+                    "0.99",
+                    *out,
+                ]
+            )
+            == 0
+        )
         entry = entries(tmp_path / "out")["photos"][0]
         assert entry["detections"] == []
         assert 0 <= entry["best_score"] < 0.99
@@ -377,8 +487,17 @@ def test_nothing_found(photos: Path, tmp_path: Path, shipped: bool, capsys: pyte
         assert (registry.detector_limits.find("glip-nano-c") in line) == shipped
 
 
-def test_words_that_the_detector_cannot_know(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    predict = ["predict", str(photos / "0.jpg"), "--detector", "glip-nano-c", "--out", str(tmp_path / "out")]
+def test_words_that_the_detector_cannot_know(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict = [
+        "predict",
+        str(photos / "0.jpg"),
+        "--detector",
+        "glip-nano-c",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main([*predict, "--phrases", "circle. raccoon. крыша"]) == 0
     said = capsys.readouterr().err
     assert "'крыша' ([UNK])" in said

@@ -14,7 +14,11 @@ from glip_lightning.evaluation.best_threshold import BestThreshold, best_thresho
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.shapes.shapes13 import TASKS
 from glip_lightning.shapes.task_pictures import example
-from glip_lightning.weights.threshold_file import THRESHOLDS_NAME, read_thresholds_of, write_thresholds
+from glip_lightning.weights.threshold_file import (
+    THRESHOLDS_NAME,
+    read_thresholds_of,
+    write_thresholds,
+)
 from printed import numbers
 from refusals import refusal
 from small_runs import go, make_shapes
@@ -39,33 +43,66 @@ def test_each_class_has_its_own_least_score(
 ) -> None:
     found = Predictor(str(run), threshold=0)(photo)
     scores = sorted(
-        (float(s) for s, name in zip(found.scores, found.names, strict=True) if name == "dog"), reverse=True
+        (float(s) for s, name in zip(found.scores, found.names, strict=True) if name == "dog"),
+        reverse=True,
     )
     middle = (scores[2] + scores[3]) / 2
     write_thresholds(run, {"dog": BestThreshold(middle, 0.75, 0.6, 5)})
     least = read_thresholds_of(run)["dog"]  # of four digits
     assert (
-        main(["predict", str(photo), "--detector", str(run), "--threshold", "best", "--out", str(tmp_path / "o")]) == 0
+        main(
+            [
+                "predict",
+                str(photo),
+                "--detector",
+                str(run),
+                "--threshold",
+                "best",
+                "--out",
+                str(tmp_path / "o"),
+            ]
+        )
+        == 0
     )
-    assert ["1", "2", "0.5"] in map(numbers, capsys.readouterr().out.splitlines())  # classes without one of their own
+    assert ["1", "2", "0.5"] in map(
+        numbers, capsys.readouterr().out.splitlines()
+    )  # classes without one of their own
     result = json.loads((tmp_path / "o" / "predictions.json").read_text())
     assert (result["threshold"], result["thresholds"]) == (0.5, {"dog": least})
     rows = result["photos"][0]["detections"]
     assert sum(row["name"] == "dog" for row in rows) == sum(score >= least for score in scores)
-    raccoons = [float(s) for s, name in zip(found.scores, found.names, strict=True) if name == "raccoon"]
+    raccoons = [
+        float(s) for s, name in zip(found.scores, found.names, strict=True) if name == "raccoon"
+    ]
     assert sum(row["name"] == "raccoon" for row in rows) == sum(score >= 0.5 for score in raccoons)
 
 
 def test_a_run_that_found_nothing_right_says_so(run: Path, photo: Path, tmp_path: Path) -> None:
     write_thresholds(run, {})
     out = tmp_path / "out"
-    assert main(["predict", str(photo), "--detector", str(run), "--threshold", "best", "--out", str(out)]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                str(photo),
+                "--detector",
+                str(run),
+                "--threshold",
+                "best",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     result = json.loads((out / "predictions.json").read_text())
     assert (result["threshold"], result["thresholds"]) == (0.5, {})
 
 
 def test_the_file_says_what_it_rests_on(tmp_path: Path) -> None:
-    file = write_thresholds(tmp_path, {"yes": BestThreshold(0.31, 0.75, 0.6, 5), "é": BestThreshold(0.5, 1, 1, 1)})
+    file = write_thresholds(
+        tmp_path, {"yes": BestThreshold(0.31, 0.75, 0.6, 5), "é": BestThreshold(0.5, 1, 1, 1)}
+    )
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     assert content["yes"] == {"threshold": 0.31, "precision": 0.75, "recall": 0.6, "boxes": 5}
     assert read_thresholds_of(tmp_path) == {"yes": 0.31, "é": 0.5}
@@ -80,7 +117,9 @@ def test_the_file_says_what_it_rests_on(tmp_path: Path) -> None:
         ("[", "unreadable-yaml"),
     ],
 )
-def test_a_file_that_is_missing_or_spoilt_is_an_error(run: Path, text: str | None, code: str) -> None:
+def test_a_file_that_is_missing_or_spoilt_is_an_error(
+    run: Path, text: str | None, code: str
+) -> None:
     if text is not None:
         (run / THRESHOLDS_NAME).write_text(text)
     with pytest.raises(GLIPError) as error:
@@ -94,7 +133,14 @@ def test_a_fit_writes_what_its_valid_split_says(
     """The same as from the detections that a validation of the run leaves."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     shapes, run = make_shapes(tmp_path), tmp_path / "run"
-    go("fit", shapes, run, "--model.detector=glip-nano-c", "--model.weights=pretrained", "--trainer.max_epochs=1")
+    go(
+        "fit",
+        shapes,
+        run,
+        "--model.detector=glip-nano-c",
+        "--model.weights=pretrained",
+        "--trainer.max_epochs=1",
+    )
     assert str(run / THRESHOLDS_NAME) in capsys.readouterr().out
     validated = tmp_path / "validated"
     given = [f"--model.detector={run}", "--model.weights=pretrained"]
@@ -105,7 +151,9 @@ def test_a_fit_writes_what_its_valid_split_says(
     for found in json.loads((validated / "detections.json").read_text()):
         label = index.category_ids.index(found["category_id"]) + 1
         rows[found["image_id"]].append([found["image_id"], *found["bbox"], found["score"], label])
-    arrays = {image: np.array(each, dtype=np.float64).reshape(-1, 7) for image, each in rows.items()}
+    arrays = {
+        image: np.array(each, dtype=np.float64).reshape(-1, 7) for image, each in rows.items()
+    }
     expected = best_thresholds(index.ground_truth(), arrays, index.class_names)
     written = yaml.safe_load((run / THRESHOLDS_NAME).read_text())
     assert written
@@ -113,15 +161,23 @@ def test_a_fit_writes_what_its_valid_split_says(
     for name, best in expected.items():
         row = written[name]
         assert row["threshold"] == pytest.approx(best.threshold, abs=2e-4)
-        assert (row["precision"], row["recall"]) == pytest.approx((best.precision, best.recall), abs=1e-4)
-        assert row["boxes"] == best.boxes == int((index.boxes.labels == index.class_names.index(name)).sum())
+        assert (row["precision"], row["recall"]) == pytest.approx(
+            (best.precision, best.recall), abs=1e-4
+        )
+        assert (
+            row["boxes"]
+            == best.boxes
+            == int((index.boxes.labels == index.class_names.index(name)).sum())
+        )
 
 
 def test_best_of_no_run(photo: Path) -> None:
     with pytest.raises(GLIPError) as error:
         Predictor(threshold="best")
     assert error.value.code == "no-thresholds"
-    refused = refusal("predict", photo, "--phrases", "dog", "--threshold", "best", "--detector", "glip-nano-c")
+    refused = refusal(
+        "predict", photo, "--phrases", "dog", "--threshold", "best", "--detector", "glip-nano-c"
+    )
     assert refused.code == "no-thresholds"
     assert THRESHOLDS_NAME in str(refused)
 

@@ -51,7 +51,17 @@ def photos(tmp_path: Path) -> Path:
 
 
 def predict(run: Path, photos: Path, out: Path, *more: object) -> dict[str, Any]:
-    given = [photos / "a.png", photos / "more", "--detector", run, "--out", out, "--device", "cpu", *more]
+    given = [
+        photos / "a.png",
+        photos / "more",
+        "--detector",
+        run,
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        *more,
+    ]
     assert main(["predict", *map(str, given)]) == 0
     return content(out)
 
@@ -64,7 +74,9 @@ def rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for entry in found["photos"] for row in entry["detections"]]
 
 
-@pytest.mark.parametrize("text", ["Red  circle: {0}\nunicorn: 0.5\n", "red circle: {{threshold: {0}, boxes: 3}}\n"])
+@pytest.mark.parametrize(
+    "text", ["Red  circle: {0}\nunicorn: 0.5\n", "red circle: {{threshold: {0}, boxes: 3}}\n"]
+)
 def test_thresholds_of_classes(
     run: Path, photos: Path, tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,8 +86,12 @@ def test_thresholds_of_classes(
     middle = scores[len(scores) // 2] - 1e-6  # scores are rounded in the file
     (tmp_path / "t.yaml").write_text(text.format(middle))
     capsys.readouterr()
-    after = predict(run, photos, tmp_path / "out", "--threshold", 0.2, "--thresholds", tmp_path / "t.yaml")
-    assert rows(after) == [row for row in before if row["name"] != "red circle" or row["score"] >= middle]
+    after = predict(
+        run, photos, tmp_path / "out", "--threshold", 0.2, "--thresholds", tmp_path / "t.yaml"
+    )
+    assert rows(after) == [
+        row for row in before if row["name"] != "red circle" or row["score"] >= middle
+    ]
     assert after["thresholds"]["red circle"] == middle
     assert ("unicorn" in capsys.readouterr().err) == ("unicorn" in text)
 
@@ -97,9 +113,15 @@ def test_the_best_detections_are_kept_and_the_others_counted(
 
 def test_more_boxes_than_an_evaluation_counts(run: Path, photos: Path) -> None:
     """The limit of 100 of evaluations is none of predictions."""
-    names = [f"{colour} {shape}" for colour in ("red", "blue", "green", "black") for shape in ("circle", "square")]
+    names = [
+        f"{colour} {shape}"
+        for colour in ("red", "blue", "green", "black")
+        for shape in ("circle", "square")
+    ]
     every = Predictor(str(run), device="cpu", threshold=0.0)(photos / "a.png", names)
-    some = Predictor(str(run), device="cpu", threshold=0.0, max_detections=120)(photos / "a.png", names)
+    some = Predictor(str(run), device="cpu", threshold=0.0, max_detections=120)(
+        photos / "a.png", names
+    )
     assert len(every.boxes) > 120
     assert (len(some.boxes), some.cut, every.cut) == (120, len(every.boxes) - 120, 0)
     assert torch.equal(every.scores[:120], some.scores)
@@ -115,17 +137,24 @@ def test_one_label_per_object(run: Path, photos: Path, tmp_path: Path) -> None:
         assert overlap.max() <= 0.6 + 1e-3  # boxes are rounded in the file
         for row in every["detections"]:
             if row not in kept["detections"]:  # a better one stands for it
-                better = torch.tensor([k["box"] for k in kept["detections"] if k["score"] >= row["score"]])
+                better = torch.tensor(
+                    [k["box"] for k in kept["detections"] if k["score"] >= row["score"]]
+                )
                 assert box_iou(torch.tensor([row["box"]]), better).max() > 0.6 - 1e-3
 
 
-def test_the_formats_hold_what_predictions_json_holds(run: Path, photos: Path, tmp_path: Path) -> None:
+def test_the_formats_hold_what_predictions_json_holds(
+    run: Path, photos: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     found = predict(run, photos, out, "--threshold", 0.4, "--format", "json, coco,YOLO,csv")
     assert found["formats"] == ["coco", "yolo", "csv"]
     assert min(len(entry["detections"]) for entry in found["photos"]) > 0
     coco = json.loads((out / "coco.json").read_text(encoding="utf-8"))
-    assert coco["categories"] == [{"id": 90, "name": "red circle"}, {"id": 3, "name": "blue square"}]
+    assert coco["categories"] == [
+        {"id": 90, "name": "red circle"},
+        {"id": 3, "name": "blue square"},
+    ]
     assert [image["file_name"] for image in coco["images"]] == ["a.png", "more/b é,.png"]
     names = {90: "red circle", 3: "blue square"}
     table = list(csv.DictReader((out / "predictions.csv").open(encoding="utf-8", newline="")))
@@ -133,8 +162,16 @@ def test_the_formats_hold_what_predictions_json_holds(run: Path, photos: Path, t
     for row, line, annotation in zip(rows(found), table, coco["annotations"], strict=True):
         x, y, w, h = annotation["bbox"]
         assert [x, y, x + w, y + h] == pytest.approx(row["box"], abs=0.011)
-        assert [float(line[key]) for key in ("x1", "y1", "x2", "y2", "score")] == [*row["box"], row["score"]]
-        assert names[annotation["category_id"]] == names[int(line["category_id"])] == line["name"] == row["name"]
+        assert [float(line[key]) for key in ("x1", "y1", "x2", "y2", "score")] == [
+            *row["box"],
+            row["score"],
+        ]
+        assert (
+            names[annotation["category_id"]]
+            == names[int(line["category_id"])]
+            == line["name"]
+            == row["name"]
+        )
         assert annotation["score"] == row["score"]
     assert {line["photo"] for line in table} == {"a.png", "more/b é,.png"}
 
@@ -167,7 +204,9 @@ def test_what_is_written_is_a_data_set(run: Path, photos: Path, tmp_path: Path, 
         with Image.open(entry["photo"]) as photo:
             assert photo.size == (width, height)
         read = boxes[Path(entry["photo"]).name]
-        for (name, (x, y, w, h)), row in zip(read, entry["detections"], strict=True):  # in the order of the file
+        for (name, (x, y, w, h)), row in zip(
+            read, entry["detections"], strict=True
+        ):  # in the order of the file
             assert name == row["name"]
             assert [x, y, x + w, y + h] == pytest.approx(row["box"], abs=0.03)
 
@@ -178,7 +217,9 @@ def test_other_phrases_than_the_run_s_are_numbered(run: Path, photos: Path, tmp_
     assert coco["categories"] == [{"id": 1, "name": "dog"}, {"id": 2, "name": "red circle"}]
 
 
-def test_files_of_formats_do_not_outlive_their_predictions(run: Path, photos: Path, tmp_path: Path) -> None:
+def test_files_of_formats_do_not_outlive_their_predictions(
+    run: Path, photos: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     predict(run, photos, out, "--format", "coco,yolo,csv")
     (out / "yolo" / "classes.txt").write_text("mine\n")
@@ -200,7 +241,9 @@ def test_files_of_others_are_not_replaced(run: Path, photos: Path, tmp_path: Pat
     assert not (tmp_path / "predictions.json").exists()
 
 
-def test_a_photo_that_cannot_be_read_is_in_no_format(run: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_photo_that_cannot_be_read_is_in_no_format(
+    run: Path, photos: Path, tmp_path: Path
+) -> None:
     (photos / "broken.png").write_bytes(b"no picture")
     given = [
         "predict",
@@ -238,7 +281,9 @@ def test_wrong_options_name_the_right_ones(
     assert told in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", [{"threshold": 2}, {"thresholds": {"dog": -1}}, {"max_detections": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"threshold": 2}, {"thresholds": {"dog": -1}}, {"max_detections": 0}]
+)
 def test_wrong_values_from_python(run: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(GLIPError) as caught:
         Predictor(str(run), device="cpu", **wrong)

@@ -55,7 +55,21 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 def detections(detector: str | Path, photos: Path, out: Path) -> list[object]:
     """What the command finds in the test pictures."""
-    assert main(["predict", str(photos), "--detector", str(detector), "--threshold", "0.05", "--out", str(out)]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                str(photos),
+                "--detector",
+                str(detector),
+                "--threshold",
+                "0.05",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     found = json.loads((out / "predictions.json").read_text(encoding="utf-8"))["photos"]
     return [{key: value for key, value in photo.items() if key != "picture"} for photo in found]
 
@@ -149,8 +163,12 @@ def test_a_private_repository_is_private_before_anything_is_in_it(run: Path, hub
     assert hub.files == before
 
 
-@pytest.mark.parametrize("name", ["shapes", "a/b/c", "some body/shapes", "some--body/shapes", "/shapes", "owner/"])
-def test_a_name_without_owner_is_refused(run: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "name", ["shapes", "a/b/c", "some body/shapes", "some--body/shapes", "/shapes", "owner/"]
+)
+def test_a_name_without_owner_is_refused(
+    run: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(GLIPError) as refused:
         push_run(run, name, dry_run=True)
     assert refused.value.code == "bad-repository"
@@ -158,7 +176,9 @@ def test_a_name_without_owner_is_refused(run: Path, name: str, capsys: pytest.Ca
     assert name in capsys.readouterr().err
 
 
-def test_what_cannot_be_pushed_has_a_code(run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_pushed_has_a_code(
+    run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def code(dry_run: bool = False) -> str:
         with pytest.raises(GLIPError) as refused:
             push_run(run, REPOSITORY, dry_run=dry_run)

@@ -36,9 +36,22 @@ assert main(["pseudo-label", "--images", f"{shapes}/test", "--detector", run, "-
 def test_the_folder_for_temporary_files_stays_empty(tmp_path: Path, wandb: str) -> None:
     shapes, temporary = make_shapes(tmp_path), tmp_path / "temporary"
     temporary.mkdir()
-    command = [sys.executable, "-c", ALL_VERBS, str(shapes), str(tmp_path / "run"), str(tmp_path / "out")]
-    environment = os.environ | {"TMPDIR": str(temporary), "WANDB_MODE": wandb, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, *options(shapes, tmp_path / "run")], env=environment, check=True, cwd=tmp_path)
+    command = [
+        sys.executable,
+        "-c",
+        ALL_VERBS,
+        str(shapes),
+        str(tmp_path / "run"),
+        str(tmp_path / "out"),
+    ]
+    environment = os.environ | {
+        "TMPDIR": str(temporary),
+        "WANDB_MODE": wandb,
+        "OMP_NUM_THREADS": "1",
+    }
+    subprocess.run(
+        [*command, *options(shapes, tmp_path / "run")], env=environment, check=True, cwd=tmp_path
+    )
     left = [path for path in temporary.rglob("*") if not path.name.startswith("torchinductor_")]
     assert left == []  # an empty folder of that name is made by the import of lightning
 
@@ -50,7 +63,11 @@ def test_a_sweep_leaves_nothing_of_its_trials(tmp_path: Path) -> None:
     temporary.mkdir()
     program = [sys.executable, "-m", "glip_lightning.app.cli"]
     command = [*program, "sweep", str(file), "--dir", str(tmp_path / "sweep"), "--workers", "2"]
-    environment = os.environ | {"TMPDIR": str(temporary), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "TMPDIR": str(temporary),
+        "WANDB_MODE": "offline",
+        "OMP_NUM_THREADS": "1",
+    }
     subprocess.run(command, env=environment, check=True, cwd=tmp_path)
     assert len(list(tmp_path.glob("sweep/trials/*/wandb/offline-run-*"))) == 2
     left = [path for path in temporary.rglob("*") if not path.name.startswith("torchinductor_")]
@@ -63,10 +80,27 @@ def test_tests_leave_no_files(tmp_path: Path, processes: str) -> None:
     (tmp_path / "test_killed.py").write_text(KILLED)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
+    }
     environment |= {"TMPDIR": str(temporary), "PYTHONPATH": str(TESTS)}
-    settings = ["-c", str(TESTS.parent / "pyproject.toml"), "-p", "conftest", "-p", "no:cacheprovider"]
-    command = [sys.executable, "-m", "pytest", *settings, "-n", processes, str(tmp_path / "test_killed.py")]
+    settings = [
+        "-c",
+        str(TESTS.parent / "pyproject.toml"),
+        "-p",
+        "conftest",
+        "-p",
+        "no:cacheprovider",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *settings,
+        "-n",
+        processes,
+        str(tmp_path / "test_killed.py"),
+    ]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     left = [path for path in temporary.rglob("*") if not path.name.startswith("pytest-of-")]

@@ -17,7 +17,10 @@ from printed import numbers
 
 SOURCE = Path(__file__).parents[2] / "src" / "glip_lightning"
 WITH_CODE = {kind.__name__ for kind in (GLIPError, MissingFile)}
-OWN_CODE = {kind.__name__ for kind in (DataError, DownloadError, NotInRepository, CheckpointError, WrongUsage)}
+OWN_CODE = {
+    kind.__name__
+    for kind in (DataError, DownloadError, NotInRepository, CheckpointError, WrongUsage)
+}
 MADE_BY = {
     *("data_error", "unknown_detector", "_unsupported", "_unreadable", "_misfit", "self._damaged"),
     *("self._explained", "explain", "_first_cause"),
@@ -41,8 +44,14 @@ HONEST = {
     ("data/benchmarks/unpack.py", "zipfile.BadZipFile"),
     ("models/feature_store.py", "ValueError"),
     # others
-    ("config/recipe_checker.py", "found.with_traceback"),  # an error that was raised before, once more
-    ("shapes/phrase_picture.py", "SystemExit"),  # of a program of its own, whose user needs no traceback
+    (
+        "config/recipe_checker.py",
+        "found.with_traceback",
+    ),  # an error that was raised before, once more
+    (
+        "shapes/phrase_picture.py",
+        "SystemExit",
+    ),  # of a program of its own, whose user needs no traceback
 }
 KEBAB = re.compile(r"[a-z]+(-[a-z0-9]+)*")
 CALLS = [
@@ -67,7 +76,9 @@ def test_every_error_has_a_code() -> None:
         place = f"{file}, line {call.lineno}: {name}"
         if name in WITH_CODE:
             assert "code" in keywords, place
-        elif name not in OWN_CODE | MADE_BY | NO_ERRORS and not name.startswith(("type(error)", "NotInRepository if")):
+        elif name not in OWN_CODE | MADE_BY | NO_ERRORS and not name.startswith(
+            ("type(error)", "NotInRepository if")
+        ):
             assert (file, name) in HONEST, f"{place}: raise GLIPError(message, code=...)"
     raised = {(file, ast.unparse(call.func)) for file, call in RAISES}
     assert raised >= HONEST, "what is no longer raised needs no exception"
@@ -92,7 +103,11 @@ def test_the_rows_of_a_code_are_told_apart() -> None:
 
 
 def test_every_row_of_the_table_is_reported_somewhere() -> None:
-    texts = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py") if path.name != "problems.py")
+    texts = "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in SOURCE.rglob("*.py")
+        if path.name != "problems.py"
+    )
     for key in PROBLEMS:
         stem, _, variant = key.partition("/")
         built = key.startswith(("no-", "duplicate-")) and key.endswith("-id")  # f"no-{what}-id"
@@ -101,7 +116,16 @@ def test_every_row_of_the_table_is_reported_somewhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [GLIPError, MissingFile, DataError, DownloadError, NotInRepository, CheckpointError, WrongUsage]
+    "kind",
+    [
+        GLIPError,
+        MissingFile,
+        DataError,
+        DownloadError,
+        NotInRepository,
+        CheckpointError,
+        WrongUsage,
+    ],
 )
 def test_errors_of_ours_are_one_kind(kind: type[GLIPError]) -> None:
     error = kind("what, where, what to do", code="some-code")
@@ -118,7 +142,12 @@ def test_a_problem_is_a_finding_or_an_error_with_the_same_words_and_code() -> No
     findings = Findings()
     findings.add("dropped-box/thin", "photos", 3, items="a {b}.png")
     (found,) = findings
-    assert (found.level, found.code, found.count, found.where) == ("warning", "dropped-box", 3, "photos")
+    assert (found.level, found.code, found.count, found.where) == (
+        "warning",
+        "dropped-box",
+        3,
+        "photos",
+    )
     assert numbers(found.message)[0] == "3"
     assert "a {b}.png" in found.message
     error = data_error("missing-file", "photos/x.json", kind="annotation file")

@@ -42,7 +42,9 @@ def test_json_of_any_file_name() -> None:
     assert "Größe" in text
 
 
-def test_log_and_command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_and_command_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     # pytest keeps what reaches the root logger, and its workers cannot send half a character to each other
     monkeypatch.setattr(logging.getLogger("glip_lightning"), "propagate", False)
     show_log()
@@ -62,7 +64,9 @@ def test_page_and_tables() -> None:
 
 
 def test_labels_of_runs() -> None:
-    labels = label_run(Path(EVIL), EVIL, "fit", {"task": EVIL, "shots": 1, "tuning": "LoRA"}, "glip-nano")
+    labels = label_run(
+        Path(EVIL), EVIL, "fit", {"task": EVIL, "shots": 1, "tuning": "LoRA"}, "glip-nano"
+    )
     assert labels.name == labels.group == labels.tags[0] == SHOWN
 
 

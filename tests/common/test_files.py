@@ -51,12 +51,16 @@ WRITERS = {
 def test_where_a_file_finds_no_room_all_stays_as_it_was(tmp_path: Path, writer) -> None:
     target = tmp_path / "some" / "target"
     writer(target, 1000)
-    before = sorted((path.relative_to(tmp_path), path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    before = sorted(
+        (path.relative_to(tmp_path), path.stat().st_mtime_ns) for path in tmp_path.rglob("*")
+    )
     with largest_file(20_000), pytest.raises(OSError, match=re.escape(str(target))) as stopped:
         writer(target, 100_000)
     assert (stopped.value.errno, stopped.value.filename) == (errno.EFBIG, str(target))
     target.parent.chmod(0o755)
-    assert [path for path, _ in before] == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    assert [path for path, _ in before] == sorted(
+        path.relative_to(tmp_path) for path in tmp_path.rglob("*")
+    )
     assert dict(before)[target.relative_to(tmp_path)] == target.stat().st_mtime_ns
 
 
@@ -72,10 +76,14 @@ def test_files_get_the_usual_permissions(tmp_path: Path, mask: int) -> None:
         os.umask(before)
     usual = stat.S_IMODE((tmp_path / "usual").stat().st_mode)
     assert usual == 0o666 & ~mask
-    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_file()} == {usual}
+    assert {
+        stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_file()
+    } == {usual}
 
 
-def test_nothing_passes_through_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_passes_through_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
     for name, writer in WRITERS.items():
         writer(tmp_path / name, 1000)

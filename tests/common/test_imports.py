@@ -13,7 +13,9 @@ def test_a_module_that_is_there_is_returned() -> None:
     assert optional("json.decoder", "a test") is sys.modules["json.decoder"]
 
 
-@pytest.mark.parametrize("extra, command", [("slurm", "pip install 'glip-lightning[slurm]'"), (None, "pip install no")])
+@pytest.mark.parametrize(
+    "extra, command", [("slurm", "pip install 'glip-lightning[slurm]'"), (None, "pip install no")]
+)
 def test_a_missing_package_is_named_with_its_command(extra: str | None, command: str) -> None:
     with pytest.raises(GLIPError) as caught:
         optional("no.such", "--executor x", extra)
@@ -22,7 +24,9 @@ def test_a_missing_package_is_named_with_its_command(extra: str | None, command:
     assert str(caught.value).endswith(command)
 
 
-def test_what_the_package_itself_needs_is_no_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_package_itself_needs_is_no_missing_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "half_there.py").write_text("import what_it_needs\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError) as caught:

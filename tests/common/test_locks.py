@@ -30,7 +30,9 @@ time.sleep(60)
 
 
 def test_the_second_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         lock = FolderLock()
@@ -98,7 +100,9 @@ def test_a_fit_leaves_the_folder_of_another_as_it_is(
 
 
 @pytest.mark.parametrize("resuming", [False, True])
-def test_an_unfinished_run_that_another_process_trains_is_in_use(tmp_path: Path, resuming: bool) -> None:
+def test_an_unfinished_run_that_another_process_trains_is_in_use(
+    tmp_path: Path, resuming: bool
+) -> None:
     """Nobody is told to go on with it."""
     lock = FolderLock()
     lock.hold(tmp_path)

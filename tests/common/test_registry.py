@@ -16,8 +16,12 @@ from printed import words
 def plugins(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     """The plugins that are installed, none at first."""
     found: list[EntryPoint] = []
-    monkeypatch.setattr(registry, "entry_points", lambda group: [each for each in found if each.group == group])
-    monkeypatch.setattr(registry, "load_plugins", functools.cache(registry.load_plugins.__wrapped__))
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [each for each in found if each.group == group]
+    )
+    monkeypatch.setattr(
+        registry, "load_plugins", functools.cache(registry.load_plugins.__wrapped__)
+    )
     return found
 
 

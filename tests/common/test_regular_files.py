@@ -66,10 +66,15 @@ def test_devices_are_refused() -> None:
         (["--config", "recipes/custom.yaml", "--data.root", "/dev/zero", "{}"], 1),
     ],
 )
-def test_no_parser_waits(tmp_path: Path, words: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_parser_waits(
+    tmp_path: Path, words: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     root = Path(__file__).parent.parent.parent
-    given = [word.format(tmp_path / "pipe.yaml").replace("recipes/", f"{root}/recipes/") for word in words]
+    given = [
+        word.format(tmp_path / "pipe.yaml").replace("recipes/", f"{root}/recipes/")
+        for word in words
+    ]
     assert main(["fit", *given]) == code
     assert ("/dev/zero" if "/dev/zero" in given else "pipe.yaml") in capsys.readouterr().err
 

@@ -15,7 +15,17 @@ from safetensors.torch import load_file, save_file
 
 from glip_lightning.app.cli import main
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import LONGEST_TEXT, AxisValue, Items, Keys, Mapped, Real, Text, Whole, parse_yaml
+from glip_lightning.common.schema import (
+    LONGEST_TEXT,
+    AxisValue,
+    Items,
+    Keys,
+    Mapped,
+    Real,
+    Text,
+    Whole,
+    parse_yaml,
+)
 from glip_lightning.common.tensor_files import check_tensors
 from glip_lightning.data.transforms import Transform
 from glip_lightning.experiments.sweep.trial_state import state_of
@@ -48,7 +58,9 @@ SMALL = GLIPConfig(
     channels=32,
     rounds=1,
     fusion_dim=64,
-    text=TextConfig(len(TOKENIZER), 64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=32),
+    text=TextConfig(
+        len(TOKENIZER), 64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=32
+    ),
 )
 NAMES = ["red circle", "star", "blue square"]
 BIAS = "grounding.box.bias"  # [4]
@@ -88,7 +100,10 @@ def adapter(detector: Path) -> Path:
     tensors |= {f"up.{TABLE}": torch.ones(32, 2), f"down.{TABLE}": torch.ones(2, 32)}
     folder = detector.parent / "run"
     phrases = tuple(map(Phrase, NAMES))
-    save_adapter(folder / RUN_ADAPTER, Adapter(tensors, phrases, ("red circle. star. blue square",), "made", base))
+    save_adapter(
+        folder / RUN_ADAPTER,
+        Adapter(tensors, phrases, ("red circle. star. blue square",), "made", base),
+    )
     return folder
 
 
@@ -128,7 +143,9 @@ def drop(key: str) -> Edit:
 
 
 def all_of(table: Edits) -> Any:
-    return pytest.mark.parametrize("edit, code", [pytest.param(edit, code, id=name) for name, edit, code in table])
+    return pytest.mark.parametrize(
+        "edit, code", [pytest.param(edit, code, id=name) for name, edit, code in table]
+    )
 
 
 def refused(read: Callable[[], object], code: str) -> None:
@@ -196,13 +213,21 @@ def test_edits_of_a_tuned_prompt(edit: Edit, code: str, prompt: Any, tmp_path: P
 @all_of(
     [
         ("integers", lambda t: t.update({"features.0": t["features.0"].long()}), "bad-tensor"),
-        ("half precision", lambda t: t.update({"features.0": t["features.0"].half()}), "bad-tensor"),
+        (
+            "half precision",
+            lambda t: t.update({"features.0": t["features.0"].half()}),
+            "bad-tensor",
+        ),
         ("NaN", lambda t: t["features.0"][0, :1].fill_(torch.nan), "not-finite"),
         ("infinite", lambda t: t["features.0"][0, :1].fill_(-torch.inf), "not-finite"),
         ("huge", lambda t: t["features.0"][0, :1].fill_(3e38), "bad-tensor"),
         ("one axis", lambda t: t.update({"features.0": torch.zeros(3)}), "bad-tensor"),
         ("scalar", lambda t: t.update({"features.0": torch.tensor(1.0)}), "bad-tensor"),
-        ("no width", lambda t: t.update({"features.0": torch.zeros(len(t["mask.0"]), 0)}), "bad-tensor"),
+        (
+            "no width",
+            lambda t: t.update({"features.0": torch.zeros(len(t["mask.0"]), 0)}),
+            "bad-tensor",
+        ),
         (
             "no token",
             lambda t: t.update({"features.0": torch.zeros(0, 64), "mask.0": torch.zeros(0).bool()}),
@@ -223,7 +248,9 @@ def test_edits_of_its_tensors(edit: Edit, code: str, prompt: Any, tmp_path: Path
     refused(lambda: load_prompt(tmp_path / "p.safetensors"), code)
 
 
-@pytest.mark.parametrize("text, code", [(DEEP, "nested-too-deeply"), ("{", "unreadable-json"), ("[]", "bad-value")])
+@pytest.mark.parametrize(
+    "text, code", [(DEEP, "nested-too-deeply"), ("{", "unreadable-json"), ("[]", "bad-value")]
+)
 def test_its_json_is_read_with_care(text: str, code: str, prompt: Any, tmp_path: Path) -> None:
     save_file(prompt[1], tmp_path / "p.safetensors", {KEY: text})
     refused(lambda: load_prompt(tmp_path / "p.safetensors"), code)
@@ -234,12 +261,21 @@ def test_a_prompt_of_another_width_is_refused_before_anything_is_found(
 ) -> None:
     content, tensors = prompt
     save_file(
-        tensors | {"features.0": torch.zeros(len(tensors["mask.0"]), 7)}, tmp_path / "p", {KEY: json.dumps(content)}
+        tensors | {"features.0": torch.zeros(len(tensors["mask.0"]), 7)},
+        tmp_path / "p",
+        {KEY: json.dumps(content)},
     )
     refused(lambda: Predictor(prompts=[tmp_path / "p"]), "bad-tensor")
     photo = tmp_path / "x.png"
     photo.write_bytes(b"")
-    command = ["predict", str(photo), "--prompt", str(tmp_path / "p"), "--out", str(tmp_path / "out")]
+    command = [
+        "predict",
+        str(photo),
+        "--prompt",
+        str(tmp_path / "p"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main([*command, "--device", "cpu"]) == 1
     said = capsys.readouterr().err
     assert "7" in words(said)  # the width of its features
@@ -353,8 +389,12 @@ def test_edits_of_a_task(edit: Edit, code: str, detector: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", [CONFIG_NAME, TASK_NAME])
-@pytest.mark.parametrize("text, code", [(DEEP, "nested-too-deeply"), ("", "unreadable-json"), ("[]", "bad-value")])
-def test_json_of_a_detector_is_read_with_care(name: str, text: str, code: str, detector: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text, code", [(DEEP, "nested-too-deeply"), ("", "unreadable-json"), ("[]", "bad-value")]
+)
+def test_json_of_a_detector_is_read_with_care(
+    name: str, text: str, code: str, detector: Path, tmp_path: Path
+) -> None:
     refused(lambda: load_detector(str(copy_of(detector, tmp_path / "d", name, text))), code)
 
 
@@ -367,7 +407,9 @@ def test_weights_have_to_be_finite(value: float, detector: Path, tmp_path: Path)
     refused(lambda: load_detector(str(folder)), "not-finite")
     refused(lambda: GLIP.from_pretrained(folder), "not-finite")
     model = GLIP(SMALL)
-    torch.save({"model": to_official(model.state_dict() | {BIAS: state[BIAS]}, SMALL)}, tmp_path / "x.pth")
+    torch.save(
+        {"model": to_official(model.state_dict() | {BIAS: state[BIAS]}, SMALL)}, tmp_path / "x.pth"
+    )
     refused(lambda: load_detector(str(tmp_path / "x.pth")), "not-finite")
 
 
@@ -379,7 +421,9 @@ def test_weights_have_to_be_floats(detector: Path, tmp_path: Path) -> None:
 
 
 def test_a_sum_that_overflows_is_looked_at_again() -> None:
-    check_tensors({"x": torch.full((1000,), 3e38), "y": torch.full((3000,), 6e4, dtype=torch.float16)}, "x")
+    check_tensors(
+        {"x": torch.full((1000,), 3e38), "y": torch.full((3000,), 6e4, dtype=torch.float16)}, "x"
+    )
     check_tensors({"x": torch.zeros(0)}, "x")
 
 
@@ -392,7 +436,9 @@ def test_a_sum_that_overflows_is_looked_at_again() -> None:
     ],
     ids=["repeated", "sparse", "meta"],
 )
-def test_official_files_hold_the_numbers_of_their_tensors(tensor: torch.Tensor, tmp_path: Path) -> None:
+def test_official_files_hold_the_numbers_of_their_tensors(
+    tensor: torch.Tensor, tmp_path: Path
+) -> None:
     torch.save({"model": {"x": tensor}}, tmp_path / "x.pth")
     refused(lambda: read_official(tmp_path / "x.pth"), "bad-tensor")
 
@@ -400,10 +446,14 @@ def test_official_files_hold_the_numbers_of_their_tensors(tensor: torch.Tensor, 
 # -- adapters
 
 
-def copied_adapter(adapter: Path, folder: Path, content: str | None = None, tensors: Any = None) -> Path:
+def copied_adapter(
+    adapter: Path, folder: Path, content: str | None = None, tensors: Any = None
+) -> Path:
     (folder / RUN_ADAPTER).mkdir(parents=True)
     old, new = adapter / RUN_ADAPTER, folder / RUN_ADAPTER
-    (new / CONTENT_NAME).write_text((old / CONTENT_NAME).read_text() if content is None else content)
+    (new / CONTENT_NAME).write_text(
+        (old / CONTENT_NAME).read_text() if content is None else content
+    )
     save_file(load_file(old / TENSORS_NAME) if tensors is None else tensors, new / TENSORS_NAME)
     return folder
 
@@ -443,7 +493,9 @@ def test_edits_of_an_adapter(edit: Edit, code: str, adapter: Path, tmp_path: Pat
 def test_edits_of_its_numbers(edit: Edit, code: str, adapter: Path, tmp_path: Path) -> None:
     tensors = load_file(adapter / RUN_ADAPTER / TENSORS_NAME)
     edit(tensors)
-    refused(lambda: load_detector(str(copied_adapter(adapter, tmp_path / "run", tensors=tensors))), code)
+    refused(
+        lambda: load_detector(str(copied_adapter(adapter, tmp_path / "run", tensors=tensors))), code
+    )
 
 
 def test_an_adapter_of_itself_is_refused(adapter: Path, tmp_path: Path) -> None:
@@ -520,7 +572,11 @@ def test_edits_of_a_threshold_file(name: str, text: str | bytes, code: str, tmp_
 
 def test_numbers_may_be_phrases(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text("7: 0.25\n'no': 0.5\nRed  ring: 1")
-    assert read_thresholds(tmp_path / "t.yaml", 0.3).phrases == {"7": 0.25, "no": 0.5, "red ring": 1.0}
+    assert read_thresholds(tmp_path / "t.yaml", 0.3).phrases == {
+        "7": 0.25,
+        "no": 0.5,
+        "red ring": 1.0,
+    }
 
 
 @all_of(
@@ -535,7 +591,12 @@ def test_numbers_may_be_phrases(tmp_path: Path) -> None:
     ]
 )
 def test_edits_of_a_trial(edit: Edit, code: str, tmp_path: Path) -> None:
-    content = {"sweep": "few", "id": "0123456789ab", "axes": {"task": "A", "shots": 1}, "points": []}
+    content = {
+        "sweep": "few",
+        "id": "0123456789ab",
+        "axes": {"task": "A", "shots": 1},
+        "points": [],
+    }
     edit(content)
     (tmp_path / TRIAL_NAME).write_text(json.dumps(content))
     refused(lambda: read_trial(tmp_path), code)
@@ -547,7 +608,9 @@ VALUES = (
     st.none()
     | st.booleans()
     | st.integers(-5, 300)
-    | st.sampled_from([10**6, -(10**9), 10**30, 1e-300, 1e300, float("nan"), float("inf"), "", "96", HALF, "\0"])
+    | st.sampled_from(
+        [10**6, -(10**9), 10**30, 1e-300, 1e300, float("nan"), float("inf"), "", "96", HALF, "\0"]
+    )
     | st.floats(-1, 100)
     | st.text(max_size=5)
     | st.lists(st.integers(-1, 4), max_size=4)
@@ -559,7 +622,9 @@ VALUES = (
 def places(content: Any) -> list[tuple[Any, Any]]:
     """Every container with each of its keys."""
     keys = (
-        list(content) if isinstance(content, dict) else list(range(len(content)) if isinstance(content, list) else [])
+        list(content)
+        if isinstance(content, dict)
+        else list(range(len(content)) if isinstance(content, list) else [])
     )
     below = [found for key in keys for found in places(content[key])]
     return [(content, key) for key in keys] + below
@@ -604,12 +669,19 @@ def finds_or_refuses(make: Callable[[], Predictor]) -> None:
 
 @FEW
 @given(data=st.data())
-def test_any_edit_of_a_prompt_is_refused_or_used(data: st.DataObject, prompt: Any, tmp_path: Path) -> None:
+def test_any_edit_of_a_prompt_is_refused_or_used(
+    data: st.DataObject, prompt: Any, tmp_path: Path
+) -> None:
     content = data.draw(edited(prompt[0]))
-    if isinstance(base := content.get("base"), dict) and base.get("name") != prompt[0]["base"]["name"]:
+    if (
+        isinstance(base := content.get("base"), dict)
+        and base.get("name") != prompt[0]["base"]["name"]
+    ):
         return  # another detector is looked for
     save_file(prompt[1], tmp_path / "p.safetensors", {KEY: json.dumps(content)})
-    finds_or_refuses(lambda: Predictor(prompts=[tmp_path / "p.safetensors"], device="cpu", threshold=0.06))
+    finds_or_refuses(
+        lambda: Predictor(prompts=[tmp_path / "p.safetensors"], device="cpu", threshold=0.06)
+    )
 
 
 @FEW
@@ -632,7 +704,10 @@ def test_any_edit_of_an_adapter_is_refused_or_used(
 ) -> None:
     original = json.loads((adapter / RUN_ADAPTER / CONTENT_NAME).read_text())
     content = data.draw(edited(original))
-    if isinstance(base := content.get("base"), dict) and base.get("name") != original["base"]["name"]:
+    if (
+        isinstance(base := content.get("base"), dict)
+        and base.get("name") != original["base"]["name"]
+    ):
         return
     folder = copied_adapter(adapter, tmp_path_factory.mktemp("edited") / "run", json.dumps(content))
     finds_or_refuses(lambda: Predictor(str(folder), device="cpu", threshold=0.06))
@@ -643,9 +718,14 @@ def test_any_edit_of_phrases_and_thresholds_is_refused_or_read(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("edited")
-    (folder / "p.json").write_text(json.dumps(data.draw(edited(["a", {"name": "b", "prefix": "c"}]))))
+    (folder / "p.json").write_text(
+        json.dumps(data.draw(edited(["a", {"name": "b", "prefix": "c"}])))
+    )
     (folder / "t.json").write_text(json.dumps(data.draw(edited({"a": 0.5, "b": 1}))))
-    for read in (lambda: read_phrases_file(folder / "p.json"), lambda: read_thresholds(folder / "t.json", 0.5)):
+    for read in (
+        lambda: read_phrases_file(folder / "p.json"),
+        lambda: read_thresholds(folder / "t.json", 0.5),
+    ):
         try:
             assert read()
         except ValueError as error:

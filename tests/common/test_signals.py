@@ -44,7 +44,10 @@ class Stop(Callback):
         setattr(self, hook, self._look)
 
     def _look(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        if trainer.fit_loop.epoch_loop.total_batch_idx == self.batch and not trainer.sanity_checking:
+        if (
+            trainer.fit_loop.epoch_loop.total_batch_idx == self.batch
+            and not trainer.sanity_checking
+        ):
             self.batch = -1
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -68,13 +71,21 @@ class Process:
         self.log = log
         with log.open("w") as stream:
             self.process = subprocess.Popen(
-                [*(["nohup"] if nohup else []), sys.executable, "-m", "glip_lightning.app.cli", *map(str, words)],
+                [
+                    *(["nohup"] if nohup else []),
+                    sys.executable,
+                    "-m",
+                    "glip_lightning.app.cli",
+                    *map(str, words),
+                ],
                 start_new_session=True,
                 env=os.environ | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=stream if terminal is None else terminal,
                 stderr=stream,
-                preexec_fn=None if terminal is None else lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0),
+                preexec_fn=None
+                if terminal is None
+                else lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0),
             )
 
     def wait_for(self, pattern: str, seconds: float = 240) -> None:
@@ -144,7 +155,9 @@ def table(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
     return table
 
 
-def interrupted(shapes: Path, run: Path, option: str, *batches: int, hook: str = "on_train_batch_start") -> list[str]:
+def interrupted(
+    shapes: Path, run: Path, option: str, *batches: int, hook: str = "on_train_batch_start"
+) -> list[str]:
     """metrics.csv of a run that Ctrl-C has ended at each of ``batches``, and that then came to its end.
 
     In the last step of the first epoch and its validation nothing was saved yet: the run is started anew.
@@ -155,7 +168,15 @@ def interrupted(shapes: Path, run: Path, option: str, *batches: int, hook: str =
         assert main([*command, *stop, f"--trainer.callbacks.hook={hook}"]) == 130
         last = run / "checkpoints" / "last.ckpt"
         # --resume takes no other callbacks
-        command = ["fit", "--config", str(run / "recipe.yaml"), "--run", str(run), "--ckpt_path", str(last)]
+        command = [
+            "fit",
+            "--config",
+            str(run / "recipe.yaml"),
+            "--run",
+            str(run),
+            "--ckpt_path",
+            str(last),
+        ]
         if not last.exists():
             shutil.rmtree(run)
             command = anew
@@ -166,11 +187,15 @@ def interrupted(shapes: Path, run: Path, option: str, *batches: int, hook: str =
 def test_the_table_of_a_run_that_was_stopped_at_every_step_is_that_of_a_whole_one(
     shapes: Path, tmp_path: Path, table: Callable[[str], list[str]]
 ) -> None:
-    assert interrupted(shapes, tmp_path / "run", "--data.workers=0", 0, 1, 2, 3) == table("--data.workers=0")
+    assert interrupted(shapes, tmp_path / "run", "--data.workers=0", 0, 1, 2, 3) == table(
+        "--data.workers=0"
+    )
 
 
 @pytest.mark.slow
-def test_the_table_of_accumulated_batches(shapes: Path, tmp_path: Path, table: Callable[[str], list[str]]) -> None:
+def test_the_table_of_accumulated_batches(
+    shapes: Path, tmp_path: Path, table: Callable[[str], list[str]]
+) -> None:
     """Stopped in the first and in the second batch of a step, the last of an epoch."""
     assert interrupted(shapes, tmp_path / "run", ACCUMULATED, 0, 3) == table(ACCUMULATED)
 
@@ -180,7 +205,9 @@ def test_the_table_of_accumulated_batches(shapes: Path, tmp_path: Path, table: C
 def test_the_table_of_a_run_that_was_stopped_once(
     batch: int, shapes: Path, tmp_path: Path, table: Callable[[str], list[str]]
 ) -> None:
-    assert interrupted(shapes, tmp_path / "run", "--data.workers=0", batch) == table("--data.workers=0")
+    assert interrupted(shapes, tmp_path / "run", "--data.workers=0", batch) == table(
+        "--data.workers=0"
+    )
     hook = "on_validation_batch_start"
     if batch == 3:  # in the first validation nothing was saved yet, unless a minute has passed
         found = interrupted(shapes, tmp_path / "valid", "--data.workers=0", batch, hook=hook)
@@ -198,7 +225,12 @@ def test_the_table_of_accumulated_batches_stopped_anywhere(
 def wandb_rows(run: Path) -> list[tuple[Any, ...]]:
     """Step, loss and AP of all parts of a run in W&B."""
     parts = sorted((run / "wandb").glob("offline-run-*"), key=lambda part: part.stat().st_mtime_ns)
-    found = [record["history"]["item"] for part in parts for record in records_of(part) if record["type"] == "history"]
+    found = [
+        record["history"]["item"]
+        for part in parts
+        for record in records_of(part)
+        if record["type"] == "history"
+    ]
     keys = ("trainer/global_step", "train/loss", "val/AP", "test/AP")
     rows = [tuple(item.get(key) for key in keys) for item in found]
     return [row for row in rows if any(value is not None for value in row[1:])]
@@ -262,7 +294,9 @@ def test_a_closed_terminal_ends_a_fit_and_nohup_does_not(shapes: Path, tmp_path:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("group", [True, False], ids=["group", "alone"])
-def test_signals_end_a_fit(number: signal.Signals, group: bool, shapes: Path, tmp_path: Path) -> None:
+def test_signals_end_a_fit(
+    number: signal.Signals, group: bool, shapes: Path, tmp_path: Path
+) -> None:
     process = fit(shapes, tmp_path, "--data.workers=2")
     assert process.end(number, group=group) == 128 + number
     assert_resumable(process, tmp_path)
@@ -279,7 +313,9 @@ def test_signals_before_the_first_step(seconds: float, shapes: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_signals_end_two_ranks(shapes: Path, tmp_path: Path) -> None:
-    process = fit(shapes, tmp_path, "--data.workers=1", "--trainer.devices=2", "--trainer.strategy=ddp")
+    process = fit(
+        shapes, tmp_path, "--data.workers=1", "--trainer.devices=2", "--trainer.strategy=ddp"
+    )
     assert process.end(TERM, TERM) == 128 + TERM
     assert_resumable(process, tmp_path)
 
@@ -287,9 +323,13 @@ def test_signals_end_two_ranks(shapes: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["first", "second"])
 def test_a_lost_rank_ends_the_other_with_a_line(lost: str, shapes: Path, tmp_path: Path) -> None:
-    process = fit(shapes, tmp_path, "--data.workers=0", "--trainer.devices=2", "--trainer.strategy=ddp")
+    process = fit(
+        shapes, tmp_path, "--data.workers=0", "--trainer.devices=2", "--trainer.strategy=ddp"
+    )
     first = process.process.pid
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(first)], capture_output=True, text=True)
+    listed = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(first)], capture_output=True, text=True
+    )
     (second,) = (int(line.split()[0]) for line in listed.stdout.splitlines() if " fit " in line)
     os.kill(first if lost == "first" else second, signal.SIGKILL)
     assert process.end() == (-signal.SIGKILL if lost == "first" else 1)
@@ -301,7 +341,18 @@ def test_a_lost_rank_ends_the_other_with_a_line(lost: str, shapes: Path, tmp_pat
 
 # ---- predict and pseudo-label --------------------------------------------------------------------------------------
 def predict(photos: Path, out: Path, *more: object) -> list[str]:
-    words = ["predict", photos, "--detector", "glip-nano-c", "--phrases", "red circle", "--device", "cpu", "--out", out]
+    words = [
+        "predict",
+        photos,
+        "--detector",
+        "glip-nano-c",
+        "--phrases",
+        "red circle",
+        "--device",
+        "cpu",
+        "--out",
+        out,
+    ]
     return [*map(str, words), *map(str, more)]
 
 
@@ -380,7 +431,18 @@ def test_a_damaged_file_of_predictions_is_replaced(
 @pytest.mark.slow
 def test_signals_keep_the_journal_of_pseudo_labels(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "labels.json"
-    words = ["--images", photos, "--phrases", "red circle", "--detector", "glip-nano-c", "--out", out, "--batch", 1]
+    words = [
+        "--images",
+        photos,
+        "--phrases",
+        "red circle",
+        "--detector",
+        "glip-nano-c",
+        "--out",
+        out,
+        "--batch",
+        1,
+    ]
     process = Process(tmp_path / "log.txt", "pseudo-label", *words, "--device", "cpu")
     journal = tmp_path / "labels.scores.jsonl"
     while not (journal.exists() and journal.read_bytes().count(b"\n") >= 4):
@@ -398,7 +460,9 @@ def waiting(folder: Path, **given: Any) -> Iterator[Process]:
     """A verb that keeps nothing, in the middle: a download from a server that accepts and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         hub = f"http://127.0.0.1:{server.getsockname()[1]}"
-        process = Process(folder / "log.txt", "download", "Raccoon", "--root", folder / "data", hub=hub, **given)
+        process = Process(
+            folder / "log.txt", "download", "Raccoon", "--root", folder / "data", hub=hub, **given
+        )
         server.settimeout(120)
         with server.accept()[0]:
             yield process
@@ -436,7 +500,9 @@ def test_a_closed_terminal_ends_a_verb(tmp_path: Path) -> None:
 def test_signals_end_a_sweep(number: signal.Signals, group: bool, tmp_path: Path) -> None:
     file = write_sweep(tmp_path, {"seed": [3, 30]}, max_epochs=500)
     folder = tmp_path / "out"
-    process = Process(tmp_path / "log.txt", "sweep", file, "--dir", folder, "--workers", 2, "--data.workers=1")
+    process = Process(
+        tmp_path / "log.txt", "sweep", file, "--dir", folder, "--workers", 2, "--data.workers=1"
+    )
     deadline = time.monotonic() + 240
     while len(list(folder.glob("trials/*/checkpoints/last.ckpt"))) < 2:
         assert process.process.poll() is None, process.said
@@ -468,7 +534,9 @@ class Dying:
         time.sleep(0)
 
 
-def test_a_signal_is_not_lost_where_python_drops_exceptions(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_is_not_lost_where_python_drops_exceptions(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     def wait() -> None:
         Dying()
         time.sleep(10)

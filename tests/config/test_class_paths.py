@@ -26,7 +26,9 @@ def test_old_paths_lead_to_public_names() -> None:
 
 
 @pytest.mark.parametrize("old", OLD)
-def test_an_old_path_in_a_recipe_is_an_error_that_names_the_new_one(old: str, tmp_path: Path) -> None:
+def test_an_old_path_in_a_recipe_is_an_error_that_names_the_new_one(
+    old: str, tmp_path: Path
+) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(f"trainer:\n  callbacks:\n  - {old}\n", encoding="utf-8")
     with pytest.raises(WrongUsage) as refused:
@@ -35,7 +37,9 @@ def test_an_old_path_in_a_recipe_is_an_error_that_names_the_new_one(old: str, tm
     assert str(refused.value).endswith(OLD[old])
 
 
-def test_every_old_path_is_named_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_old_path_is_named_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert old_names(OLD_RECIPE) == [
         (3, "glip_lightning.tuning.FullTuning"),
         (4, "glip_lightning.datamodules.CustomData"),
@@ -48,16 +52,24 @@ def test_every_old_path_is_named_with_its_line(tmp_path: Path, capsys: pytest.Ca
     assert "line 4: " in said
 
 
-@pytest.mark.parametrize("option", ["--model.tuning=glip_lightning.tuning.LinearProbe", "--model.tuning"])
-def test_an_old_path_on_the_command_line_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "option", ["--model.tuning=glip_lightning.tuning.LinearProbe", "--model.tuning"]
+)
+def test_an_old_path_on_the_command_line_is_refused(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [option] if "=" in option else [option, "glip_lightning.tuning.LinearProbe"]
     assert main(["fit", "--config", "nano", *words]) == 2
     assert "glip_lightning.LinearProbe" in capsys.readouterr().err
 
 
-def test_old_paths_in_sweeps_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_old_paths_in_sweeps_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "sweep.yaml"
-    file.write_text("recipe: nano\naxes:\n  tuning: [glip_lightning.tuning.FullTuning]\n", encoding="utf-8")
+    file.write_text(
+        "recipe: nano\naxes:\n  tuning: [glip_lightning.tuning.FullTuning]\n", encoding="utf-8"
+    )
     assert main(["sweep", str(file), "--dry-run"]) == 2
     assert f"{file}, line 3: " in capsys.readouterr().err
 
@@ -93,10 +105,22 @@ def test_runs_keep_public_names_however_classes_were_named(tmp_path: Path) -> No
             "schedule": {"class_path": "glip_lightning.training.schedules.Cosine"},
             "features": {"class_path": "glip_lightning.FeatureCache"},
         },
-        "data": {"class_path": "glip_lightning.training.data_sources.CustomData", "init_args": {"root": "photos"}},
-        "trainer": {"callbacks": [{"class_path": "EMA"}, {"class_path": "EarlyStop", "init_args": {"patience": 2}}]},
+        "data": {
+            "class_path": "glip_lightning.training.data_sources.CustomData",
+            "init_args": {"root": "photos"},
+        },
+        "trainer": {
+            "callbacks": [
+                {"class_path": "EMA"},
+                {"class_path": "EarlyStop", "init_args": {"patience": 2}},
+            ]
+        },
     }
-    recipe = RecipeChecker().check(tmp_path / "mine.yaml", content, words=["--model.tuning", "LoRATuning"]).recipe
+    recipe = (
+        RecipeChecker()
+        .check(tmp_path / "mine.yaml", content, words=["--model.tuning", "LoRATuning"])
+        .recipe
+    )
     text = yaml.safe_dump(recipe)
     named = sorted(line.split(": ")[-1] for line in text.splitlines() if "class_path" in line)
     names = ["Cosine", "CustomData", "EMA", "EarlyStop", "FeatureCache", "LoRATuning"]

@@ -117,13 +117,17 @@ def test_a_run_with_a_damaged_last_says_what_its_best_is_good_for(
     assert main(["fit", "--resume", str(over)]) == 1
     said = one_line(capsys)
     assert str(over / LAST) in said
-    assert {path: path.stat().st_mtime_ns for path in over.rglob("*") if path.name != ".lock"} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in over.rglob("*") if path.name != ".lock"
+    } == before
     if kind == "cut off":
         assert main([*advised(said), "--run", str(over.parent / "test")]) == 0
         assert result(over.parent / "test")["metrics"]["test"]["images"] == 2
 
 
-def test_a_run_without_a_whole_checkpoint_starts_anew(over: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_a_whole_checkpoint_starts_anew(
+    over: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cut(over / LAST)
     cut(over / BEST)
     assert main(["fit", "--resume", str(over)]) == 1
@@ -156,7 +160,9 @@ def test_a_run_that_is_over_goes_on_without_its_damaged_best(
     kept = load_file(over / "detector" / "model.safetensors")
     average = {key.removeprefix("model."): x for key, x in last["state_dict"].items()}
     assert all(torch.equal(x, average[key]) for key, x in kept.items())
-    assert any(not torch.equal(x, last["current_model_state"][f"model.{key}"]) for key, x in kept.items())
+    assert any(
+        not torch.equal(x, last["current_model_state"][f"model.{key}"]) for key, x in kept.items()
+    )
     assert result(finished)["lost"] is None
 
 
@@ -182,18 +188,30 @@ def test_a_training_goes_on_without_its_damaged_best(
     assert damage(over / BEST) is None
 
 
-def test_best_holds_weights_alone(finished: Path, over: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_best_holds_weights_alone(
+    finished: Path, over: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Of 4 bytes a parameter, where last has the average, too, and two moments of each trained one."""
     best, last = (torch.load(finished / name, weights_only=True) for name in (BEST, LAST))
-    assert not {"optimizer_states", "current_model_state", "averaging_state", "callbacks"} & best.keys()
+    assert (
+        not {"optimizer_states", "current_model_state", "averaging_state", "callbacks"}
+        & best.keys()
+    )
     assert best["epoch"] == result(finished)["best_epoch"]
     assert best["state_dict"].keys() == last["state_dict"].keys()
     assert (finished / BEST).stat().st_size < 0.3 * (finished / LAST).stat().st_size
-    assert main(["fit", "--config", str(over / "recipe.yaml"), "--ckpt_path", str(over / BEST)]) == 1
+    assert (
+        main(["fit", "--config", str(over / "recipe.yaml"), "--ckpt_path", str(over / BEST)]) == 1
+    )
     assert "last.ckpt" in one_line(capsys)
 
 
 def test_a_checkpoint_that_is_nowhere_is_known_early(shapes: Path, tmp_path: Path, capsys) -> None:
-    assert main(["test", *options(shapes, tmp_path / "run"), "--ckpt_path", str(tmp_path / "none.ckpt")]) == 1
+    assert (
+        main(
+            ["test", *options(shapes, tmp_path / "run"), "--ckpt_path", str(tmp_path / "none.ckpt")]
+        )
+        == 1
+    )
     assert str(tmp_path / "none.ckpt") in one_line(capsys)
     assert not (tmp_path / "run").exists()

@@ -27,8 +27,16 @@ sys.exit(code)
     ("command", "named", "code"),
     [
         ("fit --config few_shot --data.root nowhere --data.task Raccoon", "--data.root nowhere", 1),
-        ("fit --config few_shot --data.root . --data.task Raccoon --model.detector glip-tinny", "glip-tiny", 1),
-        ("test --config custom --data.root=. --data.phrases_file=nowhere.txt", "--data.phrases_file nowhere.txt", 1),
+        (
+            "fit --config few_shot --data.root . --data.task Raccoon --model.detector glip-tinny",
+            "glip-tiny",
+            1,
+        ),
+        (
+            "test --config custom --data.root=. --data.phrases_file=nowhere.txt",
+            "--data.phrases_file nowhere.txt",
+            1,
+        ),
         ("fit --resume nowhere", "--resume nowhere", 1),
         ("validate --config few_shoot", "few_shot", 2),
         ("predict nowhere.jpg elsewhere.jpg --phrases dog", "nowhere.jpg", 1),
@@ -45,9 +53,14 @@ sys.exit(code)
         ("sweep sweeps/dem", "sweeps/demo", 2),
     ],
 )
-def test_what_is_not_there_is_said_at_once(command: str, named: str, code: int, tmp_path: Path) -> None:
+def test_what_is_not_there_is_said_at_once(
+    command: str, named: str, code: int, tmp_path: Path
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *command.split()], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-c", PROGRAM, *command.split()],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == code, done.stderr
     assert named in done.stderr.splitlines()[0]
@@ -63,14 +76,16 @@ def refused(*arguments: str) -> str:
 
 def test_the_root_that_counts_is_the_last_one_and_its_place_is_named(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("data:\n  class_path: glip_lightning.CustomData\n  init_args: {root: nowhere}\n")
+    recipe.write_text(
+        "data:\n  class_path: glip_lightning.CustomData\n  init_args: {root: nowhere}\n"
+    )
     with pytest.raises(GLIPError, match=f"^{recipe}: data.root: nowhere: "):
         check_training(["fit", "--config", str(recipe)])
     check_training(["fit", "--config", str(recipe), "--data.root", str(tmp_path)])
     check_training(["fit", "--config", str(recipe), f"--data.init_args.root={tmp_path}"])
-    assert refused("fit", "--config", str(recipe), f"--data.root={tmp_path}", f"--data.root={recipe}") == (
-        "missing-folder"
-    )
+    assert refused(
+        "fit", "--config", str(recipe), f"--data.root={tmp_path}", f"--data.root={recipe}"
+    ) == ("missing-folder")
 
 
 def test_data_that_make_their_root_and_options_that_are_only_printed_pass() -> None:
@@ -87,7 +102,9 @@ def test_a_base_that_is_gone_does_not_matter_to_a_finished_run(tmp_path: Path) -
     assert refused("test", "--config", str(recipe), "--model.detector=gone") == "unknown-detector"
 
 
-def test_a_folder_of_a_finished_run_and_one_in_use_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_a_finished_run_and_one_in_use_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock, run = FolderLock(), ["fit", "--config", NANO, "--run", str(tmp_path)]
     check_training(run)
     lock.hold(tmp_path)

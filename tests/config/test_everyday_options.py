@@ -7,7 +7,9 @@ from glip_lightning.config.everyday_options import EVERYDAY
 from glip_lightning.training.data_sources import CustomData, ODinW
 
 
-def test_help_begins_with_the_everyday_options_and_has_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_begins_with_the_everyday_options_and_has_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["fit", "--help"])
     assert ended.value.code == 0

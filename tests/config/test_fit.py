@@ -21,12 +21,18 @@ REPOSITORY = Path(__file__).parent.parent.parent
 RECIPES = REPOSITORY / "recipes"
 SMALL = ["--data.min_sizes=[96]", "--data.test_size=96", "--data.max_size=128"]
 ANNOTATIONS = "annotations_without_background.json"
-SHORT = ["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1", "--trainer.enable_progress_bar=false"]
+SHORT = [
+    "--trainer.max_epochs=1",
+    "--trainer.check_val_every_n_epoch=1",
+    "--trainer.enable_progress_bar=false",
+]
 
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_task(tmp_path_factory.mktemp("data") / "shapes", counts={"train": 6, "valid": 2, "test": 2})
+    return write_task(
+        tmp_path_factory.mktemp("data") / "shapes", counts={"train": 6, "valid": 2, "test": 2}
+    )
 
 
 def task_folder(root: Path, source: Path) -> Path:
@@ -68,11 +74,25 @@ def test_blocks_recipe_and_predict_with_what_it_left(tmp_path: Path) -> None:
     run = tmp_path / "run"
     data = [f"--data.root={tmp_path / 'shapes'}", *SMALL, "--trainer.limit_train_batches=2"]
     config = ["--config", str(RECIPES / "shapes/blocks.yaml"), "--run", str(run)]
-    assert main(["fit", *config, *data, *SHORT, "--trainer.limit_val_batches=2", "--trainer.limit_test_batches=2"]) == 0
+    assert (
+        main(
+            [
+                "fit",
+                *config,
+                *data,
+                *SHORT,
+                "--trainer.limit_val_batches=2",
+                "--trainer.limit_test_batches=2",
+            ]
+        )
+        == 0
+    )
     result = check_run(run)
     assert len(result["classes"]) == 4
     photo = tmp_path / "shapes" / "Blocks" / "test" / "00000.jpg"
-    assert main(["predict", str(photo), "--detector", str(run), "--out", str(tmp_path / "out")]) == 0
+    assert (
+        main(["predict", str(photo), "--detector", str(run), "--out", str(tmp_path / "out")]) == 0
+    )
     predictions = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert predictions["classes"] == result["classes"]
     assert predictions["weights"] == "folder"
@@ -93,11 +113,18 @@ def test_nano_recipe_on_both_layouts(tmp_path: Path, shapes: Path, layout: str) 
 
 def test_nano_recipe_on_a_task_of_odinw(tmp_path: Path, odinw_data: Path) -> None:
     run = tmp_path / "run"
-    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={odinw_data}", "--data.task=Raccoon"]
+    config = [
+        "--config",
+        str(RECIPES / "nano.yaml"),
+        f"--data.root={odinw_data}",
+        "--data.task=Raccoon",
+    ]
     limits = [f"--trainer.limit_{name}_batches=2" for name in ("train", "val", "test")]
     assert main(["fit", *config, "--run", str(run), *SMALL, *SHORT, *limits]) == 0
     result = check_run(run)
-    listed = json.loads((odinw_data / "Raccoon" / "train" / ANNOTATIONS).read_text(encoding="utf-8"))
+    listed = json.loads(
+        (odinw_data / "Raccoon" / "train" / ANNOTATIONS).read_text(encoding="utf-8")
+    )
     assert result["image_ids"] == [image["id"] for image in listed["images"]]
 
 
@@ -113,10 +140,18 @@ def test_nano_recipe_on_a_task_of_odinw(tmp_path: Path, odinw_data: Path) -> Non
         ("test", "zero_shot", "0", 0),
     ],
 )
-def test_recipes_of_all_shots(tmp_path: Path, shapes: Path, verb: str, recipe: str, shots: str, trained: int) -> None:
+def test_recipes_of_all_shots(
+    tmp_path: Path, shapes: Path, verb: str, recipe: str, shots: str, trained: int
+) -> None:
     """The official recipes as they stand but for the detector, the sizes and the length."""
     root = task_folder(tmp_path / "root", shapes)
-    config = ["--config", str(RECIPES / f"{recipe}.yaml"), f"--data.root={root}", "--data.task=Raccoon", *SMALL]
+    config = [
+        "--config",
+        str(RECIPES / f"{recipe}.yaml"),
+        f"--data.root={root}",
+        "--data.task=Raccoon",
+        *SMALL,
+    ]
     detector = ["--model.detector=glip-nano", "--model.weights=random", "--data.workers=0"]
     short = ["--trainer.max_epochs=1"] if verb == "fit" else []
     run = tmp_path / "run"
@@ -124,7 +159,9 @@ def test_recipes_of_all_shots(tmp_path: Path, shapes: Path, verb: str, recipe: s
     result = json.loads((run / "result.json").read_text())
     assert len(result["image_ids"]) == trained
     assert result["metrics"]["test"]["images"] == 2
-    assert (run / "detector").exists() == bool(trained)  # whole, since its weights began as random ones
+    assert (run / "detector").exists() == bool(
+        trained
+    )  # whole, since its weights began as random ones
     copies = 8 if shots == "1" else 1
     assert result["steps"] == -(-trained * copies // 4)
 
@@ -137,7 +174,13 @@ def test_detections_have_the_ids_of_the_data(tmp_path: Path, shapes: Path) -> No
         for annotation in content["annotations"]:
             annotation["category_id"] = 17
         file.write_text(json.dumps(content))
-    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={root}", "--data.task=Raccoon", *SMALL]
+    config = [
+        "--config",
+        str(RECIPES / "nano.yaml"),
+        f"--data.root={root}",
+        "--data.task=Raccoon",
+        *SMALL,
+    ]
     assert main(["fit", *config, *SHORT, "--run", str(tmp_path / "run")]) == 0
     found = json.loads((tmp_path / "run" / "detections.json").read_text())
     truth = COCO(str(root / "Raccoon" / "test" / "annotations_without_background.json"))
@@ -148,15 +191,26 @@ def test_detections_have_the_ids_of_the_data(tmp_path: Path, shapes: Path) -> No
     evaluation.accumulate()
     evaluation.summarize()
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["metrics"]["test"]["AP"] == pytest.approx(evaluation.stats[0], abs=2e-3)  # boxes are rounded
+    assert result["metrics"]["test"]["AP"] == pytest.approx(
+        evaluation.stats[0], abs=2e-3
+    )  # boxes are rounded
 
 
 def test_validate_and_test_verbs(tmp_path: Path, shapes: Path) -> None:
     root = task_folder(tmp_path / "root", shapes)
-    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={root}", "--data.task=Raccoon", *SMALL]
+    config = [
+        "--config",
+        str(RECIPES / "nano.yaml"),
+        f"--data.root={root}",
+        "--data.task=Raccoon",
+        *SMALL,
+    ]
     for verb in ("validate", "test"):
         assert main([verb, *config, "--run", str(tmp_path / verb)]) == 0
-    assert json.loads((tmp_path / "test" / "result.json").read_text())["metrics"]["test"]["images"] == 2
+    assert (
+        json.loads((tmp_path / "test" / "result.json").read_text())["metrics"]["test"]["images"]
+        == 2
+    )
     assert not (tmp_path / "test" / "detector").exists()  # nothing was trained
 
 
@@ -164,10 +218,30 @@ def test_classes_without_tokens_are_reported_by_name(
     tmp_path: Path, odinw_data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Class 1 of ChessPieces is officially called by two blanks."""
-    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={odinw_data}", "--data.task=ChessPieces", *SMALL]
+    config = [
+        "--config",
+        str(RECIPES / "nano.yaml"),
+        f"--data.root={odinw_data}",
+        "--data.task=ChessPieces",
+        *SMALL,
+    ]
     with caplog.at_level("WARNING", logger="glip_lightning"):
-        assert main(["validate", *config, "--run", str(tmp_path / "run"), "--trainer.limit_val_batches=1"]) == 0
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["data"]["findings"]["no-tokens"] == 1
+        assert (
+            main(
+                [
+                    "validate",
+                    *config,
+                    "--run",
+                    str(tmp_path / "run"),
+                    "--trainer.limit_val_batches=1",
+                ]
+            )
+            == 0
+        )
+    assert (
+        json.loads((tmp_path / "run" / "result.json").read_text())["data"]["findings"]["no-tokens"]
+        == 1
+    )
     assert "'bishop'" in caplog.text
 
 
@@ -186,9 +260,24 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
 def test_two_processes_share_one_run(tmp_path: Path, shapes: Path) -> None:
     """DDP on the CPU in bf16: both ranks write into one folder, every image is counted once."""
     root = task_folder(tmp_path / "root", shapes)
-    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={root}", "--data.task=Raccoon", *SMALL, *SHORT]
+    config = [
+        "--config",
+        str(RECIPES / "nano.yaml"),
+        f"--data.root={root}",
+        "--data.task=Raccoon",
+        *SMALL,
+        *SHORT,
+    ]
     ddp = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
-    command = [sys.executable, "-m", "glip_lightning.app.cli", "fit", *config, *ddp, "--trainer.precision=bf16-mixed"]
+    command = [
+        sys.executable,
+        "-m",
+        "glip_lightning.app.cli",
+        "fit",
+        *config,
+        *ddp,
+        "--trainer.precision=bf16-mixed",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     runs = list((tmp_path / "runs").iterdir())
@@ -212,14 +301,22 @@ def test_five_real_photos_are_learned_by_heart(tmp_path: Path, shared_data: Path
             shutil.copy(source / image["file_name"], folder)
         (folder / "annotations_without_background.json").write_text(json.dumps(content))
     run = tmp_path / "run"
-    config = ["--config", str(RECIPES / "nano.yaml"), f"--data.root={tmp_path / 'root'}", "--data.task=Raccoon"]
+    config = [
+        "--config",
+        str(RECIPES / "nano.yaml"),
+        f"--data.root={tmp_path / 'root'}",
+        "--data.task=Raccoon",
+    ]
     length = [
         "--data.batch_size=5",
         "--data.flip=0",
         "--trainer.max_epochs=150",
         "--trainer.check_val_every_n_epoch=25",
     ]
-    assert main(["fit", *config, "--run", str(run), *length, "--trainer.enable_progress_bar=false"]) == 0
+    assert (
+        main(["fit", *config, "--run", str(run), *length, "--trainer.enable_progress_bar=false"])
+        == 0
+    )
     result = check_run(run)
     losses = [float(x) for x in column(run / "logs" / "metrics.csv", "train/loss")]
     assert losses[-1] < 0.5 * losses[0]

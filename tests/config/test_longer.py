@@ -32,7 +32,9 @@ def run(tmp_path: Path) -> Path:
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints" / "last.ckpt").touch()
     tuning = {"class_path": "glip_lightning.FullTuning", "init_args": {"lr": 0.001}}
-    (run / "recipe.yaml").write_text(yaml.safe_dump({"model": {"tuning": tuning}, "data": {"class_path": "x"}}))
+    (run / "recipe.yaml").write_text(
+        yaml.safe_dump({"model": {"tuning": tuning}, "data": {"class_path": "x"}})
+    )
     return run
 
 
@@ -40,7 +42,12 @@ def run(tmp_path: Path) -> Path:
     "option",
     [
         *(f"--{key}=1" for key in MAY_CHANGE),
-        *("--data.init_args.root=x", "--trainer.logger.init_args.save_dir=x", "--trainer.logger+=x", "--help"),
+        *(
+            "--data.init_args.root=x",
+            "--trainer.logger.init_args.save_dir=x",
+            "--trainer.logger+=x",
+            "--help",
+        ),
     ],
 )
 def test_what_a_resumed_run_may_change(run: Path, option: str) -> None:
@@ -52,7 +59,11 @@ def test_what_a_resumed_run_may_change(run: Path, option: str) -> None:
     [
         (["--model.tuning.lr", "1e-6"], "--model.tuning.lr", "0.001"),
         (["--model.tuning.init_args.lr=1e-6"], "--model.tuning.lr", "0.001"),
-        (["--trainer.max_epochs", "9", "--model.tuning=LoRATuning"], "--model.tuning", "recipe.yaml"),
+        (
+            ["--trainer.max_epochs", "9", "--model.tuning=LoRATuning"],
+            "--model.tuning",
+            "recipe.yaml",
+        ),
         (["--data.batch_size=8"], "--data.batch_size", "recipe.yaml"),
         (["--seed_everything=1"], "--seed_everything", "recipe.yaml"),
         (["--trainer.max_epoch=9"], "--trainer.max_epoch", "recipe.yaml"),
@@ -65,7 +76,9 @@ def test_all_else_is_refused_by_name(run: Path, options: list[str], key: str, ke
     assert refused.value.code == "fixed-by-run"
 
 
-def test_a_refused_resume_leaves_the_run_as_it_was(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_resume_leaves_the_run_as_it_was(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = (run / "recipe.yaml").read_text()
     assert main(["fit", "--resume", str(run), "--model.tuning.lr", "1e-6"]) == 2
     assert "--model.tuning.lr" in capsys.readouterr().err
@@ -73,10 +86,20 @@ def test_a_refused_resume_leaves_the_run_as_it_was(run: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    "tuning", ["FullTuning", *(pytest.param(name, marks=pytest.mark.slow) for name in ("LoRATuning", "PromptTuning"))]
+    "tuning",
+    [
+        "FullTuning",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("LoRATuning", "PromptTuning")),
+    ],
 )
-def test_a_finished_run_goes_on_as_if_it_had_been_longer(shapes: Path, tmp_path: Path, tuning: str) -> None:
-    settings = ["--model.detector=glip-nano-c", "--model.weights=pretrained", f"--model.tuning={tuning}"]
+def test_a_finished_run_goes_on_as_if_it_had_been_longer(
+    shapes: Path, tmp_path: Path, tuning: str
+) -> None:
+    settings = [
+        "--model.detector=glip-nano-c",
+        "--model.weights=pretrained",
+        f"--model.tuning={tuning}",
+    ]
     settings += ["--model.tuning.lr=0.01", "--model.schedule=Constant"]
     straight = go("fit", shapes, tmp_path / "straight", *settings)
     run = tmp_path / "run"
@@ -90,7 +113,8 @@ def test_a_finished_run_goes_on_as_if_it_had_been_longer(shapes: Path, tmp_path:
     assert longer["metrics"] == straight["metrics"]
     assert longer["best_epoch"] == straight["best_epoch"]
     ours, theirs = (
-        torch.load(x / "checkpoints" / "last.ckpt", weights_only=True) for x in (run, tmp_path / "straight")
+        torch.load(x / "checkpoints" / "last.ckpt", weights_only=True)
+        for x in (run, tmp_path / "straight")
     )
     assert all(torch.equal(x, theirs["state_dict"][key]) for key, x in ours["state_dict"].items())
     assert {row["step"] for row in old} <= {row["step"] for row in rows(run)}
@@ -133,11 +157,16 @@ def test_the_end_has_to_be_a_later_one(run: Path, end: End, early: list[str]) ->
 
 
 def test_what_cannot_go_on_is_refused_with_a_command(run: Path) -> None:
-    refused = [refusal(finished(run), Cosine(), End(9)), refusal(finished(run, ended="AP fell"), Constant(), End(9))]
+    refused = [
+        refusal(finished(run), Cosine(), End(9)),
+        refusal(finished(run, ended="AP fell"), Constant(), End(9)),
+    ]
     (run / "trial.json").touch()
     refused.append(refusal(finished(run), Constant(), End(9)))
     assert {error.code for error in refused} == {"finished-run"}
-    assert all(f"glip fit --config {run}/recipe.yaml --run {run}-2" in str(error) for error in refused)
+    assert all(
+        f"glip fit --config {run}/recipe.yaml --run {run}-2" in str(error) for error in refused
+    )
 
 
 def test_the_command_starts_from_what_the_run_has_left(run: Path) -> None:
@@ -153,7 +182,9 @@ def test_the_command_starts_from_what_the_run_has_left(run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_under_cosine_the_named_command_works(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_under_cosine_the_named_command_works(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     found = go("fit", shapes, run, "--trainer.max_epochs=1")
     assert main(["fit", "--resume", str(run), "--trainer.max_epochs=2"]) == 1

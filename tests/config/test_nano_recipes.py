@@ -46,9 +46,20 @@ def raccoon(odinw_data: Path) -> list[str]:
     return ["--data=ODinW", f"--data.root={odinw_data}", "--data.task=Raccoon"]
 
 
-def test_the_configuration_is_complete(raccoon: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_configuration_is_complete(
+    raccoon: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        main(["fit", "--config", str(RECIPES / "shapes/nano_few_shot.yaml"), *raccoon, *TINY, "--print_config"])
+        main(
+            [
+                "fit",
+                "--config",
+                str(RECIPES / "shapes/nano_few_shot.yaml"),
+                *raccoon,
+                *TINY,
+                "--print_config",
+            ]
+        )
     printed = capsys.readouterr().out
     assert "detector: glip-tiny" in printed
     assert "weights: random" in printed
@@ -58,9 +69,25 @@ def test_the_configuration_is_complete(raccoon: list[str], capsys: pytest.Captur
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["shapes/nano_few_shot", "shapes/nano_all_shot", "nano"])
-def test_downstream_recipes_train_the_official_structure(recipe: str, raccoon: list[str], tmp_path: Path) -> None:
+def test_downstream_recipes_train_the_official_structure(
+    recipe: str, raccoon: list[str], tmp_path: Path
+) -> None:
     run = tmp_path / "run"
-    assert main(["fit", "--config", str(RECIPES / f"{recipe}.yaml"), "--run", str(run), *raccoon, *TINY, *QUICK]) == 0
+    assert (
+        main(
+            [
+                "fit",
+                "--config",
+                str(RECIPES / f"{recipe}.yaml"),
+                "--run",
+                str(run),
+                *raccoon,
+                *TINY,
+                *QUICK,
+            ]
+        )
+        == 0
+    )
     result = json.loads((run / "result.json").read_text())
     assert result["detector"] == "glip-tiny"
     assert result["classes"] == ["raccoon"]
@@ -71,10 +98,19 @@ def test_downstream_recipes_train_the_official_structure(recipe: str, raccoon: l
 def test_pretraining_takes_detection_data(odinw_data: Path, tmp_path: Path) -> None:
     """The recipe of variant A with the official structure, on detection data."""
     source = "Raccoon/train/annotations_without_background.json"
-    data = [f"--data.root={odinw_data}", f"--data.sources.detection.file={source}", "--data.epoch_images=2"]
+    data = [
+        f"--data.root={odinw_data}",
+        f"--data.sources.detection.file={source}",
+        "--data.epoch_images=2",
+    ]
     data += ["--data=Pretraining", "--data.valid=Raccoon/valid/annotations_without_background.json"]
     sizes = ["--data.min_sizes=[160]", "--data.max_size=160", "--data.test_size=160"]
-    recipe = ["--config", str(RECIPES / "shapes" / "pretrain" / "glip-nano-a.yaml"), "--run", str(tmp_path / "run")]
+    recipe = [
+        "--config",
+        str(RECIPES / "shapes" / "pretrain" / "glip-nano-a.yaml"),
+        "--run",
+        str(tmp_path / "run"),
+    ]
     kinds = ["--trainer.callbacks=null"]  # whose words are those of the generated world
     options = sorted(data, key=lambda option: option != "--data=Pretraining")
     assert main(["fit", *recipe, *options, *sizes, *TINY, *QUICK, *kinds]) == 0

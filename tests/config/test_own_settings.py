@@ -55,7 +55,9 @@ def test_a_fine_tuned_detector_has_the_size_that_it_was_trained_at(tmp_path: Pat
         assert GLIPModule(str(place)).input_size == (64, 96)
 
 
-def test_a_folder_that_does_not_say_its_size_keeps_the_one_that_it_was_used_with(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_say_its_size_keeps_the_one_that_it_was_used_with(
+    tmp_path: Path,
+) -> None:
     old = Path(__file__).parent.parent / "golden" / "runs_0_1" / "detector"
     shutil.copytree(old, tmp_path / "old")
     assert own_settings(str(tmp_path / "old"))[0] == (800, 1333)
@@ -75,8 +77,12 @@ def checked(checker: RecipeChecker, recipe: str, detector: str, **changes: Any) 
     return checker.check(file, content, {"model.detector": detector, **data, **changes})
 
 
-@pytest.mark.parametrize("recipe", ["custom", "few_shot", "all_shot", "linear_probe", "lora", "prompt"])
-def test_an_open_setting_and_its_number_are_the_same_trial(checker: RecipeChecker, recipe: str) -> None:
+@pytest.mark.parametrize(
+    "recipe", ["custom", "few_shot", "all_shot", "linear_probe", "lora", "prompt"]
+)
+def test_an_open_setting_and_its_number_are_the_same_trial(
+    checker: RecipeChecker, recipe: str
+) -> None:
     for detector, sizes in (("glip-tiny", GLIP_SIZES), ("glip-nano-c", NANO_SIZES)):
         left = checked(checker, recipe, detector)
         tuning, data = left.recipe["model"]["tuning"]["init_args"], left.recipe["data"]["init_args"]
@@ -85,13 +91,16 @@ def test_an_open_setting_and_its_number_are_the_same_trial(checker: RecipeChecke
         assert left.data.test_size == sizes["test_size"]
         assert left.tuning is not None
         assert left.tuning.init_args.lr == tuning["lr"]
-        explicit = {f"data.{name}": value for name, value in sizes.items()} | {"model.tuning.lr": tuning["lr"]}
+        explicit = {f"data.{name}": value for name, value in sizes.items()} | {
+            "model.tuning.lr": tuning["lr"]
+        }
         assert identity(checked(checker, recipe, detector, **explicit)) == identity(left)
 
 
 def test_the_rates_of_the_recipes_are_the_official_ones_for_glip(checker: RecipeChecker) -> None:
     found = {
-        name: checked(checker, name, "glip-tiny").recipe for name in ("few_shot", "linear_probe", "lora", "prompt")
+        name: checked(checker, name, "glip-tiny").recipe
+        for name in ("few_shot", "linear_probe", "lora", "prompt")
     }
     tunings = {name: recipe["model"]["tuning"]["init_args"] for name, recipe in found.items()}
     assert {name: tuning["lr"] for name, tuning in tunings.items()} == {
@@ -109,8 +118,15 @@ def test_a_checker_forgets_nothing_and_mixes_nothing_up(checker: RecipeChecker) 
         assert checked(checker, "custom", detector).recipe["data"]["init_args"]["test_size"] == size
 
 
-def test_a_run_says_and_writes_the_numbers(shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    options = ["--model.detector=glip-nano-c", "--model.weights=pretrained", "--model.tuning.lr=null", *NULL]
+def test_a_run_says_and_writes_the_numbers(
+    shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = [
+        "--model.detector=glip-nano-c",
+        "--model.weights=pretrained",
+        "--model.tuning.lr=null",
+        *NULL,
+    ]
     with caplog.at_level("INFO", logger="glip_lightning"):
         found = go("fit", shapes, tmp_path / "run", *options, "--trainer.max_steps=1")
     recipe = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
@@ -133,7 +149,9 @@ def test_a_run_says_and_writes_the_numbers(shapes: Path, tmp_path: Path, caplog:
         (FullTuning(), {}),
     ],
 )
-def test_a_module_gives_its_tuning_the_rates_that_it_lacks(tuning: Tuning, rates: dict[str, float]) -> None:
+def test_a_module_gives_its_tuning_the_rates_that_it_lacks(
+    tuning: Tuning, rates: dict[str, float]
+) -> None:
     module = GLIPModule("glip-nano", "random", tuning)
     assert {name: getattr(module.tuning, name) for name in rates} == rates
     assert tuning.use_rates(Rates(full=7)) == {}
@@ -141,7 +159,11 @@ def test_a_module_gives_its_tuning_the_rates_that_it_lacks(tuning: Tuning, rates
 
 def test_data_take_the_size_of_a_detector_unless_they_have_one() -> None:
     data = CustomData(".")
-    assert (data.train_transform.min_sizes, data.test_size, data.max_size) == ((480, 560, 640, 720, 800), 800, 1333)
+    assert (data.train_transform.min_sizes, data.test_size, data.max_size) == (
+        (480, 560, 640, 720, 800),
+        800,
+        1333,
+    )
     data.use_input_size((128, 128))
     assert (data.train_transform.min_sizes, data.test_size, data.max_size) == ((128,), 128, 128)
     assert (data.test_transform.min_sizes, data.test_transform.max_size) == ((128,), 128)

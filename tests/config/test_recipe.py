@@ -59,7 +59,9 @@ def test_the_recipe_of_a_run_repeats_it(finished: Path, tmp_path: Path) -> None:
     assert second["metrics"] == first["metrics"]
 
 
-def test_the_detector_of_a_run_is_validated_and_tested_alone(finished: Path, shapes: Path, tmp_path: Path) -> None:
+def test_the_detector_of_a_run_is_validated_and_tested_alone(
+    finished: Path, shapes: Path, tmp_path: Path
+) -> None:
     fitted = result(finished)["metrics"]
     detector = [f"--model.detector={finished}", "--model.weights=pretrained"]
     tested = go("test", shapes, tmp_path / "test", *detector)
@@ -82,7 +84,9 @@ def test_a_folder_with_a_run_is_left_alone(finished: Path, shapes: Path) -> None
 
 def test_bad_data_leave_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["fit", "--config", str(BLOCKS), "--data", "CustomData", "--data.root=nowhere"]) == 1
+    assert (
+        main(["fit", "--config", str(BLOCKS), "--data", "CustomData", "--data.root=nowhere"]) == 1
+    )
     assert not (tmp_path / "runs").exists()
 
 
@@ -115,7 +119,9 @@ def grown_old(checkpoint: Path, by: float) -> None:
     torch.save(content, checkpoint)
 
 
-def test_trouble_names_the_run_and_the_fix(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trouble_names_the_run_and_the_fix(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fit", *options(shapes, tmp_path / "memory"), *trouble(0, "memory")]) == 1
     said = capsys.readouterr().err
     assert "--data.images_per_device" in said
@@ -162,7 +168,9 @@ def test_no_shots_train_nothing(shapes: Path, tmp_path: Path, finished: Path) ->
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_torchrun_finds_the_folder_that_its_first_process_made(shapes: Path, tmp_path: Path) -> None:
+def test_torchrun_finds_the_folder_that_its_first_process_made(
+    shapes: Path, tmp_path: Path
+) -> None:
     config = [
         "--config",
         str(BLOCKS),
@@ -173,7 +181,14 @@ def test_torchrun_finds_the_folder_that_its_first_process_made(shapes: Path, tmp
         "--trainer.max_epochs=1",
     ]
     ddp = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "glip_lightning.app.cli"]
+    torchrun = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "-m",
+        "glip_lightning.app.cli",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *torchrun, "fit", *config, *ddp],
@@ -198,9 +213,21 @@ def test_resume_stands_for_recipe_folder_and_checkpoint(tmp_path: Path) -> None:
         resumed(["fit", "--resume", str(run)])
     assert missing.value.code == "no-checkpoint"
     (run / "checkpoints" / "last.ckpt").touch()
-    wanted = ["fit", "--config", f"{run}/recipe.yaml", "--run", str(run), "--ckpt_path", f"{run}/checkpoints/last.ckpt"]
+    wanted = [
+        "fit",
+        "--config",
+        f"{run}/recipe.yaml",
+        "--run",
+        str(run),
+        "--ckpt_path",
+        f"{run}/checkpoints/last.ckpt",
+    ]
     assert resumed(["fit", f"--resume={run}"]) == wanted
-    assert resumed(["fit", "--resume", str(run), "--trainer.max_epochs", "9"]) == [*wanted, "--trainer.max_epochs", "9"]
+    assert resumed(["fit", "--resume", str(run), "--trainer.max_epochs", "9"]) == [
+        *wanted,
+        "--trainer.max_epochs",
+        "9",
+    ]
     assert resumed(["fit", "--config", "a"]) == ["fit", "--config", "a"]
     for wrong, option, code in (
         (["fit", "--resume"], "--resume", "missing-value"),
@@ -221,9 +248,17 @@ def test_resume_stands_for_recipe_folder_and_checkpoint(tmp_path: Path) -> None:
 def test_the_recipe_of_a_finished_run_means_its_detector(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     (tmp_path / "detector").mkdir()
-    tested = ["test", "--config", str(recipe), f"--model.detector={tmp_path}", "--model.weights=pretrained"]
+    tested = [
+        "test",
+        "--config",
+        str(recipe),
+        f"--model.detector={tmp_path}",
+        "--model.weights=pretrained",
+    ]
     for config in (["--config", str(recipe)], [f"--config={recipe}"]):
-        assert sorted(finished_arguments(["test", *config])) == sorted([*["test", *config], *tested[3:]])
+        assert sorted(finished_arguments(["test", *config])) == sorted(
+            [*["test", *config], *tested[3:]]
+        )
     named = ["test", "--config", str(recipe), "--model.detector", "glip-nano"]
     assert finished_arguments(named) == named
     assert finished_arguments(["fit", "--config", str(recipe)]) == ["fit", "--config", str(recipe)]

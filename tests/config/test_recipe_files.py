@@ -6,12 +6,28 @@ import pytest
 import yaml
 
 from glip_lightning.app.cli import main
-from glip_lightning.config.recipe_files import first_line, recipe_file, recipe_names, recipes_folder, with_recipes
+from glip_lightning.config.recipe_files import (
+    first_line,
+    recipe_file,
+    recipe_names,
+    recipes_folder,
+    with_recipes,
+)
 from printed import numbers, words
 from refusals import refusal
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
-OWN = {"all_shot", "custom", "custom_nano", "few_shot", "linear_probe", "lora", "nano", "prompt", "zero_shot"}
+OWN = {
+    "all_shot",
+    "custom",
+    "custom_nano",
+    "few_shot",
+    "linear_probe",
+    "lora",
+    "nano",
+    "prompt",
+    "zero_shot",
+}
 
 
 def test_the_recipes_are_those_of_the_checkout() -> None:
@@ -19,7 +35,12 @@ def test_the_recipes_are_those_of_the_checkout() -> None:
     names = recipe_names()
     assert names[: len(OWN)] == sorted(OWN)
     assert len(names) == len(list(RECIPES.rglob("*.yaml")))
-    assert {"sweeps/demo", "shapes/nano_few_shot", "shapes/sweeps/quick", "shapes/pretrain/glip-nano"} <= set(names)
+    assert {
+        "sweeps/demo",
+        "shapes/nano_few_shot",
+        "shapes/sweeps/quick",
+        "shapes/pretrain/glip-nano",
+    } <= set(names)
     assert {name.split("/")[0] for name in names if "/" in name} == {"sweeps", "shapes"}
 
 
@@ -47,8 +68,34 @@ def test_an_existing_file_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_both_spellings_of_the_option_are_understood() -> None:
-    words = ["fit", "--config", "a", "--run", "b", "-c", "c", "--config=d", "--config", "--config", "-c=e", "f"]
-    found = ["fit", "--config", "A", "--run", "b", "-c", "C", "--config=D", "--config", "--CONFIG", "-c=E", "f"]
+    words = [
+        "fit",
+        "--config",
+        "a",
+        "--run",
+        "b",
+        "-c",
+        "c",
+        "--config=d",
+        "--config",
+        "--config",
+        "-c=e",
+        "f",
+    ]
+    found = [
+        "fit",
+        "--config",
+        "A",
+        "--run",
+        "b",
+        "-c",
+        "C",
+        "--config=D",
+        "--config",
+        "--CONFIG",
+        "-c=E",
+        "f",
+    ]
     assert with_recipes(words, str.upper) == found
 
 
@@ -57,7 +104,18 @@ def test_a_recipe_runs_by_its_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        main(["fit", "--config", "prompt", "--data.root", "x", "--data.task", "Raccoon", "--print_config"])
+        main(
+            [
+                "fit",
+                "--config",
+                "prompt",
+                "--data.root",
+                "x",
+                "--data.task",
+                "Raccoon",
+                "--print_config",
+            ]
+        )
     assert stop.value.code == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["model"]["tuning"]["class_path"] == "glip_lightning.PromptTuning"
@@ -72,7 +130,9 @@ def test_a_recipe_runs_by_its_name(
         (["recipes", "qqqq"], None),
     ],
 )
-def test_names_that_nobody_has_are_met_with_close_ones(command: list[str], close: str | None) -> None:
+def test_names_that_nobody_has_are_met_with_close_ones(
+    command: list[str], close: str | None
+) -> None:
     unknown = refusal(*command)
     assert unknown.code == "unknown-recipe"
     found = words(str(unknown))
@@ -112,4 +172,6 @@ def test_a_copied_sweep_still_finds_its_recipes(
     assert main(["recipes", "sweeps/demo", "--copy", "mine.yaml"]) == 0
     only = ["--only", "task=Kites,shots=0", "--data.root", str(tmp_path / "shapes")]
     assert main(["sweep", "mine.yaml", "--dry-run", *only]) == 0
-    assert ["1", "2"] in [numbers(line)[:2] for line in capsys.readouterr().out.splitlines()]  # trials, points
+    assert ["1", "2"] in [
+        numbers(line)[:2] for line in capsys.readouterr().out.splitlines()
+    ]  # trials, points

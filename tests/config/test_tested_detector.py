@@ -31,11 +31,19 @@ def test_a_run_means_its_recipe(tmp_path: Path) -> None:
 def test_another_recipe_takes_the_detector(tmp_path: Path) -> None:
     run = make(tmp_path / "run", "recipe.yaml", "adapter")
     detector = [f"--model.detector={run}", "--model.weights=pretrained", "--model.tuning=null"]
-    assert with_detector(["validate", run, "--config", "nano"]) == ["validate", "--config", "nano", *detector]
+    assert with_detector(["validate", run, "--config", "nano"]) == [
+        "validate",
+        "--config",
+        "nano",
+        *detector,
+    ]
     assert with_detector(["test", "glip-nano-c", "-c", "nano"])[3] == "--model.detector=glip-nano-c"
     prompt = make(tmp_path / "prompt", "recipe.yaml", "prompt.safetensors")
     words = with_detector(["test", prompt, "--config=nano"])
-    assert words[2:] == ["--model.tuning=SavedPrompt", f"--model.tuning.file={prompt}/prompt.safetensors"]
+    assert words[2:] == [
+        "--model.tuning=SavedPrompt",
+        f"--model.tuning.file={prompt}/prompt.safetensors",
+    ]
 
 
 def test_what_has_no_recipe_or_no_detector_is_refused(tmp_path: Path) -> None:
@@ -48,4 +56,8 @@ def test_what_has_no_recipe_or_no_detector_is_refused(tmp_path: Path) -> None:
         with_detector(["test", str(tmp_path / "nowhere")])
     assert unknown.value.code == "unknown-detector"
     zero = make(tmp_path / "zero", "recipe.yaml", "result.json")
-    assert with_detector(["test", zero]) == ["test", "--config", str(tmp_path / "zero" / "recipe.yaml")]
+    assert with_detector(["test", zero]) == [
+        "test",
+        "--config",
+        str(tmp_path / "zero" / "recipe.yaml"),
+    ]

@@ -19,19 +19,40 @@ from printed import numbers, words
 from refusals import refusal
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
-DATA = ("CustomData", "HubData", "ODinW", "Pretraining", "Shapes", "ShapesDetection", "ShapesPretraining")
-BLOCKS, NANO = ["--config", str(RECIPES / "shapes/blocks.yaml")], ["--config", str(RECIPES / "nano.yaml")]
+DATA = (
+    "CustomData",
+    "HubData",
+    "ODinW",
+    "Pretraining",
+    "Shapes",
+    "ShapesDetection",
+    "ShapesPretraining",
+)
+BLOCKS, NANO = (
+    ["--config", str(RECIPES / "shapes/blocks.yaml")],
+    ["--config", str(RECIPES / "nano.yaml")],
+)
 TASK = ["--data.root=.", "--data.task=Raccoon"]
 
 Named = list[str | type]
 
 ON_THE_COMMAND_LINE: list[tuple[list[str], str, str, Named]] = [
     # arguments, code, what the message begins with, what else it names: words, and kinds of values
-    ([*BLOCKS, "--trainer.max_epoch=3"], "unknown-option", "--trainer.max_epoch", ["--trainer.max_epochs"]),
+    (
+        [*BLOCKS, "--trainer.max_epoch=3"],
+        "unknown-option",
+        "--trainer.max_epoch",
+        ["--trainer.max_epochs"],
+    ),
     ([*BLOCKS, "--lr=3"], "unknown-option", "--lr", ["--model.tuning.lr"]),
     ([*BLOCKS, "--batch_size", "3"], "unknown-option", "--batch_size", ["--data.batch_size"]),
     ([*BLOCKS, "--epochs", "3"], "unknown-option", "--epochs", ["--trainer.max_epochs"]),
-    ([*BLOCKS, "--trainer.epochs=3"], "unknown-option", "--trainer.epochs", ["--trainer.max_epochs"]),
+    (
+        [*BLOCKS, "--trainer.epochs=3"],
+        "unknown-option",
+        "--trainer.epochs",
+        ["--trainer.max_epochs"],
+    ),
     ([*BLOCKS, "--imgsz", "640"], "unknown-option", "--imgsz", ["--data.max_size"]),
     ([*BLOCKS, "--name=x"], "unknown-option", "--name", ["--run"]),
     ([*BLOCKS, "--device", "cpu"], "unknown-option", "--device", ["--trainer.accelerator"]),
@@ -43,12 +64,27 @@ ON_THE_COMMAND_LINE: list[tuple[list[str], str, str, Named]] = [
         "--model.schedule.warmup_step",
         ["--model.schedule.warmup_steps"],
     ),
-    ([*BLOCKS, "--model.tuning.lr", "fast"], "bad-value", "--model.tuning.lr fast", [float, NoneType]),
+    (
+        [*BLOCKS, "--model.tuning.lr", "fast"],
+        "bad-value",
+        "--model.tuning.lr fast",
+        [float, NoneType],
+    ),
     ([*BLOCKS, "--trainer.max_epochs=x"], "bad-value", "--trainer.max_epochs x", [int, NoneType]),
     ([*BLOCKS, "--data.min_sizes=[a]"], "bad-value", "--data.min_sizes a", [int]),
     ([*NANO, *TASK, "--data.shots=many"], "bad-value", "--data.shots many", [int, "all"]),
-    ([*BLOCKS, "--model.weights", "randm"], "bad-value", "--model.weights randm", ["pretrained", "random"]),
-    ([*NANO, *TASK, "--data.prompts=odinw_3"], "bad-value", "--data.prompts odinw_3", ["odinw_13", "odinw_35"]),
+    (
+        [*BLOCKS, "--model.weights", "randm"],
+        "bad-value",
+        "--model.weights randm",
+        ["pretrained", "random"],
+    ),
+    (
+        [*NANO, *TASK, "--data.prompts=odinw_3"],
+        "bad-value",
+        "--data.prompts odinw_3",
+        ["odinw_13", "odinw_35"],
+    ),
     ([*BLOCKS, "--data", "ODinWW"], "unknown-class", "--data ODinWW", [*DATA]),
     (
         [*BLOCKS, "--trainer.callbacks=EarlyStoping"],
@@ -65,8 +101,18 @@ ON_THE_COMMAND_LINE: list[tuple[list[str], str, str, Named]] = [
     (["--data", "ODinW", "--data.root=."], "missing-value", "data.task", ["ODinW", "--data.task"]),
     ([], "no-recipe", "fit", ["--config", "custom_nano"]),
     ([*BLOCKS, "--trainer.max_epochs"], "missing-value", "--trainer.max_epochs", []),
-    ([*BLOCKS, "extra"], "unknown-option", "extra", ["--", "--trainer.max_epochs"]),  # what an option looks like
-    ([*BLOCKS, "--trainer.enable_progress_bar=x"], "bad-value", "--trainer.enable_progress_bar x", [bool, NoneType]),
+    (
+        [*BLOCKS, "extra"],
+        "unknown-option",
+        "extra",
+        ["--", "--trainer.max_epochs"],
+    ),  # what an option looks like
+    (
+        [*BLOCKS, "--trainer.enable_progress_bar=x"],
+        "bad-value",
+        "--trainer.enable_progress_bar x",
+        [bool, NoneType],
+    ),
     ([*BLOCKS, "--data.copies=x"], "bad-value", "--data.copies x", [int, dict]),
     (
         [*BLOCKS, "--model.tuning=LoRATuning", "--model.tuning.rank=0.5"],
@@ -80,14 +126,24 @@ ON_THE_COMMAND_LINE: list[tuple[list[str], str, str, Named]] = [
         "--model.schedule EMA",
         ["Constant", "Cosine", "MultiStep", "Plateau"],
     ),
-    ([*BLOCKS, "--trainer.callbacks=[FullTuning]"], "unknown-class", "--trainer.callbacks FullTuning", []),
+    (
+        [*BLOCKS, "--trainer.callbacks=[FullTuning]"],
+        "unknown-class",
+        "--trainer.callbacks FullTuning",
+        [],
+    ),
     ([*BLOCKS, "--data.sources={a: 1}"], "unknown-option", "--data.sources", ["data.sources.a"]),
     (["--config"], "missing-value", "--config", []),
 ]
 
 IN_A_RECIPE: list[tuple[str, str, int | None, Named]] = [
     # content, code, line, what the message names
-    ("trainer:\n  max_epoch: 3\n", "unknown-option", 2, ["trainer.max_epoch", "trainer.max_epochs"]),
+    (
+        "trainer:\n  max_epoch: 3\n",
+        "unknown-option",
+        2,
+        ["trainer.max_epoch", "trainer.max_epochs"],
+    ),
     (
         "data:\n  class_path: glip_lightning.Shapes\n  init_args:\n    batchsize: 3\n",
         "unknown-option",
@@ -126,11 +182,15 @@ def assert_named(said: str, named: Named) -> None:
     """Words and values stand in the message, kinds of values in the words that they have there."""
     found = words(said)
     for each in named:
-        assert each in found if isinstance(each, str) else WORDS[each].removeprefix("a ") in said, each
+        assert each in found if isinstance(each, str) else WORDS[each].removeprefix("a ") in said, (
+            each
+        )
 
 
 @pytest.mark.parametrize(
-    "arguments, code, begins, named", ON_THE_COMMAND_LINE, ids=[case[2] for case in ON_THE_COMMAND_LINE]
+    "arguments, code, begins, named",
+    ON_THE_COMMAND_LINE,
+    ids=[case[2] for case in ON_THE_COMMAND_LINE],
 )
 def test_wrong_command_lines(arguments: list[str], code: str, begins: str, named: Named) -> None:
     refused = complaint(*arguments)
@@ -138,8 +198,14 @@ def test_wrong_command_lines(arguments: list[str], code: str, begins: str, named
     said = str(refused)
     assert re.match(rf"{re.escape(begins)}[: ]", said)
     assert_named(said, named)
-    options = {word for word in (begins.split()[0], *named) if isinstance(word, str) and word.startswith("--")}
-    assert {word for word in words(said) if word.startswith("--")} == options  # no others are suggested
+    options = {
+        word
+        for word in (begins.split()[0], *named)
+        if isinstance(word, str) and word.startswith("--")
+    }
+    assert {
+        word for word in words(said) if word.startswith("--")
+    } == options  # no others are suggested
 
 
 def test_a_wrong_command_line_ends_with_2_and_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,7 +216,9 @@ def test_a_wrong_command_line_ends_with_2_and_a_hint(capsys: pytest.CaptureFixtu
     assert hint.startswith("  glip fit --help ")
 
 
-@pytest.mark.parametrize("content, code, line, named", IN_A_RECIPE, ids=[case[0][:40] for case in IN_A_RECIPE])
+@pytest.mark.parametrize(
+    "content, code, line, named", IN_A_RECIPE, ids=[case[0][:40] for case in IN_A_RECIPE]
+)
 def test_wrong_recipes_name_file_and_line(
     content: str, code: str, line: int | None, named: Named, tmp_path: Path
 ) -> None:
@@ -167,7 +235,9 @@ def test_wrong_recipes_name_file_and_line(
 def test_missing_values_name_the_recipe_that_lacks_them() -> None:
     refused = complaint(*NANO)
     assert refused.code == "missing-value"
-    assert_named(str(refused), ["data.root", "data.task", "ODinW", "--data.root", "--data.task", NANO[1]])
+    assert_named(
+        str(refused), ["data.root", "data.task", "ODinW", "--data.root", "--data.task", NANO[1]]
+    )
 
 
 def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
@@ -202,7 +272,9 @@ def test_a_part_that_is_no_mapping_is_named(part: str, value: str, tmp_path: Pat
     assert str(refused).startswith(f"{part}: ")
 
 
-def test_an_error_of_ours_is_not_taken_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_ours_is_not_taken_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     loaded = load_detector("glip-nano", "random")
     save(loaded.model, loaded.tokenizer, tmp_path / "detector")
     (tmp_path / "detector" / "task.json").write_bytes(b"\xff")
@@ -211,7 +283,9 @@ def test_an_error_of_ours_is_not_taken_apart(tmp_path: Path, capsys: pytest.Capt
     assert str(tmp_path / "detector" / "task.json") in capsys.readouterr().err
 
 
-def test_what_a_class_refuses_is_told_without_the_ways_around_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_class_refuses_is_told_without_the_ways_around_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     task = ["fit", *NANO, "--data.root=.", "--data.task=Racoon"]
     unknown = refusal(*task)
     assert unknown.code == "unknown-task"
@@ -224,7 +298,9 @@ def test_what_a_class_refuses_is_told_without_the_ways_around_it(capsys: pytest.
     assert main(accelerator) == 1
     loading, said = capsys.readouterr().err.splitlines()
     assert "glip-nano" in loading
-    assert said.startswith("glip: trainer: You selected an invalid accelerator name")  # what Lightning says
+    assert said.startswith(
+        "glip: trainer: You selected an invalid accelerator name"
+    )  # what Lightning says
 
 
 def test_an_unknown_error_of_the_parser_is_shortened_not_lost() -> None:
@@ -238,19 +314,30 @@ def test_an_unknown_error_of_the_parser_is_shortened_not_lost() -> None:
 
 
 def test_recipes_are_found_in_both_spellings() -> None:
-    assert given_recipes(["fit", "--config", "a", "--config=b", "-c", "c", "--run", "d"]) == ["a", "b", "c"]
+    assert given_recipes(["fit", "--config", "a", "--config=b", "-c", "c", "--run", "d"]) == [
+        "a",
+        "b",
+        "c",
+    ]
 
 
 def test_lack_of_memory_and_disk_end_with_what_to_change() -> None:
     for error in (
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        ),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         MemoryError(),
         type("OutOfMemoryError", (RuntimeError,), {})("CUDA error"),
     ):
         message = translate(error)
         assert message is not None
-        for key in ("data.images_per_device", "data.min_sizes", "data.max_size", "trainer.precision bf16-mixed"):
+        for key in (
+            "data.images_per_device",
+            "data.min_sizes",
+            "data.max_size",
+            "trainer.precision bf16-mixed",
+        ):
             assert key in message
         assert len(message.splitlines()) <= 6
     full = translate(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a/last.ckpt"))

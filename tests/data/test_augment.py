@@ -24,7 +24,9 @@ def painted(height: int, width: int, boxes: torch.Tensor) -> Image.Image:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_boxes_are_where_their_pixels_are(name: AugmentName) -> None:
-    boxes = torch.tensor([[5.0, 8, 24, 27], [60, 10, 99, 49], [30, 55, 33, 58]])  # apart from each other
+    boxes = torch.tensor(
+        [[5.0, 8, 24, 27], [60, 10, 99, 49], [30, 55, 33, 58]]
+    )  # apart from each other
     photo = painted(60, 100, boxes)
     augment, seen = Augment(name), set()
     for index in range(200):
@@ -42,11 +44,17 @@ def test_boxes_are_where_their_pixels_are(name: AugmentName) -> None:
         assert view.boxes(boxes).tolist() == expected
         seen.add((view.width > 100, view.width < 100, len(expected)))
     assert {bigger for bigger, _, _ in seen} == {smaller for _, smaller, _ in seen} == {True, False}
-    assert {count for _, _, count in seen} == {1, 2, 3} if name == "strong" else {3} <= {n for _, _, n in seen}
+    assert (
+        {count for _, _, count in seen} == {1, 2, 3}
+        if name == "strong"
+        else {3} <= {n for _, _, n in seen}
+    )
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**31), st.integers(0, 4))
-def test_no_box_leaves_the_picture_and_one_stays(height: int, width: int, index: int, count: int) -> None:
+def test_no_box_leaves_the_picture_and_one_stays(
+    height: int, width: int, index: int, count: int
+) -> None:
     corners = np.random.default_rng(index).random((count, 2, 2)) * [width - 1, height - 1]
     corners.sort(axis=1)
     boxes = torch.from_numpy(corners.reshape(count, 4)).float()
@@ -86,7 +94,13 @@ def test_all_is_drawn_from_seed_epoch_and_index() -> None:
     def drawn(seed: int, epoch: int, index: int) -> tuple:
         augment = Augment("strong", seed)
         view = augment.view(50, 80, boxes, epoch, index)
-        return view.x, view.y, view.width, view.height, augment.recolour(image, epoch, index).numpy().tobytes()
+        return (
+            view.x,
+            view.y,
+            view.width,
+            view.height,
+            augment.recolour(image, epoch, index).numpy().tobytes(),
+        )
 
     keys = [(seed, epoch, index) for seed in range(3) for epoch in range(3) for index in range(3)]
     assert [drawn(*key) for key in keys] == [drawn(*key) for key in reversed(keys)][::-1]

@@ -12,7 +12,9 @@ from glip_lightning.text.tokenizer import ClassTokenizer, Tokenizer
 TOKENIZER = Tokenizer.nano()
 
 
-def found(names: list[str], reader: Reader | None = None, phrases: list[Phrase] | None = None) -> dict[str, str]:
+def found(
+    names: list[str], reader: Reader | None = None, phrases: list[Phrase] | None = None
+) -> dict[str, str]:
     """The message of each code."""
     findings = Findings()
     phrases = phrases or [Phrase(clean_name(name)) for name in names]
@@ -22,7 +24,13 @@ def found(names: list[str], reader: Reader | None = None, phrases: list[Phrase] 
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("box (red)", "box (blue)"), ("Disc", "disc"), ("big_cone", "big cone"), ("café", "cafe"), ("крыша", "Крыша")],
+    [
+        ("box (red)", "box (blue)"),
+        ("Disc", "disc"),
+        ("big_cone", "big cone"),
+        ("café", "cafe"),
+        ("крыша", "Крыша"),
+    ],
 )
 def test_names_of_the_same_words(one: str, other: str) -> None:
     message = found([one, "star", other])["names-alike"]
@@ -44,13 +52,22 @@ def test_alike_is_what_gives_the_same_tokens(names: list[str]) -> None:
     assert ("names-alike" in found(names)) == (len(set(named)) < len(named))
 
 
-@pytest.mark.parametrize(("one", "other"), [("raccoon", "racoon"), ("Person", "persons"), ("big plane", "big plate")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("raccoon", "racoon"), ("Person", "persons"), ("big plane", "big plate")]
+)
 def test_names_of_one_letter_more_or_other(one: str, other: str) -> None:
     assert found([one, "star", other])["names-similar"].count(repr(one)) == 1
 
 
 @pytest.mark.parametrize(
-    "names", [["car", "cat"], ["type 1", "type 2"], ["box1", "box2"], ["letter a", "letter b"], ["raccoon", "reindeer"]]
+    "names",
+    [
+        ["car", "cat"],
+        ["type 1", "type 2"],
+        ["box1", "box2"],
+        ["letter a", "letter b"],
+        ["raccoon", "reindeer"],
+    ],
 )
 def test_names_that_differ_by_intent(names: list[str]) -> None:
     assert not found(names)
@@ -59,7 +76,13 @@ def test_names_that_differ_by_intent(names: list[str]) -> None:
 def test_words_without_tokens() -> None:
     assert found(["star", "крыша"]).keys() == {"unknown-words"}
     findings = Findings()
-    check_words(["крыша", "🚗"], [Phrase("крыша"), Phrase("🚗")], Reader(TOKENIZER, "seer"), "here", findings)
+    check_words(
+        ["крыша", "🚗"],
+        [Phrase("крыша"), Phrase("🚗")],
+        Reader(TOKENIZER, "seer"),
+        "here",
+        findings,
+    )
     (error,) = findings
     assert (error.level, error.code) == ("error", "unknown-words")
     assert "крыша" in error.message
@@ -97,8 +120,18 @@ def test_classes_in_another_order() -> None:
 
 
 def test_a_table_of_classes_reads_no_words() -> None:
-    assert not found(["box (red)", "box (blue)", "крыша"], Reader(ClassTokenizer(8), "seer", frozenset()))
+    assert not found(
+        ["box (red)", "box (blue)", "крыша"], Reader(ClassTokenizer(8), "seer", frozenset())
+    )
 
 
 def test_words_are_small_and_without_accents() -> None:
-    assert words_of(["A Café-bar. 2 stars", "STAR_fish's"]) == {"a", "cafe", "bar", "stars", "star", "fish", "s"}
+    assert words_of(["A Café-bar. 2 stars", "STAR_fish's"]) == {
+        "a",
+        "cafe",
+        "bar",
+        "stars",
+        "star",
+        "fish",
+        "s",
+    }

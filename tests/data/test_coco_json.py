@@ -52,7 +52,8 @@ def counts(data: CocoDetection) -> dict[str, int]:
 def with_boxes(*boxes: Sequence[float], **fields: object) -> dict[str, Any]:
     coco = content()
     coco["annotations"] = [
-        {"id": i, "image_id": 3, "category_id": 2, "bbox": box, **fields} for i, box in enumerate(boxes)
+        {"id": i, "image_id": 3, "category_id": 2, "bbox": box, **fields}
+        for i, box in enumerate(boxes)
     ]
     return coco
 
@@ -81,14 +82,25 @@ def test_an_image_without_boxes_stays(tmp_path: Path) -> None:
 
 
 def test_boxes_are_clipped_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
-    boxes = [-5, -5, 20, 20], [50, 30, 99, 99], [70, 0, 5, 5], [1, 1, 0, 5], [1, 1, 9, -2], [4, 4, 1, 9]
+    boxes = (
+        [-5, -5, 20, 20],
+        [50, 30, 99, 99],
+        [70, 0, 5, 5],
+        [1, 1, 0, 5],
+        [1, 1, 9, -2],
+        [4, 4, 1, 9],
+    )
     data = write(tmp_path, with_boxes(*boxes))
     assert data[0]["boxes"].tolist() == [[0, 0, 14, 14], [50, 30, 59, 39]]
     assert counts(data) == {"without area": 2, "outside the image": 1, "one pixel thin": 1}
     assert int(data.index.clipped().sum()) == 2
     assert int(data.index.trains().sum()) == 2
     # evaluation, as official, takes the boxes as they are, the thin one too
-    assert [a["bbox"] for a in data.index.ground_truth()["annotations"]] == [[*boxes[0]], [*boxes[1]], [*boxes[5]]]
+    assert [a["bbox"] for a in data.index.ground_truth()["annotations"]] == [
+        [*boxes[0]],
+        [*boxes[1]],
+        [*boxes[5]],
+    ]
 
 
 def test_crowds_are_ignored_regions_of_the_evaluation_only(tmp_path: Path) -> None:
@@ -98,16 +110,25 @@ def test_crowds_are_ignored_regions_of_the_evaluation_only(tmp_path: Path) -> No
     assert data.index.ground_truth()["annotations"][0]["iscrowd"] == 1
 
 
-@pytest.mark.parametrize("value, crowd", [("0", False), ("1", True), (True, True), (None, False), (0.0, False)])
+@pytest.mark.parametrize(
+    "value, crowd", [("0", False), ("1", True), (True, True), (None, False), (0.0, False)]
+)
 def test_crowd_is_read_as_it_is_meant(tmp_path: Path, value: object, crowd: bool) -> None:
-    assert write(tmp_path, with_boxes([0, 0, 9, 9], iscrowd=value)).index.boxes.crowd.tolist() == [crowd]
+    assert write(tmp_path, with_boxes([0, 0, 9, 9], iscrowd=value)).index.boxes.crowd.tolist() == [
+        crowd
+    ]
 
 
 def test_ground_truth_is_renumbered(tmp_path: Path) -> None:
     coco = content()
-    coco["annotations"].append({"id": 5, "image_id": 3, "category_id": 2, "bbox": [0, 0, 4, 4], "area": 7.5})
+    coco["annotations"].append(
+        {"id": 5, "image_id": 3, "category_id": 2, "bbox": [0, 0, 4, 4], "area": 7.5}
+    )
     truth = write(tmp_path, coco).index.ground_truth()
-    assert truth["images"] == [{"id": 3, "height": 40, "width": 60}, {"id": 7, "height": 40, "width": 60}]
+    assert truth["images"] == [
+        {"id": 3, "height": 40, "width": 60},
+        {"id": 7, "height": 40, "width": 60},
+    ]
     assert truth["categories"] == [{"id": 1, "name": "raccoon"}, {"id": 2, "name": "dog"}]
     assert [a["id"] for a in truth["annotations"]] == [1, 2]
     assert [a["category_id"] for a in truth["annotations"]] == [2, 1]
@@ -177,7 +198,9 @@ def broken(change: str, value: object) -> dict[str, Any]:
         ("annotations.bbox", None, "bad-box", ["0", "None"]),
     ],
 )
-def test_faults_are_named(tmp_path: Path, change: str, value: object, code: str, named: list[str]) -> None:
+def test_faults_are_named(
+    tmp_path: Path, change: str, value: object, code: str, named: list[str]
+) -> None:
     with pytest.raises(DataError) as caught:
         write(tmp_path, broken(change, value))
     assert caught.value.code == code
@@ -236,7 +259,9 @@ def test_ids_in_quotes_are_numbers(tmp_path: Path) -> None:
 
 def test_names_are_never_blank_or_equal(tmp_path: Path) -> None:
     coco = content()
-    coco["categories"] = [{"id": k, "name": name} for k, name in enumerate(["  ", "dog", "dog ", "a\n b"], 9)]
+    coco["categories"] = [
+        {"id": k, "name": name} for k, name in enumerate(["  ", "dog", "dog ", "a\n b"], 9)
+    ]
     findings = Findings()
     write(tmp_path, content())
     (tmp_path / "coco.json").write_text(json.dumps(coco))
@@ -286,7 +311,11 @@ def test_a_photo_is_turned_for_the_viewer_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
 def test_pixel_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     grey = Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 2, axis=0))
-    image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    image = (
+        Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+        if mode == "I;16"
+        else grey.convert(mode)
+    )
     image.save(tmp_path / "image.png")
     pixels = np.asarray(read_image(tmp_path / "image.png", upright=False))
     assert pixels.tolist() == [[[0] * 3, [255] * 3]] * 2
@@ -299,7 +328,9 @@ def test_16_bits_keep_their_shades(tmp_path: Path) -> None:
     assert pixels[0, :, 1].tolist() == list(range(256))
 
 
-def test_a_transparent_palette_is_read_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_transparent_palette_is_read_without_a_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     image = Image.new("P", (2, 2), 1)
     image.putpalette([0, 0, 0, 9, 8, 7])
     image.save(tmp_path / "image.png", transparency=b"\x00\x80")
@@ -317,14 +348,18 @@ def test_the_same_key_gives_the_same_sample_in_any_worker(tmp_path: Path) -> Non
         assert torch.equal(loaded["boxes"], data[key]["boxes"])
 
 
-@pytest.mark.parametrize("task", ["Raccoon", "Packages", "pothole", "BCCD", "ChessPieces", "COCOmini"])
+@pytest.mark.parametrize(
+    "task", ["Raccoon", "Packages", "pothole", "BCCD", "ChessPieces", "COCOmini"]
+)
 def test_tasks_of_odinw(odinw_data: Path, task: str) -> None:
     for split in ("train", "valid", "test"):
         folder = odinw_data / task / split
         file = json.loads((folder / ANNOTATIONS).read_text(encoding="utf-8"))
         data = CocoDetection(folder / ANNOTATIONS, folder)
         assert len(data) == len(file["images"])
-        assert data.class_names == [c["name"] for c in sorted(file["categories"], key=lambda c: c["id"])]
+        assert data.class_names == [
+            c["name"] for c in sorted(file["categories"], key=lambda c: c["id"])
+        ]
         assert len(data.index.ground_truth()["annotations"]) == len(file["annotations"])
         assert not counts(data)
         sample = data[0]
@@ -344,12 +379,18 @@ def test_a_key_that_comes_twice_is_an_error(tmp_path: Path, key: str, value: obj
 def test_equal_values_of_one_key_lose_nothing(tmp_path: Path) -> None:
     write(tmp_path, content())
     text = json.dumps(content())
-    (tmp_path / "coco.json").write_text(text[:-1] + f', "categories": {json.dumps(content()["categories"])}}}')
+    (tmp_path / "coco.json").write_text(
+        text[:-1] + f', "categories": {json.dumps(content()["categories"])}}}'
+    )
     assert len(CocoDetection(tmp_path / "coco.json", tmp_path, RAW)) == 2
 
 
-@pytest.mark.parametrize("rotation, box", [(0.0, [10, 5, 20, 10]), (180, [10, 5, 20, 10]), (90.0, [15, 0, 10, 20])])
-def test_turned_boxes_are_the_boxes_around_them(tmp_path: Path, rotation: float, box: list[float]) -> None:
+@pytest.mark.parametrize(
+    "rotation, box", [(0.0, [10, 5, 20, 10]), (180, [10, 5, 20, 10]), (90.0, [15, 0, 10, 20])]
+)
+def test_turned_boxes_are_the_boxes_around_them(
+    tmp_path: Path, rotation: float, box: list[float]
+) -> None:
     coco = content()
     coco["annotations"][0]["attributes"] = {"occluded": False, "rotation": rotation}
     write(tmp_path, coco)
@@ -359,24 +400,32 @@ def test_turned_boxes_are_the_boxes_around_them(tmp_path: Path, rotation: float,
     assert findings.counts("turned-box") == bool(rotation)
 
 
-@pytest.mark.parametrize("attributes", [None, [], {"rotation": "left"}, {"rotation": True}, {"rotation": None}])
+@pytest.mark.parametrize(
+    "attributes", [None, [], {"rotation": "left"}, {"rotation": True}, {"rotation": None}]
+)
 def test_other_attributes_turn_nothing(tmp_path: Path, attributes: object) -> None:
     coco = content()
     coco["annotations"][0]["attributes"] = attributes
     write(tmp_path, coco)
     findings = Findings()
-    assert read_coco(tmp_path / "coco.json", tmp_path, findings).boxes.xywh.tolist() == [[10, 5, 20, 10]]
+    assert read_coco(tmp_path / "coco.json", tmp_path, findings).boxes.xywh.tolist() == [
+        [10, 5, 20, 10]
+    ]
     assert not findings.counts("turned-box")
 
 
 def test_a_picture_that_is_listed_twice_is_said(tmp_path: Path) -> None:
     coco = content()
     coco["images"].append({**coco["images"][1], "id": 8})
-    coco["annotations"].append({**coco["annotations"][0], "id": 5, "image_id": 8, "bbox": [1, 1, 5, 5]})
+    coco["annotations"].append(
+        {**coco["annotations"][0], "id": 5, "image_id": 8, "bbox": [1, 1, 5, 5]}
+    )
     write(tmp_path, coco)
     findings = Findings()
     index = read_coco(tmp_path / "coco.json", tmp_path, findings)
     assert len(index) == 3
     check_splits({"train": index}, findings)
-    found = [(finding.level, finding.count) for finding in findings if finding.code == "duplicate-image"]
+    found = [
+        (finding.level, finding.count) for finding in findings if finding.code == "duplicate-image"
+    ]
     assert found == [("warning", 1)]

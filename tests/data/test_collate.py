@@ -54,7 +54,11 @@ def test_one_caption_for_all_images(tokenizer: Tokenizer) -> None:
     assert batch["original_sizes"] == [(20, 40), (20, 60), (20, 40)]
     assert batch["names"] == ["0.jpg", "1.jpg", "2.jpg"]
     tokens = batch["input_ids"].shape[1]
-    assert [rows.shape for rows in batch["positive_maps"]] == [(2, tokens), (0, tokens), (3, tokens)]
+    assert [rows.shape for rows in batch["positive_maps"]] == [
+        (2, tokens),
+        (0, tokens),
+        (3, tokens),
+    ]
     assert named(tokenizer, caption, batch["positive_maps"][0][0]) == "traffic light"
     assert named(tokenizer, caption, batch["positive_maps"][2][1]) == "dog"
 
@@ -76,7 +80,9 @@ def test_a_long_list_gives_each_image_its_own_caption(tokenizer: Tokenizer) -> N
     assert batch["caption_index"].tolist() == [0, 1, 2]
     assert [labels.tolist() for labels in batch["labels"]] == [[5, 70, 5], [140], []]
     for i in range(3):
-        single = collate([samples[i]])  # alone the caption is the same: no other image, no order matters
+        single = collate(
+            [samples[i]]
+        )  # alone the caption is the same: no other image, no order matters
         ids, mask = batch["input_ids"][i], batch["attention_mask"][i].bool()
         assert torch.equal(ids[mask], single["input_ids"][0])
         rows = batch["positive_maps"][i]

@@ -63,7 +63,9 @@ def test_a_missing_split_is_named(folder: Path, split: str) -> None:
     assert messages(findings, "missing-split") == [PROBLEMS[f"missing-split/{split}"].message()]
 
 
-@pytest.mark.parametrize("split, level", [("train", "error"), ("valid", "warning"), ("test", "warning")])
+@pytest.mark.parametrize(
+    "split, level", [("train", "error"), ("valid", "warning"), ("test", "warning")]
+)
 def test_an_empty_split_cannot_be_trained_on(folder: Path, split: str, level: str) -> None:
     change(folder, split, lambda content: content.update(images=[], annotations=[]))
     _, findings = checked(folder)
@@ -72,15 +74,26 @@ def test_an_empty_split_cannot_be_trained_on(folder: Path, split: str, level: st
 
 def test_clipped_and_dropped_boxes_are_counted_by_reason(folder: Path) -> None:
     def edit(content: dict[str, Any]) -> None:
-        boxes = [-9, 2, 20, 20], [60, 40, 30, 30], [0.5, 0.5, 64, 48], [80, 2, 9, 9], [3, 3, 0, 9], [3, 3, 1, 9]
+        boxes = (
+            [-9, 2, 20, 20],
+            [60, 40, 30, 30],
+            [0.5, 0.5, 64, 48],
+            [80, 2, 9, 9],
+            [3, 3, 0, 9],
+            [3, 3, 1, 9],
+        )
         for number, box in enumerate(boxes, 10):
-            content["annotations"].append({"id": number, "image_id": 0, "category_id": 1, "bbox": box, "iscrowd": 0})
+            content["annotations"].append(
+                {"id": number, "image_id": 0, "category_id": 1, "bbox": box, "iscrowd": 0}
+            )
 
     change(folder, "train", edit)
     splits, findings = checked(folder)
     assert findings.counts("clipped-box") == 2  # half a pixel is rounding
     rows = [PROBLEMS[f"dropped-box/{reason}"] for reason in ("flat", "outside", "thin")]
-    assert messages(findings, "dropped-box") == [row.message(count=1, items="a.png") for row in rows]
+    assert messages(findings, "dropped-box") == [
+        row.message(count=1, items="a.png") for row in rows
+    ]
     assert int(splits["train"].trains().sum()) == 3 + 3
 
 
@@ -154,7 +167,9 @@ def test_contradicting_class_lists_are_an_error(folder: Path) -> None:
     assert "'cat'" in error.message
 
 
-@pytest.mark.parametrize("counts, highest", [((100, 1), None), ((144,), "69%"), ((250, 100, 50), "62%")])
+@pytest.mark.parametrize(
+    "counts, highest", [((100, 1), None), ((144,), "69%"), ((250, 100, 50), "62%")]
+)
 def test_more_objects_than_ap_counts_are_said(
     folder: Path, counts: tuple[int, ...], highest: str | None, tmp_path: Path
 ) -> None:
@@ -162,33 +177,51 @@ def test_more_objects_than_ap_counts_are_said(
         (image,), (first, *_) = content["images"][:1], content["annotations"]
         content["images"] = [{**image, "id": i} for i in range(len(counts))]
         owners = [image for image, count in enumerate(counts) for _ in range(count)]
-        content["annotations"] = [{**first, "id": n, "image_id": image} for n, image in enumerate(owners, start=1)]
+        content["annotations"] = [
+            {**first, "id": n, "image_id": image} for n, image in enumerate(owners, start=1)
+        ]
 
     for split in ("train", "test"):  # AP looks at the second only
         change(folder, split, fill)
     _, findings = checked(folder)
     found = [finding for finding in findings if finding.code == "many-objects"]
     assert [finding.where for finding in found] == [str(folder / "test" / FILE)] * bool(highest)
-    assert [finding.count for finding in found] == [sum(count > 100 for count in counts)] * bool(highest)
-    assert all(str(highest) in finding.message and str(max(counts)) in finding.message for finding in found)
+    assert [finding.count for finding in found] == [sum(count > 100 for count in counts)] * bool(
+        highest
+    )
+    assert all(
+        str(highest) in finding.message and str(max(counts)) in finding.message for finding in found
+    )
 
 
 @pytest.mark.parametrize("emptied, level", [(("train",), "warning"), (tuple(SPLITS), "error")])
-def test_a_data_set_without_a_single_box_is_an_error(folder: Path, emptied: tuple[str, ...], level: str) -> None:
+def test_a_data_set_without_a_single_box_is_an_error(
+    folder: Path, emptied: tuple[str, ...], level: str
+) -> None:
     for split in emptied:
         change(folder, split, lambda content: content.update(annotations=[]))
     _, findings = checked(folder)
     found = [finding for finding in findings if finding.code == "no-boxes"]
-    assert [(finding.level, finding.where) for finding in found][:1] == [(level, str(folder / "train" / FILE))]
+    assert [(finding.level, finding.where) for finding in found][:1] == [
+        (level, str(folder / "train" / FILE))
+    ]
 
 
 @pytest.mark.parametrize("marked, level", [(("train",), "warning"), (tuple(SPLITS), "error")])
-def test_crowds_alone_are_nothing_to_train_on(folder: Path, marked: tuple[str, ...], level: str) -> None:
+def test_crowds_alone_are_nothing_to_train_on(
+    folder: Path, marked: tuple[str, ...], level: str
+) -> None:
     for split in marked:
-        change(folder, split, lambda content: [entry.update(iscrowd=1) for entry in content["annotations"]] and None)
+        change(
+            folder,
+            split,
+            lambda content: [entry.update(iscrowd=1) for entry in content["annotations"]] and None,
+        )
     _, findings = checked(folder)
     found = [finding for finding in findings if finding.code == "no-boxes"]
-    assert [(finding.level, finding.where) for finding in found][:1] == [(level, str(folder / "train" / FILE))]
+    assert [(finding.level, finding.where) for finding in found][:1] == [
+        (level, str(folder / "train" / FILE))
+    ]
 
 
 @pytest.mark.parametrize("copies", [0, 1, 3])
@@ -197,9 +230,13 @@ def test_boxes_that_come_twice_are_counted(folder: Path, copies: int) -> None:
         first = content["annotations"][0]
         others = ({**first, "category_id": 2}, {**first, "bbox": [4, 6, 20, 11]})  # not the same
         more = [*others, *[first] * copies]
-        content["annotations"] += [{**entry, "id": number} for number, entry in enumerate(more, start=100)]
+        content["annotations"] += [
+            {**entry, "id": number} for number, entry in enumerate(more, start=100)
+        ]
 
     change(folder, "train", repeat)
     _, findings = checked(folder)
-    found = [(finding.level, finding.count) for finding in findings if finding.code == "duplicate-box"]
+    found = [
+        (finding.level, finding.count) for finding in findings if finding.code == "duplicate-box"
+    ]
     assert found == [("warning", copies)] * bool(copies)

@@ -20,7 +20,13 @@ from glip_lightning.app.cli import main
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks import download as module
 from glip_lightning.data.benchmarks.download import download_tasks
-from glip_lightning.data.benchmarks.odinw import ANNOTATIONS, find_task, odinw_task, split_files, tasks
+from glip_lightning.data.benchmarks.odinw import (
+    ANNOTATIONS,
+    find_task,
+    odinw_task,
+    split_files,
+    tasks,
+)
 from hub_server import Hub, running_hub, zip_of
 from refusals import refusal
 
@@ -51,7 +57,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setenv("HF_TOKEN", "secret")
         running.files[f"{FOLDER}/Raccoon.zip"] = RACCOON
-        running.files[f"{FOLDER}/EgoHands.zip"] = zip_of(task_files("EgoHands_generic", "EgoHands_specific"))
+        running.files[f"{FOLDER}/EgoHands.zip"] = zip_of(
+            task_files("EgoHands_generic", "EgoHands_specific")
+        )
         yield running
 
 
@@ -71,7 +79,9 @@ def record_of(root: Path, archive: str = "Raccoon.zip") -> Path:
 
 def leftovers(root: Path) -> set[str]:
     """What does not belong to a task, a record or a lock."""
-    names = {str(path.relative_to(root)) for path in root.glob("odinw/.*") if path.name != ".downloads"}
+    names = {
+        str(path.relative_to(root)) for path in root.glob("odinw/.*") if path.name != ".downloads"
+    }
     control = (root / "odinw" / ".downloads").glob("*")
     return names | {path.name for path in control if not path.name.endswith((".zip.json", ".lock"))}
 
@@ -79,7 +89,9 @@ def leftovers(root: Path) -> set[str]:
 def test_a_task_is_found_after_its_download(server: Hub, tmp_path: Path) -> None:
     assert get(tmp_path, "Raccoon") == [tmp_path / "odinw/Raccoon/Raccoon.v2-raw.coco"]
     for split in ("train", "valid", "test"):
-        assert json.loads(split_files(tmp_path, "Raccoon", split).annotation_file.read_text()) == {"split": split}
+        assert json.loads(split_files(tmp_path, "Raccoon", split).annotation_file.read_text()) == {
+            "split": split
+        }
     assert leftovers(tmp_path) == set()
     record = json.loads(record_of(tmp_path).read_text())
     assert record["url"] == f"{server.url}/GLIPModel/GLIP/resolve/main/odinw_35/Raccoon.zip"
@@ -113,7 +125,9 @@ def files_verified(messages: list[str], folder: Path) -> list[str]:
     return re.findall(r"\b\d+\b", line.replace(str(folder), ""))
 
 
-def test_again_it_is_there_and_verified(server: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_again_it_is_there_and_verified(
+    server: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     folder = get(tmp_path, "Raccoon")
     caplog.clear()
@@ -125,11 +139,16 @@ def test_again_it_is_there_and_verified(server: Hub, tmp_path: Path, caplog: pyt
     error = refused(tmp_path, "Raccoon")
     assert error.code == "changed-files"
     fault = str(error).split("\n")[1]
-    assert re.findall(r"\b\d+\b", fault.replace(str(tmp_path), "")) == ["2", "4"]  # files that changed, of how many
+    assert re.findall(r"\b\d+\b", fault.replace(str(tmp_path), "")) == [
+        "2",
+        "4",
+    ]  # files that changed, of how many
     assert "train/noise" in fault
 
 
-def test_a_task_that_was_put_there_by_hand(server: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_that_was_put_there_by_hand(
+    server: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     (tmp_path / "Raccoon" / "train").mkdir(parents=True)
     (tmp_path / "Raccoon" / "train" / ANNOTATIONS).touch()
@@ -241,7 +260,15 @@ def test_an_interrupted_unpacking_leaves_nothing_half(
 
 
 def start(server: Hub, root: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "glip_lightning.app.cli", "download", "Raccoon", "--root", str(root)]
+    command = [
+        sys.executable,
+        "-m",
+        "glip_lightning.app.cli",
+        "download",
+        "Raccoon",
+        "--root",
+        str(root),
+    ]
     variables = os.environ | {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0"}
     return subprocess.Popen(command, env=variables, stderr=subprocess.PIPE)
 
@@ -289,13 +316,17 @@ def test_two_at_once(server: Hub, tmp_path: Path) -> None:
     assert leftovers(tmp_path) == set()
 
 
-def test_large_files_lie_elsewhere_and_the_token_stays_at_the_hub(server: Hub, tmp_path: Path) -> None:
+def test_large_files_lie_elsewhere_and_the_token_stays_at_the_hub(
+    server: Hub, tmp_path: Path
+) -> None:
     with running_hub() as elsewhere:
         elsewhere.files |= server.files
         server.elsewhere = elsewhere.url.replace("127.0.0.1", "localhost")
         get(tmp_path, "Raccoon")
     assert {request.authorization for request in server.requests} == {"Bearer secret"}
-    assert [(request.method, request.authorization) for request in elsewhere.requests] == [("GET", None)]
+    assert [(request.method, request.authorization) for request in elsewhere.requests] == [
+        ("GET", None)
+    ]
 
 
 def test_the_digest_of_the_hub_is_compared(server: Hub, tmp_path: Path) -> None:
@@ -310,7 +341,9 @@ def test_the_digest_of_the_hub_is_compared(server: Hub, tmp_path: Path) -> None:
 def test_a_hub_that_says_no_digest(server: Hub, tmp_path: Path) -> None:
     server.digests = False
     get(tmp_path, "Raccoon")
-    assert json.loads(record_of(tmp_path).read_text())["sha256"] == hashlib.sha256(RACCOON).hexdigest()
+    assert (
+        json.loads(record_of(tmp_path).read_text())["sha256"] == hashlib.sha256(RACCOON).hexdigest()
+    )
 
 
 def test_a_web_page_in_place_of_the_hub(server: Hub, tmp_path: Path) -> None:
@@ -320,7 +353,9 @@ def test_a_web_page_in_place_of_the_hub(server: Hub, tmp_path: Path) -> None:
 
 
 def test_no_room(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": len(RACCOON)}))
+    monkeypatch.setattr(
+        module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": len(RACCOON)})
+    )
     assert refused(tmp_path, "Raccoon").code == "disk-too-small"
     assert server.count("GET") == 0
 
@@ -338,7 +373,9 @@ def test_from_a_folder(server: Hub, tmp_path: Path) -> None:
     source = tmp_path / "zip files"
     source.mkdir()
     (source / "Raccoon.zip").write_bytes(RACCOON)
-    assert download_tasks(["Raccoon"], tmp_path, source) == [tmp_path / "odinw/Raccoon/Raccoon.v2-raw.coco"]
+    assert download_tasks(["Raccoon"], tmp_path, source) == [
+        tmp_path / "odinw/Raccoon/Raccoon.v2-raw.coco"
+    ]
     record = json.loads(record_of(tmp_path).read_text())
     assert record["url"] == str(source / "Raccoon.zip")
     assert record["sha256"] == hashlib.sha256(RACCOON).hexdigest()
@@ -347,8 +384,12 @@ def test_from_a_folder(server: Hub, tmp_path: Path) -> None:
     assert server.requests == []
 
 
-@pytest.mark.parametrize("content, code, named", [*BAD_ARCHIVES, (None, "file-not-found", "Raccoon.zip")])
-def test_a_bad_file_from_a_folder_stays(tmp_path: Path, content: bytes | None, code: str, named: str) -> None:
+@pytest.mark.parametrize(
+    "content, code, named", [*BAD_ARCHIVES, (None, "file-not-found", "Raccoon.zip")]
+)
+def test_a_bad_file_from_a_folder_stays(
+    tmp_path: Path, content: bytes | None, code: str, named: str
+) -> None:
     source = tmp_path / "zip files"
     source.mkdir()
     if content is not None:
@@ -356,7 +397,9 @@ def test_a_bad_file_from_a_folder_stays(tmp_path: Path, content: bytes | None, c
     error = refused(tmp_path, "Raccoon", source=source)
     assert error.code == code
     assert named in str(error).replace(str(tmp_path), "")
-    assert [path.read_bytes() for path in source.iterdir()] == ([] if content is None else [content])
+    assert [path.read_bytes() for path in source.iterdir()] == (
+        [] if content is None else [content]
+    )
     assert {path.name for path in (tmp_path / "odinw").iterdir()} == {".downloads"}
 
 

@@ -31,7 +31,9 @@ def server() -> Iterator[Hub]:
         yield running
 
 
-def get(server: Hub, folder: Path, sha256: str | None = DIGEST, headers: dict[str, str] | None = None) -> str:
+def get(
+    server: Hub, folder: Path, sha256: str | None = DIGEST, headers: dict[str, str] | None = None
+) -> str:
     return fetch(f"{server.url}/files/a.zip", folder / "a.zip", len(CONTENT), sha256, headers)
 
 
@@ -64,7 +66,9 @@ def test_breaks_without_progress_end_and_what_arrived_is_kept(server: Hub, tmp_p
     server.break_after.extend([1000] + [0] * 20)
     error = refused(server, tmp_path)
     assert error.code == "download-failed"
-    assert {"1000", str(len(CONTENT))} <= {*re.findall(r"\d+", str(error))}  # bytes that are there, of how many
+    assert {"1000", str(len(CONTENT))} <= {
+        *re.findall(r"\d+", str(error))
+    }  # bytes that are there, of how many
     assert parts(tmp_path) == [1000]
     assert len(server.requests) < 10
     server.break_after.clear()

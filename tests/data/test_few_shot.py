@@ -11,18 +11,27 @@ from test_parity_few_shot import index_of
 
 def content_of(images: list[list[int]]) -> dict:
     """Images with one box for each of the given categories, of five."""
-    boxes = [(image, category) for image, categories in enumerate(images) for category in categories]
+    boxes = [
+        (image, category) for image, categories in enumerate(images) for category in categories
+    ]
     return {
         "images": [{"id": i, "height": 20, "width": 20} for i in range(len(images))],
         "categories": [{"id": k, "name": f"class {k}"} for k in range(5)],
         "annotations": [
-            {"image_id": image, "category_id": k, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0} for image, k in boxes
+            {"image_id": image, "category_id": k, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
+            for image, k in boxes
         ],
     }
 
 
-@given(st.lists(st.lists(st.integers(0, 4), max_size=4), max_size=12), st.integers(1, 4), st.none() | st.integers(0, 9))
-def test_each_class_comes_as_often_as_wanted_or_possible(images: list[list[int]], shots: int, seed: int | None) -> None:
+@given(
+    st.lists(st.lists(st.integers(0, 4), max_size=4), max_size=12),
+    st.integers(1, 4),
+    st.none() | st.integers(0, 9),
+)
+def test_each_class_comes_as_often_as_wanted_or_possible(
+    images: list[list[int]], shots: int, seed: int | None
+) -> None:
     index = index_of(content_of(images))
     chosen = few_shot(index, shots, seed)
     assert len(set(chosen.images)) == len(chosen.images)

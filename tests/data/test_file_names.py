@@ -31,10 +31,22 @@ def pictures(folder: Path, *names: str) -> Path:
         ("caf\u00e9.jpg", "cafe\u0301.jpg"),
     ],
 )
-def test_the_only_picture_that_ends_like_the_name_is_read(tmp_path: Path, written: str, there: str) -> None:
+def test_the_only_picture_that_ends_like_the_name_is_read(
+    tmp_path: Path, written: str, there: str
+) -> None:
     folder = pictures(tmp_path, there, "b.jpg")
-    images = [{"id": k, "file_name": name, "width": 80, "height": 60} for k, name in enumerate(("b.jpg", written))]
-    box = {"image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "id": 1, "area": 400, "iscrowd": 0}
+    images = [
+        {"id": k, "file_name": name, "width": 80, "height": 60}
+        for k, name in enumerate(("b.jpg", written))
+    ]
+    box = {
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [5, 5, 20, 20],
+        "id": 1,
+        "area": 400,
+        "iscrowd": 0,
+    }
     content = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": "cat"}]}
     file = tmp_path / "boxes.json"
     file.write_text(json.dumps(content))

@@ -27,8 +27,17 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.nano()
 
 
-def entry(number: int, image: int, bbox: list[float], tokens_positive: object, **more: object) -> dict[str, Any]:
-    known = {"id": number, "image_id": image, "bbox": bbox, "category_id": 1, "area": bbox[2] * bbox[3], "iscrowd": 0}
+def entry(
+    number: int, image: int, bbox: list[float], tokens_positive: object, **more: object
+) -> dict[str, Any]:
+    known = {
+        "id": number,
+        "image_id": image,
+        "bbox": bbox,
+        "category_id": 1,
+        "area": bbox[2] * bbox[3],
+        "iscrowd": 0,
+    }
     return {**known, "tokens_positive": tokens_positive, **more}
 
 
@@ -36,7 +45,10 @@ def content() -> dict[str, Any]:
     """One photo with two sentences; boxes that training drops stand between the others."""
     image = {"file_name": "a.png", "width": WIDTH, "height": HEIGHT}
     return {
-        "images": [{"id": 9, **image, "caption": CAPTION}, {"id": 4, **image, "caption": "something else"}],
+        "images": [
+            {"id": 9, **image, "caption": CAPTION},
+            {"id": 4, **image, "caption": "something else"},
+        ],
         "annotations": [
             entry(1, 9, [4, 6, 20, 10], [[2, 9]]),
             entry(2, 9, [9, 9, 0, 0], [[18, 22]]),
@@ -85,9 +97,22 @@ def test_a_batch_holds_sentences_and_detection(tmp_path: Path, tokenizer: Tokeni
     assert batch["caption_index"].tolist() == [0, 1, 2, 0]
     assert batch["labels"][1].tolist() == [1, 0, 1]
     tokens = batch["input_ids"].shape[1]
-    assert [rows.shape for rows in batch["positive_maps"]] == [(3, tokens), (3, tokens), (0, tokens), (3, tokens)]
-    assert [words(tokenizer, CAPTION, row) for row in batch["positive_maps"][0]] == ["red dog", "two cats", ""]
-    assert [words(tokenizer, "bird. dog", row) for row in batch["positive_maps"][1]] == ["dog", "bird", "dog"]
+    assert [rows.shape for rows in batch["positive_maps"]] == [
+        (3, tokens),
+        (3, tokens),
+        (0, tokens),
+        (3, tokens),
+    ]
+    assert [words(tokenizer, CAPTION, row) for row in batch["positive_maps"][0]] == [
+        "red dog",
+        "two cats",
+        "",
+    ]
+    assert [words(tokenizer, "bird. dog", row) for row in batch["positive_maps"][1]] == [
+        "dog",
+        "bird",
+        "dog",
+    ]
 
 
 def test_sentences_alone_need_no_phrases(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -118,12 +143,16 @@ def test_reference_sentences(tmp_path: Path, golden: Path, sentence: str) -> Non
     expected = json.loads(file.read_text(encoding="utf-8"))[sentence]
     made = content()
     made["images"] = [{**made["images"][0], "caption": expected["caption"]}]
-    made["annotations"] = [entry(i, 9, [4, 6, 20, 10], s) for i, s in enumerate(expected["tokens_positive"], start=1)]
+    made["annotations"] = [
+        entry(i, 9, [4, 6, 20, 10], s) for i, s in enumerate(expected["tokens_positive"], start=1)
+    ]
     data, tokenizer = read(tmp_path, made), Tokenizer(vocabulary)
     batch = Collate(tokenizer, [])([data[0]])
     assert batch["input_ids"][0].tolist() == expected["input_ids_full"]
     tokens = expected["positive_map_nonzero"]
-    assert torch.equal(batch["positive_maps"][0], positive_map(tokens, len(expected["input_ids_full"])))
+    assert torch.equal(
+        batch["positive_maps"][0], positive_map(tokens, len(expected["input_ids_full"]))
+    )
     assert data.unnamed(tokenizer) == sum(not row for row in tokens)
 
 
@@ -144,7 +173,9 @@ def test_reference_sentences(tmp_path: Path, golden: Path, sentence: str) -> Non
         ("annotations", "bbox", [1, 2], "bad-box", ["1", "[1, 2]"]),
     ],
 )
-def test_faults_are_named(tmp_path: Path, part: str, key: str, value: object, code: str, named: list[str]) -> None:
+def test_faults_are_named(
+    tmp_path: Path, part: str, key: str, value: object, code: str, named: list[str]
+) -> None:
     file = content()
     file[part][0][key] = value
     with pytest.raises(DataError) as caught:

@@ -42,7 +42,12 @@ def columns(**changes: Any) -> dict[str, list]:
         "width": [WIDTH] * 2,
         "height": [HEIGHT] * 2,
         "objects": [
-            {"id": [114, 115], "area": [200, 384], "bbox": [[4, 6, 20, 10], [30, 12, 16, 24]], "category": [0, 1]},
+            {
+                "id": [114, 115],
+                "area": [200, 384],
+                "bbox": [[4, 6, 20, 10], [30, 12, 16, 24]],
+                "category": [0, 1],
+            },
             {"id": [], "area": [], "bbox": [], "category": []},
         ],
     }
@@ -67,7 +72,10 @@ def saved(folder: Path, table: dict[str, list], objects: Any = None) -> Path:
 
 
 def truths(index: Index) -> list[tuple]:
-    return [(a["image_id"], a["category_id"], a["bbox"], a["area"]) for a in index.ground_truth()["annotations"]]
+    return [
+        (a["image_id"], a["category_id"], a["bbox"], a["area"])
+        for a in index.ground_truth()["annotations"]
+    ]
 
 
 TWO_BOXES = [(15, 1, [4, 6, 20, 10], 200), (15, 2, [30, 12, 16, 24], 384)]
@@ -91,7 +99,11 @@ def records(*, names: bool = True) -> tuple[dict[str, list], Any]:
         {"label": 1 if names else "dog", "bboxes": [30.0, 12.0, 16.0, 24.0], "area": 384.0},
     ]
     kind = datasets.ClassLabel(names=list(CLASSES)) if names else datasets.Value("string")
-    fields = {"label": kind, "bboxes": datasets.List(datasets.Value("float64")), "area": datasets.Value("float64")}
+    fields = {
+        "label": kind,
+        "bboxes": datasets.List(datasets.Value("float64")),
+        "area": datasets.Value("float64"),
+    }
     return columns(objects=[entries, []]), datasets.List(fields)
 
 
@@ -125,14 +137,20 @@ def test_what_is_no_detection_set_is_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_hub(tmp_path / "text", Findings())
     assert caught.value.code == "unknown-columns"
-    for part in ("text: Value('string')", "label: Value('int64')", "image: Image()"):  # two of the set, one wanted
+    for part in (
+        "text: Value('string')",
+        "label: Value('int64')",
+        "image: Image()",
+    ):  # two of the set, one wanted
         assert part in str(caught.value)
     assert str(caught.value).count("ClassLabel") == 1  # among those that are wanted
     numbers = {
         "bbox": datasets.List(datasets.List(datasets.Value("float32"))),
         "category": datasets.List(datasets.Value("int64")),
     }
-    table = columns(objects=[{"bbox": row["bbox"], "category": row["category"]} for row in columns()["objects"]])
+    table = columns(
+        objects=[{"bbox": row["bbox"], "category": row["category"]} for row in columns()["objects"]]
+    )
     with pytest.raises(DataError) as caught:
         read_hub(saved(tmp_path / "numbers", table, numbers), Findings())
     assert caught.value.code == "unknown-columns"
@@ -143,13 +161,29 @@ def test_what_is_no_detection_set_is_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes, code, named",
     [
-        ({"image": [{"bytes": b"<html>", "path": None}] * 2}, "unreadable-image", ["train[0]", "train[1]"]),
+        (
+            {"image": [{"bytes": b"<html>", "path": None}] * 2},
+            "unreadable-image",
+            ["train[0]", "train[1]"],
+        ),
         ({"image": [{"bytes": png(), "path": None}, None]}, "unreadable-image", ["train[1]"]),
         ({"image_id": [3, 3]}, "duplicate-image-id", ["3"]),
         ({"width": [WIDTH, 5]}, "wrong-size", ["train[1]"]),
-        ({"objects": [{"bbox": [[1, 2, 3, float("nan")]], "category": [0]}] * 2}, "bad-box", ["train[0]", "nan"]),
-        ({"objects": [{"bbox": [[1, 2, 3, 4]], "category": [-1]}] * 2}, "bad-box", ["train[1]", "-1"]),
-        ({"objects": [{"bbox": [[1, 2, 3, 4]], "category": []}] * 2}, "bad-box", ["train[0]", "None"]),
+        (
+            {"objects": [{"bbox": [[1, 2, 3, float("nan")]], "category": [0]}] * 2},
+            "bad-box",
+            ["train[0]", "nan"],
+        ),
+        (
+            {"objects": [{"bbox": [[1, 2, 3, 4]], "category": [-1]}] * 2},
+            "bad-box",
+            ["train[1]", "-1"],
+        ),
+        (
+            {"objects": [{"bbox": [[1, 2, 3, 4]], "category": []}] * 2},
+            "bad-box",
+            ["train[0]", "None"],
+        ),
     ],
 )
 def test_faulty_rows_are_named(tmp_path: Path, changes: dict, code: str, named: list[str]) -> None:
@@ -170,7 +204,9 @@ def test_no_objects(tmp_path: Path) -> None:
 
 def test_names_of_splits(tmp_path: Path) -> None:
     one = datasets.Dataset.from_dict(columns(), features(columns()))
-    datasets.DatasetDict({"validation": one, "train": one, "unlabelled": one}).save_to_disk(tmp_path / "set")
+    datasets.DatasetDict({"validation": one, "train": one, "unlabelled": one}).save_to_disk(
+        tmp_path / "set"
+    )
     findings = Findings()
     assert list(read_folder(tmp_path / "set", findings).splits) == ["train", "valid"]
     assert [(f.code, "'unlabelled'" in f.message) for f in findings] == [("unused-split", True)]
@@ -264,7 +300,9 @@ def test_a_push_embeds_the_images(tmp_path: Path) -> None:
     folder = write_parts(tmp_path)
     table = embed_table_storage(to_hub(read_folder(folder, Findings()).splits)["train"].data.table)
     cells = table.column("image").to_pylist()
-    assert [cell["bytes"] for cell in cells] == [(folder / "train" / cell["path"]).read_bytes() for cell in cells]
+    assert [cell["bytes"] for cell in cells] == [
+        (folder / "train" / cell["path"]).read_bytes() for cell in cells
+    ]
 
 
 def test_splits_of_other_classes_are_refused(tmp_path: Path) -> None:
@@ -290,12 +328,17 @@ def test_the_data_module_divides_a_lone_split(tmp_path: Path) -> None:
 
     data = HubData(str(saved(tmp_path / "OWNER-set", columns())))
     findings = Findings()
-    assert {split: len(index) for split, index in data.read(findings).items()} == {"train": 1, "valid": 1}
+    assert {split: len(index) for split, index in data.read(findings).items()} == {
+        "train": 1,
+        "valid": 1,
+    }
     assert data.label == "owner-set"
     assert [finding.code for finding in findings] == ["split-by-rule"]
 
 
-def test_pictures_of_other_columns_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_of_other_columns_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever a column of masks holds, Pillow is not asked which format it might be."""
     table = columns(mask=[{"bytes": b"%!PS-Adobe-3.0 EPSF-3.0", "path": None}] * 2)
     kinds = features(table)
@@ -307,7 +350,9 @@ def test_pictures_of_other_columns_are_not_decoded(tmp_path: Path, monkeypatch: 
 
 
 def test_a_row_that_is_a_program(tmp_path: Path) -> None:
-    table = columns(image=[{"bytes": b"%!PS-Adobe-3.0 EPSF-3.0", "path": None}, {"bytes": png(), "path": None}])
+    table = columns(
+        image=[{"bytes": b"%!PS-Adobe-3.0 EPSF-3.0", "path": None}, {"bytes": png(), "path": None}]
+    )
     findings = Findings()
     read_hub(saved(tmp_path / "set", table), findings)
     assert [(f.code, f.count) for f in findings.errors] == [("unreadable-image", 1)]

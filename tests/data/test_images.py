@@ -62,7 +62,9 @@ def refusal(source: Path | io.BytesIO, name: str | None = None) -> GLIPError:
     return caught.value
 
 
-@pytest.mark.parametrize("head", [b"", b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 32, len(POSTSCRIPT)) + bytes(20)])
+@pytest.mark.parametrize(
+    "head", [b"", b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 32, len(POSTSCRIPT)) + bytes(20)]
+)
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.tga", "a.eps"])
 def test_a_program_is_no_picture(tmp_path: Path, called: Path, name: str, head: bytes) -> None:
     file = tmp_path / name
@@ -93,11 +95,17 @@ def test_every_format_is_read(tmp_path: Path, kind: str) -> None:
 
 def test_endings_are_those_of_the_formats() -> None:
     Image.init()
-    known = {ending for ending, kind in Image.registered_extensions().items() if kind in (*FORMATS, "MPO", "TGA")}
+    known = {
+        ending
+        for ending, kind in Image.registered_extensions().items()
+        if kind in (*FORMATS, "MPO", "TGA")
+    }
     assert known == PICTURES
 
 
-def test_formats_that_this_build_lacks_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_formats_that_this_build_lacks_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Image.init()
     monkeypatch.delitem(Image.OPEN, "AVIF")
     photo().save(tmp_path / "a.png")
@@ -127,7 +135,9 @@ def test_no_bytes_are_taken_for_tga(tmp_path: Path) -> None:
     assert read_image(tmp_path / "a.tga", upright=True).size == (64, 48)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 10, b"\0" * 100, bytes(range(256)) * 4, b"<html></html>", icon()])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 10, b"\0" * 100, bytes(range(256)) * 4, b"<html></html>", icon()]
+)
 def test_foreign_content_named_tga(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tga").write_bytes(content)
     assert refusal(tmp_path / "a.tga").code == "unreadable-image"
@@ -166,7 +176,12 @@ def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     (tmp_path / "dangling.png").symlink_to(tmp_path / "none")
-    for path in (tmp_path / "a.png", tmp_path / "file" / "a.png", tmp_path / "dangling.png", Path("a\0.png")):
+    for path in (
+        tmp_path / "a.png",
+        tmp_path / "file" / "a.png",
+        tmp_path / "dangling.png",
+        Path("a\0.png"),
+    ):
         with pytest.raises(MissingFile) as caught:
             read_image(path, upright=True)
         assert caught.value.code == "missing-file"
@@ -186,15 +201,29 @@ def opened(path: Path) -> Iterator[str]:
     names = {"PIL.Image.open"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {f"{each.asname or each.name}.Image.open" for each in node.names if each.name == "PIL"}
-            names |= {f"{each.asname}.open" for each in node.names if each.name == "PIL.Image" and each.asname}
+            names |= {
+                f"{each.asname or each.name}.Image.open"
+                for each in node.names
+                if each.name == "PIL"
+            }
+            names |= {
+                f"{each.asname}.open"
+                for each in node.names
+                if each.name == "PIL.Image" and each.asname
+            }
         elif isinstance(node, ast.ImportFrom) and node.module == "PIL":
-            names |= {f"{each.asname or each.name}.open" for each in node.names if each.name == "Image"}
+            names |= {
+                f"{each.asname or each.name}.open" for each in node.names if each.name == "Image"
+            }
         elif isinstance(node, ast.ImportFrom) and node.module == "PIL.Image":
             names |= {each.asname or each.name for each in node.names if each.name == "open"}
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):
-            used = {ast.unparse(node) for node in ast.walk(function) if isinstance(node, ast.Attribute | ast.Name)}
+            used = {
+                ast.unparse(node)
+                for node in ast.walk(function)
+                if isinstance(node, ast.Attribute | ast.Name)
+            }
             if used & names:
                 yield f"{path.name}:{function.name}"
 
@@ -244,7 +273,9 @@ def test_folders_are_searched_by_one_rule(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif"])
-def test_the_first_of_several_frames_is_read_and_they_are_counted(tmp_path: Path, name: str) -> None:
+def test_the_first_of_several_frames_is_read_and_they_are_counted(
+    tmp_path: Path, name: str
+) -> None:
     red, blue = (Image.new("RGB", (40, 30), colour) for colour in ("red", "blue"))
     red.save(tmp_path / name, save_all=True, append_images=[blue, red])
     blue.save(tmp_path / f"one-{name}")

@@ -16,25 +16,41 @@ from glip_lightning.data.checks.findings import DataError, Findings
 from glip_lightning.data.formats.layouts import read_folder
 
 
-def shape(label: str, points: Sequence[Sequence[float]], kind: str | None = "rectangle", **more: Any) -> dict[str, Any]:
+def shape(
+    label: str, points: Sequence[Sequence[float]], kind: str | None = "rectangle", **more: Any
+) -> dict[str, Any]:
     return {"label": label, "points": points, "shape_type": kind, "flags": {}, **more}
 
 
 def content(name: str, shapes: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"version": "5.4.1", "imagePath": name, "imageHeight": HEIGHT, "imageWidth": WIDTH, "shapes": shapes}
+    return {
+        "version": "5.4.1",
+        "imagePath": name,
+        "imageHeight": HEIGHT,
+        "imageWidth": WIDTH,
+        "shapes": shapes,
+    }
 
 
-def write_labelme(images: Path, files: Path, names: Sequence[str] = tuple(BOXES), path: str = "{}") -> None:
+def write_labelme(
+    images: Path, files: Path, names: Sequence[str] = tuple(BOXES), path: str = "{}"
+) -> None:
     files.mkdir(parents=True, exist_ok=True)
     for name in names:
         picture(images, name)
         shapes = [shape(CLASSES[k], [[x + w, y], [x, y + h]]) for k, x, y, w, h in BOXES[name]]
-        (files / name).with_suffix(".json").write_text(json.dumps(content(path.format(name), shapes)))
+        (files / name).with_suffix(".json").write_text(
+            json.dumps(content(path.format(name), shapes))
+        )
 
 
 def boxes(folder: Path, findings: Findings | None = None) -> dict[str, list[list[float]]]:
     splits = read_folder(folder, Findings() if findings is None else findings).splits
-    return {Path(i.name(n)).name: i.boxes_of(n).xywh.tolist() for i in splits.values() for n in range(len(i))}
+    return {
+        Path(i.name(n)).name: i.boxes_of(n).xywh.tolist()
+        for i in splits.values()
+        for n in range(len(i))
+    }
 
 
 ALL = {name: [list(map(float, box)) for _, *box in found] for name, found in BOXES.items()}
@@ -55,9 +71,9 @@ def test_folders_of_splits(tmp_path: Path) -> None:
         write_labelme(tmp_path / split, tmp_path / split, names)
     findings = Findings()
     splits = read_folder(tmp_path, findings).splits
-    assert {split: [index.name(i) for i in range(len(index))] for split, index in splits.items()} == {
-        split: list(names) for split, names in SPLITS.items()
-    }
+    assert {
+        split: [index.name(i) for i in range(len(index))] for split, index in splits.items()
+    } == {split: list(names) for split, names in SPLITS.items()}
     assert not findings
 
 
@@ -79,7 +95,9 @@ def test_the_box_around_each_shape(
     assert np.allclose(boxes(folder)["a.png"], [expected], atol=1e-9)
 
 
-def test_shapes_of_one_group_are_one_object_and_those_without_box_are_counted(tmp_path: Path) -> None:
+def test_shapes_of_one_group_are_one_object_and_those_without_box_are_counted(
+    tmp_path: Path,
+) -> None:
     picture(tmp_path, "a.png")
     shapes = [
         shape("cat", [[1, 2], [11, 12]], group_id=1),
@@ -92,7 +110,9 @@ def test_shapes_of_one_group_are_one_object_and_those_without_box_are_counted(tm
     ]
     (tmp_path / "a.json").write_text(json.dumps(content("a.png", shapes)))
     findings = Findings()
-    assert boxes(tmp_path, findings) == {"a.png": [[1, 2, 29, 38], [20, 5, 10, 35], [20, 5, 10, 35]]}
+    assert boxes(tmp_path, findings) == {
+        "a.png": [[1, 2, 29, 38], [20, 5, 10, 35], [20, 5, 10, 35]]
+    }
     assert [f.count for f in findings if f.code == "left-out-shape"] == [3]
 
 
@@ -107,7 +127,9 @@ def test_shapes_of_one_group_are_one_object_and_those_without_box_are_counted(tm
         (lambda c: c.update(imageWidth=7), "wrong-size"),
     ],
 )
-def test_faults_are_named(tmp_path: Path, edit: Callable[[dict[str, Any]], None], code: str) -> None:
+def test_faults_are_named(
+    tmp_path: Path, edit: Callable[[dict[str, Any]], None], code: str
+) -> None:
     write_labelme(tmp_path, tmp_path)
     file = tmp_path / "z.json"
     made = content("a.png" if code != "missing-image" else "gone.png", [])
@@ -161,8 +183,16 @@ def test_other_tools_are_refused_by_name(tmp_path: Path, tool: str, place: str) 
 @pytest.mark.parametrize(
     "name, text, tool",
     [
-        ("annotations.xml", "<?xml version='1.0'?>\n<annotations><version>1.1</version></annotations>", "CVAT"),
-        ("labels.csv", "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,1,1,cat,0,0,1,1\n", "CSV"),
+        (
+            "annotations.xml",
+            "<?xml version='1.0'?>\n<annotations><version>1.1</version></annotations>",
+            "CVAT",
+        ),
+        (
+            "labels.csv",
+            "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,1,1,cat,0,0,1,1\n",
+            "CSV",
+        ),
         ("oidv7.csv", "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax\n", "Open Images"),
         ("train.tfrecord", "x", "TFRecord"),
         ("labelTxt/a.txt", "1 2 3 4 5 6 7 8 plane 0", "DOTA"),

@@ -26,7 +26,9 @@ from glip_lightning.data.splits import SPLIT_FILE
 
 def coco_2017(folder: Path, images: str = "{}2017", file: str = "instances_{}2017.json") -> Path:
     for split, word in (("train", "train"), ("valid", "val"), ("test", "test")):
-        write_coco(folder / "annotations" / file.format(word), folder / images.format(word), SPLITS[split])
+        write_coco(
+            folder / "annotations" / file.format(word), folder / images.format(word), SPLITS[split]
+        )
         (folder / "annotations" / f"captions_{word}2017.json").write_text("{}")
     return folder
 
@@ -39,7 +41,9 @@ def flat(folder: Path) -> Path:
 
 def voc(folder: Path) -> Path:
     words = {"train": "train", "valid": "val", "test": "test"}
-    return write_voc(folder, {words[split]: [name[:-4] for name in names] for split, names in SPLITS.items()})
+    return write_voc(
+        folder, {words[split]: [name[:-4] for name in names] for split, names in SPLITS.items()}
+    )
 
 
 def linked(folder: Path) -> Path:
@@ -66,7 +70,9 @@ WRITERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "flat": ("COCO", flat),
     "yolo": (
         "YOLO",
-        lambda f: write_yolo(f, "names: [cat, dog]\ntrain: images/train\nval: images/valid\ntest: images/test"),
+        lambda f: write_yolo(
+            f, "names: [cat, dog]\ntrain: images/train\nval: images/valid\ntest: images/test"
+        ),
     ),
     "voc": ("Pascal VOC", voc),
 }
@@ -84,10 +90,16 @@ def test_every_layout_gives_the_same_splits(tmp_path: Path, layout: str) -> None
         boxes = [[round(x, 3) for x in annotation["bbox"]] for annotation in truth["annotations"]]
         assert boxes == [annotation["bbox"] for annotation in expected["annotations"]]
         assert truth["categories"] == expected["categories"]
-        assert truth["images"] == [{k: v for k, v in image.items() if k != "file_name"} for image in expected["images"]]
+        assert truth["images"] == [
+            {k: v for k, v in image.items() if k != "file_name"} for image in expected["images"]
+        ]
     check_splits(found.splits, findings)
     # d.png is in two splits, and one class in it
-    assert {finding.code for finding in findings} <= {"leak", "image-without-boxes", "missing-class"}
+    assert {finding.code for finding in findings} <= {
+        "leak",
+        "image-without-boxes",
+        "missing-class",
+    }
 
 
 @pytest.mark.parametrize("images", [".", "images", "data"])
@@ -96,20 +108,34 @@ def test_one_file_is_split(tmp_path: Path, images: str) -> None:
     findings = Findings()
     found = read_folder(tmp_path, findings, seed=1, write=True)
     assert "COCO" in found.name
-    assert {split: len(index) for split, index in found.splits.items()} == {"train": 2, "valid": 1, "test": 1}
+    assert {split: len(index) for split, index in found.splits.items()} == {
+        "train": 2,
+        "valid": 1,
+        "test": 1,
+    }
     assert [finding.code for finding in findings] == ["split-by-rule"]
     assert (tmp_path / SPLIT_FILE).is_file()
     again = read_folder(tmp_path, Findings(), seed=2)  # splits.json is no second annotation file
-    assert [again.splits[split].ids.tolist() for split in SPLITS] == [found.splits[s].ids.tolist() for s in SPLITS]
+    assert [again.splits[split].ids.tolist() for split in SPLITS] == [
+        found.splits[s].ids.tolist() for s in SPLITS
+    ]
 
 
-@pytest.mark.parametrize("write", [write_voc, lambda f: write_labels(f / "images", f / "labels", list(BOXES))])
-def test_other_layouts_without_splits_are_split_too(tmp_path: Path, write: Callable[[Path], object]) -> None:
+@pytest.mark.parametrize(
+    "write", [write_voc, lambda f: write_labels(f / "images", f / "labels", list(BOXES))]
+)
+def test_other_layouts_without_splits_are_split_too(
+    tmp_path: Path, write: Callable[[Path], object]
+) -> None:
     write(tmp_path)
     (tmp_path / "classes.txt").write_text("cat\ndog")
-    (tmp_path / "classes.txt").rename(tmp_path / ("classes.txt" if (tmp_path / "labels").is_dir() else "readme.txt"))
+    (tmp_path / "classes.txt").rename(
+        tmp_path / ("classes.txt" if (tmp_path / "labels").is_dir() else "readme.txt")
+    )
     found = read_folder(tmp_path, Findings(), write=True)
-    names = {split: [index.name(i) for i in range(len(index))] for split, index in found.splits.items()}
+    names = {
+        split: [index.name(i) for i in range(len(index))] for split, index in found.splits.items()
+    }
     written = json.loads((tmp_path / SPLIT_FILE).read_text())
     assert names == {split: sorted(written[split]) for split in SPLITS}
 
@@ -120,7 +146,10 @@ def test_a_lone_train_folder_is_split(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / split)
     assert set(read_folder(tmp_path, Findings()).splits) == {"train", "valid"}
     write_coco(tmp_path / "test" / "_annotations.coco.json", tmp_path / "test")
-    assert set(read_folder(tmp_path, Findings()).splits) == {"train", "test"}  # nothing is taken from either
+    assert set(read_folder(tmp_path, Findings()).splits) == {
+        "train",
+        "test",
+    }  # nothing is taken from either
 
 
 def test_two_layouts_are_said(tmp_path: Path) -> None:
@@ -149,7 +178,9 @@ def test_a_split_folder_without_annotations_is_said(tmp_path: Path) -> None:
         (lambda folder: (folder / "notes.txt").write_text("x"), "notes.txt", None),
     ],
 )
-def test_nothing_found(tmp_path: Path, write: Callable[[Path], object], there: str, hint: str | None) -> None:
+def test_nothing_found(
+    tmp_path: Path, write: Callable[[Path], object], there: str, hint: str | None
+) -> None:
     """The first line says what is there, then come the known layouts, then what may be wrong, if anything."""
     write(tmp_path)
     with pytest.raises(DataError) as caught:
@@ -209,7 +240,11 @@ def test_a_task_of_odinw(odinw_data: Path) -> None:
 
 def test_a_split_of_coco_without_its_annotation_file_is_said(tmp_path: Path) -> None:
     for split, names in SPLITS.items():
-        write_coco(tmp_path / "annotations" / f"instances_{split}.json", tmp_path / "images" / f"{split}2017", names)
+        write_coco(
+            tmp_path / "annotations" / f"instances_{split}.json",
+            tmp_path / "images" / f"{split}2017",
+            names,
+        )
     findings = Findings()
     assert set(read_folder(tmp_path, findings).splits) == {"train", "valid", "test"}
     assert not findings.counts("unannotated-split")
@@ -228,9 +263,13 @@ def test_a_folder_that_another_split_uses_is_not_unannotated(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "write, left_out", [(write_parts, 0), (write_voc, 0), (write_yolo, 1)], ids=["parts", "voc", "yolo"]
+    "write, left_out",
+    [(write_parts, 0), (write_voc, 0), (write_yolo, 1)],
+    ids=["parts", "voc", "yolo"],
 )
-def test_pictures_in_other_folders_are_counted(write: Callable[[Path], object], left_out: int, tmp_path: Path) -> None:
+def test_pictures_in_other_folders_are_counted(
+    write: Callable[[Path], object], left_out: int, tmp_path: Path
+) -> None:
     write(tmp_path)  # the description of YOLO's names no test split
     findings = Findings()
     read_folder(tmp_path, findings)
@@ -245,13 +284,19 @@ def test_pictures_in_other_folders_are_counted(write: Callable[[Path], object], 
 
 
 @pytest.mark.parametrize("write", [write_parts, write_voc, write_yolo])
-def test_pictures_in_formats_that_are_not_read_are_named(write: Callable[[Path], object], tmp_path: Path) -> None:
+def test_pictures_in_formats_that_are_not_read_are_named(
+    write: Callable[[Path], object], tmp_path: Path
+) -> None:
     write(tmp_path)
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "IMG_1.HEIC").write_bytes(b"x")
     findings = Findings()
     read_folder(tmp_path, findings)
-    found = [(f.level, f.count, "more/IMG_1.HEIC" in f.message) for f in findings if f.code == "unread-picture"]
+    found = [
+        (f.level, f.count, "more/IMG_1.HEIC" in f.message)
+        for f in findings
+        if f.code == "unread-picture"
+    ]
     assert found == [("warning", 1, True)]
 
 
@@ -260,7 +305,12 @@ def test_a_list_that_divides_the_data_otherwise_is_said(tmp_path: Path, place: s
     write_parts(tmp_path)
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_text("\n".join(SPLITS["train"]))
-    for text, said in {"\n".join(SPLITS["train"]): 0, "a.png\n": 1, "images/d\n": 1, "some words\n": 0}.items():
+    for text, said in {
+        "\n".join(SPLITS["train"]): 0,
+        "a.png\n": 1,
+        "images/d\n": 1,
+        "some words\n": 0,
+    }.items():
         (tmp_path / place).write_text(text)
         findings = Findings()
         read_folder(tmp_path, findings)
@@ -283,8 +333,12 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("file, text", [(file, text) for file, texts in TABLES.items() for text in texts])
-def test_tables_and_lists_of_other_tools_are_refused_by_name(tmp_path: Path, file: str, text: str) -> None:
+@pytest.mark.parametrize(
+    "file, text", [(file, text) for file, texts in TABLES.items() for text in texts]
+)
+def test_tables_and_lists_of_other_tools_are_refused_by_name(
+    tmp_path: Path, file: str, text: str
+) -> None:
     picture(tmp_path / "images", "a.png")
     (tmp_path / file).write_text(text)
     with pytest.raises(DataError) as error:
@@ -292,7 +346,9 @@ def test_tables_and_lists_of_other_tools_are_refused_by_name(tmp_path: Path, fil
     assert (error.value.code, str(tmp_path / file) in str(error.value)) == ("other-tool", True)
 
 
-@pytest.mark.parametrize("text", ["a.png\n", "cat\ndog\n", "file,label\na.png,cat\n", "Taken in 2019, see a.png.\n"])
+@pytest.mark.parametrize(
+    "text", ["a.png\n", "cat\ndog\n", "file,label\na.png,cat\n", "Taken in 2019, see a.png.\n"]
+)
 @pytest.mark.parametrize("file", ["list.txt", "list.csv"])
 def test_other_lists_are_no_table_of_boxes(tmp_path: Path, file: str, text: str) -> None:
     picture(tmp_path / "images", "a.png")
@@ -304,7 +360,9 @@ def test_other_lists_are_no_table_of_boxes(tmp_path: Path, file: str, text: str)
 
 def test_one_coco_file_for_each_picture_is_refused_with_what_to_do(tmp_path: Path) -> None:
     for name in ("a.png", "d.png"):
-        write_coco((tmp_path / "annotations" / name).with_suffix(".json"), tmp_path / "images", [name])
+        write_coco(
+            (tmp_path / "annotations" / name).with_suffix(".json"), tmp_path / "images", [name]
+        )
     with pytest.raises(DataError) as error:
         read_folder(tmp_path, Findings())
     assert (error.value.code, "merge" in str(error.value)) == ("several-annotation-files", True)

@@ -54,7 +54,9 @@ def lies_within(box: Sequence[float]) -> bool:
 @pytest.mark.parametrize("layout", FORMATS)
 @settings(max_examples=20)
 @given(boxes=boxes_anywhere)
-def test_boxes_are_used_or_counted(tmp_path_factory: pytest.TempPathFactory, layout: str, boxes: list[Box]) -> None:
+def test_boxes_are_used_or_counted(
+    tmp_path_factory: pytest.TempPathFactory, layout: str, boxes: list[Box]
+) -> None:
     write, write_boxes = FORMATS[layout]
     folder = tmp_path_factory.mktemp(layout)
     write(folder)

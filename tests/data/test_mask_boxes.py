@@ -25,7 +25,9 @@ def truth(mask: np.ndarray) -> list[float] | None:
     ys, xs = np.nonzero(mask)
     if not len(xs):
         return None
-    return [float(v) for v in (xs.min(), ys.min(), xs.max() - xs.min() + 1, ys.max() - ys.min() + 1)]
+    return [
+        float(v) for v in (xs.min(), ys.min(), xs.max() - xs.min() + 1, ys.max() - ys.min() + 1)
+    ]
 
 
 def runs(mask: np.ndarray) -> list[int]:
@@ -43,7 +45,13 @@ def test_rle_gives_the_box_of_its_pixels(mask: np.ndarray) -> None:
     assert box_around({"counts": encoded["counts"].decode(), "size": size}) == truth(mask)
 
 
-@given(st.lists(st.lists(st.tuples(*[st.floats(-100, 1000)] * 2), min_size=3, max_size=6), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.lists(st.tuples(*[st.floats(-100, 1000)] * 2), min_size=3, max_size=6),
+        min_size=1,
+        max_size=4,
+    )
+)
 def test_polygons_give_the_box_around_all_parts(parts: list[list[tuple[float, float]]]) -> None:
     xs, ys = zip(*[point for part in parts for point in part], strict=True)
     expected = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
@@ -53,7 +61,8 @@ def test_polygons_give_the_box_around_all_parts(parts: list[list[tuple[float, fl
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["counts", "size", "x"]), inner, max_size=3)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["counts", "size", "x"]), inner, max_size=3)
     ),
     max_leaves=8,
 )
@@ -79,7 +88,9 @@ def test_annotations_without_bbox(tmp_path: Path, bbox: Any) -> None:
     file.write_text(json.dumps(content))
     findings = Findings()
     assert read_folder(tmp_path, findings).splits["train"].boxes.xywh.tolist() == expected
-    assert [(f.level, f.count) for f in findings if f.code == "box-of-mask"] == [("warning", len(expected))]
+    assert [(f.level, f.count) for f in findings if f.code == "box-of-mask"] == [
+        ("warning", len(expected))
+    ]
     del content["annotations"][0]["segmentation"]
     file.write_text(json.dumps(content))
     findings = Findings()
@@ -94,8 +105,12 @@ def corners_of(x: float, y: float, w: float, h: float, degrees: float) -> list[t
     return [(point.real, point.imag) for point in points]
 
 
-@given(st.floats(-20, 60), st.floats(-20, 60), st.floats(1, 90), st.floats(1, 90), st.floats(-720, 720))
-def test_the_box_around_a_turned_box(x: float, y: float, w: float, h: float, degrees: float) -> None:
+@given(
+    st.floats(-20, 60), st.floats(-20, 60), st.floats(1, 90), st.floats(1, 90), st.floats(-720, 720)
+)
+def test_the_box_around_a_turned_box(
+    x: float, y: float, w: float, h: float, degrees: float
+) -> None:
     left, top, width, height = around_turned((x, y, w, h), degrees)
     xs, ys = zip(*corners_of(x, y, w, h, degrees), strict=True)
     assert (left, top) == pytest.approx((min(xs), min(ys)), abs=1e-9)

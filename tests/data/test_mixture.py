@@ -19,7 +19,16 @@ from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.grounding import GroundingDataset, Spans
 from glip_lightning.data.images import Names
-from glip_lightning.data.mixture import ABSENT, Detections, Mixture, MixtureSampler, Nouns, Sentences, _unsaid, portions
+from glip_lightning.data.mixture import (
+    ABSENT,
+    Detections,
+    Mixture,
+    MixtureSampler,
+    Nouns,
+    Sentences,
+    _unsaid,
+    portions,
+)
 from glip_lightning.data.sampler import Key
 from glip_lightning.data.transforms import Transform
 from glip_lightning.shapes.pretraining_pictures import write_pretraining
@@ -56,13 +65,17 @@ def sentences(world: Path) -> list[GroundingDataset]:
 
 
 @pytest.fixture(scope="module")
-def mixture(detection: DetectionDataset, sentences: list[GroundingDataset], tokenizer: Tokenizer) -> Mixture:
+def mixture(
+    detection: DetectionDataset, sentences: list[GroundingDataset], tokenizer: Tokenizer
+) -> Mixture:
     phrases = [Phrase(name) for name in detection.class_names]
     words, sentence = (Sentences(data.index, data.captions, data.phrases) for data in sentences)
     return Mixture([words, Detections(detection.index, phrases, tokenizer, SEED), sentence], RAW)
 
 
-def test_grounding_samples_are_the_parts_own(mixture: Mixture, sentences: list[GroundingDataset]) -> None:
+def test_grounding_samples_are_the_parts_own(
+    mixture: Mixture, sentences: list[GroundingDataset]
+) -> None:
     assert len(mixture) == 9 + DETECTION + 9
     for start, data in ((0, sentences[0]), (9 + DETECTION, sentences[1])):
         for image in range(len(data)):
@@ -70,22 +83,34 @@ def test_grounding_samples_are_the_parts_own(mixture: Mixture, sentences: list[G
             assert torch.equal(mixed["image"], own["image"])
             assert torch.equal(mixed["boxes"], own["boxes"])
             assert len(own["boxes"]) == len(mixed["labels"]) == len(mixed["spans"])
-            assert (mixed["caption"], mixed["spans"], mixed["name"]) == (own["caption"], own["spans"], own["name"])
-            assert (mixed["epoch"], mixed["index"], mixed["image_id"]) == (2, start + image, start + image + 1)
+            assert (mixed["caption"], mixed["spans"], mixed["name"]) == (
+                own["caption"],
+                own["spans"],
+                own["name"],
+            )
+            assert (mixed["epoch"], mixed["index"], mixed["image_id"]) == (
+                2,
+                start + image,
+                start + image + 1,
+            )
             assert not mixed["labels"].any()
 
 
 def test_nouns_ask_for_the_nouns_of_the_phrases_alone(sentences: list[GroundingDataset]) -> None:
     data = sentences[1]
     mixture = Mixture([Nouns(data.index, data.captions, data.phrases, SEED)], RAW)
-    known = {word for caption in data.captions for part in caption.split(". ") if (word := noun(part))}
+    known = {
+        word for caption in data.captions for part in caption.split(". ") if (word := noun(part))
+    }
     for image in range(len(data)):
         whole, cut = data[(0, image)], mixture[(0, image)]
         phrases = [[whole["caption"][a:b] for a, b in spans] for spans in whole["spans"]]
         nouns = [{word for phrase in named if (word := noun(phrase))} for named in phrases]
         kept = [k for k, words in enumerate(nouns) if words]
         assert torch.equal(cut["boxes"], whole["boxes"][kept])
-        assert [{cut["caption"][a:b] for a, b in spans} for spans in cut["spans"]] == [nouns[k] for k in kept]
+        assert [{cut["caption"][a:b] for a, b in spans} for spans in cut["spans"]] == [
+            nouns[k] for k in kept
+        ]
         asked = cut["caption"].split(". ")
         absent = {*asked} - set().union(*nouns)
         assert len(asked) == len({*asked}) == len(set().union(*nouns)) + len(absent)
@@ -100,7 +125,15 @@ def of_captions(data: GroundingDataset, captions: Sequence[str], spans: Sequence
     """With these captions in turn, and these spans for the labels in turn."""
     said = [captions[k % len(captions)] for k in range(len(data))]
     return Mixture(
-        [Nouns(data.index, Names(said), [spans[k % len(spans)] for k in range(len(data.phrases))], SEED)], RAW
+        [
+            Nouns(
+                data.index,
+                Names(said),
+                [spans[k % len(spans)] for k in range(len(data.phrases))],
+                SEED,
+            )
+        ],
+        RAW,
     )
 
 
@@ -143,7 +176,9 @@ def test_what_a_caption_does_not_say(said: list[str], words: list[str]) -> None:
 
     def is_said(word: str) -> bool:
         longer = [other for other in heard if len(other) > 2]
-        return word in heard or any(word.startswith(other) or other.startswith(word) for other in longer)
+        return word in heard or any(
+            word.startswith(other) or other.startswith(word) for other in longer
+        )
 
     assert _unsaid(words, caption) == [word for word in words if not is_said(word)]
 
@@ -163,12 +198,16 @@ def test_detection_captions_are_sampled_classes_with_negatives(
         for image in range(DETECTION):
             mixed, own = mixture[(epoch, 9 + image)], detection[(epoch, image)]
             own["index"] += 9
-            chosen = [names[k] for k in sampled_classes([Phrase(n) for n in names], own, tokenizer, SEED)]
+            chosen = [
+                names[k] for k in sampled_classes([Phrase(n) for n in names], own, tokenizer, SEED)
+            ]
             assert mixed["caption"] == ". ".join(chosen)
             assert torch.equal(mixed["image"], own["image"])
             assert torch.equal(mixed["boxes"], own["boxes"])
             labels = [names[k] for k in own["labels"].tolist()]
-            assert [[mixed["caption"][a:b] for a, b in spans] for spans in mixed["spans"]] == [[n] for n in labels]
+            assert [[mixed["caption"][a:b] for a, b in spans] for spans in mixed["spans"]] == [
+                [n] for n in labels
+            ]
             absent += len({*chosen} - {*labels})
     assert absent > 4 * DETECTION  # of 14 names
     captions = {mixture[(epoch, 9)]["caption"] for epoch in range(6)}
@@ -179,14 +218,20 @@ def test_detection_captions_are_sampled_classes_with_negatives(
 def test_boxes_whose_class_does_not_fit_into_the_caption_are_left_out(
     detection: DetectionDataset, tokenizer: Tokenizer
 ) -> None:
-    long = [Phrase(" ".join([name] * 90)) for name in detection.class_names]  # two of them are too much
+    long = [
+        Phrase(" ".join([name] * 90)) for name in detection.class_names
+    ]  # two of them are too much
     mixture = Mixture([Detections(detection.index, long, tokenizer, SEED)], RAW)
     images = [i for i in range(DETECTION) if len(set(detection[i]["labels"].tolist())) > 2]
     assert images
     for image in images:
         sample = mixture[image]
         assert (
-            0 < len(sample["boxes"]) == len(sample["labels"]) == len(sample["spans"]) < len(detection[image]["boxes"])
+            0
+            < len(sample["boxes"])
+            == len(sample["labels"])
+            == len(sample["spans"])
+            < len(detection[image]["boxes"])
         )
         named = {sample["caption"][a:b] for ((a, b),) in sample["spans"]}
         assert named <= {phrase.name for phrase in long}
@@ -196,7 +241,9 @@ def test_an_image_that_comes_again_has_another_view_and_caption(
     detection: DetectionDataset, tokenizer: Tokenizer
 ) -> None:
     phrases = [Phrase(name) for name in detection.class_names]
-    mixture = Mixture([Detections(detection.index, phrases, tokenizer, SEED)], Transform((64,), 64, 0.5, SEED))
+    mixture = Mixture(
+        [Detections(detection.index, phrases, tokenizer, SEED)], Transform((64,), 64, 0.5, SEED)
+    )
     sampler = MixtureSampler([len(mixture)], lambda _: [8 * len(mixture)], SEED)
     samples = [mixture[key] for key in sampler if key[1] % len(mixture) == 0]
     assert len(samples) == 8
@@ -224,7 +271,9 @@ def test_a_batch_of_all_parts(mixture: Mixture, tokenizer: Tokenizer) -> None:
     """The classes of the collation are those of evaluation and do not matter here."""
     samples = [mixture[(1, i)] for i in (0, 9, 9 + DETECTION, len(mixture) - 1)]
     batch = Collate(tokenizer, [Phrase("cat")])(samples)
-    assert torch.equal(batch["input_ids"], tokenizer.encode([sample["caption"] for sample in samples])[0])
+    assert torch.equal(
+        batch["input_ids"], tokenizer.encode([sample["caption"] for sample in samples])[0]
+    )
     for sample, rows in zip(samples, batch["positive_maps"], strict=True):
         offsets = tokenizer.offsets(sample["caption"])
         for spans, row in zip(sample["spans"], rows, strict=True):
@@ -232,15 +281,18 @@ def test_a_batch_of_all_parts(mixture: Mixture, tokenizer: Tokenizer) -> None:
             assert row.nonzero().flatten().tolist() == [t for t, x in enumerate(inside) if x]
 
 
-sizes_and_counts = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 40)), min_size=1, max_size=4).filter(
-    lambda pairs: any(count for _, count in pairs)
-)
+sizes_and_counts = st.lists(
+    st.tuples(st.integers(1, 12), st.integers(0, 40)), min_size=1, max_size=4
+).filter(lambda pairs: any(count for _, count in pairs))
 
 
 def part_of(sizes: Sequence[int], keys: Sequence[Key]) -> list[list[int]]:
     """Image numbers of each part, in the order of the keys."""
     starts, images = np.cumsum([0, *sizes]), [i % sum(sizes) for _, i in keys]
-    return [[i - start for i in images if start <= i < start + n] for start, n in zip(starts, sizes, strict=False)]
+    return [
+        [i - start for i in images if start <= i < start + n]
+        for start, n in zip(starts, sizes, strict=False)
+    ]
 
 
 @given(sizes_and_counts, st.integers(0, 2**40), st.integers(0, 1000))
@@ -253,7 +305,9 @@ def test_an_epoch_has_the_counts_and_all_of_a_part_before_one_again(
     keys = list(sampler)
     assert len(keys) == len(sampler) == sum(counts)
     assert {e for e, _ in keys} == {epoch}
-    assert len({*keys}) == len(keys)  # an image that comes again is another item, with a view of its own
+    assert len({*keys}) == len(
+        keys
+    )  # an image that comes again is another item, with a view of its own
     for size, count, images in zip(sizes, counts, part_of(sizes, keys), strict=True):
         assert len(images) == count
         assert set(images) <= set(range(size))
@@ -295,7 +349,9 @@ def test_processes_share_an_epoch(pairs: list[tuple[int, int]], world: int) -> N
     ranks = [list(MixtureSampler(sizes, lambda _: counts, 2, rank, world)) for rank in range(world)]
     assert len({len(keys) for keys in ranks}) == 1
     together = [key for keys in zip(*ranks, strict=True) for key in keys]
-    assert together[: len(whole)] == whole  # the rest repeats some, so that all have the same number of steps
+    assert (
+        together[: len(whole)] == whole
+    )  # the rest repeats some, so that all have the same number of steps
     assert len(together) - len(whole) < world
 
 
@@ -323,7 +379,10 @@ shares = st.lists(st.floats(0, 1e3), min_size=1, max_size=6).filter(lambda xs: s
 def test_portions_are_exact(shares: list[float], total: int) -> None:
     counts = portions(shares, total)
     assert sum(counts) == total
-    assert all(abs(n - total * share / sum(shares)) < 1 + 1e-6 for n, share in zip(counts, shares, strict=True))
+    assert all(
+        abs(n - total * share / sum(shares)) < 1 + 1e-6
+        for n, share in zip(counts, shares, strict=True)
+    )
     assert all(n == 0 for n, share in zip(counts, shares, strict=True) if share == 0)
 
 

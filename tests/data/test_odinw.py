@@ -25,7 +25,11 @@ def test_table() -> None:
     assert len(tasks()) == 35
     assert sum(task.in_odinw13 for task in tasks().values()) == 13
     for task in tasks().values():
-        assert {"train", "valid", "test"} <= task.splits.keys() <= {"train", "valid", "minival", "test"}
+        assert (
+            {"train", "valid", "test"}
+            <= task.splits.keys()
+            <= {"train", "valid", "minival", "test"}
+        )
         assert task.categories
         assert len(task.caption_prompt) in (0, len(task.categories))
         assert (task.odinw13_yaml is not None) == task.in_odinw13
@@ -38,7 +42,9 @@ def test_benchmarks() -> None:
     assert odinw_names("odinw35") == list(tasks())
     thirteen = [odinw_task(name) for name in odinw_names("odinw13")]
     assert len(thirteen) == 13
-    assert all(odinw_task(task.short) == task for task in thirteen)  # each may be called by its short name
+    assert all(
+        odinw_task(task.short) == task for task in thirteen
+    )  # each may be called by its short name
     assert [task.short for task in thirteen if task.official_eval_split == "minival"] == [
         "EgoHands",
         "VehiclesOpenImages",
@@ -98,7 +104,12 @@ def place(root: Path, file: str) -> Path:
 
 @pytest.mark.parametrize(
     "folder",
-    ["odinw/Raccoon/Raccoon.v2-raw.coco", "Raccoon/Raccoon.v2-raw.coco", "Raccoon", "Raccoon_Raccoon.v2-raw.coco"],
+    [
+        "odinw/Raccoon/Raccoon.v2-raw.coco",
+        "Raccoon/Raccoon.v2-raw.coco",
+        "Raccoon",
+        "Raccoon_Raccoon.v2-raw.coco",
+    ],
 )
 def test_layouts(tmp_path: Path, folder: str) -> None:
     for split in ("train", "valid", "test"):
@@ -139,7 +150,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(GLIPError) as unknown:
         split_files(tmp_path, "Raccoon", "minival")
     assert unknown.value.code == "unknown-split"
-    assert all(part in str(unknown.value) for part in ("'Raccoon'", "'minival'", "train, valid, test"))
+    assert all(
+        part in str(unknown.value) for part in ("'Raccoon'", "'minival'", "train, valid, test")
+    )
 
 
 @pytest.mark.parametrize("split, name", [("train", "train"), ("valid", "val")])
@@ -150,7 +163,9 @@ def test_prepared_few_shot_lists(tmp_path: Path, split: str, name: str) -> None:
     assert caught.value.code == "missing-file"
     assert "1, 3, 5, 10" in str(caught.value)  # shots of the official lists, then their seeds
     assert "3, 30, 300" in str(caught.value)
-    assert re.findall(r"fewshot_\w+\.json", str(caught.value)) == [f"fewshot_{name}_shot1_seed3.json"]
+    assert re.findall(r"fewshot_\w+\.json", str(caught.value)) == [
+        f"fewshot_{name}_shot1_seed3.json"
+    ]
     for shots in FEWSHOT_SHOTS:
         for seed in FEWSHOT_SEEDS:
             file = place(folder, f"fewshot_{name}_shot{shots}_seed{seed}.json")

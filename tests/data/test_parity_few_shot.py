@@ -38,7 +38,9 @@ class NoFiles:
 
 
 def index_of(content: dict[str, Any]) -> Index:
-    images = [RawImage(image["id"], (image["height"], image["width"])) for image in content["images"]]
+    images = [
+        RawImage(image["id"], (image["height"], image["width"])) for image in content["images"]
+    ]
     boxes = [
         RawBox(a["image_id"], a["category_id"], a["bbox"], a["area"], bool(a["iscrowd"]))
         for a in content["annotations"]
@@ -63,7 +65,10 @@ def reference(golden: Path) -> Path:
 
 def test_every_official_subset(reference: Path) -> None:
     chosen = json.loads((reference / "chosen_ids.json").read_text())
-    contents = {path.stem.removeprefix("coco_"): json.loads(path.read_text()) for path in reference.glob("coco_*")}
+    contents = {
+        path.stem.removeprefix("coco_"): json.loads(path.read_text())
+        for path in reference.glob("coco_*")
+    }
     for key, expected in chosen.items():
         name, loader, shots, seed = key.split("|")
         content = contents[name]
@@ -84,7 +89,9 @@ def test_every_official_subset(reference: Path) -> None:
             assert few_shot(index, number, shuffled).images == images, key
 
 
-def by_category_id(index: Index, content: dict[str, Any], loader: str, shots: int, seed: int | None) -> list[int]:
+def by_category_id(
+    index: Index, content: dict[str, Any], loader: str, shots: int, seed: int | None
+) -> list[int]:
     """As official, where counters go by category id; shots 0 means all images with boxes."""
     images = index.with_boxes()
     if shots == 0:
@@ -92,6 +99,7 @@ def by_category_id(index: Index, content: dict[str, Any], loader: str, shots: in
     if seed is not None:
         random.Random(seed).shuffle(images)
     shown: dict[int, Collection[int]] = {
-        image: {index.category_ids[k] - 1 for k in index.boxes_of(image).labels.tolist()} for image in images
+        image: {index.category_ids[k] - 1 for k in index.boxes_of(image).labels.tolist()}
+        for image in images
     }
     return take_while_needed(images, shown, official_quotas(content, loader, shots))

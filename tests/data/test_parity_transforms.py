@@ -71,7 +71,9 @@ def test_tensor(tensor: str, tensors: dict[str, Tensor], facts: dict) -> None:
         ours = {
             "boxes": box_ops.rescale(boxes, 1, 1),
             "boxes_transformed": moved,
-            "boxes_hflipped": Transform((min(height, width),), 1333, flip=1.0)(image, boxes, 0, 0)[1],
+            "boxes_hflipped": Transform((min(height, width),), 1333, flip=1.0)(image, boxes, 0, 0)[
+                1
+            ],
             # the reference took the same four numbers for x, y, width, height
             "boxes_clipped_xywh_roundtrip": torch.from_numpy(clipped),
         }

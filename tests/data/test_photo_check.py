@@ -85,7 +85,11 @@ def damaged(folder: Path) -> Path:
 
 def checked(folder: Path, skip: bool = False) -> tuple[dict, Findings, int]:
     findings, bar = Findings(), Bar()
-    return check_photos(read_folder(folder, findings).splits, findings, bar, skip), findings, bar.total
+    return (
+        check_photos(read_folder(folder, findings).splits, findings, bar, skip),
+        findings,
+        bar.total,
+    )
 
 
 def test_findings_are_kept_by_path_size_and_time(tmp_path: Path) -> None:

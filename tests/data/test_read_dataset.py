@@ -10,7 +10,9 @@ from glip_lightning import GLIPError, read_dataset, to_hub
 
 def test_splits_have_names_boxes_and_classes(tmp_path: Path) -> None:
     data = read_dataset(write_parts(tmp_path / "photos"))
-    assert {split: len(index) for split, index in data.splits.items()} == {s: len(names) for s, names in SPLITS.items()}
+    assert {split: len(index) for split, index in data.splits.items()} == {
+        s: len(names) for s, names in SPLITS.items()
+    }
     train = data.splits["train"]
     assert [train.name(i) for i in range(len(train))] == list(SPLITS["train"])
     for i in range(len(train)):

@@ -32,18 +32,34 @@ KEPT = settings(
 NUMBERS = st.one_of(
     st.integers(-3, 70),
     st.floats(-5, 70),
-    st.sampled_from([0, 1e308, -1e308, 1e-320, 10**400, -(10**30), 2**63, float("nan"), float("inf"), True]),
+    st.sampled_from(
+        [0, 1e308, -1e308, 1e-320, 10**400, -(10**30), 2**63, float("nan"), float("inf"), True]
+    ),
 )
 TEXTS = st.one_of(
     st.sampled_from(
-        ["a.png", "../a.png", "/etc/passwd", "C:\\a.png", "", " ", "\0", "\ud800", "x" * 5000, "1", "1e3", "cat"]
+        [
+            "a.png",
+            "../a.png",
+            "/etc/passwd",
+            "C:\\a.png",
+            "",
+            " ",
+            "\0",
+            "\ud800",
+            "x" * 5000,
+            "1",
+            "1e3",
+            "cat",
+        ]
     ),
     st.text(max_size=8),
 )
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS),
     lambda inner: (
-        st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(["id", "name", "x"]), inner, max_size=3)
+        st.lists(inner, max_size=5)
+        | st.dictionaries(st.sampled_from(["id", "name", "x"]), inner, max_size=3)
     ),
     max_leaves=6,
 )
@@ -53,7 +69,9 @@ CATEGORY_KEYS = ["id", "name", "supercategory"]
 
 
 def entries(keys: list[str]) -> st.SearchStrategy:
-    return st.lists(st.dictionaries(st.sampled_from(keys), VALUES, max_size=len(keys)) | VALUES, max_size=4)
+    return st.lists(
+        st.dictionaries(st.sampled_from(keys), VALUES, max_size=len(keys)) | VALUES, max_size=4
+    )
 
 
 CONTENTS = st.fixed_dictionaries(
@@ -176,7 +194,8 @@ def test_spoiled_json(folder: Path, content: bytes) -> None:
 
 @KEPT
 @given(
-    content=spoiled(json.dumps({"train": ["a.png"], "test": ["c.png"]})) | VALUES.map(lambda v: json.dumps(v).encode())
+    content=spoiled(json.dumps({"train": ["a.png"], "test": ["c.png"]}))
+    | VALUES.map(lambda v: json.dumps(v).encode())
 )
 def test_split_files(folder: Path, content: bytes) -> None:
     write_json(folder / "coco.json", coco(list(BOXES)))
@@ -185,7 +204,8 @@ def test_split_files(folder: Path, content: bytes) -> None:
 
 
 WORDS = st.one_of(
-    NUMBERS.map(str), st.sampled_from(["0", "1", "0.5", "1.0", "-0", "nan", "cat", "0x1", "1_0", ",", "\0"])
+    NUMBERS.map(str),
+    st.sampled_from(["0", "1", "0.5", "1.0", "-0", "nan", "cat", "0x1", "1_0", ",", "\0"]),
 )
 LINES = st.lists(st.lists(WORDS, max_size=9).map(" ".join), max_size=4).map("\n".join)
 
@@ -205,7 +225,9 @@ YAML_PARTS = st.sampled_from(
 )
 YAML = st.one_of(
     spoiled(DESCRIPTION),
-    st.lists(YAML_PARTS | TEXTS, max_size=8).map(lambda parts: "".join(parts).encode("utf-8", "replace")),
+    st.lists(YAML_PARTS | TEXTS, max_size=8).map(
+        lambda parts: "".join(parts).encode("utf-8", "replace")
+    ),
     st.dictionaries(st.sampled_from(["names", "nc", "path", "train", "val", "test"]), VALUES).map(
         lambda value: json.dumps(value, skipkeys=True).encode()
     ),
@@ -222,7 +244,19 @@ def test_descriptions_and_image_lists(folder: Path, yaml: bytes, lines: list[str
 
 
 TAGS = st.sampled_from(
-    ["xmin", "ymin", "xmax", "ymax", "name", "filename", "width", "height", "difficult", "object", "size"]
+    [
+        "xmin",
+        "ymin",
+        "xmax",
+        "ymax",
+        "name",
+        "filename",
+        "width",
+        "height",
+        "difficult",
+        "object",
+        "size",
+    ]
 )
 CLEAN = TEXTS.map(lambda text: "".join(c for c in text if c.isalnum() or c in "./\\ "))
 
@@ -245,7 +279,9 @@ XML = st.one_of(
 
 
 @KEPT
-@given(content=XML, listed=st.binary(max_size=12) | st.sampled_from([b"a\nb 1\nd", b"a -1", b"../a"]))
+@given(
+    content=XML, listed=st.binary(max_size=12) | st.sampled_from([b"a\nb 1\nd", b"a -1", b"../a"])
+)
 def test_xml_files_and_lists(folder: Path, content: bytes, listed: bytes) -> None:
     for place in ("Annotations", "ImageSets/Main"):
         (folder / place).mkdir(parents=True, exist_ok=True)
@@ -256,8 +292,13 @@ def test_xml_files_and_lists(folder: Path, content: bytes, listed: bytes) -> Non
 
 
 @KEPT
-@given(name=st.sampled_from(["state.json", "dataset_dict.json", "dataset_info.json"]), content=CONTENTS | VALUES)
-def test_saved_folders(tmp_path_factory: pytest.TempPathFactory, name: str, content: object) -> None:
+@given(
+    name=st.sampled_from(["state.json", "dataset_dict.json", "dataset_info.json"]),
+    content=CONTENTS | VALUES,
+)
+def test_saved_folders(
+    tmp_path_factory: pytest.TempPathFactory, name: str, content: object
+) -> None:
     folder = tmp_path_factory.mktemp("x") / "dataset"
     (folder / "train").mkdir(parents=True)
     write_json(folder / "state.json", {})
@@ -268,17 +309,31 @@ def test_saved_folders(tmp_path_factory: pytest.TempPathFactory, name: str, cont
 
 def chain(link: str) -> str:
     """Twelve definitions, each of which names its predecessor ``P`` several times."""
-    return "".join(link.replace("P", old).replace("C", new) for old, new in itertools.pairwise("abcdefghijklm"))
+    return "".join(
+        link.replace("P", old).replace("C", new) for old, new in itertools.pairwise("abcdefghijklm")
+    )
 
 
 HOSTILE = {
-    "python object": ("data.yaml", "names: !!python/object/apply:os.system ['touch FLAG']\ntrain: images"),
-    "python module": ("data.yaml", "names: [cat]\ntrain: !!python/object/new:os.system ['touch FLAG']"),
+    "python object": (
+        "data.yaml",
+        "names: !!python/object/apply:os.system ['touch FLAG']\ntrain: images",
+    ),
+    "python module": (
+        "data.yaml",
+        "names: [cat]\ntrain: !!python/object/new:os.system ['touch FLAG']",
+    ),
     "alias bomb": ("data.yaml", "a: &a [x,x,x]\n" + chain("C: &C [*P,*P,*P,*P]\n")),
     "merge bomb": ("data.yaml", "a: &a {x: 1}\n" + chain("C: &C {<<: [*P,*P,*P,*P]}\n")),
     "deep yaml": ("data.yaml", "[" * 200_000),
-    "laughs": ("Annotations/a.xml", '<!DOCTYPE l [<!ENTITY a "ha">' + chain('<!ENTITY C "&P;&P;">') + "]><l>&m;</l>"),
-    "external entity": ("Annotations/a.xml", '<!DOCTYPE a [<!ENTITY x SYSTEM "file://FLAG">]><a>&x;</a>'),
+    "laughs": (
+        "Annotations/a.xml",
+        '<!DOCTYPE l [<!ENTITY a "ha">' + chain('<!ENTITY C "&P;&P;">') + "]><l>&m;</l>",
+    ),
+    "external entity": (
+        "Annotations/a.xml",
+        '<!DOCTYPE a [<!ENTITY x SYSTEM "file://FLAG">]><a>&x;</a>',
+    ),
     "deep json": ("coco.json", "[" * 200_000),
     "deep xml": ("Annotations/a.xml", "<a>" * 200_000),
     "long number": ("coco.json", '{"images": [{"id": ' + "9" * 50_000 + "}]}"),

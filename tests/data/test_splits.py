@@ -42,7 +42,11 @@ def test_the_rule_is_stable_and_seeded() -> None:
     assert split_names(names, 0) == split_names(names[::-1], 0)
     assert split_names(names, 0) != split_names(names, 1)
     # the order that `printf 0/2.jpg | sha256sum`, ... gives
-    assert split_names(names[:4], 0) == {"train": ["2.jpg", "1.jpg"], "valid": ["0.jpg"], "test": ["3.jpg"]}
+    assert split_names(names[:4], 0) == {
+        "train": ["2.jpg", "1.jpg"],
+        "valid": ["0.jpg"],
+        "test": ["3.jpg"],
+    }
 
 
 def names_of(splits: dict) -> dict[str, list[str]]:
@@ -55,7 +59,9 @@ def test_it_is_written_once_and_then_followed(tmp_path: Path, index: Index) -> N
     written = json.loads((tmp_path / SPLIT_FILE).read_text())
     assert written["seed"] == 5
     assert "sha256" in written["rule"]
-    assert {split: sorted(written[split]) for split in ("train", "valid", "test")} == names_of(splits)
+    assert {split: sorted(written[split]) for split in ("train", "valid", "test")} == names_of(
+        splits
+    )
     assert [finding.code for finding in findings] == ["split-by-rule"]
     findings = Findings()
     assert names_of(split_index(index, tmp_path, findings, seed=6, write=True)) == names_of(splits)
@@ -81,11 +87,16 @@ def test_an_edited_file_counts(tmp_path: Path, index: Index) -> None:
     lists = {"train": ["a.png", "gone.png"], "valid": [], "test": ["d.png"]}
     (tmp_path / SPLIT_FILE).write_text(json.dumps(lists))
     findings = Findings()
-    assert names_of(split_index(index, tmp_path, findings)) == {"train": ["a.png"], "test": ["d.png"]}
+    assert names_of(split_index(index, tmp_path, findings)) == {
+        "train": ["a.png"],
+        "test": ["d.png"],
+    }
     unlisted = next(finding for finding in findings if finding.code == "split-unlisted")
     assert (unlisted.count, unlisted.level) == (2, "warning")
     assert "b 1.png, c.png" in unlisted.message
-    assert "gone.png" in next(finding.message for finding in findings if finding.code == "split-gone")
+    assert "gone.png" in next(
+        finding.message for finding in findings if finding.code == "split-gone"
+    )
     assert not findings.errors
 
 
@@ -93,11 +104,14 @@ def test_an_image_in_two_lists_is_an_error(tmp_path: Path, index: Index) -> None
     (tmp_path / SPLIT_FILE).write_text(json.dumps({"train": ["a.png"], "test": ["a.png"]}))
     findings = Findings()
     split_index(index, tmp_path, findings)
-    assert [(finding.code, "a.png" in finding.message) for finding in findings.errors] == [("split-twice", True)]
+    assert [(finding.code, "a.png" in finding.message) for finding in findings.errors] == [
+        ("split-twice", True)
+    ]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"train": "a.png"}', '{"train": [3]}', '{"train": []}', "{}", "[" * 10**5, "\x00"]
+    "text",
+    ["", "[]", '{"train": "a.png"}', '{"train": [3]}', '{"train": []}', "{}", "[" * 10**5, "\x00"],
 )
 def test_a_broken_file_is_an_error(tmp_path: Path, index: Index, text: str) -> None:
     (tmp_path / SPLIT_FILE).write_text(text)

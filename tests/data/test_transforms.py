@@ -18,7 +18,12 @@ SIDES = st.integers(1, 4000)
 
 @pytest.mark.parametrize(
     "width_height, expected",
-    [((640, 480), (1066, 800)), ((1920, 1080), (1333, 750)), ((500, 333), (1201, 800)), ((2000, 500), (1332, 333))],
+    [
+        ((640, 480), (1066, 800)),
+        ((1920, 1080), (1333, 750)),
+        ((500, 333), (1201, 800)),
+        ((2000, 500), (1332, 333)),
+    ],
 )
 def test_official_examples(width_height: tuple[int, int], expected: tuple[int, int]) -> None:
     width, height = width_height
@@ -35,11 +40,15 @@ def test_no_side_vanishes(height: int, width: int) -> None:
 
 def test_an_image_of_the_right_size_is_left_alone() -> None:
     image = noise(40, 60)
-    assert torch.equal(resize_image(image, (40, 60)), torch.from_numpy(np.array(image)).permute(2, 0, 1))
+    assert torch.equal(
+        resize_image(image, (40, 60)), torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    )
 
 
 def noise(height: int, width: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    )
 
 
 def test_boxes_stay_on_their_object() -> None:
@@ -70,11 +79,16 @@ def test_views_depend_on_seed_epoch_and_index_only() -> None:
 
 
 def test_streams_are_separate() -> None:
-    drawn = {random_stream(stream, 0, 0, 0).random() for stream in ("order", "view", "caption", "crop", "colour")}
+    drawn = {
+        random_stream(stream, 0, 0, 0).random()
+        for stream in ("order", "view", "caption", "crop", "colour")
+    }
     assert len(drawn) == 5
 
 
-@pytest.mark.parametrize("arguments", [{"min_sizes": ()}, {"min_sizes": (900,), "max_size": 800}, {"flip": 2}])
+@pytest.mark.parametrize(
+    "arguments", [{"min_sizes": ()}, {"min_sizes": (900,), "max_size": 800}, {"flip": 2}]
+)
 def test_nonsense_is_refused(arguments: dict) -> None:
     with pytest.raises(GLIPError) as caught:
         Transform(**arguments)

@@ -31,7 +31,11 @@ def refused(folder: Path, content: bytes, code: str, *named: str) -> None:
     assert caught.value.code == code
     assert str(caught.value).startswith("task.zip: ")
     assert all(part in str(caught.value) for part in named), caught.value
-    assert {path.name for path in folder.rglob("*") if not path.is_relative_to(folder / "inner" / "Task")} == {
+    assert {
+        path.name
+        for path in folder.rglob("*")
+        if not path.is_relative_to(folder / "inner" / "Task")
+    } == {
         "task.zip",
         "inner",
     }
@@ -39,15 +43,33 @@ def refused(folder: Path, content: bytes, code: str, *named: str) -> None:
 
 def test_what_is_below_the_top_folder(tmp_path: Path) -> None:
     extra = {"__MACOSX/Task/._a.jpg": b"x", "README": b"x"}
-    files = unpack(write(tmp_path, zip_of({**FILES, "Task/": b"", **extra})), "Task", tmp_path / "Task")
-    found = {f"Task/{p.relative_to(tmp_path / 'Task')}": p for p in (tmp_path / "Task").rglob("*") if p.is_file()}
+    files = unpack(
+        write(tmp_path, zip_of({**FILES, "Task/": b"", **extra})), "Task", tmp_path / "Task"
+    )
+    found = {
+        f"Task/{p.relative_to(tmp_path / 'Task')}": p
+        for p in (tmp_path / "Task").rglob("*")
+        if p.is_file()
+    }
     assert {name: path.read_bytes() for name, path in found.items()} == FILES
-    assert files == {name.removeprefix("Task/"): (len(FILES[name]), crc_of(path)) for name, path in found.items()}
+    assert files == {
+        name.removeprefix("Task/"): (len(FILES[name]), crc_of(path)) for name, path in found.items()
+    }
     assert {p.name for p in tmp_path.iterdir()} == {"task.zip", "Task"}
 
 
 @pytest.mark.parametrize(
-    "name", ["/Task/x", "Task/../../x", "../x", "C:/Task/x", "c:x", "Task\\..\\..\\x", "//host/share/x", "Task/\0x"]
+    "name",
+    [
+        "/Task/x",
+        "Task/../../x",
+        "../x",
+        "C:/Task/x",
+        "c:x",
+        "Task\\..\\..\\x",
+        "//host/share/x",
+        "Task/\0x",
+    ],
 )
 def test_names_that_lead_out(tmp_path: Path, name: str) -> None:
     content = zip_of({**FILES, "Task/QQQ" if "\0" in name else name: b"out"})
@@ -66,8 +88,17 @@ def test_names_that_lead_out(tmp_path: Path, name: str) -> None:
         ("Other/" + "x" * 300, 300, 255),
     ],
 )
-def test_names_that_no_file_system_takes(tmp_path: Path, name: str, given: int, possible: int) -> None:
-    refused(tmp_path, zip_of({**FILES, name: b"x"}), "path-too-long", name[:30], str(given), str(possible))
+def test_names_that_no_file_system_takes(
+    tmp_path: Path, name: str, given: int, possible: int
+) -> None:
+    refused(
+        tmp_path,
+        zip_of({**FILES, name: b"x"}),
+        "path-too-long",
+        name[:30],
+        str(given),
+        str(possible),
+    )
     assert not (tmp_path / "inner" / "Task").exists()  # nothing is unpacked before it is said
 
 
@@ -123,14 +154,20 @@ def test_a_bomb_that_lies(tmp_path: Path) -> None:
         archive.writestr("Task/zeros", bytes(1_000_000))
     content = memory.getvalue().replace(struct.pack("<I", 1_000_000), struct.pack("<I", 100))
     refused(tmp_path, content, "broken-archive", "CRC-32", "'Task/zeros'")
-    assert sum(path.stat().st_size for path in (tmp_path / "inner").rglob("*") if path.is_file()) <= 100
+    assert (
+        sum(path.stat().st_size for path in (tmp_path / "inner").rglob("*") if path.is_file())
+        <= 100
+    )
 
 
 def test_members_that_share_their_bytes(tmp_path: Path) -> None:
     """The directory names one member of 100 kB three hundred times, which would be 30 MB."""
     content = zip_of({"Task/000": bytes(100_000)})
     start = content.index(b"PK\x01\x02")
-    entry, end = content[start : content.index(b"PK\x05\x06")], content[content.index(b"PK\x05\x06") :]
+    entry, end = (
+        content[start : content.index(b"PK\x05\x06")],
+        content[content.index(b"PK\x05\x06") :],
+    )
     entries = b"".join(entry.replace(b"Task/000", b"Task/%03d" % k) for k in range(300))
     end = end[:8] + struct.pack("<HHI", 300, 300, len(entries)) + end[16:]
     refused(tmp_path, content[:start] + entries + end, "unsafe-archive", "30000000")
@@ -145,17 +182,31 @@ def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(tmp_path) in str(refused.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"<html>", zip_of(FILES)[:-30], zip_of(FILES)[40:]])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04", b"<html>", zip_of(FILES)[:-30], zip_of(FILES)[40:]]
+)
 def test_broken_archives(tmp_path: Path, content: bytes) -> None:
     refused(tmp_path, content, "broken-archive")
 
 
 def test_damaged_content(tmp_path: Path) -> None:
-    refused(tmp_path, zip_of(FILES).replace(b"aaa", b"aab", 1), "broken-archive", "CRC-32", "'Task/train/a.jpg'")
+    refused(
+        tmp_path,
+        zip_of(FILES).replace(b"aaa", b"aab", 1),
+        "broken-archive",
+        "CRC-32",
+        "'Task/train/a.jpg'",
+    )
 
 
 def test_another_top_folder(tmp_path: Path) -> None:
-    refused(tmp_path, zip_of({"train/a": b"", "valid/b": b""}), "wrong-archive", "'Task'", "'train', 'valid'")
+    refused(
+        tmp_path,
+        zip_of({"train/a": b"", "valid/b": b""}),
+        "wrong-archive",
+        "'Task'",
+        "'train', 'valid'",
+    )
     refused(tmp_path, zip_of({}), "wrong-archive", "'Task'")
 
 

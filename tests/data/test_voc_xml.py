@@ -12,7 +12,13 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.voc_xml import is_voc, parse_xml, read_voc
 
-LISTS = {"train": ["a", "b 1"], "val": ["c -1", "d  1"], "test": ["d"], "dog_train": ["a"], "trainval": ["c"]}
+LISTS = {
+    "train": ["a", "b 1"],
+    "val": ["c -1", "d  1"],
+    "test": ["d"],
+    "dog_train": ["a"],
+    "trainval": ["c"],
+}
 
 
 def read(folder: Path) -> dict:
@@ -92,7 +98,9 @@ def test_difficult_objects_are_crowds(tmp_path: Path) -> None:
         ((0, 5, WIDTH, 19), [[0, 5, WIDTH, 14], [4, 6, 19, 9]]),
     ],
 )
-def test_zeros_mean_that_pixels_are_counted_from_0(tmp_path: Path, corners: tuple[int, ...], boxes: list) -> None:
+def test_zeros_mean_that_pixels_are_counted_from_0(
+    tmp_path: Path, corners: tuple[int, ...], boxes: list
+) -> None:
     x1, y1, x2, y2 = corners
     first = (
         f"<object><name>cat</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax>"
@@ -177,7 +185,9 @@ def test_a_picture_has_one_annotation_file(tmp_path: Path) -> None:
     (tmp_path / "Annotations" / "z.xml").write_text(xml("a.png", []))
     findings = Findings()
     assert len(read_voc(tmp_path, findings)["train"]) == 4
-    assert [(f.code, "a.png (a.xml, z.xml)" in f.message) for f in findings] == [("duplicate-image", True)]
+    assert [(f.code, "a.png (a.xml, z.xml)" in f.message) for f in findings] == [
+        ("duplicate-image", True)
+    ]
 
 
 def test_a_turned_photo_is_read_as_its_size_says(tmp_path: Path) -> None:
@@ -217,7 +227,9 @@ def test_folders_of_any_name(tmp_path: Path, annotations: str, images: str) -> N
     check(read(tmp_path / "set"), train=tuple(BOXES))
 
 
-@pytest.mark.parametrize("places", [("Annotations/{}", "images/{}"), ("{}/annots", "{}/pics"), ("xml/{}", "pics/{}")])
+@pytest.mark.parametrize(
+    "places", [("Annotations/{}", "images/{}"), ("{}/annots", "{}/pics"), ("xml/{}", "pics/{}")]
+)
 def test_splits_below_folders_of_any_name(tmp_path: Path, places: tuple[str, str]) -> None:
     for split, names in SPLITS.items():
         annotations, images = (tmp_path / place.format(split) for place in places)
@@ -233,7 +245,9 @@ def test_splits_below_folders_of_any_name(tmp_path: Path, places: tuple[str, str
 def test_names_of_other_systems(tmp_path: Path, stored: str, given: str) -> None:
     folder = write_one(tmp_path, xml(given, BOXES["a.png"]))
     (folder / "JPEGImages" / "a.png").rename(folder / "JPEGImages" / stored)
-    (folder / "Annotations" / "a.xml").rename(folder / "Annotations" / f"{Path(stored).stem.lower()}.xml")
+    (folder / "Annotations" / "a.xml").rename(
+        folder / "Annotations" / f"{Path(stored).stem.lower()}.xml"
+    )
     findings = Findings()
     splits = read_voc(folder, findings)
     if ":" in given:
@@ -254,7 +268,8 @@ QUAD = "<x1>3</x1><y1>4</y1><x2>20</x2><y2>6</y2><x3>18</x3><y3>30</y3>"
         (f"<polygon>{QUAD}</polygon>", [3, 4, 17, 26]),
         (f"<bndbox>{QUAD}<x4>2</x4><y4>28</y4></bndbox>", [2, 4, 18, 26]),
         (
-            "<bndbox><xmin>10</xmin><ymin>5</ymin><xmax>30</xmax><ymax>15</ymax></bndbox>" + ROTATION.format("90.0"),
+            "<bndbox><xmin>10</xmin><ymin>5</ymin><xmax>30</xmax><ymax>15</ymax></bndbox>"
+            + ROTATION.format("90.0"),
             [15, 0, 10, 20],
         ),
     ],
@@ -269,7 +284,9 @@ def test_turned_boxes_and_polygons(tmp_path: Path, shape: str, box: list[float])
 
 
 def test_an_upright_box_has_no_turn(tmp_path: Path) -> None:
-    content = xml("a.png", BOXES["a.png"]).replace("</object>", f"{ROTATION.format('0.0')}</object>")
+    content = xml("a.png", BOXES["a.png"]).replace(
+        "</object>", f"{ROTATION.format('0.0')}</object>"
+    )
     findings = Findings()
     read_voc(write_one(tmp_path, content), findings)
     assert not findings
@@ -277,7 +294,9 @@ def test_an_upright_box_has_no_turn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["gbk", "gb2312", "big5", "shift_jis", "utf-8", "utf-16"])
 def test_encodings_of_other_systems(tmp_path: Path, encoding: str) -> None:
-    content = f'<?xml version="1.0" encoding="{encoding}"?>' + xml("a.png", BOXES["a.png"]).replace("cat", "\u5927")
+    content = f'<?xml version="1.0" encoding="{encoding}"?>' + xml("a.png", BOXES["a.png"]).replace(
+        "cat", "\u5927"
+    )
     folder = write_one(tmp_path, "")
     (folder / "Annotations" / "a.xml").write_bytes(content.encode(encoding))
     findings = Findings()

@@ -36,9 +36,16 @@ def check(splits: dict, **wanted: tuple[str, ...]) -> None:
         truth = index.ground_truth()
         assert [Path(index.name(i)).name for i in range(len(index))] == list(names)
         assert truth["categories"] == coco(names)["categories"]
-        assert truth["images"] == [{"id": i, "height": HEIGHT, "width": WIDTH} for i in range(len(names))]
-        boxes = [(a["image_id"], a["category_id"], *(round(x, 3) for x in a["bbox"])) for a in truth["annotations"]]
-        assert boxes == [(a["image_id"], a["category_id"], *a["bbox"]) for a in coco(names)["annotations"]]
+        assert truth["images"] == [
+            {"id": i, "height": HEIGHT, "width": WIDTH} for i in range(len(names))
+        ]
+        boxes = [
+            (a["image_id"], a["category_id"], *(round(x, 3) for x in a["bbox"]))
+            for a in truth["annotations"]
+        ]
+        assert boxes == [
+            (a["image_id"], a["category_id"], *a["bbox"]) for a in coco(names)["annotations"]
+        ]
 
 
 TWO = {"train": SPLITS["train"], "valid": SPLITS["valid"]}
@@ -57,7 +64,9 @@ TWO = {"train": SPLITS["train"], "valid": SPLITS["valid"]}
 )
 def test_descriptions(tmp_path: Path, yaml: str) -> None:
     write_yolo(tmp_path, yaml)
-    (tmp_path / "train.txt").write_text("./images/train/a.png\n\n/content/set/images/train/b 1.png\n")
+    (tmp_path / "train.txt").write_text(
+        "./images/train/a.png\n\n/content/set/images/train/b 1.png\n"
+    )
     check(read(tmp_path), **TWO)
 
 
@@ -166,7 +175,9 @@ def test_a_label_file_of_no_picture_is_said(tmp_path: Path) -> None:
     (tmp_path / "images" / "train" / "a.png").unlink()
     findings = Findings()
     read_yolo(tmp_path, findings)
-    assert [(f.code, "labels/train/a.txt" in f.message) for f in findings] == [("stray-label", True)]
+    assert [(f.code, "labels/train/a.txt" in f.message) for f in findings] == [
+        ("stray-label", True)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -180,13 +191,19 @@ def test_a_label_file_of_no_picture_is_said(tmp_path: Path) -> None:
         ("names: {-1: cat}\ntrain: images/train", "bad-names", ["names", "-1"]),
         ("- cat\n- dog", "not-yaml", ["['cat', 'dog']", "names, train"]),
         ("names: [cat\ntrain: images/train", "not-yaml", ["line 1, column 8"]),  # PyYAML's words
-        ("names: !!python/object/apply:os.system ['touch hacked']", "not-yaml", ["python/object/apply:os.system"]),
+        (
+            "names: !!python/object/apply:os.system ['touch hacked']",
+            "not-yaml",
+            ["python/object/apply:os.system"],
+        ),
         ("a: &a [x]\nnames: [*a, *a]\ntrain: images/train", "not-yaml", ["*name"]),
         ("names: [cat, dog]\ntrain: nowhere", "no-pictures", ["nowhere"]),
         ("[" * 5000, "not-yaml", []),
     ],
 )
-def test_faulty_descriptions_are_named(tmp_path: Path, yaml: str, code: str, named: list[str]) -> None:
+def test_faulty_descriptions_are_named(
+    tmp_path: Path, yaml: str, code: str, named: list[str]
+) -> None:
     write_yolo(tmp_path, yaml)
     with pytest.raises(DataError) as caught:
         read_yolo(tmp_path, Findings())
@@ -197,7 +214,9 @@ def test_faulty_descriptions_are_named(tmp_path: Path, yaml: str, code: str, nam
 
 
 def test_paths_that_are_not_there(tmp_path: Path) -> None:
-    write_yolo(tmp_path, "names: [cat, dog]\nnc: 3\ntrain: images/train\nval: images/none\ntest: 7\n")
+    write_yolo(
+        tmp_path, "names: [cat, dog]\nnc: 3\ntrain: images/train\nval: images/none\ntest: 7\n"
+    )
     findings = Findings()
     assert read_yolo(tmp_path, findings).keys() == {"train"}
     assert [(f.code, f.level) for f in findings] == [
@@ -214,7 +233,12 @@ def test_paths_that_are_not_there(tmp_path: Path) -> None:
 def test_image_lists_stay_in_the_folder(tmp_path: Path) -> None:
     write_yolo(tmp_path / "data", "names: [cat, dog]\ntrain: train.txt\n")
     picture(tmp_path, "secret.png")
-    lines = ["images/train/a.png", "../secret.png", f"{tmp_path}/secret.png", "images/train/none.png"]
+    lines = [
+        "images/train/a.png",
+        "../secret.png",
+        f"{tmp_path}/secret.png",
+        "images/train/none.png",
+    ]
     (tmp_path / "data" / "train.txt").write_text("\n".join(lines))
     findings = Findings()
     index = read_yolo(tmp_path / "data", findings)["train"]
@@ -225,8 +249,12 @@ def test_image_lists_stay_in_the_folder(tmp_path: Path) -> None:
     assert "4" in errors["missing-image"].message.replace(str(tmp_path), "")  # its line
 
 
-@pytest.mark.parametrize("turn, size", [(6, (HEIGHT, WIDTH)), (3, (WIDTH, HEIGHT)), (2, (WIDTH, HEIGHT))])
-def test_boxes_are_those_of_the_upright_photo(tmp_path: Path, turn: int, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    "turn, size", [(6, (HEIGHT, WIDTH)), (3, (WIDTH, HEIGHT)), (2, (WIDTH, HEIGHT))]
+)
+def test_boxes_are_those_of_the_upright_photo(
+    tmp_path: Path, turn: int, size: tuple[int, int]
+) -> None:
     index, _ = one(tmp_path, "0 0.25 0.5 0.5 1.0")
     photo = tmp_path / "images" / "a.png"
     exif = Image.Exif()
@@ -237,7 +265,11 @@ def test_boxes_are_those_of_the_upright_photo(tmp_path: Path, turn: int, size: t
     assert index.sizes.tolist() == [[size[1], size[0]]]
     assert index.boxes.xywh.tolist() == [[0, 0, size[0] / 2, size[1]]]
     shown = index.picture(0)
-    assert shown.tobytes() == read_image(photo, upright=True).tobytes() != read_image(photo, upright=False).tobytes()
+    assert (
+        shown.tobytes()
+        == read_image(photo, upright=True).tobytes()
+        != read_image(photo, upright=False).tobytes()
+    )
 
 
 def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
@@ -255,7 +287,9 @@ def test_a_split_without_pictures_is_named(tmp_path: Path) -> None:
     (tmp_path / "images" / "test").mkdir()
     findings = Findings()
     read_yolo(tmp_path, findings)
-    assert [(finding.code, finding.level) for finding in findings] == [("missing-split-path", "warning")]
+    assert [(finding.code, finding.level) for finding in findings] == [
+        ("missing-split-path", "warning")
+    ]
 
 
 def pose_line(label: int, box: tuple[float, ...], points: list[tuple[float, ...]]) -> str:
@@ -282,12 +316,16 @@ def poses(draw: st.DrawFn, numbers: int) -> tuple[list[tuple[float, ...]], str]:
 
 
 @given(st.data(), st.sampled_from((2, 3)))
-def test_key_points_are_left_out_and_counted(tmp_path_factory: pytest.TempPathFactory, data: Any, numbers: int) -> None:
+def test_key_points_are_left_out_and_counted(
+    tmp_path_factory: pytest.TempPathFactory, data: Any, numbers: int
+) -> None:
     boxes, lines = data.draw(poses(numbers))
     count = (len(lines.splitlines()[0].split()) - 5) // numbers
     said = f"names: [cat, dog]\nkpt_shape: [{count}, {numbers}]\n"
     index, findings = one(tmp_path_factory.mktemp("set"), lines, said)
-    expected = [[(x - w / 2) * WIDTH, (y - h / 2) * HEIGHT, w * WIDTH, h * HEIGHT] for x, y, w, h in boxes]
+    expected = [
+        [(x - w / 2) * WIDTH, (y - h / 2) * HEIGHT, w * WIDTH, h * HEIGHT] for x, y, w, h in boxes
+    ]
     assert index.boxes.xywh == pytest.approx(np.array(expected))
     assert [(f.code, f.level, f.count) for f in findings] == [("key-points", "info", len(boxes))]
 
@@ -330,7 +368,9 @@ def test_a_class_list_that_differs_from_the_description_is_said(tmp_path: Path) 
     assert [(f.code, f.level) for f in findings] == [("class-lists-differ", "warning")]
 
 
-@pytest.mark.parametrize("train, valid", [("train", "valid"), ("Train", "Validation"), ("TRAIN", "val")])
+@pytest.mark.parametrize(
+    "train, valid", [("train", "valid"), ("Train", "Validation"), ("TRAIN", "val")]
+)
 @pytest.mark.parametrize("described", [True, False])
 def test_darknet_and_cvat(tmp_path: Path, train: str, valid: str, described: bool) -> None:
     for split, word in {"train": train, "valid": valid}.items():
@@ -351,7 +391,9 @@ def test_empty_label_files_are_named_with_their_folder(tmp_path: Path) -> None:
         file.write_text("\n")
     findings = Findings()
     read_yolo(tmp_path, findings)
-    assert [(f.code, f.count, "labels/train" in f.message) for f in findings] == [("empty-labels", 4, True)]
+    assert [(f.code, f.count, "labels/train" in f.message) for f in findings] == [
+        ("empty-labels", 4, True)
+    ]
 
 
 def test_labels_of_no_picture_beside_pictures_are_said(tmp_path: Path) -> None:
@@ -361,11 +403,16 @@ def test_labels_of_no_picture_beside_pictures_are_said(tmp_path: Path) -> None:
     (tmp_path / "gone.txt").write_text("0 0.5 0.5 0.5 0.5")
     findings = Findings()
     read_yolo(tmp_path, findings)
-    assert [(f.code, f.count, "gone.txt" in f.message) for f in findings] == [("stray-label", 1, True)]
+    assert [(f.code, f.count, "gone.txt" in f.message) for f in findings] == [
+        ("stray-label", 1, True)
+    ]
 
 
 def test_a_path_of_another_machine_is_the_culprit(tmp_path: Path) -> None:
-    write_yolo(tmp_path, "names: [cat, dog]\npath: /content/elsewhere\ntrain: imgs/train\nval: images/valid\n")
+    write_yolo(
+        tmp_path,
+        "names: [cat, dog]\npath: /content/elsewhere\ntrain: imgs/train\nval: images/valid\n",
+    )
     findings = Findings()
     read_yolo(tmp_path, findings)
     assert "/content/elsewhere" in findings.errors[0].message
@@ -394,7 +441,9 @@ def test_a_label_file_of_two_pictures_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["cp950", "utf-16"])
 @pytest.mark.parametrize("file", ["classes.txt", "my.names"])
-def test_class_lists_that_are_no_utf_8_are_refused(tmp_path: Path, encoding: str, file: str) -> None:
+def test_class_lists_that_are_no_utf_8_are_refused(
+    tmp_path: Path, encoding: str, file: str
+) -> None:
     write_labels(tmp_path / "images", tmp_path / "labels", list(BOXES))
     (tmp_path / file).write_bytes("\u8c93\n\u72d7\n".encode(encoding))
     if file == "my.names":
@@ -406,8 +455,12 @@ def test_class_lists_that_are_no_utf_8_are_refused(tmp_path: Path, encoding: str
 
 def test_where_pictures_are_is_said_when_a_description_misses_them(tmp_path: Path) -> None:
     for split, names in SPLITS.items():
-        write_labels(tmp_path / "set" / split / "images", tmp_path / "set" / split / "labels", names)
-    (tmp_path / "data.yaml").write_text("path: ./\nnames: [cat, dog]\ntrain: train/images\nval: valid/images\n")
+        write_labels(
+            tmp_path / "set" / split / "images", tmp_path / "set" / split / "labels", names
+        )
+    (tmp_path / "data.yaml").write_text(
+        "path: ./\nnames: [cat, dog]\ntrain: train/images\nval: valid/images\n"
+    )
     with pytest.raises(DataError) as error:
         read_yolo(tmp_path, Findings())
     assert error.value.code == "no-pictures"

@@ -14,12 +14,18 @@ from glip_lightning.evaluation.coco_ap import CocoEvaluator
 from test_coco_ap import NAMES, detections_of, evaluated, random_truth
 
 Truth = dict[str, list[dict[str, Any]]]
-SIDES = st.sampled_from([4.0, 10.0, 10.0, 12.5, 20.0, 40.0])  # equal ones often: ties and exact matches
+SIDES = st.sampled_from(
+    [4.0, 10.0, 10.0, 12.5, 20.0, 40.0]
+)  # equal ones often: ties and exact matches
 SCORES = st.sampled_from([0.1, 0.25, 0.5, 0.5, 0.75, 0.9])
-BOX = st.tuples(st.sampled_from([0.0, 1.0, 5.0, 10.0]), st.sampled_from([0.0, 2.0, 10.0]), SIDES, SIDES)
+BOX = st.tuples(
+    st.sampled_from([0.0, 1.0, 5.0, 10.0]), st.sampled_from([0.0, 2.0, 10.0]), SIDES, SIDES
+)
 REAL = st.tuples(BOX, st.integers(1, 3), st.booleans())
 FOUND = st.tuples(BOX, st.integers(1, 4), SCORES)
-IMAGES = st.lists(st.tuples(st.lists(REAL, max_size=4), st.lists(FOUND, max_size=6)), min_size=1, max_size=6)
+IMAGES = st.lists(
+    st.tuples(st.lists(REAL, max_size=4), st.lists(FOUND, max_size=6)), min_size=1, max_size=6
+)
 
 
 def evaluator_of(images: list[Any]) -> CocoEvaluator:
@@ -94,10 +100,19 @@ def test_more_than_a_hundred_detections(seed: int) -> None:
     evaluator = CocoEvaluator(truth, NAMES)
     for image_id in range(3):
         one = detections_of(truth, image_id)
-        boxes = one["boxes"].repeat(60, 1) + torch.from_numpy(rng.normal(0, 3, (60 * len(one["boxes"]), 4)))
+        boxes = one["boxes"].repeat(60, 1) + torch.from_numpy(
+            rng.normal(0, 3, (60 * len(one["boxes"]), 4))
+        )
         labels = one["labels"].repeat(60)
         evaluator.update(
-            [image_id], [{"boxes": boxes, "labels": labels, "scores": torch.from_numpy(rng.random(len(boxes)))}]
+            [image_id],
+            [
+                {
+                    "boxes": boxes,
+                    "labels": labels,
+                    "scores": torch.from_numpy(rng.random(len(boxes))),
+                }
+            ],
         )
     assert once(evaluator).mean() == pytest.approx(evaluator.compute()["AP"], abs=1e-12)
 
@@ -129,7 +144,9 @@ def test_interval_of_rare_classes_holds_the_ap() -> None:
     truth = {"images": [{"id": i} for i in range(images)], "annotations": boxes}
     place = np.tile([0, 0, 10, 10], (classes, 1))
     rows = {
-        i: np.column_stack([np.full(classes, i), place, rng.random(classes), np.arange(1, classes + 1)])
+        i: np.column_stack(
+            [np.full(classes, i), place, rng.random(classes), np.arange(1, classes + 1)]
+        )
         for i in range(images)
     }
     counts = draw_counts(rng, images, 200)
@@ -170,7 +187,12 @@ def test_pascal_voc_in_seconds() -> None:
     truth = {
         "images": [{"id": i} for i in range(images)],
         "annotations": [
-            {"image_id": i, "category_id": int(labels[i, j]), "bbox": boxes[i, j].tolist(), "iscrowd": 0}
+            {
+                "image_id": i,
+                "category_id": int(labels[i, j]),
+                "bbox": boxes[i, j].tolist(),
+                "iscrowd": 0,
+            }
             for i in range(images)
             for j in range(3)
         ],

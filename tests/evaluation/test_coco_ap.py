@@ -82,7 +82,11 @@ def detections_of(truth: dict[str, list[dict[str, Any]]], image_id: int) -> Dete
 
 
 def perfect(real: Detection) -> Detection:
-    return {"boxes": real["boxes"], "labels": real["labels"], "scores": torch.ones(len(real["boxes"]))}
+    return {
+        "boxes": real["boxes"],
+        "labels": real["labels"],
+        "scores": torch.ones(len(real["boxes"])),
+    }
 
 
 def evaluated(truth: dict[str, list[dict[str, Any]]], images: list[int]) -> CocoEvaluator:
@@ -106,7 +110,13 @@ def test_equals_torchmetrics(seed: int) -> None:
         reference.update([detections_of(truth, image_id)], [truth_of(truth, image_id)])
     expected = reference.compute()
     assert not math.isnan(result["APs"] + result["APm"] + result["APl"])
-    names = {"AP": "map", "AP50": "map_50", "AP75": "map_75", "APs": "map_small", "APm": "map_medium"}
+    names = {
+        "AP": "map",
+        "AP50": "map_50",
+        "AP75": "map_75",
+        "APs": "map_small",
+        "APm": "map_medium",
+    }
     for ours, theirs in {**names, "APl": "map_large"}.items():
         assert result[ours] == pytest.approx(float(expected[theirs]), abs=1e-6), ours
     assert 0.1 < result["AP"] < 0.95
@@ -118,7 +128,10 @@ def test_equals_torchmetrics(seed: int) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_identical_to_pycocotools(seed: int) -> None:
     """In all areas and for each class, among crowds, empty images and detections of an unused class."""
-    coco, cocoeval = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    coco, cocoeval = (
+        pytest.importorskip("pycocotools.coco"),
+        pytest.importorskip("pycocotools.cocoeval"),
+    )
     truth = random_truth(60, seed)
     evaluator = evaluated(truth, list(range(60)))
     reference = coco.COCO()
@@ -134,7 +147,11 @@ def test_identical_to_pycocotools(seed: int) -> None:
         evaluation.stats[:6].tolist(), abs=1e-12
     )
     precision = evaluation.eval["precision"][..., 0, -1]
-    per_class = {NAMES[k]: table[table > -1].mean() for k in range(3) if (table := precision[..., k]).max() > -1}
+    per_class = {
+        NAMES[k]: table[table > -1].mean()
+        for k in range(3)
+        if (table := precision[..., k]).max() > -1
+    }
     assert result["AP_class"] == pytest.approx(per_class, abs=1e-12)
     assert any(a["iscrowd"] for a in truth["annotations"])
     assert min(evaluation.stats[:6]) > 0
@@ -178,7 +195,11 @@ def test_reset() -> None:
 
 def test_nothing_found_and_nothing_to_find() -> None:
     truth = random_truth(8)
-    nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.int64)}
+    nothing = {
+        "boxes": torch.zeros(0, 4),
+        "scores": torch.zeros(0),
+        "labels": torch.zeros(0, dtype=torch.int64),
+    }
     evaluator = CocoEvaluator(truth, NAMES)
     evaluator.update(list(range(8)), [nothing] * 8)
     assert evaluator.compute()["AP"] == 0

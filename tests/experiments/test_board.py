@@ -17,7 +17,9 @@ from printed import words
 
 def trial(number: int, steps: int | None, tuning: str = "FullTuning") -> Planned:
     axes = {"shots": 0 if steps == 0 else "all", "seed": number}
-    recipe = {"model": {"detector": "glip-nano", "tuning": {"class_path": f"glip_lightning.{tuning}"}}}
+    recipe = {
+        "model": {"detector": "glip-nano", "tuning": {"class_path": f"glip_lightning.{tuning}"}}
+    }
     return Planned(Trial("tiny", f"{number:012}", axes, (axes,)), recipe, 4, steps)
 
 
@@ -35,7 +37,12 @@ def rates(planned: Sequence[Planned], folder: Path) -> Rates:
 
 
 def said(
-    board: Board, capsys: pytest.CaptureFixture[str], planned: Planned, state: State, note: str = "", shown: str = ""
+    board: Board,
+    capsys: pytest.CaptureFixture[str],
+    planned: Planned,
+    state: State,
+    note: str = "",
+    shown: str = "",
 ) -> list[str]:
     """Return the values in what a line says of the whole: trials done, all trials, and the time to go.
 
@@ -50,9 +57,16 @@ def said(
     return re.findall(r"\d+(?: (?:s|min|h)\b)?", whole)
 
 
-def test_lines_have_the_time_to_go_as_soon_as_it_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_have_the_time_to_go_as_soon_as_it_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Ten times the steps take ten times as long; what needs no step says nothing of what does."""
-    untrained, short, long, prompt = trial(1, 0), trial(2, 100), trial(3, 1000), trial(4, 1000, "PromptTuning")
+    untrained, short, long, prompt = (
+        trial(1, 0),
+        trial(2, 100),
+        trial(3, 1000),
+        trial(4, 1000, "PromptTuning"),
+    )
     with Board([untrained, short, long, prompt], tmp_path, 1, rates([], tmp_path)) as board:
         assert said(board, capsys, untrained, "running") == ["0", "4"]
         finish(tmp_path, untrained, 5)
@@ -87,7 +101,9 @@ def test_a_trial_that_stopped_early_counts_by_what_was_planned(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("state", ["interrupted", "elsewhere", "queued"])
-def test_only_what_is_over_is_done(state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_what_is_over_is_done(
+    state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, two, three = trial(1, 100), trial(2, 100), trial(3, 100)
     board = Board([one, two, three], tmp_path, 2, rates([], tmp_path))
     assert said(board, capsys, one, state) == ["0", "3"]
@@ -95,7 +111,9 @@ def test_only_what_is_over_is_done(state: State, tmp_path: Path, capsys: pytest.
     assert said(board, capsys, three, "failed", "no") == ["2", "3"]
 
 
-def test_after_an_interruption_nobody_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_after_an_interruption_nobody_waits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, running, waiting = trial(1, 100), trial(2, 100), trial(3, 100)
     finish(tmp_path, first, 600)
     board = Board([running, waiting], tmp_path, 1, rates([first], tmp_path))

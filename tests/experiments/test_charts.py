@@ -23,12 +23,25 @@ def curve_points(whole: list[bool]) -> pd.DataFrame:
     means = [20.0 + 10 * x for x in range(len(whole))]
     stats = [Stat(mean, 2.0, 2, (mean - 2, mean + 2), (mean - 5, mean + 5)) for mean in means]
     titles = [f"at {x}" for x in range(len(whole))]
-    points = frame(line=[0] * len(whole), x=list(range(len(whole))), AP=means, stat=stats, whole=whole, title=titles)
+    points = frame(
+        line=[0] * len(whole),
+        x=list(range(len(whole))),
+        AP=means,
+        stat=stats,
+        whole=whole,
+        title=titles,
+    )
     return points.assign(paper=[math.nan] * (len(whole) - 1) + [42.0], paper_title="paper")
 
 
 def marks_of(rows: list[int], xs: list[float]) -> pd.DataFrame:
-    marks = frame(row=rows, x=xs, low=[x - 1 for x in xs], high=[x + 1 for x in xs], title=[f"{x:g}" for x in xs])
+    marks = frame(
+        row=rows,
+        x=xs,
+        low=[x - 1 for x in xs],
+        high=[x + 1 for x in xs],
+        title=[f"{x:g}" for x in xs],
+    )
     return marks.assign(line=0, kind="full")
 
 
@@ -36,7 +49,9 @@ def places(picture: str) -> dict[str, float]:
     """The horizontal place of each mark by its title."""
     root = ElementTree.fromstring(picture)
     return {
-        str(use.findtext("title")): float(use.attrib["x"]) for use in root.iter("use") if use.find("title") is not None
+        str(use.findtext("title")): float(use.attrib["x"])
+        for use in root.iter("use")
+        if use.find("title") is not None
     }
 
 
@@ -54,7 +69,13 @@ def test_colours_are_those_of_the_page_and_ids_are_of_one_chart() -> None:
         curves(curve_points([True, True]), ["0", "1"], 640, 400, "curves", True),
         curves(curve_points([True, True]), ["0", "1"], 360, 320, "curves", True),
         dots(["a"], marks_of([0], [1.0]), 320, "dots", "points"),
-        plane(frame(way=[0, 0], line=[0, 0], x=[1.0, 2], y=[3.0, 4], title=["", ""]), 320, "plane", "x", "y"),
+        plane(
+            frame(way=[0, 0], line=[0, 0], x=[1.0, 2], y=[3.0, 4], title=["", ""]),
+            320,
+            "plane",
+            "x",
+            "y",
+        ),
         *(key(i, where) for i in range(8) for where in ("one", "two")),
     ]
     found = [name for picture in pictures for name in re.findall(r'\bid="([^"]+)"', picture)]
@@ -85,7 +106,9 @@ def test_series_differ_in_colour_marker_and_dashes() -> None:
 
 
 def test_dots_lie_where_the_axis_says() -> None:
-    picture = dots(["a", "mean"], marks_of([0, 0, 1], [-10.0, 10.0, 0.0]), 320, "x", "points", means=1)
+    picture = dots(
+        ["a", "mean"], marks_of([0, 0, 1], [-10.0, 10.0, 0.0]), 320, "x", "points", means=1
+    )
     found = places(picture)
     assert found["0"] - found["-10"] == pytest.approx(found["10"] - found["0"], abs=0.01)
     assert "font-weight: 700" in picture  # the mean
@@ -98,7 +121,9 @@ def test_an_axis_of_ap_stays_between_0_and_100() -> None:
     assert max(map(float, texts)) == 100
 
 
-@pytest.mark.parametrize("value, said", [(2.5, "2.5"), (1000, "1k"), (2e6, "2M"), (5e9, "5G"), (0.1, "0.1")])
+@pytest.mark.parametrize(
+    "value, said", [(2.5, "2.5"), (1000, "1k"), (2e6, "2M"), (5e9, "5G"), (0.1, "0.1")]
+)
 def test_short_numbers(value: float, said: str) -> None:
     assert tick_text(value) == said
 

@@ -55,7 +55,10 @@ def test_a_sweep_becomes_one_array_of_slurm_jobs(
     tmp_path: Path, slurm: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
-    file, out = write_sweep(tmp_path, {"shots": [0, "all"], "seed": [3]}, max_epochs=1), tmp_path / "out"
+    file, out = (
+        write_sweep(tmp_path, {"shots": [0, "all"], "seed": [3]}, max_epochs=1),
+        tmp_path / "out",
+    )
     given = "partition=gpu,gpus_per_node=1,timeout_min=60"
     assert sweep(file, out, "--executor", "submitit", "--slurm", given) == 0
     said = capsys.readouterr().out
@@ -68,9 +71,16 @@ def test_a_sweep_becomes_one_array_of_slurm_jobs(
     assert f"-m submitit.core._submit {out}/submitit" in command
     # what the node would do, for the second job of the array
     words = shlex.split(command)
-    job = {"SLURM_JOB_ID": "13", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "1", "SLURM_PROCID": "0"}
+    job = {
+        "SLURM_JOB_ID": "13",
+        "SLURM_ARRAY_JOB_ID": "12",
+        "SLURM_ARRAY_TASK_ID": "1",
+        "SLURM_PROCID": "0",
+    }
     environment = os.environ | job | {"SUBMITIT_EXECUTOR": "slurm"}
-    done = subprocess.run(words[words.index(sys.executable) :], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        words[words.index(sys.executable) :], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     kind, event = pickle.loads((out / "submitit" / "12_1_0_result.pkl").read_bytes())
     zero, trained = trial_folders(out)
@@ -102,10 +112,14 @@ def test_a_queue_that_does_not_answer_is_no_empty_one(tmp_path: Path, slurm: Pat
 
 
 @pytest.mark.parametrize("given, named", [("partitio=gpu", "partitio"), ("gpu", "NAME=VALUE")])
-def test_wrong_parameters_are_explained(tmp_path: Path, slurm: Path, given: str, named: str) -> None:
+def test_wrong_parameters_are_explained(
+    tmp_path: Path, slurm: Path, given: str, named: str
+) -> None:
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     file = write_sweep(tmp_path, {"shots": [0]})
-    refused = refusal("sweep", file, "--dir", tmp_path / "out", "--executor", "submitit", "--slurm", given)
+    refused = refusal(
+        "sweep", file, "--dir", tmp_path / "out", "--executor", "submitit", "--slurm", given
+    )
     assert refused.code == "bad-value"
     assert {"--slurm", named} <= words(str(refused))
 
@@ -119,7 +133,9 @@ def test_without_slurm_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert {"--executor", "srun"} <= words(str(refused))
 
 
-@pytest.mark.parametrize("executor, module, extra", [("ray", "ray", "ray"), ("submitit", "submitit", "slurm")])
+@pytest.mark.parametrize(
+    "executor, module, extra", [("ray", "ray", "ray"), ("submitit", "submitit", "slurm")]
+)
 def test_a_missing_extra_is_named(
     tmp_path: Path,
     executor: str,
@@ -134,7 +150,9 @@ def test_a_missing_extra_is_named(
     assert f"'glip-lightning[{extra}]'" in str(missing)
 
 
-def test_a_dead_task_of_ray_takes_only_its_trial_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_task_of_ray_takes_only_its_trial_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use_own_ray(monkeypatch)
     found = ended(list(Ray().run(small, jobs(tmp_path, "a", "exit", "killed", "b"), Stop())))
     assert {name: event.state for name, event in found.items()} == {
@@ -142,4 +160,6 @@ def test_a_dead_task_of_ray_takes_only_its_trial_along(tmp_path: Path, monkeypat
         **dict.fromkeys(("exit", "killed"), "died"),
     }
     assert "WorkerCrashedError" in found["killed"].note
-    assert found["a"].note.split()[2] == found["b"].note.split()[2] == "None"  # what others set is not found
+    assert (
+        found["a"].note.split()[2] == found["b"].note.split()[2] == "None"
+    )  # what others set is not found

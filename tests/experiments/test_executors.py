@@ -59,7 +59,9 @@ def test_every_trial_has_a_clean_process(tmp_path: Path) -> None:
 
 def test_modules_are_imported_once_for_all_trials(tmp_path: Path) -> None:
     """In the server that the processes are forked from; asked in a process of its own, which has no server yet."""
-    (tmp_path / "preloaded.py").write_text("import os\nprint('imported', os.getpid(), flush=True)\n")
+    (tmp_path / "preloaded.py").write_text(
+        "import os\nprint('imported', os.getpid(), flush=True)\n"
+    )
     (tmp_path / "many.py").write_text(
         "from test_executors import Local, Stop, ended, jobs, small\n"
         "if __name__ == '__main__':\n"
@@ -78,11 +80,15 @@ def test_modules_are_imported_once_for_all_trials(tmp_path: Path) -> None:
     )
     said = done.stdout.splitlines()
     assert said[-1] == "finished finished finished"
-    assert sum(line.startswith("imported") for line in said) == ("forkserver" in get_all_start_methods())
+    assert sum(line.startswith("imported") for line in said) == (
+        "forkserver" in get_all_start_methods()
+    )
 
 
 def test_a_dead_process_takes_only_its_trial_along(tmp_path: Path) -> None:
-    found = ended(list(Local(1).run(small, jobs(tmp_path, "a", "exit", "b", "killed", "c"), Stop())))
+    found = ended(
+        list(Local(1).run(small, jobs(tmp_path, "a", "exit", "b", "killed", "c"), Stop()))
+    )
     assert {name: event.state for name, event in found.items()} == {
         **dict.fromkeys("abc", "finished"),
         **dict.fromkeys(("exit", "killed"), "died"),
@@ -126,7 +132,9 @@ def test_a_worker_does_not_hear_the_terminal(tmp_path: Path, held_back: bool) ->
 def test_ctrl_c_lets_a_trial_save_and_begins_no_other(tmp_path: Path, times: int) -> None:
     stop = Stop()
     events = []
-    before = signal.getsignal(signal.SIGINT)  # ignored where a shell runs the tests in the background
+    before = signal.getsignal(
+        signal.SIGINT
+    )  # ignored where a shell runs the tests in the background
     with stop.listening():
         for event in Local(1).run(small, jobs(tmp_path, "long", "b"), stop):
             events.append(event)
@@ -134,6 +142,9 @@ def test_ctrl_c_lets_a_trial_save_and_begins_no_other(tmp_path: Path, times: int
                 wait_for(tmp_path / "begun")
                 for _ in range(times):
                     os.kill(os.getpid(), signal.SIGINT)
-    assert [(event.id, event.state) for event in events] == [("long", "running"), ("long", "interrupted")]
+    assert [(event.id, event.state) for event in events] == [
+        ("long", "running"),
+        ("long", "interrupted"),
+    ]
     assert (tmp_path / "saved").exists() == (times == 1)
     assert signal.getsignal(signal.SIGINT) is before

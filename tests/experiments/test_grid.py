@@ -12,7 +12,12 @@ from glip_lightning.experiments.sweep.grid import read_grid, select
 from printed import words
 
 RECIPE = {
-    "model": {"tuning": {"class_path": "glip_lightning.FullTuning", "init_args": {"lr": 0.5, "freeze_at": -1}}},
+    "model": {
+        "tuning": {
+            "class_path": "glip_lightning.FullTuning",
+            "init_args": {"lr": 0.5, "freeze_at": -1},
+        }
+    },
     "data": {"class_path": "ODinW"},
 }
 
@@ -25,7 +30,9 @@ def write(folder: Path, axes: Any, **more: Any) -> Path:
 
 
 def test_points_are_all_combinations_in_the_order_of_the_file(tmp_path: Path) -> None:
-    grid = read_grid(write(tmp_path, {"task": ["Raccoon", "BCCD"], "shots": [0, "all"], "model.detector": ["a"]}))
+    grid = read_grid(
+        write(tmp_path, {"task": ["Raccoon", "BCCD"], "shots": [0, "all"], "model.detector": ["a"]})
+    )
     assert grid.name == "sweep"
     assert [tuple(point.values()) for point in grid.points()] == [
         ("Raccoon", 0, "a"),
@@ -64,7 +71,13 @@ def test_faults_of_what_is_skipped(tmp_path: Path, skip: Any, code: str, named: 
 
 
 def test_axes_become_values_of_dotted_keys(tmp_path: Path) -> None:
-    axes = {"task": ["Raccoon"], "shots": ["all"], "seed": [30], "trainer.max_epochs": [2], "data.flip": [0.5]}
+    axes = {
+        "task": ["Raccoon"],
+        "shots": ["all"],
+        "seed": [30],
+        "trainer.max_epochs": [2],
+        "data.flip": [0.5],
+    }
     grid = read_grid(write(tmp_path, axes))
     point = next(grid.points())
     assert grid.regime(point).content == RECIPE
@@ -77,7 +90,9 @@ def test_axes_become_values_of_dotted_keys(tmp_path: Path) -> None:
 def test_another_tuning_inherits_nothing(tmp_path: Path) -> None:
     low = {"class_path": "LinearProbe", "init_args": {"lr": 1.0}}
     full = {"class_path": "FullTuning", "init_args": {"text_lr": 0.0}}
-    grid = read_grid(write(tmp_path, {"tuning": {"FullTuning": "FullTuning", "low": low, "full": full}}))
+    grid = read_grid(
+        write(tmp_path, {"tuning": {"FullTuning": "FullTuning", "low": low, "full": full}})
+    )
     same, other, changed = (grid.changes(point) for point in grid.points())
     assert same == {}
     assert other == {"model.tuning": low}
@@ -125,13 +140,21 @@ def test_generated_tasks_beside_those_of_odinw(tmp_path: Path) -> None:
         ({"shots": [1, 3, 1]}, "duplicate-value", ["shots", "1"]),
         ({"seed": ["all"]}, "bad-value", ["seed", "all"]),
         ({"task": ["Racoon"]}, "unknown-task", ["task", "Racoon", "Raccoon"]),
-        ({"task": ["Raccoon", "Raccoon_Raccoon.v2-raw.coco"]}, "duplicate-value", ["task", "Raccoon"]),
+        (
+            {"task": ["Raccoon", "Raccoon_Raccoon.v2-raw.coco"]},
+            "duplicate-value",
+            ["task", "Raccoon"],
+        ),
         ({"task": ["Kits"]}, "unknown-task", ["task", "Kits", "Kites"]),
         ({"task": ["shapes13", "Reef"]}, "duplicate-value", ["task", "Reef"]),
         ({"task": ["odinw13", "Raccoon"]}, "duplicate-value", ["task", "Raccoon"]),
         ({"tuning": [{"class_path": "FullTuning"}]}, "bad-value", ["tuning", "FullTuning"]),
         ({"tuning": {"a": 3}}, "bad-value", ["tuning", "a", "3", "class_path"]),
-        ({"tuning": {"a": {"class_path": "FullTuning", "lr": 3}}}, "unknown-key", ["tuning", "a", "lr", "init_args"]),
+        (
+            {"tuning": {"a": {"class_path": "FullTuning", "lr": 3}}},
+            "unknown-key",
+            ["tuning", "a", "lr", "init_args"],
+        ),
         ({"data.min_sizes": [[96]]}, "bad-value", ["data.min_sizes", "96"]),
     ],
 )
@@ -153,7 +176,9 @@ def test_faults_name_file_and_axis(tmp_path: Path, axes: Any, code: str, named: 
         ({"name": "a/b"}, "bad-value", ["name", "a/b"]),
     ],
 )
-def test_faults_of_the_file(tmp_path: Path, more: dict[str, Any], code: str, named: list[str]) -> None:
+def test_faults_of_the_file(
+    tmp_path: Path, more: dict[str, Any], code: str, named: list[str]
+) -> None:
     with pytest.raises(WrongUsage) as error:
         read_grid(write(tmp_path, {"shots": [1]}, **more))
     assert error.value.code == code
@@ -184,7 +209,9 @@ def test_a_part_is_selected_by_labels() -> None:
 
 
 def test_half_a_character_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "s.yaml").write_text('name: s\nrecipe: r.yaml\naxes: {model.detector: ["\\ud800"]}\n')
+    (tmp_path / "s.yaml").write_text(
+        'name: s\nrecipe: r.yaml\naxes: {model.detector: ["\\ud800"]}\n'
+    )
     with pytest.raises(WrongUsage) as error:
         read_grid(tmp_path / "s.yaml")
     assert error.value.code == "broken-text"

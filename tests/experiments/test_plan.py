@@ -35,7 +35,9 @@ def test_points_that_are_the_same_run_are_one_trial(tmp_path: Path) -> None:
     assert [point["tuning"] for point in trials[0].trial.points] == ["FullTuning", "LinearProbe"]
     assert trials[0].recipe["model"]["tuning"] is None
     assert {each.recipe["seed_everything"] for each in trials} == {3, 30}
-    pretrained = planned(tmp_path, axes, "--model.detector", "glip-tiny", "--model.weights", "pretrained")
+    pretrained = planned(
+        tmp_path, axes, "--model.detector", "glip-tiny", "--model.weights", "pretrained"
+    )
     assert [len(each.trial.points) for each in pretrained] == [4, 1, 1, 1, 1]
 
 
@@ -43,7 +45,11 @@ def test_hashes_are_stable_and_see_what_matters(tmp_path: Path) -> None:
     axes = {"shots": [1], "trainer.max_epochs": [2, 3]}
     first, second = planned(tmp_path, axes)
     assert first.trial.id == planned(tmp_path, axes)[0].trial.id != second.trial.id
-    for looks in (["--trainer.logger", "false"], ["--data.workers", "2"], ["--trainer.enable_progress_bar", "false"]):
+    for looks in (
+        ["--trainer.logger", "false"],
+        ["--data.workers", "2"],
+        ["--trainer.enable_progress_bar", "false"],
+    ):
         assert planned(tmp_path, axes, *looks)[0].trial.id == first.trial.id
     assert planned(tmp_path, axes, "--data.flip", "0.1")[0].trial.id != first.trial.id
     assert len(first.trial.id) == 12
@@ -59,7 +65,9 @@ def test_other_pictures_make_other_trials(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_mixture_is_swept_as_any_other_data(tmp_path: Path) -> None:
-    world = write_pretraining(tmp_path / "world", counts={"grounding": 1, "names/valid": 1}, size=64)
+    world = write_pretraining(
+        tmp_path / "world", counts={"grounding": 1, "names/valid": 1}, size=64
+    )
     file = tmp_path / "mixed.yaml"
     recipe = yaml.safe_load((RECIPES / "shapes" / "pretrain" / "glip-nano-c.yaml").read_text())
     recipe["data"] = {
@@ -92,7 +100,10 @@ def test_a_tuning_of_another_class_starts_from_its_own_defaults(tmp_path: Path) 
 def test_steps_follow_from_the_images(tmp_path: Path) -> None:
     axes = {"shots": [0, 1, "all"], "data.copies": [1, 3]}
     trials = planned(tmp_path, axes)
-    found = [(each.trial.axes["shots"], each.trial.axes["data.copies"], each.images, each.steps) for each in trials]
+    found = [
+        (each.trial.axes["shots"], each.trial.axes["data.copies"], each.images, each.steps)
+        for each in trials
+    ]
     few = trials[1].images
     assert 0 < few < 4
     assert found[0] == (0, 1, 0, 0)
@@ -115,7 +126,11 @@ def test_untrained_recipes_keep_what_evaluation_needs() -> None:
 
 
 def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
-    axes = {"shots": [1, 3], "tuning": ["FullTuning", "LinearProb"], "model.detector": ["glip-nano", "glip-nanoo"]}
+    axes = {
+        "shots": [1, 3],
+        "tuning": ["FullTuning", "LinearProb"],
+        "model.detector": ["glip-nano", "glip-nanoo"],
+    }
     with pytest.raises(WrongUsage) as error:
         planned(tmp_path, axes)
     assert error.value.code == "unknown-detector"  # the first of them
@@ -130,12 +145,27 @@ def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "axes, overrides, code, named",
     [
-        ({"model.detectr": ["a"]}, [], "unknown-option", ["tiny.yaml", "model.detectr", "--model.detector"]),
+        (
+            {"model.detectr": ["a"]},
+            [],
+            "unknown-option",
+            ["tiny.yaml", "model.detectr", "--model.detector"],
+        ),
         ({"data.flip": ["much"]}, [], "bad-value", ["tiny.yaml", "data.flip", "much"]),
         ({"task": ["Raccoon"]}, [], "unknown-option", ["tiny.yaml", "task"]),
-        ({"tuning": {"a": {"class_path": "FullTuning", "init_args": {"lrr": 1}}}}, [], "unknown-option", ["lrr", "lr"]),
+        (
+            {"tuning": {"a": {"class_path": "FullTuning", "init_args": {"lrr": 1}}}},
+            [],
+            "unknown-option",
+            ["lrr", "lr"],
+        ),
         ({"shots": [1]}, ["--data.sise=3"], "unknown-option", ["--data.sise"]),
-        ({"shots": [1]}, ["--data.shots=3"], "option-of-an-axis", ["--data.shots", "--only", "shots=VALUE"]),
+        (
+            {"shots": [1]},
+            ["--data.shots=3"],
+            "option-of-an-axis",
+            ["--data.shots", "--only", "shots=VALUE"],
+        ),
         ({"shots": [1]}, ["--run", "x"], "option-without-use", ["--run"]),
         ({"shots": [1]}, ["--data.root=/nowhere"], "missing-folder", ["/nowhere"]),
         ({"shots": [1]}, ["--data.batch_size=0"], "bad-value", ["batch_size=0"]),
@@ -147,7 +177,9 @@ def test_what_is_wrong_is_said_before_anything_starts(
     with pytest.raises(WrongUsage) as refused:
         planned(tmp_path, axes, *overrides)
     assert refused.value.code == code
-    found = {part.rsplit("/", 1)[-1] for part in words(str(refused.value))} | words(str(refused.value))
+    found = {part.rsplit("/", 1)[-1] for part in words(str(refused.value))} | words(
+        str(refused.value)
+    )
     found |= {part.rsplit(".", 1)[-1] for part in found}
     assert set(named) <= found
 
@@ -162,10 +194,14 @@ def test_a_task_whose_files_are_missing_is_named(tmp_path: Path) -> None:
     said = str(error.value)
     assert "'Raccoon'" in said
     assert "'Packages'" in said
-    assert [numbers(line)[-2:] for line in said.splitlines()].count(["2", "4"]) == 2  # of 4 trials 2 have each
+    assert [numbers(line)[-2:] for line in said.splitlines()].count(
+        ["2", "4"]
+    ) == 2  # of 4 trials 2 have each
 
 
-def test_tunings_that_do_not_fit_the_detector_are_found_before_the_first_trial(tmp_path: Path) -> None:
+def test_tunings_that_do_not_fit_the_detector_are_found_before_the_first_trial(
+    tmp_path: Path,
+) -> None:
     tunings = {
         "lora": {"class_path": "LoRATuning", "init_args": {"parts": ["fusion"]}},
         "neck": {"class_path": "PartialTuning", "init_args": {"rates": {"^neck": 1e-3}}},
@@ -180,7 +216,11 @@ def test_tunings_that_do_not_fit_the_detector_are_found_before_the_first_trial(t
 
 
 def test_tunings_of_text_are_no_trials_of_a_table_of_classes(tmp_path: Path) -> None:
-    axes = {"shots": [1], "tuning": ["FullTuning", "LinearProbe", "PromptTuning"], "model.detector": ["dyhead-nano"]}
+    axes = {
+        "shots": [1],
+        "tuning": ["FullTuning", "LinearProbe", "PromptTuning"],
+        "model.detector": ["dyhead-nano"],
+    }
     with pytest.raises(WrongUsage) as refused:
         planned(tmp_path, axes)
     assert refused.value.code == "no-text-encoder"
@@ -193,7 +233,10 @@ def test_tunings_of_text_are_no_trials_of_a_table_of_classes(tmp_path: Path) -> 
 def test_a_prompt_that_is_not_trained_is_no_trial(tmp_path: Path) -> None:
     """Whether its file is there is asked first."""
     with pytest.raises(WrongUsage) as refused:
-        planned(tmp_path, {"tuning": {"saved": {"class_path": "SavedPrompt", "init_args": {"file": "none"}}}})
+        planned(
+            tmp_path,
+            {"tuning": {"saved": {"class_path": "SavedPrompt", "init_args": {"file": "none"}}}},
+        )
     assert refused.value.code == "missing-file"
     assert "none" in words(str(refused.value))
 
@@ -203,7 +246,9 @@ def test_a_probe_that_cannot_be_read_is_found_before_the_first_trial(tmp_path: P
     with pytest.raises(WrongUsage) as refused:
         planned(tmp_path, {"seed": [3, 30]}, *probe)
     assert refused.value.code == "missing-folder"
-    assert numbers(line_with(str(refused.value), tmp_path / "nowhere"))[-1] == "2"  # trials, all of them
+    assert (
+        numbers(line_with(str(refused.value), tmp_path / "nowhere"))[-1] == "2"
+    )  # trials, all of them
 
 
 def test_another_training_of_the_base_makes_other_trials(tmp_path: Path) -> None:

@@ -17,7 +17,15 @@ from glip_lightning.common.signals import received
 from glip_lightning.experiments.sweep.run_trial import read_failure
 from glip_lightning.experiments.sweep.trial_state import state_of
 from printed import line_with, numbers
-from small_sweeps import know_tests, results, sweep, trial_folders, use_own_ray, weights, write_sweep
+from small_sweeps import (
+    know_tests,
+    results,
+    sweep,
+    trial_folders,
+    use_own_ray,
+    weights,
+    write_sweep,
+)
 
 pytestmark = pytest.mark.slow
 SEEDS = {"seed": [3, 30, 300, 3000]}
@@ -48,7 +56,10 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     if missing := slurm_cluster.what_is_missing():
         pytest.skip(missing)
-    with tempfile.TemporaryDirectory(prefix="slurm") as folder, slurm_cluster.running(Path(folder)) as configuration:
+    with (
+        tempfile.TemporaryDirectory(prefix="slurm") as folder,
+        slurm_cluster.running(Path(folder)) as configuration,
+    ):
         monkeypatch.setenv("SLURM_CONF", str(configuration))
         know_tests(monkeypatch)
         yield
@@ -57,18 +68,24 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def wait_until(what: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < deadline, subprocess.run(["squeue"], capture_output=True, text=True).stdout
+        assert time.monotonic() < deadline, subprocess.run(
+            ["squeue"], capture_output=True, text=True
+        ).stdout
         time.sleep(0.5)
 
 
 def queue(form: str = "%i %t") -> list[list[str]]:
     """The jobs of the queue, those of arrays one by one."""
-    said = subprocess.run(["squeue", "--noheader", "--array", f"--format={form}"], capture_output=True, text=True)
+    said = subprocess.run(
+        ["squeue", "--noheader", "--array", f"--format={form}"], capture_output=True, text=True
+    )
     return [line.split() for line in said.stdout.splitlines()]
 
 
 def restarts(number: str) -> int:
-    said = subprocess.run(["scontrol", "show", "job", number], capture_output=True, text=True).stdout
+    said = subprocess.run(
+        ["scontrol", "show", "job", number], capture_output=True, text=True
+    ).stdout
     return int(said.split("Restarts=")[1].split()[0])
 
 
@@ -77,11 +94,18 @@ def test_an_array_of_slurm_jobs_ends_as_a_sweep_of_this_machine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # other numbers of threads add in another order
-    file = write_sweep(tmp_path, SEEDS, callbacks=[{"class_path": "test_real_clusters.Held"}], logger=False)
+    file = write_sweep(
+        tmp_path, SEEDS, callbacks=[{"class_path": "test_real_clusters.Held"}], logger=False
+    )
     held, hold = (tmp_path / "shapes" / name for name in ("held", "hold"))
     hold.touch()
     out = tmp_path / "slurm"
-    given = ["--executor", "submitit", "--slurm", "partition=cpu,timeout_min=1,cpus_per_task=1,signal_delay_s=20"]
+    given = [
+        "--executor",
+        "submitit",
+        "--slurm",
+        "partition=cpu,timeout_min=1,cpus_per_task=1,signal_delay_s=20",
+    ]
     assert sweep(file, out, *given) == 0
     wait_until(held.exists, 60)
     jobs = sorted(number for number, _ in queue())
@@ -102,7 +126,9 @@ def test_an_array_of_slurm_jobs_ends_as_a_sweep_of_this_machine(
     hold.unlink()
     assert (first / "checkpoints" / "last.ckpt").is_file()
     assert not (first / "result.json").exists()
-    subprocess.run(["scontrol", "update", f"JobId={jobs[0]}", "StartTime=now"], check=False)  # not two minutes later
+    subprocess.run(
+        ["scontrol", "update", f"JobId={jobs[0]}", "StartTime=now"], check=False
+    )  # not two minutes later
     wait_until(lambda: not queue(), 200)
     assert "last.ckpt" in json.loads((first / "result.json").read_text())["command"]
 
@@ -110,15 +136,22 @@ def test_an_array_of_slurm_jobs_ends_as_a_sweep_of_this_machine(
     capsys.readouterr()
     assert sweep(file, out, *given) == 0
     said = capsys.readouterr().out
-    assert numbers(said.splitlines()[0].replace(str(out), "")) == ["4", "4"]  # trials, finished ones
-    assert [line.split()[0] for line in said.splitlines() if line.startswith(("task", "shapes"))] == ["task", "shapes"]
+    assert numbers(said.splitlines()[0].replace(str(out), "")) == [
+        "4",
+        "4",
+    ]  # trials, finished ones
+    assert [
+        line.split()[0] for line in said.splitlines() if line.startswith(("task", "shapes"))
+    ] == ["task", "shapes"]
     assert "squeue" not in said
     assert sweep(file, tmp_path / "local") == 0
     assert results(out) == results(tmp_path / "local")
     assert weights(out) == weights(tmp_path / "local")
 
 
-def test_a_killed_process_of_ray_takes_only_its_trial_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_of_ray_takes_only_its_trial_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use_own_ray(monkeypatch)
     callbacks = [{"class_path": "test_real_clusters.Shot"}]
     file = write_sweep(tmp_path, {"seed": [3, 30, 300]}, callbacks=callbacks, max_epochs=1)

@@ -68,7 +68,11 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def small_sweep(folder: Path, **more: Any) -> list[dict[str, Any]]:
-    options: dict[str, Any] = {"tasks": ["Raccoon", "Aquarium"], "shots": [0, 1, "all"], "seeds": [3, 30]}
+    options: dict[str, Any] = {
+        "tasks": ["Raccoon", "Aquarium"],
+        "shots": [0, 1, "all"],
+        "seeds": [3, 30],
+    }
     return write_sweep(folder, **(options | more))
 
 
@@ -85,7 +89,11 @@ def test_mean_and_sample_deviation_over_seeds(tmp_path: Path) -> None:
     cells = cells_of(tmp_path)
     stat = cells.cell(cells.lines[0], 10, "Raccoon").stat()
     assert stat is not None
-    assert (stat.mean, stat.n, sorted(stat.values)) == (pytest.approx(54.0), 3, pytest.approx([50, 53, 59]))
+    assert (stat.mean, stat.n, sorted(stat.values)) == (
+        pytest.approx(54.0),
+        3,
+        pytest.approx([50, 53, 59]),
+    )
     assert stat.std == pytest.approx(math.sqrt((16 + 1 + 25) / 2))  # not divided by 3
     assert spread(stat) == "54.0 ± 4.6"
 
@@ -180,27 +188,42 @@ def test_plain_runs_are_told_apart_by_what_differs_in_their_recipes(tmp_path: Pa
     assert set(collection.names().values()) == {"full, lr 0.001", "full, lr 0.0001"}
     cells = Cells(collection)
     assert all(
-        (cells.cell(line, k, "Raccoon").stat() or Stat(0, None, 0, ())).n == 1 for line in cells.lines for k in (0, 10)
+        (cells.cell(line, k, "Raccoon").stat() or Stat(0, None, 0, ())).n == 1
+        for line in cells.lines
+        for k in (0, 10)
     )
 
 
 def test_runs_that_differ_in_settings_without_effect_are_repeats(tmp_path: Path) -> None:
-    for name, features, workers in (("a", None, 0), ("b", "FEATURES", 2), ("c", {"folder": "F", "gigabytes": 9}, 4)):
+    for name, features, workers in (
+        ("a", None, 0),
+        ("b", "FEATURES", 2),
+        ("c", {"folder": "F", "gigabytes": 9}, 4),
+    ):
         recipe = recipe_of("Raccoon", 10, 3, "FullTuning")
         recipe["model"]["features"] = features
         recipe["data"]["init_args"]["workers"] = workers
-        recipe["trainer"] |= {"logger": {"class_path": "Logger", "init_args": {"name": name}}, "profiler": name}
+        recipe["trainer"] |= {
+            "logger": {"class_path": "Logger", "init_args": {"name": name}},
+            "profiler": name,
+        }
         put(tmp_path, name, recipe, 0.5)
     collection = collect(tmp_path)
     assert list(collection.names().values()) == ["full"]
     assert sorted(run.state for run in collection.runs) == ["finished", "repeated", "repeated"]
 
 
-@pytest.mark.parametrize("key, value", [("detector", "glip-large"), ("prompts", "odinw_35"), ("split", None)])
-def test_detectors_prompts_and_splits_are_never_mixed(tmp_path: Path, key: str, value: str | None) -> None:
+@pytest.mark.parametrize(
+    "key, value", [("detector", "glip-large"), ("prompts", "odinw_35"), ("split", None)]
+)
+def test_detectors_prompts_and_splits_are_never_mixed(
+    tmp_path: Path, key: str, value: str | None
+) -> None:
     put(tmp_path, "a", recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5)
     recipe = recipe_of("Raccoon", 10, 30, "FullTuning")
-    recipe["model" if key == "detector" else "data"].update({"detector": value} if key == "detector" else {})
+    recipe["model" if key == "detector" else "data"].update(
+        {"detector": value} if key == "detector" else {}
+    )
     if key == "prompts":
         recipe["data"]["init_args"]["prompts"] = value
     place = put(tmp_path, "b", recipe, 0.7)
@@ -210,7 +233,9 @@ def test_detectors_prompts_and_splits_are_never_mixed(tmp_path: Path, key: str, 
         write_json(place / "result.json", result)
     cells = cells_of(tmp_path)
     assert len(cells.lines) == 2
-    assert sorted(s.mean for line in cells.lines if (s := cells.cell(line, 10, "Raccoon").stat())) == [50, 70]
+    assert sorted(
+        s.mean for line in cells.lines if (s := cells.cell(line, 10, "Raccoon").stat())
+    ) == [50, 70]
     assert len(set(cells.collection.names().values())) == 2
 
 
@@ -230,7 +255,9 @@ def test_of_repeated_runs_the_newest_counts_and_the_others_are_shown(tmp_path: P
 def test_a_point_is_of_the_sweep_that_planned_it_last(tmp_path: Path, finished: bool) -> None:
     """As after a change of the weights, where an older sweep still has the trial of before."""
     folder = tmp_path / "s"
-    (old, both) = small_sweep(folder, tasks=["Raccoon", "pothole"], shots=[1], seeds=[3], tunings=["FullTuning"])
+    (old, both) = small_sweep(
+        folder, tasks=["Raccoon", "pothole"], shots=[1], seeds=[3], tunings=["FullTuning"]
+    )
     newer = {**old, "id": "new"}
     content = json.loads((folder / "sweeps" / "s.json").read_text())
     write_json(folder / "sweeps" / "a.json", {**content, "name": "a", "trials": [newer, both]})
@@ -238,7 +265,11 @@ def test_a_point_is_of_the_sweep_that_planned_it_last(tmp_path: Path, finished: 
     if finished:
         write_json(folder / "trials" / "new" / "result.json", result_of(newer["recipe"], 0.6))
     runs = {run.id: run.state for run in collect(folder).runs}
-    assert runs == {old["id"]: "repeated", "new": "finished" if finished else "missing", both["id"]: "finished"}
+    assert runs == {
+        old["id"]: "repeated",
+        "new": "finished" if finished else "missing",
+        both["id"]: "finished",
+    }
     cell = cells_of(folder).cell(cells_of(folder).lines[0], 1, "Raccoon")
     assert [run.id for run in cell.done.values()] == (["new"] if finished else [])
     assert [run.id for run in cell.open] == ([] if finished else ["new"])
@@ -253,7 +284,10 @@ def test_other_axes_of_a_sweep_are_lines_of_their_own(tmp_path: Path) -> None:
         trial["points"] = [{**trial["points"][0], "trainer.max_epochs": epochs, "task": "Raccoon"}]
     write_json(tmp_path / "s" / "sweeps" / "s.json", content)
     assert len(trials) == 2
-    assert set(collect(tmp_path / "s").names().values()) == {"full, max_epochs 5", "full, max_epochs 9"}
+    assert set(collect(tmp_path / "s").names().values()) == {
+        "full, max_epochs 5",
+        "full, max_epochs 9",
+    }
 
 
 # --- the paper ---------------------------------------------------------------------------------------------------
@@ -262,7 +296,9 @@ def test_other_axes_of_a_sweep_are_lines_of_their_own(tmp_path: Path) -> None:
 def test_the_papers_cells_and_means() -> None:
     assert paper_cells("glip-tiny", "PromptTuning", 10)["Aquarium"] == 44.8
     assert paper_cells("glip-large", "FullTuning", "all")["thermalDogsAndPeople"] == 83.1
-    assert paper_cells("glip-tiny-a", "LinearProbe", 0)["pothole"] == 0.8  # zero-shot whatever the tuning
+    assert (
+        paper_cells("glip-tiny-a", "LinearProbe", 0)["pothole"] == 0.8
+    )  # zero-shot whatever the tuning
     assert paper_cells("glip-tiny-c", "PromptTuning", "all").keys() == set(ORDER)
     cells = paper_cells("glip-tiny-c", "PromptTuning", "all").values()
     assert sum(cells) / 13 == pytest.approx(62.4, abs=0.05)  # where an earlier table printed 62.8
@@ -309,7 +345,10 @@ def test_a_page_and_tables_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixt
     small_sweep(tmp_path / "s", pictures=2)
     assert main(["report", str(tmp_path / "s")]) == 0
     said = capsys.readouterr().out.split()
-    assert said == [str(tmp_path / "s" / name) for name in ("report.html", "report.md", "report.csv", "cells.csv")]
+    assert said == [
+        str(tmp_path / "s" / name)
+        for name in ("report.html", "report.md", "report.csv", "cells.csv")
+    ]
     page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
     outline = Outline(page)
     found = {attrs.get("id") for tag, attrs in outline.tags if tag == "section"}
@@ -332,13 +371,21 @@ def test_a_page_and_tables_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixt
     images = [attrs for tag, attrs in outline.tags if tag == "img"]
     assert len(images) == 4
     assert all(image["alt"] and str(image["src"]).startswith("data:image/jpeg") for image in images)
-    assert all(attrs.get("aria-label") or attrs.get("aria-hidden") for tag, attrs in outline.tags if tag == "svg")
+    assert all(
+        attrs.get("aria-label") or attrs.get("aria-hidden")
+        for tag, attrs in outline.tags
+        if tag == "svg"
+    )
     assert len(page.encode()) < 5_000_000
     trials = rows_of(tmp_path / "s" / "report.csv")
     assert len(trials) == 2 + 2 * 2 * 2 * 3
-    assert {row["tuning"] for row in trials if row["shots"] == "0"} == {"FullTuning/LinearProbe/PromptTuning"}
+    assert {row["tuning"] for row in trials if row["shots"] == "0"} == {
+        "FullTuning/LinearProbe/PromptTuning"
+    }
     text = (tmp_path / "s" / "report.md").read_text(encoding="utf-8")
-    assert ["26", "26", "0"] in [numbers(line)[:3] for line in text.splitlines()]  # trials, finished, failed
+    assert ["26", "26", "0"] in [
+        numbers(line)[:3] for line in text.splitlines()
+    ]  # trials, finished, failed
     assert "| prompt minus full | 2 tasks |" in text
 
 
@@ -362,7 +409,13 @@ def test_failed_and_missing_trials_are_shown_with_their_reason(tmp_path: Path) -
     write_json(places[7] / "result.json", {"metrics": {"val": None, "test": None}})
     write_report(tmp_path / "s")
     rows = rows_of(tmp_path / "s" / "report.csv")[:8]
-    assert [row["state"] for row in rows] == ["failed", "missing", "missing", "finished", *["failed"] * 4]
+    assert [row["state"] for row in rows] == [
+        "failed",
+        "missing",
+        "missing",
+        "finished",
+        *["failed"] * 4,
+    ]
     failed, missing, _, finished, torn, impossible, none, empty = [row["error"] for row in rows]
     assert failed == "boom <b>at</b> step 3"
     assert "1e+300" in impossible
@@ -392,7 +445,9 @@ def test_an_undefined_ap_is_not_averaged(tmp_path: Path) -> None:
 
 
 def test_retention_is_shown_where_it_was_measured(tmp_path: Path) -> None:
-    steps = [{"alpha": a, "AP": 0.2 + 0.3 * a, "probe_AP": 0.45 - 0.25 * a * a} for a in (0, 0.5, 1)]
+    steps = [
+        {"alpha": a, "AP": 0.2 + 0.3 * a, "probe_AP": 0.45 - 0.25 * a * a} for a in (0, 0.5, 1)
+    ]
     kept = {"probe": "COCO <mini>", "before": 0.45, "after": 0.2, "wise_ft": steps}
     put(tmp_path, "a", recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5, retention=kept)
     write_report(tmp_path)
@@ -419,7 +474,10 @@ def test_broken_pictures_are_left_out(tmp_path: Path) -> None:
 def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
     recipe = recipe_of("Raccoon", 10, 3, "FullTuning")
     del recipe["data"]["init_args"]["task"]
-    result = result_of(recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5) | {"recipe": recipe, "data": None}
+    result = result_of(recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5) | {
+        "recipe": recipe,
+        "data": None,
+    }
     write_json(tmp_path / os.fsdecode(b"caf\xe9") / "result.json", result)
     write_report(tmp_path)
     for name in ("report.html", "report.md", "cells.csv"):
@@ -427,7 +485,9 @@ def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["nothing", "empty", "json", "keys"])
-def test_what_is_no_sweep_is_said(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_sweep_is_said(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "s"
     if content != "nothing":
         (folder / "sweeps").mkdir(parents=True)
@@ -443,7 +503,9 @@ NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 NUMBERS = st.one_of(st.none(), st.floats(), st.integers(), st.just(1e400), NAMES)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(name=NAMES, other=NAMES, value=NUMBERS)
 def test_odd_names_and_numbers(tmp_path: Path, name: str, other: str, value: Any) -> None:
     """No content of a result breaks the page or the tables, or gets into them as markup."""
@@ -466,7 +528,12 @@ def test_odd_names_and_numbers(tmp_path: Path, name: str, other: str, value: Any
             "groups": [value],
             "versions": value,
         }
-        result["retention"] = {"probe": name, "before": value, "after": 0.3, "wise_ft": [value, {"alpha": value}]}
+        result["retention"] = {
+            "probe": name,
+            "before": value,
+            "after": 0.3,
+            "wise_ft": [value, {"alpha": value}],
+        }
         write_json(folder / f"r{seed}" / "result.json", result)
     put(folder, "other", recipe_of("other", 0, 3, "FullTuning"), 0.3)
     write_report(folder)
@@ -490,7 +557,9 @@ def test_odd_names_and_numbers(tmp_path: Path, name: str, other: str, value: Any
         ("steps", "\ud800"),
     ],
 )
-def test_an_edited_result_is_listed_and_the_others_stay(tmp_path: Path, key: str, value: Any) -> None:
+def test_an_edited_result_is_listed_and_the_others_stay(
+    tmp_path: Path, key: str, value: Any
+) -> None:
     put(tmp_path, "good", recipe_of("Raccoon", 10, 3, "FullTuning"), 0.5)
     result = result_of(recipe_of("Raccoon", 10, 30, "FullTuning"), 0.5)
     *way, last = key.split(".")
@@ -513,4 +582,7 @@ def test_a_deep_result_is_listed_and_the_others_stay(tmp_path: Path) -> None:
     for name in ("result.json", "recipe.yaml"):
         (tmp_path / "bad" / name).write_text("[" * 3000)
     write_report(tmp_path)
-    assert sorted(row["state"] for row in rows_of(tmp_path / "report.csv")) == ["failed", "finished"]
+    assert sorted(row["state"] for row in rows_of(tmp_path / "report.csv")) == [
+        "failed",
+        "finished",
+    ]

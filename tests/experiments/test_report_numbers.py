@@ -56,8 +56,14 @@ class Numbers(HTMLParser):
 def write_folders(folder: Path) -> dict[str, Path]:
     """Write runs on ODinW-13 of which some failed or are missing, and runs about the claims of the paper."""
     sweep = folder / "sweep"
-    trials = write_sweep(sweep, shots=[0, 10], seeds=[3, 30], tunings=["FullTuning", "PromptTuning"])
-    lost = [trial for trial in trials if (trial["axes"]["task"], trial["axes"]["shots"]) == ("Packages", 10)]
+    trials = write_sweep(
+        sweep, shots=[0, 10], seeds=[3, 30], tunings=["FullTuning", "PromptTuning"]
+    )
+    lost = [
+        trial
+        for trial in trials
+        if (trial["axes"]["task"], trial["axes"]["shots"]) == ("Packages", 10)
+    ]
     lost = [trial for trial in lost if trial["axes"]["tuning"] == "PromptTuning"]
     for trial in (*lost, trials[1]):
         (sweep / "trials" / trial["id"] / "result.json").unlink()
@@ -73,8 +79,15 @@ def numbers_of(place: Path) -> dict[str, Any]:
         name: [[" ".join(NUMBER.findall(row)) for row in table] for table in tables]
         for name, tables in found.tables.items()
     }
-    files = {path.name: path.read_text(encoding="utf-8").splitlines() for path in sorted(place.glob("*.csv"))}
-    return {"tables": tables, "marks": {k: sorted(v) for k, v in found.marks.items()}, "files": files}
+    files = {
+        path.name: path.read_text(encoding="utf-8").splitlines()
+        for path in sorted(place.glob("*.csv"))
+    }
+    return {
+        "tables": tables,
+        "marks": {k: sorted(v) for k, v in found.marks.items()},
+        "files": files,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +116,14 @@ def shown(text: str) -> str:
 def test_the_page_and_the_markdown_have_the_same_tables(places: dict[str, Path], name: str) -> None:
     page = Numbers((places[name] / "report.html").read_text(encoding="utf-8"))
     tables = [table for tables in page.tables.values() for table in tables]
-    trials = [table for table in tables if table[0].split()[0] == "trial" and "memory" in table[0]]  # report.csv has it
+    trials = [
+        table for table in tables if table[0].split()[0] == "trial" and "memory" in table[0]
+    ]  # report.csv has it
     lines = (places[name] / "report.md").read_text(encoding="utf-8").splitlines()
     rows = [shown(line) for line in lines if line.startswith("|") and not line.startswith("| ---")]
-    assert rows == [" ".join(row.split()) for table in tables if table not in trials for row in table]
+    assert rows == [
+        " ".join(row.split()) for table in tables if table not in trials for row in table
+    ]
 
 
 def test_the_time_of_a_trial_is_the_median(places: dict[str, Path]) -> None:

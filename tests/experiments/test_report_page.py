@@ -43,7 +43,9 @@ def test_the_page_as_it_is_seen(tab: Page, page_file: Path, width: int, dark: bo
     assert tab.value("document.querySelectorAll('figure svg .curve').length") >= (2 * 2 + 13) * 3
     assert tab.value("[...document.images].every(x => x.complete && x.naturalWidth > 100)")
     assert tab.value("document.images.length") == 13
-    assert tab.value("document.documentElement.scrollWidth") == width  # wide tables scroll in their own box
+    assert (
+        tab.value("document.documentElement.scrollWidth") == width
+    )  # wide tables scroll in their own box
     smallest = """Math.min(...[...document.querySelectorAll('figure svg text')].map(text => {
         const matrix = text.getScreenCTM(), shown = text.getBoundingClientRect().height > 0;
         const scale = Math.hypot(matrix.a, matrix.b);
@@ -65,7 +67,9 @@ def test_the_page_as_it_is_seen(tab: Page, page_file: Path, width: int, dark: bo
 
 def test_the_browser_notices_what_must_not_be(tab: Page, tmp_path: Path) -> None:
     """The checks above can fail: a script, a request and an error are seen."""
-    (tmp_path / "bad.html").write_text('<img src="file:///nowhere.png"><script>console.error("no")</script>')
+    (tmp_path / "bad.html").write_text(
+        '<img src="file:///nowhere.png"><script>console.error("no")</script>'
+    )
     tab.open((tmp_path / "bad.html").as_uri(), 800)
     assert any("no" in complaint for complaint in tab.complaints())
     assert "file:///nowhere.png" in tab.requests()

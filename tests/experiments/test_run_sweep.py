@@ -65,7 +65,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def times(folder: Path) -> dict[str, int]:
-    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")}
+    return {
+        path.parent.name: path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")
+    }
 
 
 def start(file: Path, folder: Path, workers: int = 1) -> subprocess.Popen[str]:
@@ -75,7 +77,15 @@ def start(file: Path, folder: Path, workers: int = 1) -> subprocess.Popen[str]:
         str(Path(__file__).parent.parent / "support"),
         *filter(None, [os.environ.get("PYTHONPATH")]),
     ]
-    command = [sys.executable, "-m", "glip_lightning.app.cli", "sweep", str(file), "--dir", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "glip_lightning.app.cli",
+        "sweep",
+        str(file),
+        "--dir",
+        str(folder),
+    ]
     return subprocess.Popen(
         [*command, "--workers", str(workers)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WANDB_MODE": "disabled"},
@@ -97,14 +107,23 @@ def test_a_sweep_leaves_all_that_a_report_needs(finished: tuple[Path, Path]) -> 
     _, folder = finished
     content = json.loads((folder / "sweeps" / "tiny.json").read_text())
     assert content["name"] == "tiny"
-    assert content["axes"] == {"task": ["shapes"], "shots": [0, "all"], "seed": [3, 30], "tuning": ["FullTuning"]}
-    assert [(each["axes"]["shots"], each["steps"]) for each in content["trials"]] == [(0, 0)] * 2 + [("all", 4)] * 2
+    assert content["axes"] == {
+        "task": ["shapes"],
+        "shots": [0, "all"],
+        "seed": [3, 30],
+        "tuning": ["FullTuning"],
+    }
+    assert [(each["axes"]["shots"], each["steps"]) for each in content["trials"]] == [
+        (0, 0)
+    ] * 2 + [("all", 4)] * 2
     for each, path in zip(content["trials"], trial_folders(folder), strict=True):
         trial = read_trial(path)
         assert trial is not None
         assert (trial.id, trial.axes) == (each["id"], each["axes"])
         result = json.loads((path / "result.json").read_text())
-        assert result["recipe"] == each["recipe"] == yaml.safe_load((path / "recipe.yaml").read_text())
+        assert (
+            result["recipe"] == each["recipe"] == yaml.safe_load((path / "recipe.yaml").read_text())
+        )
         assert result["steps"] == each["steps"]
         assert not (path / "checkpoints").exists()
         assert len(ap_lines((path / "trial.log").read_text(), "test")) == 1
@@ -122,14 +141,19 @@ def test_a_trial_is_the_fit_of_its_recipe(finished: tuple[Path, Path], tmp_path:
     assert weights[0] == weights[1]
 
 
-def test_nothing_finished_runs_again(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_finished_runs_again(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     file, folder = finished
     before = times(folder)
     assert len(before) == 4
     assert sweep(file, folder) == 0
     assert times(folder) == before
     said = capsys.readouterr().out
-    assert numbers(said.splitlines()[0].replace(str(folder), "")) == ["4", "4"]  # trials, finished ones
+    assert numbers(said.splitlines()[0].replace(str(folder), "")) == [
+        "4",
+        "4",
+    ]  # trials, finished ones
     assert f"glip report {folder}" in said
     rows = [line.split() for line in said.splitlines() if line.startswith(("task", "shapes"))]
     assert rows[0] == ["task", "tuning", "0", "shots", "all"]
@@ -143,7 +167,9 @@ def test_dry_run_shows_states_steps_and_times(
     assert not (tmp_path / "new").exists()
     said = capsys.readouterr().out
     assert said.count(" new ") == 4
-    line_with(said, tmp_path / "new", "glip-nano", "FullTuning")  # of these no trial is finished, so no time is known
+    line_with(
+        said, tmp_path / "new", "glip-nano", "FullTuning"
+    )  # of these no trial is finished, so no time is known
     longer = file.with_name("longer.yaml")
     axes = AXES | {"trainer.max_epochs": [2, 40]}
     longer.write_text(yaml.safe_dump({"name": "tiny", "recipe": "recipe.yaml", "axes": axes}))
@@ -156,7 +182,9 @@ def test_dry_run_shows_states_steps_and_times(
     assert numbers(" ".join(rest[0])) == ["2", "2", "1"]  # trials, points, trials to run
 
 
-def test_failing_trials_are_isolated_and_alone_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failing_trials_are_isolated_and_alone_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     callbacks = [{"class_path": "test_run_sweep.Cliff"}]
     file = write_sweep(tmp_path, {"seed": [3, 30, 300]}, callbacks=callbacks, max_epochs=1)
     (tmp_path / "shapes" / "cliff").touch()
@@ -180,7 +208,9 @@ def test_failing_trials_are_isolated_and_alone_repeated(tmp_path: Path, capsys: 
     assert after | before == after
 
 
-def test_a_killed_sweep_goes_on_without_repeating(finished: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_killed_sweep_goes_on_without_repeating(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
     _, whole = finished
     slow = write_sweep(tmp_path, AXES, callbacks=[{"class_path": "test_run_sweep.Slow"}])
     (tmp_path / "shapes" / "slow").touch()
@@ -209,7 +239,9 @@ def test_a_killed_sweep_goes_on_without_repeating(finished: tuple[Path, Path], t
 
 @pytest.mark.slow
 def test_ctrl_c_saves_the_running_trial(tmp_path: Path) -> None:
-    file = write_sweep(tmp_path, {"seed": [3, 30]}, callbacks=[{"class_path": "test_run_sweep.Slow"}])
+    file = write_sweep(
+        tmp_path, {"seed": [3, 30]}, callbacks=[{"class_path": "test_run_sweep.Slow"}]
+    )
     (tmp_path / "shapes" / "slow").touch()
     out = tmp_path / "out"
     process = start(file, out)
@@ -244,7 +276,9 @@ def test_trials_that_another_sweep_has_finished_are_not_counted(
     """They were its own when this sweep came to them, and are finished when it ends."""
     trials = [read_trial(path) for path in trial_folders(finished[1])]
     chosen = [Planned(trial, {}, 0, 0) for trial in trials if trial]
-    _tell(chosen, {each.trial.id: Event(each.trial.id, "elsewhere") for each in chosen}, finished[1])
+    _tell(
+        chosen, {each.trial.id: Event(each.trial.id, "elsewhere") for each in chosen}, finished[1]
+    )
     said = capsys.readouterr().out
     _tell(chosen, {}, finished[1])
     assert said == capsys.readouterr().out
@@ -273,7 +307,9 @@ def test_a_wrong_command_line_ends_with_2(finished: tuple[Path, Path], tmp_path:
     assert main(["sweep", str(finished[0]), "--dir", str(tmp_path / "new"), "--workers", "0"]) == 2
 
 
-def test_sweeps_in_one_folder_share_equal_trials(finished: tuple[Path, Path], tmp_path: Path) -> None:
+def test_sweeps_in_one_folder_share_equal_trials(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
     file, folder = finished[0], tmp_path / "both"
     shutil.copytree(finished[1], folder)
     before = times(folder)
@@ -289,4 +325,6 @@ def test_sweeps_in_one_folder_share_equal_trials(finished: tuple[Path, Path], tm
     assert (collection.name, collection.axes["tuning"]) == ("both", ["FullTuning", "LinearProbe"])
     points = [(point.line.tuning, point.shots, point.seed) for point, _ in collection.points]
     full = [("FullTuning", shots, seed) for shots in (0, "all") for seed in (3, 30)]
-    assert sorted(points, key=str) == sorted([*full, ("LinearProbe", "all", 3)], key=str)  # each once
+    assert sorted(points, key=str) == sorted(
+        [*full, ("LinearProbe", "all", 3)], key=str
+    )  # each once

@@ -19,7 +19,12 @@ from lightning import Callback, LightningModule, Trainer
 
 from glip_lightning.experiments.sweep.executors import Local, Stop
 from glip_lightning.experiments.sweep.jobs import Event, Job
-from glip_lightning.experiments.sweep.run_trial import Failure, read_failure, record_failure, run_trial
+from glip_lightning.experiments.sweep.run_trial import (
+    Failure,
+    read_failure,
+    record_failure,
+    run_trial,
+)
 from small_runs import make_shapes
 from small_sweeps import RECIPE
 
@@ -73,10 +78,16 @@ def outcome(folder: Path) -> tuple[Any, ...]:
     return found["metrics"], rows, (folder / "detector" / "model.safetensors").read_bytes()
 
 
-def test_no_trial_finds_what_another_has_set(tmp_path: Path, shapes: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_trial_finds_what_another_has_set(
+    tmp_path: Path, shapes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     given = [
         job(tmp_path / "fresh", shapes),
-        job(tmp_path / "failing", shapes, {"class_path": "test_run_trial.Poison", "init_args": {"fail": True}}),
+        job(
+            tmp_path / "failing",
+            shapes,
+            {"class_path": "test_run_trial.Poison", "init_args": {"fail": True}},
+        ),
         job(tmp_path / "poison", shapes, {"class_path": "test_run_trial.Poison"}),
         job(tmp_path / "last", shapes),
     ]
@@ -128,13 +139,17 @@ def test_what_cannot_be_gone_on_with_starts_anew(tmp_path: Path, shapes: Path) -
     record_failure(folder, "the disk was full", "", 1)
     assert json.loads((folder / "failed.json").read_text())["attempts"] == 2
     assert run(mine)[0].state == "finished"
-    assert str(folder / "checkpoints" / "last.ckpt") in (folder / "trial.log").read_text()  # which is not used
+    assert (
+        str(folder / "checkpoints" / "last.ckpt") in (folder / "trial.log").read_text()
+    )  # which is not used
     assert not (folder / "failed.json").exists()
     assert (folder / "checkpoints" / "last.ckpt").stat().st_size > 1000  # kept, as asked
     assert run_trial(mine).state == "finished"  # at once
 
 
-@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, "{}", '{"error": "x", "attempts": -1}', '{"error": "x"}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[" * 100_000, "{}", '{"error": "x", "attempts": -1}', '{"error": "x"}']
+)
 def test_an_edited_failure_is_no_reason_to_stop(tmp_path: Path, text: str) -> None:
     (tmp_path / "failed.json").write_text(text)
     assert read_failure(tmp_path).attempts == 0

@@ -29,8 +29,12 @@ def write_task(root: Path, name: str) -> None:
         box = {"bbox": [4, 4, 30, 30], "area": 900, "iscrowd": 0, "image_id": 0}
         content = {
             "images": [{"id": 0, "file_name": f"{split}.png", "width": WIDTH, "height": HEIGHT}],
-            "annotations": [{"id": k, "category_id": k, **box} for k, _ in enumerate(task.categories, start=1)],
-            "categories": [{"id": k, "name": name} for k, name in enumerate(task.categories, start=1)],
+            "annotations": [
+                {"id": k, "category_id": k, **box} for k, _ in enumerate(task.categories, start=1)
+            ],
+            "categories": [
+                {"id": k, "name": name} for k, name in enumerate(task.categories, start=1)
+            ],
         }
         (root / task.name / file).write_text(json.dumps(content))
 
@@ -40,7 +44,9 @@ def part(grid: Grid) -> Grid:
     kept: dict[str, list[Any]] = {"shots": [0, 1, "all"]}
     return grid._replace(
         axes={
-            axis: [x for x in labels if x in kept.get(axis, labels)][: 2 if axis in ("task", "seed") else None]
+            axis: [x for x in labels if x in kept.get(axis, labels)][
+                : 2 if axis in ("task", "seed") else None
+            ]
             for axis, labels in grid.axes.items()
         }
     )
@@ -50,11 +56,19 @@ def trials(file: Path, root: Path) -> list[Planned]:
     grid = part(read_grid(file))
     for task in grid.axes.get("task", []):
         write_task(root, task)
-    return resolve(grid, [f"--data.root={root}"] if "task" in grid.axes else [f"--data.root={root}/shapes"])
+    return resolve(
+        grid, [f"--data.root={root}"] if "task" in grid.axes else [f"--data.root={root}/shapes"]
+    )
 
 
 def test_all_sweeps_are_tested() -> None:
-    assert {path.stem for path in FILES} == {"demo", "nano_photos", "odinw13_fewshot", "odinw13_tunings", "own_photos"}
+    assert {path.stem for path in FILES} == {
+        "demo",
+        "nano_photos",
+        "odinw13_fewshot",
+        "odinw13_tunings",
+        "own_photos",
+    }
 
 
 @pytest.mark.parametrize("name, tunings", [("odinw13_fewshot", 1), ("odinw13_tunings", 4)])
@@ -67,10 +81,16 @@ def test_zero_shot_runs_once_per_task_and_every_regime_keeps_its_patience(
     assert [len(each.trial.points) for each in zero] == [2 * tunings] * 2
     for each in found:
         shots = each.trial.axes["shots"]
-        patience = [x["init_args"]["patience"] for x in each.recipe["trainer"]["callbacks"] or () if "Early" in str(x)]
+        patience = [
+            x["init_args"]["patience"]
+            for x in each.recipe["trainer"]["callbacks"] or ()
+            if "Early" in str(x)
+        ]
         assert patience == {0: [], 1: [8], "all": [4]}[shots]
         assert each.images == (0 if shots == 0 else 1)
-        assert each.recipe["data"]["init_args"]["seed"] == (0 if shots == 0 else each.trial.axes["seed"])
+        assert each.recipe["data"]["init_args"]["seed"] == (
+            0 if shots == 0 else each.trial.axes["seed"]
+        )
 
 
 def test_thirteen_tasks_six_shots_three_seeds() -> None:
@@ -80,7 +100,11 @@ def test_thirteen_tasks_six_shots_three_seeds() -> None:
 
 def test_photos_train_at_least_thirty_steps(tmp_path: Path) -> None:
     """One picture per split is the least that there can be; the real ones are more."""
-    steps = [each.steps for each in trials(SWEEPS / "nano_photos.yaml", tmp_path) if each.trial.axes["shots"] == 1]
+    steps = [
+        each.steps
+        for each in trials(SWEEPS / "nano_photos.yaml", tmp_path)
+        if each.trial.axes["shots"] == 1
+    ]
     assert len(steps) == 2 * 2 * 4
     assert all(step is not None and step >= 30 for step in steps)
 
@@ -89,13 +113,23 @@ def test_a_folder_of_photos_is_swept_over_shots_and_tunings(tmp_path: Path) -> N
     """Once without training, then each number of shots with each tuning; the whole detector learns in full tuning."""
     folder = write_parts(tmp_path / "pets")
     found = resolve(read_grid(SWEEPS / "own_photos.yaml"), [f"--data.root={folder}"])
-    points = {(str(point["shots"]), point["tuning"]) for each in found for point in each.trial.points}
-    assert points == {(shots, tuning) for shots in ("0", "3", "10", "all") for tuning in ("full", "linear", "prompt")}
+    points = {
+        (str(point["shots"]), point["tuning"]) for each in found for point in each.trial.points
+    }
+    assert points == {
+        (shots, tuning)
+        for shots in ("0", "3", "10", "all")
+        for tuning in ("full", "linear", "prompt")
+    }
     untrained = [each for each in found if not each.steps]
     assert [each.trial.axes["shots"] for each in untrained] == [0]
     assert [each.trial.axes["shots"] for each in found] == [0, *[3] * 3, *[10] * 3, *["all"] * 3]
     assert {each.recipe["model"]["detector"] for each in found} == {"glip-nano-c"}
-    full = [each.recipe["model"]["tuning"] for each in found if each.steps and each.trial.axes["tuning"] == "full"]
+    full = [
+        each.recipe["model"]["tuning"]
+        for each in found
+        if each.steps and each.trial.axes["tuning"] == "full"
+    ]
     assert {tuning["init_args"]["freeze_at"] for tuning in full} == {-1}
 
 
@@ -105,18 +139,28 @@ def test_the_demo_needs_no_data(tmp_path: Path) -> None:
     assert {each.trial.axes["task"] for each in found} == {"Kites", "Badges"}
     assert [len(each.trial.points) for each in found if each.trial.axes["shots"] == 0] == [2, 2]
     trained = [each for each in found if each.trial.axes["shots"] != 0]
-    assert [each.steps for each in trained] == [240 if t.trial.axes["shots"] == "all" else 120 for t in trained]
+    assert [each.steps for each in trained] == [
+        240 if t.trial.axes["shots"] == "all" else 120 for t in trained
+    ]
     assert len(trained) == 20
-    assert all(tuning["class_path"] in (label, f"glip_lightning.{label}") for label, tuning in grid.tunings.items())
+    assert all(
+        tuning["class_path"] in (label, f"glip_lightning.{label}")
+        for label, tuning in grid.tunings.items()
+    )
 
 
 def test_generated_tasks_need_no_data_either(tmp_path: Path) -> None:
     """Their names are labels of trials; a task of another benchmark than the recipe's is refused."""
     file = tmp_path / "tasks.yaml"
     recipe = str(SWEEPS.parent / "shapes/blocks.yaml")
-    file.write_text(yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Parcels"], "shots": [0, 1]}}))
+    file.write_text(
+        yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Parcels"], "shots": [0, 1]}})
+    )
     found = resolve(read_grid(file), [f"--data.root={tmp_path}"])
-    assert [(each.trial.axes["task"], each.trial.axes["shots"]) for each in found] == [("Parcels", 0), ("Parcels", 1)]
+    assert [(each.trial.axes["task"], each.trial.axes["shots"]) for each in found] == [
+        ("Parcels", 0),
+        ("Parcels", 1),
+    ]
     assert [each.images for each in found] == [0, 1]
     file.write_text(yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Raccoon"], "shots": [1]}}))
     with pytest.raises(WrongUsage) as refused:

@@ -48,7 +48,9 @@ def test_each_class_has_its_colour() -> None:
     assert pixels_of(alone, COLOURS[1])[150:190, 150].all()  # the same without a dog in the picture
 
 
-@pytest.mark.parametrize("box", [(-40, -40, 30, 30), (380, 380, 480, 480), (0, 0, 400, 400), (390, 5, 399, 9)])
+@pytest.mark.parametrize(
+    "box", [(-40, -40, 30, 30), (380, 380, 480, 480), (0, 0, 400, 400), (390, 5, 399, 9)]
+)
 def test_labels_stay_inside(box: tuple[int, ...]) -> None:
     """The plate is wholly visible: as many pixels as that of the same label in the middle."""
     label = ["traffic light"]
@@ -63,13 +65,18 @@ def test_the_best_score_lies_on_top() -> None:
 
 
 def test_lines_and_text_grow_with_the_photo() -> None:
-    small, large = (draw_boxes(photo(s, s), [(0.3 * s, 0.3 * s, 0.6 * s, 0.6 * s)], ["dog"]) for s in (400, 2000))
+    small, large = (
+        draw_boxes(photo(s, s), [(0.3 * s, 0.3 * s, 0.6 * s, 0.6 * s)], ["dog"])
+        for s in (400, 2000)
+    )
     shares = [pixels_of(image, COLOURS[0]).mean() for image in (small, large)]
     assert shares[0] == pytest.approx(shares[1], rel=0.25)
 
 
 def test_truth_and_odd_boxes() -> None:
-    drawn = draw_boxes(photo(), [(50, 50, 50, 50), (90, 80, 60, 70)], ["dog", "dog"], truth=[(10, 10, 60, 60)])
+    drawn = draw_boxes(
+        photo(), [(50, 50, 50, 50), (90, 80, 60, 70)], ["dog", "dog"], truth=[(10, 10, 60, 60)]
+    )
     assert pixels_of(drawn, TRUTH_COLOUR)[10:60, 10].all()
 
 

@@ -19,7 +19,12 @@ from tiny import write_sure_run
 
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return Predictor(str(write_sure_run(tmp_path_factory.mktemp("run"))), device="cpu", threshold=0.1, max_detections=5)
+    return Predictor(
+        str(write_sure_run(tmp_path_factory.mktemp("run"))),
+        device="cpu",
+        threshold=0.1,
+        max_detections=5,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,9 @@ def drawn(found: Prediction, photo: Path) -> np.ndarray:
         return np.asarray(draw_boxes(image, boxes, found.names, scores, classes=found.classes))
 
 
-def test_the_picture_is_saved_in_the_format_of_its_ending(found: Prediction, photo: Path, tmp_path: Path) -> None:
+def test_the_picture_is_saved_in_the_format_of_its_ending(
+    found: Prediction, photo: Path, tmp_path: Path
+) -> None:
     expected = drawn(found, photo)
     assert found.save(tmp_path / "new" / "a.png") == tmp_path / "new" / "a.png"
     with Image.open(tmp_path / "new" / "a.png") as image:
@@ -65,12 +72,18 @@ def test_an_ending_that_is_no_format_is_refused(found: Prediction, tmp_path: Pat
 @pytest.mark.parametrize("kind", ["path", "image", "array"])
 def test_any_photo_can_be_drawn(predictor: Predictor, photo: Path, kind: str) -> None:
     with Image.open(photo) as image:
-        given = {"path": str(photo), "image": image.convert("RGB"), "array": np.asarray(image.convert("RGB"))}[kind]
+        given = {
+            "path": str(photo),
+            "image": image.convert("RGB"),
+            "array": np.asarray(image.convert("RGB")),
+        }[kind]
         prediction = predictor(given, "red circle. blue square")
     assert (np.asarray(prediction.draw()) == drawn(prediction, photo)).all()
 
 
-def test_a_notebook_shows_the_picture(found: Prediction, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_shows_the_picture(
+    found: Prediction, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Image.open(io.BytesIO(found._repr_png_())) as image:
         assert (np.asarray(image) == drawn(found, photo)).all()
     shown: list[Image.Image] = []
@@ -106,7 +119,9 @@ def test_supervision(found: Prediction) -> None:
     assert detections.data["class_name"].tolist() == found.names
 
 
-def test_without_supervision_its_command_is_named(found: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_supervision_its_command_is_named(
+    found: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("glip_lightning.inference.prediction.find_spec", lambda name: None)
     with pytest.raises(GLIPError) as error:
         found.to_supervision()

@@ -28,7 +28,11 @@ from glip_lightning.data.formats.captioned_images import Captioned, Sentence, re
 from glip_lightning.data.grounding import GroundingDataset
 from glip_lightning.data.transforms import Transform
 from glip_lightning.inference.predictor import Predictor
-from glip_lightning.inference.pseudo_label.grounding_file import choose, grounding_content, phrase_scores
+from glip_lightning.inference.pseudo_label.grounding_file import (
+    choose,
+    grounding_content,
+    phrase_scores,
+)
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.labelling import find_all
 from glip_lightning.inference.pseudo_label.teacher import STORED_FROM, Row, Teacher
@@ -50,7 +54,9 @@ def make_teacher(folder: Path, seed: int) -> Path:
     loaded = load_detector("glip-nano", "random")
     with torch.no_grad():
         loaded.model.grounding.token_bias.fill_(1.0)
-    return save(loaded.model, loaded.tokenizer, folder, Task((Phrase("red circle"), Phrase("dog")), SIZE))
+    return save(
+        loaded.model, loaded.tokenizer, folder, Task((Phrase("red circle"), Phrase("dog")), SIZE)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +114,9 @@ def three_lists(out: Path) -> dict[str, Any]:
     return {key: value for key, value in content(out).items() if key != "info"}
 
 
-def test_what_it_leaves_is_read_as_grounding_data(teacher: Path, photos: Path, tmp_path: Path) -> None:
+def test_what_it_leaves_is_read_as_grounding_data(
+    teacher: Path, photos: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "labels.json"
     assert label(teacher, photos, out, "--captions", captions(tmp_path), "--threshold", 0.3) == 0
     data = GroundingDataset(out, photos, Transform((96,), 128))
@@ -122,7 +130,9 @@ def test_what_it_leaves_is_read_as_grounding_data(teacher: Path, photos: Path, t
     found = content(out)
     sizes = {image["file_name"]: (image["height"], image["width"]) for image in found["images"]}
     assert sizes == {"0.jpg": (96, 96), "more/wide.png": (80, 120), "turned.jpg": (120, 80)}
-    named = {tuple(map(tuple, a["tokens_positive"])) for a in found["annotations"] if a["image_id"] != 2}
+    named = {
+        tuple(map(tuple, a["tokens_positive"])) for a in found["annotations"] if a["image_id"] != 2
+    }
     assert named <= {(SPANS[0],), (SPANS[1],), tuple(SPANS)}
     assert {0.3} == {found["info"]["thresholds"]["default"]}
     assert all(0.3 <= a["score"] <= 1 for a in found["annotations"])
@@ -138,7 +148,10 @@ def test_boxes_are_those_of_the_predictor(teacher: Path, photos: Path, tmp_path:
     out, phrases = tmp_path / "labels.json", "red circle. blue square"
     assert label(teacher, photos, out, "--phrases", phrases, "--threshold", 0.4, "--batch", 2) == 0
     found = content(out)
-    assert found["categories"] == [{"id": 1, "name": "red circle"}, {"id": 2, "name": "blue square"}]
+    assert found["categories"] == [
+        {"id": 1, "name": "red circle"},
+        {"id": 2, "name": "blue square"},
+    ]
     assert len(found["images"]) == 5
     predictor = Predictor(str(teacher), device="cpu", threshold=0.4)
     for image in found["images"]:
@@ -146,10 +159,14 @@ def test_boxes_are_those_of_the_predictor(teacher: Path, photos: Path, tmp_path:
         mine = [a for a in found["annotations"] if a["image_id"] == image["id"]]
         best = max(mine, key=lambda a: a["score"])
         x, y, w, h = best["bbox"]
-        torch.testing.assert_close(torch.tensor([x, y, x + w, y + h]), seen.boxes[0], atol=0.05, rtol=1e-3)
+        torch.testing.assert_close(
+            torch.tensor([x, y, x + w, y + h]), seen.boxes[0], atol=0.05, rtol=1e-3
+        )
         assert best["score"] == pytest.approx(float(seen.scores[0]), abs=1e-3)
         assert found["categories"][best["category_id"] - 1]["name"] == seen.names[0]
-        assert 0 <= len(seen.boxes) - len(mine) <= 2  # thin boxes, and the noise of batches at the threshold
+        assert (
+            0 <= len(seen.boxes) - len(mine) <= 2
+        )  # thin boxes, and the noise of batches at the threshold
 
 
 def test_a_finished_run_knows_its_classes(teacher: Path, photos: Path, tmp_path: Path) -> None:
@@ -163,15 +180,21 @@ def test_a_detector_without_a_task_has_to_be_told(photos: Path, tmp_path: Path) 
     detector = save(loaded.model, loaded.tokenizer, tmp_path / "detector")
     error = refused(detector, photos, tmp_path / "labels.json")
     assert error.code == "no-classes"
-    assert all(part in str(error) for part in ("--captions", "--phrases", "--phrases-file", str(detector)))
+    assert all(
+        part in str(error) for part in ("--captions", "--phrases", "--phrases-file", str(detector))
+    )
     assert label(detector, photos, tmp_path / "labels.json") == 1
 
 
-def test_long_class_lists_become_several_captions(teacher: Path, photos: Path, tmp_path: Path) -> None:
+def test_long_class_lists_become_several_captions(
+    teacher: Path, photos: Path, tmp_path: Path
+) -> None:
     file, out = tmp_path / "phrases.txt", tmp_path / "labels.json"
     names = [f"thing number {i}" for i in range(100)]
     file.write_text("\n".join(names))
-    assert label(teacher, photos, out, "--phrases-file", file, "--threshold", 0.1, "--keep-empty") == 0
+    assert (
+        label(teacher, photos, out, "--phrases-file", file, "--threshold", 0.1, "--keep-empty") == 0
+    )
     found = content(out)
     assert [category["name"] for category in found["categories"]] == names
     assert len(found["images"]) == 5
@@ -182,13 +205,17 @@ def test_long_class_lists_become_several_captions(teacher: Path, photos: Path, t
     assert names[first["category_id"] - 1] == seen.names[0]
 
 
-def test_labels_of_a_class_list_are_an_ordinary_data_set(teacher: Path, photos: Path, tmp_path: Path) -> None:
+def test_labels_of_a_class_list_are_an_ordinary_data_set(
+    teacher: Path, photos: Path, tmp_path: Path
+) -> None:
     out = photos / "labels.json"
     assert label(teacher, photos, out, "--phrases", "red circle. dog", "--threshold", 0.3) == 0
     data = read_dataset(photos)
     assert not [finding for finding in data.findings if finding.level == "error"]
     assert {index.class_names for index in data.splits.values()} == {("red circle", "dog")}
-    assert sum(len(index.boxes.labels) for index in data.splits.values()) == len(content(out)["annotations"])
+    assert sum(len(index.boxes.labels) for index in data.splits.values()) == len(
+        content(out)["annotations"]
+    )
 
 
 def test_labels_of_captions_are_no_classes(teacher: Path, photos: Path, tmp_path: Path) -> None:
@@ -202,7 +229,10 @@ def test_labels_of_captions_are_no_classes(teacher: Path, photos: Path, tmp_path
 def test_one_label_per_object_and_most_boxes(
     teacher: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, given = tmp_path / "labels.json", ("--phrases", "red circle. blue square", "--threshold", 0.3)
+    out, given = (
+        tmp_path / "labels.json",
+        ("--phrases", "red circle. blue square", "--threshold", 0.3),
+    )
     assert label(teacher, photos, out, *given) == 0
     every = content(out)
     assert label(teacher, photos, out, *given, "--one-label") == 0
@@ -223,19 +253,26 @@ def test_one_label_per_object_and_most_boxes(
 
 
 @pytest.mark.parametrize(
-    "wrong, code", [(("--max-detections", 1001), "bad-value"), (("--one-label",), "option-without-use")]
+    "wrong, code",
+    [(("--max-detections", 1001), "bad-value"), (("--one-label",), "option-without-use")],
 )
 def test_limits_that_labels_cannot_have(
     teacher: Path, photos: Path, tmp_path: Path, wrong: tuple[object, ...], code: str
 ) -> None:
-    error = refused(teacher, photos, tmp_path / "labels.json", "--captions", captions(tmp_path), *wrong)
+    error = refused(
+        teacher, photos, tmp_path / "labels.json", "--captions", captions(tmp_path), *wrong
+    )
     assert error.code == code
     assert " ".join(map(str, wrong)) in str(error)
     assert not (tmp_path / "labels.json").exists()
 
 
 def test_thresholds_come_after_the_teacher(
-    teacher: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    teacher: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, given = tmp_path / "labels.json", ("--captions", captions(tmp_path))
     assert label(teacher, photos, out, *given, "--threshold", 0.1) == 0
@@ -251,7 +288,12 @@ def test_thresholds_come_after_the_teacher(
     assert (tmp_path / "labels.scores.jsonl").read_bytes() == scores
     (tmp_path / "own.yaml").write_text("Red  Circle: 1.0\nunicorn: 0.2\n")
     capsys.readouterr()
-    assert label(teacher, photos, out, *given, "--threshold", 0.1, "--thresholds", tmp_path / "own.yaml") == 0
+    assert (
+        label(
+            teacher, photos, out, *given, "--threshold", 0.1, "--thresholds", tmp_path / "own.yaml"
+        )
+        == 0
+    )
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "unicorn" in line)
     assert f"--thresholds {tmp_path / 'own.yaml'}" in line
     assert not any([*SPANS[0]] in a["tokens_positive"] for a in content(out)["annotations"])
@@ -263,12 +305,16 @@ def test_thresholds_come_after_the_teacher(
     assert [len(GroundingDataset(out, photos)), content(out)["annotations"]] == [4, []]
 
 
-def test_the_teacher_sees_what_training_will_see(teacher: Path, photos: Path, tmp_path: Path) -> None:
+def test_the_teacher_sees_what_training_will_see(
+    teacher: Path, photos: Path, tmp_path: Path
+) -> None:
     """The same pixels, however EXIF turns them: half a turn cannot be told from the size."""
     for turn in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = turn
-        example(TASKS["Blocks"], "test", turn, size=96).image.save(photos / f"square{turn}.jpg", exif=exif)
+        example(TASKS["Blocks"], "test", turn, size=96).image.save(
+            photos / f"square{turn}.jpg", exif=exif
+        )
         example(TASKS["Blocks"], "test", turn, size=96).image.resize((120, 70)).save(
             photos / f"wide{turn}.jpg", exif=exif
         )
@@ -278,11 +324,17 @@ def test_the_teacher_sees_what_training_will_see(teacher: Path, photos: Path, tm
     model = Teacher(str(teacher), "cpu")
     assert len(data) == 21
     for i in range(len(data)):
-        assert torch.equal(data[i]["image"], model.read(photos / data[i]["name"]).image), data[i]["name"]
+        assert torch.equal(data[i]["image"], model.read(photos / data[i]["name"]).image), data[i][
+            "name"
+        ]
 
 
 def test_ctrl_c_keeps_what_is_done(
-    teacher: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    teacher: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     find, calls = Teacher.find, []
 
@@ -311,9 +363,22 @@ def slow_label(teacher: Path, photos: Path, out: Path, file: Path) -> subprocess
         "def slow(self, records):\n    append(self, records); time.sleep(0.4)\n"
         "Journal.append = slow\nsys.exit(main(sys.argv[1:]))"
     )
-    given = ["--images", photos, "--detector", teacher, "--out", out, "--device", "cpu", "--captions", file]
+    given = [
+        "--images",
+        photos,
+        "--detector",
+        teacher,
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        "--captions",
+        file,
+    ]
     words = ["pseudo-label", *map(str, given), "--threshold", "0.3", "--batch", "1"]
-    return subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
 
 
 def test_killed_at_any_time_it_goes_on(teacher: Path, photos: Path, tmp_path: Path) -> None:
@@ -341,7 +406,9 @@ def test_killed_at_any_time_it_goes_on(teacher: Path, photos: Path, tmp_path: Pa
     assert three_lists(out) == three_lists(whole)
 
 
-def test_batches_of_a_run_that_goes_on_are_those_of_a_whole_one(teacher: Path, photos: Path, tmp_path: Path) -> None:
+def test_batches_of_a_run_that_goes_on_are_those_of_a_whole_one(
+    teacher: Path, photos: Path, tmp_path: Path
+) -> None:
     model = Teacher(str(teacher), "cpu")
     listed = [Captioned(f"{i}.jpg", (Sentence("red circle", ((0, 10),)),)) for i in range(3)]
     listed.insert(1, Captioned("more/wide.png", (Sentence("red circle", ((0, 10),)),) * 2))
@@ -396,7 +463,9 @@ PHOTO = b'{"file_name":"a.png","height":4,"width":4,"found":[]}'
         (b"{}\n" + PHOTO.replace(b"a.png", b"\xff") + b"\n", "damaged-journal", ["2"]),
     ],
 )
-def test_damaged_journals_are_named(tmp_path: Path, damage: bytes, code: str, lines: list[str]) -> None:
+def test_damaged_journals_are_named(
+    tmp_path: Path, damage: bytes, code: str, lines: list[str]
+) -> None:
     file = tmp_path / "j.jsonl"
     file.write_bytes(damage)
     with pytest.raises(GLIPError) as error:
@@ -432,7 +501,10 @@ def test_a_journal_that_was_killed_at_once_is_gone_on_with(tmp_path: Path) -> No
 def test_scores_of_other_captions_are_refused(found: list[Any]) -> None:
     photo = Captioned("a.png", (Sentence(CAPTION, tuple(SPANS)),))
     labelled = [(photo, {"file_name": "a.png", "height": 9, "width": 9, "found": found})]
-    for use in (lambda: list(phrase_scores(labelled)), lambda: grounding_content(labelled, Thresholds(0.2), True)):
+    for use in (
+        lambda: list(phrase_scores(labelled)),
+        lambda: grounding_content(labelled, Thresholds(0.2), True),
+    ):
         with pytest.raises(GLIPError) as error:
             use()
         assert error.value.code == "damaged-journal"
@@ -450,15 +522,23 @@ def test_unreadable_photos_are_named_and_tried_again(
     for name in ("1.jpg", "missing.jpg"):
         assert sum(str(photos / name) in line for line in said.err.splitlines()) == 1
     assert content(out)["info"]["counts"]["unreadable images"] == 2
-    assert ["2", "unreadable images"] in [line.split(maxsplit=1) for line in said.out.splitlines()]  # the same key
+    assert ["2", "unreadable images"] in [
+        line.split(maxsplit=1) for line in said.out.splitlines()
+    ]  # the same key
     assert {image["file_name"] for image in content(out)["images"]} == {"0.jpg"}
     (photos / "1.jpg").write_bytes(whole)
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(photos / "missing.jpg")
     assert label(teacher, photos, out, "--captions", file, "--threshold", 0.3) == 0
-    assert {image["file_name"] for image in content(out)["images"]} == {"0.jpg", "1.jpg", "missing.jpg"}
+    assert {image["file_name"] for image in content(out)["images"]} == {
+        "0.jpg",
+        "1.jpg",
+        "missing.jpg",
+    }
 
 
-def test_inputs_are_not_overwritten_and_have_to_name_something(teacher: Path, photos: Path, tmp_path: Path) -> None:
+def test_inputs_are_not_overwritten_and_have_to_name_something(
+    teacher: Path, photos: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "captions.json"
     file.write_text(json.dumps([{"file_name": "0.jpg", "caption": "here and there"}]))
     before = file.read_bytes()
@@ -472,22 +552,46 @@ def test_inputs_are_not_overwritten_and_have_to_name_something(teacher: Path, ph
 
 
 def test_progress_is_lines_where_there_is_no_terminal(
-    teacher: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    teacher: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("glip_lightning.app.label_images.EVERY", 2)
     assert label(teacher, photos, tmp_path / "labels.json", "--phrases", "dog", "--batch", 1) == 0
     lines = [numbers(line) for line in capsys.readouterr().err.splitlines() if "/s" in line]
-    assert [line[:2] for line in lines] == [["2", "5"], ["4", "5"], ["5", "5"]]  # images that are done, of how many
-    assert [len(line) for line in lines] == [4, 4, 3]  # then images per second and, before the end, minutes to go
+    assert [line[:2] for line in lines] == [
+        ["2", "5"],
+        ["4", "5"],
+        ["5", "5"],
+    ]  # images that are done, of how many
+    assert [len(line) for line in lines] == [
+        4,
+        4,
+        3,
+    ]  # then images per second and, before the end, minutes to go
 
 
 @pytest.mark.parametrize(
     "arguments, code, named",
     [
         (["--threshold", "0.01"], "bad-value", ["--threshold 0.01", str(STORED_FROM)]),
-        (["--best-from", "0.3", "--phrases", "dog"], "option-without-use", ["--best-from", "--captions"]),
-        (["--best-from", "0.01", "--captions", "captions.json"], "bad-value", ["--best-from 0.01", str(STORED_FROM)]),
-        (["--best-from", "0.6", "--captions", "captions.json"], "bad-value", ["--best-from 0.6", "0.5"]),
+        (
+            ["--best-from", "0.3", "--phrases", "dog"],
+            "option-without-use",
+            ["--best-from", "--captions"],
+        ),
+        (
+            ["--best-from", "0.01", "--captions", "captions.json"],
+            "bad-value",
+            ["--best-from 0.01", str(STORED_FROM)],
+        ),
+        (
+            ["--best-from", "0.6", "--captions", "captions.json"],
+            "bad-value",
+            ["--best-from 0.6", "0.5"],
+        ),
         (["--detector", "dyhead-nano"], "reads-no-words", ["--detector dyhead-nano"]),
         (["--batch", "0"], "bad-value", ["--batch 0"]),
         (["--captions", "nowhere.json"], "missing-file", ["--captions nowhere.json"]),
@@ -514,9 +618,14 @@ def test_wrong_input_is_explained(
     assert not (tmp_path / "labels.json").exists()
 
 
-COCO_IMAGES = [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "b.jpg"}, {"id": 9, "file_name": "c.jpg"}]
+COCO_IMAGES = [
+    {"id": 7, "file_name": "a.jpg"},
+    {"id": 8, "file_name": "b.jpg"},
+    {"id": 9, "file_name": "c.jpg"},
+]
 COCO_CAPTIONS = [
-    {"id": k, "image_id": i, "caption": text} for k, (i, text) in enumerate([(8, "x"), (7, "y"), (8, "z")])
+    {"id": k, "image_id": i, "caption": text}
+    for k, (i, text) in enumerate([(8, "x"), (7, "y"), (8, "z")])
 ]
 GROUPED = [("b.jpg", ["x", "z"]), ("a.jpg", ["y"])]
 ROWS = [
@@ -538,7 +647,10 @@ ROWS = [
 )
 def test_caption_files(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    found = [(photo.file_name, [s.caption for s in photo.sentences]) for photo in read_captions(tmp_path / name)]
+    found = [
+        (photo.file_name, [s.caption for s in photo.sentences])
+        for photo in read_captions(tmp_path / name)
+    ]
     assert found == GROUPED
 
 
@@ -550,12 +662,19 @@ def test_captions_in_csv_may_hold_lines_and_commas(tmp_path: Path) -> None:
 @pytest.mark.parametrize("break_", ["\x85", "\u2028", "\f", "\v"])
 def test_a_line_of_csv_ends_where_the_line_of_a_file_does(tmp_path: Path, break_: str) -> None:
     """Other breaks would cut captions and make up photos."""
-    (tmp_path / "x.csv").write_text(f"file_name,caption\na.jpg,a dog{break_}b.jpg\n", encoding="utf-8")
-    assert read_captions(tmp_path / "x.csv") == [Captioned("a.jpg", (Sentence(f"a dog{break_}b.jpg"),))]
+    (tmp_path / "x.csv").write_text(
+        f"file_name,caption\na.jpg,a dog{break_}b.jpg\n", encoding="utf-8"
+    )
+    assert read_captions(tmp_path / "x.csv") == [
+        Captioned("a.jpg", (Sentence(f"a dog{break_}b.jpg"),))
+    ]
 
 
 def test_ids_in_quotes_are_those_without(tmp_path: Path) -> None:
-    content = {"images": [{"id": "7", "file_name": "a.jpg"}], "annotations": [{"image_id": 7, "caption": "x"}]}
+    content = {
+        "images": [{"id": "7", "file_name": "a.jpg"}],
+        "annotations": [{"image_id": 7, "caption": "x"}],
+    }
     (tmp_path / "x.json").write_text(json.dumps(content))
     assert read_captions(tmp_path / "x.json") == [Captioned("a.jpg", (Sentence("x"),))]
 
@@ -577,10 +696,30 @@ def test_ids_in_quotes_are_those_without(tmp_path: Path) -> None:
         ("x.json", "[387]", "bad-entry", ["1", "387"]),
         ("x.csv", "a,b\n1,2\n", "not-captions", ["caption", "file_name"]),
         ("x.json", '[{"caption": "x"}]', "bad-entry", ["1", "file_name", "None"]),
-        ("x.json", '[{"file_name": "../x.jpg", "caption": "x"}]', "bad-entry", ["1", "file_name", "'../x.jpg'"]),
-        ("x.json", '[{"file_name": "x.jpg", "caption": 378}]', "bad-entry", ["1", "caption", "378"]),
-        ("x.json", '[{"file_name": "x.jpg", "caption": "dog", "phrases": [[1, 4]]}]', "bad-entry", ["[[1, 4]]"]),
-        ("x.json", '[{"file_name": "x.jpg", "caption": "dog", "phrases": [[1, 1]]}]', "bad-entry", ["[[1, 1]]"]),
+        (
+            "x.json",
+            '[{"file_name": "../x.jpg", "caption": "x"}]',
+            "bad-entry",
+            ["1", "file_name", "'../x.jpg'"],
+        ),
+        (
+            "x.json",
+            '[{"file_name": "x.jpg", "caption": 378}]',
+            "bad-entry",
+            ["1", "caption", "378"],
+        ),
+        (
+            "x.json",
+            '[{"file_name": "x.jpg", "caption": "dog", "phrases": [[1, 4]]}]',
+            "bad-entry",
+            ["[[1, 4]]"],
+        ),
+        (
+            "x.json",
+            '[{"file_name": "x.jpg", "caption": "dog", "phrases": [[1, 1]]}]',
+            "bad-entry",
+            ["[[1, 1]]"],
+        ),
         (
             "x.json",
             '{"images": [], "annotations": [{"image_id": 478, "caption": "x"}]}',
@@ -589,7 +728,9 @@ def test_ids_in_quotes_are_those_without(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_faults_of_caption_files_are_named(tmp_path: Path, name: str, text: str, code: str, named: list[str]) -> None:
+def test_faults_of_caption_files_are_named(
+    tmp_path: Path, name: str, text: str, code: str, named: list[str]
+) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError) as caught:
         read_captions(tmp_path / name)
@@ -623,7 +764,9 @@ def test_phrases_of_one_object_become_one_annotation() -> None:
 THREE = Sentence("a ring and a star and a moon", ((2, 6), (13, 17), (24, 28)))
 
 
-def chosen(rows: Sequence[Row], thresholds: Thresholds) -> list[tuple[float, tuple[tuple[int, int], ...]]]:
+def chosen(
+    rows: Sequence[Row], thresholds: Thresholds
+) -> list[tuple[float, tuple[tuple[int, int], ...]]]:
     """Score and characters of what is kept of ``THREE``."""
     return [(label.row[1], label.spans) for label in choose(THREE, rows, thresholds, Counter())]
 

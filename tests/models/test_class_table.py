@@ -32,7 +32,12 @@ from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
-from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe, PartialTuning
+from glip_lightning.tuning.weight_tunings import (
+    FullTuning,
+    LanguageTuning,
+    LinearProbe,
+    PartialTuning,
+)
 from glip_lightning.weights.adapter import load_adapter
 from glip_lightning.weights.base_model import RUN_ADAPTER
 from glip_lightning.weights.conversion import convert_weights
@@ -44,7 +49,9 @@ from small_runs import go, make_shapes, options
 from tiny import tiny_trainer
 
 ROWS = variant("dyhead-nano").classes
-NAMES = st.lists(st.text(max_size=12).filter(lambda name: "\n" not in name), min_size=1, max_size=40)
+NAMES = st.lists(
+    st.text(max_size=12).filter(lambda name: "\n" not in name), min_size=1, max_size=40
+)
 AROUND = st.text(alphabet=" .,;ab[]", max_size=6)
 
 
@@ -132,7 +139,10 @@ def test_one_batch_is_learned() -> None:
     model, tokenizer = build().train(), ClassTokenizer(ROWS)
     prompt = build_prompt(named("cat", "dog"), tokenizer)
     ids, mask = tokenizer.encode([prompt.caption])
-    images, boxes = torch.randn(1, 3, 96, 96), [torch.tensor([[10.0, 10, 60, 60], [50, 40, 90, 90]])]
+    images, boxes = (
+        torch.randn(1, 3, 96, 96),
+        [torch.tensor([[10.0, 10, 60, 60], [50, 40, 90, 90]])],
+    )
     maps = [positive_map(prompt.tokens, ids.shape[1])]
     before = model.get_parameter(TABLE).detach().clone()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0)
@@ -143,7 +153,9 @@ def test_one_batch_is_learned() -> None:
         loss = detection_losses(outputs, text.mask, build_targets(outputs, boxes, maps)).total
         optimizer.zero_grad()
         loss.backward()
-        assert all(p.grad is not None for p in model.parameters())  # DDP fails on a parameter without
+        assert all(
+            p.grad is not None for p in model.parameters()
+        )  # DDP fails on a parameter without
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.7 * losses[0]  # what is left is mostly the entropy of the centerness
@@ -158,11 +170,17 @@ def test_one_batch_is_learned() -> None:
 def test_a_folder_needs_no_vocabulary(tmp_path: Path) -> None:
     model, task = build(), Task(named("cat", "St. Bernard"), (96, 128))
     folder = save(model, ClassTokenizer(ROWS), tmp_path / "detector", task)
-    assert {file.name for file in folder.iterdir()} - {"README.md"} == {"config.json", "model.safetensors", "task.json"}
+    assert {file.name for file in folder.iterdir()} - {"README.md"} == {
+        "config.json",
+        "model.safetensors",
+        "task.json",
+    }
     loaded = load_detector(str(folder))
     assert loaded.task == task
     assert loaded.model.config == model.config
-    assert all(torch.equal(x, loaded.model.state_dict()[key]) for key, x in model.state_dict().items())
+    assert all(
+        torch.equal(x, loaded.model.state_dict()[key]) for key, x in model.state_dict().items()
+    )
     assert isinstance(load_tokenizer(str(folder)), ClassTokenizer)
     assert len(load_tokenizer(str(folder))) == ROWS
     (folder / "model.safetensors").unlink()
@@ -170,7 +188,9 @@ def test_a_folder_needs_no_vocabulary(tmp_path: Path) -> None:
         load_detector(str(folder))
     assert caught.value.code == "missing-file"
     files = Counter(re.findall(r"config\.json|model\.safetensors|vocab\.txt", str(caught.value)))
-    assert files.most_common(1) == [("model.safetensors", 2)]  # as missing, and in the list of what a folder holds
+    assert files.most_common(1) == [
+        ("model.safetensors", 2)
+    ]  # as missing, and in the list of what a folder holds
 
 
 def test_the_tokenizer_of_another_detector_is_refused(tmp_path: Path) -> None:
@@ -180,11 +200,15 @@ def test_the_tokenizer_of_another_detector_is_refused(tmp_path: Path) -> None:
     assert {str(len(Tokenizer.nano())), str(ROWS)} <= words(str(caught.value))
 
 
-@pytest.mark.parametrize("without_text, code", [(True, "no-text-encoder"), (False, "no-official-layout")])
+@pytest.mark.parametrize(
+    "without_text, code", [(True, "no-text-encoder"), (False, "no-official-layout")]
+)
 def test_what_cannot_be_converted_says_why(tmp_path: Path, without_text: bool, code: str) -> None:
     folder = save(build(), ClassTokenizer(ROWS), tmp_path / "detector")
     with pytest.raises(GLIPError, match=re.escape(str(folder))) as caught:
-        convert_weights(folder, tmp_path / ("out" if without_text else "out.pth"), without_text=without_text)
+        convert_weights(
+            folder, tmp_path / ("out" if without_text else "out.pth"), without_text=without_text
+        )
     assert caught.value.code == code
     assert [path.name for path in tmp_path.iterdir()] == ["detector"]
 
@@ -205,7 +229,10 @@ def groups(tuning: Tuning) -> dict[str, dict[str, float]]:
 
 
 def test_the_table_learns_at_the_rate_of_the_head() -> None:
-    assert groups(FullTuning(lr=0.1, text_lr=0.2, weight_decay=0.3))[TABLE] == {"lr": 0.1, "decay": 0.3}
+    assert groups(FullTuning(lr=0.1, text_lr=0.2, weight_decay=0.3))[TABLE] == {
+        "lr": 0.1,
+        "decay": 0.3,
+    }
     probe = groups(LinearProbe(lr=0.1))
     assert probe[TABLE]["lr"] == 0.1
     assert all(name == TABLE or name.startswith("grounding.") for name in probe)
@@ -262,13 +289,19 @@ def run(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
 
 
 def met(
-    detector: str, data: Path, verb: str = "fit", seed: int = 0, weights: Literal["pretrained", "random"] = "pretrained"
+    detector: str,
+    data: Path,
+    verb: str = "fit",
+    seed: int = 0,
+    weights: Literal["pretrained", "random"] = "pretrained",
 ) -> GLIPModule:
     """The module as it is when training or testing begins."""
     seed_everything(seed, verbose=False)
     module = GLIPModule(detector, weights, LinearProbe())
     trainer = tiny_trainer(data.parent, max_epochs=0)
-    folder = CustomData(str(data), batch_size=2, min_sizes=(96,), max_size=128, test_size=96, flip=0)
+    folder = CustomData(
+        str(data), batch_size=2, min_sizes=(96,), max_size=128, test_size=96, flip=0
+    )
     getattr(trainer, verb)(module, datamodule=folder)
     return module
 
@@ -279,7 +312,9 @@ def of_other_classes(detector: str, caplog: pytest.LogCaptureFixture) -> list[st
     return [level for level, line in said if detector in line and "red circle" in line]
 
 
-def test_a_run_learns_its_rows_and_keeps_them(run: Path, shapes: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_learns_its_rows_and_keeps_them(
+    run: Path, shapes: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert not (run / "detector" / "vocab.txt").exists()
     kept = load_detector(str(run))
     assert kept.task is not None
@@ -303,7 +338,9 @@ def test_a_new_class_list_starts_the_table_anew_and_nothing_else(
     assert not torch.equal(met(str(run), renamed, seed=1).model.get_parameter(TABLE), ours[TABLE])
 
 
-def test_zero_shot_on_another_list_is_a_warning(run: Path, renamed: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_zero_shot_on_another_list_is_a_warning(
+    run: Path, renamed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level("WARNING", logger="glip_lightning"):
         met(str(run), renamed, "test")
     assert of_other_classes(str(run), caplog) == ["WARNING"]
@@ -325,7 +362,9 @@ def test_an_initial_table_belongs_to_no_list(shapes: Path) -> None:
     ],
     ids=lambda arguments: arguments[0].rpartition("=")[2],
 )
-def test_an_adapter_holds_the_rows_of_its_classes(run: Path, renamed: Path, tmp_path: Path, tuning: list[str]) -> None:
+def test_an_adapter_holds_the_rows_of_its_classes(
+    run: Path, renamed: Path, tmp_path: Path, tuning: list[str]
+) -> None:
     """Also where they are random ones that the tuning has not trained: the base has the rows of other classes."""
     pretrained = [f"--model.detector={run}", "--model.weights=pretrained"]
     go("fit", renamed, tmp_path / "run", *pretrained, *tuning)
@@ -335,7 +374,9 @@ def test_an_adapter_holds_the_rows_of_its_classes(run: Path, renamed: Path, tmp_
     assert isinstance(loaded.tokenizer, ClassTokenizer)
     assert loaded.task is not None
     assert [phrase.name for phrase in loaded.task.phrases] == classes_of(renamed)
-    started = torch.randn(rows.shape, generator=torch.Generator().manual_seed(0))  # seed_everything of the recipe
+    started = torch.randn(
+        rows.shape, generator=torch.Generator().manual_seed(0)
+    )  # seed_everything of the recipe
     assert torch.equal(rows, started) == ("PartialTuning" in tuning[0])
     adapted = [f"--model.detector={tmp_path / 'run'}", "--model.weights=pretrained"]
     assert go("test", renamed, tmp_path / "test", *adapted)["metrics"]["test"]["images"] == 2
@@ -348,11 +389,18 @@ def test_a_run_finds_its_own_classes(
     run: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo = next((shapes / "test").glob("*.jpg"))
-    assert main(["predict", str(photo), "--detector", str(run), "--threshold=0", "--out", str(tmp_path)]) == 0
+    assert (
+        main(
+            ["predict", str(photo), "--detector", str(run), "--threshold=0", "--out", str(tmp_path)]
+        )
+        == 0
+    )
     assert line_with(capsys.readouterr().out, ", ".join(classes_of(shapes)))
     content = json.loads((tmp_path / "predictions.json").read_text())
     assert content["classes"] == classes_of(shapes)
-    same = Predictor(str(run)).queries([Phrase(name, "a ", " thing") for name in classes_of(shapes)])
+    same = Predictor(str(run)).queries(
+        [Phrase(name, "a ", " thing") for name in classes_of(shapes)]
+    )
     assert same[0].class_tokens(0) == [(k,) for k in range(len(classes_of(shapes)))]
 
 
@@ -379,7 +427,9 @@ def test_an_untrained_one_knows_nothing(phrases: str | None, tmp_path: Path) -> 
     assert caught.value.code == "no-classes"
 
 
-def test_doctor_shows_one_token_per_class(renamed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_shows_one_token_per_class(
+    renamed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["doctor", str(renamed), "--detector", "dyhead-nano"]) == 0
     said = capsys.readouterr().out
     assert "dyhead-nano" in words(said)
@@ -389,8 +439,14 @@ def test_doctor_shows_one_token_per_class(renamed: Path, capsys: pytest.CaptureF
 # -- what else has to know
 
 
-def test_retention_probes_the_same_classes_only(run: Path, shapes: Path, renamed: Path, tmp_path: Path) -> None:
-    arguments = [*options(shapes, tmp_path / "run"), f"--model.detector={run}", "--model.weights=pretrained"]
+def test_retention_probes_the_same_classes_only(
+    run: Path, shapes: Path, renamed: Path, tmp_path: Path
+) -> None:
+    arguments = [
+        *options(shapes, tmp_path / "run"),
+        f"--model.detector={run}",
+        "--model.weights=pretrained",
+    ]
     probe = ["--retention.data=CustomData", "--retention.data.min_sizes=[96]"]
     probe += ["--retention.data.test_size=96", "--retention.data.max_size=128"]
     refused = refusal("fit", *arguments, *probe, f"--retention.data.root={renamed}")
@@ -402,7 +458,10 @@ def test_retention_probes_the_same_classes_only(run: Path, shapes: Path, renamed
 
 def test_tables_are_built_where_the_configuration_says_so() -> None:
     assert isinstance(build().language, ClassTable)
-    assert all(not isinstance(GLIP(variant(name)).language, ClassTable) for name in ("glip-nano", "glip-nano-a"))
+    assert all(
+        not isinstance(GLIP(variant(name)).language, ClassTable)
+        for name in ("glip-nano", "glip-nano-a")
+    )
 
 
 def test_rows_that_start_anew_are_the_same_whatever_the_device() -> None:

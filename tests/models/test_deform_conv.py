@@ -18,7 +18,9 @@ from glip_lightning.models.layers.deform_conv import (
 )
 
 
-def inputs(batch: int, channels: int, height: int, width: int, stride: int, spread: float) -> list[Tensor]:
+def inputs(
+    batch: int, channels: int, height: int, width: int, stride: int, spread: float
+) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     out = (-(-height // stride), -(-width // stride))
     x = torch.randn(batch, channels, height, width, generator=generator)
@@ -29,11 +31,15 @@ def inputs(batch: int, channels: int, height: int, width: int, stride: int, spre
     return [t.requires_grad_() for t in (x, offset, mask, weight, bias)]
 
 
-def theirs(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+def theirs(
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int
+) -> Tensor:
     return deform_conv2d(x, offset, weight, bias, stride, padding=1, mask=mask)
 
 
-def sampled(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+def sampled(
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int
+) -> Tensor:
     return sampled_deform_conv([[x, offset, mask]], weight, bias, stride)[0]
 
 
@@ -45,10 +51,14 @@ def sampled(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tenso
     stride=st.sampled_from([1, 2]),
     spread=st.sampled_from([0.0, 0.7, 30.0]),
 )
-def test_equals_torchvision(batch: int, height: int, width: int, stride: int, spread: float) -> None:
+def test_equals_torchvision(
+    batch: int, height: int, width: int, stride: int, spread: float
+) -> None:
     """Offsets far outside the map included."""
     tensors = inputs(batch, 4, height, width, stride, spread)
-    torch.testing.assert_close(sampled(*tensors, stride), theirs(*tensors, stride), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        sampled(*tensors, stride), theirs(*tensors, stride), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -59,7 +69,9 @@ def test_gradients_equal_torchvision(stride: int) -> None:
     out, expected = sampled(*tensors, stride), theirs(*tensors, stride)
     upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
     for mine, other in zip(
-        torch.autograd.grad(out, tensors, upstream), torch.autograd.grad(expected, tensors, upstream), strict=True
+        torch.autograd.grad(out, tensors, upstream),
+        torch.autograd.grad(expected, tensors, upstream),
+        strict=True,
     ):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
 
@@ -96,4 +108,6 @@ def test_several_maps_at_once_equal_one_by_one() -> None:
     _, _, _, weight, bias = maps[0]
     together = sampled_deform_conv([row[:3] for row in maps], weight, bias, 2)
     for out, (x, offset, mask, *_) in zip(together, maps, strict=True):
-        torch.testing.assert_close(out, theirs(x, offset, mask, weight, bias, 2), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            out, theirs(x, offset, mask, weight, bias, 2), rtol=1e-5, atol=1e-5
+        )

@@ -34,7 +34,13 @@ from tiny import tiny_data, tiny_trainer, weights
 
 PACKAGE = Path(glip_lightning.__file__).parent
 OUTSIDE = ("training", "tuning", "inference", "evaluation", "experiments", "app", "data", "config")
-OWN = {"backbone", "fpn", "dyhead", "language", "grounding"}  # modules of GLIP that are nobody else's business
+OWN = {
+    "backbone",
+    "fpn",
+    "dyhead",
+    "language",
+    "grounding",
+}  # modules of GLIP that are nobody else's business
 INTERFACE = ("detector", "feature_cache", "query", "rates", "text_features")
 KNOWN = {"glip_lightning.models", *(f"glip_lightning.models.{name}" for name in INTERFACE)}
 FILES = sorted(path for folder in OUTSIDE for path in (PACKAGE / folder).rglob("*.py"))
@@ -44,12 +50,18 @@ def inner_details(tree: ast.AST) -> list[str]:
     """What a file knows of a detector beyond the interface."""
     found = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("glip_lightning.models"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "glip_lightning.models"
+        ):
             found += [] if node.module in KNOWN else [f"import of {node.module}"]
         elif isinstance(node, ast.Attribute) and node.attr in OWN:
             found.append(f".{node.attr}")
         elif isinstance(node, ast.Attribute) and node.attr == "config":
-            owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+            owner = (
+                node.value.attr
+                if isinstance(node.value, ast.Attribute)
+                else getattr(node.value, "id", "")
+            )
             found += [f"{owner}.config"] if owner == "model" else []
     return found
 
@@ -61,7 +73,11 @@ def test_nobody_outside_of_models_and_weights_knows_how_a_detector_is_made(path:
 
 def test_the_search_finds_what_it_looks_for() -> None:
     code = "from glip_lightning.models.glip.model import GLIP\nself.model.config.classes\nmodel.fpn\nrun.config"
-    assert inner_details(ast.parse(code)) == ["import of glip_lightning.models.glip.model", ".fpn", "model.config"]
+    assert inner_details(ast.parse(code)) == [
+        "import of glip_lightning.models.glip.model",
+        ".fpn",
+        "model.config",
+    ]
 
 
 def made(name: str) -> Detector:
@@ -75,11 +91,18 @@ def test_every_parameter_is_in_exactly_one_part(name: str) -> None:
     parts = model.parts()
     assert list(parts) == ["vision", "text", "fusion", "head"]
     for key, _ in model.named_parameters():
-        owners = [part for part, names in parts.items() for x in names if key == x or key.startswith(f"{x}.")]
+        owners = [
+            part
+            for part, names in parts.items()
+            for x in names
+            if key == x or key.startswith(f"{x}.")
+        ]
         assert owners == [model.part_of(key)]
     known = {*dict(model.named_modules()), *dict(model.named_parameters())}
     assert {x for names in parts.values() for x in names} <= known
-    assert {*model.last_layers(), *model.class_parameters()} <= dict(model.named_parameters()).keys()
+    assert {*model.last_layers(), *model.class_parameters()} <= dict(
+        model.named_parameters()
+    ).keys()
     with pytest.raises(KeyError, match="neck"):
         model.part_of("neck.weight")
 
@@ -89,7 +112,9 @@ def test_biases_are_those_that_the_official_names_call_so(name: str) -> None:
     model = made(name)
     assert isinstance(model, GLIP | DynamicHead)
     for key, _ in model.named_parameters():
-        official = key if key in model.class_parameters() else official_name(key, model.config.fusion)
+        official = (
+            key if key in model.class_parameters() else official_name(key, model.config.fusion)
+        )
         rule = model.optimizer_rule(key)
         assert (rule.lr_factor, rule.decay) == ((2.0, False) if "bias" in official else (1.0, True))
 
@@ -108,8 +133,13 @@ def test_a_configuration_decides_the_class() -> None:
 @pytest.mark.parametrize("name", ["glip-nano", "glip-nano-a", "dyhead-nano", "set"])
 def test_the_stages_are_the_forward_pass(name: str) -> None:
     torch.manual_seed(0)
-    model = (SetDetector(SetConfig(words=7)) if name == "set" else build_detector(variant(name))).eval()
-    images = [torch.randint(256, (3, 64, 96), dtype=torch.uint8), torch.randint(256, (3, 48, 64), dtype=torch.uint8)]
+    model = (
+        SetDetector(SetConfig(words=7)) if name == "set" else build_detector(variant(name))
+    ).eval()
+    images = [
+        torch.randint(256, (3, 64, 96), dtype=torch.uint8),
+        torch.randint(256, (3, 48, 64), dtype=torch.uint8),
+    ]
     text = TextFeatures(torch.randn(2, 5, model.prompt_width), torch.ones(2, 5, dtype=torch.bool))
     tokens, sizes = [[(1, 2), (3,)]] * 2, [(64, 96), (48, 64)]
     with torch.no_grad():
@@ -134,7 +164,9 @@ def test_a_batch_without_boxes_has_losses_with_gradients(name: str) -> None:
     text = TextFeatures(torch.randn(1, 5, model.prompt_width), torch.ones(1, 5, dtype=torch.bool))
     truth = GroundTruth([torch.zeros(0, 4)], [torch.zeros(0, 5)], [(64, 64)])
     losses = model.losses(model(model.preprocess(images), text), text, truth)
-    assert all(loss.requires_grad and loss.isfinite() and loss.ndim == 0 for loss in losses.values())
+    assert all(
+        loss.requires_grad and loss.isfinite() and loss.ndim == 0 for loss in losses.values()
+    )
 
 
 # -- a detector of another kind in the hands of everybody
@@ -157,7 +189,9 @@ def loaded(*_: Any, **__: Any) -> Loaded:
     return Loaded(SetDetector(SetConfig(len(tokenizer))).eval(), tokenizer, "set", "random")
 
 
-@pytest.mark.parametrize("tuning, cut", TUNINGS, ids=[f"{type(x).__name__}-{i}" for i, (x, _) in enumerate(TUNINGS)])
+@pytest.mark.parametrize(
+    "tuning, cut", TUNINGS, ids=[f"{type(x).__name__}-{i}" for i, (x, _) in enumerate(TUNINGS)]
+)
 def test_a_set_of_queries_is_trained_by_every_tuning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuning: Tuning, cut: str
 ) -> None:
@@ -173,9 +207,17 @@ def test_a_set_of_queries_is_trained_by_every_tuning(
     assert learned == changed
     frozen = [stage.name for stage in tuning.frozen_stages(module.model)]
     assert (frozen or ["nothing"])[-1] == cut
-    names = {name.removeprefix("train/loss_") for name in trainer.logged_metrics if name.startswith("train/loss_")}
-    assert names == {"class", "box"} | {f"{kind}_{k}" for kind in ("class", "box") for k in range(LAYERS - 1)}
-    assert module.parts()["all"].trainable == sum(p.numel() for p in module.parameters() if p.requires_grad)
+    names = {
+        name.removeprefix("train/loss_")
+        for name in trainer.logged_metrics
+        if name.startswith("train/loss_")
+    }
+    assert names == {"class", "box"} | {
+        f"{kind}_{k}" for kind in ("class", "box") for k in range(LAYERS - 1)
+    }
+    assert module.parts()["all"].trainable == sum(
+        p.numel() for p in module.parameters() if p.requires_grad
+    )
     trainer.validate(module, datamodule=tiny_data(tmp_path / "data"), verbose=False)
     rows = module.record.detections
     assert [len({row["image_id"] for row in rows}), len(rows)] == [2, 2 * 5]

@@ -33,7 +33,12 @@ from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning.base import ParameterGroup, Tuning, eval_where_frozen
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
-from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe, PartialTuning
+from glip_lightning.tuning.weight_tunings import (
+    FullTuning,
+    LanguageTuning,
+    LinearProbe,
+    PartialTuning,
+)
 from printed import numbers
 from small_runs import go, make_shapes
 from tiny import same, tiny_data, tiny_trainer, weights
@@ -75,7 +80,11 @@ def last_stage(model: Detector, tuning: Tuning) -> str:
 
 
 def detect(
-    model: Detector, tuning: Tuning, features: FeatureCache, images: Sequence[Tensor], text: TextFeatures
+    model: Detector,
+    tuning: Tuning,
+    features: FeatureCache,
+    images: Sequence[Tensor],
+    text: TextFeatures,
 ) -> Outputs:
     return model.encode_images(images, tuning.frozen_stages(model), features).detect(text)
 
@@ -105,10 +114,14 @@ class Numbers(Callback):
         self.losses: list[float] = []
         self.scores: list[list[float]] = []
 
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
         self.losses.append(loss.item())
 
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
+    ) -> None:
         self.scores.append(outputs["detections"][0]["scores"].tolist())
 
 
@@ -118,13 +131,19 @@ def shapes(folder: Path, **given: Any) -> Shapes:
 
 
 def fit(
-    folder: Path, tuning: Tuning, features: FeatureCache, detector: str = "glip-nano", **options: Any
+    folder: Path,
+    tuning: Tuning,
+    features: FeatureCache,
+    detector: str = "glip-nano",
+    **options: Any,
 ) -> tuple[GLIPModule, Numbers]:
     seed_everything(0, verbose=False)
     module, numbers = GLIPModule(detector, "random", tuning, features=features), Numbers()
     torch.nn.init.zeros_(module.model.grounding.token_bias)  # scores above those that are dropped
     data, checkpoint = options.pop("data", None), options.pop("ckpt_path", None)
-    trainer = tiny_trainer(folder, numbers, *options.pop("callbacks", ()), **{"max_epochs": 3, **options})
+    trainer = tiny_trainer(
+        folder, numbers, *options.pop("callbacks", ()), **{"max_epochs": 3, **options}
+    )
     trainer.fit(module, datamodule=data or shapes(folder / "data"), ckpt_path=checkpoint)
     return module, numbers
 
@@ -133,7 +152,10 @@ def test_features_of_augmented_images_are_not_kept(tmp_path: Path) -> None:
     """They never come again; those of the two images that are evaluated do."""
     stores = [FeatureCache(0), FeatureCache()]
     data = [shapes(tmp_path / "data", augment="strong") for _ in stores]
-    runs = [fit(tmp_path, LinearProbe(), kept, data=given) for kept, given in zip(stores, data, strict=True)]
+    runs = [
+        fit(tmp_path, LinearProbe(), kept, data=given)
+        for kept, given in zip(stores, data, strict=True)
+    ]
     (plain, plain_numbers), (cached, cached_numbers) = runs
     assert same(weights(plain), weights(cached))
     assert plain_numbers.losses == cached_numbers.losses
@@ -160,7 +182,10 @@ def test_a_run_is_bit_for_bit_the_same(
     """With other neighbours in every batch, in memory, on the disk and without a cache."""
     stores = [FeatureCache(0), FeatureCache(), FeatureCache(folder=str(tmp_path / "store"))]
     rate: dict[str, Any] = {"lr": 0.05}
-    runs = [fit(tmp_path, tuning(**rate), features, detector, precision=precision) for features in stores]
+    runs = [
+        fit(tmp_path, tuning(**rate), features, detector, precision=precision)
+        for features in stores
+    ]
     plain, numbers = runs[0]
     assert (len(numbers.losses), len(numbers.scores)) == (2 * 3, 2 * 3)
     assert any(numbers.scores)
@@ -169,15 +194,20 @@ def test_a_run_is_bit_for_bit_the_same(
         assert found.scores == numbers.scores
         assert same(weights(module), weights(plain))
         assert last_stage(module.model, module.tuning) == expected
-        assert module.features.hits >= 2 * 2  # the later validations, and what comes again in training
+        assert (
+            module.features.hits >= 2 * 2
+        )  # the later validations, and what comes again in training
         assert module.features.hits + module.features.misses == stores[0].misses == 3 * (4 + 2)
 
 
 @pytest.mark.parametrize("images, tolerance", [(1, 0), (3, 1e-5)])
 @pytest.mark.parametrize(
-    "detector, tuning", [("glip-nano", PromptTuning()), ("glip-nano", LinearProbe()), ("glip-nano-a", LinearProbe())]
+    "detector, tuning",
+    [("glip-nano", PromptTuning()), ("glip-nano", LinearProbe()), ("glip-nano-a", LinearProbe())],
 )
-def test_equals_the_detector_itself(detector: str, tuning: Tuning, images: int, tolerance: float) -> None:
+def test_equals_the_detector_itself(
+    detector: str, tuning: Tuning, images: int, tolerance: float
+) -> None:
     """Bit for bit where its frozen part sees the same batch: one image."""
     model = prepared(detector, tuning)
     torch.manual_seed(1)
@@ -230,9 +260,14 @@ def test_a_key_holds_all_that_decides_the_numbers() -> None:
 
 def test_without_fusion_the_text_decides_nothing() -> None:
     tuning, features = PromptTuning(), FeatureCache()
-    model, image = prepared("glip-nano-a", tuning), torch.randint(256, (3, 64, 64), dtype=torch.uint8)
+    model, image = (
+        prepared("glip-nano-a", tuning),
+        torch.randint(256, (3, 64, 64), dtype=torch.uint8),
+    )
     for _ in range(2):
-        text = TextFeatures(torch.randn(1, 5, 128, requires_grad=True), torch.ones(1, 5, dtype=torch.bool))
+        text = TextFeatures(
+            torch.randn(1, 5, 128, requires_grad=True), torch.ones(1, 5, dtype=torch.bool)
+        )
         found = detect(model, tuning, features, [image], text)
         found.logits.sum().backward()
         assert text.hidden.grad is not None
@@ -255,10 +290,14 @@ def test_what_an_evaluation_computes_serves_training() -> None:
 class Hidden(Tuning):
     """Learns in the middle of the frozen part, where no parameter of the detector shows it."""
 
-    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(
+        self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
+    ) -> list[ParameterGroup]:
         model.requires_grad_(False)
         self.shift = nn.Parameter(torch.zeros(1))
-        model.fpn.register_forward_hook(lambda module, given, levels: [x + self.shift for x in levels])
+        model.fpn.register_forward_hook(
+            lambda module, given, levels: [x + self.shift for x in levels]
+        )
         return [ParameterGroup(name="shift", params=[self.shift], lr=1.0, weight_decay=0.0)]
 
 
@@ -270,8 +309,12 @@ def test_a_tuning_that_hides_what_it_learns_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tuning", [PromptTuning, LinearProbe])
 def test_a_resumed_run_is_bit_equal(tmp_path: Path, tuning: type[Tuning]) -> None:
     """Its cache is empty, and the first images that it sees are others together."""
-    every = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
-    whole, numbers = fit(tmp_path, tuning(), FeatureCache(), callbacks=[every], enable_checkpointing=True)
+    every = ModelCheckpoint(
+        tmp_path, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True
+    )
+    whole, numbers = fit(
+        tmp_path, tuning(), FeatureCache(), callbacks=[every], enable_checkpointing=True
+    )
     half, later = fit(tmp_path, tuning(), FeatureCache(), ckpt_path=str(tmp_path / "epoch=1.ckpt"))
     assert later.losses == numbers.losses[4:]
     assert same(weights(half), weights(whole))
@@ -282,23 +325,36 @@ def summaries(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [line for line in caplog.messages if re.search(r"\d GB\b", line)]
 
 
-def test_a_second_run_finds_what_the_first_has_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_run_finds_what_the_first_has_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Other shots and another seed of the training; half of its images are known, and all of the validation."""
     folder, data = str(tmp_path / "store"), tmp_path / "data"
     one = {"min_sizes": (96,), "flip": 0}
-    first, _ = fit(tmp_path, LinearProbe(), FeatureCache(folder=folder), data=shapes(data, **one), max_epochs=1)
+    first, _ = fit(
+        tmp_path, LinearProbe(), FeatureCache(folder=folder), data=shapes(data, **one), max_epochs=1
+    )
     assert (first.features.hits, first.features.misses) == (0, 4 + 2)
     with caplog.at_level("INFO", logger="glip_lightning"):
-        second, _ = fit(tmp_path, LinearProbe(), FeatureCache(folder=folder), data=shapes(data, shots=1, seed=5, **one))
+        second, _ = fit(
+            tmp_path,
+            LinearProbe(),
+            FeatureCache(folder=folder),
+            data=shapes(data, shots=1, seed=5, **one),
+        )
     assert second.features.misses == 0
     used = sum(x.stat().st_size for x in Path(folder).iterdir()) / 1e9
     assert numbers(summaries(caplog)[-1]) == [str(second.features.hits), "0", f"{used:.2f}", "2"]
 
 
-def test_the_bound_is_said_once_and_the_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_bound_is_said_once_and_the_run_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     plain, numbers = fit(tmp_path, PromptTuning(), FeatureCache(0))
     with caplog.at_level("INFO", logger="glip_lightning"):
-        module, found = fit(tmp_path, PromptTuning(), FeatureCache(gigabytes=2e-4))  # 65 kB at most each
+        module, found = fit(
+            tmp_path, PromptTuning(), FeatureCache(gigabytes=2e-4)
+        )  # 65 kB at most each
     assert found.losses == numbers.losses
     assert same(weights(module), weights(plain))
     assert module.features.hits > 0
@@ -306,7 +362,9 @@ def test_the_bound_is_said_once_and_the_run_goes_on(tmp_path: Path, caplog: pyte
     assert len([line for line in caplog.messages if "model.features.gigabytes" in line]) == 1
 
 
-def test_nothing_is_said_or_kept_where_all_is_trained(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_said_or_kept_where_all_is_trained(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level("INFO", logger="glip_lightning"):
         module, _ = fit(tmp_path, FullTuning(), FeatureCache(), max_epochs=1)
     assert summaries(caplog) == []
@@ -399,7 +457,9 @@ def test_a_folder_gives_what_was_put_or_nothing(
         assert_kept(store.get(KEYS[number]), number)
 
 
-def test_a_file_under_the_name_of_another_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_under_the_name_of_another_is_not_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store = FolderStore(tmp_path, 10**6)
     store.put(KEYS[0], tensors(0))
     os.link(tmp_path / f"{KEYS[0]}.safetensors", tmp_path / f"{KEYS[1]}.safetensors")
@@ -443,7 +503,9 @@ def test_parts_of_killed_processes_are_removed(tmp_path: Path) -> None:
     assert ABANDONED > 60
 
 
-def test_a_full_disk_is_said_and_the_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_said_and_the_run_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store = FolderStore(tmp_path / "store", 10**6)
     (tmp_path / "store").rmdir()
     (tmp_path / "store").touch()  # nothing can be written there any more

@@ -75,7 +75,9 @@ def test_a_model_in_bf16_runs() -> None:
     model = nano().eval().bfloat16()
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
-        outputs = model(torch.randn(1, 3, 64, 64).bfloat16(), model.encode_text(ids, torch.ones_like(ids)))
+        outputs = model(
+            torch.randn(1, 3, 64, 64).bfloat16(), model.encode_text(ids, torch.ones_like(ids))
+        )
     assert torch.isfinite(outputs.logits).all()
 
 
@@ -136,7 +138,9 @@ def test_shift_mask_parts_what_the_roll_joins() -> None:
     wrapped_x = (torch.arange(side_x) >= side_x - shift).long()
     last = mask[-1].view(window, window, window, window)
     y, x = wrapped_y[-window:], wrapped_x[-window:]
-    apart = (y[:, None, None, None] != y[None, None, :, None]) | (x[None, :, None, None] != x[None, None, None, :])
+    apart = (y[:, None, None, None] != y[None, None, :, None]) | (
+        x[None, :, None, None] != x[None, None, None, :]
+    )
     assert torch.equal(last, apart * -100.0)
     assert not mask[0].any()
 

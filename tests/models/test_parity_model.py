@@ -14,7 +14,15 @@ from conftest import golden_dir
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.postprocess import Detections, PostProcess
 from glip_lightning.weights.official_checkpoint import official_names, to_official
-from parity import LEVELS, NOT_BUILT, Reference, assert_same_detections, assert_stage, class_tokens, read_json
+from parity import (
+    LEVELS,
+    NOT_BUILT,
+    Reference,
+    assert_same_detections,
+    assert_stage,
+    class_tokens,
+    read_json,
+)
 
 pytestmark = pytest.mark.parity
 
@@ -44,7 +52,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     folder = golden_dir(metafunc.config)
     found = [name for name in MODELS if (folder / name).is_dir()]
     missing = [
-        pytest.param(name, *([None] * ("tensor" in metafunc.fixturenames)), id=name, marks=absent(name, folder))
+        pytest.param(
+            name,
+            *([None] * ("tensor" in metafunc.fixturenames)),
+            id=name,
+            marks=absent(name, folder),
+        )
         for name in MODELS
         if name not in found
     ]
@@ -54,7 +67,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     source = metafunc.definition.get_closest_marker("source")
     assert source is not None
     rows = [(name, key) for name in found for key in tensors_of(folder / name, source.args[0])]
-    metafunc.parametrize("model, tensor", [*[pytest.param(*row, id="-".join(row)) for row in rows], *missing])
+    metafunc.parametrize(
+        "model, tensor", [*[pytest.param(*row, id="-".join(row)) for row in rows], *missing]
+    )
 
 
 def absent(name: str, folder: Path) -> pytest.MarkDecorator:
@@ -93,7 +108,9 @@ def test_eval_stage(golden: Path, model: str, tensor: str) -> None:
     ref = reference(golden / model)
     noise = ref.noise["eval_stage_fp32_vs_fp64"].get(tensor, {"max_abs": 0.0})["max_abs"]
     theirs = stored(golden / model / "eval_stages.safetensors")[tensor]
-    assert_stage(ref.evaluate()[0][tensor], theirs, noise, ref.inputs["eval.attention_mask"], tensor)
+    assert_stage(
+        ref.evaluate()[0][tensor], theirs, noise, ref.inputs["eval.attention_mask"], tensor
+    )
 
 
 @pytest.mark.source("train_outputs.safetensors")
@@ -128,7 +145,11 @@ def assert_target(ref: Reference, tensor: str, theirs: Tensor) -> None:
 
 @pytest.mark.source("losses.json")
 def test_loss(golden: Path, model: str, tensor: str) -> None:
-    ours_by_name = {"loss_reg": "box", "loss_centerness": "centerness", "loss_dot_product_token": "token"}
+    ours_by_name = {
+        "loss_reg": "box",
+        "loss_centerness": "centerness",
+        "loss_dot_product_token": "token",
+    }
     theirs = read_json(golden / model / "losses.json")["losses"][tensor]
     if tensor == "loss_cls":
         assert theirs == 0.0  # the official weight of this loss; the layer is not built
@@ -202,7 +223,9 @@ def our_detections(ref: Reference, mode: str) -> list[Detections]:
     outputs = ref.evaluate()[1]
     if mode.startswith("SINGLE_IMAGE0"):
         outputs, sizes = single_image(ref), sizes[:1]
-    return PostProcess(aggregation=AGGREGATION[mode])(outputs, [class_tokens(ref)] * len(sizes), sizes)
+    return PostProcess(aggregation=AGGREGATION[mode])(
+        outputs, [class_tokens(ref)] * len(sizes), sizes
+    )
 
 
 def single_image(ref: Reference):
@@ -235,7 +258,9 @@ def test_candidates_before_nms(golden: Path, model: str) -> None:
 
 def detections_of(path: Path, name: str) -> Detections:
     tensors = stored(path)
-    return Detections(tensors[f"{name}.boxes"], tensors[f"{name}.scores"], tensors[f"{name}.labels"] - 1)
+    return Detections(
+        tensors[f"{name}.boxes"], tensors[f"{name}.scores"], tensors[f"{name}.labels"] - 1
+    )
 
 
 @pytest.mark.parametrize("more", [0, 7])
@@ -249,7 +274,9 @@ def test_text_length_does_not_matter(golden: Path, model: str, more: int) -> Non
     with torch.no_grad():
         padded = model_(images, model_.encode_text(*ref.text("eval", 256)))
         own = model_(images, model_.encode_text(*ref.text("eval", length)))
-    torch.testing.assert_close(own.logits[..., :real], padded.logits[..., :real], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        own.logits[..., :real], padded.logits[..., :real], rtol=1e-9, atol=1e-9
+    )
     torch.testing.assert_close(own.deltas, padded.deltas, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(own.centerness, padded.centerness, rtol=1e-9, atol=1e-9)
 

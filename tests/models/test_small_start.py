@@ -45,7 +45,9 @@ def test_text_layers_are_the_identity(small: GLIP, official: GLIP) -> None:
             assert torch.allclose(layer(x, mask), x, atol=1e-5) == same
         ids = torch.randint(1000, 2000, (2, 7))
         embedded = model.language.bert.embeddings(ids)
-        assert torch.allclose(model.encode_text(ids, mask.long()).hidden, embedded, atol=1e-5) == same
+        assert (
+            torch.allclose(model.encode_text(ids, mask.long()).hidden, embedded, atol=1e-5) == same
+        )
 
 
 def test_maps_pass_through_the_pyramid_and_the_tower(small: GLIP, official: GLIP) -> None:
@@ -58,7 +60,9 @@ def test_maps_pass_through_the_pyramid_and_the_tower(small: GLIP, official: GLIP
         for tower in towers:
             assert torch.allclose(tower.convs[1]([x], [still], [whole])[0], x, atol=1e-6) == same
             neighbours = [conv for conv in tower.convs if conv.stride == 1]
-            assert not torch.allclose(neighbours[0]([x], [still], [whole])[0], x, atol=1e-1)  # of another level
+            assert not torch.allclose(
+                neighbours[0]([x], [still], [whole])[0], x, atol=1e-1
+            )  # of another level
 
 
 def cosines(model: GLIP) -> Tensor:
@@ -67,7 +71,10 @@ def cosines(model: GLIP) -> Tensor:
     caption = ". ".join(ATTRIBUTES)
     offsets = tokenizer.offsets(caption)
     starts = [caption.index(word) for word in ATTRIBUTES]
-    tokens = [token_indices([(a, a + len(w))], offsets)[0] for a, w in zip(starts, ATTRIBUTES, strict=True)]
+    tokens = [
+        token_indices([(a, a + len(w))], offsets)[0]
+        for a, w in zip(starts, ATTRIBUTES, strict=True)
+    ]
     with torch.no_grad():
         hidden = model.encode_text(*tokenizer.encode([caption])).hidden[0, tokens]
     hidden = torch.nn.functional.normalize(hidden, dim=1)
@@ -86,14 +93,23 @@ def test_all_else_is_the_official_start(small: GLIP, official: GLIP) -> None:
     changed = {key for key in one if not torch.equal(one[key], other[key])}
     bert = "language.bert.encoder.layer"
     expected = {"grounding.log_scale", "language.bert.embeddings.word_embeddings.weight"}
-    expected |= {f"{bert}.{k}.{part}.dense.weight" for k in range(2) for part in ("attention.output", "output")}
+    expected |= {
+        f"{bert}.{k}.{part}.dense.weight"
+        for k in range(2)
+        for part in ("attention.output", "output")
+    }
     expected |= {f"fpn.output.{k}.weight" for k in range(3)}
     for k in range(2):
         expected |= {f"dyhead.rounds.{k}.vision.convs.1.weight"}
-        expected |= {f"dyhead.rounds.{k}.text.{part}" for part in ("out.weight", "out.bias", "fc2.weight", "fc2.bias")}
+        expected |= {
+            f"dyhead.rounds.{k}.text.{part}"
+            for part in ("out.weight", "out.bias", "fc2.weight", "fc2.bias")
+        }
     assert changed == expected
     assert one["grounding.log_scale"] == pytest.approx(-2.08)
-    assert one["language.bert.embeddings.word_embeddings.weight"].std() == pytest.approx(1, abs=0.01)
+    assert one["language.bert.embeddings.word_embeddings.weight"].std() == pytest.approx(
+        1, abs=0.01
+    )
 
 
 def test_without_fusion_and_without_text() -> None:

@@ -32,7 +32,9 @@ def test_annotated_boxes_are_what_torch_makes_of_them_bit_for_bit(boxes: Tensor)
     assert clipped.dtype == np.float32
     each = box_arrays.clip(corners(boxes).numpy(), np.array([[240, 320]] * len(boxes)))
     assert np.array_equal(each, clipped)
-    assert box_arrays.nonempty(clipped).tolist() == [x2 > x1 and y2 > y1 for x1, y1, x2, y2 in clipped.tolist()]
+    assert box_arrays.nonempty(clipped).tolist() == [
+        x2 > x1 and y2 > y1 for x1, y1, x2, y2 in clipped.tolist()
+    ]
 
 
 @given(xywh())
@@ -45,7 +47,9 @@ def test_a_box_survives_the_way_in_and_out(boxes: Tensor) -> None:
 @given(xywh())
 def test_flipping_twice_changes_nothing(boxes: Tensor) -> None:
     boxes = corners(boxes)
-    torch.testing.assert_close(box_ops.hflip(box_ops.hflip(boxes, 640), 640), boxes, rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(
+        box_ops.hflip(box_ops.hflip(boxes, 640), 640), boxes, rtol=1e-5, atol=1e-3
+    )
 
 
 @given(xywh())
@@ -63,7 +67,10 @@ def greedy_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) 
     kept: list[int] = []
     for i in scores.argsort(descending=True).tolist():
         same = [j for j in kept if labels[j] == labels[i]]
-        if not same or box_ops.iou_matrix(boxes[[i]].double(), boxes[same].double()).max() <= threshold:
+        if (
+            not same
+            or box_ops.iou_matrix(boxes[[i]].double(), boxes[same].double()).max() <= threshold
+        ):
             kept.append(i)
     return sorted(kept)
 
@@ -76,7 +83,9 @@ def test_nms_is_greedy_per_class(seed: int, count: int, classes: int) -> None:
     boxes = torch.cat([corner, corner + torch.rand(count, 2, generator=generator) * 30], 1)
     scores = torch.rand(count, generator=generator)
     labels = torch.randint(classes, (count,), generator=generator)
-    assert box_ops.class_nms(boxes, scores, labels, 0.6).tolist() == greedy_nms(boxes, scores, labels, 0.6)
+    assert box_ops.class_nms(boxes, scores, labels, 0.6).tolist() == greedy_nms(
+        boxes, scores, labels, 0.6
+    )
 
 
 def test_nms_of_nothing() -> None:

@@ -22,7 +22,9 @@ def outputs(images: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     n = sum(COUNTS)
     shapes = ((images, n, TOKENS), (images, n, 4), (images, n))
-    logits, deltas, centerness = (torch.randn(shape, generator=generator).requires_grad_() for shape in shapes)
+    logits, deltas, centerness = (
+        torch.randn(shape, generator=generator).requires_grad_() for shape in shapes
+    )
     return logits, deltas, centerness
 
 
@@ -69,7 +71,9 @@ def test_an_image_without_boxes_beside_one_with_boxes() -> None:
 def test_masked_tokens_do_not_count() -> None:
     raw = outputs_of(outputs(1))
     logits = raw.logits
-    targets = build_targets(raw, boxes_of([[5.0, 5, 40, 40]]), [torch.zeros(1, TOKENS, dtype=torch.bool)])
+    targets = build_targets(
+        raw, boxes_of([[5.0, 5, 40, 40]]), [torch.zeros(1, TOKENS, dtype=torch.bool)]
+    )
     mask = torch.tensor([[True, True, True, False, False, False]])
     detection_losses(raw, mask, targets).token.backward()
     assert logits.grad is not None
@@ -80,7 +84,9 @@ def test_masked_tokens_do_not_count() -> None:
 def test_full_caption_trains_the_last_token_as_no_object() -> None:
     """The official quirk of captions with all 256 tokens (loss.py:783-786)."""
     raw = outputs_of(outputs(1))._replace(logits=torch.zeros(1, sum(COUNTS), 256))
-    targets = build_targets(raw, boxes_of([[5.0, 5, 40, 40]]), [torch.ones(1, 256, dtype=torch.bool)])
+    targets = build_targets(
+        raw, boxes_of([[5.0, 5, 40, 40]]), [torch.ones(1, 256, dtype=torch.bool)]
+    )
     assert targets.tokens[0, :, 255].all()
     assert targets.tokens[0, :, :255].any(-1).equal(targets.matched[0] >= 0)
 
@@ -108,7 +114,9 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         torch.testing.assert_close(halves, whole.grad, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("boxes", [[[3.0, 3, 3, 3]], [[0.0, 0, 500, 500]], [[-20.0, -20, -10, -10]]])
+@pytest.mark.parametrize(
+    "boxes", [[[3.0, 3, 3, 3]], [[0.0, 0, 500, 500]], [[-20.0, -20, -10, -10]]]
+)
 def test_strange_boxes_stay_finite(boxes: list[list[float]]) -> None:
     """One pixel, far larger than the image, outside of it."""
     losses = losses_of(outputs(1), boxes_of(boxes))

@@ -20,7 +20,14 @@ from parity import LEVELS, read_json
 
 pytestmark = pytest.mark.parity
 
-FILES = ("anchors", "atss", "box_coder", "losses", "nms", "score_agg")  # transforms: test_parity_transforms.py
+FILES = (
+    "anchors",
+    "atss",
+    "box_coder",
+    "losses",
+    "nms",
+    "score_agg",
+)  # transforms: test_parity_transforms.py
 NOT_COMPARED = {
     "visibility.": "ATSS reads every anchor, visible or not: nothing uses the flag",
     "v1.ONEHOT": "the first columns of the token map: no released config scores so, and it is not offered",
@@ -69,7 +76,9 @@ def tensors(request: pytest.FixtureRequest, golden: Path, tensor: str) -> dict[s
     for name, reason in NOT_COMPARED.items():
         if name in tensor:
             pytest.skip(f"{name}: {reason}")
-    return load_file(golden / "ops" / f"{request.function.__name__.removeprefix('test_')}.safetensors")
+    return load_file(
+        golden / "ops" / f"{request.function.__name__.removeprefix('test_')}.safetensors"
+    )
 
 
 def facts(golden: Path) -> dict:
@@ -154,7 +163,9 @@ def our_loss(tensors: dict[str, Tensor], tensor: str) -> Tensor:
             return torch.autograd.grad(weighted, pred)[0]
         return (weighted if tensor == "giou.weighted_sum_loss" else terms.sum()).detach()[None]
     logits = tensors["token_focal.logits"].clone().requires_grad_()
-    loss = token_focal_loss(logits, tensors["token_focal.targets"], tensors["token_focal.text_mask"])
+    loss = token_focal_loss(
+        logits, tensors["token_focal.targets"], tensors["token_focal.text_mask"]
+    )
     if tensor == "token_focal.grad_logits":
         return torch.autograd.grad(loss, logits)[0]
     return loss.detach()[None]

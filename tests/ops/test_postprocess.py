@@ -35,7 +35,11 @@ def test_unknown_aggregation_is_an_error_that_lists_the_choices() -> None:
 def test_nothing_above_the_threshold() -> None:
     post = PostProcess()
     outputs = DenseOutputs(
-        torch.full((1, 4, 3), -9.0), torch.zeros(1, 4, 4), torch.zeros(1, 4), torch.zeros(4, 4), ((2, 2),)
+        torch.full((1, 4, 3), -9.0),
+        torch.zeros(1, 4, 4),
+        torch.zeros(1, 4),
+        torch.zeros(4, 4),
+        ((2, 2),),
     )
     found = post(outputs, [[(1,)]], [(32, 32)])
     assert [len(x) for x in found[0]] == [0, 0, 0]

@@ -38,7 +38,14 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
         "images": [{"id": 0, "file_name": "0.png", "width": 100, "height": 100}],
         "categories": [{"id": k, "name": name} for k, name in enumerate(("red", "blue", "star"))],
         "annotations": [
-            {"id": k, "image_id": 0, "category_id": label, "bbox": [place, place, 20, 20], "area": 400, "iscrowd": 0}
+            {
+                "id": k,
+                "image_id": 0,
+                "category_id": label,
+                "bbox": [place, place, 20, 20],
+                "area": 400,
+                "iscrowd": 0,
+            }
             for k, (label, place) in enumerate(boxes, start=1)
         ],
     }
@@ -49,19 +56,26 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 def found(*rows: tuple[int, float, float]) -> dict[str, torch.Tensor]:
     """Detections of label, place and score, 20 pixels wide."""
     return {
-        "boxes": torch.tensor([[place, place, place + 20, place + 20] for _, place, _ in rows]).reshape(-1, 4),
+        "boxes": torch.tensor(
+            [[place, place, place + 20, place + 20] for _, place, _ in rows]
+        ).reshape(-1, 4),
         "scores": torch.tensor([score for *_, score in rows]),
         "labels": torch.tensor([label for label, *_ in rows], dtype=torch.int64),
     }
 
 
 def test_the_best_word_of_a_kind_on_a_thing_counts(index: Index) -> None:
-    detections = found((RED, 10.0, 0.6), (BLUE, 10.0, 0.5), (STAR, 10.0, 0.9), (RED, 61.0, 0.4), (BLUE, 60.0, 0.3))
+    detections = found(
+        (RED, 10.0, 0.6), (BLUE, 10.0, 0.5), (STAR, 10.0, 0.9), (RED, 61.0, 0.4), (BLUE, 60.0, 0.3)
+    )
     assert named_right(index, 0, detections, [RED, BLUE]) == [True, False]
 
 
 def test_words_far_from_a_thing_do_not_count(index: Index) -> None:
-    assert named_right(index, 0, found((BLUE, 75.0, 0.9), (RED, 12.0, 0.1)), [RED, BLUE]) == [True, False]
+    assert named_right(index, 0, found((BLUE, 75.0, 0.9), (RED, 12.0, 0.1)), [RED, BLUE]) == [
+        True,
+        False,
+    ]
 
 
 def test_nothing_found_is_wrong_not_left_out(index: Index) -> None:
@@ -94,7 +108,11 @@ def test_a_fit_logs_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         return [True, False, False] if labels == [0] else [True]
 
     def evaluated(trainer: Any, module: GLIPModule, *_: Any) -> dict[str, float]:
-        gates.extend(bool(part.gate_vision.any()) for part in module.model.modules() if isinstance(part, Fusion))
+        gates.extend(
+            bool(part.gate_vision.any())
+            for part in module.model.modules()
+            if isinstance(part, Fusion)
+        )
         return {"AP": 0.125}
 
     monkeypatch.setattr(alignment, "named_right", right)
@@ -103,7 +121,9 @@ def test_a_fit_logs_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     kinds = '{"red": ["red circle"], "others": ["blue square", "yellow triangle", "green star"]}'
     callback = ["--trainer.callbacks=Alignment", f"--trainer.callbacks.kinds={kinds}"]
     go("fit", shapes, tmp_path / "run", *callback, "--trainer.max_epochs=1")
-    logged = {name: float(value) for row in rows(tmp_path / "run") for name, value in row.items() if value}
+    logged = {
+        name: float(value) for row in rows(tmp_path / "run") for name, value in row.items() if value
+    }
     assert logged["val/AP_without_fusion"] == 0.125
     assert logged["val/accuracy_red"] == pytest.approx(1 / 3)
     assert logged["val/accuracy_others"] == 1
@@ -111,7 +131,9 @@ def test_a_fit_logs_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not any(gates)
 
 
-def test_what_a_second_process_repeats_counts_once(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_second_process_repeats_counts_once(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of one picture the process with rank 0 tells, rank 1 has it only so that both have equally many."""
     assert len(index) == 1
     valid = SimpleNamespace(index=index)
@@ -140,4 +162,6 @@ def test_a_kind_of_unknown_words_is_an_error(index: Index) -> None:
     with pytest.raises(GLIPError) as caught:
         Alignment({"colour": ["red", "gren"]})._labels(index)
     assert caught.value.code == "unknown-class"
-    assert all(part in str(caught.value) for part in ("Alignment.kinds", "'gren'", "red, blue, star"))
+    assert all(
+        part in str(caught.value) for part in ("Alignment.kinds", "'gren'", "red, blue, star")
+    )

@@ -60,7 +60,9 @@ def test_comparisons_are_means_over_tasks_shots_and_seeds(tmp_path: Path) -> Non
     first = order["T over C"]
     assert first.stat is not None
     assert (first.stat.mean, first.stat.n, first.tasks) == (pytest.approx(4), 2, TASKS)
-    assert first.stat.interval == pytest.approx((4, 4), abs=0.5)  # of the same draws: far narrower than that of each
+    assert first.stat.interval == pytest.approx(
+        (4, 4), abs=0.5
+    )  # of the same draws: far narrower than that of each
     assert first.paper == pytest.approx((51.1 - 49.6 + 56.4 - 54.8) / 2, abs=0.1)  # 1 and 5 shots
     gaps = {each.label: each for each in found["prompt"].comparisons}
     loss = gaps["T: prompt, full"]
@@ -75,7 +77,9 @@ def test_the_shots_that_decide_are_those_of_the_paper(tmp_path: Path) -> None:
     put_all(tmp_path, parts="T", shots=(0, 1))
     for task in TASKS:
         for shots in (1, 5, 10, "all"):
-            put(tmp_path, 0.4 if shots != "all" else 0.9, "D", task, shots, 3, "FullTuning", "names")
+            put(
+                tmp_path, 0.4 if shots != "all" else 0.9, "D", task, shots, 3, "FullTuning", "names"
+            )
     claim = claims(tmp_path)["transfer"]
     assert {each.label: (each.decides, each.holds) for each in claim.comparisons} == {
         "1 shot": (True, True),
@@ -104,7 +108,9 @@ def test_the_shots_that_decide_are_those_of_the_paper(tmp_path: Path) -> None:
         ("student", changed(T={"0": 0.3})),
     ],
 )
-def test_a_comparison_that_does_not_hold_is_enough_against_a_claim(tmp_path: Path, name: str, ap: Ap) -> None:
+def test_a_comparison_that_does_not_hold_is_enough_against_a_claim(
+    tmp_path: Path, name: str, ap: Ap
+) -> None:
     put_all(tmp_path, ap)
     assert verdicts(tmp_path)[name] == "does not appear"
 
@@ -135,7 +141,10 @@ def test_a_difference_within_its_interval_or_of_some_seeds_does_not_hold(tmp_pat
         put(tmp_path, 0.55, "C", task, 1, 30, "FullTuning", "names")
     few = claims(tmp_path)["student"].comparisons[1]
     assert few.stat is not None
-    assert (few.stat.mean, few.stat.interval and few.stat.interval[0] > 0) == (pytest.approx(0.5), True)
+    assert (few.stat.mean, few.stat.interval and few.stat.interval[0] > 0) == (
+        pytest.approx(0.5),
+        True,
+    )
     assert few.holds is False
 
 
@@ -170,7 +179,12 @@ def test_a_missing_seed_leaves_a_claim_open(tmp_path: Path) -> None:
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     (row,) = (line for line in text.splitlines() if line.startswith("|") and few.text in line)
     seeds_and_tasks = row.split("|")[1 + HEAD.index("seeds, tasks")]
-    assert re.findall(r"\d+", seeds_and_tasks) == ["1", "2", "2", "2"]  # run, tasks of all tasks, runs missing
+    assert re.findall(r"\d+", seeds_and_tasks) == [
+        "1",
+        "2",
+        "2",
+        "2",
+    ]  # run, tasks of all tasks, runs missing
 
 
 def test_only_what_the_runs_are_about_is_claimed(tmp_path: Path) -> None:
@@ -198,7 +212,10 @@ def test_runs_of_different_tasks_are_not_compared(tmp_path: Path) -> None:
         put(tmp_path / "partly", 0.5, part, "Kites", 0, 3, "FullTuning", "names")
         put(tmp_path / "partly", 0.5, part, "Reef", 5, 3, "FullTuning", "names")
     (student,) = claims(tmp_path / "partly").values()
-    assert (student.name, [each.tasks for each in student.comparisons]) == ("student", [("Kites",), ("Reef",)])
+    assert (student.name, [each.tasks for each in student.comparisons]) == (
+        "student",
+        [("Kites",), ("Reef",)],
+    )
     assert student.group.tasks == ()
     for name, count in (("apart", 0), ("partly", 1)):
         write_report(tmp_path / name)
@@ -242,13 +259,23 @@ def test_page_markdown_and_table_say_the_same(tmp_path: Path) -> None:
     for name, claim in made.items():
         assert sections[name].startswith(f"<h2>{claim.title}")
         assert f"## {claim.title}" in text
-        assert sections[name].count("<figure") == 1 + bool(claim.lines)  # all comparisons, and curves of some claims
-        for said_twice in (claim.paper, verdict_text(claim), *(each.text for each in claim.comparisons)):
+        assert sections[name].count("<figure") == 1 + bool(
+            claim.lines
+        )  # all comparisons, and curves of some claims
+        for said_twice in (
+            claim.paper,
+            verdict_text(claim),
+            *(each.text for each in claim.comparisons),
+        ):
             assert said_twice in sections[name], said_twice
             assert said_twice in text, said_twice
     verdict = verdict_text(made["student"])
     assert by_claim["student"] in verdict
-    assert re.findall(r"\d+", verdict) == ["1", "2", "0"]  # comparisons that hold, of how many, and open ones
+    assert re.findall(r"\d+", verdict) == [
+        "1",
+        "2",
+        "0",
+    ]  # comparisons that hold, of how many, and open ones
     assert {"46.5", "44.4"} <= {*made["student"].paper.split()}
     assert "glip-nano-c" in made["student"].comparisons[0].text
     assert "33.8, 43.6, 46.4" in page

@@ -54,8 +54,20 @@ def understand(text: str) -> list[Read]:
         looks, _, part = phrase.partition(" with a ")
         *attributes, noun = looks.split()
         singular = SINGULAR.get(noun, noun.removesuffix("s"))
-        words = [*attributes, *([] if singular == "thing" else [singular]), *([part] if part else [])]
-        found.append(Read(begin, start + len(piece), number, singular != noun, {KIND_OF[word]: word for word in words}))
+        words = [
+            *attributes,
+            *([] if singular == "thing" else [singular]),
+            *([part] if part else []),
+        ]
+        found.append(
+            Read(
+                begin,
+                start + len(piece),
+                number,
+                singular != noun,
+                {KIND_OF[word]: word for word in words},
+            )
+        )
         start += len(piece)
     return found
 
@@ -67,7 +79,10 @@ def drawn(seed: int) -> tuple[list[Thing], np.random.Generator]:
 
 def expected(phrases: Sequence[Read], things: Sequence[Thing]) -> list[tuple[tuple[int, int], ...]]:
     """The spans of each thing where a phrase names all that it is true of."""
-    return [tuple((phrase.start, phrase.end) for phrase in phrases if phrase.fits(thing)) for thing in things]
+    return [
+        tuple((phrase.start, phrase.end) for phrase in phrases if phrase.fits(thing))
+        for thing in things
+    ]
 
 
 def test_the_reader_of_these_tests() -> None:
@@ -118,7 +133,8 @@ def test_word_lists(seed: int) -> None:
     true_of = {word: [word in thing.words.values() for thing in things] for word in words}
     places = {word: re.search(rf"\b{word}\b", caption.text).span() for word in words}  # type: ignore[union-attr]
     assert caption.spans == [
-        tuple(places[word] for word in words if true_of[word][number]) for number in range(len(things))
+        tuple(places[word] for word in words if true_of[word][number])
+        for number in range(len(things))
     ]
     present = {word for thing in things for word in thing.words.values()}
     assert sum(any(fits) for fits in true_of.values()) == min(len(present), 9)
@@ -137,9 +153,16 @@ def test_sentences(seed: int) -> None:
     (anchor,) = [thing for thing in things if other.fits(thing)]
     where = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}[relation]
     away = [(thing.x - anchor.x) * where[0] + (thing.y - anchor.y) * where[1] for thing in things]
-    named = [subject.fits(thing) and distance >= MARGIN for thing, distance in zip(things, away, strict=True)]
+    named = [
+        subject.fits(thing) and distance >= MARGIN
+        for thing, distance in zip(things, away, strict=True)
+    ]
     assert any(named)
-    assert all(n or distance <= 0 for n, d, distance in zip(named, things, away, strict=True) if subject.fits(d))
+    assert all(
+        n or distance <= 0
+        for n, d, distance in zip(named, things, away, strict=True)
+        if subject.fits(d)
+    )
     spans = [
         (((subject.start, subject.end),) if n else ()) + more
         for n, more in zip(named, expected([other, *rest], things), strict=True)
@@ -152,7 +175,9 @@ def test_sentences(seed: int) -> None:
 def test_sentences_are_frequent_and_use_every_relation() -> None:
     texts = [found.text for seed in range(300) if (found := sentence(*drawn(seed)))]
     assert len(texts) > 120
-    assert {relation for text in texts for relation in RELATIONS if relation in text} == RELATIONS.keys()
+    assert {
+        relation for text in texts for relation in RELATIONS if relation in text
+    } == RELATIONS.keys()
     assert any(" and " in text for text in texts)
 
 
@@ -177,7 +202,13 @@ def test_pictures_without_things() -> None:
 
 
 def test_a_phrase_as_text() -> None:
-    words = {"size": "small", "texture": "dotted", "colour": "red", "shape": "cross", "part": "border"}
+    words = {
+        "size": "small",
+        "texture": "dotted",
+        "colour": "red",
+        "shape": "cross",
+        "part": "border",
+    }
     assert Description(words).text() == "small dotted red cross with a border"
     assert Description(words).text(plural=True) == "small dotted red crosses with a border"
     assert Description({"part": "core"}).text(plural=True) == "things with a core"

@@ -44,12 +44,28 @@ from glip_lightning.shapes.words import (
 from glip_lightning.text.noun_phrases import noun_phrases
 
 WRITTEN = Path(__file__).parent.parent.parent / "runs" / ".shapes" / "captions"
-FILLING = {"a", "with", "and", "left", "right", "of", "above", "below", "thing", "two", "three", "four", "five", "six"}
+FILLING = {
+    "a",
+    "with",
+    "and",
+    "left",
+    "right",
+    "of",
+    "above",
+    "below",
+    "thing",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+}
 
 
 def singular(word: str) -> str:
     return {
-        f"{s}es" if s.endswith("s") else f"{s}s": s for s in (*SHAPES, *CAPTION_SHAPES, *CAPTION_NAMES, "thing")
+        f"{s}es" if s.endswith("s") else f"{s}s": s
+        for s in (*SHAPES, *CAPTION_SHAPES, *CAPTION_NAMES, "thing")
     }.get(word, word)
 
 
@@ -78,7 +94,9 @@ def assert_known(caption: str) -> None:
         assert not {(a, s) for a in said for s in said} & HELD_OUT, caption
 
 
-@pytest.mark.parametrize("pair", ["red heart", "a striped crater", "two purple kites", "a star left of blue buses"])
+@pytest.mark.parametrize(
+    "pair", ["red heart", "a striped crater", "two purple kites", "a star left of blue buses"]
+)
 def test_the_search_for_what_is_held_out_finds_it(pair: str) -> None:
     with pytest.raises(AssertionError):
         assert_known(pair)
@@ -95,7 +113,10 @@ def test_no_caption_of_the_whole_data_has_what_is_held_out() -> None:
 def test_the_written_file_has_nothing_held_out() -> None:
     """The one that a teacher labels, where ``runs`` has it."""
     settings = {"kind": "captions", "version": VERSION, "seed": 0, "count": COUNT, "size": SIZE}
-    if not (WRITTEN / MANIFEST).is_file() or json.loads((WRITTEN / MANIFEST).read_text()) != settings:
+    if (
+        not (WRITTEN / MANIFEST).is_file()
+        or json.loads((WRITTEN / MANIFEST).read_text()) != settings
+    ):
         pytest.skip("the pictures with captions have not been written")
     images = json.loads((WRITTEN / FILE).read_text())["images"]
     assert len(images) > 0.99 * COUNT
@@ -118,7 +139,9 @@ def test_captions_say_what_is_true() -> None:
         things = things_of(rng)
         caption = tell(things, rng)
         for thing, spans in zip(things, caption.spans, strict=True):
-            words = {singular(word) for start, end in spans for word in caption.text[start:end].split()}
+            words = {
+                singular(word) for start, end in spans for word in caption.text[start:end].split()
+            }
             assert words - FILLING <= {*thing.words.values(), name_of(thing)}, caption
             for name, looks in CAPTION_NAMES.items():
                 is_one = looks.items() <= thing.words.items()
@@ -149,7 +172,11 @@ def test_a_description_fits_what_all_of_it_is_true_of() -> None:
 
 def test_the_chunker_finds_what_captions_name(captions: list[str]) -> None:
     for caption in captions:
-        found = {singular(word) for start, end in noun_phrases(caption) for word in caption[start:end].split()}
+        found = {
+            singular(word)
+            for start, end in noun_phrases(caption)
+            for word in caption[start:end].split()
+        }
         said = {singular(word) for word in re.findall(r"\w+", caption)} - FILLING
         assert said == found - FILLING, caption
 
@@ -167,7 +194,9 @@ def test_nobody_tells_colours_of_a_thermal_picture(monkeypatch: pytest.MonkeyPat
 def test_pictures_depend_on_seed_and_index_only(tmp_path: Path) -> None:
     folder = write_image_captions(tmp_path / "captions", seed=3, count=5, size=64)
     read = read_captions(folder / FILE)
-    assert [photo.sentences[0].caption for photo in read] == [captioned_picture(3, index, 64)[1] for index in range(5)]
+    assert [photo.sentences[0].caption for photo in read] == [
+        captioned_picture(3, index, 64)[1] for index in range(5)
+    ]
     (first, _), (again, _), (other, _) = (
         captioned_picture(3, 2, 64),
         captioned_picture(3, 2, 64),
@@ -185,7 +214,9 @@ def test_test_pictures_have_boxes_for_the_words_of_captions_alone(tmp_path: Path
     for image in range(20):
         things = things_of(np.random.default_rng([3, STREAM, image]))
         drawn = Counter(word for thing in things for word in (thing.shape, name_of(thing)))
-        assert Counter(index.class_names[label] for label in index.target(image)[1].tolist()) <= drawn
+        assert (
+            Counter(index.class_names[label] for label in index.target(image)[1].tolist()) <= drawn
+        )
     assert len({*index.boxes.labels.tolist()}) > 3
 
 

@@ -15,7 +15,13 @@ PROMPT += ["--model.tuning.lr=0.3", "--model.tuning.weight_decay=0.0"]
 
 def interval(root: Path, run: str, *options: str) -> tuple[float, float]:
     """95 % of the AP of redrawn test pictures of Kites."""
-    place = ["--run", str(root / run), "--data.root", str(root / "shapes"), "--trainer.accelerator=cpu"]
+    place = [
+        "--run",
+        str(root / run),
+        "--data.root",
+        str(root / "shapes"),
+        "--trainer.accelerator=cpu",
+    ]
     assert main(["fit", "--config", str(RECIPE), *place, *options]) == 0
     result = json.loads((root / run / "result.json").read_text())
     assert (result["detector"], result["weights"]) == ("glip-nano-c", "shipped")
@@ -36,7 +42,9 @@ def untrained(root: Path) -> tuple[float, float]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 30, 300])
 @pytest.mark.parametrize("tuning", [FULL, PROMPT], ids=["full", "prompt"])
-def test_ten_shots_lift_it(root: Path, untrained: tuple[float, float], tuning: list[str], seed: int) -> None:
+def test_ten_shots_lift_it(
+    root: Path, untrained: tuple[float, float], tuning: list[str], seed: int
+) -> None:
     run = f"{'prompt' if tuning else 'full'}-{seed}"
     tuned = interval(root, run, "--data.shots=10", f"--data.seed={seed}", *tuning)
     assert tuned[0] > untrained[1]

@@ -70,7 +70,9 @@ def test_every_name_has_weights() -> None:
 
 
 def test_all_together_stay_small() -> None:
-    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < MEGABYTES * 1e6
+    assert (
+        sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < MEGABYTES * 1e6
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,7 +96,9 @@ def test_grounding_data_teach_combinations() -> None:
     assert interval("glip-nano-c", row)[0] > interval("glip-nano-a", row)[1]
 
 
-@pytest.mark.parametrize("row", ["shapes that captions alone show", "names that captions alone say"])
+@pytest.mark.parametrize(
+    "row", ["shapes that captions alone show", "names that captions alone say"]
+)
 def test_captions_teach_what_they_alone_have(row: str) -> None:
     others = [name for name in NAMES if not VARIANTS[name].classes and name != "glip-nano"]
     assert others == ["glip-nano-a", "glip-nano-b", "glip-nano-c"]

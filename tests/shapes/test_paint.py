@@ -33,7 +33,10 @@ def extent(mask: np.ndarray) -> Box:
 
 
 def test_a_picture_is_a_function_of_things_and_generator() -> None:
-    things = Thing("star", "red", "dotted", "core"), Thing("moon", "blue", "wavy", "border", 0.7, 0.7)
+    things = (
+        Thing("star", "red", "dotted", "core"),
+        Thing("moon", "blue", "wavy", "border", 0.7, 0.7),
+    )
     one, same, other = (painted(*things, seed=seed) for seed in (3, 3, 4))
     assert np.array_equal(np.asarray(one.image), np.asarray(same.image))
     assert one.boxes == same.boxes == other.boxes
@@ -54,7 +57,9 @@ def test_outlines_fill_the_circle_and_fit_into_the_patch(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", OUTLINES)
 @pytest.mark.parametrize("angle", [-0.4, 0.0, 0.4])
-def test_the_box_of_a_thing_alone_is_that_of_its_mask_and_of_its_colour(shape: str, angle: float) -> None:
+def test_the_box_of_a_thing_alone_is_that_of_its_mask_and_of_its_colour(
+    shape: str, angle: float
+) -> None:
     thing = Thing(shape, "red", x=0.55, y=0.45, diameter=0.4, angle=angle)
     picture = painted(thing)
     assert picture.boxes == [extent(covers_of(thing)[0] >= 0.5)]
@@ -77,10 +82,19 @@ def test_later_things_hide_earlier_ones() -> None:
     below = Thing("square", "red", x=0.5, y=0.5, diameter=0.3)
     left_half = Thing("square", "blue", x=0.38, y=0.5, diameter=0.3)
     above = Thing("circle", "blue", x=0.5, y=0.5, diameter=0.5)
-    whole, left, partly = painted(below).boxes[0], painted(left_half).boxes[0], painted(below, left_half).boxes[0]
+    whole, left, partly = (
+        painted(below).boxes[0],
+        painted(left_half).boxes[0],
+        painted(below, left_half).boxes[0],
+    )
     assert whole is not None
     assert left is not None
-    assert partly == (left[0] + left[2], whole[1], whole[0] + whole[2] - left[0] - left[2], whole[3])
+    assert partly == (
+        left[0] + left[2],
+        whole[1],
+        whole[0] + whole[2] - left[0] - left[2],
+        whole[3],
+    )
     assert painted(below, above).boxes == [None, painted(above).boxes[0]]
     assert painted(above, below).boxes == [painted(above).boxes[0], whole]
     ring = Thing("ring", "blue", x=0.5, y=0.5, diameter=0.7)
@@ -110,7 +124,9 @@ def test_textures_have_two_tones_and_differ(name: str) -> None:
     share = texture(name, x, y, 12.0, 0.3)
     assert (share.min(), share.max()) == (0, 1)
     assert 0.2 < share.mean() < 0.6
-    others = [texture(other, x, y, 12.0, 0.3) for other in (*TEXTURES, *NEW_TEXTURES) if other != name]
+    others = [
+        texture(other, x, y, 12.0, 0.3) for other in (*TEXTURES, *NEW_TEXTURES) if other != name
+    ]
     assert all(np.abs(share - other).mean() > 0.2 for other in others)
 
 
@@ -126,7 +142,8 @@ def test_an_unknown_texture_is_an_error_that_lists_those_there_are() -> None:
 def test_parts_stand_out(part: str, colour: str) -> None:
     thing = Thing("circle", colour, part=part, diameter=0.6)
     plain, pixels = (
-        np.asarray(painted(t, seed=1).image).astype(float).mean(2) for t in (thing._replace(part=None), thing)
+        np.asarray(painted(t, seed=1).image).astype(float).mean(2)
+        for t in (thing._replace(part=None), thing)
     )
     centre, rim = (48, 48), (48, 48 - 25)
     there, elsewhere = (centre, rim) if part == "core" else (rim, centre)

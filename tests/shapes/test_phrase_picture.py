@@ -18,7 +18,10 @@ PHRASES = ["red heart", "striped cross", "star", "wavy cyan gear"]
 def test_every_phrase_means_a_thing_and_as_many_things_are_meant_by_none(seed: int) -> None:
     shown = picture_of(PHRASES, seed, size=96)
     assert shown.image.size == (96, 96)
-    meant = [sum(set(phrase.split()) <= {*thing.words.values()} for phrase in PHRASES) for thing in shown.things]
+    meant = [
+        sum(set(phrase.split()) <= {*thing.words.values()} for phrase in PHRASES)
+        for thing in shown.things
+    ]
     assert meant.count(1) >= len(PHRASES)
     assert 1 <= meant.count(0) <= len(PHRASES)
     assert len(shown.boxes) == len(shown.things)
@@ -32,7 +35,18 @@ def test_the_same_seed_is_the_same_picture() -> None:
 
 def test_what_leaves_no_near_miss_is_drawn_alone() -> None:
     assert picture_of(["red"], size=64).things[0].colour == "red"
-    shapes = ["circle", "square", "triangle", "star", "ring", "cross", "diamond", "heart", "moon", "drop"]
+    shapes = [
+        "circle",
+        "square",
+        "triangle",
+        "star",
+        "ring",
+        "cross",
+        "diamond",
+        "heart",
+        "moon",
+        "drop",
+    ]
     assert [thing.shape for thing in picture_of(shapes, size=64).things] == shapes
 
 
@@ -52,7 +66,9 @@ def test_the_command_draws_a_caption(tmp_path: Path) -> None:
     target = tmp_path / "new" / "picture.jpg"
     module = "glip_lightning.shapes.phrase_picture"
     done = subprocess.run(
-        [sys.executable, "-m", module, "red heart. striped cross", str(target)], capture_output=True, text=True
+        [sys.executable, "-m", module, "red heart. striped cross", str(target)],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{target}\n"
@@ -65,7 +81,9 @@ def test_the_commands_say_how_they_are_called(tmp_path: Path, module: str) -> No
     """A word that is no folder draws nothing."""
     command = [sys.executable, "-m", f"glip_lightning.shapes.{module}"]
     for options, code in ((["--help"], 0), ([], 2), (["--hlp", "a", "b"], 2)):
-        done = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+        done = subprocess.run(
+            [*command, *options], capture_output=True, text=True, cwd=tmp_path, timeout=120
+        )
         assert done.returncode == code
         assert "usage: " in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -54,19 +54,27 @@ def test_pictures_boxes_and_captions_are_the_same_bits(name: str) -> None:
 
     def told(index: int, shown: Shown) -> str:
         words = captions(name, 0, index, shown.things)
-        return json.dumps([shown.boxes, words, [thing._asdict() for thing in shown.things]], default=str)
+        return json.dumps(
+            [shown.boxes, words, [thing._asdict() for thing in shown.things]], default=str
+        )
 
     shown = [show(name, 0, index) for index in range(6)]
-    assert digest((each.image, told(index, each)) for index, each in enumerate(shown)).startswith(PINNED[name])
+    assert digest((each.image, told(index, each)) for index, each in enumerate(shown)).startswith(
+        PINNED[name]
+    )
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_tasks_are_the_same_bits(name: str) -> None:
     """A change is a new ``VERSION`` of the tasks' pictures, by which sweeps know that their trials are others."""
     shown = [example(TASKS[name], "test", index) for index in range(3)]
-    assert digest((x.image, json.dumps([x.boxes, x.labels])) for x in shown).startswith(TASKS_PINNED[name])
+    assert digest((x.image, json.dumps([x.boxes, x.labels])) for x in shown).startswith(
+        TASKS_PINNED[name]
+    )
 
 
 def test_captioned_pictures_are_the_same_bits() -> None:
     """A change is a new ``VERSION`` of these."""
-    assert digest(image_captions.captioned_picture(0, index) for index in range(6)).startswith(CAPTIONS_PINNED)
+    assert digest(image_captions.captioned_picture(0, index) for index in range(6)).startswith(
+        CAPTIONS_PINNED
+    )

@@ -64,7 +64,9 @@ def pixels(name: str, seed: int, index: int) -> np.ndarray:
 
 @settings(max_examples=15)
 @given(parts, seeds, indexes)
-def test_pictures_and_captions_depend_on_part_seed_and_index_only(name: str, seed: int, index: int) -> None:
+def test_pictures_and_captions_depend_on_part_seed_and_index_only(
+    name: str, seed: int, index: int
+) -> None:
     first = show(name, seed, index, 64)
     said = captions(name, seed, index, first.things)
     show(name, seed, index + 1, 64)
@@ -83,7 +85,9 @@ def test_the_order_in_which_pictures_are_made_does_not_matter(tmp_path: Path, wo
     for number in range(SMALL["grounding"]):
         name = f"grounding/{number:05}.jpg"
         assert (world / name).read_bytes() == (other / name).read_bytes()
-    long, short = (json.loads((folder / "grounding/phrases.json").read_text()) for folder in (other, world))
+    long, short = (
+        json.loads((folder / "grounding/phrases.json").read_text()) for folder in (other, world)
+    )
     assert long["images"][: len(short["images"])] == short["images"]
     assert long["annotations"][: len(short["annotations"])] == short["annotations"]
 
@@ -131,7 +135,11 @@ def test_files_of_boxes_are_read_without_findings(world: Path) -> None:
             for attribute in (*COLOURS, *TEXTURES)
             if attribute in (thing.colour, thing.texture)
         ]
-        return [" ".join(pair) for pair in pairs if (pair in HELD_OUT) == (name == "combinations/held_out")]
+        return [
+            " ".join(pair)
+            for pair in pairs
+            if (pair in HELD_OUT) == (name == "combinations/held_out")
+        ]
 
     for name in SMALL.keys() - {"grounding"}:
         findings = Findings()
@@ -153,7 +161,9 @@ def test_files_of_captions_are_read_and_every_box_is_named(world: Path) -> None:
     tokenizer = Tokenizer.nano()
     for kind in ("words", "phrases"):
         findings = Findings()
-        data = GroundingDataset(world / "grounding" / f"{kind}.json", world / "grounding", findings=findings)
+        data = GroundingDataset(
+            world / "grounding" / f"{kind}.json", world / "grounding", findings=findings
+        )
         assert list(findings) == []
         assert data.unnamed(tokenizer) == 0
         assert len(data) == 3 * SMALL["grounding"]
@@ -169,7 +179,10 @@ def test_files_of_captions_are_read_and_every_box_is_named(world: Path) -> None:
                 for (x, y, w, h), spans in zip(shown.boxes, caption.spans, strict=True)
                 if spans
             ]
-            assert list(zip(found, [data.phrases[k] for k in labels.tolist()], strict=True)) == expected
+            assert (
+                list(zip(found, [data.phrases[k] for k in labels.tolist()], strict=True))
+                == expected
+            )
 
 
 def test_folders_are_written_once_for_their_settings(world: Path, tmp_path: Path) -> None:
@@ -187,7 +200,9 @@ def test_an_unknown_part_is_an_error_that_lists_those_there_are(tmp_path: Path) 
     with pytest.raises(GLIPError) as caught:
         write_pretraining(tmp_path / "w", counts={"train": 3})
     assert caught.value.code == "unknown-key"
-    assert all(part in str(caught.value) for part in ("counts", "'train'", "detection/train, grounding"))
+    assert all(
+        part in str(caught.value) for part in ("counts", "'train'", "detection/train, grounding")
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -198,13 +213,21 @@ def phrases(caption: str) -> Iterator[set[str]]:
     """The words of each phrase of a caption, in singular."""
     for phrase in re.split(r"\. | and | left of | right of | above | below ", caption):
         words = phrase.split()
-        yield {word.removesuffix("es") if word.endswith("ses") else word.removesuffix("s") for word in words} | {*words}
+        yield {
+            word.removesuffix("es") if word.endswith("ses") else word.removesuffix("s")
+            for word in words
+        } | {*words}
 
 
 def held_out(caption: str) -> list[str]:
     """What a text of pre-training must not have: pairs anywhere within one phrase, new words anywhere."""
     found = [word for words in phrases(caption) for word in sorted(words & NEW_WORDS)]
-    return found + [" ".join(pair) for words in phrases(caption) for pair in sorted(HELD_OUT) if {*pair} <= words]
+    return found + [
+        " ".join(pair)
+        for words in phrases(caption)
+        for pair in sorted(HELD_OUT)
+        if {*pair} <= words
+    ]
 
 
 def test_the_search_for_what_is_held_out_finds_it() -> None:
@@ -240,7 +263,9 @@ def test_no_picture_of_pretraining_has_a_held_out_thing(name: str) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_names_and_word_lists_are_of_the_trained_vocabulary(seed: int) -> None:
     assert not any(map(held_out, DETECTION_NAMES))
-    things = [thing for index in range(200) for thing in scene_of("detection/train", seed, index)[0]]
+    things = [
+        thing for index in range(200) for thing in scene_of("detection/train", seed, index)[0]
+    ]
     assert not any(held_out(detection_name(thing)) for thing in things)
 
 
@@ -255,7 +280,9 @@ def test_no_caption_has_what_is_held_out() -> None:
     for index in range(1500):
         things = scene_of("grounding", 0, index)[0]
         some = [
-            thing for number, thing in enumerate(things) if number == 0 or random.Random(index + number).random() < 0.7
+            thing
+            for number, thing in enumerate(things)
+            if number == 0 or random.Random(index + number).random() < 0.7
         ]
         assert_nothing_held_out(index, some)
 

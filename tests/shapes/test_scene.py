@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glip_lightning.shapes.scene import CENTRED, DIAMETERS, LARGE, SMALL, Thing, Vocabulary, arrange, scene
+from glip_lightning.shapes.scene import (
+    CENTRED,
+    DIAMETERS,
+    LARGE,
+    SMALL,
+    Thing,
+    Vocabulary,
+    arrange,
+    scene,
+)
 from glip_lightning.shapes.words import (
     CAPTION_SHAPES,
     COLOURS,
@@ -21,7 +30,10 @@ from glip_lightning.shapes.words import (
 
 seeds = st.integers(0, 2**63)
 EVERY = Vocabulary(
-    (*SHAPES, *CAPTION_SHAPES, *NEW_SHAPES), (*COLOURS, *NEW_COLOURS), (*TEXTURES, *NEW_TEXTURES), held_out=True
+    (*SHAPES, *CAPTION_SHAPES, *NEW_SHAPES),
+    (*COLOURS, *NEW_COLOURS),
+    (*TEXTURES, *NEW_TEXTURES),
+    held_out=True,
 )
 
 
@@ -44,9 +56,13 @@ def test_scenes(seed: int, vocabulary: Vocabulary) -> None:
     for number, thing in enumerate(things):
         assert possible(thing, vocabulary)
         assert DIAMETERS[0] <= thing.diameter <= DIAMETERS[1]
-        assert all(0.48 * thing.diameter <= c <= 1 - 0.48 * thing.diameter for c in (thing.x, thing.y))
+        assert all(
+            0.48 * thing.diameter <= c <= 1 - 0.48 * thing.diameter for c in (thing.x, thing.y)
+        )
         for other in things[:number]:
-            assert math.dist((thing.x, thing.y), (other.x, other.y)) > 0.38 * (thing.diameter + other.diameter)
+            assert math.dist((thing.x, thing.y), (other.x, other.y)) > 0.38 * (
+                thing.diameter + other.diameter
+            )
 
 
 @given(seeds, st.sampled_from([Vocabulary(), EVERY]))
@@ -66,18 +82,27 @@ def test_a_near_miss_of_the_only_thing_is_another_draw() -> None:
     rng = np.random.default_rng(0)
     assert {only.near_miss(Thing("circle", "green"), rng).colour for _ in range(10)} == {"green"}
     pair = next(pair for pair in sorted(HELD_OUT) if pair[0] in COLOURS)
-    stuck = Vocabulary((pair[1],), ("red", pair[0]) if pair[0] != "red" else ("green", pair[0]), (), ())
+    stuck = Vocabulary(
+        (pair[1],), ("red", pair[0]) if pair[0] != "red" else ("green", pair[0]), (), ()
+    )
     colours = {stuck.near_miss(stuck.draw(rng), rng).colour for _ in range(10)}
     assert pair[0] not in colours
 
 
 @pytest.mark.parametrize(
-    "diameter, word", [(SMALL, "small"), (SMALL + 0.01, None), (LARGE - 0.01, None), (LARGE, "large")]
+    "diameter, word",
+    [(SMALL, "small"), (SMALL + 0.01, None), (LARGE - 0.01, None), (LARGE, "large")],
 )
 def test_words_are_what_is_true(diameter: float, word: str | None) -> None:
     thing = Thing("star", "red", "dotted", "core", diameter=diameter)
     size = {} if word is None else {"size": word}
-    assert thing.words == {**size, "texture": "dotted", "colour": "red", "shape": "star", "part": "core"}
+    assert thing.words == {
+        **size,
+        "texture": "dotted",
+        "colour": "red",
+        "shape": "star",
+        "part": "core",
+    }
     assert Thing("star", "red").words == {"colour": "red", "shape": "star"}
 
 
@@ -93,7 +118,8 @@ def test_scenes_hold_what_is_easily_confused() -> None:
     assert {len(things) for things in scenes} == {1, 2, 3, 4, 5, 6}
     looks = [[(t.shape, t.colour, t.texture, t.part) for t in things] for things in scenes]
     apart = [
-        [sum(x != y for x, y in zip(a, b, strict=True)) for i, a in enumerate(row) for b in row[:i]] for row in looks
+        [sum(x != y for x, y in zip(a, b, strict=True)) for i, a in enumerate(row) for b in row[:i]]
+        for row in looks
     ]
     several = [row for row in apart if row]
     assert sum(1 in row for row in several) > 0.5 * len(several)

@@ -38,7 +38,16 @@ from glip_lightning.shapes.words import (
 from glip_lightning.training.data_sources import ODinW
 
 COUNTS = {"train": 3, "valid": 2, "test": 1}
-READ = {*SHAPES, *COLOURS, *TEXTURES, *SIZES, *PARTS, "thing", "with", "a"}  # by pre-training, with boxes
+READ = {
+    *SHAPES,
+    *COLOURS,
+    *TEXTURES,
+    *SIZES,
+    *PARTS,
+    "thing",
+    "with",
+    "a",
+}  # by pre-training, with boxes
 EVERY = pytest.mark.parametrize("name", TASKS)
 
 
@@ -58,7 +67,9 @@ def words_of(text: str) -> set[str]:
 def test_thirteen_tasks_mirror_those_of_odinw() -> None:
     assert len(shapes13_names()) == 13
     mirrored = [TASKS[name].mirrors for name in shapes13_names()]
-    assert sorted(map(str, mirrored)) == sorted(odinw.odinw_task(name).short for name in odinw.odinw_names("odinw13"))
+    assert sorted(map(str, mirrored)) == sorted(
+        odinw.odinw_task(name).short for name in odinw.odinw_names("odinw13")
+    )
     for name in shapes13_names():
         official = odinw.odinw_task(str(TASKS[name].mirrors))
         assert len(TASKS[name].classes) == len(official.categories)
@@ -78,7 +89,11 @@ def test_names_are_of_one_benchmark() -> None:
         (lambda: get_task("reefs"), "unknown-task", (*benchmarks, "'reefs'", "'Reef'")),
         (lambda: get_task("qqqqqq"), "unknown-task", (*odinw.tasks(), *shapes13_names())),
         (lambda: Shapes(task="Raccoon"), "other-benchmark", ("'Raccoon'", "--data ODinW")),
-        (lambda: ODinW("nowhere", "Kites"), "other-benchmark", ("'Kites'", "Shapes-13", "--data Shapes")),
+        (
+            lambda: ODinW("nowhere", "Kites"),
+            "other-benchmark",
+            ("'Kites'", "Shapes-13", "--data Shapes"),
+        ),
     ):
         with pytest.raises(GLIPError) as caught:
             wrong()
@@ -93,7 +108,10 @@ def test_variety() -> None:
     assert max(task.counts["train"] for task in tasks) >= 1500
     assert all(task.counts["test"] == 100 for task in tasks)
     assert {task.style for task in tasks} == STYLES.keys()
-    words = [(*task.vocabulary.shapes, *task.vocabulary.colours, *task.vocabulary.textures) for task in tasks]
+    words = [
+        (*task.vocabulary.shapes, *task.vocabulary.colours, *task.vocabulary.textures)
+        for task in tasks
+    ]
     seen = set(itertools.chain(*words))
     assert {*CAPTION_SHAPES, *NEW_SHAPES, *NEW_COLOURS, *NEW_TEXTURES} <= seen
 
@@ -104,7 +122,12 @@ def test_names_that_were_never_read_but_can_be_described() -> None:
     described = [(name, named.name) for name, named in every if words_of(named.prompt.name) <= READ]
     unread = {name for name, said in described if not words_of(said) & {*READ, *CAPTION_NAMES}}
     assert unread == {"Beetles", "Fungi", "Parcels", "Targets", "Traffic"}
-    assert {name for name, said in described if said in CAPTION_NAMES} == {"Kites", "Traffic", "Craters", "Fungi"}
+    assert {name for name, said in described if said in CAPTION_NAMES} == {
+        "Kites",
+        "Traffic",
+        "Craters",
+        "Fungi",
+    }
     spoken = {*READ, *CAPTION_NAMES, *CAPTION_SHAPES, "near"}
     assert len({name for name, named in every if not words_of(named.name) <= spoken}) == 8
 
@@ -130,10 +153,14 @@ def test_no_thing_is_of_two_classes(name: str) -> None:
     task = TASKS[name]
     kinds = task.vocabulary
     parts, textures = (None, *kinds.parts), (None, *kinds.textures)
-    for shape, colour, texture, part in itertools.product(kinds.shapes, kinds.colours, textures, parts):
+    for shape, colour, texture, part in itertools.product(
+        kinds.shapes, kinds.colours, textures, parts
+    ):
         for diameter in (0.1, 0.4):
             thing = Thing(shape, colour, texture, part, diameter=diameter)
-            fitting = [named for named in task.classes if thing.fits(named.looks) and named.near is None]
+            fitting = [
+                named for named in task.classes if thing.fits(named.looks) and named.near is None
+            ]
             assert len(fitting) <= 1
 
 
@@ -143,7 +170,11 @@ def test_pictures_are_functions_of_task_split_number_and_seed(name: str) -> None
     first, again = example(task, "test", 3), example(task, "test", 3)
     assert np.array_equal(np.asarray(first.image), np.asarray(again.image))
     assert first[1:] == again[1:]
-    for other in (example(task, "test", 4), example(task, "valid", 3), example(task, "test", 3, seed=1)):
+    for other in (
+        example(task, "test", 4),
+        example(task, "valid", 3),
+        example(task, "test", 3, seed=1),
+    ):
         assert not np.array_equal(np.asarray(first.image), np.asarray(other.image))
 
 
@@ -164,12 +195,20 @@ def test_boxes_are_inside_and_of_many_sizes(name: str, shown: dict[str, list[Exa
 def test_near_misses_share_every_word_but_one(name: str, shown: dict[str, list[Example]]) -> None:
     """More than half of the distractors miss a class by one word, and some have the colours of a class."""
     task = TASKS[name]
-    distractors = [thing for picture in shown[name] for thing, k in zip(*picture[1::2], strict=True) if k is None]
+    distractors = [
+        thing
+        for picture in shown[name]
+        for thing, k in zip(*picture[1::2], strict=True)
+        if k is None
+    ]
     assert len(distractors) >= len(shown[name]) // 2
 
     def missed(thing: Thing) -> int:
         looks = [named.looks for named in task.classes]
-        return min(sum(thing.words.get(kind) not in words for kind, words in each.items()) for each in looks)
+        return min(
+            sum(thing.words.get(kind) not in words for kind, words in each.items())
+            for each in looks
+        )
 
     share = np.mean([missed(thing) == 1 for thing in distractors])
     assert share > 0.5
@@ -179,7 +218,9 @@ def test_near_misses_share_every_word_but_one(name: str, shown: dict[str, list[E
 def test_classes_and_held_out_pairs_occur(name: str, shown: dict[str, list[Example]]) -> None:
     found = Counter(label for picture in shown[name] for label in picture.labels)
     assert set(range(len(TASKS[name].classes))) <= found.keys()
-    assert sum(any(k is not None for k in picture.labels) for picture in shown[name]) >= 0.9 * len(shown[name])
+    assert sum(any(k is not None for k in picture.labels) for picture in shown[name]) >= 0.9 * len(
+        shown[name]
+    )
     if name in ("Catalogue", "Reef", "Targets", "Badges", "Bolts"):
         assert any(thing.is_held_out() for picture in shown[name] for thing in picture.things)
 
@@ -204,14 +245,18 @@ def test_sizes_of_the_reef_have_words(shown: dict[str, list[Example]]) -> None:
 
 
 def test_cores_are_where_there_is_room(shown: dict[str, list[Example]]) -> None:
-    things = [thing for pictures in shown.values() for picture in pictures for thing in picture.things]
+    things = [
+        thing for pictures in shown.values() for picture in pictures for thing in picture.things
+    ]
     assert all(thing.shape in CENTRED for thing in things if thing.part == "core")
 
 
 def count(name: str, split: str) -> int:
     """Of the pictures of a split as many as show every class."""
     task = TASKS[name]
-    return min(task.counts[split], {"train": 30 + 3 * len(task.classes), "valid": 4, "test": 6}[split])
+    return min(
+        task.counts[split], {"train": 30 + 3 * len(task.classes), "valid": 4, "test": 6}[split]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -233,14 +278,18 @@ def data_of(written: Path, task: str, **given: object) -> Shapes:
 def test_folders_are_read_without_findings(written: Path, name: str) -> None:
     findings = Findings()
     splits = check_splits(data_of(written, name).read(findings), findings)
-    assert {finding.code for finding in findings} <= {"missing-class"}  # a class of few images may miss a split
+    assert {finding.code for finding in findings} <= {
+        "missing-class"
+    }  # a class of few images may miss a split
     task = TASKS[name]
     for split, index in splits.items():
         assert list(index.class_names) == [named.name for named in task.classes]
         assert not any(mask.any() for mask in index.dropped().values())
         assert len(index) == count(name, split)
     shown = example(task, "test", 0)
-    expected = [box for box, label in zip(shown.boxes, shown.labels, strict=True) if label is not None]
+    expected = [
+        box for box, label in zip(shown.boxes, shown.labels, strict=True) if label is not None
+    ]
     assert splits["test"].boxes_of(0).xywh.tolist() == [list(map(float, box)) for box in expected]
 
 
@@ -250,7 +299,10 @@ def test_few_shots_of_every_class(written: Path, name: str, shots: int) -> None:
     folder = written / name / "train"
     index = read_coco(folder / ANNOTATIONS, folder, Findings())
     chosen = few_shot(index, shots, 3)
-    there = [sum(k in index.boxes_of(i).labels.tolist() for i in range(len(index))) for k in range(len(chosen.counts))]
+    there = [
+        sum(k in index.boxes_of(i).labels.tolist() for i in range(len(index)))
+        for k in range(len(chosen.counts))
+    ]
     assert all(count >= min(shots, most) for count, most in zip(chosen.counts, there, strict=True))
     assert min(chosen.counts) >= 1
 
@@ -295,6 +347,8 @@ def test_other_peoples_files_are_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "photo.jpg").exists()
 
 
-def test_nothing_is_drawn_when_nobody_looks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_drawn_when_nobody_looks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_task(tmp_path / "shapes", counts=COUNTS, size=64)
     assert capsys.readouterr() == ("", "")

@@ -12,7 +12,9 @@ BLUE = Thing("square", "blue", x=0.7, y=0.7, diameter=0.3)
 
 
 def picture(style: str, *things: Thing, seed: int = 0, size: int = 96) -> np.ndarray:
-    return np.asarray(paint(things, np.random.default_rng(seed), size, STYLES[style]).image).astype(float)
+    return np.asarray(paint(things, np.random.default_rng(seed), size, STYLES[style]).image).astype(
+        float
+    )
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -22,7 +22,9 @@ COUNTS = {
 
 def planned(name: str, patch: pytest.MonkeyPatch) -> list[Planned]:
     """The trials of one task and seed; its pictures are not drawn."""
-    patch.setattr(plan._Reader, "images", lambda self, resolved: 0 if resolved.data.shots == 0 else 1)
+    patch.setattr(
+        plan._Reader, "images", lambda self, resolved: 0 if resolved.data.shots == 0 else 1
+    )
     grid = read_grid(CLAIMS / f"{name}.yaml")
     few: dict[str, list[Any]] = {"task": grid.axes["task"][:1], "seed": grid.axes["seed"][:1]}
     return resolve(grid._replace(axes=grid.axes | few), [])
@@ -49,13 +51,20 @@ def test_all_files_have_the_same_tasks_and_labels_of_tunings() -> None:
     grids = [read_grid(CLAIMS / f"{name}.yaml") for name in COUNTS]
     assert len({tuple(grid.axes["task"]) for grid in grids}) == 1
     for grid in [*grids, read_grid(CLAIMS / "quick.yaml"), read_grid(CLAIMS / "shapes13.yaml")]:
-        assert all(tuning["class_path"] in (label, f"glip_lightning.{label}") for label, tuning in grid.tunings.items())
+        assert all(
+            tuning["class_path"] in (label, f"glip_lightning.{label}")
+            for label, tuning in grid.tunings.items()
+        )
 
 
 def test_quick_is_quick_and_the_large_one_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     quick, grid = planned("quick", monkeypatch), read_grid(CLAIMS / "quick.yaml")
     assert (len(grid.axes["task"]), len(quick)) == (3, 8 + 14)
-    tuned = {each.trial.axes["model.detector"] for each in quick if each.trial.axes["tuning"] == "PromptTuning"}
+    tuned = {
+        each.trial.axes["model.detector"]
+        for each in quick
+        if each.trial.axes["tuning"] == "PromptTuning"
+    }
     assert tuned == {"glip-nano-a", "glip-nano-b", "glip-nano-c", "glip-nano"}
     assert len(read_grid(CLAIMS / "shapes13.yaml").axes["task"]) == 13
     assert len(planned("shapes13", monkeypatch)) == 8 + 13 * 5

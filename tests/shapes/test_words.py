@@ -21,7 +21,17 @@ from glip_lightning.shapes.words import (
 
 
 def test_a_word_has_one_meaning() -> None:
-    kinds = (SHAPES, CAPTION_SHAPES, NEW_SHAPES, COLOURS, NEW_COLOURS, TEXTURES, NEW_TEXTURES, SIZES, PARTS)
+    kinds = (
+        SHAPES,
+        CAPTION_SHAPES,
+        NEW_SHAPES,
+        COLOURS,
+        NEW_COLOURS,
+        TEXTURES,
+        NEW_TEXTURES,
+        SIZES,
+        PARTS,
+    )
     words = [word for kind in kinds for word in kind]
     assert len(set(words)) == len(words)
     assert "thing" not in words  # what captions call a thing without its shape
@@ -46,7 +56,9 @@ def test_detection_names_are_of_the_trained_vocabulary() -> None:
     for name in DETECTION_NAMES:
         *attributes, shape = name.split()
         assert shape in SHAPES
-        assert all(word in (*COLOURS, *TEXTURES) and (word, shape) not in HELD_OUT for word in attributes)
+        assert all(
+            word in (*COLOURS, *TEXTURES) and (word, shape) not in HELD_OUT for word in attributes
+        )
 
 
 def test_single_names_are_what_pretraining_teaches() -> None:

@@ -17,8 +17,20 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-extensions"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-extensions",
+    ),
+    *(
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--hide-scrollbars",
+    ),
     *("--disable-dev-shm-usage", "--remote-debugging-pipe"),
 )
 
@@ -35,7 +47,9 @@ class Page:
         self._number, self._session = 0, ""
         self.events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Network", "Log", "Runtime"):
             self.call(f"{domain}.enable")
 
@@ -56,7 +70,11 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=1000, deviceScaleFactor=1, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=1000,
+            deviceScaleFactor=1,
+            mobile=width < 600,
         )
         self.events.clear()
         self.call("Page.navigate", url=address)
@@ -79,13 +97,19 @@ class Page:
 
     def requests(self) -> list[str]:
         """Addresses that the page asked for, data within the page left out."""
-        sent = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
+        sent = [
+            e["params"]["request"]["url"]
+            for e in self.events
+            if e.get("method") == "Network.requestWillBeSent"
+        ]
         return [url for url in sent if not url.startswith("data:")]
 
     def complaints(self) -> list[str]:
         """Errors and warnings of the console, of scripts and of the page's policy."""
         kinds = ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled")
-        return [json.dumps(event["params"]) for event in self.events if event.get("method") in kinds]
+        return [
+            json.dumps(event["params"]) for event in self.events if event.get("method") in kinds
+        ]
 
     def _send(self, message: dict[str, Any]) -> None:
         self._to.write(json.dumps(message).encode() + b"\0")
@@ -113,7 +137,9 @@ def browser() -> Iterator[Page]:
 
     profile = tempfile.mkdtemp()
     command = [program, *QUIET, f"--user-data-dir={profile}"]
-    process = subprocess.Popen(command, preexec_fn=connect, close_fds=False, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, preexec_fn=connect, close_fds=False, stderr=subprocess.DEVNULL
+    )
     try:
         os.close(commands)
         os.close(out)
@@ -130,7 +156,13 @@ if __name__ == "__main__":
         shown.open(Path(page_file).resolve().as_uri(), int(wide), "dark" in more)
         anchor = next((word for word in more if word != "dark"), "")
         place = (
-            f"document.getElementById({json.dumps(anchor)}).getBoundingClientRect().top + scrollY" if anchor else "0"
+            f"document.getElementById({json.dumps(anchor)}).getBoundingClientRect().top + scrollY"
+            if anchor
+            else "0"
         )
         Path(picture).write_bytes(shown.picture(shown.value(place), 2400))
-        print(shown.requests(), shown.complaints(), shown.value("document.documentElement.scrollWidth"))
+        print(
+            shown.requests(),
+            shown.complaints(),
+            shown.value("document.documentElement.scrollWidth"),
+        )

@@ -38,22 +38,37 @@ class Record(Callback):
         self.gradients: list[Gradients] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
-        self.losses.append(trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean").item())
+        self.losses.append(
+            trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean").item()
+        )
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        self.gradients.append({name: p.grad.clone() for name, p in pl_module.named_parameters() if p.grad is not None})
+        self.gradients.append(
+            {name: p.grad.clone() for name, p in pl_module.named_parameters() if p.grad is not None}
+        )
 
 
 class Terminate(Callback):
     """One rank alone is told to stop, in the middle of an accumulation."""
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.current_epoch == 1 and batch_idx == 0 and trainer.global_rank == trainer.world_size - 1:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (
+            trainer.current_epoch == 1
+            and batch_idx == 0
+            and trainer.global_rank == trainer.world_size - 1
+        ):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
 def fit(
-    pictures: Path, images_per_device: int, *callbacks: Callback, lr: float = 0.0, freeze: bool = False, **given: Any
+    pictures: Path,
+    images_per_device: int,
+    *callbacks: Callback,
+    lr: float = 0.0,
+    freeze: bool = False,
+    **given: Any,
 ) -> Trainer:
     """Two epochs of 6 images, 4 to a batch; with ``lr=0`` the weights stay what they were."""
     torch.set_num_threads(1)
@@ -61,7 +76,9 @@ def fit(
     data = Shapes(str(pictures), batch_size=4, min_sizes=(64,), max_size=64, test_size=64)
     data.prepare_data = lambda: None  # type: ignore[method-assign]
     data.images_per_device = images_per_device
-    module = GLIPModule("glip-nano", "random", FullTuning(lr, text_lr=lr, freeze_at=2 if freeze else -1))
+    module = GLIPModule(
+        "glip-nano", "random", FullTuning(lr, text_lr=lr, freeze_at=2 if freeze else -1)
+    )
     ckpt_path = given.pop("ckpt_path", None)
     settings = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(
@@ -76,7 +93,11 @@ def fit(
 def detections(image_id: int) -> dict[str, Tensor]:
     """The box of an image, moved by an offset of its own."""
     corner = torch.tensor([[10.0, 10.0, 40.0, 40.0]])
-    return {"boxes": corner + image_id % 4, "scores": torch.tensor([0.5 + image_id / 20]), "labels": torch.tensor([0])}
+    return {
+        "boxes": corner + image_id % 4,
+        "scores": torch.tensor([0.5 + image_id / 20]),
+        "labels": torch.tensor([0]),
+    }
 
 
 def average_precision(seen: list[int], total: int) -> dict[str, Any]:
@@ -134,12 +155,24 @@ def without_gradient(variant: str, boxes: bool) -> list[str]:
         assert torch.isfinite(loss)
         loss.backward()
     found = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
-    return [*found, *(name for name, p in module.named_parameters() if not p.requires_grad and p.grad is not None)]
+    return [
+        *found,
+        *(
+            name
+            for name, p in module.named_parameters()
+            if not p.requires_grad and p.grad is not None
+        ),
+    ]
 
 
 def resumed(pictures: Path, folder: Path) -> bool:
     """Whether a run that one rank's SIGTERM has ended goes on to the weights of the run that none has."""
-    ddp: dict[str, Any] = {"strategy": "ddp", "devices": 2, "lr": 1e-3, "enable_checkpointing": True}
+    ddp: dict[str, Any] = {
+        "strategy": "ddp",
+        "devices": 2,
+        "lr": 1e-3,
+        "enable_checkpointing": True,
+    }
     fit(pictures, 1, EMA(), Resumable(folder / "whole"), **ddp)
     with suppress(SystemExit):  # Lightning's way to end after an interruption
         fit(pictures, 1, Terminate(), EMA(), Resumable(folder / "parts"), **ddp)

@@ -40,7 +40,15 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 GOLDEN = ROOT / "tests" / "golden"
 CHECKOUT = (  # what a copy of the checkout links to
     *("src", "tests", "docs", "notebooks", "benchmarks"),
-    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "mkdocs.yml", "pyproject.toml", "constraints.txt", "Makefile"),
+    *(
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "mkdocs.yml",
+        "pyproject.toml",
+        "constraints.txt",
+        "Makefile",
+    ),
 )
 
 FENCE = re.compile(
@@ -77,7 +85,9 @@ def blocks(language: str) -> list[Block]:
         for fence in FENCE.finditer(page.read_text(encoding="utf-8")):
             if fence["language"] == language:
                 where, text = str(page.relative_to(ROOT)), fence["text"]
-                found.setdefault(text, Block(where, language, text, fence["title"] or "", fence["reason"] or ""))
+                found.setdefault(
+                    text, Block(where, language, text, fence["title"] or "", fence["reason"] or "")
+                )
     return list(found.values())
 
 
@@ -109,7 +119,12 @@ def write_checkout(folder: Path) -> None:
     for name in CHECKOUT:
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "recipes", folder / "recipes")
-    short = {"max_epochs": "1", "max_steps": "2", "val_check_interval": "2", "check_val_every_n_epoch": "1"}
+    short = {
+        "max_epochs": "1",
+        "max_steps": "2",
+        "val_check_interval": "2",
+        "check_val_every_n_epoch": "1",
+    }
     for recipe in folder.glob("recipes/**/*.yaml"):
         text = recipe.read_text(encoding="utf-8")
         for key, value in short.items():
@@ -124,7 +139,12 @@ def write_checkout(folder: Path) -> None:
 
 def not_run() -> dict[str, str]:
     """Return the commands of blocks that a comment takes out, each with the reason."""
-    return {command: block.reason for block in blocks("bash") if block.reason for command in block.commands()}
+    return {
+        command: block.reason
+        for block in blocks("bash")
+        if block.reason
+        for command in block.commands()
+    }
 
 
 def _picture(seed: int) -> bytes:
@@ -140,13 +160,19 @@ def task_files(name: str) -> dict[str, bytes]:
     width, height = SIZE
     for k, (split, file) in enumerate(task.splits.items()):
         annotations = [
-            {"id": 1 + i * len(task.categories) + c, "image_id": i + 1, "category_id": c + 1, "iscrowd": 0}
+            {
+                "id": 1 + i * len(task.categories) + c,
+                "image_id": i + 1,
+                "category_id": c + 1,
+                "iscrowd": 0,
+            }
             | {"bbox": [2 + 3 * (c % 8), 2 + 2 * (c % 8), 20, 16], "area": 320}
             for i in range(IMAGES)
             for c in range(len(task.categories))
         ]
         images = [
-            {"id": i + 1, "file_name": f"{split}{i}.jpg", "width": width, "height": height} for i in range(IMAGES)
+            {"id": i + 1, "file_name": f"{split}{i}.jpg", "width": width, "height": height}
+            for i in range(IMAGES)
         ]
         categories = [{"id": c + 1, "name": category} for c, category in enumerate(task.categories)]
         content = {"images": images, "annotations": annotations, "categories": categories}
@@ -191,7 +217,9 @@ def write_inputs(folder: Path) -> None:
     shutil.copytree(folder / "photos", folder / "OTHER_PHOTOS")
     captions = [{"file_name": f"{k}.jpg", "caption": "a dog beside a raccoon"} for k in range(2)]
     (folder / "captions.json").write_text(json.dumps(captions))
-    (folder / "phrases.yaml").write_text('- {name: holes, prefix: "there are some ", suffix: " on the road"}\n- dog\n')
+    (folder / "phrases.yaml").write_text(
+        '- {name: holes, prefix: "there are some ", suffix: " on the road"}\n- dog\n'
+    )
     write_parts(folder / "PHOTOS")
     model = _official("glip-tiny")
     for name in ("in.pth", OFFICIAL["glip-tiny-c"].name):
@@ -201,7 +229,13 @@ def write_inputs(folder: Path) -> None:
     for block in blocks("yaml"):
         if block.title:
             (folder / block.title).write_text(block.text, encoding="utf-8")
-    write_sweep(folder / "SWEEP", ["Raccoon", "Aquarium"], [0, 3, "all"], [3, 30], ["FullTuning", "PromptTuning"])
+    write_sweep(
+        folder / "SWEEP",
+        ["Raccoon", "Aquarium"],
+        [0, 3, "all"],
+        [3, 30],
+        ["FullTuning", "PromptTuning"],
+    )
 
 
 def write_made(folder: Path) -> None:

@@ -33,7 +33,10 @@ def coco(names: Sequence[str]) -> dict[str, list]:
         for k, x, y, w, h in BOXES[name]
     ]
     return {
-        "images": [{"id": i, "file_name": name, "width": WIDTH, "height": HEIGHT} for i, name in enumerate(names)],
+        "images": [
+            {"id": i, "file_name": name, "width": WIDTH, "height": HEIGHT}
+            for i, name in enumerate(names)
+        ],
         "annotations": [{"id": i, **entry} for i, entry in enumerate(annotations, start=1)],
         "categories": [{"id": k, "name": name} for k, name in enumerate(CLASSES, start=1)],
     }
@@ -69,7 +72,9 @@ def write_labels(images: Path, labels: Path, names: Sequence[str]) -> None:
         (labels / name).with_suffix(".txt").write_text(label_lines(name))
 
 
-def write_yolo(folder: Path, yaml: str = "names: [cat, dog]\ntrain: images/train\nval: images/valid\n") -> Path:
+def write_yolo(
+    folder: Path, yaml: str = "names: [cat, dog]\ntrain: images/train\nval: images/valid\n"
+) -> Path:
     for split, names in SPLITS.items():
         write_labels(folder / "images" / split, folder / "labels" / split, names)
     (folder / "data.yaml").write_text(yaml)

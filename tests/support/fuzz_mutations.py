@@ -18,26 +18,142 @@ Mutation = Callable[[Path, Random], str]
 """Changes a folder; returns what it did, in a few words."""
 
 MAGIC = (
-    *(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a"),
-    *(b"BM", b"II*\0", b"MM\0*", b"RIFF\0\0\0\0WEBP", b"\0\0\0\x0cjP  \r\n\x87\n", b"P6 9 9 255\n", b"PK\x03\x04"),
-    *(b"PK\x05\x06", b"%PDF-1.4", b"\x80\x04\x95", b"\x93NUMPY", b"ARROW1\0\0", b"\x1f\x8b\x08", b"<!DOCTYPE a []>"),
-    *(b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0", b"\xff" * 8, b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff"),
+    *(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff\xe0",
+        b"GIF89a",
+    ),
+    *(
+        b"BM",
+        b"II*\0",
+        b"MM\0*",
+        b"RIFF\0\0\0\0WEBP",
+        b"\0\0\0\x0cjP  \r\n\x87\n",
+        b"P6 9 9 255\n",
+        b"PK\x03\x04",
+    ),
+    *(
+        b"PK\x05\x06",
+        b"%PDF-1.4",
+        b"\x80\x04\x95",
+        b"\x93NUMPY",
+        b"ARROW1\0\0",
+        b"\x1f\x8b\x08",
+        b"<!DOCTYPE a []>",
+    ),
+    *(
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"\xfe\xff",
+        b"\0",
+        b"\xff" * 8,
+        b"\0\0\0\0",
+        b"\xff\xff\xff\xff",
+        b"\x7f\xff",
+    ),
 )
 LONE = "\ud800"  # half a character, which JSON can hold
 TEXTS = (
-    *("", " ", "\n", "\0", LONE, "a" + LONE, "\x1b[31mred\x1b[0m", "\u202eright to left", "é", "\u2028", "🦝"),
-    *("nan", "null", "true", "-1", "1e999", "0x10", "None", "..", "../../outside/secret.txt", "/dev/zero", "C:\\a.png"),
-    *("a/b", "a.png", "{}", "[]", "%s%n", "<b>&amp;", "os.system", "word " * 2000, "x" * 5000, "." * 300, "a\tb\rc"),
+    *(
+        "",
+        " ",
+        "\n",
+        "\0",
+        LONE,
+        "a" + LONE,
+        "\x1b[31mred\x1b[0m",
+        "\u202eright to left",
+        "é",
+        "\u2028",
+        "🦝",
+    ),
+    *(
+        "nan",
+        "null",
+        "true",
+        "-1",
+        "1e999",
+        "0x10",
+        "None",
+        "..",
+        "../../outside/secret.txt",
+        "/dev/zero",
+        "C:\\a.png",
+    ),
+    *(
+        "a/b",
+        "a.png",
+        "{}",
+        "[]",
+        "%s%n",
+        "<b>&amp;",
+        "os.system",
+        "word " * 2000,
+        "x" * 5000,
+        "." * 300,
+        "a\tb\rc",
+    ),
 )
 NUMBERS = (
-    *(0, -1, 1, -0.0, 0.5, 1e-320, 1e308, -1e308, 2**31, -(2**31), 2**53 + 1, 2**63, -(2**63) - 1, 10**30, 10**400),
+    *(
+        0,
+        -1,
+        1,
+        -0.0,
+        0.5,
+        1e-320,
+        1e308,
+        -1e308,
+        2**31,
+        -(2**31),
+        2**53 + 1,
+        2**63,
+        -(2**63) - 1,
+        10**30,
+        10**400,
+    ),
     *(float("nan"), float("inf"), float("-inf"), 1e6, 1000000, 256, 65536),
 )
 SPECIAL: tuple[Any, ...] = (None, True, False, [], {}, [[]], {"": None}, [None], {"a": {"b": []}})
 NAMES = (
-    *("a b", " a", "a ", "ä.jpg", "🦝.png", "A.JPG", "a\nb.png", "a\x1b[31m.png", "-rf.png", "%s.png", "a;b.json"),
-    *("x" * 240 + ".png", "con.png", ".hidden.png", "a.png.txt", "a'b.png", 'a"b.json', "a\\b.png", "[x].png", "*.jpg"),
-    *("train", "test", "labels", "images", "Annotations", "data.yaml", "a.json", "a.xml", "a.txt", "a.zip", "{}.png"),
+    *(
+        "a b",
+        " a",
+        "a ",
+        "ä.jpg",
+        "🦝.png",
+        "A.JPG",
+        "a\nb.png",
+        "a\x1b[31m.png",
+        "-rf.png",
+        "%s.png",
+        "a;b.json",
+    ),
+    *(
+        "x" * 240 + ".png",
+        "con.png",
+        ".hidden.png",
+        "a.png.txt",
+        "a'b.png",
+        'a"b.json',
+        "a\\b.png",
+        "[x].png",
+        "*.jpg",
+    ),
+    *(
+        "train",
+        "test",
+        "labels",
+        "images",
+        "Annotations",
+        "data.yaml",
+        "a.json",
+        "a.xml",
+        "a.txt",
+        "a.zip",
+        "{}.png",
+    ),
 )
 SUFFIXES = (".jpg", ".png", ".JSON", ".txt", ".xml", ".zip", ".eps", ".yaml", "")
 ODD_NAME = b"odd-\xff\xfe.png"  # no UTF-8
@@ -72,11 +188,25 @@ def _damage(data: bytearray, other: bytes, rng: Random) -> str:
     if rng.random() < 0.3:
         place = min(place, rng.randrange(64))  # headers decide most
     length = rng.choice((1, 2, 4, 16, 256))
-    kind = rng.choice(("flip", "set", "cut off", "delete", "insert", "repeat", "splice", "magic", "magic at start"))
+    kind = rng.choice(
+        (
+            "flip",
+            "set",
+            "cut off",
+            "delete",
+            "insert",
+            "repeat",
+            "splice",
+            "magic",
+            "magic at start",
+        )
+    )
     if kind == "flip" and place < len(data):
         data[place] ^= 1 << rng.randrange(8)
     elif kind == "set":
-        data[place : place + length] = bytes([rng.choice((0, 255, 32, rng.randrange(256)))]) * length
+        data[place : place + length] = (
+            bytes([rng.choice((0, 255, 32, rng.randrange(256)))]) * length
+        )
     elif kind == "cut off":
         del data[place:]
     elif kind == "delete":
@@ -107,7 +237,9 @@ def change_values(folder: Path, rng: Random) -> str:
     file = rng.choice(files)
     try:
         done = EDITORS[file.suffix.lower()](file, rng)
-    except Exception:  # an earlier change has made it unreadable; PyYAML lets all kinds of errors through
+    except (
+        Exception
+    ):  # an earlier change has made it unreadable; PyYAML lets all kinds of errors through
         return change_bytes(folder, rng)
     return f"{file.relative_to(folder)}: {done}"
 
@@ -132,7 +264,21 @@ def _change_one(root: list[Any], rng: Random) -> str:
     owner, place, path = rng.choice([slot for slot in slots if len(slot[2]) == depth])
     pair = isinstance(owner, Pairs)
     value = owner[place][1] if pair else owner[place]
-    kind = rng.choice(("text", "number", "special", "sign", "type", "remove", "repeat", "deep", "key", "other", "many"))
+    kind = rng.choice(
+        (
+            "text",
+            "number",
+            "special",
+            "sign",
+            "type",
+            "remove",
+            "repeat",
+            "deep",
+            "key",
+            "other",
+            "many",
+        )
+    )
 
     def put(new: Any) -> None:
         owner[place] = (owner[place][0], new) if pair else new
@@ -146,7 +292,11 @@ def _change_one(root: list[Any], rng: Random) -> str:
     elif kind == "sign":
         put(-value if isinstance(value, int | float) else value)
     elif kind == "type":
-        put(rng.choice((str(value), [value], Pairs([("a", value)]), Raw(f'"{value}"' if pair else "0"))))
+        put(
+            rng.choice(
+                (str(value), [value], Pairs([("a", value)]), Raw(f'"{value}"' if pair else "0"))
+            )
+        )
     elif kind == "remove" and owner is not root:
         del owner[place]
     elif kind == "repeat" and owner is not root:
@@ -157,7 +307,12 @@ def _change_one(root: list[Any], rng: Random) -> str:
     elif kind == "key" and pair:
         owner[place] = (rng.choice((*TEXTS[:12], "id", "name", "extra")), value)
     elif kind == "key" and isinstance(value, Pairs):
-        value.append((rng.choice(("extra", "id", "", LONE, "path")), rng.choice((*TEXTS, *NUMBERS, *SPECIAL))))
+        value.append(
+            (
+                rng.choice(("extra", "id", "", LONE, "path")),
+                rng.choice((*TEXTS, *NUMBERS, *SPECIAL)),
+            )
+        )
     elif kind == "other":
         put(rng.choice([x for _, _, x in _values(slots)]))
     elif kind == "many" and isinstance(value, list) and value:
@@ -211,9 +366,36 @@ def _edit_lines(file: Path, rng: Random) -> str:
 
 
 YAML_ODDITIES = (
-    *("&a [*a]", "*missing", "!!python/object/apply:os.system [id]", "!!binary x", "2001-01-01", ".nan", ".inf", "~"),
-    *("0o17", "1:30:00", "[a, b", "{a: b", "- a\n- b", "? a\n: b", "!!set {a, b}", "|\n  text", "<<: {a: 1}", "no"),
-    *('"\\ud800"', '"\\0"', "0x" + "f" * 40, "1" * 5000, "[" * 500 + "]" * 500, "'" + "x" * 5000 + "'"),
+    *(
+        "&a [*a]",
+        "*missing",
+        "!!python/object/apply:os.system [id]",
+        "!!binary x",
+        "2001-01-01",
+        ".nan",
+        ".inf",
+        "~",
+    ),
+    *(
+        "0o17",
+        "1:30:00",
+        "[a, b",
+        "{a: b",
+        "- a\n- b",
+        "? a\n: b",
+        "!!set {a, b}",
+        "|\n  text",
+        "<<: {a: 1}",
+        "no",
+    ),
+    *(
+        '"\\ud800"',
+        '"\\0"',
+        "0x" + "f" * 40,
+        "1" * 5000,
+        "[" * 500 + "]" * 500,
+        "'" + "x" * 5000 + "'",
+    ),
 )
 
 
@@ -231,9 +413,13 @@ def _edit_yaml(file: Path, rng: Random) -> str:
     kind = rng.choice(("value", "value", "key", "remove", "repeat", "indent", "tab"))
     key, colon, value = lines[place].partition(":")
     if kind == "value":
-        lines[place] = f"{key}{colon} {rng.choice((*YAML_ODDITIES, *map(json.dumps, (*TEXTS, *NUMBERS, *SPECIAL))))}"
+        lines[place] = (
+            f"{key}{colon} {rng.choice((*YAML_ODDITIES, *map(json.dumps, (*TEXTS, *NUMBERS, *SPECIAL))))}"
+        )
     elif kind == "key":
-        lines[place] = f"{rng.choice(('extra', '<<', '? a', '1', 'null', '[a]', '{}', key + 'x'))}:{value}"
+        lines[place] = (
+            f"{rng.choice(('extra', '<<', '? a', '1', 'null', '[a]', '{}', key + 'x'))}:{value}"
+        )
     elif kind == "remove":
         del lines[place]
     elif kind == "repeat":
@@ -336,14 +522,29 @@ EDITORS: dict[str, Callable[[Path, Random], str]] = {
 
 
 KINDS = (
-    *("remove", "rename", "suffix", "case", "folder", "fifo", "loop", "outside", "parent", "device", "empty", "mode"),
+    *(
+        "remove",
+        "rename",
+        "suffix",
+        "case",
+        "folder",
+        "fifo",
+        "loop",
+        "outside",
+        "parent",
+        "device",
+        "empty",
+        "mode",
+    ),
     *("copy", "swap", "move", "odd file", "odd name", "hide"),
 )
 
 
 def change_tree(folder: Path, rng: Random, kinds: Sequence[str] = KINDS) -> str:
     """Put something else in the place of a file or a folder, or something odd beside it."""
-    paths = [path for path in sorted(folder.rglob("*")) if not path.is_symlink() and _is_plain(path)]
+    paths = [
+        path for path in sorted(folder.rglob("*")) if not path.is_symlink() and _is_plain(path)
+    ]
     if not paths:
         return "no file"
     path = rng.choice(paths)
@@ -387,7 +588,9 @@ def _replant(folder: Path, path: Path, other: Path, kind: str, rng: Random) -> N
     elif kind == "loop":
         path.symlink_to(path.name)
     elif kind == "outside":
-        path.symlink_to(folder.parent / "outside" / rng.choice(("secret.txt", "secret.png", "", "missing")))
+        path.symlink_to(
+            folder.parent / "outside" / rng.choice(("secret.txt", "secret.png", "", "missing"))
+        )
     elif kind == "parent":
         path.symlink_to("..")
     elif kind == "device":
@@ -398,7 +601,9 @@ def _replant(folder: Path, path: Path, other: Path, kind: str, rng: Random) -> N
         path.chmod(0)
     elif kind == "copy":
         target = path.with_name(f"copy-{path.name}")
-        shutil.copytree(path, target, ignore=_specials) if path.is_dir() else shutil.copy(path, target)
+        shutil.copytree(path, target, ignore=_specials) if path.is_dir() else shutil.copy(
+            path, target
+        )
     elif kind == "swap" and path.is_file() and other.is_file() and path != other:
         mine, its = path.read_bytes(), other.read_bytes()
         path.write_bytes(its)
@@ -416,16 +621,67 @@ def _replant(folder: Path, path: Path, other: Path, kind: str, rng: Random) -> N
 def files_of(folder: Path) -> list[Path]:
     """Return the plain files below ``folder`` in a fixed order."""
     found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in found if path.is_file() and not path.is_symlink() and path.lstat().st_size < 1 << 24)
+    return sorted(
+        path
+        for path in found
+        if path.is_file() and not path.is_symlink() and path.lstat().st_size < 1 << 24
+    )
 
 
 # Options
 
 WORDS = (
-    *("", " ", "-1", "0", "1", "2", "0.5", "nan", "inf", "1e999", "-0", "10000000000000000000000", "null", "[]"),
-    *("{}", "[1", "{a: b}", "a b", "--", "-x", "--help", "ä", "🦝", "\udcff", "\x1b[31m", "x" * 5000, "data"),
-    *("missing", "missing/deep", "recipe.yaml", "../outside/secret.txt", "name=value", "*", "cpu", "true", "photos"),
-    *("glip-nano", "owner/name", "http://127.0.0.1:9/", "cuda:99", "FullTuning", "!!python/name:os.system", "%s"),
+    *(
+        "",
+        " ",
+        "-1",
+        "0",
+        "1",
+        "2",
+        "0.5",
+        "nan",
+        "inf",
+        "1e999",
+        "-0",
+        "10000000000000000000000",
+        "null",
+        "[]",
+    ),
+    *(
+        "{}",
+        "[1",
+        "{a: b}",
+        "a b",
+        "--",
+        "-x",
+        "--help",
+        "ä",
+        "🦝",
+        "\udcff",
+        "\x1b[31m",
+        "x" * 5000,
+        "data",
+    ),
+    *(
+        "missing",
+        "missing/deep",
+        "recipe.yaml",
+        "../outside/secret.txt",
+        "name=value",
+        "*",
+        "cpu",
+        "true",
+        "photos",
+    ),
+    *(
+        "glip-nano",
+        "owner/name",
+        "http://127.0.0.1:9/",
+        "cuda:99",
+        "FullTuning",
+        "!!python/name:os.system",
+        "%s",
+    ),
 )
 
 
@@ -445,7 +701,10 @@ def change_options(words: list[str], rng: Random) -> tuple[list[str], str]:
         other = rng.randrange(len(words))
         words[place], words[other] = words[other], words[place]
     elif kind == "add":
-        words.insert(rng.randrange(len(words) + 1), rng.choice((*WORDS, "--version", "--device", "--run", "--x.y=1")))
+        words.insert(
+            rng.randrange(len(words) + 1),
+            rng.choice((*WORDS, "--version", "--device", "--run", "--x.y=1")),
+        )
     elif kind == "join" and place + 1 < len(words):
         words[place : place + 2] = [f"{words[place]}={words[place + 1]}"]
     return words, f"{kind} of word {place}"

@@ -25,7 +25,15 @@ from xml.etree import ElementTree
 import yaml
 
 import fuzz_seeds as seeds
-from fuzz_mutations import MAGIC, Mutation, change_bytes, change_options, change_tree, change_tree_within, change_values
+from fuzz_mutations import (
+    MAGIC,
+    Mutation,
+    change_bytes,
+    change_options,
+    change_tree,
+    change_tree_within,
+    change_values,
+)
 from fuzz_product import (
     RUN_ADAPTER,
     Captioned,
@@ -101,21 +109,67 @@ class Target:
     mutations: tuple[Mutation, ...] = (change_bytes, change_values, change_values, change_tree)
     limit: float = 10.0  # seconds
     command: bool = False
-    outputs: tuple[str, ...] = ()  # what the reader writes; all else in the folder has to stay as it is
+    outputs: tuple[
+        str, ...
+    ] = ()  # what the reader writes; all else in the folder has to stay as it is
 
 
 # Data sets
 
 NO_LOSS = {
-    *("missing-split", "leak", "classes-differ", "untrained-class", "image-without-boxes", "duplicate-image"),
-    *("exif-turned", "exif-kept", "zero-based", "extreme-image", "split-by-rule", "unknown-words", "long-name"),
-    *("class-count", "clipped-box", "text-id", "annotation-id-zero", "missing-keys", "duplicate-name", "blank-name"),
-    *("normalised-boxes", "corner-boxes", "no-tokens", "confidence-column", "difficult", "background-category"),
-    *("dropped-box", "split-not-written", "no-boxes", "crowd", "missing-class", "names-alike", "names-similar"),
+    *(
+        "missing-split",
+        "leak",
+        "classes-differ",
+        "untrained-class",
+        "image-without-boxes",
+        "duplicate-image",
+    ),
+    *(
+        "exif-turned",
+        "exif-kept",
+        "zero-based",
+        "extreme-image",
+        "split-by-rule",
+        "unknown-words",
+        "long-name",
+    ),
+    *(
+        "class-count",
+        "clipped-box",
+        "text-id",
+        "annotation-id-zero",
+        "missing-keys",
+        "duplicate-name",
+        "blank-name",
+    ),
+    *(
+        "normalised-boxes",
+        "corner-boxes",
+        "no-tokens",
+        "confidence-column",
+        "difficult",
+        "background-category",
+    ),
+    *(
+        "dropped-box",
+        "split-not-written",
+        "no-boxes",
+        "crowd",
+        "missing-class",
+        "names-alike",
+        "names-similar",
+    ),
     *("joined-phrases", "duplicate-box", "shared-label", "turned-box", "flat-image"),
 }
 """Findings about what is used all the same."""
-ALL_OF_IT = {"two-layouts", "unannotated-split", "unused-split", "missing-split-path", "empty-split"}
+ALL_OF_IT = {
+    "two-layouts",
+    "unannotated-split",
+    "unused-split",
+    "missing-split-path",
+    "empty-split",
+}
 """Findings that say of a whole split or layout that it is not used."""
 
 
@@ -149,7 +203,10 @@ def _tokenizer() -> Any:
 @contextlib.contextmanager
 def _printed() -> Iterator[None]:
     """Make sure that what is printed is text that a terminal takes."""
-    with io.TextIOWrapper(io.BytesIO(), encoding="utf-8") as stream, contextlib.redirect_stdout(stream):
+    with (
+        io.TextIOWrapper(io.BytesIO(), encoding="utf-8") as stream,
+        contextlib.redirect_stdout(stream),
+    ):
         yield
 
 
@@ -165,7 +222,9 @@ def _train_on(splits: Any) -> None:
 
 def _check_pictures(folder: Path, layout: str, splits: Any, findings: Findings) -> None:
     below = {path for path in _visible(folder) if path.suffix.lower() in PICTURES}
-    lying = {path for path in below if path.parent != folder}  # a picture at the top is one of the data set at most
+    lying = {
+        path for path in below if path.parent != folder
+    }  # a picture at the top is one of the data set at most
     used: set[Path] = set()
     for index in splits.values():
         if isinstance(index.source, ImageFiles):
@@ -178,7 +237,9 @@ def _check_pictures(folder: Path, layout: str, splits: Any, findings: Findings) 
 
 
 def _check_boxes(folder: Path, layout: str, splits: Any, findings: Findings) -> None:
-    count = _boxes_of_voc if "VOC" in layout else _boxes_of_yolo if "YOLO" in layout else _boxes_of_coco
+    count = (
+        _boxes_of_voc if "VOC" in layout else _boxes_of_yolo if "YOLO" in layout else _boxes_of_coco
+    )
     lying = sum(map(count, _visible(folder)))
     used = sum(len(index.boxes.labels) for index in splits.values())
     _check_loss(f"boxes of {layout}", lying - used, findings, f"{lying} lie there, {used} are used")
@@ -208,8 +269,12 @@ def _boxes_of_coco(file: Path) -> int:
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if "images" in dict(pairs):
-            lists = [value for key, value in pairs if key == "annotations" and isinstance(value, list)]
-            lengths.extend(len(value) for place, value in enumerate(lists) if value not in lists[:place])
+            lists = [
+                value for key, value in pairs if key == "annotations" and isinstance(value, list)
+            ]
+            lengths.extend(
+                len(value) for place, value in enumerate(lists) if value not in lists[:place]
+            )
         return dict(pairs)
 
     try:
@@ -229,7 +294,9 @@ def _boxes_of_voc(file: Path) -> int:
 
 
 def _boxes_of_yolo(file: Path) -> int:
-    if file.suffix != ".txt" or (file.parent.parts[-1] != "labels" and file.parent.parent.name != "labels"):
+    if file.suffix != ".txt" or (
+        file.parent.parts[-1] != "labels" and file.parent.parent.name != "labels"
+    ):
         return 0
     lines = file.read_text("utf-8", "replace").splitlines()
     return 0 if file.name == "classes.txt" else sum(bool(line.strip()) for line in lines)
@@ -246,7 +313,9 @@ def read_grounding(folder: Path, _: Random | None) -> str:
     for sample in samples:
         assert len(sample["spans"]) == len(sample["labels"])
     lying = _boxes_of_coco(file)
-    _check_loss("boxes of grounding", lying - len(found.index.boxes.labels), findings, f"{lying} lie there")
+    _check_loss(
+        "boxes of grounding", lying - len(found.index.boxes.labels), findings, f"{lying} lie there"
+    )
     return "used"
 
 
@@ -301,7 +370,11 @@ def _captions_in(file: Path) -> int:
     if file.suffix.lower() == ".csv":
         return len(list(csv.DictReader(io.StringIO(text, newline=""))))
     content = json.loads(text)
-    rows = content if isinstance(content, list) else [*content["images"], *(content.get("annotations") or [])]
+    rows = (
+        content
+        if isinstance(content, list)
+        else [*content["images"], *(content.get("annotations") or [])]
+    )
     return sum(isinstance(row, dict) and "caption" in row for row in rows)
 
 
@@ -328,7 +401,9 @@ def read_threshold_file(folder: Path, _: Random | None) -> str:
 
 def _only(folder: Path) -> Path:
     """Return the first file; a name that nothing has where there is none."""
-    return next((path for path in sorted(folder.iterdir()) if not path.is_dir()), folder / "missing.json")
+    return next(
+        (path for path in sorted(folder.iterdir()) if not path.is_dir()), folder / "missing.json"
+    )
 
 
 def read_journal(folder: Path, _: Random | None) -> str:
@@ -338,13 +413,17 @@ def read_journal(folder: Path, _: Random | None) -> str:
     with Journal(file, seeds.JOURNAL_HEADER) as found:
         after = file.read_bytes()
         whole = before[: before.rfind(b"\n") + 1]
-        begun = json.dumps(seeds.JOURNAL_HEADER).encode().startswith(before)  # its writer was killed at once
+        begun = (
+            json.dumps(seeds.JOURNAL_HEADER).encode().startswith(before)
+        )  # its writer was killed at once
         if not after.startswith(whole) or not (whole or begun):
             raise Lost("lines", f"{len(before)} bytes became {len(after)}")
         names = {json.loads(line)["file_name"] for line in whole.splitlines()[1:]}
         done = sorted(name for name in names if name in found)
         if len(done) + len(found.failed) < len(names):
-            raise Lost("photos", f"{len(names)} are named, {len(done)} done, {len(found.failed)} failed")
+            raise Lost(
+                "photos", f"{len(names)} are named, {len(done)} done, {len(found.failed)} failed"
+            )
         labelled = [(Captioned(name, (SENTENCE,)), found.get(name)) for name in done]
         list(phrase_scores(labelled))
         content, _ = grounding_content(labelled, Thresholds(0.2), keep_empty=True)
@@ -404,15 +483,40 @@ def read_archive(folder: Path, _: Random | None) -> str:
     if lying != set(found):
         raise Lost("members", f"{sorted(set(found) ^ lying)}")
     with zipfile.ZipFile(file) as archive:
-        names = [info.orig_filename for info in archive.infolist() if not info.orig_filename.endswith("/")]
+        names = [
+            info.orig_filename
+            for info in archive.infolist()
+            if not info.orig_filename.endswith("/")
+        ]
     if len([name for name in names if name.startswith(f"{seeds.TOP}/")]) > len(found):
         raise Lost("members", f"{len(names)} are in the archive, {len(found)} are unpacked")
     return "used"
 
 
 MEMBERS = (
-    *("../../outside/x", "/tmp/x", "a/" * 2000 + "x", "x" * 300, "C:\\x", "a\\b", "\x1b[31mx", "/x", "./x", "x/", ""),
-    *("train", "/", "./", "other/x", "é" * 130, "x\0y", "Raccoon.v2-raw.coco", "Raccoon.v2-raw.coco/train/a.png"),
+    *(
+        "../../outside/x",
+        "/tmp/x",
+        "a/" * 2000 + "x",
+        "x" * 300,
+        "C:\\x",
+        "a\\b",
+        "\x1b[31mx",
+        "/x",
+        "./x",
+        "x/",
+        "",
+    ),
+    *(
+        "train",
+        "/",
+        "./",
+        "other/x",
+        "é" * 130,
+        "x\0y",
+        "Raccoon.v2-raw.coco",
+        "Raccoon.v2-raw.coco/train/a.png",
+    ),
 )
 
 
@@ -454,12 +558,16 @@ def read_detector(folder: Path, _: Random | None) -> str:
 
 
 def read_prompt(folder: Path, _: Random | None) -> str:
-    predictor = Predictor(None, prompts=[folder / "prompt.safetensors"], device="cpu", threshold=0.06)
+    predictor = Predictor(
+        None, prompts=[folder / "prompt.safetensors"], device="cpu", threshold=0.06
+    )
     return _predict(folder, predictor, None)
 
 
 def _predict(folder: Path, predictor: Any, phrases: Any) -> str:
-    found = predictor(_photo(folder), phrases if predictor.loaded.task or predictor.tuned else "cat. dog")
+    found = predictor(
+        _photo(folder), phrases if predictor.loaded.task or predictor.tuned else "cat. dog"
+    )
     with _printed():
         print(json.dumps(found.rows()))
         print([phrase.name for query in predictor.queries(None) for phrase in query.phrases])
@@ -485,7 +593,11 @@ def read_runs(folder: Path, _: Random | None) -> str:
     """Do what ``glip report`` does: every run is in it, whatever became of it."""
     found = collect(folder)
     if not found.axes:
-        places = [folder] if (folder / "result.json").is_file() else [p for p in folder.iterdir() if p.is_dir()]
+        places = (
+            [folder]
+            if (folder / "result.json").is_file()
+            else [p for p in folder.iterdir() if p.is_dir()]
+        )
         runs = [p for p in places if (p / "recipe.yaml").is_file() or (p / "result.json").is_file()]
         if len(found.runs) < len(runs):
             raise Lost("runs", f"{len(runs)} lie there, {len(found.runs)} are in the report")
@@ -500,15 +612,53 @@ def read_runs(folder: Path, _: Random | None) -> str:
 # Commands
 
 SMALL = (
-    *("--data.min_sizes=[32]", "--data.test_size=32", "--data.max_size=64", "--data.batch_size=2", "--data.copies=1"),
-    *("--data.workers=0", "--trainer.max_steps=1", "--trainer.max_epochs=1", "--trainer.accelerator=cpu"),
-    *("--trainer.precision=32-true", "--trainer.logger=false", "--model.detector=detector", "--data.root=data"),
+    *(
+        "--data.min_sizes=[32]",
+        "--data.test_size=32",
+        "--data.max_size=64",
+        "--data.batch_size=2",
+        "--data.copies=1",
+    ),
+    *(
+        "--data.workers=0",
+        "--trainer.max_steps=1",
+        "--trainer.max_epochs=1",
+        "--trainer.accelerator=cpu",
+    ),
+    *(
+        "--trainer.precision=32-true",
+        "--trainer.logger=false",
+        "--model.detector=detector",
+        "--data.root=data",
+    ),
     *("--trainer.enable_progress_bar=false", "--trainer.devices=1"),
 )
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "predict": ("photos", "--phrases=cat. dog", "--detector=detector", "--out=out", "--threshold=0.06", "--device=cpu"),
-    "predict prompt": ("photos/a.png", "--prompt", "prompt.safetensors", "--out=out", "--device", "cpu"),
-    "predict file": ("photos/*.png", "--phrases-file", "phrases.yaml", "--detector", "detector", "--out", "out"),
+    "predict": (
+        "photos",
+        "--phrases=cat. dog",
+        "--detector=detector",
+        "--out=out",
+        "--threshold=0.06",
+        "--device=cpu",
+    ),
+    "predict prompt": (
+        "photos/a.png",
+        "--prompt",
+        "prompt.safetensors",
+        "--out=out",
+        "--device",
+        "cpu",
+    ),
+    "predict file": (
+        "photos/*.png",
+        "--phrases-file",
+        "phrases.yaml",
+        "--detector",
+        "detector",
+        "--out",
+        "out",
+    ),
     "doctor": ("data", "--detector=detector", "--json"),
     "fit": ("--config=recipe.yaml", *SMALL, "--run=out/run"),
     "validate": ("--config=recipe.yaml", *SMALL, "--run=out/run"),
@@ -519,11 +669,23 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "convert back": ("detector", "out/official.pth"),
     "download": (seeds.TASK, "--root=out", "--from=."),
     "pseudo-label": (
-        *("--images=photos", "--captions=coco.json", "--detector=detector", "--out=out/labels.json", "--batch=2"),
+        *(
+            "--images=photos",
+            "--captions=coco.json",
+            "--detector=detector",
+            "--out=out/labels.json",
+            "--batch=2",
+        ),
         *("--thresholds=thresholds.yaml", "--threshold=0.1", "--device=cpu"),
     ),
     "pseudo-label classes": (
-        *("--images=photos", "--phrases-file=phrases.yaml", "--detector=detector", "--out=out/l.json", "--keep-empty"),
+        *(
+            "--images=photos",
+            "--phrases-file=phrases.yaml",
+            "--detector=detector",
+            "--out=out/l.json",
+            "--keep-empty",
+        ),
     ),
     "env": (),
 }
@@ -571,7 +733,12 @@ ALL = (change_bytes, change_values, change_values, change_tree)
 TARGETS = (
     Target("data sets", seeds.data_sets, read_data_set),
     Target("grounding", seeds.grounding, read_grounding),
-    Target("pictures", seeds.pictures, read_picture, (change_bytes, change_bytes, change_bytes, change_tree)),
+    Target(
+        "pictures",
+        seeds.pictures,
+        read_picture,
+        (change_bytes, change_bytes, change_bytes, change_tree),
+    ),
     Target("captions", seeds.captions, read_caption_file),
     Target("phrases", seeds.phrases, read_phrase_file),
     Target("thresholds", seeds.thresholds, read_threshold_file),
@@ -584,14 +751,28 @@ TARGETS = (
     ),
     Target("recipes", seeds.recipes, read_recipe),
     Target("sweeps", seeds.sweeps, read_sweep),
-    Target("archives", seeds.archives, read_archive, (change_bytes, change_bytes, odd_members), outputs=("out",)),
+    Target(
+        "archives",
+        seeds.archives,
+        read_archive,
+        (change_bytes, change_bytes, odd_members),
+        outputs=("out",),
+    ),
     Target("downloads", seeds.archives, fetch_task, (change_bytes, odd_members), outputs=("out",)),
     Target("detectors", seeds.detectors, read_detector),
     Target("prompts", seeds.prompts, read_prompt, (change_bytes, change_values, change_values)),
     Target("adapters", seeds.adapters, read_adapter),
     Target("runs", seeds.runs, read_runs, outputs=("out",)),
     *(
-        Target(f"glip {verb}", seeds.command, run_command(verb), ALL, 40.0, True, ("out", "command.txt"))
+        Target(
+            f"glip {verb}",
+            seeds.command,
+            run_command(verb),
+            ALL,
+            40.0,
+            True,
+            ("out", "command.txt"),
+        )
         for verb in COMMANDS
     ),
 )

@@ -42,9 +42,19 @@ from report_sweep import recipe_of, result_of, write_sweep
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 PHRASES = (Phrase("cat"), Phrase("dog", prefix="a big "))
 INPUT_SIZE = (32, 64)
-JOURNAL_HEADER = {"pseudo-labels": 1, "teacher": "a", "weights": "0123", "input size": [32, 64], "images": "photos"}
+JOURNAL_HEADER = {
+    "pseudo-labels": 1,
+    "teacher": "a",
+    "weights": "0123",
+    "input size": [32, 64],
+    "images": "photos",
+}
 TASK, TOP = "Raccoon", "Raccoon"
-PARTS = ("Raccoon/Raccoon.v2-raw.coco/train", "Raccoon/Raccoon.v2-raw.coco/valid", "Raccoon/Raccoon.v2-raw.coco/test")
+PARTS = (
+    "Raccoon/Raccoon.v2-raw.coco/train",
+    "Raccoon/Raccoon.v2-raw.coco/valid",
+    "Raccoon/Raccoon.v2-raw.coco/test",
+)
 
 
 # Data sets
@@ -55,13 +65,17 @@ def data_sets(folder: Path) -> None:
     formats.write_parts(folder / "odinw", "annotations_without_background.json")
     formats.write_parts(folder / "roboflow")
     for split, names in formats.SPLITS.items():
-        formats.write_coco(folder / "coco/annotations" / f"instances_{split}.json", folder / "coco" / split, names)
+        formats.write_coco(
+            folder / "coco/annotations" / f"instances_{split}.json", folder / "coco" / split, names
+        )
     formats.write_coco(folder / "single/annotations.json", folder / "single/images")
     _lvis(folder / "lvis")
     described = "names: [cat, dog]\ntrain: images/train\nval: images/valid\ntest: images/test\n"
     formats.write_yolo(folder / "yolo", described)
     _yolo_lists(folder / "yolo-lists")
-    formats.write_labels(folder / "yolo-classes/images", folder / "yolo-classes/labels", tuple(formats.BOXES))
+    formats.write_labels(
+        folder / "yolo-classes/images", folder / "yolo-classes/labels", tuple(formats.BOXES)
+    )
     (folder / "yolo-classes/classes.txt").write_text("cat\ndog\n")
     lists = {"train": ["a", "b 1"], "val": ["c"], "test": ["d"]}
     formats.write_voc(folder / "voc", lists)
@@ -74,11 +88,21 @@ def _lvis(folder: Path) -> None:
     for split, names in formats.SPLITS.items():
         content = formats.coco(names)
         for image in content["images"]:
-            image |= {"neg_category_ids": [2], "not_exhaustive_category_ids": [1], "coco_url": "http://x/train/1.jpg"}
+            image |= {
+                "neg_category_ids": [2],
+                "not_exhaustive_category_ids": [1],
+                "coco_url": "http://x/train/1.jpg",
+            }
         for entry in content["annotations"]:
             entry["segmentation"] = [[1, 1, 9, 1, 9, 9]]
         for category in content["categories"]:
-            category |= {"synset": "cat.n.01", "frequency": "f", "synonyms": ["cat"], "def": "a cat", "image_count": 1}
+            category |= {
+                "synset": "cat.n.01",
+                "frequency": "f",
+                "synonyms": ["cat"],
+                "def": "a cat",
+                "image_count": 1,
+            }
         formats.write_coco(folder / "annotations" / f"lvis_v1_{split}.json", folder / split, names)
         (folder / "annotations" / f"lvis_v1_{split}.json").write_text(json.dumps(content))
 
@@ -87,7 +111,11 @@ def _yolo_lists(folder: Path) -> None:
     """Write splits as lists of files, numbered names, a polygon."""
     formats.write_labels(folder / "images", folder / "labels", tuple(formats.BOXES))
     (folder / "labels/d.txt").write_text("1 0.1 0.1 0.5 0.1 0.5 0.5\n0 0.5 0.5 0.2 0.2\n")
-    for split, names in {"train": ("a.png", "b 1.png"), "val": ("c.png",), "test": ("d.png",)}.items():
+    for split, names in {
+        "train": ("a.png", "b 1.png"),
+        "val": ("c.png",),
+        "test": ("d.png",),
+    }.items():
         (folder / f"{split}.txt").write_text("".join(f"./images/{name}\n" for name in names))
     content = {"path": ".", "train": "train.txt", "val": "val.txt", "test": "test.txt", "nc": 2}
     (folder / "data.yaml").write_text(yaml.safe_dump({**content, "names": {0: "cat", 1: "dog"}}))
@@ -111,8 +139,21 @@ def pictures(folder: Path) -> None:
     palette = image.quantize(16)
     alpha = image.copy()
     alpha.putalpha(128)
-    plain = ["jpg", "png", "bmp", "dib", "webp", "tif", "gif", "ppm", "tga", *["jp2"] * features.check("jpg_2000")]
-    files: dict[str, tuple[Image.Image, dict[str, Any]]] = {f"plain.{suffix}": (image, {}) for suffix in plain}
+    plain = [
+        "jpg",
+        "png",
+        "bmp",
+        "dib",
+        "webp",
+        "tif",
+        "gif",
+        "ppm",
+        "tga",
+        *["jp2"] * features.check("jpg_2000"),
+    ]
+    files: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+        f"plain.{suffix}": (image, {}) for suffix in plain
+    }
     files |= {"plain.avif": (image, {})} if features.check("avif") else {}
     files |= {
         "turned.jpg": (image, {"exif": exif}),
@@ -146,7 +187,9 @@ def pictures(folder: Path) -> None:
 def captions(folder: Path) -> None:
     names = list(formats.BOXES)
     texts = ["a cat beside a dog", "two dogs", "nothing", "one dog on the street"]
-    images = [{"id": i, "file_name": name, "width": 64, "height": 48} for i, name in enumerate(names)]
+    images = [
+        {"id": i, "file_name": name, "width": 64, "height": 48} for i, name in enumerate(names)
+    ]
     notes = [{"id": i, "image_id": i, "caption": text} for i, text in enumerate(texts)]
     phrases = [{**notes[0], "phrases": [[2, 5], [15, 18]]}, *notes[1:]]
     mdetr = [{**image, "caption": text} for image, text in zip(images, texts, strict=True)]
@@ -175,7 +218,9 @@ def grounding(folder: Path) -> None:
     content = formats.coco(names)
     for image in content["images"]:
         image["caption"] = "a cat beside a big dog"
-    for entry, spans in zip(content["annotations"], ([[2, 5]], [[15, 22]], [[2, 5], [15, 22]]), strict=True):
+    for entry, spans in zip(
+        content["annotations"], ([[2, 5]], [[15, 22]], [[2, 5], [15, 22]]), strict=True
+    ):
         entry |= {"tokens_positive": spans, "score": 0.7, "category_id": 1}
     formats.write_coco(place / "file.json", place / "images", names)
     (place / "file.json").write_text(json.dumps(content))
@@ -195,7 +240,9 @@ def phrases(folder: Path) -> None:
 
 def thresholds(folder: Path) -> None:
     scores = {"cat": 0.4, "big dog": 0.25, "wine glass": 1}
-    _texts(folder, {"thresholds.yaml": yaml.safe_dump(scores), "thresholds.json": json.dumps(scores)})
+    _texts(
+        folder, {"thresholds.yaml": yaml.safe_dump(scores), "thresholds.json": json.dumps(scores)}
+    )
 
 
 def journal(folder: Path) -> None:
@@ -211,7 +258,9 @@ def journal(folder: Path) -> None:
 def recipes(folder: Path) -> None:
     for file in sorted(RECIPES.glob("*.yaml")):
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if content["data"]["class_path"].endswith("ODinW"):  # whose task is given on the command line
+        if content["data"]["class_path"].endswith(
+            "ODinW"
+        ):  # whose task is given on the command line
             content["data"]["init_args"] |= {"task": "Aquarium", "root": "DATA"}
         (folder / file.stem).mkdir()
         (folder / file.stem / file.name).write_text(yaml.safe_dump(content, sort_keys=False))
@@ -244,7 +293,9 @@ def archives(folder: Path) -> None:
         write_archive(folder / name / f"{TOP}.zip", task_files(), method)
 
 
-def write_archive(file: Path, files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> None:
+def write_archive(
+    file: Path, files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED
+) -> None:
     with zipfile.ZipFile(file, "w", method) as archive:
         for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(name), content, method)
@@ -256,7 +307,9 @@ def task_files() -> dict[str, bytes]:
     Image.new("RGB", (formats.WIDTH, formats.HEIGHT), (200, 90, 10)).save(memory, "PNG")
     files: dict[str, bytes] = {}
     for place, names in zip(PARTS, formats.SPLITS.values(), strict=True):
-        files[f"{place}/annotations_without_background.json"] = json.dumps(formats.coco(names)).encode()
+        files[f"{place}/annotations_without_background.json"] = json.dumps(
+            formats.coco(names)
+        ).encode()
         files |= {f"{place}/{name}": memory.getvalue() for name in names}
     return files
 
@@ -315,7 +368,10 @@ def write_prompt(folder: Path, base: str = "detector") -> None:
     model = write_detector(folder / "detector")
     with torch.inference_mode():
         query = encode_query(model, Tokenizer.nano(), PHRASES)
-    save_prompt(folder / "prompt.safetensors", TunedPrompt(query, "PromptTuning()", _base(model, base, text=False)))
+    save_prompt(
+        folder / "prompt.safetensors",
+        TunedPrompt(query, "PromptTuning()", _base(model, base, text=False)),
+    )
 
 
 def prompts(folder: Path) -> None:
@@ -336,7 +392,10 @@ def adapters(folder: Path) -> None:
         f"new.{bias}": torch.zeros_like(state[bias]),
     }
     base = _base(model, "case/detector", text=True)
-    save_adapter(place / "run" / RUN_ADAPTER, Adapter(tensors, PHRASES, ("cat. a big dog",), "LoRATuning()", base))
+    save_adapter(
+        place / "run" / RUN_ADAPTER,
+        Adapter(tensors, PHRASES, ("cat. a big dog",), "LoRATuning()", base),
+    )
 
 
 def official_file(folder: Path) -> None:
@@ -351,7 +410,9 @@ def official_file(folder: Path) -> None:
 
 def runs(folder: Path) -> None:
     """Write a small sweep, a folder of runs, and one run."""
-    write_sweep(folder / "sweep", ["Aquarium", "pothole"], (0, 10), (3,), ("FullTuning", "PromptTuning"))
+    write_sweep(
+        folder / "sweep", ["Aquarium", "pothole"], (0, 10), (3,), ("FullTuning", "PromptTuning")
+    )
     for shots in (1, "all"):
         recipe = recipe_of("Raccoon", shots, 3, "FullTuning")
         place = folder / "runs" / f"run-{shots}"
@@ -359,13 +420,17 @@ def runs(folder: Path) -> None:
         (place / "recipe.yaml").write_text(yaml.safe_dump(recipe))
         (place / "result.json").write_text(json.dumps(result_of(recipe, 0.4)))
         (place / "logs").mkdir()
-        (place / "logs/metrics.csv").write_text("epoch,step,train/loss,val/AP\n0,1,2.5,\n0,2,,0.1\n")
+        (place / "logs/metrics.csv").write_text(
+            "epoch,step,train/loss,val/AP\n0,1,2.5,\n0,2,,0.1\n"
+        )
     shutil.copytree(folder / "runs/run-1", folder / "one")
     (folder / "runs/stopped").mkdir()
     shutil.copy(folder / "runs/run-1/recipe.yaml", folder / "runs/stopped")
     (folder / "runs/failed").mkdir()
     shutil.copy(folder / "runs/run-1/recipe.yaml", folder / "runs/failed")
-    (folder / "runs/failed/failed.json").write_text(json.dumps({"error": "out of memory", "log": "trial.log"}))
+    (folder / "runs/failed/failed.json").write_text(
+        json.dumps({"error": "out of memory", "log": "trial.log"})
+    )
 
 
 # Commands

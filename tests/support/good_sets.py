@@ -18,7 +18,10 @@ TASKS = {
     "pothole": ["pothole"],
     "BCCD": ["Platelets", "RBC", "WBC"],
     # officially, class 1 is called by two blanks
-    "ChessPieces": ["bishop", *(f"{colour}-{man}" for colour in ("black", "white") for man in CHESS_MEN)],
+    "ChessPieces": [
+        "bishop",
+        *(f"{colour}-{man}" for colour in ("black", "white") for man in CHESS_MEN),
+    ],
     "COCOmini": ["person", "bicycle", "car", "motorcycle"],
 }
 Write = Callable[[Path], None]  # writes into a folder
@@ -76,9 +79,18 @@ def box_entry(number: int, image: int, bbox: Any, area: float = 1) -> dict[str, 
 def coco_of(boxes: dict[str, list[Box]]) -> dict[str, Any]:
     images = [image_entry(number, name) for number, name in enumerate(boxes)]
     placed = [(image, box) for image, name in enumerate(boxes) for box in boxes[name]]
-    annotations = [box_entry(k, image, list(box), box[2] * box[3]) for k, (image, box) in enumerate(placed, start=1)]
+    annotations = [
+        box_entry(k, image, list(box), box[2] * box[3])
+        for k, (image, box) in enumerate(placed, start=1)
+    ]
     categories = [{"id": 1, "name": "package", "supercategory": "packages"}]
-    return {"info": {}, "licenses": [], "categories": categories, "images": images, "annotations": annotations}
+    return {
+        "info": {},
+        "licenses": [],
+        "categories": categories,
+        "images": images,
+        "annotations": annotations,
+    }
 
 
 def coco(folder: Path) -> None:
@@ -93,7 +105,9 @@ def odinw_task(folder: Path, class_names: Sequence[str]) -> None:
     coco(folder)
     for split in BOXES:
         with edited(folder / split / ANNOTATIONS) as content:
-            content["categories"] = [{"id": number, "name": name} for number, name in enumerate(class_names, start=1)]
+            content["categories"] = [
+                {"id": number, "name": name} for number, name in enumerate(class_names, start=1)
+            ]
             for place, annotation in enumerate(content["annotations"]):
                 annotation["category_id"] = place % len(class_names) + 1
 
@@ -121,7 +135,10 @@ def yolo(folder: Path) -> None:
 
 def yolo_lines(boxes: Sequence[Box]) -> str:
     """Return a line "class cx cy w h" for each box, in fractions of the picture."""
-    lines = [f"0 {(x + w / 2) / WIDTH} {(y + h / 2) / HEIGHT} {w / WIDTH} {h / HEIGHT}" for x, y, w, h in boxes]
+    lines = [
+        f"0 {(x + w / 2) / WIDTH} {(y + h / 2) / HEIGHT} {w / WIDTH} {h / HEIGHT}"
+        for x, y, w, h in boxes
+    ]
     return "\n".join(lines)
 
 
@@ -132,13 +149,17 @@ def voc(folder: Path) -> None:
     for split, boxes in BOXES.items():
         write_photos(folder / "JPEGImages", split)
         stems = [Path(name).stem for name in boxes]
-        (folder / "ImageSets" / "Main" / f"{split.replace('valid', 'val')}.txt").write_text("\n".join(stems))
+        (folder / "ImageSets" / "Main" / f"{split.replace('valid', 'val')}.txt").write_text(
+            "\n".join(stems)
+        )
         for name, found in boxes.items():
             (folder / "Annotations" / name).with_suffix(".xml").write_text(voc_xml(name, found))
 
 
 def voc_xml(name: str, boxes: Sequence[Box]) -> str:
-    corners = [(x + 1, y + 1, x + w, y + h) for x, y, w, h in boxes]  # both ends are in the box, counted from 1
+    corners = [
+        (x + 1, y + 1, x + w, y + h) for x, y, w, h in boxes
+    ]  # both ends are in the box, counted from 1
     objects = [
         f"<object><name>package</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin>"
         f"<xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
@@ -155,7 +176,10 @@ def labelme(folder: Path) -> None:
         for name, found in boxes.items():
             shapes = [shape([[x, y], [x + w, y + h]]) for x, y, w, h in found]
             size = {"imageWidth": WIDTH, "imageHeight": HEIGHT}
-            write_json((folder / split / name).with_suffix(".json"), {"imagePath": name, "shapes": shapes} | size)
+            write_json(
+                (folder / split / name).with_suffix(".json"),
+                {"imagePath": name, "shapes": shapes} | size,
+            )
 
 
 def shape(points: Any, kind: str = "rectangle", label: Any = "package") -> dict[str, Any]:
@@ -181,7 +205,9 @@ def train(folder: Path) -> Any:
     return edited(folder / "train" / ANNOTATIONS)
 
 
-def replace_images(folder: Path, pictures: dict[str, Image.Image], box: list[float] | None = None) -> None:
+def replace_images(
+    folder: Path, pictures: dict[str, Image.Image], box: list[float] | None = None
+) -> None:
     """Train on other pictures, each with one box: ``box`` or the whole picture."""
     for name in BOXES["train"]:
         (folder / "train" / name).unlink()
@@ -189,9 +215,13 @@ def replace_images(folder: Path, pictures: dict[str, Image.Image], box: list[flo
         (folder / "train" / name).parent.mkdir(parents=True, exist_ok=True)
         picture.save(folder / "train" / name)
     with train(folder) as content:
-        content["images"] = [image_entry(k, name, *pictures[name].size) for k, name in enumerate(pictures)]
+        content["images"] = [
+            image_entry(k, name, *pictures[name].size) for k, name in enumerate(pictures)
+        ]
         boxes = [box or [0, 0, *picture.size] for picture in pictures.values()]
-        content["annotations"] = [box_entry(k + 1, k, bbox, bbox[2] * bbox[3]) for k, bbox in enumerate(boxes)]
+        content["annotations"] = [
+            box_entry(k + 1, k, bbox, bbox[2] * bbox[3]) for k, bbox in enumerate(boxes)
+        ]
 
 
 def add_boxes(folder: Path, boxes: list[Any]) -> None:

@@ -45,7 +45,9 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     answers: deque[int] = field(default_factory=deque)  # statuses of the next answers
-    break_after: deque[int] = field(default_factory=deque)  # bytes of the next GETs, then the connection closes
+    break_after: deque[int] = field(
+        default_factory=deque
+    )  # bytes of the next GETs, then the connection closes
     cut_to: int | None = None  # every GET sends a shorter file, as if it were complete
     hold_after: int | None = None  # bytes of a GET, then it waits for ``go_on``
     held: Event = field(default_factory=Event)
@@ -98,7 +100,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if "/preupload/" in self.path:
                 return self._json({"files": list(map(_upload_mode, json.loads(body)["files"]))})
             if self.path.endswith(".git/info/lfs/objects/batch"):
-                return self._json({"objects": [self._place(each) for each in json.loads(body)["objects"]]})
+                return self._json(
+                    {"objects": [self._place(each) for each in json.loads(body)["objects"]]}
+                )
             repo = self.path.removeprefix("/api/models/").removesuffix("/commit/main")
             return self._commit(repo, [json.loads(line) for line in body.splitlines()])
 
@@ -111,17 +115,23 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def _create(self, asked: dict[str, Any]) -> None:
             repo = f"{asked['organization']}/{asked['name']}"
             there = repo in hub.private
-            hub.private.setdefault(repo, bool(asked.get("private") or asked.get("visibility") == "private"))
+            hub.private.setdefault(
+                repo, bool(asked.get("private") or asked.get("visibility") == "private")
+            )
             self._json({"url": f"{hub.url}/{repo}"}, 409 if there else 200)
 
         def _about(self, asked: str) -> None:
             repo = "/".join(asked.split("/")[:2])
             if repo not in hub.private:
                 return self._json({"error": "Repository not found"}, 404)
-            names = [name.removeprefix(f"{repo}/") for name in hub.files if name.startswith(f"{repo}/")]
+            names = [
+                name.removeprefix(f"{repo}/") for name in hub.files if name.startswith(f"{repo}/")
+            ]
             if "/tree/" in asked:
                 sizes = {name: len(hub.files[f"{repo}/{name}"]) for name in names}
-                return self._json([{"type": "file", "path": k, "size": n, "oid": "0"} for k, n in sizes.items()])
+                return self._json(
+                    [{"type": "file", "path": k, "size": n, "oid": "0"} for k, n in sizes.items()]
+                )
             files = [{"rfilename": name} for name in names]
             self._json({"id": repo, "private": hub.private[repo], "sha": COMMIT, "siblings": files})
 
@@ -141,34 +151,52 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self) -> None:
             name = self.path.strip("/").replace("/resolve/main/", "/")
-            if "/resolve/" not in self.path and name not in hub.files:  # the client reports and asks other things, too
+            if (
+                "/resolve/" not in self.path and name not in hub.files
+            ):  # the client reports and asks other things, too
                 return self._send(404, b"", {})
-            hub.requests.append(Request(self.command, self.path, self.headers["Range"], self.headers["Authorization"]))
+            hub.requests.append(
+                Request(
+                    self.command, self.path, self.headers["Range"], self.headers["Authorization"]
+                )
+            )
             status = hub.answers.popleft() if hub.answers else 200
             if status != 200:
                 return self._send(status, b"fault", {})
             if hub.web_page:
                 return self._send(200, PAGE, {})
             if name not in hub.files:
-                return self._send(404, b"", {"X-Repo-Commit": COMMIT, "X-Error-Code": self._what_is_absent()})
+                return self._send(
+                    404, b"", {"X-Repo-Commit": COMMIT, "X-Error-Code": self._what_is_absent()}
+                )
             return self._send_file(name, hub.files[name])
 
         def _send_file(self, name: str, content: bytes) -> None:
             etag = f'"{hashlib.sha256(content).hexdigest()[: 64 if hub.digests else 40]}"'
             headers = {"X-Repo-Commit": COMMIT, "ETag": etag, "Accept-Ranges": "bytes"}
             if hub.elsewhere:
-                headers |= {"X-Linked-ETag": etag, "X-Linked-Size": str(len(content)), "ETag": '"other"'}
+                headers |= {
+                    "X-Linked-ETag": etag,
+                    "X-Linked-Size": str(len(content)),
+                    "ETag": '"other"',
+                }
                 return self._send(302, b"", headers | {"Location": f"{hub.elsewhere}/{name}"})
             if self.command == "HEAD":
                 return self._send(200, content, headers)
-            start = int((self.headers["Range"] or "bytes=0-")[6:].split("-")[0]) if hub.ranges else 0
+            start = (
+                int((self.headers["Range"] or "bytes=0-")[6:].split("-")[0]) if hub.ranges else 0
+            )
             if start >= len(content):
                 return self._send(416, b"", {"Content-Range": f"bytes */{len(content)}"})
             return self._send(206 if start else 200, content[start : hub.cut_to], headers)
 
         def _what_is_absent(self) -> str:
             repo = "/".join(self.path.split("/")[1:3])
-            return "EntryNotFound" if any(name.startswith(repo + "/") for name in hub.files) else "RepoNotFound"
+            return (
+                "EntryNotFound"
+                if any(name.startswith(repo + "/") for name in hub.files)
+                else "RepoNotFound"
+            )
 
         def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)

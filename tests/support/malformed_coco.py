@@ -96,7 +96,10 @@ def exif_rotated(folder: Path) -> None:
 @CASES.spoiling(coco)
 def tiny_and_extreme(folder: Path) -> None:
     colour = (90, 120, 60)
-    replace_images(folder, {"e0.jpg": Image.new("RGB", (1, 1), colour), "e1.jpg": Image.new("RGB", (2000, 4), colour)})
+    replace_images(
+        folder,
+        {"e0.jpg": Image.new("RGB", (1, 1), colour), "e1.jpg": Image.new("RGB", (2000, 4), colour)},
+    )
 
 
 @CASES.spoiling(coco)
@@ -124,13 +127,19 @@ def box_outside(folder: Path) -> None:
 
 @CASES.spoiling(coco)
 def zero_and_negative_area(folder: Path) -> None:
-    add_boxes(folder, [[50, 50, 0, 30], [50, 50, 30, 0], [50, 50, 0, 0], [90, 90, -40, 30], [60, 60, 0.3, 40]])
+    add_boxes(
+        folder,
+        [[50, 50, 0, 30], [50, 50, 30, 0], [50, 50, 0, 0], [90, 90, -40, 30], [60, 60, 0.3, 40]],
+    )
 
 
 @CASES.spoiling(coco)
 def nan_inf_string_short(folder: Path) -> None:
     nan, infinity = float("nan"), float("inf")
-    add_boxes(folder, [[nan, 5, 9, 9], [5, 5, infinity, 9], ["5", "5", "20", "20"], None, [1, 2, 3], "none"])
+    add_boxes(
+        folder,
+        [[nan, 5, 9, 9], [5, 5, infinity, 9], ["5", "5", "20", "20"], None, [1, 2, 3], "none"],
+    )
     with train(folder) as content:
         del content["annotations"][-1]["bbox"]
 
@@ -203,7 +212,11 @@ def background_category(folder: Path) -> None:
 @CASES.spoiling(coco)
 def sparse_category_ids(folder: Path) -> None:
     with train(folder) as content:
-        content["categories"] = [{"id": 90, "name": "box"}, {"id": 3, "name": "envelope"}, {"id": 17, "name": "crate"}]
+        content["categories"] = [
+            {"id": 90, "name": "box"},
+            {"id": 3, "name": "envelope"},
+            {"id": 17, "name": "crate"},
+        ]
         for place, annotation in enumerate(content["annotations"]):
             annotation["category_id"] = (90, 3)[place % 2]
 
@@ -212,7 +225,9 @@ def sparse_category_ids(folder: Path) -> None:
 def odd_category_names(folder: Path) -> None:
     names = ["  ", "a. b", "x", "x", "", "long " * 60, "café/包裹", "package "]
     with train(folder) as content:
-        content["categories"] = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+        content["categories"] = [
+            {"id": number, "name": name} for number, name in enumerate(names, start=1)
+        ]
         for place, annotation in enumerate(content["annotations"]):
             annotation["category_id"] = place + 1
 
@@ -296,7 +311,10 @@ def missing_split(folder: Path) -> None:
 def split_leak(folder: Path) -> None:
     """The picture of the test split is one of the train split."""
     shutil.copyfile(folder / "train" / "img_train_0.jpg", folder / "test" / "img_test_0.jpg")
-    write_json(folder / "test" / ANNOTATIONS, coco_of({"img_test_0.jpg": BOXES["train"]["img_train_0.jpg"]}))
+    write_json(
+        folder / "test" / ANNOTATIONS,
+        coco_of({"img_test_0.jpg": BOXES["train"]["img_train_0.jpg"]}),
+    )
 
 
 # More than the folders with real photos have

@@ -6,7 +6,19 @@ split.
 
 from pathlib import Path
 
-from good_sets import BOXES, WIDTH, Cases, edited, labelme, photo, replace_text, rewrite, shape, voc, yolo
+from good_sets import (
+    BOXES,
+    WIDTH,
+    Cases,
+    edited,
+    labelme,
+    photo,
+    replace_text,
+    rewrite,
+    shape,
+    voc,
+    yolo,
+)
 
 CASES = Cases()
 

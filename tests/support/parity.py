@@ -99,25 +99,37 @@ class Stages:
 
     def __init__(self, model: GLIP) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self._watch(model.backbone.patch_embed, lambda x: {"swin.patch_embed": x.permute(0, 3, 1, 2)})
+        self._watch(
+            model.backbone.patch_embed, lambda x: {"swin.patch_embed": x.permute(0, 3, 1, 2)}
+        )
         for i, stage in enumerate(model.backbone.stages):
             for j, block in enumerate(stage.blocks):
                 self._watch(block, self._block(i, j))
             if stage.downsample is not None:
-                self._watch(stage.downsample, lambda x, i=i: {f"swin.layer{i}.downsample": x.flatten(1, 2)})
-            self._watch(stage, lambda x, i=i: {"swin.stage2": x.permute(0, 3, 1, 2)} if i == 0 else {})
-        self._watch(model.backbone, lambda maps: {f"swin.stage{i + 3}": x for i, x in enumerate(maps)})
+                self._watch(
+                    stage.downsample, lambda x, i=i: {f"swin.layer{i}.downsample": x.flatten(1, 2)}
+                )
+            self._watch(
+                stage, lambda x, i=i: {"swin.stage2": x.permute(0, 3, 1, 2)} if i == 0 else {}
+            )
+        self._watch(
+            model.backbone, lambda maps: {f"swin.stage{i + 3}": x for i, x in enumerate(maps)}
+        )
         self._watch(model.fpn, lambda maps: self._levels("fpn", maps))
         self._watch(model.language.bert.embeddings, lambda x: {"bert.embeddings": x})
         for i, layer in enumerate(model.language.bert.encoder.layer):
-            self._watch(layer, lambda x, i=i: {f"bert.layer{i}": x[0] if isinstance(x, tuple) else x})
+            self._watch(
+                layer, lambda x, i=i: {f"bert.layer{i}": x[0] if isinstance(x, tuple) else x}
+            )
         self._watch(model.language, self._language)
         for r, tower_round in enumerate(model.dyhead.rounds):
             self._round(r, tower_round)
         self._watch(model.grounding, self._head)
 
     def _watch(self, module: nn.Module, read: Callable) -> None:
-        module.register_forward_hook(lambda _module, _inputs, output: self.tensors.update(read(output)))
+        module.register_forward_hook(
+            lambda _module, _inputs, output: self.tensors.update(read(output))
+        )
 
     @staticmethod
     def _levels(name: str, maps: list[Tensor]) -> dict[str, Tensor]:
@@ -143,7 +155,9 @@ class Stages:
         if tower_round.fusion is not None:
             last = 3 * r + 2
             self._watch(tower_round.fusion, lambda out: self._fusion(f"tower{3 * r}.VLFuse", out))
-            self._watch(tower_round.text, lambda x: {f"tower{3 * r + 1}.BertEncoderLayer.hidden": x})
+            self._watch(
+                tower_round.text, lambda x: {f"tower{3 * r + 1}.BertEncoderLayer.hidden": x}
+            )
         self._watch(tower_round.vision, lambda maps: self._levels(f"tower{last}.DyConv", maps))
         offsets: list[Tensor] = []
 
@@ -166,7 +180,9 @@ class Stages:
         logits, deltas, centerness = out
         named = self._levels("head.dot_product_logits", list(logits.split(counts, dim=1)))
         named |= self._levels("head.bbox_reg", dyhead.split_levels(deltas, sizes))
-        return named | self._levels("head.centerness", dyhead.split_levels(centerness[..., None], sizes))
+        return named | self._levels(
+            "head.centerness", dyhead.split_levels(centerness[..., None], sizes)
+        )
 
 
 class Reference:
@@ -193,7 +209,9 @@ class Reference:
             stages = Stages(model)
             with torch.no_grad():
                 outputs = model(self.inputs["images"], model.encode_text(*self.text("eval")))
-            stages.tensors |= Stages._levels("anchors", list(outputs.anchors.split(outputs.level_counts)))
+            stages.tensors |= Stages._levels(
+                "anchors", list(outputs.anchors.split(outputs.level_counts))
+            )
             self._evaluated = stages.tensors, outputs
         return self._evaluated
 
@@ -206,7 +224,9 @@ class Reference:
             outputs = model(self.inputs["images"], text)
             losses = detection_losses(outputs, text.mask, self.targets(outputs))
             losses.total.backward()
-            self._trained = SimpleNamespace(stages=stages.tensors, outputs=outputs, losses=losses, model=model)
+            self._trained = SimpleNamespace(
+                stages=stages.tensors, outputs=outputs, losses=losses, model=model
+            )
         return self._trained
 
     def boxes(self) -> list[Tensor]:
@@ -214,7 +234,9 @@ class Reference:
 
     def targets(self, outputs: DenseOutputs) -> Targets:
         boxes = self.boxes()
-        rows = self.inputs["positive_map"][:, : outputs.logits.shape[2]].split([len(b) for b in boxes])
+        rows = self.inputs["positive_map"][:, : outputs.logits.shape[2]].split(
+            [len(b) for b in boxes]
+        )
         return build_targets(outputs, boxes, rows)
 
     def padded_targets(self) -> Targets:
@@ -238,6 +260,8 @@ def assert_same_detections(ours: Detections, theirs: Detections) -> None:
     partner = {}
     for i in range(len(ours.scores)):
         free = [j for j in same[i].nonzero().flatten().tolist() if j not in partner]
-        assert free, f"no partner for {ours.labels[i]} {ours.scores[i]:.4f} {ours.boxes[i].tolist()}"
+        assert free, (
+            f"no partner for {ours.labels[i]} {ours.scores[i]:.4f} {ours.boxes[i].tolist()}"
+        )
         best = min(free, key=lambda j: (ours.boxes[i] - theirs.boxes[j]).abs().sum().item())
         partner[best] = i

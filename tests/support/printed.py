@@ -22,4 +22,8 @@ def line_with(text: str, *values: object) -> str:
 
 def ap_lines(text: str, split: str) -> list[str]:
     """Return the lines with which a run ends: AP, AP50 and the number of images of a split."""
-    return [line for line in text.splitlines() if line.startswith("AP ") and {"AP50", split} <= words(line)]
+    return [
+        line
+        for line in text.splitlines()
+        if line.startswith("AP ") and {"AP50", split} <= words(line)
+    ]

@@ -36,26 +36,46 @@ TRAINED = {"FullTuning": 231_500_000, "LinearProbe": 460_000, "PromptTuning": 19
 Shots = int | str
 
 
-def recipe_of(task: str, shots: Shots, seed: int, tuning: str, detector: str = "glip-tiny") -> dict[str, Any]:
+def recipe_of(
+    task: str, shots: Shots, seed: int, tuning: str, detector: str = "glip-tiny"
+) -> dict[str, Any]:
     chosen = {"class_path": f"glip_lightning.{tuning}", "init_args": TUNINGS.get(tuning, {})}
     return {
         "seed_everything": seed,
         "trainer": {"max_epochs": 200, "devices": 1},
-        "model": {"detector": detector, "weights": "pretrained", "tuning": chosen if shots != 0 else None},
+        "model": {
+            "detector": detector,
+            "weights": "pretrained",
+            "tuning": chosen if shots != 0 else None,
+        },
         "data": {
             "class_path": "glip_lightning.ODinW",
-            "init_args": {"root": "DATA", "task": task, "prompts": "odinw_13", "shots": shots, "seed": seed},
+            "init_args": {
+                "root": "DATA",
+                "task": task,
+                "prompts": "odinw_13",
+                "shots": shots,
+                "seed": seed,
+            },
         },
     }
 
 
 def result_of(
-    recipe: Mapping[str, Any], ap: float | None, classes: Sequence[str] = ("thing",), images: int = 20, **more: Any
+    recipe: Mapping[str, Any],
+    ap: float | None,
+    classes: Sequence[str] = ("thing",),
+    images: int = 20,
+    **more: Any,
 ) -> dict[str, Any]:
     """The content of result.json; ``ap`` from 0 to 1. Redrawn images move it more where there are few."""
     data = recipe["data"]["init_args"]
-    rng = np.random.default_rng(int(hashlib.sha256(f"{data['task']}{ap}".encode()).hexdigest()[:8], 16))
-    draws = np.random.default_rng(images).normal(0, 0.35 / np.sqrt(images), 200) + rng.normal(0, 0.004, 200)
+    rng = np.random.default_rng(
+        int(hashlib.sha256(f"{data['task']}{ap}".encode()).hexdigest()[:8], 16)
+    )
+    draws = np.random.default_rng(images).normal(0, 0.35 / np.sqrt(images), 200) + rng.normal(
+        0, 0.004, 200
+    )
     aps = [round(float(np.clip((ap or 0) + x, 0, 1)), 5) for x in draws]
     low, high = np.percentile(aps, [2.5, 97.5])
     metrics = {
@@ -76,16 +96,26 @@ def result_of(
         "seed": {"data": data["seed"], "training": recipe["seed_everything"]},
         "groups": [{"name": "all", "lr": 1e-4, "parameters": trained}] if trained else [],
         "parts": {"vision": {"trainable": 0, "total": 27_500_000}},
-        "seconds": round(float(work * (60 if tuning == "FullTuning" else 14) * rng.uniform(0.7, 1.5)), 1),
+        "seconds": round(
+            float(work * (60 if tuning == "FullTuning" else 14) * rng.uniform(0.7, 1.5)), 1
+        ),
         "detector": recipe["model"]["detector"],
         "weights": "pretrained",
-        "data": {"name": data["task"].lower(), "shots": shots, "seed": data["seed"], "images": {"test": images}},
+        "data": {
+            "name": data["task"].lower(),
+            "shots": shots,
+            "seed": data["seed"],
+            "images": {"test": images},
+        },
         "classes": list(classes),
         "steps": 40 * work,
         "epochs": 12,
         "parameters": 231_780_222,
         "device": "cuda:0",
-        "memory": {"process_peak": 4_000_000_000, "device_peak": int(trained * 40 + 3e9 + 5e8 * rng.random())},
+        "memory": {
+            "process_peak": 4_000_000_000,
+            "device_peak": int(trained * 40 + 3e9 + 5e8 * rng.random()),
+        },
         "metrics": {"val": None, "test": metrics},
         "versions": {"glip-lightning": "0.1.0", "torch": "2.15.0"},
         "git": "1e67724a",
@@ -99,7 +129,10 @@ def photo(path: Path, seed: int, label: str) -> None:
     slope = np.linspace(0, 1, 640)[None, :, None] * rng.integers(40, 200, 3) + rng.integers(20, 80)
     image = Image.fromarray(np.broadcast_to(slope, (480, 640, 3)).astype(np.uint8))
     draw = ImageDraw.Draw(image)
-    boxes = [[x, y, x + s, y + s] for x, y, s in rng.integers([40, 40, 80], [400, 250, 200], (3, 3)).tolist()]
+    boxes = [
+        [x, y, x + s, y + s]
+        for x, y, s in rng.integers([40, 40, 80], [400, 250, 200], (3, 3)).tolist()
+    ]
     for box in boxes:
         draw.ellipse(box, fill=tuple(rng.integers(60, 255, 3).tolist()))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +146,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def fail(place: Path, error: str = "CUDA out of memory: 2.1 GB more than there are") -> None:
     write_json(
-        place / "failed.json", {"error": error, "traceback": "...", "log": "trial.log", "attempts": 2, "seconds": 9}
+        place / "failed.json",
+        {"error": error, "traceback": "...", "log": "trial.log", "attempts": 2, "seconds": 9},
     )
     (place / "trial.log").write_text("...", encoding="utf-8")
 
@@ -136,7 +170,9 @@ def write_sweep(
                     recipe = recipe_of(task, k, 0 if k == 0 else seed, tuning, detector)
                     id = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
                     axes = {"task": task, "shots": k, "seed": seed, "tuning": tuning}
-                    trial = trials.setdefault(id, {"id": id, "axes": axes, "points": [], "steps": 80, "recipe": recipe})
+                    trial = trials.setdefault(
+                        id, {"id": id, "axes": axes, "points": [], "steps": 80, "recipe": recipe}
+                    )
                     trial["points"].append(axes)
     axes = {"task": list(tasks), "shots": list(shots), "seed": list(seeds), "tuning": list(tunings)}
     content = {"name": folder.name, "axes": axes, "trials": list(trials.values())}
@@ -151,12 +187,18 @@ def _write_trial(place: Path, trial: Mapping[str, Any], pictures: int) -> None:
     task, tuning = axes["task"], axes["tuning"]
     printed = paper_cells("glip-tiny", tuning, axes["shots"]).get(task, 30.0)
     rng = np.random.default_rng(int(trial["id"], 16) % 2**32)
-    noise = 0.0 if axes["shots"] == 0 else rng.normal(-0.5, {1: 3.0, "all": 0.7}.get(axes["shots"], 1.8))
+    noise = (
+        0.0
+        if axes["shots"] == 0
+        else rng.normal(-0.5, {1: 3.0, "all": 0.7}.get(axes["shots"], 1.8))
+    )
     ap = float(np.clip((printed + noise) / 100, 0.001, 0.99))
     classes = CLASSES.get(task, task).split()
     more = {}
     if axes["shots"] == 10 and task in ("Aquarium", "pothole"):
-        after = {"FullTuning": 0.31, "LinearProbe": 0.43, "PromptTuning": 0.46}.get(tuning, 0.4) + rng.normal(0, 0.01)
+        after = {"FullTuning": 0.31, "LinearProbe": 0.43, "PromptTuning": 0.46}.get(
+            tuning, 0.4
+        ) + rng.normal(0, 0.01)
         steps = [
             {
                 "alpha": a / 4,
@@ -168,11 +210,17 @@ def _write_trial(place: Path, trial: Mapping[str, Any], pictures: int) -> None:
         more["retention"] = {"probe": "COCO", "before": 0.46, "after": after, "wise_ft": steps}
     result = result_of(recipe, ap, classes, IMAGES.get(task, 20), **more)
     write_json(place / "result.json", result)
-    write_json(place / "trial.json", {"sweep": "s", **{k: trial[k] for k in ("id", "axes", "points")}})
+    write_json(
+        place / "trial.json", {"sweep": "s", **{k: trial[k] for k in ("id", "axes", "points")}}
+    )
     box = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
     write_json(place / "detections.json", [box])
     for i in range(pictures if axes["shots"] == "all" else 0):
-        photo(place / "predictions" / f"photo_{i}.jpg", rng.integers(1 << 30), classes[i % len(classes)])
+        photo(
+            place / "predictions" / f"photo_{i}.jpg",
+            rng.integers(1 << 30),
+            classes[i % len(classes)],
+        )
 
 
 if __name__ == "__main__":

@@ -54,7 +54,9 @@ class SetDetector(Detector):
             mask[i, : image.shape[1], : image.shape[2]] = 1
         return Pixels(values, mask)
 
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor, embeddings: Tensor | None = None) -> TextFeatures:
+    def encode_text(
+        self, input_ids: Tensor, attention_mask: Tensor, embeddings: Tensor | None = None
+    ) -> TextFeatures:
         letters = self.words(input_ids) if embeddings is None else embeddings
         return TextFeatures(self.text_projection(letters), attention_mask.bool())
 
@@ -68,35 +70,53 @@ class SetDetector(Detector):
     def _encode(self, features: Features, text: TextFeatures) -> Features:
         maps, valid = features
         memory = maps.flatten(2).transpose(1, 2)  # [B, N, C]
-        share = (memory @ text.hidden.transpose(1, 2)).masked_fill(~text.mask[:, None], -1e9).softmax(-1)
+        share = (
+            (memory @ text.hidden.transpose(1, 2))
+            .masked_fill(~text.mask[:, None], -1e9)
+            .softmax(-1)
+        )
         return [memory + self.encoder(share @ text.hidden), valid.flatten(1)]
 
     def predict(self, features: Features, text: TextFeatures) -> SetOutputs:
         memory, valid = features
         found, logits, boxes = self.queries.expand(len(memory), -1, -1), [], []
         for layer in self.decoder:
-            share = (found @ memory.transpose(1, 2)).masked_fill(valid[:, None] == 0, -1e9).softmax(-1)
+            share = (
+                (found @ memory.transpose(1, 2)).masked_fill(valid[:, None] == 0, -1e9).softmax(-1)
+            )
             found = found + layer(share @ memory).relu()
             logits.append(found @ text.hidden.transpose(1, 2))
             boxes.append(self.box(found).sigmoid())
         return SetOutputs(logits, boxes)
 
-    def losses(self, outputs: SetOutputs, text: TextFeatures, truth: GroundTruth) -> Mapping[str, Tensor]:
+    def losses(
+        self, outputs: SetOutputs, text: TextFeatures, truth: GroundTruth
+    ) -> Mapping[str, Tensor]:
         """Match each box of an image with a query of its own, the nearest that is left, in every layer."""
         losses: dict[str, Tensor] = {}
         for layer, (logits, boxes) in enumerate(zip(outputs.logits, outputs.boxes, strict=True)):
             wanted, distances = torch.zeros_like(logits), [boxes.sum() * 0]
-            for i, (own, height_width) in enumerate(zip(truth.boxes, truth.image_sizes, strict=True)):
+            for i, (own, height_width) in enumerate(
+                zip(truth.boxes, truth.image_sizes, strict=True)
+            ):
                 left = list(range(QUERIES))
-                for box, tokens in zip(to_shares(own, height_width), truth.positive_maps[i], strict=True):
+                for box, tokens in zip(
+                    to_shares(own, height_width), truth.positive_maps[i], strict=True
+                ):
                     far = (boxes[i, left] - box).abs().sum(-1)
                     query = left.pop(int(far.argmin()))
                     distances.append(far.min())
                     wanted[i, query] = (tokens > 0).float()
-            token = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * text.mask[:, None]
+            token = (
+                F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+                * text.mask[:, None]
+            )
             name = "" if layer == LAYERS - 1 else f"_{layer}"
             count = max(1, len(distances) - 1)
-            losses |= {f"class{name}": token.sum() / count, f"box{name}": 5 * torch.stack(distances).sum() / count}
+            losses |= {
+                f"class{name}": token.sum() / count,
+                f"box{name}": 5 * torch.stack(distances).sum() / count,
+            }
         return losses
 
     def detections(
@@ -109,10 +129,18 @@ class SetDetector(Detector):
         found = []
         for i, (tokens, size) in enumerate(zip(class_tokens, image_sizes, strict=True)):
             probability = outputs.logits[-1][i].sigmoid()
-            rows = [probability[:, list(t)].mean(1) if len(t) else torch.zeros(QUERIES) for t in tokens]
-            best = torch.stack(rows, 1).flatten().topk(min(settings.max_detections, QUERIES * len(rows)))
+            rows = [
+                probability[:, list(t)].mean(1) if len(t) else torch.zeros(QUERIES) for t in tokens
+            ]
+            best = (
+                torch.stack(rows, 1)
+                .flatten()
+                .topk(min(settings.max_detections, QUERIES * len(rows)))
+            )
             queries, labels = best.indices // len(rows), best.indices % len(rows)
-            found.append(Detections(from_shares(outputs.boxes[-1][i, queries], size), best.values, labels))
+            found.append(
+                Detections(from_shares(outputs.boxes[-1][i, queries], size), best.values, labels)
+            )
         return found
 
     def is_finite(self, outputs: SetOutputs) -> bool:

@@ -52,7 +52,9 @@ def what_is_missing() -> str | None:
 
 def program(name: str) -> str | None:
     """Return the path of a program, also of one for root."""
-    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
+    return shutil.which(
+        name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    )
 
 
 @contextmanager
@@ -66,22 +68,35 @@ def running(folder: Path) -> Iterator[Path]:
     host = socket.gethostname().split(".")[0]
     text = CONFIGURATION.format(host=host, folder=folder, ports=_free_ports(), memory=MEMORY)
     configuration.write_text(text)
-    munge = [f"--{name}={folder}/munge.{end}" for name, end in (("key-file", "key"), ("socket", "socket"))]
-    munge += [f"--{name}={folder}/munge.{end}" for name, end in (("pid-file", "pid"), ("seed-file", "seed"))]
+    munge = [
+        f"--{name}={folder}/munge.{end}"
+        for name, end in (("key-file", "key"), ("socket", "socket"))
+    ]
+    munge += [
+        f"--{name}={folder}/munge.{end}"
+        for name, end in (("pid-file", "pid"), ("seed-file", "seed"))
+    ]
     munge += [f"--log-file={folder}/munge.log", "--foreground", "--force"]
-    commands = [["munged", *munge], *(([name, "-D", "-f", str(configuration)]) for name in ("slurmctld", "slurmd"))]
+    commands = [
+        ["munged", *munge],
+        *(([name, "-D", "-f", str(configuration)]) for name in ("slurmctld", "slurmd")),
+    ]
     daemons: list[subprocess.Popen[bytes]] = []
     try:
         for name, *arguments in commands:
             with (folder / f"{name}.out").open("wb") as out:
-                daemon = subprocess.Popen([str(program(name)), *arguments], stdout=out, stderr=subprocess.STDOUT)
+                daemon = subprocess.Popen(
+                    [str(program(name)), *arguments], stdout=out, stderr=subprocess.STDOUT
+                )
             daemons.append(daemon)
             time.sleep(1)
         _wait_until_idle(configuration, folder)
         yield configuration
     finally:
         environment = os.environ | {"SLURM_CONF": str(configuration)}
-        subprocess.run(["scancel", "--me"], env=environment, capture_output=True, timeout=30, check=False)
+        subprocess.run(
+            ["scancel", "--me"], env=environment, capture_output=True, timeout=30, check=False
+        )
         for daemon in reversed(daemons):
             daemon.send_signal(signal.SIGTERM)
         for daemon in daemons:
@@ -106,10 +121,14 @@ def _wait_until_idle(configuration: Path, folder: Path) -> None:
     environment = os.environ | {"SLURM_CONF": str(configuration)}
     deadline = time.monotonic() + 60
     while True:
-        asked = subprocess.run(["sinfo", "--noheader", "--format=%T"], env=environment, capture_output=True, text=True)
+        asked = subprocess.run(
+            ["sinfo", "--noheader", "--format=%T"], env=environment, capture_output=True, text=True
+        )
         if asked.stdout.strip() == "idle":
             return
         if time.monotonic() > deadline:
-            logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in folder.glob("*.out"))
+            logs = "\n".join(
+                path.read_text(errors="replace")[-2000:] for path in folder.glob("*.out")
+            )
             raise TimeoutError(f"SLURM is not ready: {asked.stdout} {asked.stderr}\n{logs}")
         time.sleep(0.5)

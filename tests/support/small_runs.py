@@ -17,8 +17,17 @@ from glip_lightning.app.cli import main
 from glip_lightning.shapes.task_pictures import write_task
 
 BLOCKS = Path(__file__).parent.parent.parent / "recipes" / "shapes/blocks.yaml"
-SMALL = ["--data.min_sizes=[96]", "--data.test_size=96", "--data.max_size=128", "--data.batch_size=2"]
-SHORT = ["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1", "--trainer.log_every_n_steps=1"]
+SMALL = [
+    "--data.min_sizes=[96]",
+    "--data.test_size=96",
+    "--data.max_size=128",
+    "--data.batch_size=2",
+]
+SHORT = [
+    "--trainer.max_epochs=2",
+    "--trainer.check_val_every_n_epoch=1",
+    "--trainer.log_every_n_steps=1",
+]
 COUNTS = {"train": 4, "valid": 2, "test": 2}  # two steps per epoch
 
 
@@ -69,7 +78,9 @@ def records(run: Path) -> list[dict[str, Any]]:
 def records_of(folder: Path) -> list[dict[str, Any]]:
     """Read one part of a W&B run, of which an interrupted one has several."""
     wandb = Path(sys.executable).with_name("wandb")
-    done = subprocess.run([wandb, "leet", "inspect", "--json", folder], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [wandb, "leet", "inspect", "--json", folder], capture_output=True, text=True, check=True
+    )
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
@@ -80,7 +91,9 @@ class Offline:
         self.folder = run
         found = records(run)
         self.start = next(record["run"] for record in found if record["type"] == "run")
-        self.history = [record["history"]["item"] for record in found if record["type"] == "history"]
+        self.history = [
+            record["history"]["item"] for record in found if record["type"] == "history"
+        ]
         self.config: dict[str, Any] = dict(self.start["config"]["update"])
         self.summary: dict[str, Any] = {}
         for record in found:
@@ -104,7 +117,9 @@ class Trouble(Callback):
             if self.what == "ctrl-c":
                 os.kill(os.getpid(), signal.SIGINT)
             elif self.what == "memory":
-                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes.")
+                raise RuntimeError(
+                    "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes."
+                )
             elif self.what == "disk":
                 raise OSError(28, "No space left on device")
             else:

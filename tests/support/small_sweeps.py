@@ -17,7 +17,10 @@ RECIPE: dict[str, Any] = {
     "model": {
         "detector": "glip-nano",
         "weights": "random",
-        "tuning": {"class_path": "glip_lightning.FullTuning", "init_args": {"lr": 1e-3, "freeze_at": -1}},
+        "tuning": {
+            "class_path": "glip_lightning.FullTuning",
+            "init_args": {"lr": 1e-3, "freeze_at": -1},
+        },
     },
     "data": {
         "class_path": "glip_lightning.CustomData",
@@ -32,10 +35,15 @@ def write_sweep(folder: Path, axes: dict[str, Any], **trainer: Any) -> Path:
     if not (folder / "shapes").is_dir():
         make_shapes(folder)
     data = RECIPE["data"]["init_args"] | {"root": str(folder / "shapes")}
-    recipe = RECIPE | {"data": RECIPE["data"] | {"init_args": data}, "trainer": RECIPE["trainer"] | trainer}
+    recipe = RECIPE | {
+        "data": RECIPE["data"] | {"init_args": data},
+        "trainer": RECIPE["trainer"] | trainer,
+    }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     file = folder / "tiny.yaml"
-    file.write_text(yaml.safe_dump({"name": "tiny", "recipe": "recipe.yaml", "axes": axes}, sort_keys=False))
+    file.write_text(
+        yaml.safe_dump({"name": "tiny", "recipe": "recipe.yaml", "axes": axes}, sort_keys=False)
+    )
     return file
 
 
@@ -49,21 +57,32 @@ def sweep(file: Path, folder: Path, *more: str, workers: int = 1) -> int:
     return main(["sweep", str(file), "--dir", str(folder), "--workers", str(workers), *more])
 
 
-def results(folder: Path, keys: Sequence[str] = ("metrics", "steps", "image_ids", "groups")) -> dict[str, Any]:
+def results(
+    folder: Path, keys: Sequence[str] = ("metrics", "steps", "image_ids", "groups")
+) -> dict[str, Any]:
     """What must not depend on where and beside whom a trial ran, by its id."""
-    found = {path.name: json.loads((path / "result.json").read_text()) for path in trial_folders(folder)}
+    found = {
+        path.name: json.loads((path / "result.json").read_text()) for path in trial_folders(folder)
+    }
     return {trial: {key: result[key] for key in keys} for trial, result in found.items()}
 
 
 def weights(folder: Path) -> dict[str, bytes]:
     """Trained weights of each trial, by its id."""
-    return {path.name: (path / "detector" / "model.safetensors").read_bytes() for path in trial_folders(folder)}
+    return {
+        path.name: (path / "detector" / "model.safetensors").read_bytes()
+        for path in trial_folders(folder)
+    }
 
 
 def know_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let processes that are started find the modules of these tests, whose classes recipes name."""
     here = Path(__file__).parent
-    known = [str(here), str(here.parent / "experiments"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    known = [
+        str(here),
+        str(here.parent / "experiments"),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(known))
 
 

@@ -25,7 +25,13 @@ TRAIN_IMAGES = 4  # two steps per epoch
 
 def tiny_data(folder: Path, **options: Any) -> Shapes:
     write_task(folder / "Blocks", counts={"train": TRAIN_IMAGES, "valid": 2, "test": 2})
-    tiny: dict[str, Any] = {"batch_size": 2, "min_sizes": (96,), "max_size": 128, "test_size": 96, "flip": 0}
+    tiny: dict[str, Any] = {
+        "batch_size": 2,
+        "min_sizes": (96,),
+        "max_size": 128,
+        "test_size": 96,
+        "flip": 0,
+    }
     data = Shapes(str(folder), **tiny | options)
     # no class of its own, which messages would list; and not the usual number of pictures
     data.prepare_data = lambda: None  # type: ignore[method-assign]
@@ -66,13 +72,19 @@ def validation_ap(module: GLIPModule) -> float:
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     """Bit-equal, and neither empty."""
-    return bool(one) and one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    return (
+        bool(one)
+        and one.keys() == other.keys()
+        and all(torch.equal(one[key], other[key]) for key in one)
+    )
 
 
 class Scripted(LightningModule):
     """One weight vector, trained on a scripted factor of the loss per step, validated to a scripted AP per time."""
 
-    def __init__(self, aps: Sequence[float] = (), factors: Mapping[int, float] | None = None) -> None:
+    def __init__(
+        self, aps: Sequence[float] = (), factors: Mapping[int, float] | None = None
+    ) -> None:
         super().__init__()
         self.layer = nn.Linear(4, 1, bias=False)
         nn.init.ones_(self.layer.weight)
@@ -90,7 +102,10 @@ class Scripted(LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.parameters(), lr=1e-3, weight_decay=0)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(torch.ones(8, 4), batch_size=1)  # eight steps per epoch
@@ -109,7 +124,9 @@ class Offset(Tuning):
         self.captions: list[str] = []
         self.encoded: list[Tensor] = []
 
-    def setup(self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(
+        self, model: GLIP, prompt: Prompt | None, tokenizer: Tokenizer
+    ) -> list[ParameterGroup]:
         assert prompt is not None
         self.captions.append(prompt.caption)
         model.requires_grad_(False)

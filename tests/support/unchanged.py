@@ -46,21 +46,43 @@ def program() -> list[str]:
 def environment(**more: str) -> dict[str, str]:
     """One thread; the tests' folder, in which the callback lies that stops a run."""
     paths = [more.pop("source", ""), str(TESTS / "support"), os.environ.get("PYTHONPATH", "")]
-    given = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    given = {
+        "OMP_NUM_THREADS": "1",
+        "WANDB_MODE": "disabled",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
     return {**os.environ, **given, **more}
 
 
 def call(glip: Command, *arguments: str | Path, code: int = 0, source: str = "") -> None:
     """Run a command; another exit code than ``code`` is an error that shows what it said."""
     command = [*glip, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(source=source), check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment(source=source), check=False
+    )
     if done.returncode != code:
-        raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+        raise RuntimeError(
+            f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
 
 
-def sweep(glip: Command, folder: Path, shapes: Path, *options: str, source: str = "") -> dict[str, Path]:
+def sweep(
+    glip: Command, folder: Path, shapes: Path, *options: str, source: str = ""
+) -> dict[str, Path]:
     """Run the cells of the sweep file, one after the other; the folder of each by its name."""
-    call(glip, "sweep", CELLS, "--dir", folder, "--workers", "1", "--data.root", shapes, *options, source=source)
+    call(
+        glip,
+        "sweep",
+        CELLS,
+        "--dir",
+        folder,
+        "--workers",
+        "1",
+        "--data.root",
+        shapes,
+        *options,
+        source=source,
+    )
     return finished(folder)
 
 
@@ -95,12 +117,18 @@ def run_all(glip: Command, folder: Path, source: str = "") -> dict[str, Cell]:
     return dict(sorted(cells.items()))
 
 
-def single_runs(glip: Command, folder: Path, shapes: Path, source: str) -> Iterator[tuple[str, Path]]:
+def single_runs(
+    glip: Command, folder: Path, shapes: Path, source: str
+) -> Iterator[tuple[str, Path]]:
     """Full tuning, stopped and resumed, and in two processes; a prompt for five classes, one of them a long phrase."""
     fit = ["fit", "--config", RECIPE, f"--data.root={shapes}", "--run"]
     resumed, two = folder / "resumed", folder / "two"
     if not (resumed / "result.json").is_file():
-        stop = ["--trainer.callbacks", "unchanged_stop.StopIn", f"--trainer.callbacks.step={STOPPED_AFTER - 1}"]
+        stop = [
+            "--trainer.callbacks",
+            "unchanged_stop.StopIn",
+            f"--trainer.callbacks.step={STOPPED_AFTER - 1}",
+        ]
         call(glip, *fit, resumed, *stop, code=130, source=source)
         call(glip, "fit", "--resume", resumed, source=source)
     yield f"glip-nano-c FullTuning, resumed after {STOPPED_AFTER} steps", resumed
@@ -147,7 +175,9 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     for path in tensor_files(run):
         with safe_open(path, framework="pt") as file:
             keys = sorted(file.keys())
-            found |= {f"{path.relative_to(run).as_posix()}:{key}": file.get_tensor(key) for key in keys}
+            found |= {
+                f"{path.relative_to(run).as_posix()}:{key}": file.get_tensor(key) for key in keys
+            }
     return found
 
 
@@ -182,7 +212,10 @@ def numbers(run: Path) -> dict[str, Any]:
         norms[part] = norms.get(part, 0.0) + tensor.double().square().sum().item()
     return {
         "losses": losses(run),
-        **{split: {name: x for name, x in metrics[split].items() if isinstance(x, float)} for split in ("val", "test")},
+        **{
+            split: {name: x for name, x in metrics[split].items() if isinstance(x, float)}
+            for split in ("val", "test")
+        },
         "norms": {part: square**0.5 for part, square in norms.items()},
     }
 
@@ -199,7 +232,10 @@ def log_rows(run: Path) -> list[dict[str, str]]:
 
 def machine() -> dict[str, str]:
     """What bits depend on."""
-    return {"torch": torch.__version__.split("+")[0], "cpu": torch.backends.cpu.get_cpu_capability()}
+    return {
+        "torch": torch.__version__.split("+")[0],
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def reference() -> dict[str, Cell]:
@@ -210,7 +246,9 @@ def reference() -> dict[str, Cell]:
     own = (
         ROOT
         / "runs"
-        / f"unchanged-{stored['commit'][:7]}-{machine()['torch']}-{machine()['cpu']}.json".replace(" ", "-")
+        / f"unchanged-{stored['commit'][:7]}-{machine()['torch']}-{machine()['cpu']}.json".replace(
+            " ", "-"
+        )
     )
     if not own.is_file():
         print(
@@ -225,9 +263,13 @@ def made_with(commit: str) -> dict[str, Cell]:
     """All cells with the code of another commit."""
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "code.tar"
-        subprocess.run(["git", "-C", str(ROOT), "archive", "-o", str(archive), commit, "src"], check=True)
+        subprocess.run(
+            ["git", "-C", str(ROOT), "archive", "-o", str(archive), commit, "src"], check=True
+        )
         shutil.unpack_archive(archive, folder)
-        return run_all([sys.executable, *BEFORE], Path(folder) / "runs", source=str(Path(folder) / "src"))
+        return run_all(
+            [sys.executable, *BEFORE], Path(folder) / "runs", source=str(Path(folder) / "src")
+        )
 
 
 def differences(found: Mapping[str, Cell], expected: Mapping[str, Cell]) -> list[str]:
@@ -235,7 +277,11 @@ def differences(found: Mapping[str, Cell], expected: Mapping[str, Cell]) -> list
     lines = [f"{name}: missing" for name in expected if name not in found]
     lines += [f"{name}: not in the reference" for name in found if name not in expected]
     for name in expected.keys() & found.keys():
-        lines += [f"{name}: other {key}" for key, value in expected[name].items() if found[name].get(key) != value]
+        lines += [
+            f"{name}: other {key}"
+            for key, value in expected[name].items()
+            if found[name].get(key) != value
+        ]
     return sorted(lines)
 
 
@@ -245,12 +291,18 @@ def store(file: Path, content: object) -> None:
 
 def main() -> int:
     """0 if all cells are as in the reference, else 1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--write", metavar="COMMIT", help="store what comes out as the reference; COMMIT is what the code is of"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--keep", metavar="DIR", help="run in this folder, leave the runs there, and go on with those that are there"
+        "--write",
+        metavar="COMMIT",
+        help="store what comes out as the reference; COMMIT is what the code is of",
+    )
+    parser.add_argument(
+        "--keep",
+        metavar="DIR",
+        help="run in this folder, leave the runs there, and go on with those that are there",
     )
     options = parser.parse_args()
     expected = {} if options.write else reference()
@@ -259,7 +311,10 @@ def main() -> int:
         found = run_all(program(), folder)
         if options.write:
             store(REFERENCE, {"commit": options.write, "machine": machine(), "cells": found})
-            store(NUMBERS, {name: numbers(run) for name, run in few(finished(folder / "cached")).items()})
+            store(
+                NUMBERS,
+                {name: numbers(run) for name, run in few(finished(folder / "cached")).items()},
+            )
             return 0
     lines = differences(found, expected)
     print(*lines, f"{len(found)} cells, {len(lines)} differences", sep="\n")

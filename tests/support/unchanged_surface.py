@@ -38,12 +38,26 @@ RECIPES = ROOT / "recipes"
 NEEDED = {"ODinW": {"root": "DATA", "task": "Raccoon"}, "CustomData": {"root": "DATA"}}
 NAMED = {"AP_class", "findings", "dropped", "versions", "copies", "rates", "sources", "kinds"}
 """Below them stand names that the data or the recipe chooses."""
-TUNINGS = ("FullTuning", "LinearProbe", "PromptTuning", "LanguageTuning", "LoRATuning", "PartialTuning", "SavedPrompt")
+TUNINGS = (
+    "FullTuning",
+    "LinearProbe",
+    "PromptTuning",
+    "LanguageTuning",
+    "LoRATuning",
+    "PartialTuning",
+    "SavedPrompt",
+)
 CLASSES = (
     *(["--model.tuning", name] for name in TUNINGS),
     *(["--model.schedule", name] for name in ("Constant", "Cosine", "MultiStep", "Plateau")),
-    *(["--trainer.callbacks", name] for name in ("EMA", "EarlyStop", "DivergenceGuard", "Alignment")),
-    *(["--data", name] for name in ("ODinW", "CustomData", "HubData", "Pretraining", "ShapesDetection")),
+    *(
+        ["--trainer.callbacks", name]
+        for name in ("EMA", "EarlyStop", "DivergenceGuard", "Alignment")
+    ),
+    *(
+        ["--data", name]
+        for name in ("ODinW", "CustomData", "HubData", "Pretraining", "ShapesDetection")
+    ),
     ["--model.features", "FeatureCache"],
     ["--retention", "Retention"],
 )
@@ -62,7 +76,9 @@ def printed(*arguments: str) -> str:
 
 def options(verb: str) -> list[str]:
     """The options and arguments of a verb, but for those that are keys of recipes."""
-    lines = [line.strip() for line in printed(verb, "--help").splitlines() if re.match(r" {2,4}\S", line)]
+    lines = [
+        line.strip() for line in printed(verb, "--help").splitlines() if re.match(r" {2,4}\S", line)
+    ]
     found = set()
     for line in lines:
         head = re.split(r" {2,}", line)[0]
@@ -70,12 +86,16 @@ def options(verb: str) -> list[str]:
             found |= set(re.findall(r"(?:^|[\s,])(--?[a-zA-Z][\w.-]*)", head))
         elif (argument := re.fullmatch(r"([A-Za-z]+)(?: <.*>)?", head)) and verb not in TRAINING:
             found.add(argument[1])
-    return sorted(name for name in found if not name.startswith(("--model.", "--data.", "--trainer.")))
+    return sorted(
+        name for name in found if not name.startswith(("--model.", "--data.", "--trainer."))
+    )
 
 
 def flat(content: object, start: str = "", classes: Classes | None = None) -> set[str]:
     """Dotted keys of nested mappings. Of an object its class; the keys of that go to ``classes``."""
-    if isinstance(content, list) and any(isinstance(each, Mapping) and "class_path" in each for each in content):
+    if isinstance(content, list) and any(
+        isinstance(each, Mapping) and "class_path" in each for each in content
+    ):
         return set().union(*(flat(each, start, classes) for each in content))
     if not isinstance(content, Mapping):
         return {start}
@@ -124,7 +144,10 @@ def sections_of_recipes() -> list[str]:
     shared = set.intersection(*recipes.values())
     return [
         section("keys of every recipe", shared),
-        *(section(f"further keys of recipe {name}", keys - shared) for name, keys in recipes.items()),
+        *(
+            section(f"further keys of recipe {name}", keys - shared)
+            for name, keys in recipes.items()
+        ),
         *(section(f"keys of {name}", classes[name]) for name in sorted(classes)),
     ]
 
@@ -166,8 +189,12 @@ def surface(runs: Mapping[str, Path]) -> str:
     sections.append(section("keys of result.json, but for those of its recipe", result))
     sections.append(section("keys of a trial's trial.json", json_keys(full, "trial.json")))
     sections.append(section("keys of detections.json", json_keys(full, "detections.json")))
-    sections.append(section("keys of a detector's config.json", json_keys(full, "detector/config.json")))
-    sections.append(section("keys of a detector's task.json", json_keys(full, "detector/task.json")))
+    sections.append(
+        section("keys of a detector's config.json", json_keys(full, "detector/config.json"))
+    )
+    sections.append(
+        section("keys of a detector's task.json", json_keys(full, "detector/task.json"))
+    )
     sections.append(section("keys of adapter.json", json_keys(lora, "adapter/adapter.json")))
     sections.append(section("content of prompt.safetensors", prompt_keys(prompt)))
     columns = {re.sub(r"(AP_class)/.*", r"\1/*", name) for name in log_rows(full)[0]}

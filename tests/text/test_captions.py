@@ -12,8 +12,20 @@ from hypothesis import strategies as st
 from transformers import BertTokenizer
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.text.captions import build_prompt, build_prompts, caption_of, classes_without_tokens, sample_phrases
-from glip_lightning.text.phrases import Phrase, check_phrases, clean_name, read_phrases, read_phrases_file
+from glip_lightning.text.captions import (
+    build_prompt,
+    build_prompts,
+    caption_of,
+    classes_without_tokens,
+    sample_phrases,
+)
+from glip_lightning.text.phrases import (
+    Phrase,
+    check_phrases,
+    clean_name,
+    read_phrases,
+    read_phrases_file,
+)
 from glip_lightning.text.token_spans import char_to_token, positive_map, token_indices
 from glip_lightning.text.tokenizer import NANO_VOCAB, Tokenizer
 
@@ -67,13 +79,17 @@ def test_caption_without_phrases_is_empty() -> None:
 OFFSETS = [(0, 0), (0, 3), (4, 7), (7, 8), (0, 0)]  # [CLS] hot dog . [SEP]
 
 
-@pytest.mark.parametrize("char, token", [(-1, None), (0, 1), (2, 1), (3, None), (4, 2), (7, 3), (8, None)])
+@pytest.mark.parametrize(
+    "char, token", [(-1, None), (0, 1), (2, 1), (3, None), (4, 2), (7, 3), (8, None)]
+)
 def test_char_to_token(char: int, token: int | None) -> None:
     assert char_to_token(OFFSETS, char) == token
 
 
 @given(text=st.text(max_size=60))
-def test_char_to_token_equals_that_of_transformers(tokenizer: Tokenizer, reference: Any, text: str) -> None:
+def test_char_to_token_equals_that_of_transformers(
+    tokenizer: Tokenizer, reference: Any, text: str
+) -> None:
     encoding = reference(text)
     ours = [char_to_token(tokenizer.offsets(text), char) for char in range(len(text) + 1)]
     assert ours == [encoding.char_to_token(char) for char in range(len(text) + 1)]
@@ -112,7 +128,9 @@ def test_positive_map_drops_tokens_behind_its_end() -> None:
 
 
 def test_build_prompt_finds_each_name(tokenizer: Tokenizer) -> None:
-    prompt = build_prompt([Phrase("hot dog"), Phrase("fish", prefix="a big ")], tokenizer, classes=(4, 7))
+    prompt = build_prompt(
+        [Phrase("hot dog"), Phrase("fish", prefix="a big ")], tokenizer, classes=(4, 7)
+    )
     assert prompt.caption == "hot dog. a big fish"
     assert prompt.tokens == ((1, 2), (6,))
     assert prompt.classes == (4, 7)
@@ -131,7 +149,9 @@ def test_short_lists_make_one_prompt(tokenizer: Tokenizer) -> None:
 
 
 def test_long_lists_are_cut_where_the_next_class_no_longer_fits(tokenizer: Tokenizer) -> None:
-    phrases = named(*["dog"] * 10)  # each takes 2 tokens with its separator, the last of a caption 1
+    phrases = named(
+        *["dog"] * 10
+    )  # each takes 2 tokens with its separator, the last of a caption 1
     prompts = build_prompts(phrases, tokenizer, max_tokens=9)
     assert [len(prompt.classes) for prompt in prompts] == [4, 4, 2]
     assert [tokenizer.count(prompt.caption) for prompt in prompts] == [9, 9, 5]
@@ -146,7 +166,9 @@ def test_chunks_of_forty(tokenizer: Tokenizer) -> None:
 
 def test_a_phrase_too_long_by_itself_keeps_the_tokens_that_fit(tokenizer: Tokenizer) -> None:
     late = Phrase("bus", prefix="dog " * 8)
-    prompts = build_prompts([Phrase("cat"), Phrase("dog " * 8), late, Phrase("cow")], tokenizer, max_tokens=6)
+    prompts = build_prompts(
+        [Phrase("cat"), Phrase("dog " * 8), late, Phrase("cow")], tokenizer, max_tokens=6
+    )
     assert [prompt.tokens for prompt in prompts] == [((1,),), ((1, 2, 3, 4),), ((),), ((1,),)]
     assert classes_without_tokens(prompts, ["cat", "dogs", "bus", "cow"]) == ["bus"]
 
@@ -159,7 +181,10 @@ def test_no_phrases_is_an_error(tokenizer: Tokenizer) -> None:
 
 
 def test_impossible_limits_are_errors(tokenizer: Tokenizer) -> None:
-    for limits, text in (({"max_tokens": 2}, "max_tokens=2"), ({"max_classes": 0}, "max_classes=0")):
+    for limits, text in (
+        ({"max_tokens": 2}, "max_tokens=2"),
+        ({"max_classes": 0}, "max_classes=0"),
+    ):
         with pytest.raises(GLIPError) as caught:
             build_prompts(named("dog"), tokenizer, **limits)
         assert caught.value.code == "bad-value"
@@ -213,7 +238,11 @@ def test_read_phrases(text: str, names: list[str]) -> None:
         (".", "bad-phrases", ["1", "1"]),
         ("raccoon. . dog", "bad-phrases", ["2", "3"]),
         (";raccoon", "bad-phrases", ["1", "2"]),
-        ("raccoon. dog. Raccoon", "repeated-phrase", ["3", "1"]),  # the third is the first once more
+        (
+            "raccoon. dog. Raccoon",
+            "repeated-phrase",
+            ["3", "1"],
+        ),  # the third is the first once more
     ],
 )
 def test_read_phrases_names_the_place_of_a_mistake(text: str, code: str, places: list[str]) -> None:
@@ -281,7 +310,12 @@ def test_read_phrases_file_with_prefix_and_suffix(tmp_path: Path) -> None:
         ("p.yaml", "dog: 1", "bad-value", ["{'dog': 1}"]),
         ("p.yaml", "- dog\n- 10", "bad-value", ["2", "10", "'10'"]),
         ("p.yaml", "- no", "bad-value", ["1", "False", "'False'"]),
-        ("p.yaml", "- dog\n- {name: a, prefixx: b}", "unknown-key", ["2", "'prefixx'", "name, prefix, suffix"]),
+        (
+            "p.yaml",
+            "- dog\n- {name: a, prefixx: b}",
+            "unknown-key",
+            ["2", "'prefixx'", "name, prefix, suffix"],
+        ),
         ("p.yaml", "- {prefix: a}", "missing-key", ["1", "'name'"]),
         ("p.yaml", "- {name: 3}", "bad-value", ["1", "name", "3"]),
         ("p.yaml", "- dog\n- ' '", "bad-phrases", ["2", "' '"]),
@@ -303,7 +337,9 @@ def test_read_phrases_file_says_what_is_wrong(
 
 # sampling of long lists in training
 
-CLASSES = [f"{color} {shape}" for color in ("red", "green", "blue") for shape in ("ring", "star", "kite")] * 20
+CLASSES = [
+    f"{color} {shape}" for color in ("red", "green", "blue") for shape in ("ring", "star", "kite")
+] * 20
 
 
 def sampled(tokenizer: Tokenizer, positives: list[int], seed: int, **limits: int) -> list[int]:

@@ -14,8 +14,14 @@ def phrases(caption: str) -> list[str]:
 @pytest.mark.parametrize(
     "caption, expected",
     [
-        ("A red ring left of the two dogs, and a man riding a wave.", ["red ring", "dogs", "man", "wave"]),
-        ("a red circle above the blue square next to 3 green stars", ["red circle", "blue square", "green stars"]),
+        (
+            "A red ring left of the two dogs, and a man riding a wave.",
+            ["red ring", "dogs", "man", "wave"],
+        ),
+        (
+            "a red circle above the blue square next to 3 green stars",
+            ["red circle", "blue square", "green stars"],
+        ),
         ("Two dogs are playing with a tennis ball in the park", ["dogs", "tennis ball", "park"]),
         ("The dog is brown.", ["dog"]),
         ("an orange on top of a wooden dining table", ["orange", "wooden dining table"]),
@@ -61,7 +67,23 @@ def test_nouns(phrase: str, expected: str | None) -> None:
 
 WORDS = st.sampled_from(
     [
-        *("a", "the", "red", "dog", "left", "of", "riding", "is", "very", "3", "man's", "ring.", ",", "--", "_"),
+        *(
+            "a",
+            "the",
+            "red",
+            "dog",
+            "left",
+            "of",
+            "riding",
+            "is",
+            "very",
+            "3",
+            "man's",
+            "ring.",
+            ",",
+            "--",
+            "_",
+        ),
         *("\n\t", "Hund", "\u72d7", "e\u0301", "\u0130", "\u2019"),
     ]
 )

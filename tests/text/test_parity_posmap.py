@@ -11,7 +11,13 @@ from safetensors.torch import load_file
 
 from conftest import golden_dir
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
-from glip_lightning.text.captions import Prompt, build_prompt, build_prompts, caption_of, sample_phrases
+from glip_lightning.text.captions import (
+    Prompt,
+    build_prompt,
+    build_prompts,
+    caption_of,
+    sample_phrases,
+)
 from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.text.token_spans import positive_map, token_indices
 from glip_lightning.text.tokenizer import Tokenizer
@@ -26,7 +32,10 @@ COMPARED = {*TRAINING, "names", "cleaned", "caption_prompt"} | {
     "demo_list_of_names",
 }
 EXCEPTIONS = {
-    ("empty_first", "train_simple"): "official raises OverflowError; ours: the blank name has no tokens",
+    (
+        "empty_first",
+        "train_simple",
+    ): "official raises OverflowError; ours: the blank name has no tokens",
     ("empty_first", "eval_create_queries_and_maps"): "the same",
     ("empty_first", "demo_list_of_names"): "the same",
 }
@@ -39,7 +48,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     file, vocab = folder / "posmap" / "posmap.json", folder / "bert-base-uncased-vocab.txt"
     missing = [str(path.relative_to(folder)) for path in (file, vocab) if not path.exists()]
     cases = {} if missing else json.loads(file.read_text(encoding="utf-8"))
-    lists = {name: case for name, case in cases.items() if "names" in case or "caption_prompt" in case}
+    lists = {
+        name: case for name, case in cases.items() if "names" in case or "caption_prompt" in case
+    }
     grounding = {name: case for name, case in cases.items() if name.startswith("sentence")}
     parameters = {
         "training": [(n, s) for n, case in lists.items() for s in TRAINING if s in case],
@@ -49,7 +60,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "sentence": list(grounding),
         "sample": range(len(cases["_pretrain_sampling"]["samples"])) if cases else [],
     }
-    skipped = [pytest.param(None, marks=pytest.mark.skip(reason=f"golden: no {' and no '.join(missing)}"))]
+    skipped = [
+        pytest.param(None, marks=pytest.mark.skip(reason=f"golden: no {' and no '.join(missing)}"))
+    ]
     for argument in parameters.keys() & set(metafunc.fixturenames):
         metafunc.parametrize(argument, skipped if missing else parameters[argument], ids=str)
 
@@ -121,7 +134,9 @@ def test_training(cases: dict, maps: dict, tokenizer: Tokenizer, training: tuple
     assert prompt.caption == caption == expected["caption"]
     assert [[list(span)] for span in spans] == expected["tokens_positive"]
     assert [list(tokens) for tokens in prompt.tokens] == expected["positive_map_nonzero"]
-    assert torch.equal(positive_map(prompt.tokens, MAX_TOKENS), maps[MAPS[section].format(name)] > 0)
+    assert torch.equal(
+        positive_map(prompt.tokens, MAX_TOKENS), maps[MAPS[section].format(name)] > 0
+    )
     assert_tokenised(tokenizer, expected)
     row_values = [1 / (len(tokens) + 1e-6) if tokens else 0.0 for tokens in prompt.tokens]
     assert row_values == pytest.approx(expected["positive_map_row_value"], rel=1e-6)
@@ -151,7 +166,9 @@ def test_evaluation(cases: dict, tokenizer: Tokenizer, evaluation: str) -> None:
     assert named_tokens(whole) == expected["positive_map_label_to_token"]
     chunks = build_prompts(phrases, tokenizer)
     assert ". ".join(chunk.caption for chunk in chunks) == expected["query"]
-    assert {label for chunk in chunks for label in named_tokens(chunk)} == named_tokens(whole).keys()
+    assert {label for chunk in chunks for label in named_tokens(chunk)} == named_tokens(
+        whole
+    ).keys()
 
 
 def test_additional_labels(cases: dict, tokenizer: Tokenizer, additional: str) -> None:
@@ -173,7 +190,9 @@ def test_demo(cases: dict, tokenizer: Tokenizer, demo: str) -> None:
         assert tokens[0] == []
         return
     assert caption + " . " == expected["caption"]
-    assert {str(i): row for i, row in enumerate(tokens, start=1)} == expected["positive_map_label_to_token"]
+    assert {str(i): row for i, row in enumerate(tokens, start=1)} == expected[
+        "positive_map_label_to_token"
+    ]
 
 
 def test_sentence(cases: dict, maps: dict, tokenizer: Tokenizer, sentence: str) -> None:
@@ -181,7 +200,11 @@ def test_sentence(cases: dict, maps: dict, tokenizer: Tokenizer, sentence: str) 
     assert_tokenised(tokenizer, expected)
     offsets = tokenizer.offsets(expected["caption"])
     tokens = [list(token_indices(spans, offsets)) for spans in expected["tokens_positive"]]
-    assert tokens == expected["positive_map_nonzero"] == expected["demo_create_positive_map"]["nonzero"]
+    assert (
+        tokens
+        == expected["positive_map_nonzero"]
+        == expected["demo_create_positive_map"]["nonzero"]
+    )
     assert tokens == list(expected["label_to_token_plus1"].values())
     assert torch.equal(positive_map(tokens, MAX_TOKENS), maps[sentence] > 0)
 
@@ -199,5 +222,7 @@ def test_pretraining_sample(cases: dict, tokenizer: Tokenizer, sample: int) -> N
     assert prompt.caption == expected["caption"]
     assert [str(i) for i in chosen] == list(expected["label_to_positions"])
     by_class = dict(zip(prompt.classes, prompt.tokens, strict=True))
-    assert [list(by_class[label]) for label in expected["labels"]] == expected["positive_map_nonzero"]
+    assert [list(by_class[label]) for label in expected["labels"]] == expected[
+        "positive_map_nonzero"
+    ]
     assert tokenizer.count(prompt.caption) == expected["n_tokens_full"]

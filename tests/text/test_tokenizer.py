@@ -129,7 +129,14 @@ def test_accents_and_capitals_make_no_difference(tokenizer: Tokenizer) -> None:
 
 def test_special_tokens_in_a_caption_are_special(tokenizer: Tokenizer) -> None:
     caption = "[unused0] [unused15] dog [SEP]"
-    assert tokenizer.tokens(caption) == ["[CLS]", "[unused0]", "[unused15]", "dog", "[SEP]", "[SEP]"]
+    assert tokenizer.tokens(caption) == [
+        "[CLS]",
+        "[unused0]",
+        "[unused15]",
+        "dog",
+        "[SEP]",
+        "[SEP]",
+    ]
     assert tokenizer.offsets(caption)[1:3] == [(0, 9), (10, 20)]
 
 
@@ -149,8 +156,24 @@ WORDS = (
         "привет",
         "東京タワー",
     ),
-    *("שלום", "สวัสดี", "🐕 dog", "a\u200bb", "tab\tnew\nline\r", "\x00\x07\ufffd", "\u00a0", "don't!?", "x-ray (arm)"),
-    *("a" * 100, "a" * 101, "antidisestablishmentarianism", "[unused3][unused99]", "[unused1]x [SEP] [sep] [MASK]y"),
+    *(
+        "שלום",
+        "สวัสดี",
+        "🐕 dog",
+        "a\u200bb",
+        "tab\tnew\nline\r",
+        "\x00\x07\ufffd",
+        "\u00a0",
+        "don't!?",
+        "x-ray (arm)",
+    ),
+    *(
+        "a" * 100,
+        "a" * 101,
+        "antidisestablishmentarianism",
+        "[unused3][unused99]",
+        "[unused1]x [SEP] [sep] [MASK]y",
+    ),
     *("[ CLS ]", "[PAD]", "##dog", "2.5 mm", "   ", "", "wine_glass(red)", "½ ² ⅷ", "한국어"),
 )
 
@@ -158,7 +181,9 @@ WORDS = (
 def theirs(vocab: Path) -> tokenizers.Tokenizer:
     lines = vocab.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     bert = BertTokenizer(vocab={token: number for number, token in enumerate(lines)})
-    known = [tokenizers.AddedToken(p, normalized=False, special=True) for p in PLACEHOLDERS if p in lines]
+    known = [
+        tokenizers.AddedToken(p, normalized=False, special=True) for p in PLACEHOLDERS if p in lines
+    ]
     bert.add_tokens(known, special_tokens=True)
     return bert.backend_tokenizer
 
@@ -169,7 +194,10 @@ def assert_equal_to_berts(vocab: Path, texts: Iterable[str]) -> None:
         expected = bert.encode(text)
         assert ours.tokens(text) == expected.tokens, text
         assert ours.offsets(text) == expected.offsets, text
-        assert ours.encode([text])[0][0].tolist() == [*expected.ids[:255], *expected.ids[255:][-1:]], text
+        assert ours.encode([text])[0][0].tolist() == [
+            *expected.ids[:255],
+            *expected.ids[255:][-1:],
+        ], text
     mine, its = json.loads(ours._backend.to_str()), json.loads(bert.to_str())
     for part in ("added_tokens", "normalizer", "pre_tokenizer", "model", "truncation", "padding"):
         assert mine[part] == its[part]
@@ -179,7 +207,9 @@ def assert_equal_to_berts(vocab: Path, texts: Iterable[str]) -> None:
 
 @settings(deadline=None, max_examples=300)
 @given(text=st.lists(st.text() | st.sampled_from(WORDS), max_size=8).map(" ".join))
-def test_text_becomes_what_berts_tokenizer_makes_of_it(bert: tokenizers.Tokenizer, text: str) -> None:
+def test_text_becomes_what_berts_tokenizer_makes_of_it(
+    bert: tokenizers.Tokenizer, text: str
+) -> None:
     expected = bert.encode(text)
     tokenizer = Tokenizer.nano()
     assert tokenizer.tokens(text) == expected.tokens
@@ -193,7 +223,13 @@ def bert() -> tokenizers.Tokenizer:
 
 def test_the_nano_tokenizer_is_berts(tmp_path: Path) -> None:
     assert_equal_to_berts(NANO_VOCAB, [*WORDS, *read_words(), " ".join(WORDS)])
-    lines = [*SPECIAL[::-1], "dog", "", "##s", "[unused7]"]  # other numbers, an empty line, one placeholder
+    lines = [
+        *SPECIAL[::-1],
+        "dog",
+        "",
+        "##s",
+        "[unused7]",
+    ]  # other numbers, an empty line, one placeholder
     (tmp_path / "vocab.txt").write_text("".join(f"{line}\n" for line in lines))
     assert_equal_to_berts(tmp_path / "vocab.txt", WORDS)
 
@@ -229,7 +265,10 @@ def test_pickle_survives(tokenizer: Tokenizer) -> None:
         (b"dog\r\n", ["[PAD]"]),
         (b"", ["[PAD]"]),
         (b"\x80\x02\xff", ["0x80"]),
-        ("\n".join([*SPECIAL, "dog", "dog"]).encode(), ["7", "'dog'", "6"]),  # the lines of the same word
+        (
+            "\n".join([*SPECIAL, "dog", "dog"]).encode(),
+            ["7", "'dog'", "6"],
+        ),  # the lines of the same word
     ],
 )
 def test_files_that_are_no_vocabulary(tmp_path: Path, content: bytes, named: list[str]) -> None:

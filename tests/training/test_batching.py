@@ -34,9 +34,13 @@ def test_plan(batch_size: int, world: int, limit: int | None) -> None:
 
 
 @given(sizes, st.integers(1, 8), st.none() | sizes, st.integers(1, 500))
-def test_steps_are_what_a_sampler_gives(batch_size: int, world: int, limit: int | None, samples: int) -> None:
+def test_steps_are_what_a_sampler_gives(
+    batch_size: int, world: int, limit: int | None, samples: int
+) -> None:
     found = plan(batch_size, world, limit)
-    per_rank = len(range(0, samples + (-samples) % world, world))  # the ranks repeat images to be equally many
+    per_rank = len(
+        range(0, samples + (-samples) % world, world)
+    )  # the ranks repeat images to be equally many
     batches = len(range(0, per_rank, found.per_device))
     assert found.steps(samples) == len(range(0, batches, found.accumulate))
 
@@ -51,7 +55,9 @@ def test_steps_are_what_a_sampler_gives(batch_size: int, world: int, limit: int 
         ((4, 3, None), ["6", "3", "2", "1", "4", "3", "1.5", "10", "4", "6", "7"]),
     ],
 )
-def test_arithmetic_in_one_line(arguments: tuple[int, int, int | None], expected: list[str]) -> None:
+def test_arithmetic_in_one_line(
+    arguments: tuple[int, int, int | None], expected: list[str]
+) -> None:
     line = plan(*arguments).describe(10, copies=4)
     assert numbers(line) == expected
     longer = plan(*arguments).describe(10, copies=4, epochs=3)
@@ -73,18 +79,27 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_task(tmp_path_factory.mktemp("data") / "Blocks", counts=counts, size=96).parent
 
 
-def fit(shapes: Path, batch_size: int, images_per_device: int | None, **trainer: object) -> tuple[Trainer, GLIPModule]:
+def fit(
+    shapes: Path, batch_size: int, images_per_device: int | None, **trainer: object
+) -> tuple[Trainer, GLIPModule]:
     data = Shapes(str(shapes), batch_size=batch_size, min_sizes=(64,), max_size=64, test_size=64)
     data.prepare_data = lambda: None  # type: ignore[method-assign]
     data.images_per_device = images_per_device
     module = GLIPModule("glip-nano", "random", schedule=Cosine())
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "accelerator": "cpu",
+    }
     made = Trainer(**{"max_epochs": 1, "limit_val_batches": 0, **quiet, **trainer})  # type: ignore[arg-type]
     made.fit(module, datamodule=data)
     return made, module
 
 
-def test_accumulation_is_set_before_the_schedule_counts_steps(shapes: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_accumulation_is_set_before_the_schedule_counts_steps(
+    shapes: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, logger="glip_lightning"):
         trainer, module = fit(shapes, 4, 2, callbacks=[GlobalBatch()])
     assert (trainer.accumulate_grad_batches, module.lr_factor) == (2, 1.0)

@@ -20,7 +20,9 @@ def best_epoch(folder: Path) -> int:
 
 
 def fit(folder: Path, aps: list[float], *callbacks, resume: Path | None = None, **options) -> None:
-    trainer = tiny_trainer(folder, *callbacks, enable_checkpointing=True, max_epochs=len(aps), **options)
+    trainer = tiny_trainer(
+        folder, *callbacks, enable_checkpointing=True, max_epochs=len(aps), **options
+    )
     trainer.fit(Scripted(aps), ckpt_path=resume)
 
 
@@ -51,7 +53,9 @@ def test_without_validation_there_is_no_best_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("move", [False, True])
 @pytest.mark.parametrize("third, epoch", [(0.2, 0), (0.3, 2), (0.4, 2)])
-def test_a_resumed_run_remembers_the_best(tmp_path: Path, move: bool, third: float, epoch: int) -> None:
+def test_a_resumed_run_remembers_the_best(
+    tmp_path: Path, move: bool, third: float, epoch: int
+) -> None:
     """In the same folder, and where the folder was moved; the file is overwritten in place."""
     first = tmp_path / "first"
     last = ModelCheckpoint(first, filename="last", save_on_train_epoch_end=True)
@@ -63,7 +67,9 @@ def test_a_resumed_run_remembers_the_best(tmp_path: Path, move: bool, third: flo
     assert float(best.best_model_score) == pytest.approx(max(0.3, third))
 
 
-def test_a_lost_best_checkpoint_is_written_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lost_best_checkpoint_is_written_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     last = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
     fit(tmp_path, [0.3, 0.1], BestCheckpoint(tmp_path), last)
     (tmp_path / "best.ckpt").unlink()
@@ -90,7 +96,10 @@ def test_early_stop(tmp_path: Path, aps: list[float], epochs: int) -> None:
     assert trainer.current_epoch == epochs
     assert (stop.ended is None) == (epochs == len(aps))
     if stop.ended:
-        assert numbers(stop.ended) == [f"{max(a for a in aps[:epochs] if a == a):.3f}", "2"]  # the best AP, times
+        assert numbers(stop.ended) == [
+            f"{max(a for a in aps[:epochs] if a == a):.3f}",
+            "2",
+        ]  # the best AP, times
 
 
 def test_early_stop_goes_on_counting_after_a_resume(tmp_path: Path) -> None:

@@ -25,9 +25,19 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     """What the two processes have written."""
     folder = tmp_path_factory.mktemp("job")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+    ]
     done = subprocess.run(
-        [*torchrun, str(JOB), str(pictures), str(folder)], capture_output=True, text=True, timeout=300
+        [*torchrun, str(JOB), str(pictures), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-5000:]
     return folder
@@ -55,7 +65,9 @@ def test_losses_and_gradients_are_those_of_one_process(
             assert not any("patch_embed" in name for name in mine)  # frozen
             scale = max(gradient.abs().max().item() for gradient in single.values())
             for name, gradient in single.items():
-                torch.testing.assert_close(mine[name], gradient, rtol=1e-4, atol=1e-6 * scale, msg=name)
+                torch.testing.assert_close(
+                    mine[name], gradient, rtol=1e-4, atol=1e-6 * scale, msg=name
+                )
 
 
 def test_ap_does_not_depend_on_who_saw_what(results: list[dict[str, Any]]) -> None:

@@ -29,7 +29,9 @@ class InfiniteGradient(Scripted):
 
 
 @pytest.mark.parametrize("factor", [NAN, INF])
-def test_stop_before_a_bad_step(tmp_path: Path, factor: float, caplog: pytest.LogCaptureFixture) -> None:
+def test_stop_before_a_bad_step(
+    tmp_path: Path, factor: float, caplog: pytest.LogCaptureFixture
+) -> None:
     guard, module = DivergenceGuard(), Scripted(factors={3: factor})
     trainer = tiny_trainer(tmp_path, guard, max_epochs=9)
     with caplog.at_level("WARNING", logger="glip_lightning"):
@@ -57,7 +59,9 @@ def test_a_loss_that_explodes(tmp_path: Path) -> None:
     guard = DivergenceGuard()
     tiny_trainer(tmp_path, guard, max_epochs=9).fit(Scripted(factors={30: 5.0}))
     assert guard.ended is not None
-    step, window, now, factor, first = map(float, numbers(guard.ended))  # two medians, and how often the first
+    step, window, now, factor, first = map(
+        float, numbers(guard.ended)
+    )  # two medians, and how often the first
     assert (step, window, factor) == (40, guard.WINDOW, guard.EXPLODED)
     assert now > factor * first
 
@@ -78,7 +82,9 @@ def test_no_false_alarm(tmp_path: Path, factors: dict[int, float]) -> None:
     assert trainer.global_step == 72
 
 
-def test_restore_brings_back_good_weights_with_half_the_rate(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_restore_brings_back_good_weights_with_half_the_rate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     guard, module = DivergenceGuard("restore"), Scripted(factors={5: NAN, 6: 1.0})
     start = weights(module)
     trainer = tiny_trainer(tmp_path, guard, max_steps=6)
@@ -97,7 +103,9 @@ def test_restore_brings_back_good_weights_with_half_the_rate(tmp_path: Path, cap
 def test_training_goes_on_after_a_restore(tmp_path: Path) -> None:
     guard, module = DivergenceGuard("restore"), Scripted(factors={5: NAN, 6: 1.0})
     tiny_trainer(tmp_path, guard, max_steps=8).fit(module)
-    assert module.layer.weight.detach().numpy() == pytest.approx(1 - 2 * 5e-4, abs=1e-6)  # two steps of AdamW
+    assert module.layer.weight.detach().numpy() == pytest.approx(
+        1 - 2 * 5e-4, abs=1e-6
+    )  # two steps of AdamW
 
 
 def test_the_older_copy_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +151,9 @@ def test_a_resumed_run_remembers_what_the_loss_was_in_the_beginning(tmp_path: Pa
     trainer.fit(Scripted())
     trainer.save_checkpoint(tmp_path / "half.ckpt")
     guard = DivergenceGuard()
-    tiny_trainer(tmp_path, guard, max_epochs=9).fit(Scripted(factors={32: 5.0}), ckpt_path=str(tmp_path / "half.ckpt"))
+    tiny_trainer(tmp_path, guard, max_epochs=9).fit(
+        Scripted(factors={32: 5.0}), ckpt_path=str(tmp_path / "half.ckpt")
+    )
     assert guard.ended is not None
     assert numbers(guard.ended)[:2] == ["42", str(guard.WINDOW)]
 
@@ -162,7 +172,9 @@ class BadRank(Scripted):
 
 def test_two_processes_agree(tmp_path: Path) -> None:
     """A rank that went on would wait for the other for ever."""
-    trainer = tiny_trainer(tmp_path, DivergenceGuard(), max_epochs=3, devices=2, strategy="ddp_fork")
+    trainer = tiny_trainer(
+        tmp_path, DivergenceGuard(), max_epochs=3, devices=2, strategy="ddp_fork"
+    )
     trainer.fit(BadRank())
     ended = [(tmp_path / f"rank{rank}").read_text() for rank in range(2)]
     assert [step_and_loss(text) for text in ended] == [("2", "nan")] * 2
@@ -184,4 +196,8 @@ def test_a_detector_whose_weights_were_spoilt(tmp_path: Path) -> None:
     trainer.fit(module, datamodule=tiny_data(tmp_path / "data"))
     assert trainer.global_step == 1
     assert step_and_loss(guard.ended) == ("0", "nan")
-    assert all(torch.equal(x, before[k]) for k, x in weights(module).items() if k != "model.grounding.token_bias")
+    assert all(
+        torch.equal(x, before[k])
+        for k, x in weights(module).items()
+        if k != "model.grounding.token_bias"
+    )

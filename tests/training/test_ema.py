@@ -33,7 +33,12 @@ class Recorder(Callback):
         self.steps.append(weights(pl_module))
 
     def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if batch_idx == 0:
             self.validated.append(weights(pl_module))
@@ -51,14 +56,23 @@ def full() -> GLIPModule:
 
 
 def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.allclose(one[k], x, atol=1e-7) for k, x in other.items())
+    return one.keys() == other.keys() and all(
+        torch.allclose(one[k], x, atol=1e-7) for k, x in other.items()
+    )
 
 
-def test_validation_and_checkpoint_have_the_average_and_training_goes_on_without(tmp_path: Path) -> None:
+def test_validation_and_checkpoint_have_the_average_and_training_goes_on_without(
+    tmp_path: Path,
+) -> None:
     module, recorder = full(), Recorder()
-    start, index = weights(module), module.model.backbone.stages[3].blocks[0].attn.relative_position_index.clone()
+    start, index = (
+        weights(module),
+        module.model.backbone.stages[3].blocks[0].attn.relative_position_index.clone(),
+    )
     best = BestCheckpoint(tmp_path / "checkpoints")
-    trainer = tiny_trainer(tmp_path, EMA(DECAY), recorder, best, enable_checkpointing=True, max_epochs=3)
+    trainer = tiny_trainer(
+        tmp_path, EMA(DECAY), recorder, best, enable_checkpointing=True, max_epochs=3
+    )
     trainer.fit(module, datamodule=tiny_data(tmp_path / "data"))
     plain, steps = full(), Recorder()
     tiny_trainer(tmp_path, steps, max_epochs=3).fit(plain, datamodule=tiny_data(tmp_path / "data"))
@@ -68,7 +82,9 @@ def test_validation_and_checkpoint_have_the_average_and_training_goes_on_without
     assert same(weights(module), recorder.validated[-1])  # the detector that is kept
     for key, parameter in module.named_parameters():
         assert parameter.requires_grad or torch.equal(parameter, start[key]), f"{key} drifted"
-    assert torch.equal(index, module.model.backbone.stages[3].blocks[0].attn.relative_position_index)
+    assert torch.equal(
+        index, module.model.backbone.stages[3].blocks[0].attn.relative_position_index
+    )
     kept = torch.load(best.best_model_path, weights_only=True)
     assert any(same(kept["state_dict"], seen) for seen in recorder.validated)
 
@@ -80,7 +96,9 @@ def test_the_best_checkpoint_is_tested_with_its_average(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path, EMA(DECAY), recorder, first, enable_checkpointing=True)
     trainer.fit(module, datamodule=data)
     averages = list(recorder.validated)
-    trainer.validate(module, datamodule=data, ckpt_path=str(tmp_path / "epoch=0.ckpt"), verbose=False)
+    trainer.validate(
+        module, datamodule=data, ckpt_path=str(tmp_path / "epoch=0.ckpt"), verbose=False
+    )
     assert same(recorder.validated[-1], averages[0])
     assert same(weights(module), averages[0])
     trainer.test(module, datamodule=data, verbose=False)
@@ -93,17 +111,25 @@ def test_a_resumed_run_is_bit_equal(tmp_path: Path, accumulate: int) -> None:
     data.images_per_device = data.batch_size // accumulate
     options = {"enable_checkpointing": True, "max_epochs": 4}
     whole = full()
-    every = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
+    every = ModelCheckpoint(
+        tmp_path, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True
+    )
     tiny_trainer(tmp_path, GlobalBatch(), EMA(DECAY), every, **options).fit(whole, datamodule=data)
     half = full()
     with torch.no_grad():
         for parameter in half.parameters():
             parameter.zero_()  # everything must come from the checkpoint
-    again = ModelCheckpoint(tmp_path / "again", filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
+    again = ModelCheckpoint(
+        tmp_path / "again", filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True
+    )
     checkpoint = str(tmp_path / "epoch=1.ckpt")
-    tiny_trainer(tmp_path, GlobalBatch(), EMA(DECAY), again, **options).fit(half, datamodule=data, ckpt_path=checkpoint)
+    tiny_trainer(tmp_path, GlobalBatch(), EMA(DECAY), again, **options).fit(
+        half, datamodule=data, ckpt_path=checkpoint
+    )
     assert same(weights(half), weights(whole))
-    one, other = (torch.load(x / "epoch=3.ckpt", weights_only=True) for x in (tmp_path, tmp_path / "again"))
+    one, other = (
+        torch.load(x / "epoch=3.ckpt", weights_only=True) for x in (tmp_path, tmp_path / "again")
+    )
     for key in ("state_dict", "current_model_state", "averaging_state"):
         assert same(one[key], other[key]), key
 
@@ -134,7 +160,9 @@ def test_parameters_of_the_tuning_are_averaged(tmp_path: Path) -> None:
     """Also those that it makes only when it sees the detector."""
     module, recorder = tiny_module(Offset()), Recorder()
     start = weights(module)
-    tiny_trainer(tmp_path, EMA(DECAY), recorder).fit(module, datamodule=tiny_data(tmp_path / "data"))
+    tiny_trainer(tmp_path, EMA(DECAY), recorder).fit(
+        module, datamodule=tiny_data(tmp_path / "data")
+    )
     assert close(weights(module), recorder.average())
     assert all(torch.equal(weights(module)[key], x) for key, x in start.items())
     assert not torch.equal(weights(module)["tuning.offset"], recorder.steps[-1]["tuning.offset"])

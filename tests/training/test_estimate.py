@@ -44,9 +44,18 @@ def fit(
                   images_per_device=images_per_device)  # fmt: skip
     data.prepare_data = lambda: None  # type: ignore[method-assign]
     module = GLIPModule("glip-nano", "random", tuning)
-    settings = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    settings = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+    }
     trainer = Trainer(
-        max_steps=steps, callbacks=[GlobalBatch(), *callbacks], use_distributed_sampler=False, **settings, **given
+        max_steps=steps,
+        callbacks=[GlobalBatch(), *callbacks],
+        use_distributed_sampler=False,
+        **settings,
+        **given,
     )
     trainer.fit(module, datamodule=data, ckpt_path=ckpt_path)
     return module
@@ -62,12 +71,19 @@ def test_the_run_is_bit_for_bit_the_same(shapes: Path, caplog: pytest.LogCapture
     assert done.seconds is not None
     assert done.memory is not None
     assert done.memory > 8 * sum(p.numel() for p in with_it.parameters())
-    assert [numbers(line)[1] for line in estimates(caplog)] == ["18", "9"]  # steps left after 1 and 10 batches
+    assert [numbers(line)[1] for line in estimates(caplog)] == [
+        "18",
+        "9",
+    ]  # steps left after 1 and 10 batches
 
 
 def estimates(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the lines of what a run will take: time, steps that are left, seconds of each, memory, memory there is."""
-    said = [record for record in caplog.records if record.name == estimate.__name__ and record.levelname == "INFO"]
+    said = [
+        record
+        for record in caplog.records
+        if record.name == estimate.__name__ and record.levelname == "INFO"
+    ]
     lines = [record.getMessage() for record in said]
     assert all(len(numbers(line)) == 5 for line in lines)
     return lines
@@ -79,7 +95,9 @@ def test_short_runs_are_left_alone(shapes: Path) -> None:
     assert (short.seconds, short.memory) == (None, None)
 
 
-def test_a_resumed_run_is_told_what_is_left(shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_resumed_run_is_told_what_is_left(
+    shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     fit(shapes, steps=6, limit_val_batches=0).trainer.save_checkpoint(tmp_path / "some.ckpt")
     with caplog.at_level(logging.INFO, logger="glip_lightning"):
         fit(shapes, Estimate(), steps=26, limit_val_batches=0, ckpt_path=tmp_path / "some.ckpt")
@@ -98,14 +116,19 @@ def test_too_little_memory_is_a_warning_that_says_what_to_change(
     assert all("0.1 GB" in line for line in warnings)
 
 
-def test_a_step_is_all_batches_that_it_accumulates(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_all_batches_that_it_accumulates(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The clock ticks once per look at it: a batch lasts a second, the first of an epoch, too."""
     ticks = iter(range(10**6))
     monkeypatch.setattr(estimate.time, "perf_counter", lambda: float(next(ticks)))
     plain, accumulated = Estimate(), Estimate()
     fit(shapes, plain, steps=30, limit_val_batches=0)
     fit(shapes, accumulated, steps=30, limit_val_batches=0, images_per_device=1)
-    assert (plain.seconds, accumulated.seconds) == (30 - 11, 2 * (30 - 5))  # as renewed after ten batches
+    assert (plain.seconds, accumulated.seconds) == (
+        30 - 11,
+        2 * (30 - 5),
+    )  # as renewed after ten batches
 
 
 def test_kept_features_are_named(shapes: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -119,7 +142,9 @@ def test_kept_features_are_named(shapes: Path, caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tuning, least", [(FullTuning, 1 / 1.5), (PromptTuning, 0.0)])
-def test_time_is_foretold_within_a_factor_of_one_and_a_half(shapes: Path, tuning: type[Tuning], least: float) -> None:
+def test_time_is_foretold_within_a_factor_of_one_and_a_half(
+    shapes: Path, tuning: type[Tuning], least: float
+) -> None:
     """Where features are kept for later epochs, a run may take far less than is said."""
     done, clock = Estimate(), Clock()
     fit(shapes, done, clock, steps=60, sizes=(64, 96), tuning=tuning(), limit_val_batches=0)

@@ -17,7 +17,17 @@ from glip_lightning.training import lightning_internals
 from glip_lightning.training.lightning_internals import leave_signals_to_us
 
 PACKAGE = Path(glip_lightning.__file__).parent
-OWNERS = {"trainer", "loop", "steps", "fit_loop", "epoch_loop", "val_loop", "strategy", "callback", "datamodule"}
+OWNERS = {
+    "trainer",
+    "loop",
+    "steps",
+    "fit_loop",
+    "epoch_loop",
+    "val_loop",
+    "strategy",
+    "callback",
+    "datamodule",
+}
 """Names by which Lightning's objects go in our code."""
 
 
@@ -32,7 +42,9 @@ def heard() -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("ours", [True, False])
 def test_sigterm_is_left_to_us(ours: bool, heard: list[int]) -> None:
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
     assert callable(trainer._signal_connector._sigterm_notifier_fn)
     if ours:
         leave_signals_to_us(trainer)
@@ -44,9 +56,13 @@ def test_sigterm_is_left_to_us(ours: bool, heard: list[int]) -> None:
 
 
 def test_without_a_handler_of_ours_lightning_keeps_its_own() -> None:
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
     before = trainer._signal_connector._sigterm_notifier_fn
-    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # other tests, like those of Ray, leave one of theirs
+    handler = signal.signal(
+        signal.SIGTERM, signal.SIG_DFL
+    )  # other tests, like those of Ray, leave one of theirs
     try:
         leave_signals_to_us(trainer)
     finally:
@@ -57,10 +73,19 @@ def test_without_a_handler_of_ours_lightning_keeps_its_own() -> None:
 def test_what_our_subclasses_inherit_is_there(tmp_path: Path) -> None:
     """Private names of the classes that EMA, ContinuedCSV, Rows and CarefulWandb are made of."""
     inherited = {
-        WeightAveraging(): ("_average_model", "_kwargs", "_swap_models"),  # swapped back after an exception
+        WeightAveraging(): (
+            "_average_model",
+            "_kwargs",
+            "_swap_models",
+        ),  # swapped back after an exception
         CSVLogger(tmp_path): ("_experiment",),  # a writer that continues the file
-        ExperimentWriter(str(tmp_path)): ("_check_log_dir_exists", "_rewrite_with_new_header"),  # which would delete it
-        WandbLogger(offline=True, save_dir=tmp_path): ("_wandb_init",),  # an argument that W&B warns of
+        ExperimentWriter(str(tmp_path)): (
+            "_check_log_dir_exists",
+            "_rewrite_with_new_header",
+        ),  # which would delete it
+        WandbLogger(offline=True, save_dir=tmp_path): (
+            "_wandb_init",
+        ),  # an argument that W&B warns of
     }
     for owner, names in inherited.items():
         assert [name for name in names if not hasattr(owner, name)] == [], owner
@@ -70,7 +95,11 @@ def test_what_our_subclasses_inherit_is_there(tmp_path: Path) -> None:
 def private(path: Path) -> Iterator[str]:
     """Yield the private attributes of Lightning's objects that a file names."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr.startswith("_")
+            and not node.attr.startswith("__")
+        ):
             owner = node.value
             name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
             if name in OWNERS:

@@ -11,7 +11,14 @@ from glip_lightning.data.types import Batch
 from glip_lightning.training.callbacks import prediction_pictures
 from glip_lightning.training.logging.loggers import ContinuedCSV
 from glip_lightning.training.logging.pictures import LONGEST, EvaluatedImage, evaluated_image
-from glip_lightning.training.logging.run_names import CLASSES, CURVE_AP, CURVE_IMAGES, CURVE_SHOTS, TOTAL, TRAINABLE
+from glip_lightning.training.logging.run_names import (
+    CLASSES,
+    CURVE_AP,
+    CURVE_IMAGES,
+    CURVE_SHOTS,
+    TOTAL,
+    TRAINABLE,
+)
 from glip_lightning.training.logging.wandb_run import _earlier_id, sync_command
 from glip_lightning.training.trial import Trial
 from small_runs import COUNTS, Offline, go, make_shapes, rows
@@ -78,7 +85,9 @@ SWEEP = {
 
 
 @pytest.fixture(scope="module")
-def sweep(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Offline, dict[str, Any]]]:
+def sweep(
+    shapes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Offline, dict[str, Any]]]:
     """A sweep of three trials: its offline W&B runs and results."""
     folder = tmp_path_factory.mktemp("sweep") / "trials"
     found = {}
@@ -86,13 +95,27 @@ def sweep(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t
         patch.setenv("WANDB_MODE", "offline")
         for name, (shots, tunings, options) in SWEEP.items():
             points = tuple(
-                {"task": "Shapes", "shots": shots, "seed": seed, "tuning": tuning, "trainer.max_epochs": 1}
+                {
+                    "task": "Shapes",
+                    "shots": shots,
+                    "seed": seed,
+                    "tuning": tuning,
+                    "trainer.max_epochs": 1,
+                }
                 for tuning in tunings
                 for seed in ((3, 30) if shots == 0 else (3,))
             )
             Trial("tiny sweep", name, points[0], points).write(folder / name)
             shot = f"--data.shots={shots}"
-            result = go("fit", shapes, folder / name, shot, "--data.seed=3", "--trainer.max_epochs=1", *options)
+            result = go(
+                "fit",
+                shapes,
+                folder / name,
+                shot,
+                "--data.seed=3",
+                "--trainer.max_epochs=1",
+                *options,
+            )
             found[name] = (Offline(folder / name), result)
     return found
 
@@ -119,7 +142,9 @@ def test_runs_of_a_sweep_are_found_by_group_job_type_tags_and_axes(
     }
 
 
-def test_runs_of_a_sweep_hold_metrics_costs_and_parameters(sweep: dict[str, tuple[Offline, dict[str, Any]]]) -> None:
+def test_runs_of_a_sweep_hold_metrics_costs_and_parameters(
+    sweep: dict[str, tuple[Offline, dict[str, Any]]],
+) -> None:
     for name, (offline, result) in sweep.items():
         summary = offline.summary
         assert summary["test/AP"] == pytest.approx(result["metrics"]["test"]["AP"])
@@ -158,7 +183,10 @@ def test_runs_of_a_sweep_hold_pictures_and_a_table_of_classes(
 
 
 def test_one_command_uploads_a_run(
-    sweep: dict[str, tuple[Offline, dict[str, Any]]], shapes: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    sweep: dict[str, tuple[Offline, dict[str, Any]]],
+    shapes: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     folder = sweep["linear"][0].folder
     (part,) = (folder / "wandb").glob("offline-run-*")
@@ -193,7 +221,9 @@ def test_a_failing_wandb_does_not_end_a_training(
     assert any(row["val/AP"] for row in rows(tmp_path / "run"))
 
 
-def test_a_named_logger_takes_the_place_of_wandb(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_logger_takes_the_place_of_wandb(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("WANDB_MODE")
     named = ["--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'mine'}"]
     go("fit", shapes, tmp_path / "named", *named, "--trainer.max_epochs=1")
@@ -202,7 +232,9 @@ def test_a_named_logger_takes_the_place_of_wandb(shapes: Path, tmp_path: Path, m
     assert not (tmp_path / "named" / "wandb").exists()
 
 
-def test_no_logger_leaves_the_table(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_logger_leaves_the_table(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("WANDB_MODE")
     go("validate", shapes, tmp_path / "none", "--trainer.logger=false")
     assert [row["val/AP"] for row in rows(tmp_path / "none")]
@@ -226,7 +258,9 @@ def test_a_table_is_continued_from_the_step_where_the_run_goes_on(tmp_path: Path
 
 def test_large_pictures_are_shrunk_with_their_boxes() -> None:
     picture = Image.new("RGB", (2 * LONGEST, LONGEST))
-    shown = EvaluatedImage("a.jpg", picture, ["cat"], [[100, 200, 300, 400]], [0.5], [0], [[0, 0, 1600, 800]], [0])
+    shown = EvaluatedImage(
+        "a.jpg", picture, ["cat"], [[100, 200, 300, 400]], [0.5], [0], [[0, 0, 1600, 800]], [0]
+    )
     small = shown.smaller()
     assert small.picture.size == (LONGEST, LONGEST // 2)
     assert small.boxes == [[50, 100, 150, 200]]

@@ -61,4 +61,7 @@ def test_only_a_card_that_was_changed_is_kept(result: dict[str, Any]) -> None:
     assert for_repository(model_card("b", result, "a/b"), result, "c/d") is None
     kept = for_repository(made + "CC BY 4.0\n", result, "a/b")
     assert kept == made.replace("--detector FOLDER", "--detector a/b") + "CC BY 4.0\n"
-    assert for_repository("# A card of somebody's own\n", result, "a/b") == "# A card of somebody's own\n"
+    assert (
+        for_repository("# A card of somebody's own\n", result, "a/b")
+        == "# A card of somebody's own\n"
+    )

@@ -32,8 +32,16 @@ from small_runs import result, rows
 from test_resume import FORKS, Signals, assert_equal, last
 from tiny import tiny_module, tiny_trainer
 
-COUNTS = {"detection/train": 5, "grounding": 3, "detection/valid": 2, "names/valid": 2, "names/test": 2}
-RECIPE = Path(__file__).parent.parent.parent / "recipes" / "shapes" / "pretrain" / "glip-nano-c.yaml"
+COUNTS = {
+    "detection/train": 5,
+    "grounding": 3,
+    "detection/valid": 2,
+    "names/valid": 2,
+    "names/test": 2,
+}
+RECIPE = (
+    Path(__file__).parent.parent.parent / "recipes" / "shapes" / "pretrain" / "glip-nano-c.yaml"
+)
 DETECTION = f"detection/train/{ANNOTATIONS}"
 VALID = f"detection/valid/{ANNOTATIONS}"
 SIZES: dict[str, Any] = {"min_sizes": (64,), "max_size": 64, "test_size": 64, "flip": 0.0}
@@ -50,7 +58,9 @@ def sources() -> dict[str, Source]:
 
 def mixture(root: Path, mixed: dict[str, Source] | None = None, **options: Any) -> Pretraining:
     defaults: dict[str, Any] = {"epoch_images": 6, "batch_size": 2, **SIZES}
-    return Pretraining(str(root), sources() if mixed is None else mixed, valid=VALID, **defaults | options)
+    return Pretraining(
+        str(root), sources() if mixed is None else mixed, valid=VALID, **defaults | options
+    )
 
 
 def ready(data: Pretraining, folder: Path, **options: Any) -> Pretraining:
@@ -91,7 +101,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_what_cannot_be_drawn_is_refused(
-    tmp_path: Path, mixed: dict[str, Source] | None, options: dict[str, Any], code: str, named: set[str]
+    tmp_path: Path,
+    mixed: dict[str, Source] | None,
+    options: dict[str, Any],
+    code: str,
+    named: set[str],
 ) -> None:
     with pytest.raises(GLIPError) as caught:
         mixture(tmp_path, mixed, **options)
@@ -107,9 +121,13 @@ def test_an_epoch_without_a_source_is_refused_before_the_start(tmp_path: Path, w
     assert {"2", "last_epoch"} <= words(str(caught.value))
 
 
-def test_a_run_that_counts_steps_ends_before_such_an_epoch_or_is_refused(tmp_path: Path, world: Path) -> None:
+def test_a_run_that_counts_steps_ends_before_such_an_epoch_or_is_refused(
+    tmp_path: Path, world: Path
+) -> None:
     mixed = {"boxes": Source(DETECTION, last_epoch=1)}
-    ready(mixture(world, mixed), tmp_path, max_epochs=-1, max_steps=6)  # two epochs of 6 images in batches of 2
+    ready(
+        mixture(world, mixed), tmp_path, max_epochs=-1, max_steps=6
+    )  # two epochs of 6 images in batches of 2
     for steps in (7, -1):
         with pytest.raises(GLIPError) as caught:
             ready(mixture(world, mixed), tmp_path, max_epochs=-1, max_steps=steps)
@@ -161,7 +179,9 @@ def test_every_fault_of_every_file_is_named_once(tmp_path: Path, world: Path) ->
         ready(mixture(broken, mixed), tmp_path)
     lines = str(caught.value).splitlines()
     files = [line.strip().partition(": ")[0] for line in lines]
-    assert files == [str(broken / name) for name in ("nowhere.json", "grounding/words.json", "empty.json")]
+    assert files == [
+        str(broken / name) for name in ("nowhere.json", "grounding/words.json", "empty.json")
+    ]
 
 
 def test_sources_are_mixed_as_said(tmp_path: Path, world: Path) -> None:
@@ -195,7 +215,10 @@ def test_sources_are_mixed_as_said(tmp_path: Path, world: Path) -> None:
 def test_pictures_of_a_source_that_are_evaluated_are_told(tmp_path: Path, world: Path) -> None:
     leaky = tmp_path / "world"
     shutil.copytree(world, leaky)
-    valid, grounding = leaky / "detection" / "valid" / "00000.jpg", leaky / "grounding" / "00000.jpg"
+    valid, grounding = (
+        leaky / "detection" / "valid" / "00000.jpg",
+        leaky / "grounding" / "00000.jpg",
+    )
     shutil.copyfile(valid, grounding)
     findings = ready(mixture(leaky), tmp_path).findings
     (leak,) = [finding for finding in findings if finding.code == "leak"]
@@ -205,7 +228,10 @@ def test_pictures_of_a_source_that_are_evaluated_are_told(tmp_path: Path, world:
 
 
 def test_nouns_share_the_files_of_the_phrases(tmp_path: Path, world: Path) -> None:
-    both = {"whole": Source("grounding/phrases.json"), "cut": Source("grounding/phrases.json", nouns=True)}
+    both = {
+        "whole": Source("grounding/phrases.json"),
+        "cut": Source("grounding/phrases.json", nouns=True),
+    }
     train = ready(mixture(world, both), tmp_path).datasets["train"]
     assert isinstance(train, Mixture)
     whole, cut = train.parts
@@ -232,8 +258,18 @@ def test_the_recipe_through_the_command_line(
 ) -> None:
     """That of variant C, on the few pictures that are there."""
     monkeypatch.setattr(ShapesPretraining, "prepare_data", lambda self: None)
-    options = [f"--data.root={world}", "--data.epoch_images=6", "--data.batch_size=2", "--data.min_sizes=[64]"]
-    options += ["--data.max_size=64", "--data.test_size=64", "--trainer.max_epochs=2", "--trainer.accelerator=cpu"]
+    options = [
+        f"--data.root={world}",
+        "--data.epoch_images=6",
+        "--data.batch_size=2",
+        "--data.min_sizes=[64]",
+    ]
+    options += [
+        "--data.max_size=64",
+        "--data.test_size=64",
+        "--trainer.max_epochs=2",
+        "--trainer.accelerator=cpu",
+    ]
     with caplog.at_level(logging.INFO, logger="glip_lightning"):
         assert main(["fit", "--config", str(RECIPE), "--run", str(tmp_path / "run"), *options]) == 0
     # images x copies / batch = steps per epoch, x epochs = steps
@@ -244,14 +280,23 @@ def test_the_recipe_through_the_command_line(
     assert found["image_ids"] is None
     assert found["epoch_images"] == 6
     shares = {name: (source["share"], source["size"]) for name, source in found["sources"].items()}
-    assert shares == {"detection": (0.25, 5), "words": (0.75, 9), "words_later": (0.15, 9), "phrases": (0.6, 9)}
+    assert shares == {
+        "detection": (0.25, 5),
+        "words": (0.75, 9),
+        "words_later": (0.15, 9),
+        "phrases": (0.6, 9),
+    }
     assert len((tmp_path / "run" / "result.json").read_text()) < 20_000
-    logged = {name: float(value) for row in rows(tmp_path / "run") for name, value in row.items() if value}
+    logged = {
+        name: float(value) for row in rows(tmp_path / "run") for name, value in row.items() if value
+    }
     assert 0 <= logged["val/AP_without_fusion"] <= 1
     assert all(0 <= logged[f"val/accuracy_{kind}"] <= 1 for kind in ("shape", "colour", "texture"))
 
 
-@pytest.mark.parametrize("name", ["glip-nano-a", "glip-nano-b", "glip-nano", "glip-nano-c-longer", "dyhead-nano"])
+@pytest.mark.parametrize(
+    "name", ["glip-nano-a", "glip-nano-b", "glip-nano", "glip-nano-c-longer", "dyhead-nano"]
+)
 def test_the_other_recipes_through_the_command_line(
     tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -262,7 +307,12 @@ def test_the_other_recipes_through_the_command_line(
     shutil.copy(world / "grounding" / "phrases.json", tmp_path / "labelled.json")
     for kind in (ShapesPretraining, ShapesDetection):
         monkeypatch.setattr(kind, "prepare_data", lambda self: None)
-    options = [f"--data.root={root}", "--data.batch_size=2", "--trainer.accelerator=cpu", "--trainer.fast_dev_run=true"]
+    options = [
+        f"--data.root={root}",
+        "--data.batch_size=2",
+        "--trainer.accelerator=cpu",
+        "--trainer.fast_dev_run=true",
+    ]
     options += ["--data.min_sizes=[64]", "--data.max_size=64", "--data.test_size=64"]
     recipe = str(RECIPE.with_name(f"{name}.yaml"))
     assert main(["fit", "--config", recipe, "--run", str(tmp_path / "run"), *options]) == 0
@@ -277,7 +327,11 @@ def train(folder: Path, world: Path, kill: tuple[str, int] | None = None) -> Non
     module = GLIPModule("glip-nano", "random", FullTuning(lr=1e-3, freeze_at=-1))
     callbacks = [GlobalBatch(), BestCheckpoint(folder), Resumable(folder, 0)]
     callbacks += [Signals(*kill, signal.SIGKILL)] if kill else []
-    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     trainer = Trainer(
         accelerator="cpu",
         callbacks=callbacks,
@@ -318,7 +372,12 @@ def test_a_killed_run_ends_in_the_same_bits(tmp_path: Path, world: Path) -> None
 def test_the_words_of_a_mixture(world: Path, tmp_path: Path) -> None:
     """Names of all classes, and every word of captions, those that mean nothing by themselves, too."""
     data = ready(mixture(world), tmp_path)
-    content = [json.loads((world / "grounding" / f"{kind}.json").read_text()) for kind in ("words", "phrases")]
+    content = [
+        json.loads((world / "grounding" / f"{kind}.json").read_text())
+        for kind in ("words", "phrases")
+    ]
     texts = [image["caption"] for each in content for image in each["images"]]
     names = [row["name"] for row in json.loads((world / DETECTION).read_text())["categories"]]
-    assert words_of(data.captions()) == {word for text in [*texts, *names] for word in text.replace(".", " ").split()}
+    assert words_of(data.captions()) == {
+        word for text in [*texts, *names] for word in text.replace(".", " ").split()
+    }

@@ -25,7 +25,11 @@ class Recorded(Scripted):
 
 
 def test_callbacks_say_why_training_ended(tmp_path: Path) -> None:
-    stopped, diverged, whole = Recorded([0.3, 0.2, 0.2]), Recorded((), {3: float("nan")}), Recorded([0.1, 0.2])
+    stopped, diverged, whole = (
+        Recorded([0.3, 0.2, 0.2]),
+        Recorded((), {3: float("nan")}),
+        Recorded([0.1, 0.2]),
+    )
     tiny_trainer(tmp_path, EarlyStop(patience=1), max_epochs=3).fit(stopped)
     tiny_trainer(tmp_path, DivergenceGuard(), EarlyStop()).fit(diverged)
     tiny_trainer(tmp_path, DivergenceGuard(), EarlyStop(), max_epochs=2).fit(whole)

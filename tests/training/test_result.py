@@ -12,12 +12,19 @@ from small_runs import go, make_shapes
 
 
 def summary(result: dict[str, Any], capsys: pytest.CaptureFixture[str], **more: Any) -> list[str]:
-    print_summary({**result, **more}, Path("runs/a"), [Path("runs/a/predictions/1.jpg")], ["runs/a/logs/metrics.csv"])
+    print_summary(
+        {**result, **more},
+        Path("runs/a"),
+        [Path("runs/a/predictions/1.jpg")],
+        ["runs/a/logs/metrics.csv"],
+    )
     return capsys.readouterr().out.splitlines()
 
 
 def test_result_says_what_was_done(tmp_path: Path) -> None:
-    found = go("fit", make_shapes(tmp_path), tmp_path / "run", "--data.shots=1", "--data.copies={1: 3}")
+    found = go(
+        "fit", make_shapes(tmp_path), tmp_path / "run", "--data.shots=1", "--data.copies={1: 3}"
+    )
     data = found["data"]
     assert (data["name"], data["shots"], data["copies"], data["seed"]) == ("shapes", 1, 3, 0)
     assert data["images"] == {"train": len(found["image_ids"]), "valid": 2, "test": 2}
@@ -73,10 +80,14 @@ def test_summary_of_other_ends(capsys: pytest.CaptureFixture[str]) -> None:
     assert numbers(line) == ["50", "3"]  # of the name AP50, and the images
     assert "nan" not in line
     unknown = summary(RESULT, capsys, metrics={"val": None, "test": None})
-    assert len(unknown) == len(summary(RESULT, capsys)) - 3  # one line in the place of the table and the sum
+    assert (
+        len(unknown) == len(summary(RESULT, capsys)) - 3
+    )  # one line in the place of the table and the sum
     assert numbers(unknown[0]) == []
     assert summary(RESULT, capsys, fitted=False)[-1].endswith("--detector glip-tiny")
-    assert summary(RESULT, capsys, fitted=False, weights="random")[-1].endswith("runs/a/logs/metrics.csv")
+    assert summary(RESULT, capsys, fitted=False, weights="random")[-1].endswith(
+        "runs/a/logs/metrics.csv"
+    )
 
 
 def test_what_is_undefined_is_null() -> None:

@@ -96,12 +96,19 @@ def train(run: Run, *more: Callback) -> GLIPModule:
         multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
     seed_everything(0, verbose=False)
-    views: dict[str, Any] = {"min_sizes": (64, 96), "max_size": 128, "test_size": 64, "augment": "strong"}
+    views: dict[str, Any] = {
+        "min_sizes": (64, 96),
+        "max_size": 128,
+        "test_size": 64,
+        "augment": "strong",
+    }
     data = Shapes(str(run.data), batch_size=2, workers=run.workers, **views)
     data.prepare_data = lambda: None  # type: ignore[method-assign]
     data.images_per_device = 1
     schedule = Plateau(patience=0, factor=0.5)  # moves after the last hook of an epoch's training
-    module = stochastic(GLIPModule("glip-nano", "random", FullTuning(lr=1e-3, freeze_at=-1), schedule))
+    module = stochastic(
+        GLIPModule("glip-nano", "random", FullTuning(lr=1e-3, freeze_at=-1), schedule)
+    )
     callbacks: list[Callback] = [*more, EMA(decay=0.9), GlobalBatch(), BestCheckpoint(run.folder)]
     callbacks.append(Resumable(run.folder, run.minutes))
     if run.kill and run.kill[0] == "write":
@@ -123,7 +130,9 @@ def train(run: Run, *more: Callback) -> GLIPModule:
     if run.ready:
         run.ready.send("ready")
     last = run.folder / LAST
-    trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+    trainer.fit(
+        module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True
+    )
     return module
 
 
@@ -166,14 +175,23 @@ def assert_equal(a: Any, b: Any, place: str = "") -> None:
         assert a == b, f"{place}: {a} {b}"
 
 
-STATES = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "global_step")
+STATES = (
+    "state_dict",
+    "current_model_state",
+    "averaging_state",
+    "optimizer_states",
+    "lr_schedulers",
+    "global_step",
+)
 
 
 def assert_same_end(a: Path, b: Path) -> None:
     one, two = last(a), last(b)
     for name in STATES:
         assert_equal(one[name], two[name], name)
-    assert_equal(one["loops"]["fit_loop"]["epoch_progress"], two["loops"]["fit_loop"]["epoch_progress"])
+    assert_equal(
+        one["loops"]["fit_loop"]["epoch_progress"], two["loops"]["fit_loop"]["epoch_progress"]
+    )
     names = [sorted(path.name for path in folder.glob("*.ckpt")) for folder in (a, b)]
     assert names == [["best.ckpt", "last.ckpt"]] * 2
     best = [torch.load(folder / "best.ckpt", weights_only=True) for folder in (a, b)]
@@ -198,7 +216,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 
 
 @pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
-def test_killed_runs_end_in_the_same_bits(tmp_path: Path, data: Path, whole: Path, workers: int) -> None:
+def test_killed_runs_end_in_the_same_bits(
+    tmp_path: Path, data: Path, whole: Path, workers: int
+) -> None:
     """Killed between the two batches of a step, in a validation, and while a checkpoint is written."""
     kills = [("on_train_batch_start", 4), ("on_validation_batch_start", 2), ("write", 3)]
     for kill in kills:
@@ -207,11 +227,15 @@ def test_killed_runs_end_in_the_same_bits(tmp_path: Path, data: Path, whole: Pat
     assert_same_end(whole, tmp_path)
 
 
-EACH = [pytest.param(each, marks=[] if each is signal.SIGINT else pytest.mark.slow) for each in SIGNALS]
+EACH = [
+    pytest.param(each, marks=[] if each is signal.SIGINT else pytest.mark.slow) for each in SIGNALS
+]
 
 
 @pytest.mark.parametrize("number", EACH)
-def test_a_signal_ends_the_run_after_the_step(tmp_path: Path, data: Path, whole: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_the_run_after_the_step(
+    tmp_path: Path, data: Path, whole: Path, number: signal.Signals
+) -> None:
     """Sent in the first of two accumulated batches; nothing was saved before."""
     assert live(Run(tmp_path, data, send=("on_train_batch_start", 3, number), minutes=60)) == 1
     stopped = last(tmp_path)
@@ -254,13 +278,20 @@ def test_best_checkpoints_of_the_future_are_forgotten(tmp_path: Path) -> None:
     best.best_k_models = {str(tmp_path / name): torch.tensor(0.5) for name in known}
     stale = {Path(path).name: why for path, why in resume._stale(best, step=5).items()}
     assert stale.keys() == {"best-v1.ckpt", "best-v2.ckpt", "best-v3.ckpt"}
-    assert stale["best-v1.ckpt"] == stale["best-v2.ckpt"] != stale["best-v3.ckpt"]  # which is damaged
+    assert (
+        stale["best-v1.ckpt"] == stale["best-v2.ckpt"] != stale["best-v3.ckpt"]
+    )  # which is damaged
     assert stale["best-v3.ckpt"] == damage(tmp_path / "best-v3.ckpt")
 
 
-def test_a_signal_in_the_last_step_of_an_epoch_ends_its_validation(tmp_path: Path, data: Path, whole: Path) -> None:
+def test_a_signal_in_the_last_step_of_an_epoch_ends_its_validation(
+    tmp_path: Path, data: Path, whole: Path
+) -> None:
     """A validation follows, which a restart would leave out: that step is trained again."""
-    assert live(Run(tmp_path, data, send=("on_train_batch_start", 10, signal.SIGTERM), minutes=60)) == 1
+    assert (
+        live(Run(tmp_path, data, send=("on_train_batch_start", 10, signal.SIGTERM), minutes=60))
+        == 1
+    )
     assert last(tmp_path)["global_step"] == 3
     assert live(Run(tmp_path, data)) == 0
     assert_same_end(whole, tmp_path)
@@ -273,13 +304,17 @@ class Saves(Callback):
         self.steps: list[int] = []
         self.due: list[tuple[bool, bool]] = []
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         loop = trainer.fit_loop
         assert loop._data_fetcher is not None
         due = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
         self.due.append((due, resume.batches_to_validation(trainer, batch_idx) == 0))
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]
+    ) -> None:
         if "optimizer_states" in checkpoint:  # else the best weights
             self.steps.append(trainer.global_step)
 
@@ -290,7 +325,11 @@ class Saves(Callback):
         ({"max_epochs": 2}, [1, 2, 3, 4, 5, 6], [5, 10]),
         ({"max_epochs": 2, "val_check_interval": 2}, [3, 6], [2, 4, 7, 9]),
         ({"max_epochs": 2, "check_val_every_n_epoch": 2}, [1, 2, 3, 4, 5, 6], [10]),
-        ({"max_epochs": 2, "check_val_every_n_epoch": None, "val_check_interval": 7}, [1, 2, 3, 5, 6], [7]),
+        (
+            {"max_epochs": 2, "check_val_every_n_epoch": None, "val_check_interval": 7},
+            [1, 2, 3, 5, 6],
+            [7],
+        ),
         ({"max_epochs": 2, "limit_val_batches": 0}, [1, 2, 3, 4, 5, 6], []),
         ({"max_steps": 5, "max_epochs": -1}, [1, 2, 3, 4, 5], [5]),
     ],
@@ -312,7 +351,9 @@ def test_nothing_is_saved_before_its_time(tmp_path: Path, data: Path) -> None:
     assert saves.steps == [3, 6]
 
 
-def test_what_an_old_version_wrote_in_front_of_a_validation_is_refused(tmp_path: Path, data: Path) -> None:
+def test_what_an_old_version_wrote_in_front_of_a_validation_is_refused(
+    tmp_path: Path, data: Path
+) -> None:
     train(Run(tmp_path, data, trainer={"max_epochs": 1}))
     checkpoint = last(tmp_path)
     checkpoint["callbacks"]["Resumable"] = {"place": "step", "done": False}
@@ -328,7 +369,11 @@ def test_killed_runs_of_other_lengths(tmp_path: Path, data: Path, trainer: dict[
     """Where Lightning's own counters go wrong: max_steps, fewer batches, other intervals of validation."""
     one, two = tmp_path / "one", tmp_path / "two"
     assert live(Run(one, data, trainer=trainer)) == 0
-    for kill in (("on_train_batch_start", 4), ("on_validation_batch_start", 2), ("on_train_batch_start", 4)):
+    for kill in (
+        ("on_train_batch_start", 4),
+        ("on_validation_batch_start", 2),
+        ("on_train_batch_start", 4),
+    ):
         assert live(Run(two, data, kill=kill, trainer=trainer)) == -signal.SIGKILL
     assert live(Run(two, data, trainer=trainer)) == 0
     assert_same_end(one, two)
@@ -336,7 +381,9 @@ def test_killed_runs_of_other_lengths(tmp_path: Path, data: Path, trainer: dict[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_twenty_kills_at_random_times(tmp_path: Path, data: Path, whole: Path, workers: int) -> None:
+def test_twenty_kills_at_random_times(
+    tmp_path: Path, data: Path, whole: Path, workers: int
+) -> None:
     process, began = start(Run(tmp_path / "timed", data, workers)), time.monotonic()
     process.join()
     length = time.monotonic() - began

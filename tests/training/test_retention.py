@@ -76,7 +76,9 @@ def relabel(folder: Path, detector: Path) -> None:
         for (x1, y1, x2, y2), name in zip(found.boxes[:8].tolist(), found.names[:8], strict=True):
             box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
             number = len(content["annotations"]) + 1
-            content["annotations"].append({"id": number, "image_id": image["id"], "category_id": names[name], **box})
+            content["annotations"].append(
+                {"id": number, "image_id": image["id"], "category_id": names[name], **box}
+            )
     (folder / ANNOTATIONS).write_text(json.dumps(content))
 
 
@@ -85,7 +87,11 @@ def begin(detector: Path) -> list[str]:
 
 
 def retention(probe: Path, alphas: str = "[]") -> list[str]:
-    data = ["--retention.data=CustomData", f"--retention.data.root={probe}", "--retention.data.test_size=96"]
+    data = [
+        "--retention.data=CustomData",
+        f"--retention.data.root={probe}",
+        "--retention.data.test_size=96",
+    ]
     return [*data, f"--retention.wise_ft={alphas}"]
 
 
@@ -111,18 +117,28 @@ def test_a_run_says_what_was_kept_and_the_ends_of_the_curve_are_its_measurements
     assert first["AP"] == evaluate("validate", shapes, tmp_path / "valid", detector) > 0.3
     assert (last["AP"], last["probe_AP"]) == (found["metrics"]["val"]["AP"], kept["after"])
     assert middle["probe_AP"] not in (kept["before"], kept["after"])
-    logged = [row["retention/before"] for row in rows(run)], [row["retention/after"] for row in rows(run)]
-    assert [[float(x) for x in column if x] for column in logged] == [[kept["before"]], [kept["after"]]]
+    logged = (
+        [row["retention/before"] for row in rows(run)],
+        [row["retention/after"] for row in rows(run)],
+    )
+    assert [[float(x) for x in column if x] for column in logged] == [
+        [kept["before"]],
+        [kept["after"]],
+    ]
 
 
 def test_a_run_learns_and_reaches_the_same_without_it(
     detector: Path, shapes: Path, probe: Path, tmp_path: Path
 ) -> None:
-    measured = go("fit", shapes, tmp_path / "one", EPOCH, *begin(detector), *retention(probe, "[0.3]"))
+    measured = go(
+        "fit", shapes, tmp_path / "one", EPOCH, *begin(detector), *retention(probe, "[0.3]")
+    )
     plain = go("fit", shapes, tmp_path / "two", EPOCH, *begin(detector))
     assert plain["retention"] is None
     assert measured["metrics"] == plain["metrics"]
-    one, two = (load_file(tmp_path / run / "detector" / "model.safetensors") for run in ("one", "two"))
+    one, two = (
+        load_file(tmp_path / run / "detector" / "model.safetensors") for run in ("one", "two")
+    )
     assert one.keys() == two.keys()
     assert all(torch.equal(one[key], two[key]) for key in one)
 
@@ -146,30 +162,42 @@ def test_what_a_tuning_adds_is_interpolated_too(
     assert (first["AP"], first["probe_AP"]) == (base, kept["before"])
     assert (last["AP"], last["probe_AP"]) == (found["metrics"]["val"]["AP"], kept["after"])
     assert last["AP"] != first["AP"]
-    assert (kept["before"] == kept["after"]) == (tuning == "PromptTuning")  # a prompt is for its task alone
+    assert (kept["before"] == kept["after"]) == (
+        tuning == "PromptTuning"
+    )  # a prompt is for its task alone
 
 
-def test_without_training_nothing_is_forgotten(detector: Path, shapes: Path, probe: Path, tmp_path: Path) -> None:
+def test_without_training_nothing_is_forgotten(
+    detector: Path, shapes: Path, probe: Path, tmp_path: Path
+) -> None:
     options = [*begin(detector), *retention(probe, "[0, 1]")]
     kept = go("fit", shapes, tmp_path / "run", "--data.shots=0", *options)["retention"]
     assert kept["before"] == kept["after"] > 0.3
     assert kept["wise_ft"] == []
 
 
-def test_an_interrupted_run_remembers_where_it_began(detector: Path, shapes: Path, probe: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_remembers_where_it_began(
+    detector: Path, shapes: Path, probe: Path, tmp_path: Path
+) -> None:
     options = [*begin(detector), *retention(probe, "[0, 0.5]")]
     whole = go("fit", shapes, tmp_path / "whole", *options)
-    assert main(["fit", *small(shapes, tmp_path / "broken"), *options, *trouble(2, "ctrl-c")]) == 130
+    assert (
+        main(["fit", *small(shapes, tmp_path / "broken"), *options, *trouble(2, "ctrl-c")]) == 130
+    )
     out_of_trouble(tmp_path / "broken")
     assert main(["fit", "--resume", str(tmp_path / "broken")]) == 0
     assert result(tmp_path / "broken")["retention"] == whole["retention"]
 
 
-def test_a_probe_without_pictures_to_evaluate_is_an_error_before_the_run(shapes: Path, tmp_path: Path) -> None:
+def test_a_probe_without_pictures_to_evaluate_is_an_error_before_the_run(
+    shapes: Path, tmp_path: Path
+) -> None:
     shutil.copytree(shapes / "train", tmp_path / "probe" / "train")
     shutil.copytree(shapes / "train", tmp_path / "probe" / "valid")
     content = json.loads((tmp_path / "probe" / "valid" / ANNOTATIONS).read_text())
-    (tmp_path / "probe" / "valid" / ANNOTATIONS).write_text(json.dumps({**content, "images": [], "annotations": []}))
+    (tmp_path / "probe" / "valid" / ANNOTATIONS).write_text(
+        json.dumps({**content, "images": [], "annotations": []})
+    )
     run = tmp_path / "run"
     recipe = ["--config", "recipes/shapes/blocks.yaml"]
     refused = refusal("fit", *recipe, "--run", run, *retention(tmp_path / "probe"))
@@ -189,7 +217,11 @@ def test_shares_lie_between_the_ends(alphas: str, probe: Path, tmp_path: Path) -
 @given(st.integers(0, 2**31), st.floats(0, 1))
 def test_the_ends_are_exact_and_equal_tensors_stay(seed: int, alpha: float) -> None:
     draw = torch.Generator().manual_seed(seed)
-    base = {"a": torch.randn(3, generator=draw) * 1e3, "b": torch.randn(2, generator=draw), "n": torch.tensor([1])}
+    base = {
+        "a": torch.randn(3, generator=draw) * 1e3,
+        "b": torch.randn(2, generator=draw),
+        "n": torch.tensor([1]),
+    }
     tuned = {"a": torch.randn(3, generator=draw), "b": base["b"].clone(), "n": torch.tensor([2])}
     assert torch.equal(interpolate(base, tuned, 0)["a"], base["a"])
     assert torch.equal(interpolate(base, tuned, 1)["a"], tuned["a"])
@@ -202,7 +234,9 @@ def test_the_ends_are_exact_and_equal_tensors_stay(seed: int, alpha: float) -> N
 
 def test_states_of_different_detectors_are_refused() -> None:
     with pytest.raises(GLIPError, match=r"b, c \(2 ") as caught:
-        interpolate({"a": torch.ones(1), "b": torch.ones(1)}, {"a": torch.ones(1), "c": torch.ones(1)}, 0.5)
+        interpolate(
+            {"a": torch.ones(1), "b": torch.ones(1)}, {"a": torch.ones(1), "c": torch.ones(1)}, 0.5
+        )
     assert caught.value.code == "other-tensors"
 
 

@@ -14,7 +14,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 
 import glip_lightning
-from glip_lightning import Cosine, CustomData, EarlyStop, FullTuning, GLIPError, GLIPModule, Retention
+from glip_lightning import (
+    Cosine,
+    CustomData,
+    EarlyStop,
+    FullTuning,
+    GLIPError,
+    GLIPModule,
+    Retention,
+)
 from glip_lightning.app.cli import main
 from glip_lightning.evaluation.points import in_points
 from glip_lightning.experiments.report.collect import collect
@@ -54,8 +62,17 @@ def module() -> GLIPModule:
 
 def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
     given: dict[str, Any] = {"max_epochs": 2, "gradient_clip_val": 1.0, "log_every_n_steps": 1}
-    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    return Trainer(accelerator="cpu", callbacks=list(callbacks), default_root_dir=folder, **given | quiet | options)
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return Trainer(
+        accelerator="cpu",
+        callbacks=list(callbacks),
+        default_root_dir=folder,
+        **given | quiet | options,
+    )
 
 
 def test_a_trainer_of_another_package_is_refused(shapes: Path) -> None:
@@ -72,7 +89,9 @@ def learned(run: Path) -> dict[str, torch.Tensor]:
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(tensor, other[key]) for key, tensor in one.items())
+    return one.keys() == other.keys() and all(
+        torch.equal(tensor, other[key]) for key, tensor in one.items()
+    )
 
 
 def check_same(run: Path, other: Path) -> None:
@@ -87,7 +106,9 @@ def files(run: Path) -> set[str]:
     return {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
 
 
-def test_a_fit_leaves_what_the_command_line_leaves(fitted: Path, shapes: Path, tmp_path: Path) -> None:
+def test_a_fit_leaves_what_the_command_line_leaves(
+    fitted: Path, shapes: Path, tmp_path: Path
+) -> None:
     run, used = tmp_path / "run", trainer(tmp_path)
     callbacks = list(used.callbacks)  # type: ignore[attr-defined]
     metrics = glip_lightning.fit(module(), data(shapes), used, run)
@@ -109,15 +130,25 @@ def test_a_fit_leaves_what_the_command_line_leaves(fitted: Path, shapes: Path, t
     with pytest.raises(GLIPError, match=re.escape(str(run))) as taken:
         glip_lightning.fit(module(), data(shapes), used, run)
     assert taken.value.code == "finished-run"
-    assert main(["fit", "--config", str(run / "recipe.yaml"), "--run", str(tmp_path / "again")]) == 2
+    assert (
+        main(["fit", "--config", str(run / "recipe.yaml"), "--run", str(tmp_path / "again")]) == 2
+    )
 
 
-def test_its_weights_are_validated_and_tested_alone(fitted: Path, shapes: Path, tmp_path: Path) -> None:
+def test_its_weights_are_validated_and_tested_alone(
+    fitted: Path, shapes: Path, tmp_path: Path
+) -> None:
     for verb, stage in (("validate", "val"), ("test", "test")):
-        detector = [f"--model.detector={fitted}", "--model.weights=pretrained", "--trainer.accelerator=cpu"]
+        detector = [
+            f"--model.detector={fitted}",
+            "--model.weights=pretrained",
+            "--trainer.accelerator=cpu",
+        ]
         go(verb, shapes, tmp_path / f"{verb}-cli", *detector)
         made = GLIPModule(str(fitted), tuning=FullTuning(lr=1e-3))
-        metrics = getattr(glip_lightning, verb)(made, data(shapes), trainer(tmp_path), str(tmp_path / verb))
+        metrics = getattr(glip_lightning, verb)(
+            made, data(shapes), trainer(tmp_path), str(tmp_path / verb)
+        )
         assert [split for split, found in metrics.items() if found] == [stage]
         assert metrics[stage]["AP"] == result(fitted)["metrics"][stage]["AP"]
         check_same(tmp_path / verb, tmp_path / f"{verb}-cli")
@@ -136,7 +167,9 @@ def test_without_a_folder_nothing_is_left(fitted: Path, shapes: Path, tmp_path: 
 def test_without_a_folder_the_first_checkpoint_of_the_trainer_says_what_is_evaluated(
     shapes: Path, tmp_path: Path
 ) -> None:
-    first = ModelCheckpoint(tmp_path, "{epoch}", "step", mode="min", save_top_k=1)  # of the first epoch
+    first = ModelCheckpoint(
+        tmp_path, "{epoch}", "step", mode="min", save_top_k=1
+    )  # of the first epoch
     made, used = module(), trainer(tmp_path, first)
     glip_lightning.fit(made, data(shapes), used)
     assert made.record.best_epoch == 0
@@ -212,12 +245,16 @@ class Broken(Callback):
 def test_a_run_that_ends_early_says_why(shapes: Path, tmp_path: Path) -> None:
     """In the report it stands under the name of its data, as a finished one does."""
     with pytest.raises(ValueError, match="second step"):
-        glip_lightning.fit(module(), data(shapes), trainer(tmp_path, Broken()), tmp_path / "runs" / "early")
+        glip_lightning.fit(
+            module(), data(shapes), trainer(tmp_path, Broken()), tmp_path / "runs" / "early"
+        )
     (found,) = collect(tmp_path / "runs").runs
     assert (found.state, found.points[0].task) == ("missing", data(shapes).label)
     assert "the second step fails" in found.error
     assert "1" in numbers(found.error)  # the step, counted from 0
-    (tmp_path / "runs" / "early" / "unfinished.json").write_text(json.dumps({"data": "cats", "why": ""}))
+    (tmp_path / "runs" / "early" / "unfinished.json").write_text(
+        json.dumps({"data": "cats", "why": ""})
+    )
     (killed,) = collect(tmp_path / "runs").runs
     assert killed.points[0].task == "cats"
     assert killed.error

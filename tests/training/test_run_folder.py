@@ -40,7 +40,9 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
     assert refused.value.code == "finished-run"
 
 
-def test_only_a_training_from_a_checkpoint_of_the_folder_goes_on_with_its_run(tmp_path: Path) -> None:
+def test_only_a_training_from_a_checkpoint_of_the_folder_goes_on_with_its_run(
+    tmp_path: Path,
+) -> None:
     last = tmp_path / "run" / CHECKPOINTS / LAST
     assert goes_on("fit", tmp_path / "run", last)
     assert not goes_on("test", tmp_path / "run", last)
@@ -73,7 +75,13 @@ def test_a_line_per_validation(caplog: pytest.LogCaptureFixture) -> None:
         lines.on_train_epoch_end(trainer(False), module)
     line, again = caplog.messages
     assert line == again
-    assert numbers(line) == ["3", "9", "40", "1.500", "25.0"]  # epoch, epochs, step, loss, AP in points
+    assert numbers(line) == [
+        "3",
+        "9",
+        "40",
+        "1.500",
+        "25.0",
+    ]  # epoch, epochs, step, loss, AP in points
     assert {"train/loss", "val/AP"} <= words(line)
 
 
@@ -85,7 +93,9 @@ def test_a_line_after_the_first_step_and_then_one_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr("glip_lightning.training.callbacks.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        "glip_lightning.training.callbacks.progress.time.monotonic", lambda: clock[0]
+    )
     lines, module = Lines(), cast(LightningModule, None)
     with caplog.at_level("INFO", logger="glip_lightning"):
         for seconds in (0, 30, 29, 2, 30):

@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
-from glip_lightning.training.logging.run_names import LONGEST_NAME, LONGEST_TAG, label_run, label_trial
+from glip_lightning.training.logging.run_names import (
+    LONGEST_NAME,
+    LONGEST_TAG,
+    label_run,
+    label_trial,
+)
 from glip_lightning.training.trial import Trial
 
 AXES = {"task": "Raccoon", "shots": 10, "seed": 3, "tuning": "PromptTuning"}
@@ -25,9 +30,17 @@ def test_other_axes_are_told_by_their_last_word() -> None:
 
 
 def test_a_trial_that_stands_for_several_tunings_has_none() -> None:
-    points = tuple(AXES | {"shots": 0, "seed": s, "tuning": t} for s in (3, 30) for t in ("FullTuning", "LinearProbe"))
+    points = tuple(
+        AXES | {"shots": 0, "seed": s, "tuning": t}
+        for s in (3, 30)
+        for t in ("FullTuning", "LinearProbe")
+    )
     labels = label_trial(Trial("s", "0", points[0], points), "glip-tiny")
-    assert (labels.name, labels.job_type, labels.config["tuning"]) == ("Raccoon 0-shot", "zero-shot", "zero-shot")
+    assert (labels.name, labels.job_type, labels.config["tuning"]) == (
+        "Raccoon 0-shot",
+        "zero-shot",
+        "zero-shot",
+    )
     assert labels.config["axes"] == points[0]
 
 
@@ -39,4 +52,9 @@ def test_what_wandb_would_refuse_is_cut() -> None:
 
 
 def test_tags_come_once() -> None:
-    assert label_run(Path("n"), "g", "fit", AXES | {"task": "glip-tiny"}, "glip-tiny").tags.count("glip-tiny") == 1
+    assert (
+        label_run(Path("n"), "g", "fit", AXES | {"task": "glip-tiny"}, "glip-tiny").tags.count(
+            "glip-tiny"
+        )
+        == 1
+    )

@@ -74,7 +74,9 @@ def reference(golden: Path, name: str) -> list[list[float]]:
 @pytest.mark.parity
 @pytest.mark.parametrize("milestones", [(30, 45), (0.5, 0.75)])
 def test_multi_step_is_the_official_one(golden: Path, milestones: tuple[float, ...]) -> None:
-    theirs = reference(golden, "WarmupMultiStepLR(milestones=[30,45],gamma=.1,warmup_factor=.001,warmup_iters=10)")
+    theirs = reference(
+        golden, "WarmupMultiStepLR(milestones=[30,45],gamma=.1,warmup_factor=.001,warmup_iters=10)"
+    )
     ours = run(MultiStep(milestones, warmup_steps=10), len(theirs), 60, *theirs[20])
     assert ours == [pytest.approx(row, rel=1e-14) for row in theirs]
 
@@ -82,7 +84,9 @@ def test_multi_step_is_the_official_one(golden: Path, milestones: tuple[float, .
 @pytest.mark.parity
 def test_plateau_is_the_official_one(golden: Path) -> None:
     """Three steps without a metric before each with one; an AP of 0.0 is in the sequence."""
-    theirs = reference(golden, "WarmupReduceLROnPlateau(gamma=.1,warmup_iters=0,eta_min=1e-6,patience=3)")
+    theirs = reference(
+        golden, "WarmupReduceLROnPlateau(gamma=.1,warmup_iters=0,eta_min=1e-6,patience=3)"
+    )
     optimizer = make_optimizer(*theirs[0][1:])
     scheduler = Plateau(patience=3).build(optimizer, None)
     for ap, *rates in theirs:

@@ -51,7 +51,9 @@ def test_a_file_of_all_phrases_or_of_the_chosen_ones(shapes: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("classes", [["hexagon"], []])
-def test_unknown_classes_are_refused_with_those_that_there_are(shapes: Path, classes: list[str]) -> None:
+def test_unknown_classes_are_refused_with_those_that_there_are(
+    shapes: Path, classes: list[str]
+) -> None:
     whole = CustomData(str(shapes))
     whole.setup("fit")
     with pytest.raises(GLIPError) as caught:

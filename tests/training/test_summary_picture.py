@@ -62,7 +62,10 @@ def test_a_fit_ends_with_curves_and_both_test_images(fitted: GLIPModule) -> None
     assert size(run_of(fitted))[0] == width + 2 * MARGIN
     curves = read_curves(run_of(fitted) / "logs" / "metrics.csv", 4)
     assert [step for step, _ in curves["train/loss"]] == [1, 2, 3, 4]
-    assert [step for step, _ in curves["val/AP"]] == [2, 4]  # not the evaluation of the weights that are kept
+    assert [step for step, _ in curves["val/AP"]] == [
+        2,
+        4,
+    ]  # not the evaluation of the weights that are kept
 
 
 def test_without_a_test_split_the_valid_one_is_shown(fitted: GLIPModule, tmp_path: Path) -> None:
@@ -72,19 +75,33 @@ def test_without_a_test_split_the_valid_one_is_shown(fitted: GLIPModule, tmp_pat
         fitted.record.folder, kept = tmp_path, fitted.record.folder
         index = fitted.data.datasets["valid"].index
         box = {"image_id": int(index.ids[0]), "category_id": index.category_ids[0], "score": 0.9}
-        found, fitted.record.detections = fitted.record.detections, [box | {"bbox": [10, 10, 20, 20]}]
+        found, fitted.record.detections = (
+            fitted.record.detections,
+            [box | {"bbox": [10, 10, 20, 20]}],
+        )
         save_summary(fitted.record, fitted, 4)
         # no metrics.csv there, so no curves: two images of 96 pixels with their lines of text
-        assert size(tmp_path) == (2 * (2 * PANEL + GAP) + GAP + 2 * MARGIN, PANEL + 2 * LINE + 2 * MARGIN)
+        assert size(tmp_path) == (
+            2 * (2 * PANEL + GAP) + GAP + 2 * MARGIN,
+            PANEL + 2 * LINE + 2 * MARGIN,
+        )
     finally:
-        fitted.record.metrics, fitted.record.folder, fitted.record.detections = with_test, kept, found
+        fitted.record.metrics, fitted.record.folder, fitted.record.detections = (
+            with_test,
+            kept,
+            found,
+        )
 
 
 def test_a_fit_without_any_evaluation_has_its_loss(shapes: Path, tmp_path: Path) -> None:
     without(shapes, tmp_path / "some", "test")
     shutil.rmtree(tmp_path / "some" / "valid")
-    (tmp_path / "some" / "splits.json").write_text('{"train": ["00000.jpg"], "valid": [], "test": []}')
-    glip_lightning.fit(module(), data(tmp_path / "some"), trainer(tmp_path, max_epochs=1), tmp_path / "run")
+    (tmp_path / "some" / "splits.json").write_text(
+        '{"train": ["00000.jpg"], "valid": [], "test": []}'
+    )
+    glip_lightning.fit(
+        module(), data(tmp_path / "some"), trainer(tmp_path, max_epochs=1), tmp_path / "run"
+    )
     width, height = size(tmp_path / "run")
     assert width == 2 * PANEL + GAP + 2 * MARGIN
     assert height < PANEL
@@ -130,7 +147,9 @@ def test_truth_is_left_and_what_was_found_right(fitted: GLIPModule) -> None:
     ours = found_as_truth(index)
     everything = _scored(ours, index, [0.5] * len(index.class_names), len(index))
     assert [each.f1 for each in everything] == [1.0, 1.0]
-    assert [len(each.rows) for each in everything] == [len(index.boxes_of(k).xywh) for k in range(2)]
+    assert [len(each.rows) for each in everything] == [
+        len(index.boxes_of(k).xywh) for k in range(2)
+    ]
     above = _scored(ours, index, [0.95] * len(index.class_names), len(index))
     assert [each.f1 for each in above] == [0.0, 0.0]
 
@@ -145,7 +164,9 @@ def found_as_truth(index: Index) -> list[dict[str, object]]:
             "score": 0.9,
         }
         for image in range(len(index))
-        for box, label in zip(index.boxes_of(image).xywh, index.boxes_of(image).labels.tolist(), strict=True)
+        for box, label in zip(
+            index.boxes_of(image).xywh, index.boxes_of(image).labels.tolist(), strict=True
+        )
     ]
 
 
@@ -160,7 +181,9 @@ def test_images_that_were_not_evaluated_are_not_the_worst(fitted: GLIPModule) ->
 def test_what_is_drawn_is_from_the_best_thresholds_on(
     fitted: GLIPModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitted.data, "phrases", lambda: [Phrase("other")] * len(fitted.data.class_names))
+    monkeypatch.setattr(
+        fitted.data, "phrases", lambda: [Phrase("other")] * len(fitted.data.class_names)
+    )
     record = fitted.record
     kept = record.folder, record.detections, record.thresholds
     try:
@@ -169,7 +192,9 @@ def test_what_is_drawn_is_from_the_best_thresholds_on(
         pictures = []
         for least in (0.8, 0.95):
             best = BestThreshold(least, 1.0, 1.0, 4)
-            record.thresholds = dict.fromkeys(fitted.data.class_names, best)  # by class, not by phrase
+            record.thresholds = dict.fromkeys(
+                fitted.data.class_names, best
+            )  # by class, not by phrase
             save_summary(record, fitted, 4)
             with Image.open(tmp_path / SUMMARY_NAME) as image:
                 pictures.append(np.asarray(image).astype(int))
@@ -196,11 +221,15 @@ def images(*scores: float) -> list[ShownImage]:
         ([0.1, 0.9, 0.3, 0.7, 0.5, 0.6, 0.8, 0.2], [1, 6, 3], [0, 7, 2]),
     ],
 )
-def test_best_and_worst_share_no_image(scores: list[float], best: Sequence[int], worst: Sequence[int]) -> None:
+def test_best_and_worst_share_no_image(
+    scores: list[float], best: Sequence[int], worst: Sequence[int]
+) -> None:
     found = best_and_worst(images(*scores))
     assert [[each.image for each in own] for own in found] == [list(best), list(worst)]
 
 
 def test_the_mean_of_equal_losses_is_their_value() -> None:
     assert running_mean([2.0] * 5) == pytest.approx([2.0] * 5)
-    assert running_mean([1.0, 3.0])[1] == pytest.approx((0.9 * 0.1 * 1 + 0.1 * 3) / (0.9 * 0.1 + 0.1))
+    assert running_mean([1.0, 3.0])[1] == pytest.approx(
+        (0.9 * 0.1 * 1 + 0.1 * 3) / (0.9 * 0.1 + 0.1)
+    )

@@ -21,7 +21,11 @@ from small_runs import BLOCKS, make_shapes
 
 PACKAGE = Path(__file__).parent.parent.parent / "src" / "glip_lightning"
 SIZES: dict[str, Any] = {"batch_size": 2, "min_sizes": (64,), "max_size": 64, "test_size": 64}
-QUIET: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu",
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
 CLASSES = ["red circle", "blue square", "yellow triangle", "green star"]
 
 
@@ -52,7 +56,9 @@ def made(tuning: Tuning) -> GLIPModule:
 
 
 @pytest.mark.parametrize("tuning", [FullTuning(), PromptTuning("context", context=2)])
-def test_a_trainer_of_lightning_fits_validates_and_tests(tuning: Tuning, shapes: Path, tmp_path: Path) -> None:
+def test_a_trainer_of_lightning_fits_validates_and_tests(
+    tuning: Tuning, shapes: Path, tmp_path: Path
+) -> None:
     module, data = made(tuning), CustomData(str(shapes), **SIZES)
     trainer = Trainer(max_steps=1, default_root_dir=tmp_path, **QUIET)
     trainer.fit(module, data)
@@ -61,7 +67,9 @@ def test_a_trainer_of_lightning_fits_validates_and_tests(tuning: Tuning, shapes:
     assert prompt is not None
     assert data.task_prompt is prompt
     words = [] if isinstance(tuning, FullTuning) else PLACEHOLDERS[:2]
-    assert [phrase.text for phrase in prompt.phrases] == [" ".join([*words, name]) for name in CLASSES]
+    assert [phrase.text for phrase in prompt.phrases] == [
+        " ".join([*words, name]) for name in CLASSES
+    ]
     assert prompt.single is not None
     assert prompt.single.caption == ". ".join(phrase.text for phrase in prompt.phrases)
     (validated,) = trainer.validate(module, data, verbose=False)
@@ -110,8 +118,12 @@ def test_a_name_that_no_caption_holds_leaves_no_folder(shapes: Path, tmp_path: P
     assert not run.exists()
 
 
-@pytest.mark.parametrize("lines", [CLASSES[1:2] + CLASSES[:1] + CLASSES[2:], ["Blue Square", "sky", "sun", "leaf"]])
-def test_a_phrase_that_names_another_class_is_refused(lines: list[str], shapes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "lines", [CLASSES[1:2] + CLASSES[:1] + CLASSES[2:], ["Blue Square", "sky", "sun", "leaf"]]
+)
+def test_a_phrase_that_names_another_class_is_refused(
+    lines: list[str], shapes: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "phrases.txt"
     file.write_text("\n".join(lines))
     data = CustomData(str(shapes), phrases_file=str(file), **SIZES)

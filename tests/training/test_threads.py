@@ -49,7 +49,9 @@ def started(callback: ProcessorThreads) -> int:
 
 
 @pytest.mark.parametrize(("one", "two", "chosen"), [(0.01, 1.0, 1), (0.02, 0.01, 2)])
-def test_the_faster_number_is_taken(monkeypatch: pytest.MonkeyPatch, one: float, two: float, chosen: int) -> None:
+def test_the_faster_number_is_taken(
+    monkeypatch: pytest.MonkeyPatch, one: float, two: float, chosen: int
+) -> None:
     asked = measured(monkeypatch, one, two)
     callback = ProcessorThreads()
     assert started(callback) == callback.threads == chosen

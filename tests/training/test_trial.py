@@ -23,7 +23,8 @@ def test_a_run_of_its_own_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content, code", [("{", "unreadable-json"), ("[]", "bad-value"), ('{"sweep": "few"}', "missing-key")]
+    "content, code",
+    [("{", "unreadable-json"), ("[]", "bad-value"), ('{"sweep": "few"}', "missing-key")],
 )
 def test_a_foreign_file_is_named(tmp_path: Path, content: str, code: str) -> None:
     (tmp_path / TRIAL_NAME).write_text(content)
@@ -42,6 +43,12 @@ def test_an_axis_that_every_trial_has_cannot_be_missing(tmp_path: Path, axis: st
 
 
 def test_file_names_that_are_no_text_are_read_as_they_were_written(tmp_path: Path) -> None:
-    axes: dict[str, object] = {"task": "a", "shots": 1, "seed": 3, "tuning": "b", "data.root": "odd-\udcff"}
+    axes: dict[str, object] = {
+        "task": "a",
+        "shots": 1,
+        "seed": 3,
+        "tuning": "b",
+        "data.root": "odd-\udcff",
+    }
     Trial("s", "0", axes, ()).write(tmp_path)
     assert json.loads((tmp_path / TRIAL_NAME).read_text())["axes"] == axes

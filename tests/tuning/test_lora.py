@@ -93,13 +93,18 @@ def test_the_update_of_a_linear_layer_is_the_formula() -> None:
     expected: Tensor = layer.base + layer.update.up @ layer.update.down * 2
     assert torch.equal(layer.weight, expected)
     x = torch.randn(3, layer.in_features)
-    torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, expected, layer.bias), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        layer(x), torch.nn.functional.linear(x, expected, layer.bias), rtol=1e-5, atol=1e-5
+    )
     assert layer.update.down.shape == (4, layer.in_features)
 
 
 def test_a_fit_trains_the_updates_alone_and_its_checkpoint_restores_them(tmp_path: Path) -> None:
     module, data = tiny_module(LoRATuning(ALL, lr=1e-3)), tiny_data(tmp_path / "data")
-    before, trainer = {f"model.{k}": x.clone() for k, x in module.model.state_dict().items()}, tiny_trainer(tmp_path)
+    before, trainer = (
+        {f"model.{k}": x.clone() for k, x in module.model.state_dict().items()},
+        tiny_trainer(tmp_path),
+    )
     trainer.fit(module, datamodule=data)
     after = weights(module)
     assert same({key: x for key, x in after.items() if key.startswith("model.")}, before)
@@ -108,7 +113,9 @@ def test_a_fit_trains_the_updates_alone_and_its_checkpoint_restores_them(tmp_pat
     assert all(up.any() for up in ups)
     trainer.save_checkpoint(tmp_path / "lora.ckpt")
     fresh = tiny_module(LoRATuning(ALL, lr=1e-3))
-    tiny_trainer(tmp_path).validate(fresh, datamodule=data, ckpt_path=str(tmp_path / "lora.ckpt"), verbose=False)
+    tiny_trainer(tmp_path).validate(
+        fresh, datamodule=data, ckpt_path=str(tmp_path / "lora.ckpt"), verbose=False
+    )
     assert same(weights(fresh), after)
     assert validation_ap(fresh) == validation_ap(module)
 
@@ -130,10 +137,19 @@ def test_what_cannot_be_adapted_is_named() -> None:
 def test_a_run_keeps_the_merged_detector(tmp_path: Path) -> None:
     shapes = make_shapes(tmp_path)
     run = tmp_path / "run"
-    found = go("fit", shapes, run, "--model.tuning=LoRATuning", "--model.tuning.parts=[fusion,head]", "--data.shots=2")
+    found = go(
+        "fit",
+        shapes,
+        run,
+        "--model.tuning=LoRATuning",
+        "--model.tuning.parts=[fusion,head]",
+        "--data.shots=2",
+    )
     assert found["parts"]["tuning"]["trainable"] == found["parts"]["all"]["trainable"] > 0
     assert found["parts"]["fusion"]["trainable"] == 0
     loaded = load_detector(str(run))
     assert loaded.model.state_dict().keys() == nano().state_dict().keys()
-    again = go("test", shapes, tmp_path / "again", f"--model.detector={run}", "--model.weights=pretrained")
+    again = go(
+        "test", shapes, tmp_path / "again", f"--model.detector={run}", "--model.weights=pretrained"
+    )
     assert again["metrics"]["test"]["AP"] == pytest.approx(found["metrics"]["test"]["AP"], abs=1e-4)

@@ -41,12 +41,18 @@ class Prompted:
         images = self.reference.inputs["images"]
         self.text = tuning.encode_text(self.model, *self.reference.text("train"))
         self.outputs = self.model(images, self.text)
-        self.losses: Losses = detection_losses(self.outputs, self.text.mask, self.reference.targets(self.outputs))
+        self.losses: Losses = detection_losses(
+            self.outputs, self.text.mask, self.reference.targets(self.outputs)
+        )
         self.losses.total.backward()
         with torch.no_grad():
-            evaluated = self.model(images, tuning.encode_text(self.model, *self.reference.text("eval")))
+            evaluated = self.model(
+                images, tuning.encode_text(self.model, *self.reference.text("eval"))
+            )
         sizes = [tuple(size) for size in self.reference.facts["image_sizes_hw"]]
-        self.detections = PostProcess()(evaluated, [class_tokens(self.reference)] * len(sizes), sizes)
+        self.detections = PostProcess()(
+            evaluated, [class_tokens(self.reference)] * len(sizes), sizes
+        )
 
 
 @cache
@@ -66,7 +72,8 @@ def head_outputs(outputs: DenseOutputs) -> dict[str, Tensor]:
     """By the reference's names, in its layouts: logits [B, n, T], deltas [B, 4, h, w], centerness [B, 1, h, w]."""
     found = {}
     logits, deltas, centerness = (
-        x.split(outputs.level_counts, dim=1) for x in (outputs.logits, outputs.deltas, outputs.centerness[..., None])
+        x.split(outputs.level_counts, dim=1)
+        for x in (outputs.logits, outputs.deltas, outputs.centerness[..., None])
     )
     for i, (level, size) in enumerate(zip(LEVELS, outputs.level_sizes, strict=True)):
         found[f"head.dot_product_logits.{level}"] = logits[i]
@@ -83,7 +90,9 @@ def test_forward(golden: Path, name: str, which: str) -> None:
     noise = job.reference.noise["eval_stage_fp32_vs_fp64"]
     mask = job.reference.inputs["train.attention_mask"]
     hidden = theirs[f"{which}.head_input.hidden"]
-    assert_stage(job.text.hidden.detach(), hidden, noise["lang.hidden"]["max_abs"], mask, "lang.hidden")
+    assert_stage(
+        job.text.hidden.detach(), hidden, noise["lang.hidden"]["max_abs"], mask, "lang.hidden"
+    )
     for key, ours in head_outputs(job.outputs).items():
         assert_stage(ours.detach(), theirs[f"{which}.{key}"], noise[key]["max_abs"], mask, key)
 
@@ -125,5 +134,7 @@ def test_gradient(golden: Path, name: str, which: str) -> None:
 def test_detections(golden: Path, name: str, which: str) -> None:
     theirs, job = stored(folder_of(golden, name)), prompted(golden, name, which)
     for i, ours in enumerate(job.detections):
-        boxes, scores, labels = (theirs[f"{which}.detections.im{i}.{kind}"] for kind in ("boxes", "scores", "labels"))
+        boxes, scores, labels = (
+            theirs[f"{which}.detections.im{i}.{kind}"] for kind in ("boxes", "scores", "labels")
+        )
         assert_same_detections(ours, Detections(boxes, scores, labels - 1))

@@ -33,7 +33,9 @@ MODES: dict[str, Callable[[], Tuning]] = {
     "language_prompt_v1": LanguageTuning,
     "language_prompt_v2": PromptTuning,
     "language_prompt_v3": LanguageTuning,  # its head is frozen before it could be probed: it does what v1 does
-    "language_prompt_v4": lambda: PromptTuning(lr=1e-4, weight_decay=0.05),  # likewise v2, at the rates of "full"
+    "language_prompt_v4": lambda: PromptTuning(
+        lr=1e-4, weight_decay=0.05
+    ),  # likewise v2, at the rates of "full"
 }
 FREEZE_AT_2 = "+FREEZE_CONV_BODY_AT=2"
 """Changes what is trained in the mode "full" alone."""
@@ -53,7 +55,9 @@ ZERO_GRADIENT = ".attention.self.key.bias"
 """A constant added to all scores of a query drops out of the softmax: updates are made of rounding alone."""
 LOSSES = {"loss_reg": "box", "loss_centerness": "centerness", "loss_dot_product_token": "token"}
 TESTS = Path(__file__).parent.parent
-CAPTION = Prompt("the captions of the reference", (), ())  # one caption; the offset does not ask for its words
+CAPTION = Prompt(
+    "the captions of the reference", (), ()
+)  # one caption; the offset does not ask for its words
 
 
 def folder_of(golden: Path, name: str) -> Path:
@@ -95,7 +99,9 @@ def parts_in_training(model: GLIP) -> set[str]:
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("freeze", ["", FREEZE_AT_2])
 @pytest.mark.parametrize("mode", MODES)
-def test_trained_parameters_groups_and_modes(golden: Path, name: str, mode: str, freeze: str) -> None:
+def test_trained_parameters_groups_and_modes(
+    golden: Path, name: str, mode: str, freeze: str
+) -> None:
     folder = folder_of(golden, name)
     model = load_reference_model(golden / MODELS[name])
     tuning = FullTuning(freeze_at=2) if mode == "full" and freeze else MODES[mode]()
@@ -130,8 +136,12 @@ def test_counts_of_the_real_variants(detector: str, mode: str) -> None:
     assert sum(ours.values()) == theirs["tensors"]
     trained = sum(p.numel() for p in [*model.parameters(), *tuning.parameters()] if p.requires_grad)
     prompt = isinstance(tuning, PromptTuning)
-    assert (trained // PROMPT_ROWS[1] * PROMPT_ROWS[0] if prompt else trained) == theirs["parameters"]
-    assert [(*key, count) for key, count in sorted(ours.items())] == [pytest.approx(row) for row in theirs["groups"]]
+    assert (trained // PROMPT_ROWS[1] * PROMPT_ROWS[0] if prompt else trained) == theirs[
+        "parameters"
+    ]
+    assert [(*key, count) for key, count in sorted(ours.items())] == [
+        pytest.approx(row) for row in theirs["groups"]
+    ]
     parts = {
         "patch_embed": model.backbone.patch_embed,
         "layers0": model.backbone.stages[0],
@@ -149,7 +159,9 @@ class ThreeSteps:
 
     def __init__(self, folder: Path, tuning: Tuning, dtype: torch.dtype) -> None:
         self.reference = Reference(folder)
-        self.inputs = {k: x.to(dtype) if x.is_floating_point() else x for k, x in self.reference.inputs.items()}
+        self.inputs = {
+            k: x.to(dtype) if x.is_floating_point() else x for k, x in self.reference.inputs.items()
+        }
         self.reference.inputs = self.inputs
         self.model, self.tuning = load_reference_model(folder).to(dtype), tuning
         groups = tuned(self.model, tuning)
@@ -180,7 +192,9 @@ class ThreeSteps:
 def three_steps(folder: Path, run: str, precision: str) -> ThreeSteps:
     if precision == "fp32":
         return ThreeSteps(folder, RUNS[run](), torch.float32)
-    with pytest.MonkeyPatch.context() as patch:  # the fp32 islands of the detector (offsets, losses) in fp64 as well
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # the fp32 islands of the detector (offsets, losses) in fp64 as well
         patch.setattr(Tensor, "float", Tensor.double)
         torch.set_default_dtype(torch.float64)
         try:
@@ -208,7 +222,9 @@ def test_three_steps(golden: Path, name: str, run: str, precision: str) -> None:
     noise = max(abs(x[key] - y[key]) for x, y in zip(*rows, strict=True) for key in LOSSES)
     for step in range(steps if steps < 3 else 4):
         for key, own in LOSSES.items():
-            assert getattr(ours.losses[step], own).item() == pytest.approx(rows[0][step][key], abs=10 * noise, rel=0)
+            assert getattr(ours.losses[step], own).item() == pytest.approx(
+                rows[0][step][key], abs=10 * noise, rel=0
+            )
     updates = theirs["update_l2_norm"]
     noises = {key: abs(x - other["update_l2_norm"][key]) / x for key, x in updates.items()}
     typical = max(median(noises.values()), torch.finfo(torch.float32).eps)
@@ -220,7 +236,9 @@ def test_three_steps(golden: Path, name: str, run: str, precision: str) -> None:
         if key.endswith(ZERO_GRADIENT):
             assert ours.updates[key] < 1e-5, key
         else:
-            assert ours.updates[key] == pytest.approx(update, rel=10 * max(noises[key], typical), abs=0), key
+            assert ours.updates[key] == pytest.approx(
+                update, rel=10 * max(noises[key], typical), abs=0
+            ), key
 
 
 @pytest.mark.parity
@@ -230,7 +248,10 @@ def test_the_prompt_after_three_steps(golden: Path, name: str, run: str) -> None
     """Rows of all tokens, to 1e-5 of their norm: our own fp32 and fp64 runs differ by 2e-6 to 7e-6 there."""
     folder = folder_of(golden, name)
     stored = load_file(folder / "prompt_v2_after_steps.safetensors")
-    theirs, unused = stored[f"{run}.tunable_linear_after_3_steps[:256]"], stored[f"{run}.tunable_linear_row_300"]
+    theirs, unused = (
+        stored[f"{run}.tunable_linear_after_3_steps[:256]"],
+        stored[f"{run}.tunable_linear_row_300"],
+    )
     assert not unused.any()
     job = three_steps(golden / MODELS[name], run, "fp32")
     (ours,) = (p.detach() for p in job.tuning.parameters())

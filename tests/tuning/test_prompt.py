@@ -64,7 +64,9 @@ def test_the_prompt_alone_is_trained(form: str, tmp_path: Path) -> None:
     assert [p.requires_grad for p in learned.values()] == [True]
     trainer.save_checkpoint(tmp_path / "prompt.ckpt")
     fresh = tiny_module(PromptTuning(form))  # pyrefly: ignore
-    tiny_trainer(tmp_path).validate(fresh, datamodule=data, ckpt_path=str(tmp_path / "prompt.ckpt"), verbose=False)
+    tiny_trainer(tmp_path).validate(
+        fresh, datamodule=data, ckpt_path=str(tmp_path / "prompt.ckpt"), verbose=False
+    )
     assert same(weights(fresh), weights(module))
     assert validation_ap(fresh) == validation_ap(module)
 
@@ -97,7 +99,10 @@ def test_context_words_stand_before_every_class_and_replace_their_placeholders()
     words = "[unused0] [unused1] [unused2] [unused3]"
     assert prompt.caption == f"{words} red circle. {words} blue square"
     tokens = tokenizer.tokens(prompt.caption)
-    assert [[tokens[i] for i in group] for group in prompt.tokens] == [["red", "circle"], ["blue", "square"]]
+    assert [[tokens[i] for i in group] for group in prompt.tokens] == [
+        ["red", "circle"],
+        ["blue", "square"],
+    ]
     (embeddings,) = tuning.parameters()
     table = model.language.get_submodule("bert.embeddings.word_embeddings").weight  # pyrefly: ignore
     ids, mask = tokenizer.encode([prompt.caption])
@@ -105,11 +110,15 @@ def test_context_words_stand_before_every_class_and_replace_their_placeholders()
         learned = tuning.encode_text(model, ids, mask).hidden
         assert not torch.allclose(learned, model.encode_text(ids, mask).hidden, atol=1e-3)
         table[ids[0, 1:5]] = embeddings  # the same embeddings in the vocabulary
-        torch.testing.assert_close(learned, model.encode_text(ids, mask).hidden, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            learned, model.encode_text(ids, mask).hidden, rtol=1e-6, atol=1e-6
+        )
 
 
 def test_context_keeps_a_prefix_of_the_task() -> None:
-    (phrase,) = PromptTuning("context", context=2).phrases([Phrase("package", " there is a ", " on the porch")])
+    (phrase,) = PromptTuning("context", context=2).phrases(
+        [Phrase("package", " there is a ", " on the porch")]
+    )
     assert phrase.text == "[unused0] [unused1] there is a package on the porch"
 
 

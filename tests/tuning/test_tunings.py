@@ -18,7 +18,12 @@ from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.schedules import Plateau
 from glip_lightning.tuning.base import Tuning, count_parts, eval_where_frozen
-from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe, PartialTuning
+from glip_lightning.tuning.weight_tunings import (
+    FullTuning,
+    LanguageTuning,
+    LinearProbe,
+    PartialTuning,
+)
 from printed import numbers
 from tiny import Offset, same, tiny_data, tiny_module, tiny_trainer, validation_ap, weights
 
@@ -37,7 +42,11 @@ def test_freeze_at_counts_as_the_official_one(freeze_at: int, frozen: int) -> No
     assert [all(not p.requires_grad for p in stage.parameters()) for stage in body.stages] == [
         i < frozen for i in range(4)
     ]
-    assert all(p.requires_grad for part in (body.norms, model.fpn, model.language) for p in part.parameters())
+    assert all(
+        p.requires_grad
+        for part in (body.norms, model.fpn, model.language)
+        for p in part.parameters()
+    )
 
 
 def test_a_second_tuning_forgets_what_the_first_froze() -> None:
@@ -56,7 +65,9 @@ def test_a_wrong_freeze_at_is_named() -> None:
 
 def test_groups_part_by_rate_and_decay_and_hold_every_trained_parameter_once() -> None:
     model = nano()
-    groups = FullTuning(lr=1e-3, text_lr=1e-4, weight_decay=0.1).setup(model, None, Tokenizer.nano())
+    groups = FullTuning(lr=1e-3, text_lr=1e-4, weight_decay=0.1).setup(
+        model, None, Tokenizer.nano()
+    )
     assert {group["name"]: (group["lr"], group["weight_decay"]) for group in groups} == {
         "detector": (1e-3, 0.1),
         "detector_bias": (2e-3, 0.0),
@@ -71,7 +82,10 @@ def test_groups_part_by_rate_and_decay_and_hold_every_trained_parameter_once() -
 
 
 def test_equal_rates_make_one_group() -> None:
-    names = [group["name"] for group in FullTuning(lr=1e-3, text_lr=1e-3).setup(nano(), None, Tokenizer.nano())]
+    names = [
+        group["name"]
+        for group in FullTuning(lr=1e-3, text_lr=1e-3).setup(nano(), None, Tokenizer.nano())
+    ]
     assert names == ["detector+text", "detector_bias+text_bias"]
 
 
@@ -80,7 +94,9 @@ def trained(tuning: Tuning, detector: str = "glip-nano") -> dict[str, torch.Tens
         model = GLIP(variant(detector))
         groups = tuning.setup(model, None, Tokenizer.nano())
     found = {key: p for key, p in model.named_parameters() if p.requires_grad}
-    assert sorted(map(id, found.values())) == sorted(id(p) for group in groups for p in group["params"])
+    assert sorted(map(id, found.values())) == sorted(
+        id(p) for group in groups for p in group["params"]
+    )
     return found
 
 
@@ -92,7 +108,9 @@ def test_the_linear_probe_trains_the_last_layers_but_the_scales(detector: str) -
 
 def test_language_tuning_trains_the_text_encoder() -> None:
     model = nano()
-    assert trained(LanguageTuning()).keys() == {k for k, _ in model.named_parameters() if k.startswith("language.")}
+    assert trained(LanguageTuning()).keys() == {
+        k for k, _ in model.named_parameters() if k.startswith("language.")
+    }
 
 
 def test_partial_tuning_takes_the_first_expression_that_fits() -> None:
@@ -108,7 +126,9 @@ def test_partial_tuning_takes_the_first_expression_that_fits() -> None:
     assert {k.split(".")[0] for k, p in model.named_parameters() if p.requires_grad} == {"fpn"}
 
 
-@pytest.mark.parametrize("rates", [{"fnp": 1e-4}, {"^fpn": 1e-4, "fpn.p6": 1e-3}, {"dyhead": 1e-4, "fusion": 1e-3}])
+@pytest.mark.parametrize(
+    "rates", [{"fnp": 1e-4}, {"^fpn": 1e-4, "fpn.p6": 1e-3}, {"dyhead": 1e-4, "fusion": 1e-3}]
+)
 def test_an_expression_that_fits_nothing_is_an_error(rates: dict[str, float]) -> None:
     with pytest.raises(GLIPError) as error:
         PartialTuning(rates).setup(nano(), None, Tokenizer.nano())
@@ -131,7 +151,11 @@ def test_parts_are_counted_once() -> None:
     parts = count_parts(model, tuning)
     assert list(parts) == ["vision", "text", "fusion", "head", "all"]
     assert sum(part.total for name, part in parts.items() if name != "all") == parts["all"].total
-    assert parts["head"].trainable == parts["all"].trainable == sum(p.numel() for p in trained(LinearProbe()).values())
+    assert (
+        parts["head"].trainable
+        == parts["all"].trainable
+        == sum(p.numel() for p in trained(LinearProbe()).values())
+    )
     with torch.device("meta"):
         shallow = GLIP(variant("glip-nano-a"))
     assert "fusion" not in count_parts(shallow, tuning)
@@ -164,13 +188,25 @@ def test_frozen_parts_stay_as_they_are_and_in_eval_mode_after_validation(tmp_pat
     before = weights(module)
     tiny_trainer(tmp_path).fit(module, datamodule=tiny_data(tmp_path / "data"))
     body = module.model.backbone
-    assert [body.patch_embed.training, *(stage.training for stage in body.stages)] == [False, False, True, True, True]
-    changed = {key for key, tensor in weights(module).items() if not torch.equal(tensor, before[key])}
-    assert changed == {f"model.{key}" for key, p in module.model.named_parameters() if p.requires_grad}
+    assert [body.patch_embed.training, *(stage.training for stage in body.stages)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+    changed = {
+        key for key, tensor in weights(module).items() if not torch.equal(tensor, before[key])
+    }
+    assert changed == {
+        f"model.{key}" for key, p in module.model.named_parameters() if p.requires_grad
+    }
     assert validation_ap(module) >= 0
 
 
-def test_a_tuning_with_parameters_of_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_tuning_with_parameters_of_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Trained, logged, saved beside the detector, and used by evaluation as well."""
     module, data = tiny_module(Offset()), tiny_data(tmp_path / "data")
     before, trainer = weights(module), tiny_trainer(tmp_path, max_epochs=1)
@@ -188,7 +224,9 @@ def test_a_tuning_with_parameters_of_its_own(tmp_path: Path, caplog: pytest.LogC
     assert same({key: x for key, x in state.items() if key != "tuning.offset"}, before)
     assert state["tuning.offset"].abs().min() > 0
     fresh = tiny_module(Offset())
-    tiny_trainer(tmp_path).validate(fresh, datamodule=data, ckpt_path=str(tmp_path / "tuned.ckpt"), verbose=False)
+    tiny_trainer(tmp_path).validate(
+        fresh, datamodule=data, ckpt_path=str(tmp_path / "tuned.ckpt"), verbose=False
+    )
     assert torch.equal(fresh.tuning.get_parameter("offset"), module.tuning.offset)
     calls = len(module.tuning.encoded)
     tiny_trainer(tmp_path).test(module, datamodule=data, verbose=False)
@@ -201,7 +239,9 @@ def test_rates_scale_with_the_batch(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path, max_steps=1, limit_val_batches=0)
     trainer.fit(module, datamodule=tiny_data(tmp_path / "data"))
     rates = {group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups}
-    assert rates == pytest.approx({"detector": 1.5e-3, "detector_bias": 3e-3, "text": 1.5e-4, "text_bias": 3e-4})
+    assert rates == pytest.approx(
+        {"detector": 1.5e-3, "detector_bias": 3e-3, "text": 1.5e-4, "text_bias": 3e-4}
+    )
 
 
 class Steady(GLIPModule):
@@ -219,14 +259,18 @@ def test_the_plateau_hears_of_every_validation_once(tmp_path: Path) -> None:
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
 
 
-@pytest.mark.parametrize("precision, fused", [("32-true", True), ("bf16-mixed", False), ("16-mixed", False)])
+@pytest.mark.parametrize(
+    "precision, fused", [("32-true", True), ("bf16-mixed", False), ("16-mixed", False)]
+)
 def test_one_kernel_updates_all_weights_where_lightning_can_clip(
     tmp_path: Path, precision: Literal["32-true", "bf16-mixed", "16-mixed"], fused: bool
 ) -> None:
     given: dict[str, Any] = {"precision": precision}
     if precision == "16-mixed":  # a Trainer allows it on CUDA alone
         given = {"plugins": MixedPrecision(precision, "cpu", GradScaler("cpu", init_scale=1.0))}
-    trainer = tiny_trainer(tmp_path, max_steps=1, limit_val_batches=0, gradient_clip_val=1.0, **given)
+    trainer = tiny_trainer(
+        tmp_path, max_steps=1, limit_val_batches=0, gradient_clip_val=1.0, **given
+    )
     module = tiny_module(FullTuning(lr=1e-3, text_lr=1e-4))
     before = {name: x.clone() for name, x in module.state_dict().items()}
     trainer.fit(module, datamodule=tiny_data(tmp_path / "data"))
@@ -240,13 +284,21 @@ def test_bf16_trains_and_keeps_its_weights_in_fp32(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path, precision="bf16-mixed", max_epochs=1)
     trainer.fit(module, datamodule=tiny_data(tmp_path / "data"))
     assert torch.isfinite(trainer.callback_metrics["train/loss"])
-    assert {tensor.dtype for tensor in weights(module).values() if tensor.is_floating_point()} == {torch.float32}
+    assert {tensor.dtype for tensor in weights(module).values() if tensor.is_floating_point()} == {
+        torch.float32
+    }
     assert all(torch.isfinite(tensor).all() for tensor in weights(module).values())
 
 
 def test_short_names_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--data", "Shapes", "--model.detector=glip-nano"]
-    tuning = ["--model.tuning", "FullTuning", "--model.tuning.lr=1e-3", "--model.schedule", "Cosine"]
+    tuning = [
+        "--model.tuning",
+        "FullTuning",
+        "--model.tuning.lr=1e-3",
+        "--model.schedule",
+        "Cosine",
+    ]
     with pytest.raises(SystemExit) as end:
         main(["fit", *arguments, *tuning, "--print_config"])
     printed = capsys.readouterr().out

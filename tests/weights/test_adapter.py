@@ -23,7 +23,11 @@ from small_runs import go, make_shapes, options, result
 
 TUNINGS = {
     "LinearProbe": ["--model.tuning=LinearProbe", "--model.tuning.lr=0.01"],
-    "LoRATuning": ["--model.tuning=LoRATuning", "--model.tuning.parts=[text,fusion,head]", "--model.tuning.lr=0.01"],
+    "LoRATuning": [
+        "--model.tuning=LoRATuning",
+        "--model.tuning.parts=[text,fusion,head]",
+        "--model.tuning.lr=0.01",
+    ],
     "PartialTuning": ["--model.tuning=PartialTuning", '--model.tuning.rates={"^fpn.p6": 0.001}'],
 }
 
@@ -43,9 +47,21 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=TUNINGS)
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shapes: Path, base: Path) -> Path:
+def run(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    shapes: Path,
+    base: Path,
+) -> Path:
     folder = tmp_path_factory.mktemp("runs") / request.param
-    go("fit", shapes, folder, f"--model.detector={base}", "--model.weights=pretrained", *TUNINGS[request.param])
+    go(
+        "fit",
+        shapes,
+        folder,
+        f"--model.detector={base}",
+        "--model.weights=pretrained",
+        *TUNINGS[request.param],
+    )
     return folder
 
 
@@ -66,11 +82,22 @@ def test_a_run_leaves_what_it_trained_and_no_copy_of_its_base(run: Path, base: P
 
 def test_the_run_tests_and_predicts_as_it_did(run: Path, shapes: Path, tmp_path: Path) -> None:
     again = ["test", "--config", str(run / "recipe.yaml")]
-    found = go("test", shapes, tmp_path / "again", *again[1:], f"--model.detector={run}", "--model.weights=pretrained")
-    assert found["metrics"]["test"]["AP"] == pytest.approx(result(run)["metrics"]["test"]["AP"], abs=1e-4)
+    found = go(
+        "test",
+        shapes,
+        tmp_path / "again",
+        *again[1:],
+        f"--model.detector={run}",
+        "--model.weights=pretrained",
+    )
+    assert found["metrics"]["test"]["AP"] == pytest.approx(
+        result(run)["metrics"]["test"]["AP"], abs=1e-4
+    )
     predictor = Predictor(str(run), threshold=0.06)
     best = max(json.loads((run / "detections.json").read_text()), key=lambda row: row["score"])
-    scores = [predictor(photo).scores.max().item() for photo in sorted((shapes / "test").glob("*.jpg"))]
+    scores = [
+        predictor(photo).scores.max().item() for photo in sorted((shapes / "test").glob("*.jpg"))
+    ]
     assert max(scores) == pytest.approx(best["score"], abs=1e-4)
     assert len(load_tokenizer(str(run))) == len(Tokenizer.nano())
 
@@ -80,7 +107,9 @@ def test_another_base_is_refused_with_both_hashes(run: Path, base: Path, tmp_pat
     torch.manual_seed(1)
     other = save(GLIP(variant("glip-nano")), Tokenizer.nano(), tmp_path / "other")
     content = json.loads((folder / CONTENT_NAME).read_text())
-    (folder / CONTENT_NAME).write_text(json.dumps(content | {"base": content["base"] | {"name": str(other)}}))
+    (folder / CONTENT_NAME).write_text(
+        json.dumps(content | {"base": content["base"] | {"name": str(other)}})
+    )
     with pytest.raises(GLIPError, match=content["base"]["sha256"]) as caught:
         load_detector(str(tmp_path))
     assert caught.value.code == "other-base"
@@ -93,7 +122,9 @@ def test_the_text_encoder_belongs_to_the_base(run: Path, base: Path, tmp_path: P
         next(changed.model.language.parameters()).add_(0.1)
     other = save(changed.model, changed.tokenizer, tmp_path / "other")
     content = json.loads((folder / CONTENT_NAME).read_text())
-    (folder / CONTENT_NAME).write_text(json.dumps(content | {"base": content["base"] | {"name": str(other)}}))
+    (folder / CONTENT_NAME).write_text(
+        json.dumps(content | {"base": content["base"] | {"name": str(other)}})
+    )
     with pytest.raises(GLIPError, match=content["base"]["sha256"]) as caught:
         load_detector(str(tmp_path))
     assert caught.value.code == "other-base"
@@ -123,7 +154,9 @@ def test_a_run_killed_after_its_last_step_keeps_what_it_learned(
 def test_a_base_that_is_gone_is_named(run: Path, tmp_path: Path) -> None:
     folder = copy_of(run, tmp_path)
     content = json.loads((folder / CONTENT_NAME).read_text())
-    (folder / CONTENT_NAME).write_text(json.dumps(content | {"base": content["base"] | {"name": "runs/gone-001/x"}}))
+    (folder / CONTENT_NAME).write_text(
+        json.dumps(content | {"base": content["base"] | {"name": "runs/gone-001/x"}})
+    )
     with pytest.raises(GLIPError) as caught:
         load_detector(str(tmp_path))
     assert caught.value.code == "unknown-detector"
@@ -155,7 +188,9 @@ def test_a_folder_that_is_no_adapter_is_named(harm: str, run: Path, tmp_path: Pa
     else:
         tensors = load_file(file)
         wrong = (
-            {"new.backbone.neck": torch.zeros(1)} if harm == "unknown" else {"new.grounding.box.bias": torch.ones(3)}
+            {"new.backbone.neck": torch.zeros(1)}
+            if harm == "unknown"
+            else {"new.grounding.box.bias": torch.ones(3)}
         )
         save_file(tensors | wrong, file)
     with pytest.raises(GLIPError) as caught:

@@ -29,7 +29,9 @@ from hub_server import COMMIT, Hub, running_hub
 
 WEIGHTS = HubFile("GLIPModel/GLIP", "glip_small.pth", "MIT licence, as stated by microsoft/GLIP")
 TOKENIZER = Tokenizer.nano()
-SMALL_TEXT = TextConfig(len(TOKENIZER), 64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=32)
+SMALL_TEXT = TextConfig(
+    len(TOKENIZER), 64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=32
+)
 SMALL = GLIPConfig(
     swin_dim=16,
     swin_depths=(1, 1, 1, 1),
@@ -66,7 +68,9 @@ def hub(pth, tmp_path, monkeypatch) -> Iterator[Hub]:
         # the client reads its environment when it is imported; the last test sets the real variables
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+            constants,
+            "HUGGINGFACE_CO_URL_TEMPLATE",
+            hub.url + "/{repo_id}/resolve/{revision}/{filename}",
         )
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -98,7 +102,9 @@ def test_nano_starts_at_random_where_asked_for():
 def test_official_names_can_start_at_random_with_the_official_vocabulary(hub, model):
     loaded = load_detector("glip-small", weights="random")
     assert loaded.weights == "random"
-    assert [request.path.rpartition("/")[2] for request in hub.requests] == ["vocab.txt"] * len(hub.requests)
+    assert [request.path.rpartition("/")[2] for request in hub.requests] == ["vocab.txt"] * len(
+        hub.requests
+    )
 
 
 def test_every_official_name_is_a_variant():
@@ -116,13 +122,16 @@ def test_what_cannot_be_meant_is_an_error(detector):
 def test_close_names_are_proposed():
     with pytest.raises(GLIPError) as caught:
         load_detector("glip-tinny")
-    named = [name for name in VARIANTS if re.search(rf"(?<![\w-]){name}(?![\w-])", str(caught.value))]
+    named = [
+        name for name in VARIANTS if re.search(rf"(?<![\w-]){name}(?![\w-])", str(caught.value))
+    ]
     assert "glip-tiny" in named
     assert len(named) == 3
 
 
 @pytest.mark.parametrize(
-    "detector, weights, named", [("glip-nano", "best", "'best'"), ("./folder", "random", "'./folder'")]
+    "detector, weights, named",
+    [("glip-nano", "best", "'best'"), ("./folder", "random", "'./folder'")],
 )
 def test_wrong_weights_argument_is_an_error(detector, weights, named):
     with pytest.raises(GLIPError, match=named) as caught:
@@ -266,7 +275,9 @@ def test_conversion_there_and_back(pth, model, tmp_path):
     convert_weights(pth, tmp_path / "folder")
     convert_weights(tmp_path / "folder", tmp_path / "back.pth")
     assert_same_weights(load_detector(str(tmp_path / "folder")).model, model)
-    first, last = (torch.load(path, weights_only=True)["model"] for path in (pth, tmp_path / "back.pth"))
+    first, last = (
+        torch.load(path, weights_only=True)["model"] for path in (pth, tmp_path / "back.pth")
+    )
     assert first.keys() == last.keys()
     assert all(torch.equal(first[key], last[key]) for key in first)
 
@@ -300,7 +311,9 @@ def test_conversion_of_a_folder_to_a_folder_keeps_the_task(model, tmp_path):
     assert_same_weights(loaded.model, model)
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "m.engine", "m.pt2", "m.tflite", "m.safetensors", "m.PTH", "m.x1"])
+@pytest.mark.parametrize(
+    "name", ["m.onnx", "m.engine", "m.pt2", "m.tflite", "m.safetensors", "m.PTH", "m.x1"]
+)
 def test_conversion_writes_no_unknown_ending(pth, model, tmp_path, name):
     folder = save(model, TOKENIZER, tmp_path / "folder")
     for source in (folder, pth):
@@ -351,7 +364,9 @@ def test_download_is_announced_with_size_and_licence(hub, capsys, pth):
 
 
 def test_broken_off_download_goes_on_where_it_stopped(hub, model, monkeypatch):
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)  # whole chunks survive, and the file is small
+    monkeypatch.setattr(
+        constants, "DOWNLOAD_CHUNK_SIZE", 10_000
+    )  # whole chunks survive, and the file is small
     hub.break_after.append(100_000)
     assert_same_weights(load_detector("glip-small").model, model)
     ranges = [request.range for request in hub.requests if request.method == "GET"]
@@ -364,7 +379,9 @@ def test_wrong_length_is_detected_and_nothing_is_kept(hub, model):
     with pytest.raises(DownloadError) as caught:
         load_detector("glip-small")
     assert caught.value.code == "download-failed"
-    assert [value in str(caught.value) for value in (WEIGHTS.name, WEIGHTS.repo, "100000")] == [True] * 3
+    assert [value in str(caught.value) for value in (WEIGHTS.name, WEIGHTS.repo, "100000")] == [
+        True
+    ] * 3
     hub.cut_to = None
     assert_same_weights(load_detector("glip-small").model, model)
 
@@ -387,7 +404,9 @@ def test_missing_vocabulary_says_where_to_put_it(hub, tmp_path, monkeypatch, pth
         load_detector(str(alone))
     assert caught.value.code == "download-failed"
     assert f"{hub.url}/{OFFICIAL_VOCAB.repo}/resolve/main/vocab.txt" in str(caught.value)
-    assert str(caught.value).count("vocab.txt") == 3  # what is missing, its address, what its copy has to be called
+    assert (
+        str(caught.value).count("vocab.txt") == 3
+    )  # what is missing, its address, what its copy has to be called
 
 
 def test_absent_file_is_named(hub):
@@ -395,7 +414,9 @@ def test_absent_file_is_named(hub):
     hub.files[f"{WEIGHTS.repo}/README.md"] = b"moved"
     with pytest.raises(NotInRepository) as caught:
         load_detector("glip-small")
-    assert [value in str(caught.value) for value in (WEIGHTS.name, WEIGHTS.repo, "404")] == [True] * 3
+    assert [value in str(caught.value) for value in (WEIGHTS.name, WEIGHTS.repo, "404")] == [
+        True
+    ] * 3
 
 
 def test_web_page_instead_of_the_hub_is_named(hub):
@@ -409,7 +430,9 @@ def test_web_page_instead_of_the_hub_is_named(hub):
 @pytest.mark.parametrize("task", [None, TASK])
 def test_repository_with_an_exchange_folder_is_a_detector(hub, model, tmp_path, monkeypatch, task):
     save(model, TOKENIZER, tmp_path / "out", task)
-    hub.files |= {f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()}
+    hub.files |= {
+        f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()
+    }
     loaded = load_detector("user/raccoons")
     assert (loaded.name, loaded.weights, loaded.task) == ("user/raccoons", "folder", task)
     assert_same_weights(loaded.model, model)
@@ -420,7 +443,9 @@ def test_repository_with_an_exchange_folder_is_a_detector(hub, model, tmp_path, 
 def test_repository_without_a_vocabulary_where_none_is_needed(hub, tmp_path):
     model = DynamicHead(replace(SMALL, fusion=False, classes=5))
     save(model, ClassTokenizer(5), tmp_path / "out", TASK)
-    hub.files |= {f"user/table/{name}": content for name, content in snapshot(tmp_path / "out").items()}
+    hub.files |= {
+        f"user/table/{name}": content for name, content in snapshot(tmp_path / "out").items()
+    }
     assert len(load_tokenizer("user/table")) == 5
     assert {request.path.rpartition("/")[2] for request in hub.requests} == {"config.json"}
     loaded = load_detector("user/table")
@@ -430,9 +455,14 @@ def test_repository_without_a_vocabulary_where_none_is_needed(hub, tmp_path):
 
 def test_repository_s_vocabulary_alone(hub, model, tmp_path):
     save(model, TOKENIZER, tmp_path / "out")
-    hub.files |= {f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()}
+    hub.files |= {
+        f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()
+    }
     assert len(load_tokenizer("user/raccoons")) == len(TOKENIZER)
-    assert {request.path.rpartition("/")[2] for request in hub.requests} == {"config.json", "vocab.txt"}
+    assert {request.path.rpartition("/")[2] for request in hub.requests} == {
+        "config.json",
+        "vocab.txt",
+    }
 
 
 def test_a_mistyped_folder_is_not_blamed_on_the_hub_alone(hub):
@@ -445,11 +475,23 @@ def test_a_mistyped_folder_is_not_blamed_on_the_hub_alone(hub):
 def test_environment_chooses_the_endpoint_and_the_cache(hub, model, tmp_path):
     """What the other tests patch in the Hub client is what its documented variables set."""
     save(model, TOKENIZER, tmp_path / "out")
-    hub.files |= {f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()}
+    hub.files |= {
+        f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()
+    }
     code = "from glip_lightning.weights.load import load_detector; print(load_detector('user/raccoons').name)"
-    variables = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "other"), "HF_HUB_OFFLINE": "0"}
+    variables = {
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_CACHE": str(tmp_path / "other"),
+        "HF_HUB_OFFLINE": "0",
+    }
     result = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert result.stdout.strip() == "user/raccoons"
-    assert (tmp_path / "other" / "models--user--raccoons" / "snapshots" / COMMIT / "vocab.txt").is_file()
+    assert (
+        tmp_path / "other" / "models--user--raccoons" / "snapshots" / COMMIT / "vocab.txt"
+    ).is_file()

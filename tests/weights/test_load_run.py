@@ -26,7 +26,9 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["FullTuning", "LoRATuning"])
-def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
+def finished(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shapes: Path
+) -> Path:
     folder = tmp_path_factory.mktemp("runs") / request.param
     go("fit", shapes, folder, *BASE, f"--model.tuning={request.param}", "--model.tuning.lr=0.001")
     return folder
@@ -49,14 +51,21 @@ def assert_same(run: Path | str, expected: Path) -> None:
 
 
 def test_an_unfinished_run_is_its_best_weights(
-    unfinished: Path, finished: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    unfinished: Path,
+    finished: Path,
+    shapes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     best = json.loads((finished / "result.json").read_text())["best_epoch"]
     assert_same(unfinished, finished)
     assert_same(unfinished / "checkpoints" / "best.ckpt", finished)
     photo = next((shapes / "test").glob("*.jpg"))
     capsys.readouterr()
-    assert main(["predict", str(photo), "--detector", str(unfinished), "--out", str(tmp_path / "out")]) == 0
+    assert (
+        main(["predict", str(photo), "--detector", str(unfinished), "--out", str(tmp_path / "out")])
+        == 0
+    )
     (line,) = [line for line in capsys.readouterr().err.splitlines() if str(unfinished) in line]
     assert re.findall(r"\d+", line.replace(str(unfinished), "")) == [str(best + 1)]  # the epoch
     for path in (unfinished, unfinished / "checkpoints" / "best.ckpt"):
@@ -65,7 +74,9 @@ def test_an_unfinished_run_is_its_best_weights(
     assert_same(tmp_path / "best", finished)
 
 
-def test_weights_that_were_never_validated(unfinished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_that_were_never_validated(
+    unfinished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (unfinished / "checkpoints" / "best.ckpt").unlink()
     assert load_detector(str(unfinished)).task is not None
     (unfinished / "checkpoints" / "last.ckpt").unlink()
@@ -77,7 +88,10 @@ def test_weights_that_were_never_validated(unfinished: Path, capsys: pytest.Capt
 def test_a_checkpoint_that_does_not_say_of_what_it_is(unfinished: Path) -> None:
     path = unfinished / "checkpoints" / "best.ckpt"
     content = torch.load(path, weights_only=True)
-    for wrong, code in ((None, "no-detector"), (content["detector"] | {"phrases": []}, "bad-value")):
+    for wrong, code in (
+        (None, "no-detector"),
+        (content["detector"] | {"phrases": []}, "bad-value"),
+    ):
         torch.save(content | {"detector": wrong}, path)
         with pytest.raises(GLIPError) as caught:
             load_detector(str(path))
@@ -100,7 +114,9 @@ def test_an_unfinished_prompt_is_refused(shapes: Path, tmp_path: Path) -> None:
     assert caught.value.code == "unfinished-prompt"
 
 
-def test_a_run_of_no_shots_is_its_base_with_the_classes_of_its_data(shapes: Path, tmp_path: Path) -> None:
+def test_a_run_of_no_shots_is_its_base_with_the_classes_of_its_data(
+    shapes: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     found = go("fit", shapes, run, *BASE, "--model.tuning=FullTuning", "--data.shots=0")
     loaded, base = load_detector(str(run)), load_detector("glip-nano-c")
@@ -111,9 +127,18 @@ def test_a_run_of_no_shots_is_its_base_with_the_classes_of_its_data(shapes: Path
     assert all(torch.equal(x, state[key]) for key, x in loaded.model.state_dict().items())
     assert len(load_tokenizer(str(run))) == len(Tokenizer.nano())
     photo = next((shapes / "test").glob("*.jpg"))
-    assert main(["predict", str(photo), "--detector", str(run), "--out", str(tmp_path / "out")]) == 0
+    assert (
+        main(["predict", str(photo), "--detector", str(run), "--out", str(tmp_path / "out")]) == 0
+    )
     random = tmp_path / "random"
-    go("fit", shapes, random, "--model.detector=glip-nano-c", "--model.weights=random", "--data.shots=0")
+    go(
+        "fit",
+        shapes,
+        random,
+        "--model.detector=glip-nano-c",
+        "--model.weights=random",
+        "--data.shots=0",
+    )
     with pytest.raises(GLIPError) as caught:
         load_detector(str(random))
     assert caught.value.code == "nothing-trained"

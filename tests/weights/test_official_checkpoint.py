@@ -39,19 +39,35 @@ MANIFESTS = {
 }
 SMALL_TEXT = TextConfig(100, 64, num_hidden_layers=2, num_attention_heads=1, intermediate_size=96)
 SMALL = GLIPConfig(
-    swin_dim=16, swin_depths=(2, 1, 2, 1), swin_heads=(1, 2, 4, 8), channels=32, rounds=2, text=SMALL_TEXT
+    swin_dim=16,
+    swin_depths=(2, 1, 2, 1),
+    swin_heads=(1, 2, 4, 8),
+    channels=32,
+    rounds=2,
+    text=SMALL_TEXT,
 )
-CONFIGS = {"fusion": SMALL, "no fusion": replace(SMALL, fusion=False), "window 12": replace(SMALL, swin_window=12)}
+CONFIGS = {
+    "fusion": SMALL,
+    "no fusion": replace(SMALL, fusion=False),
+    "window 12": replace(SMALL, swin_window=12),
+}
 
 
 def random_state(config: GLIPConfig) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return {key: torch.randn(shape, generator=generator) for key, shape in expected_shapes(config).items()}
+    return {
+        key: torch.randn(shape, generator=generator)
+        for key, shape in expected_shapes(config).items()
+    }
 
 
 def assert_equal(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert state.keys() == expected.keys()
-    different = [key for key, x in state.items() if x.dtype != expected[key].dtype or not torch.equal(x, expected[key])]
+    different = [
+        key
+        for key, x in state.items()
+        if x.dtype != expected[key].dtype or not torch.equal(x, expected[key])
+    ]
     assert different == []
 
 
@@ -77,7 +93,9 @@ def manifest(request: pytest.FixtureRequest, golden: Path) -> tuple[str, dict[st
         pytest.skip(f"{request.param} is not in {golden.name}")
     entries = json.loads(path.read_text())["state_dict"]
     tensors = {
-        e["name"]: torch.empty(e["shape"], dtype=getattr(torch, e["dtype"].removeprefix("torch.")), device="meta")
+        e["name"]: torch.empty(
+            e["shape"], dtype=getattr(torch, e["dtype"].removeprefix("torch.")), device="meta"
+        )
         for e in entries
     }
     return MANIFESTS[request.param], tensors
@@ -109,10 +127,14 @@ def test_what_is_made_anew_is_what_the_official_code_stores(golden, folder):
     if not path.is_file():
         pytest.skip(f"{folder} is not in {golden.name}")
     stored = {key: x.float() if x.is_floating_point() else x for key, x in load_file(path).items()}
-    heads = json.loads((path.parent / "config.json").read_text())["dims"]["bert"]["num_attention_heads"]
+    heads = json.loads((path.parent / "config.json").read_text())["dims"]["bert"][
+        "num_attention_heads"
+    ]
     config = infer_config(stored, text_heads=heads)
     back = to_official(from_official(stored, config), config)
-    columns = [key for key in stored if key.startswith("rpn.head.cls_logits.")]  # unused, 80 columns in ours
+    columns = [
+        key for key in stored if key.startswith("rpn.head.cls_logits.")
+    ]  # unused, 80 columns in ours
     for state in (stored, back):
         for key in columns:
             del state[key]
@@ -125,7 +147,9 @@ def test_names_are_one_to_one(name):
     names = official_names(config)
     assert len(set(names.values())) == len(names)
     assert not any("{" in official for official in names.values())
-    meta = {key: torch.empty(shape, device="meta") for key, shape in expected_shapes(config).items()}
+    meta = {
+        key: torch.empty(shape, device="meta") for key, shape in expected_shapes(config).items()
+    }
     back = from_official(to_official(meta, config), config)
     assert all(back[key] is tensor for key, tensor in meta.items())
 
@@ -144,7 +168,9 @@ def test_sizes_without_a_variant_are_found(config):
 @pytest.mark.parametrize("name", ["glip-nano", "glip-nano-a"])
 def test_nano_is_recognised_with_its_own_head_counts(name):
     config = VARIANTS[name]
-    meta = {key: torch.empty(shape, device="meta") for key, shape in expected_shapes(config).items()}
+    meta = {
+        key: torch.empty(shape, device="meta") for key, shape in expected_shapes(config).items()
+    }
     assert infer_config(to_official(meta, config)) == config
 
 
@@ -203,7 +229,10 @@ def test_everything_is_listed_at_once_and_ten_by_name():
     assert caught.value.code == "other-tensors"
     assert tensors_named(caught.value) == sorted(official_names(SMALL).values())[:10]
     assert re.search(r"\bx\b", str(caught.value))  # the unknown one
-    assert re.findall(r"(?<![\w.])\d+(?![\w.])", str(caught.value)) == [str(len(official_names(SMALL))), "1"]
+    assert re.findall(r"(?<![\w.])\d+(?![\w.])", str(caught.value)) == [
+        str(len(official_names(SMALL))),
+        "1",
+    ]
 
 
 def test_the_way_out_checks_too():
@@ -228,7 +257,12 @@ def test_module_prefix_is_taken_off_only_if_all_have_it(official):
     assert any(name.startswith("module.") for name in tensors_named(caught.value))
 
 
-UNUSED = "language_backbone.body.model.pooler.dense.weight", "rpn.head.mlm_head.bias", "rpn.resizer.weight", "resizer.x"
+UNUSED = (
+    "language_backbone.body.model.pooler.dense.weight",
+    "rpn.head.mlm_head.bias",
+    "rpn.resizer.weight",
+    "resizer.x",
+)
 
 
 @pytest.mark.parametrize("key", UNUSED)
@@ -245,7 +279,9 @@ def test_unused_layers_are_left_out_with_a_log_line(official, key, caplog):
 
 def counts_of(pattern: str, lines: list[str]) -> list[int]:
     """Return how many tensors each line about ``pattern`` says were left out."""
-    return [int(count) for line in lines if pattern in line for count in re.findall(r"\b\d+\b", line)]
+    return [
+        int(count) for line in lines if pattern in line for count in re.findall(r"\b\d+\b", line)
+    ]
 
 
 def test_files_without_what_is_made_anew_load(official):
@@ -257,7 +293,9 @@ def test_files_without_what_is_made_anew_load(official):
 def test_a_tuned_prompt_is_not_dropped_silently(official, caplog, value, warns):
     prompt = {checkpoint.TUNED_PROMPT: torch.full((1000, 64), value)}
     assert_equal(from_official(official | prompt, SMALL), from_official(official, SMALL))
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    warnings = [
+        record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
+    ]
     assert [checkpoint.TUNED_PROMPT in line for line in warnings] == ([True] if warns else [])
 
 
@@ -267,7 +305,11 @@ def test_a_tuned_prompt_is_not_dropped_silently(official, caplog, value, warns):
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "before torch 1.6"])
 @pytest.mark.parametrize("key", ["model", "state_dict", None])
 def test_weights_are_found_in_the_file(tmp_path, official, key, legacy):
-    content = official if key is None else {key: official, "model_ema": {"x": torch.zeros(1)}, "iteration": 7}
+    content = (
+        official
+        if key is None
+        else {key: official, "model_ema": {"x": torch.zeros(1)}, "iteration": 7}
+    )
     torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=not legacy)
     assert_equal(read_official(tmp_path / "x.pth"), official)
 
@@ -291,14 +333,23 @@ def cfg_node(monkeypatch: pytest.MonkeyPatch) -> type:
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "before torch 1.6"])
-def test_known_objects_beside_the_weights_are_harmless(tmp_path, official, legacy, cfg_node, monkeypatch):
+def test_known_objects_beside_the_weights_are_harmless(
+    tmp_path, official, legacy, cfg_node, monkeypatch
+):
     config = cfg_node(MODEL=cfg_node(NAME="GLIP"))
     config.__dict__["__immutable__"] = True
     extras = {
         "config": config,
         "arguments": Namespace(local_rank=0),
-        "scheduler": {"best": np.float64(0.5), "history": np.arange(3), "milestones": Counter([1, 2])},
-        "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [OrderedDict(lr=1e-4)]},
+        "scheduler": {
+            "best": np.float64(0.5),
+            "history": np.arange(3),
+            "milestones": Counter([1, 2]),
+        },
+        "optimizer": {
+            "state": {0: {"exp_avg": torch.zeros(3)}},
+            "param_groups": [OrderedDict(lr=1e-4)],
+        },
     }
     path = tmp_path / "x.pth"
     torch.save({"model": official, **extras}, path, _use_new_zipfile_serialization=not legacy)
@@ -325,7 +376,9 @@ def test_hostile_pickles_are_refused_and_never_run(tmp_path, official, kind, leg
         "eval": Exploit(eval, write),
         "getattr": Exploit(getattr, "x"),
     }[kind]
-    torch.save({"model": official, "optimizer": hostile}, path, _use_new_zipfile_serialization=not legacy)
+    torch.save(
+        {"model": official, "optimizer": hostile}, path, _use_new_zipfile_serialization=not legacy
+    )
     with pytest.raises(CheckpointError) as caught:
         read_official(path)
     assert caught.value.code == "unsafe-checkpoint"
@@ -336,7 +389,9 @@ def test_hostile_pickles_are_refused_and_never_run(tmp_path, official, kind, leg
 def test_the_oldest_format_is_refused_unread(tmp_path):
     """Before torch 0.1.10: a tar archive of several pickles."""
     trace, path = tmp_path / "trace", tmp_path / "x.pth"
-    (tmp_path / "pickle").write_bytes(pickle.dumps(Exploit(os.system, f"touch {trace}"), protocol=2))
+    (tmp_path / "pickle").write_bytes(
+        pickle.dumps(Exploit(os.system, f"touch {trace}"), protocol=2)
+    )
     with tarfile.open(path, "w") as archive:
         for name in ("storages", "tensors", "pickle"):
             archive.add(tmp_path / "pickle", arcname=name)
@@ -349,8 +404,12 @@ def test_the_oldest_format_is_refused_unread(tmp_path):
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")
 def test_a_newer_pickle_protocol_hides_nothing(tmp_path):
     trace, path = tmp_path / "trace", tmp_path / "x.pth"
-    with zipfile.ZipFile(path, "w") as archive:  # protocol 4 builds the name of the function on its stack
-        archive.writestr("x/data.pkl", pickle.dumps({"model": Exploit(os.system, f"touch {trace}")}, protocol=4))
+    with zipfile.ZipFile(
+        path, "w"
+    ) as archive:  # protocol 4 builds the name of the function on its stack
+        archive.writestr(
+            "x/data.pkl", pickle.dumps({"model": Exploit(os.system, f"touch {trace}")}, protocol=4)
+        )
         archive.writestr("x/version", "3\n")
     with pytest.raises(CheckpointError, match=r"x\.pth"):
         read_official(path)
@@ -405,7 +464,10 @@ def test_stand_ins_do_not_outlive_the_reading(pth):
     before = set(torch.serialization.get_safe_globals())  # its list has no order
     read_official(pth)
     assert set(torch.serialization.get_safe_globals()) == before
-    assert all(issubclass(stand_in, checkpoint.Inert | OrderedDict) for stand_in in checkpoint.STAND_INS.values())
+    assert all(
+        issubclass(stand_in, checkpoint.Inert | OrderedDict)
+        for stand_in in checkpoint.STAND_INS.values()
+    )
 
 
 @pytest.mark.parametrize("name", ["a.onnx", "a.pt"])

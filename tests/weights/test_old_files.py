@@ -34,7 +34,11 @@ def read(path: str) -> Any:
 def losses(run: str) -> dict[int, float]:
     """The loss of each step that is on record."""
     with (Path(run) / "logs" / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        return {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]}
+        return {
+            int(row["step"]): float(row["train/loss"])
+            for row in csv.DictReader(file)
+            if row["train/loss"]
+        }
 
 
 def class_paths(content: Any) -> set[str]:
@@ -58,7 +62,9 @@ def check_names(run: str) -> None:
 def check(run: str, expected: dict[str, Any]) -> None:
     """The detections and metrics of the test split are the old ones."""
     metrics = read(f"{run}/result.json")["metrics"]["test"]
-    assert {name: metrics[name] for name in expected["test"]} == pytest.approx(expected["test"], abs=1e-4)
+    assert {name: metrics[name] for name in expected["test"]} == pytest.approx(
+        expected["test"], abs=1e-4
+    )
     rows = read(f"{run}/detections.json")
     assert len(rows) == expected["detections"]
     scores = sorted((row["score"] for row in rows), reverse=True)
@@ -79,7 +85,12 @@ def test_an_interrupted_run_goes_on_to_its_end() -> None:
 
 
 def test_the_best_checkpoint_of_an_interrupted_run_is_tested() -> None:
-    arguments = ["--config", "interrupted/recipe.yaml", "--ckpt_path", "interrupted/checkpoints/best.ckpt"]
+    arguments = [
+        "--config",
+        "interrupted/recipe.yaml",
+        "--ckpt_path",
+        "interrupted/checkpoints/best.ckpt",
+    ]
     assert main(["test", *arguments, "--run", "tested"]) == 0
     found = read("tested/result.json")
     assert (found["verb"], found["best_epoch"]) == ("test", EXPECTED["best"]["epoch"])
@@ -96,13 +107,30 @@ def test_the_recipe_of_a_finished_run_means_what_it_learned(run: str) -> None:
 @pytest.mark.parametrize("run", ["lora", "probe", "prompt"])
 def test_photos_are_searched_with_an_old_adapter_or_prompt(run: str) -> None:
     what = ["--detector", run] if run != "prompt" else ["--prompt", "prompt/prompt.safetensors"]
-    assert main(["predict", "pictures/test", *what, "--threshold", "0.05", "--out", "found", "--device", "cpu"]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                "pictures/test",
+                *what,
+                "--threshold",
+                "0.05",
+                "--out",
+                "found",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     photos = read("found/predictions.json")["photos"]
     assert len(photos) == len(EXPECTED["predict"][run]) == 2
     for photo, expected in zip(photos, EXPECTED["predict"][run], strict=True):
         best = photo["detections"][: len(expected)]
         assert [x["name"] for x in best] == [name for name, _, _ in expected]
-        assert [x["score"] for x in best] == pytest.approx([score for _, score, _ in expected], abs=1e-4)
+        assert [x["score"] for x in best] == pytest.approx(
+            [score for _, score, _ in expected], abs=1e-4
+        )
         boxes = [x["box"] for x in best]
         torch.testing.assert_close(
             torch.tensor(boxes), torch.tensor([box for _, _, box in expected]), rtol=0, atol=0.02
@@ -115,7 +143,16 @@ def test_pseudo_labels_go_on_with_another_threshold(folder: Path) -> None:
     written = journal.read_text(encoding="utf-8").replace("PHOTOS", str(folder / "photos"))
     journal.write_text(written, encoding="utf-8")
     assert len(read("labels.json")["annotations"]) == EXPECTED["labels"]["0.6"]
-    what = ["--images", "photos", "--captions", "captions.jsonl", "--detector", "detector", "--device", "cpu"]
+    what = [
+        "--images",
+        "photos",
+        "--captions",
+        "captions.jsonl",
+        "--detector",
+        "detector",
+        "--device",
+        "cpu",
+    ]
     assert main(["pseudo-label", *what, "--out", "labels.json", "--threshold", "0.65"]) == 0
     annotations = read("labels.json")["annotations"]
     assert len(annotations) == EXPECTED["labels"]["0.65"]
@@ -142,6 +179,10 @@ def test_a_report_shows_the_finished_runs_and_the_unfinished_one() -> None:
     assert [trial for trial, row in rows.items() if row["error"]] == ["interrupted"]
     tunings = {"lora": "LoRATuning", "probe": "LinearProbe", "prompt": "PromptTuning"}
     for trial, tuning in tunings.items():
-        assert (rows[trial]["task"], rows[trial]["tuning"], rows[trial]["steps"]) == ("pictures", tuning, "8")
+        assert (rows[trial]["task"], rows[trial]["tuning"], rows[trial]["steps"]) == (
+            "pictures",
+            tuning,
+            "8",
+        )
         assert float(rows[trial]["AP"]) == pytest.approx(EXPECTED[trial]["test"]["AP"], abs=1e-9)
     assert (Path("page") / "report.html").is_file()

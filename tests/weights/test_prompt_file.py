@@ -27,7 +27,13 @@ from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.weights.base_model import Base, check_base, weights_hash
 from glip_lightning.weights.conversion import convert_weights
 from glip_lightning.weights.load import load_detector, save
-from glip_lightning.weights.prompt_file import KEY, PROMPT_NAME, TunedPrompt, load_prompt, save_prompt
+from glip_lightning.weights.prompt_file import (
+    KEY,
+    PROMPT_NAME,
+    TunedPrompt,
+    load_prompt,
+    save_prompt,
+)
 from printed import words
 from refusals import refusal
 from small_runs import go, make_shapes, options, result
@@ -51,10 +57,19 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["offset", "features", "context"])
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shapes: Path, base: Path) -> Path:
+def run(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    shapes: Path,
+    base: Path,
+) -> Path:
     """A finished run that tuned a prompt for it."""
     folder = tmp_path_factory.mktemp("runs") / request.param
-    tuning = ["--model.tuning=PromptTuning", f"--model.tuning.form={request.param}", "--model.tuning.lr=0.3"]
+    tuning = [
+        "--model.tuning=PromptTuning",
+        f"--model.tuning.form={request.param}",
+        "--model.tuning.lr=0.3",
+    ]
     go("fit", shapes, folder, f"--model.detector={base}", "--model.weights=pretrained", *tuning)
     return folder
 
@@ -63,9 +78,14 @@ def made(names: list[str], model: GLIP, seed: int = 0) -> TunedPrompt:
     """A prompt whose features were moved a little."""
     query = encode_query(model, Tokenizer.nano(), [Phrase(name) for name in names])
     noise = torch.Generator().manual_seed(seed)
-    texts = tuple(replace(x, hidden=x.hidden + torch.randn(x.hidden.shape, generator=noise)) for x in query.texts)
+    texts = tuple(
+        replace(x, hidden=x.hidden + torch.randn(x.hidden.shape, generator=noise))
+        for x in query.texts
+    )
     return TunedPrompt(
-        replace(query, texts=texts), "made", Base("glip-nano", weights_hash(model, text=False), (PHOTO, 128))
+        replace(query, texts=texts),
+        "made",
+        Base("glip-nano", weights_hash(model, text=False), (PHOTO, 128)),
     )
 
 
@@ -81,12 +101,18 @@ def test_the_run_leaves_a_small_file_and_no_copy_of_the_detector(run: Path, base
     assert not (run / "detector").exists()
     assert (run / PROMPT_NAME).stat().st_size < 100_000
     prompt = load_prompt(run / PROMPT_NAME)
-    assert prompt.base == Base(str(base), weights_hash(load_detector(str(base)).model, text=False), (96, 128))
+    assert prompt.base == Base(
+        str(base), weights_hash(load_detector(str(base)).model, text=False), (96, 128)
+    )
     assert prompt.tuning.startswith(f"PromptTuning(form={run.name}, lr=0.3, weight_decay=")
-    assert result(run)["groups"][0]["weight_decay"] == (0.25 if run.name == "offset" else 0)  # not the recipe's
+    assert result(run)["groups"][0]["weight_decay"] == (
+        0.25 if run.name == "offset" else 0
+    )  # not the recipe's
     assert [phrase.name for phrase in prompt.query.phrases] == result(run)["classes"]
     assert result(run)["parts"]["vision"]["trainable"] == 0
-    assert result(run)["parts"]["tuning"]["trainable"] == result(run)["parts"]["all"]["trainable"] > 0
+    assert (
+        result(run)["parts"]["tuning"]["trainable"] == result(run)["parts"]["all"]["trainable"] > 0
+    )
 
 
 def test_a_new_process_without_the_text_encoder_finds_what_the_run_found(
@@ -97,8 +123,25 @@ def test_a_new_process_without_the_text_encoder_finds_what_the_run_found(
     with safe_open(bare / "model.safetensors", framework="pt") as file:
         assert not [key for key in file.keys() if key.startswith("language.")]  # noqa: SIM118
     moved = shutil.copy(run / PROMPT_NAME, tmp_path)
-    command = [sys.executable, "-m", "glip_lightning.app.cli", "predict", str(shapes / "test"), "--prompt", str(moved)]
-    command += ["--detector", str(bare), "--threshold", "0.06", "--out", str(tmp_path / "out"), "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "glip_lightning.app.cli",
+        "predict",
+        str(shapes / "test"),
+        "--prompt",
+        str(moved),
+    ]
+    command += [
+        "--detector",
+        str(bare),
+        "--threshold",
+        "0.06",
+        "--out",
+        str(tmp_path / "out"),
+        "--device",
+        "cpu",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     photos = json.loads((tmp_path / "out" / "predictions.json").read_text())["photos"]
@@ -107,7 +150,10 @@ def test_a_new_process_without_the_text_encoder_finds_what_the_run_found(
     ids = sorted({row["image_id"] for row in found})
     for photo, image in zip(sorted(photos, key=lambda x: x["photo"]), ids, strict=True):
         ours = [(row["score"], row["box"]) for row in photo["detections"]]
-        theirs = sorted((r for r in found if r["image_id"] == image and r["score"] >= 0.06), key=lambda r: -r["score"])
+        theirs = sorted(
+            (r for r in found if r["image_id"] == image and r["score"] >= 0.06),
+            key=lambda r: -r["score"],
+        )
         assert len(ours) == len(theirs) > 0
         for (score, box), row in zip(ours, theirs, strict=True):
             x, y, w, h = row["bbox"]
@@ -125,13 +171,18 @@ def test_a_run_stands_for_its_prompt(run: Path, shapes: Path) -> None:
     assert not by_run.model.config.text_encoder
 
 
-def test_the_recipe_of_the_run_tests_its_prompt(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_recipe_of_the_run_tests_its_prompt(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     again = ["test", "--config", str(run / "recipe.yaml"), "--run", str(tmp_path / "again")]
     assert main(again) == 0
     assert result(tmp_path / "again")["metrics"]["test"] == result(run)["metrics"]["test"]
     assert str(run) in words(capsys.readouterr().err)  # the run whose prompt is tested
     tuning = result(tmp_path / "again")["recipe"]["model"]["tuning"]
-    assert tuning == {"class_path": "glip_lightning.SavedPrompt", "init_args": {"file": str(run / PROMPT_NAME)}}
+    assert tuning == {
+        "class_path": "glip_lightning.SavedPrompt",
+        "init_args": {"file": str(run / PROMPT_NAME)},
+    }
 
 
 def test_random_weights_are_kept_with_the_prompt(shapes: Path, tmp_path: Path) -> None:
@@ -143,9 +194,13 @@ def test_random_weights_are_kept_with_the_prompt(shapes: Path, tmp_path: Path) -
     assert load_prompt(folder / PROMPT_NAME).base.name == str(folder)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
-    names=st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=12), min_size=1, max_size=6),
+    names=st.lists(
+        st.text(st.characters(codec="utf-8"), min_size=1, max_size=12), min_size=1, max_size=6
+    ),
     prefix=st.text(st.characters(codec="utf-8"), max_size=4),
 )
 def test_any_query_comes_back_as_it_was(names: list[str], prefix: str, tmp_path: Path) -> None:
@@ -154,14 +209,18 @@ def test_any_query_comes_back_as_it_was(names: list[str], prefix: str, tmp_path:
     prompts = tuple(build_prompts(phrases, tokenizer))
     masks = [tokenizer.encode([prompt.caption])[1].bool() for prompt in prompts]
     texts = tuple(TextFeatures(torch.randn(*mask.shape, 8), mask) for mask in masks)
-    written = TunedPrompt(Query(phrases, prompts, texts), "made", Base("glip-nano", "0" * 64, (800, 1333)))
+    written = TunedPrompt(
+        Query(phrases, prompts, texts), "made", Base("glip-nano", "0" * 64, (800, 1333))
+    )
     save_prompt(tmp_path / "p.safetensors", written)
     read = load_prompt(tmp_path / "p.safetensors")
     assert same_query(read.query, written.query)
     assert read[1:] == written[1:]
 
 
-def test_several_prompts_find_what_each_finds_alone(base: Path, shapes: Path, tmp_path: Path) -> None:
+def test_several_prompts_find_what_each_finds_alone(
+    base: Path, shapes: Path, tmp_path: Path
+) -> None:
     model = load_detector(str(base)).model
     files = []
     for k, names in enumerate([["red circle"], ["blue square", "star"]]):
@@ -171,36 +230,65 @@ def test_several_prompts_find_what_each_finds_alone(base: Path, shapes: Path, tm
     alone = [Predictor(str(base), prompts=[file], threshold=0.06)(photo) for file in files]
     both = Predictor(str(base), prompts=files, threshold=0.06)(photo)
     assert {"red circle", "blue square", "star"} >= set(both.names)
-    for k, (names, one) in enumerate(zip([["red circle"], ["blue square", "star"]], alone, strict=True)):
+    for k, (names, one) in enumerate(
+        zip([["red circle"], ["blue square", "star"]], alone, strict=True)
+    ):
         keep = torch.tensor([name in names for name in both.names])
         assert torch.equal(both.boxes[keep], one.boxes)
         assert torch.equal(both.scores[keep], one.scores)
         assert torch.equal(both.labels[keep], one.labels + k)
     assert both.scores.tolist() == sorted(both.scores.tolist(), reverse=True)
-    command = ["predict", str(photo), "--prompt", str(files[0]), "--prompt", str(files[1]), "--detector", str(base)]
+    command = [
+        "predict",
+        str(photo),
+        "--prompt",
+        str(files[0]),
+        "--prompt",
+        str(files[1]),
+        "--detector",
+        str(base),
+    ]
     assert main([*command, "--threshold", "0.06", "--out", str(tmp_path / "out")]) == 0
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert content["classes"] == ["red circle", "blue square", "star"]
     assert len(content["photos"][0]["detections"]) == len(both.scores)
 
 
-def test_each_prompt_sees_the_size_that_it_was_tuned_at(base: Path, shapes: Path, tmp_path: Path) -> None:
+def test_each_prompt_sees_the_size_that_it_was_tuned_at(
+    base: Path, shapes: Path, tmp_path: Path
+) -> None:
     model = load_detector(str(base)).model
     small, large = made(["star"], model), made(["star"], model)
     small = small._replace(base=small.base._replace(input_size=(64, 128)))
     for name, prompt in (("small", small), ("large", large)):
         save_prompt(tmp_path / name, prompt)
     photo = next((shapes / "test").glob("*.jpg"))
-    alone = [Predictor(str(base), prompts=[tmp_path / n], threshold=0.06)(photo) for n in ("small", "large")]
-    both = Predictor(str(base), prompts=[tmp_path / "small", tmp_path / "large"], threshold=0.06)(photo)
+    alone = [
+        Predictor(str(base), prompts=[tmp_path / n], threshold=0.06)(photo)
+        for n in ("small", "large")
+    ]
+    both = Predictor(str(base), prompts=[tmp_path / "small", tmp_path / "large"], threshold=0.06)(
+        photo
+    )
     assert not torch.equal(alone[0].scores[:3], alone[1].scores[:3])
     for k, one in enumerate(alone):
         assert torch.equal(both.scores[both.labels == k], one.scores)
 
 
 def test_rounded_weights_do_not_change_the_base(base: Path, shapes: Path, tmp_path: Path) -> None:
-    tuning = ["--model.tuning=PromptTuning", "--trainer.precision=bf16-true", "--trainer.max_steps=1"]
-    go("fit", shapes, tmp_path / "run", f"--model.detector={base}", "--model.weights=pretrained", *tuning)
+    tuning = [
+        "--model.tuning=PromptTuning",
+        "--trainer.precision=bf16-true",
+        "--trainer.max_steps=1",
+    ]
+    go(
+        "fit",
+        shapes,
+        tmp_path / "run",
+        f"--model.detector={base}",
+        "--model.weights=pretrained",
+        *tuning,
+    )
     assert Predictor(str(tmp_path / "run")).tuned
 
 
@@ -208,7 +296,12 @@ def test_zero_shots_are_the_untuned_detector(base: Path, shapes: Path, tmp_path:
     detector = [f"--model.detector={base}", "--model.weights=pretrained", "--data.shots=0"]
     plain = go("fit", shapes, tmp_path / "plain", *detector)
     words = go(
-        "fit", shapes, tmp_path / "words", *detector, "--model.tuning=PromptTuning", "--model.tuning.form=context"
+        "fit",
+        shapes,
+        tmp_path / "words",
+        *detector,
+        "--model.tuning=PromptTuning",
+        "--model.tuning.form=context",
     )
     assert words["metrics"] == plain["metrics"]
 
@@ -241,7 +334,9 @@ def test_the_hash_is_of_the_numbers_without_the_text_encoder(base: Path) -> None
     assert weights_hash(model, text=False) == before == weights_hash(without_text, text=False)
     half = load_detector(str(base)).model.half()
     assert weights_hash(half, text=False) != before  # rounded
-    assert weights_hash(half.float(), text=False) == weights_hash(load_detector(str(base)).model.half(), text=False)
+    assert weights_hash(half.float(), text=False) == weights_hash(
+        load_detector(str(base)).model.half(), text=False
+    )
     with torch.no_grad():
         model.grounding.log_scale.add_(1e-3)
     assert weights_hash(model, text=False) != before
@@ -259,11 +354,14 @@ HARMS = {
 
 
 @pytest.mark.parametrize("harm, code", HARMS.items())
-def test_a_file_that_is_no_prompt_is_named(harm: str, code: str, base: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_prompt_is_named(
+    harm: str, code: str, base: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "p.safetensors"
     save_prompt(path, made(["star"], load_detector(str(base)).model))
     with safe_open(path, framework="pt") as file:
-        content, tensors = json.loads(file.metadata()[KEY]), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+        content = json.loads(file.metadata()[KEY])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     if harm == "torn":
         path.write_bytes(path.read_bytes()[:-40])
     elif harm == "text":
@@ -271,8 +369,12 @@ def test_a_file_that_is_no_prompt_is_named(harm: str, code: str, base: Path, tmp
     else:
         tensors["features.0"][0, 0] = torch.nan if harm == "nan" else 0.0
         content |= {"format": {"format": 2}} if harm == "format" else {}
-        content["captions"][0]["tokens"] = [[99]] if harm == "tokens" else content["captions"][0]["tokens"]
-        save_file(tensors, path, {"other": "x"} if harm == "foreign" else {KEY: json.dumps(content)})
+        content["captions"][0]["tokens"] = (
+            [[99]] if harm == "tokens" else content["captions"][0]["tokens"]
+        )
+        save_file(
+            tensors, path, {"other": "x"} if harm == "foreign" else {KEY: json.dumps(content)}
+        )
     with pytest.raises(GLIPError) as caught:
         load_prompt(path)
     assert caught.value.code == code
@@ -293,7 +395,9 @@ def test_phrases_and_prompts_exclude_each_other(base: Path, tmp_path: Path, shap
     assert main(["predict", "x.jpg", "--phrases", "star", "--prompt", "p.safetensors"]) == 2
 
 
-def test_without_text_encoder_only_tuned_prompts_work(base: Path, tmp_path: Path, shapes: Path) -> None:
+def test_without_text_encoder_only_tuned_prompts_work(
+    base: Path, tmp_path: Path, shapes: Path
+) -> None:
     bare = convert_weights(base, tmp_path / "bare", without_text=True)
     photo = next((shapes / "test").glob("*.jpg"))
     with pytest.raises(GLIPError) as caught:

@@ -17,7 +17,11 @@ def save_annotated(file: str, splits: Mapping[Split, Index]) -> str:
 
     A photo of each class comes first, then others evenly from the rest. What cannot be read is left out and counted.
     """
-    chosen = [(split, index, image) for split, index in splits.items() for image in _chosen(index, len(splits))]
+    chosen = [
+        (split, index, image)
+        for split, index in splits.items()
+        for image in _chosen(index, len(splits))
+    ]
     places, failed = [], 0
     for split, index, image in chosen:
         try:

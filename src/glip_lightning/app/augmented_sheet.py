@@ -34,7 +34,9 @@ def save_sheet(file: str, recipe: str, folder: str, train: Index) -> str:
     """
     path = Path(file)
     if path.suffix.lower() not in FORMATS:
-        raise GLIPError(f"--show-augmented {file}: expected a name with {', '.join(FORMATS)}", code="bad-value")
+        raise GLIPError(
+            f"--show-augmented {file}: expected a name with {', '.join(FORMATS)}", code="bad-value"
+        )
     data = _data_of(recipe, folder)
     dataset = DetectionDataset(data.choose(train), data.train_transform, data.copies, data.augment)
     photos = min(PHOTOS, len(dataset.index))
@@ -45,13 +47,19 @@ def save_sheet(file: str, recipe: str, folder: str, train: Index) -> str:
     content = io.BytesIO()
     sheet.save(content, FORMATS[path.suffix.lower()], quality=92)
     write_bytes(path, content.getvalue())
-    return f"{photos * VIEWS} views by {recipe}: {file}; {_out_of_view(data.augment, dataset.index)}"
+    return (
+        f"{photos * VIEWS} views by {recipe}: {file}; {_out_of_view(data.augment, dataset.index)}"
+    )
 
 
 def _data_of(recipe: str, folder: str) -> DetectionData:
     """Return the data module of a recipe, with the photos of ``folder`` instead of its own."""
     path = recipe_file(recipe)
-    return RecipeChecker().check(path, read_recipe(path), words=["--data=CustomData", f"--data.root={folder}"]).data
+    return (
+        RecipeChecker()
+        .check(path, read_recipe(path), words=["--data=CustomData", f"--data.root={folder}"])
+        .data
+    )
 
 
 def _view(dataset: DetectionDataset, epoch: int, photo: int) -> Image.Image:

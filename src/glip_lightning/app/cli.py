@@ -120,7 +120,10 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def glip(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Fine-tune GLIP, the detector that understands words, on your own images."""
@@ -168,7 +171,11 @@ def _run(arguments: list[str]) -> int:
     try:
         return run_verb(arguments)
     except (WrongUsage, TyperException) as error:
-        hint = f"glip {verb} --help lists the options" if verb in VERBS else "glip --help lists the verbs"
+        hint = (
+            f"glip {verb} --help lists the options"
+            if verb in VERBS
+            else "glip --help lists the verbs"
+        )
         _say(f"{_wrong(error)}\n  {hint}")
         return 2
     except KeyboardInterrupt as stop:
@@ -198,21 +205,34 @@ def _wrong(error: WrongUsage | TyperException) -> str:
 def _say(message: str, error: BaseException | None = None, always: bool = False) -> None:
     """Write the message and the notes of the error to stderr, once for all processes of a run unless ``always``."""
     if always or os.environ.get("LOCAL_RANK", "0") == "0":
-        for line in (f"glip: {message}", *(f"  {note}" for note in getattr(error, "__notes__", ()))):
+        for line in (
+            f"glip: {message}",
+            *(f"  {note}" for note in getattr(error, "__notes__", ())),
+        ):
             print(printable_lines(line), file=sys.stderr)
 
 
 def _explanation(error: BaseException) -> str | None:
     """The message if it says all: it names a file, or the error is one of ours. Others keep their traceback."""
     worker = re.match(r"Caught \w+ in DataLoader worker process", str(error))
-    if not worker and not isinstance(error, OSError | ValueError):  # torch makes others of those that have a code
+    if not worker and not isinstance(
+        error, OSError | ValueError
+    ):  # torch makes others of those that have a code
         return None
     if isinstance(error, OSError) and error.filename:
         return str(error)
     if worker:
-        *frames, last = re.split(r'^ +File "', worker.string, flags=re.MULTILINE)  # a traceback as text
-        said = re.search(r"^(?:[\w.]+\.)?\w*(?:Error|MissingFile): (.*)", last, re.MULTILINE | re.DOTALL)
-        return said[1].strip() if frames and said and Path(last.split('"')[0]).is_relative_to(PACKAGE) else None
+        *frames, last = re.split(
+            r'^ +File "', worker.string, flags=re.MULTILINE
+        )  # a traceback as text
+        said = re.search(
+            r"^(?:[\w.]+\.)?\w*(?:Error|MissingFile): (.*)", last, re.MULTILINE | re.DOTALL
+        )
+        return (
+            said[1].strip()
+            if frames and said and Path(last.split('"')[0]).is_relative_to(PACKAGE)
+            else None
+        )
     return str(error) if is_ours(error) else None
 
 

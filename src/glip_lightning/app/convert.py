@@ -9,17 +9,28 @@ from glip_lightning.common.signals import blocked
 
 
 def convert(
-    source: Annotated[str, typer.Argument(help="A .pth file of microsoft/GLIP, an exchange folder or a run.")],
-    target: Annotated[str, typer.Argument(help="The folder (no ending) or the .pth file to write.")],
+    source: Annotated[
+        str, typer.Argument(help="A .pth file of microsoft/GLIP, an exchange folder or a run.")
+    ],
+    target: Annotated[
+        str, typer.Argument(help="The folder (no ending) or the .pth file to write.")
+    ],
     vocab: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="vocab.txt of the text encoder (default: bert-base-uncased's)."),
+        typer.Option(
+            metavar="FILE", help="vocab.txt of the text encoder (default: bert-base-uncased's)."
+        ),
     ] = None,
     without_text: Annotated[
         bool,
-        typer.Option("--without-text", help="Leave the text encoder out: such a folder runs tuned prompts only."),
+        typer.Option(
+            "--without-text",
+            help="Leave the text encoder out: such a folder runs tuned prompts only.",
+        ),
     ] = False,
-    half: Annotated[bool, typer.Option("--half", help="A folder in half precision, half the size.")] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="A folder in half precision, half the size.")
+    ] = False,
 ) -> int:
     """Turn an official .pth file or a run into an exchange folder, or a folder into a .pth file."""
     from glip_lightning.config.early_checks import need_file

@@ -26,11 +26,20 @@ def describe_parts(detector: str) -> str:
     A named detector, a folder and a run are not loaded: their sizes are enough.
     """
     model = skeleton(detector) or load_detector(detector).model.to("meta")
-    parts = [[part, ", ".join(_patterns(names)) or "(none)"] for part, names in model.parts().items()]
+    parts = [
+        [part, ", ".join(_patterns(names)) or "(none)"] for part, names in model.parts().items()
+    ]
     counts = count_parts(model, LinearProbe())
     columns = [part for part in counts if part != "all"]
     rows = [["parameters", *columns, "added", "all"]]
-    rows.append(["there are", *(f"{counts[part].total:,}" for part in columns), "", f"{counts['all'].total:,}"])
+    rows.append(
+        [
+            "there are",
+            *(f"{counts[part].total:,}" for part in columns),
+            "",
+            f"{counts['all'].total:,}",
+        ]
+    )
     notes = []
     for kind in TUNINGS:
         tuning = kind()
@@ -39,8 +48,12 @@ def describe_parts(detector: str) -> str:
         except ValueError as error:
             notes.append(f"{kind.__name__}: not with its defaults: {error}")
             continue
-        rows.append([kind.__name__, *(f"{trained.get(part, 0):,}" for part in [*columns, "tuning", "all"])])
-    return "\n".join([f"{type(model).__name__} {detector}", *_aligned(parts), "", *_aligned(rows), *notes])
+        rows.append(
+            [kind.__name__, *(f"{trained.get(part, 0):,}" for part in [*columns, "tuning", "all"])]
+        )
+    return "\n".join(
+        [f"{type(model).__name__} {detector}", *_aligned(parts), "", *_aligned(rows), *notes]
+    )
 
 
 def _trained(model: Detector, tuning: Tuning) -> dict[str, int]:
@@ -62,4 +75,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if len(widths) == 2:
         return [f"{name:<{widths[0]}}  {text}" for name, text in rows]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]

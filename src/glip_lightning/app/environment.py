@@ -13,7 +13,9 @@ from glip_lightning.common.signals import blocked
 def env(
     detector: Annotated[
         str | None,
-        typer.Option(help="Show the parts of this detector, their parameters, and how many each tuning trains."),
+        typer.Option(
+            help="Show the parts of this detector, their parameters, and how many each tuning trains."
+        ),
     ] = None,
 ) -> int:
     """Show versions, devices and reach of the Hub: the first thing of a bug report."""

@@ -21,7 +21,11 @@ from glip_lightning.weights.detector_files import load_reader, load_tokenizer
 from glip_lightning.weights.hub_files import OFFICIAL_VOCAB, is_cached
 
 DEFAULT = "glip-tiny"
-SIGNS = {"error": ("error  ", "bold red"), "warning": ("warning", "yellow"), "info": ("note   ", "dim")}
+SIGNS = {
+    "error": ("error  ", "bold red"),
+    "warning": ("warning", "yellow"),
+    "info": ("note   ", "dim"),
+}
 
 
 def examine(
@@ -42,7 +46,9 @@ def examine(
     layout = findings.attempt(folder, lambda: read_folder(folder, findings))
     splits = layout.splits if layout else {}
     console = Console(stderr=True)
-    diagnosis = diagnose(splits, reader, findings, lambda steps, total: _progress(steps, total, console))
+    diagnosis = diagnose(
+        splits, reader, findings, lambda steps, total: _progress(steps, total, console)
+    )
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
@@ -54,7 +60,11 @@ def examine(
     if config is not None and show_augmented is not None:
         from glip_lightning.app.augmented_sheet import save_sheet  # imports all that trains
 
-        console.print(save_sheet(show_augmented, config, folder, splits["train"]), markup=False, soft_wrap=True)
+        console.print(
+            save_sheet(show_augmented, config, folder, splits["train"]),
+            markup=False,
+            soft_wrap=True,
+        )
     return 0
 
 
@@ -64,11 +74,22 @@ def _reader(detector: str | None) -> tuple[Reader, str]:
         return load_reader(detector), detector
     if is_cached(OFFICIAL_VOCAB):
         return Reader(load_tokenizer(DEFAULT), DEFAULT), DEFAULT
-    return Reader(Tokenizer.nano()), f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
+    return Reader(
+        Tokenizer.nano()
+    ), f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
 
 
 def _progress(steps: Iterator[None], total: int, console: Console) -> Iterator[None]:
-    return iter(track(steps, "reading images", total, console=console, transient=True, disable=not console.is_terminal))
+    return iter(
+        track(
+            steps,
+            "reading images",
+            total,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+    )
 
 
 def _print(diagnosis: Diagnosis, title: str, vocabulary: str) -> None:
@@ -81,13 +102,21 @@ def _print(diagnosis: Diagnosis, title: str, vocabulary: str) -> None:
         console.print(Text(sign, style=style), Text(f"{finding.code}: {finding}"), soft_wrap=True)
     errors = len(diagnosis.findings.errors)
     warnings = sum(finding.level == "warning" for finding in diagnosis.findings)
-    verdict = "cannot be trained on yet" if errors or "train" not in diagnosis.splits else "can be trained on"
+    verdict = (
+        "cannot be trained on yet"
+        if errors or "train" not in diagnosis.splits
+        else "can be trained on"
+    )
     console.print(Text(f"{verdict}: {errors} errors, {warnings} warnings", style="bold"))
 
 
 def _split_table(diagnosis: Diagnosis) -> Table:
     table = Table(
-        "split", *(_right(x) for x in ("images", "without boxes", "boxes", "dropped", "clipped", "unreadable"))
+        "split",
+        *(
+            _right(x)
+            for x in ("images", "without boxes", "boxes", "dropped", "clipped", "unreadable")
+        ),
     )
     for split, counts in diagnosis.splits.items():
         table.add_row(split, *map(str, counts))
@@ -100,7 +129,9 @@ def _right(name: str) -> Column:
 
 def _class_table(diagnosis: Diagnosis, vocabulary: str) -> Table:
     splits = [split for split in SPLITS if split in diagnosis.splits]
-    table = Table("id", "class", *(_right(split) for split in splits), _right("tokens"), "word pieces")
+    table = Table(
+        "id", "class", *(_right(split) for split in splits), _right("tokens"), "word pieces"
+    )
     table.caption = f"boxes per class; tokens by the vocabulary of {vocabulary}"
     for row in diagnosis.classes:
         counts = [str(row.boxes[split]) for split in splits]

@@ -37,7 +37,9 @@ def push_run(run: Path, repository: str, private: bool = False, dry_run: bool = 
     """
     _check_name(repository)
     result = _finished(run)
-    trained = next((run / part for part in (RUN_ADAPTER, RUN_DETECTOR) if (run / part).is_dir()), None)
+    trained = next(
+        (run / part for part in (RUN_ADAPTER, RUN_DETECTOR) if (run / part).is_dir()), None
+    )
     if trained is None:
         message = f"{run}: this run left no detector that could be uploaded; FullTuning leaves one, and LoRATuning, "
         message += "LinearProbe and PartialTuning an adapter of which one is made"
@@ -54,12 +56,16 @@ def push_run(run: Path, repository: str, private: bool = False, dry_run: bool = 
             print(f"file     {file.name} ({file.stat().st_size / 1e6:.2f} MB)")
         total = sum(file.stat().st_size for file in files) / 1e6
         where = f"{constants.ENDPOINT}/{repository}"
-        print(f"{'would go' if dry_run else 'goes'} to {where}{' (private)' if private else ''}: {total:.2f} MB")
+        print(
+            f"{'would go' if dry_run else 'goes'} to {where}{' (private)' if private else ''}: {total:.2f} MB"
+        )
         if not dry_run:
             print(f"uploaded {_upload(folder, repository, private)}")
             print(f"next     glip predict PHOTO --detector {repository}")
     if "write them here" in card:
-        print(f"licence  the card names none for the data: write it into {printable(str(trained / CARD_NAME))}")
+        print(
+            f"licence  the card names none for the data: write it into {printable(str(trained / CARD_NAME))}"
+        )
 
 
 def _check_name(repository: str) -> None:
@@ -68,7 +74,9 @@ def _check_name(repository: str) -> None:
         validate_repo_id(repository)
     except HFValidationError as error:
         said = str(error).split("\n")[0]
-        raise WrongUsage(f"{repository}: no name of a repository: {said}", code="bad-repository") from None
+        raise WrongUsage(
+            f"{repository}: no name of a repository: {said}", code="bad-repository"
+        ) from None
     if "/" not in repository:
         message = f"{repository}: expected OWNER/NAME, as in your-name/{repository}"
         raise WrongUsage(message, code="bad-repository")
@@ -77,7 +85,9 @@ def _check_name(repository: str) -> None:
 def _finished(run: Path) -> Mapping[str, Any]:
     """Return the result of a finished run."""
     if not (run / RESULT_NAME).is_file():
-        message = f"{run}: no finished run, {RESULT_NAME} is missing; finish it: glip fit --resume {run}"
+        message = (
+            f"{run}: no finished run, {RESULT_NAME} is missing; finish it: glip fit --resume {run}"
+        )
         raise GLIPError(message, code="unfinished-run")
     return read_result(run)
 
@@ -127,12 +137,18 @@ def _upload(folder: Path, repository: str, private: bool) -> str:
                 commit_message="Detector of glip-lightning",
             )
             return commit.commit_url
-    except Exception as error:  # the Hub client lets the errors of its transport through, a class of their own
+    except (
+        Exception
+    ) as error:  # the Hub client lets the errors of its transport through, a class of their own
         said = " ".join(str(error).split())
         message = f"{repository}: the Hub at {constants.ENDPOINT} did not take the detector: {said}"
         status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
         if status == 401:
-            raise GLIPError(f"{message}. Is the token right? hf auth login", code="not-logged-in") from error
+            raise GLIPError(
+                f"{message}. Is the token right? hf auth login", code="not-logged-in"
+            ) from error
         raise GLIPError(message, code="upload-failed") from error
     message = f"{repository}: is there already and public, so nothing was uploaded; make it private on its page, "
-    raise GLIPError(message + "choose another name or leave out --private", code="public-repository")
+    raise GLIPError(
+        message + "choose another name or leave out --private", code="public-repository"
+    )

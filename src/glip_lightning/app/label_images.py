@@ -11,7 +11,14 @@ from signal import SIGINT
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from glip_lightning import __version__
 from glip_lightning.common.errors import GLIPError
@@ -23,11 +30,21 @@ from glip_lightning.data.formats.captioned_images import Captioned, Sentence, re
 from glip_lightning.data.images import pictures
 from glip_lightning.inference.predictor import as_phrases
 from glip_lightning.inference.pseudo_label.class_file import class_content
-from glip_lightning.inference.pseudo_label.grounding_file import grounding_content, names_in, phrase_scores
+from glip_lightning.inference.pseudo_label.grounding_file import (
+    grounding_content,
+    names_in,
+    phrase_scores,
+)
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.labelling import find_all, header, with_phrases
 from glip_lightning.inference.pseudo_label.teacher import STORED_FROM, STORED_MOST, Teacher
-from glip_lightning.inference.thresholds import MAX_DETECTIONS, Thresholds, check_threshold, read_thresholds, same
+from glip_lightning.inference.thresholds import (
+    MAX_DETECTIONS,
+    Thresholds,
+    check_threshold,
+    read_thresholds,
+    same,
+)
 from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases_file
 from glip_lightning.weights.run_files import category_ids
 
@@ -77,7 +94,8 @@ def label_images(options: LabelOptions) -> int:
     photos = given if captioned is None else with_phrases(given, teacher, counts)
     if not photos:
         raise GLIPError(
-            f"{options.captions}: no caption names a thing that can be found; give phrases with them", code="no-phrases"
+            f"{options.captions}: no caption names a thing that can be found; give phrases with them",
+            code="no-phrases",
         )
     if note := frames_note(folder / photo.file_name for photo in photos):
         print(f"glip: {note}", file=sys.stderr)
@@ -94,12 +112,17 @@ def label_images(options: LabelOptions) -> int:
 
 def _check_paths(folder: Path, out: Path, captions: str | None) -> None:
     if out.is_dir():
-        raise GLIPError(f"--out {out}: is a folder; give the name of a file in it", code="not-a-file")
+        raise GLIPError(
+            f"--out {out}: is a folder; give the name of a file in it", code="not-a-file"
+        )
     if captions and out.resolve() == Path(captions).resolve():
-        raise GLIPError(f"--out {out}: would overwrite the captions; choose another name", code="file-exists")
+        raise GLIPError(
+            f"--out {out}: would overwrite the captions; choose another name", code="file-exists"
+        )
     if not folder.is_dir():
         raise GLIPError(
-            f"--images {folder}: no such folder; give the one that the file names start from", code="missing-folder"
+            f"--images {folder}: no such folder; give the one that the file names start from",
+            code="missing-folder",
         )
 
 
@@ -114,7 +137,11 @@ def _floors(options: LabelOptions) -> Thresholds:
         message = "--one-label: only with a class list; phrases of a caption that show one object are one box already"
         raise GLIPError(message, code="option-without-use")
     default = check_threshold(options.threshold, "--threshold", STORED_FROM)
-    floors = read_thresholds(options.thresholds, default, STORED_FROM) if options.thresholds else Thresholds(default)
+    floors = (
+        read_thresholds(options.thresholds, default, STORED_FROM)
+        if options.thresholds
+        else Thresholds(default)
+    )
     if options.best_from is None:
         return floors
     if options.captions is None:
@@ -152,7 +179,9 @@ def _class_lists(folder: Path, sentences: tuple[Sentence, ...]) -> list[Captione
     return [Captioned(name, sentences) for name in names]
 
 
-def _find(teacher: Teacher, folder: Path, photos: Sequence[Captioned], journal: Journal, batch: int) -> None:
+def _find(
+    teacher: Teacher, folder: Path, photos: Sequence[Captioned], journal: Journal, batch: int
+) -> None:
     done = 0
     try:
         with _Meter(len(photos)) as meter:
@@ -160,17 +189,25 @@ def _find(teacher: Teacher, folder: Path, photos: Sequence[Captioned], journal: 
                 done += step
                 meter.tell(done)
     except KeyboardInterrupt as stop:
-        message = f"{done} of {len(photos)} images are done; the same command goes on with {journal.path}"
+        message = (
+            f"{done} of {len(photos)} images are done; the same command goes on with {journal.path}"
+        )
         raise Interrupted(message, getattr(stop, "number", SIGINT)) from None
 
 
 def _content(
-    photos: Sequence[Captioned], journal: Journal, floors: Thresholds, options: LabelOptions, counts: Counter[str]
+    photos: Sequence[Captioned],
+    journal: Journal,
+    floors: Thresholds,
+    options: LabelOptions,
+    counts: Counter[str],
 ) -> dict[str, Any]:
     """The three lists of the file."""
     labelled = [photo for photo in photos if photo.file_name in journal]
 
-    def records() -> Iterable[tuple[Captioned, Any]]:  # read anew each time: all scores may be more than the memory
+    def records() -> Iterable[
+        tuple[Captioned, Any]
+    ]:  # read anew each time: all scores may be more than the memory
         return ((photo, journal.get(photo.file_name)) for photo in labelled)
 
     found = {same(phrase) for phrase, _ in phrase_scores(records())} if floors.phrases else set()
@@ -185,7 +222,12 @@ def _content(
     else:
         categories = _categories(photos[0], options.detector)
         content, chosen = class_content(
-            records(), categories, floors, keep_empty=keep_empty, most=most, one_label=options.one_label
+            records(),
+            categories,
+            floors,
+            keep_empty=keep_empty,
+            most=most,
+            one_label=options.one_label,
         )
     counts["unreadable images"] = len(photos) - len(labelled)
     counts.update(chosen)
@@ -198,7 +240,9 @@ def _categories(photo: Captioned, detector: str) -> list[tuple[int, str]]:
     return list(zip(category_ids(Path(detector), names), names, strict=True))
 
 
-def _info(teacher: Teacher, options: LabelOptions, counts: Counter[str], thresholds: Thresholds) -> dict[str, Any]:
+def _info(
+    teacher: Teacher, options: LabelOptions, counts: Counter[str], thresholds: Thresholds
+) -> dict[str, Any]:
     return {
         "description": "boxes found by a detector; not checked by a person",
         "teacher": {**teacher.base._asdict(), "weights": teacher.loaded.weights},
@@ -254,6 +298,10 @@ class _Meter:
         rate = (done - self.first) / seconds if seconds else 0.0
         self.bar.update(self.task, completed=done, rate=f"{rate:.1f}/s")
         if self.lines and (done // EVERY > self.told // EVERY or done == self.total):
-            left = f", {(self.total - done) / rate / 60:.1f} min left" if rate and done < self.total else ""
+            left = (
+                f", {(self.total - done) / rate / 60:.1f} min left"
+                if rate and done < self.total
+                else ""
+            )
             print(f"glip: {done} of {self.total} images, {rate:.1f}/s{left}", file=sys.stderr)
             self.told = done

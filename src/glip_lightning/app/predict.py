@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from glip_lightning.app.options import Device, MaxDetections, OneLabel, Phrases, PhrasesFile, at_most_one
+from glip_lightning.app.options import (
+    Device,
+    MaxDetections,
+    OneLabel,
+    Phrases,
+    PhrasesFile,
+    at_most_one,
+)
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.signals import blocked
 from glip_lightning.config.early_checks import need_file
@@ -17,12 +24,17 @@ from glip_lightning.inference.thresholds import MAX_DETECTIONS
 
 
 def predict(
-    photos: Annotated[list[str], typer.Argument(metavar="PHOTO", help="Image files, folders or glob patterns.")],
+    photos: Annotated[
+        list[str], typer.Argument(metavar="PHOTO", help="Image files, folders or glob patterns.")
+    ],
     phrases: Phrases = None,
     phrases_file: PhrasesFile = None,
     prompt: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="A tuned prompt (prompt.safetensors of a run); may be given several times."),
+        typer.Option(
+            metavar="FILE",
+            help="A tuned prompt (prompt.safetensors of a run); may be given several times.",
+        ),
     ] = None,
     detector: Annotated[
         str | None,
@@ -37,17 +49,20 @@ def predict(
             help="Least score, or best: those of the run's thresholds.yaml; class scores below 0.05 are never kept.",
         ),
     ] = "0.5",
-    out: Annotated[str, typer.Option(metavar="DIR", help="Where pictures and predictions.json are written.")] = (
-        "predictions"
-    ),
+    out: Annotated[
+        str, typer.Option(metavar="DIR", help="Where pictures and predictions.json are written.")
+    ] = ("predictions"),
     thresholds: Annotated[
-        str | None, typer.Option(metavar="FILE", help="YAML or JSON: least scores of some classes, by name.")
+        str | None,
+        typer.Option(metavar="FILE", help="YAML or JSON: least scores of some classes, by name."),
     ] = None,
     max_detections: MaxDetections = MAX_DETECTIONS,
     one_label: OneLabel = False,
     format: Annotated[
         str,
-        typer.Option(metavar="LIST", help="What is written beside pictures: json (always), coco, yolo, csv."),
+        typer.Option(
+            metavar="LIST", help="What is written beside pictures: json (always), coco, yolo, csv."
+        ),
     ] = "json",
     device: Device = "auto",
 ) -> int:
@@ -90,17 +105,23 @@ def _formats(text: str) -> list[str]:
     wanted = [name.strip().lower() for name in text.split(",")]
     known = ("json", *FILES)
     if unknown := [name for name in wanted if name not in known]:
-        raise WrongUsage(f"--format {text}: {unknown[0]!r} is no format; choose of {', '.join(known)}")
+        raise WrongUsage(
+            f"--format {text}: {unknown[0]!r} is no format; choose of {', '.join(known)}"
+        )
     return [name for name in FILES if name in wanted]
 
 
-def _check_paths(photos: Sequence[str], phrases_file: str | None, prompts: Sequence[str], detector: str | None) -> None:
+def _check_paths(
+    photos: Sequence[str], phrases_file: str | None, prompts: Sequence[str], detector: str | None
+) -> None:
     """Raise GLIPError for what is not there, before torch is imported; of several photos, some may be missing."""
     from glip_lightning.weights.detector_files import check_detector
 
     if not any(map(_is_there, photos)):
         others = f" (nor any of the {len(photos) - 1} others)" if len(photos) > 1 else ""
-        raise GLIPError(f"{photos[0]}: no such file, folder or pattern of files{others}", code="missing-image")
+        raise GLIPError(
+            f"{photos[0]}: no such file, folder or pattern of files{others}", code="missing-image"
+        )
     need_file(phrases_file, f"--phrases-file {phrases_file}")
     for prompt in prompts:
         need_file(prompt, f"--prompt {prompt}")

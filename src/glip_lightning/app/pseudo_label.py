@@ -4,21 +4,35 @@ from typing import Annotated
 
 import typer
 
-from glip_lightning.app.options import Device, MaxDetections, OneLabel, Phrases, PhrasesFile, at_most_one
+from glip_lightning.app.options import (
+    Device,
+    MaxDetections,
+    OneLabel,
+    Phrases,
+    PhrasesFile,
+    at_most_one,
+)
 from glip_lightning.common.signals import blocked
 from glip_lightning.inference.thresholds import MAX_DETECTIONS
 
 
 def pseudo_label(
-    images: Annotated[str, typer.Option(metavar="DIR", help="The photos, or where the file names start from.")],
+    images: Annotated[
+        str, typer.Option(metavar="DIR", help="The photos, or where the file names start from.")
+    ],
     captions: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="COCO captions, MDETR's JSON, JSON lines or CSV of file_name and caption."),
+        typer.Option(
+            metavar="FILE",
+            help="COCO captions, MDETR's JSON, JSON lines or CSV of file_name and caption.",
+        ),
     ] = None,
     phrases: Phrases = None,
     phrases_file: PhrasesFile = None,
     detector: Annotated[str, typer.Option(help="The teacher.")] = "glip-tiny",
-    out: Annotated[str, typer.Option(metavar="FILE", help="The file to write.")] = "pseudo_labels.json",
+    out: Annotated[
+        str, typer.Option(metavar="FILE", help="The file to write.")
+    ] = "pseudo_labels.json",
     threshold: Annotated[float, typer.Option(help="Least score.")] = 0.5,
     thresholds: Annotated[
         str | None, typer.Option(metavar="FILE", help="YAML or JSON: least scores of some phrases.")
@@ -32,7 +46,10 @@ def pseudo_label(
         ),
     ] = None,
     keep_empty: Annotated[
-        bool, typer.Option("--keep-empty", help="Keep captions, or photos, without a box: they train as negatives.")
+        bool,
+        typer.Option(
+            "--keep-empty", help="Keep captions, or photos, without a box: they train as negatives."
+        ),
     ] = False,
     max_detections: MaxDetections = MAX_DETECTIONS,
     one_label: OneLabel = False,
@@ -52,7 +69,11 @@ def pseudo_label(
     from glip_lightning.weights.detector_files import check_detector
 
     need_folder(images, f"--images {images}", "give the one that the file names start from")
-    for option, file in (("captions", captions), ("phrases-file", phrases_file), ("thresholds", thresholds)):
+    for option, file in (
+        ("captions", captions),
+        ("phrases-file", phrases_file),
+        ("thresholds", thresholds),
+    ):
         need_file(file, f"--{option} {file}")
     check_detector(detector)
     with blocked():

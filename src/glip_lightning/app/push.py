@@ -10,11 +10,18 @@ from glip_lightning.common.signals import blocked
 
 def push(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
-    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A model repository; made where it is new.")],
+    repository: Annotated[
+        str, typer.Argument(metavar="OWNER/NAME", help="A model repository; made where it is new.")
+    ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write the card, say what would be uploaded; needs no network.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Write the card, say what would be uploaded; needs no network."
+        ),
     ] = False,
-    private: Annotated[bool, typer.Option("--private", help="Only its owner sees the repository.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Only its owner sees the repository.")
+    ] = False,
 ) -> int:
     """Upload the detector of a run and its card to the Hugging Face Hub."""
     from glip_lightning.config.early_checks import need_folder

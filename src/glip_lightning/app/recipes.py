@@ -15,13 +15,16 @@ from glip_lightning.config.wrong_usage import WrongUsage
 
 def recipes(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print this recipe.")] = None,
-    copy: Annotated[str | None, typer.Option(metavar="FILE", help="Write it to a new file, to change it.")] = None,
+    copy: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write it to a new file, to change it.")
+    ] = None,
 ) -> int:
     """List the recipes that glip fit --config and glip sweep know by name."""
     if name is None:
         if copy is not None:
             raise WrongUsage(
-                f"--copy {copy}: say which recipe, as in glip recipes few_shot --copy {copy}", code="missing-value"
+                f"--copy {copy}: say which recipe, as in glip recipes few_shot --copy {copy}",
+                code="missing-value",
             )
         _list()
         return 0
@@ -53,7 +56,12 @@ def _find(name: str) -> Path:
     names = recipe_names()
     if name not in names:
         last = {known.rsplit("/", 1)[-1]: known for known in names}  # sweeps/demo for demo
-        close = dict.fromkeys([*get_close_matches(name, names, n=3), *(last[x] for x in get_close_matches(name, last))])
+        close = dict.fromkeys(
+            [
+                *get_close_matches(name, names, n=3),
+                *(last[x] for x in get_close_matches(name, last)),
+            ]
+        )
         meant = f"did you mean {' or '.join(close)}?" if close else "glip recipes lists them"
         raise GLIPError(f"no recipe is called {name!r}; {meant}", code="unknown-recipe")
     return recipes_folder() / f"{name}.yaml"

@@ -9,11 +9,17 @@ from glip_lightning.common.signals import blocked
 
 
 def report(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A sweep's folder, or one with runs in it.")],
-    out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where to write (default: DIR).")] = None,
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR", help="A sweep's folder, or one with runs in it.")
+    ],
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Where to write (default: DIR).")
+    ] = None,
     leaderboard: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="Write the files for EvalAI challenge 1839 (ODinW) into it, too."),
+        typer.Option(
+            metavar="FOLDER", help="Write the files for EvalAI challenge 1839 (ODinW) into it, too."
+        ),
     ] = None,
 ) -> int:
     """Show a sweep or a folder of runs as a page, tables and leaderboard files."""

@@ -10,24 +10,40 @@ from glip_lightning.common.signals import blocked
 
 def sweep(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The sweep, or the name of one: sweeps/demo.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="The sweep, or the name of one: sweeps/demo.")
+    ],
     dir: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Where its trials are (default: runs/<name of the sweep>).")
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Where its trials are (default: runs/<name of the sweep>)."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the trials, their steps and time, and run nothing.")
+        bool,
+        typer.Option("--dry-run", help="Show the trials, their steps and time, and run nothing."),
     ] = False,
     only: Annotated[
-        str | None, typer.Option(metavar="POINTS", help="A part of it, e.g. task=Raccoon,shots=1,shots=10.")
+        str | None,
+        typer.Option(metavar="POINTS", help="A part of it, e.g. task=Raccoon,shots=1,shots=10."),
     ] = None,
-    executor: Annotated[Literal["local", "ray", "submitit"], typer.Option(help="What runs the trials.")] = "local",
+    executor: Annotated[
+        Literal["local", "ray", "submitit"], typer.Option(help="What runs the trials.")
+    ] = "local",
     workers: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Trials at once (default: one per GPU, else per two CPU cores)."),
+        typer.Option(
+            metavar="N", help="Trials at once (default: one per GPU, else per two CPU cores)."
+        ),
     ] = None,
     trials_per_gpu: Annotated[int, typer.Option(metavar="M", help="Trials that share a GPU.")] = 1,
     slurm: Annotated[
-        str, typer.Option(metavar="K=V,...", help="For submitit: partition=gpu,timeout_min=240.", show_default=False)
+        str,
+        typer.Option(
+            metavar="K=V,...",
+            help="For submitit: partition=gpu,timeout_min=240.",
+            show_default=False,
+        ),
     ] = "",
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Also those of finished trials.")
@@ -45,5 +61,7 @@ def sweep(
     with blocked():
         from glip_lightning.experiments.sweep.run_sweep import SweepOptions, run_sweep
 
-    options = SweepOptions(dir, executor, workers, trials_per_gpu, only, slurm, dry_run, keep_checkpoints)
+    options = SweepOptions(
+        dir, executor, workers, trials_per_gpu, only, slurm, dry_run, keep_checkpoints
+    )
     return run_sweep(file, options, context.args)

@@ -34,7 +34,9 @@ def _run(arguments: Sequence[str]) -> int:
     check_recipes(arguments)
     refuse_pipes(arguments[1:])
     check_training(arguments)
-    with blocked():  # an exception in the middle of loading a library in C++ ends the process with its traceback
+    with (
+        blocked()
+    ):  # an exception in the middle of loading a library in C++ ends the process with its traceback
         from glip_lightning.config.recipe import run
 
     run(arguments)

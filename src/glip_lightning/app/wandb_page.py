@@ -26,10 +26,19 @@ if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws
 
 RUNS_SHOWN = 100  # lines of a plot; W&B's default of 10 is less than a sweep
-COLUMNS = ("config:task", "config:shots", "config:seed", "config:tuning", "summary:test/AP", f"summary:{TRAINABLE}")
+COLUMNS = (
+    "config:task",
+    "config:shots",
+    "config:seed",
+    "config:tuning",
+    "summary:test/AP",
+    f"summary:{TRAINABLE}",
+)
 
 
-def make_page(project: str, entity: str | None = None, sweep: str | None = None, show: bool = False) -> int:
+def make_page(
+    project: str, entity: str | None = None, sweep: str | None = None, show: bool = False
+) -> int:
     """Make the page and send it; with ``show``, print it as JSON instead, which needs no network."""
     os.environ.setdefault("WANDB_SILENT", "true")  # else W&B asks for a key in the terminal
     for package in ("wandb", "wandb_workspaces"):
@@ -51,13 +60,17 @@ def push(page: "ws.Workspace") -> str:
         page.save()
     except wandb.errors.UsageError:
         raise GLIPError(
-            "not logged in to W&B: run wandb login, then again; --print shows the page", code="not-logged-in"
+            "not logged in to W&B: run wandb login, then again; --print shows the page",
+            code="not-logged-in",
         ) from None
     except Exception as error:  # what W&B raises has no common base
-        hint = "Is the network there, the login right (wandb login), a run of it synced (wandb sync)?"
+        hint = (
+            "Is the network there, the login right (wandb login), a run of it synced (wandb sync)?"
+        )
         said = str(error).rstrip(".")
         raise GLIPError(
-            f"W&B does not take the page of project {page.project!r}: {said}. {hint}", code="refused-by-wandb"
+            f"W&B does not take the page of project {page.project!r}: {said}. {hint}",
+            code="refused-by-wandb",
         ) from error
     return page.url
 
@@ -97,7 +110,9 @@ def _efficiency() -> "list[wr.LinePlot | wr.BarPlot | wr.ScatterPlot]":
         _curve("AP over shots", CURVE_SHOTS, "shots"),
         _curve("AP over training images", CURVE_IMAGES, "training images"),
         _bars("Test AP by tuning", "test/AP"),
-        wr.ScatterPlot(title="Test AP of every run", x=wr.Config("shots"), y=wr.SummaryMetric("test/AP")),
+        wr.ScatterPlot(
+            title="Test AP of every run", x=wr.Config("shots"), y=wr.SummaryMetric("test/AP")
+        ),
     ]
 
 
@@ -122,7 +137,13 @@ def _bars(title: str, metric: str) -> "wr.BarPlot":
     import wandb_workspaces.reports.v2 as wr
 
     tuning = wr.Config("tuning")
-    return wr.BarPlot(title=title, metrics=[metric], groupby=tuning, groupby_aggfunc="mean", groupby_rangefunc="stddev")
+    return wr.BarPlot(
+        title=title,
+        metrics=[metric],
+        groupby=tuning,
+        groupby_aggfunc="mean",
+        groupby_rangefunc="stddev",
+    )
 
 
 def _training() -> "list[wr.LinePlot]":
@@ -142,7 +163,11 @@ def _classes() -> "list[wr.WeavePanelSummaryTable | wr.LinePlot]":
 
     return [
         wr.WeavePanelSummaryTable(table_name=CLASSES),
-        wr.LinePlot(title="Validation AP of each class", x="trainer/global_step", metric_regex="val/AP_class/.*"),
+        wr.LinePlot(
+            title="Validation AP of each class",
+            x="trainer/global_step",
+            metric_regex="val/AP_class/.*",
+        ),
     ]
 
 
@@ -150,7 +175,11 @@ def _pictures() -> "list[wr.MediaBrowser]":
     import wandb_workspaces.reports.v2 as wr
 
     return [
-        wr.MediaBrowser(title=title, media_keys=[picture_key(stage, i) for i in range(PICTURES)], num_columns=PICTURES)
+        wr.MediaBrowser(
+            title=title,
+            media_keys=[picture_key(stage, i) for i in range(PICTURES)],
+            num_columns=PICTURES,
+        )
         for stage, title in (("test", "Test images"), ("val", "Validation images"))
     ]
 

@@ -68,7 +68,10 @@ def replacing(target: Path) -> Iterator[Path]:
     target = target.resolve()  # of a link, what it points to
     target.parent.mkdir(parents=True, exist_ok=True)
     mark = uuid.uuid4().hex[:8]
-    fresh, old = target.with_name(f".glip-{mark}-{target.name}"), target.with_name(f".glip-{mark}-old-{target.name}")
+    fresh, old = (
+        target.with_name(f".glip-{mark}-{target.name}"),
+        target.with_name(f".glip-{mark}-old-{target.name}"),
+    )
     try:
         yield fresh
         _settle(fresh)
@@ -119,7 +122,9 @@ def disk_error(error: BaseException) -> OSError | None:
     """Return what the system said, if ``error`` is about a file: libraries in other languages pass it as a text."""
     if isinstance(error, OSError):
         return error
-    if isinstance(error.__context__, OSError):  # torch's, whose writer fails once more while it is closed
+    if isinstance(
+        error.__context__, OSError
+    ):  # torch's, whose writer fails once more while it is closed
         return error.__context__
     said = re.search(r"\(os error (\d+)\)", str(error))
     return OSError(int(said[1]), os.strerror(int(said[1]))) if said else None

@@ -52,7 +52,11 @@ class FolderLock:
             except OSError as error:
                 file.close()
                 why = error.strerror
-                log.warning("%s: no locks here (%s): make sure that no other process works in it", folder, why)
+                log.warning(
+                    "%s: no locks here (%s): make sure that no other process works in it",
+                    folder,
+                    why,
+                )
                 return
             if _is_at(file, path):
                 self._file, self.exclusive = file, True

@@ -19,6 +19,8 @@ def show_log() -> None:
     log = logging.getLogger("glip_lightning")
     log.handlers = [handler]
     log.setLevel(logging.INFO)
-    others = logging.StreamHandler()  # else the first warning of another package would repeat ours in its own format
+    others = (
+        logging.StreamHandler()
+    )  # else the first warning of another package would repeat ours in its own format
     others.addFilter(lambda record: not logging.getLogger(record.name.split(".")[0]).handlers)
     logging.basicConfig(level=logging.WARNING, handlers=[others], format="%(name)s: %(message)s")

@@ -44,7 +44,9 @@ class Table(Generic[Row]):
             GLIPError: the name is taken.
         """
         if name in self._rows:
-            raise GLIPError(f"{self.kind} {name!r}: the name is taken; choose another one", code="name-taken")
+            raise GLIPError(
+                f"{self.kind} {name!r}: the name is taken; choose another one", code="name-taken"
+            )
         self._rows[name] = row
 
     def names(self) -> list[str]:
@@ -74,7 +76,8 @@ class Table(Generic[Row]):
             known = ", ".join(close or self._rows) or "none"
             meant = f"did you mean {known}?" if close else f"there are: {known}"
             raise GLIPError(
-                f"no {self.kind} is called {name!r}; {meant}", code=f"unknown-{self.kind.replace(' ', '-')}"
+                f"no {self.kind} is called {name!r}; {meant}",
+                code=f"unknown-{self.kind.replace(' ', '-')}",
             )
         return row
 

@@ -25,8 +25,14 @@ def translate(error: BaseException, verb: str = "fit") -> str | None:
     found = disk_error(error)
     if (found and no_room(found)) or "No space left on device" in text:
         file, option = getattr(error, "filename", None), ELSEWHERE.get(verb, "--run FOLDER")
-        what = "a file became too large for its disk" if found and found.errno == errno.EFBIG else "the disk is full"
-        where, room = (f" ({file})", f"make room in {Path(file).parent}") if file else ("", "make room")
+        what = (
+            "a file became too large for its disk"
+            if found and found.errno == errno.EFBIG
+            else "the disk is full"
+        )
+        where, room = (
+            (f" ({file})", f"make room in {Path(file).parent}") if file else ("", "make room")
+        )
         return f"{what}{where}: {room}{f', or choose another disk with {option}' if option else ''}"
     memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if memory or re.search(r"DefaultCPUAllocator|can't allocate memory|CUDA out of memory", text):

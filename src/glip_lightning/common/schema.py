@@ -96,9 +96,16 @@ class Text:
         if not isinstance(value, str):
             _refuse(value, where, key, "a text")
         if not self.shortest <= len(value) <= self.longest:
-            _refuse(value, where, f"{key} ({len(value)} characters)", f"{self.shortest} to {self.longest} characters")
+            _refuse(
+                value,
+                where,
+                f"{key} ({len(value)} characters)",
+                f"{self.shortest} to {self.longest} characters",
+            )
         if not is_text(value):
-            message = f"{where}: {key} is {shown(value)}, which holds half a character (a lone surrogate)"
+            message = (
+                f"{where}: {key} is {shown(value)}, which holds half a character (a lone surrogate)"
+            )
             raise GLIPError(f"{message}; write it anew", code="broken-text")
         if self.pattern and not re.fullmatch(self.pattern, value):
             _refuse(value, where, key, f"a text of the form {self.pattern}")
@@ -116,7 +123,9 @@ class Items:
         if not isinstance(value, list | tuple):
             _refuse(value, where, key, "a list")
         if not self.fewest <= len(value) <= self.most:
-            number = f"{self.fewest}" if self.fewest == self.most else f"{self.fewest} to {self.most}"
+            number = (
+                f"{self.fewest}" if self.fewest == self.most else f"{self.fewest} to {self.most}"
+            )
             _refuse(value, where, f"{key} (a list of {len(value)})", f"{number} entries")
         for place, item in enumerate(value):
             self.of.check(item, where, f"{key}[{place}]")
@@ -136,13 +145,18 @@ class Keys:
         for name in value:
             if name not in self.fields:
                 known = ", ".join(self.fields)
-                raise GLIPError(f"{where}: unknown key {place}{shown(name)}; the keys are {known}", code="unknown-key")
+                raise GLIPError(
+                    f"{where}: unknown key {place}{shown(name)}; the keys are {known}",
+                    code="unknown-key",
+                )
         for name, kind in self.fields.items():
             if name in value:
                 kind.check(value[name], where, f"{place}{name}")
             elif name not in self.optional:
                 known = ", ".join(self.fields)
-                raise GLIPError(f"{where}: no '{place}{name}', the keys are {known}", code="missing-key")
+                raise GLIPError(
+                    f"{where}: no '{place}{name}', the keys are {known}", code="missing-key"
+                )
 
 
 @dataclass(frozen=True)
@@ -247,7 +261,9 @@ def parse_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
-        raise GLIPError(f"{where}: brackets inside each other a thousand deep", code="nested-too-deeply") from None
+        raise GLIPError(
+            f"{where}: brackets inside each other a thousand deep", code="nested-too-deeply"
+        ) from None
     except ValueError as error:
         raise GLIPError(f"{where}: no JSON ({error})", code="unreadable-json") from error
 
@@ -259,8 +275,17 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
     except RecursionError:
-        raise GLIPError(f"{where}: brackets inside each other a thousand deep", code="nested-too-deeply") from None
+        raise GLIPError(
+            f"{where}: brackets inside each other a thousand deep", code="nested-too-deeply"
+        ) from None
     # a value that is not what its tag says (!!int "", !!bool 1, !!timestamp x) fails in other ways
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        ArithmeticError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise GLIPError(f"{where}: no YAML ({reason})", code="unreadable-yaml") from error

@@ -15,7 +15,9 @@ from types import FrameType
 from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))  # Windows has no SIGHUP
+SIGNALS = tuple(
+    getattr(signal, name) for name in NAMES if hasattr(signal, name)
+)  # Windows has no SIGHUP
 ECHO = 1.0
 """Seconds in which a SIGTERM or SIGHUP after a first signal is the same one: ``timeout`` sends it to the program, then
 to its group; a shell passes on the SIGHUP that the group has had. Ctrl-C comes once, a second one is meant."""
@@ -85,7 +87,9 @@ def listen(handler: Callable[[signal.Signals], None]) -> Previous:
 def restore(previous: Previous) -> None:
     """Put the handlers back that :func:`listen` has replaced."""
     for number, handler in previous.items():
-        signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set by Python
+        signal.signal(
+            number, signal.SIG_DFL if handler is None else handler
+        )  # None: not set by Python
 
 
 @contextmanager
@@ -112,12 +116,17 @@ def interrupting(echo: float = ECHO) -> Iterator[None]:
             return
         _heard.first = None
         listen(raise_first)
-        later = threading.Timer(0.05, os.kill, (os.getpid(), lost.exc_value.number))  # not within this hook
+        later = threading.Timer(
+            0.05, os.kill, (os.getpid(), lost.exc_value.number)
+        )  # not within this hook
         later.daemon = True
         later.start()
 
     _heard.first, _heard.echo = None, echo
-    hook, sys.unraisablehook = sys.unraisablehook, send_again  # where Python drops it: in __del__, around a fork
+    hook, sys.unraisablehook = (
+        sys.unraisablehook,
+        send_again,
+    )  # where Python drops it: in __del__, around a fork
     previous = listen(raise_first)
     try:
         yield

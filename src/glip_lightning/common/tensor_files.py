@@ -22,15 +22,23 @@ def read_tensors(
             return file.metadata() or {}, {key: file.get_tensor(key) for key in keys}
     except Exception as error:  # a damaged header can fail in any way
         reason = " ".join(str(error).split())
-        raise GLIPError(f"{where}: no readable safetensors file ({reason})", code="unreadable-tensors") from error
+        raise GLIPError(
+            f"{where}: no readable safetensors file ({reason})", code="unreadable-tensors"
+        ) from error
 
 
 def check_tensors(tensors: Mapping[str, Tensor], where: str) -> None:
     """Raise an error that names the first tensor that does not hold finite numbers."""
     for key, tensor in tensors.items():
         if tensor.dtype not in FLOATS or tensor.layout != torch.strided or tensor.is_meta:
-            kind = "without values" if tensor.is_meta else f"{tensor.dtype}, {tensor.layout}".replace("torch.", "")
-            raise GLIPError(f"{where}: {key} is {kind}, expected a dense tensor of floats", code="bad-tensor")
+            kind = (
+                "without values"
+                if tensor.is_meta
+                else f"{tensor.dtype}, {tensor.layout}".replace("torch.", "")
+            )
+            raise GLIPError(
+                f"{where}: {key} is {kind}, expected a dense tensor of floats", code="bad-tensor"
+            )
         if not is_finite(tensor):
             bad = int((~tensor.isfinite()).sum())
             message = f"{where}: {bad} of {tensor.numel()} numbers of {key} are infinite or NaN"
@@ -47,9 +55,14 @@ def check_storage(tensors: Mapping[object, Tensor], where: str) -> None:
     """Raise an error unless every number stands in the file: a view that repeats some may outgrow any memory."""
     for key, tensor in tensors.items():
         if not isinstance(key, str):
-            raise GLIPError(f"{where}: the name of a tensor is {key!r:.60}, no text", code="bad-tensor")
+            raise GLIPError(
+                f"{where}: the name of a tensor is {key!r:.60}, no text", code="bad-tensor"
+            )
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
-            raise GLIPError(f"{where}: {key} is no dense tensor ({tensor.layout}, {tensor.dtype})", code="bad-tensor")
+            raise GLIPError(
+                f"{where}: {key} is no dense tensor ({tensor.layout}, {tensor.dtype})",
+                code="bad-tensor",
+            )
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             message = f"{where}: {key} {tuple(tensor.shape)} has more numbers than are in the file"
             raise GLIPError(message, code="bad-tensor")

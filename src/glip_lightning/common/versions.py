@@ -22,7 +22,9 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Installed version of every package that matters, "not installed" where there is none."""
-    ours = {"glip-lightning": __version__}  # of the code: a checkout may be installed under an earlier one
+    ours = {
+        "glip-lightning": __version__
+    }  # of the code: a checkout may be installed under an earlier one
     return ours | {name: _version(name) for name in PACKAGES}
 
 

@@ -35,7 +35,8 @@ def fresh(arguments: Sequence[str]) -> list[str]:
         if name.removeprefix("--") in OWN_DEFAULTS:
             if early := next((a for a in kept if a.startswith(f"{name}.")), None):
                 raise WrongUsage(
-                    f"{name}: give it before {early.split('=')[0]}, which is an option of it", code="order-of-options"
+                    f"{name}: give it before {early.split('=')[0]}, which is an option of it",
+                    code="order-of-options",
                 )
             kept.append(f"{name}=null")
         kept.append(argument)
@@ -44,10 +45,16 @@ def fresh(arguments: Sequence[str]) -> list[str]:
 
 def finished(arguments: Sequence[str]) -> list[str]:
     """``test`` and ``validate`` of a finished run's own recipe mean what it learned, not what it started from."""
-    runs = [Path(file).parent for file in given_recipes(arguments) if Path(file).name == RECIPE_NAME]
+    runs = [
+        Path(file).parent for file in given_recipes(arguments) if Path(file).name == RECIPE_NAME
+    ]
     learned = (RUN_DETECTOR, RUN_ADAPTER, PROMPT_NAME)
     run = next((run for run in runs if any((run / name).exists() for name in learned)), None)
-    given = ("--model.detector", "--model.tuning", "--ckpt_path")  # a checkpoint fits what the run started from
+    given = (
+        "--model.detector",
+        "--model.tuning",
+        "--ckpt_path",
+    )  # a checkpoint fits what the run started from
     named = any(a.split("=")[0] in given for a in arguments)
     if arguments[0] not in ("validate", "test") or run is None or named:
         return list(arguments)

@@ -13,7 +13,10 @@ from glip_lightning import PUBLIC
 from glip_lightning.weights.run_files import CHECKPOINTS, RECIPE_NAME, RESULT_NAME
 
 _MODULES_0_1 = {
-    **dict.fromkeys(("FullTuning", "LinearProbe", "LanguageTuning", "PartialTuning"), ("tuning", "tuning.weights")),
+    **dict.fromkeys(
+        ("FullTuning", "LinearProbe", "LanguageTuning", "PartialTuning"),
+        ("tuning", "tuning.weights"),
+    ),
     **dict.fromkeys(("PromptTuning", "SavedPrompt"), ("tuning", "tuning.prompt")),
     "LoRATuning": ("tuning", "tuning.lora"),
     "FeatureCache": ("features",),
@@ -23,9 +26,12 @@ _MODULES_0_1 = {
     "DivergenceGuard": ("divergence",),
     "Retention": ("retention",),
     "Alignment": ("alignment",),
-    **dict.fromkeys(("ODinW", "CustomData", "HubData", "Shapes"), ("datamodules", "datamodules.sources")),
     **dict.fromkeys(
-        ("Pretraining", "ShapesDetection", "ShapesPretraining"), ("datamodules", "datamodules.pretraining")
+        ("ODinW", "CustomData", "HubData", "Shapes"), ("datamodules", "datamodules.sources")
+    ),
+    **dict.fromkeys(
+        ("Pretraining", "ShapesDetection", "ShapesPretraining"),
+        ("datamodules", "datamodules.pretraining"),
     ),
 }
 """The modules of version 0.1 in which a recipe could name each class."""
@@ -37,7 +43,10 @@ OLD = {
 }
 """Class paths of version 0.1 and what they are called now."""
 
-_PUBLIC = {**OLD, **{f"{module}.{name}": f"glip_lightning.{name}" for name, module in PUBLIC.items()}}
+_PUBLIC = {
+    **OLD,
+    **{f"{module}.{name}": f"glip_lightning.{name}" for name, module in PUBLIC.items()},
+}
 """What recipes call a class, by all paths that it has or had."""
 
 RUN_FILES = ("logs", CHECKPOINTS, RESULT_NAME)

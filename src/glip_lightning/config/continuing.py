@@ -26,26 +26,40 @@ NO_SETTINGS = ("help", "print_config", "weights_only")
 
 def resumed(arguments: Sequence[str]) -> list[str]:
     """``fit --resume RUN`` as what it stands for: the run's recipe, its folder and its last checkpoint."""
-    joined = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--resume=") else [a])]
+    joined = [
+        part for a in arguments for part in (a.split("=", 1) if a.startswith("--resume=") else [a])
+    ]
     if "--resume" not in joined:
         return list(arguments)
     place = joined.index("--resume")
     others = [*joined[1:place], *joined[place + 2 :]]
     if joined[0] != "fit":
-        raise WrongUsage("--resume: goes on with a training, glip fit --resume RUN", code="option-without-use")
-    if len(joined) < place + 2:
-        raise WrongUsage("--resume: a value is missing, the folder of the interrupted run", code="missing-value")
-    if taken := [a for a in others if a.split("=")[0] in ("--run", "--config", "-c", "--ckpt_path")]:
         raise WrongUsage(
-            f"{taken[0]}: not together with --resume, which takes it from the run", code="exclusive-options"
+            "--resume: goes on with a training, glip fit --resume RUN", code="option-without-use"
+        )
+    if len(joined) < place + 2:
+        raise WrongUsage(
+            "--resume: a value is missing, the folder of the interrupted run", code="missing-value"
+        )
+    if taken := [
+        a for a in others if a.split("=")[0] in ("--run", "--config", "-c", "--ckpt_path")
+    ]:
+        raise WrongUsage(
+            f"{taken[0]}: not together with --resume, which takes it from the run",
+            code="exclusive-options",
         )
     run = Path(joined[place + 1])
     recipe, last = run / RECIPE_NAME, run / CHECKPOINTS / LAST
     if not recipe.is_file():
-        raise MissingFile(f"--resume {run}: no {RECIPE_NAME} in it, this is not the folder of a run", code="no-run")
+        raise MissingFile(
+            f"--resume {run}: no {RECIPE_NAME} in it, this is not the folder of a run",
+            code="no-run",
+        )
     again = shlex.join(["glip", "fit", "--config", str(recipe)])
     names = [_key(word) for word in others if word.startswith("--")]
-    _refuse_changes(run, [name for name in names if not _is_one_of(name, (*MAY_CHANGE, *NO_SETTINGS))])
+    _refuse_changes(
+        run, [name for name in names if not _is_one_of(name, (*MAY_CHANGE, *NO_SETTINGS))]
+    )
     if (run / RESULT_NAME).exists() and not any(_is_one_of(name, ENDS) for name in names):
         raise GLIPError(
             f"--resume {run}: this run is finished; it goes on with a larger --trainer.max_epochs, "
@@ -54,7 +68,8 @@ def resumed(arguments: Sequence[str]) -> list[str]:
         )
     if not last.exists():
         raise MissingFile(
-            f"--resume {run}: there is no {last}, nothing was saved yet; {again} starts anew", code="no-checkpoint"
+            f"--resume {run}: there is no {last}, nothing was saved yet; {again} starts anew",
+            code="no-checkpoint",
         )
     return ["fit", "--config", str(recipe), "--run", str(run), "--ckpt_path", str(last), *others]
 
@@ -113,8 +128,23 @@ def _way_on(path: Path, verb: str) -> str:
         return "give another one to --ckpt_path"
     anew = shlex.join(["glip", "fit", "--config", str(recipe)])
     if damage(other):
-        return f"there is no other checkpoint in this run that could be used; start anew with: {anew}"
-    use = shlex.join(["glip", "test" if verb == "fit" else verb, "--config", str(recipe), "--ckpt_path", str(other)])
+        return (
+            f"there is no other checkpoint in this run that could be used; start anew with: {anew}"
+        )
+    use = shlex.join(
+        [
+            "glip",
+            "test" if verb == "fit" else verb,
+            "--config",
+            str(recipe),
+            "--ckpt_path",
+            str(other),
+        ]
+    )
     whole = about(other)
     others = f"{other.name} is whole (epoch {whole['epoch'] + 1}, step {whole['global_step']}), use it with: {use}"
-    return f"the training cannot go on, but {others}; or start anew with: {anew}" if verb == "fit" else others
+    return (
+        f"the training cannot go on, but {others}; or start anew with: {anew}"
+        if verb == "fit"
+        else others
+    )

@@ -44,18 +44,30 @@ def check_training(arguments: Sequence[str]) -> None:
     given = {key: each for key, each in _given(arguments) if isinstance(each.value, str)}
     names = {word.split("=")[0] for word in arguments}
     if not names & {"--config", "-c", "--data", "--resume"}:
-        message = "needs --config RECIPE: custom_nano for photos of yours on a CPU, custom with a GPU"
+        message = (
+            "needs --config RECIPE: custom_nano for photos of yours on a CPU, custom with a GPU"
+        )
         raise WrongUsage(f"{arguments[0]}: {message}; glip recipes lists all", code="no-recipe")
-    if "data.root" in given and "data" in given and given["data"].value.split(".")[-1] in READ_FROM_ROOT:
+    if (
+        "data.root" in given
+        and "data" in given
+        and given["data"].value.split(".")[-1] in READ_FROM_ROOT
+    ):
         root = given["data.root"]
-        need_folder(root.value, root.place, "give the folder of the data; glip download gets tasks of ODinW")
+        need_folder(
+            root.value, root.place, "give the folder of the data; glip download gets tasks of ODinW"
+        )
     if "data.phrases_file" in given:
         need_file(*given["data.phrases_file"])
     detector = given.get("model.detector")
-    if detector and (arguments[0] == "fit" or detector.place.startswith("--")):  # test of a run takes what it learned
+    if detector and (
+        arguments[0] == "fit" or detector.place.startswith("--")
+    ):  # test of a run takes what it learned
         check_detector(detector.value)
     if "resume" in given:
-        need_folder(given["resume"].value, given["resume"].place, "give the folder of the interrupted run")
+        need_folder(
+            given["resume"].value, given["resume"].place, "give the folder of the interrupted run"
+        )
     if "run" in given and all(os.environ.get(rank, "0") == "0" for rank in RANKS):
         _check_run(Path(given["run"].value))
 
@@ -104,4 +116,6 @@ def _flat(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, content
         return
     for name, value in content.items():
-        yield from _flat(value, key if name in ("init_args", "class_path") else f"{key}.{name}".lstrip("."))
+        yield from _flat(
+            value, key if name in ("init_args", "class_path") else f"{key}.{name}".lstrip(".")
+        )

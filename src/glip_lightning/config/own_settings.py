@@ -15,7 +15,9 @@ Own = Callable[[str], tuple[tuple[int, int], Rates]]
 """What :func:`own_settings` is."""
 
 
-def fill_in(model: Any, data: Any, retention: Any = None, own: Own = own_settings) -> dict[str, Any]:
+def fill_in(
+    model: Any, data: Any, retention: Any = None, own: Own = own_settings
+) -> dict[str, Any]:
     """Give the open settings of a parsed recipe their values in place, and return them by their key.
 
     The parts of the recipe are mappings, plain ones or those of jsonargparse.
@@ -26,7 +28,11 @@ def fill_in(model: Any, data: Any, retention: Any = None, own: Own = own_setting
     filled: dict[str, Any] = {}
     for key, part in parts.items():
         arguments = part["init_args"]
-        missing = [name for name in ("min_sizes", "max_size", "test_size") if arguments.get(name, 0) is None]
+        missing = [
+            name
+            for name in ("min_sizes", "max_size", "test_size")
+            if arguments.get(name, 0) is None
+        ]
         if missing:
             (short, longest), _ = own(model["detector"])
             sizes = {"min_sizes": list(train_sizes(short)), "max_size": longest, "test_size": short}

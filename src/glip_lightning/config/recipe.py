@@ -64,7 +64,9 @@ class GLIPCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        ours = {verb: names for verb, names in LightningCLI.subcommands().items() if verb != "predict"}
+        ours = {
+            verb: names for verb, names in LightningCLI.subcommands().items() if verb != "predict"
+        }
         return {verb: names | {"verbose"} for verb, names in ours.items()}  # the summary is ours
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -120,8 +122,12 @@ class GLIPCLI(LightningCLI):
         callbacks = _listed(given.callbacks, Callback)
         retention = self.config_init[verb].retention
         if verb == "fit" and retention:
-            callbacks.append(retention)  # first: what cannot be read is known before a folder is made
-        if given.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.append(
+                retention
+            )  # first: what cannot be read is known before a folder is made
+        if given.enable_progress_bar is not False and not any(
+            isinstance(c, ProgressBar) for c in callbacks
+        ):
             callbacks.append(Progress() if sys.stdout.isatty() else Lines())
             kwargs["enable_progress_bar"] = sys.stdout.isatty()
         named = _listed(given.logger, Logger) or False
@@ -155,7 +161,13 @@ def is_first_process() -> bool:
 
 def _listed(given: Any, kind: type) -> list[Any]:
     """One, several or none (also true and false) as a list."""
-    return [given] if isinstance(given, kind) else list(given) if isinstance(given, list | tuple) else []
+    return (
+        [given]
+        if isinstance(given, kind)
+        else list(given)
+        if isinstance(given, list | tuple)
+        else []
+    )
 
 
 def _first_cause(error: BaseException) -> BaseException:
@@ -220,14 +232,34 @@ def _start(arguments: Sequence[str], content: list[str] | dict[str, Any]) -> GLI
 
 def _keep_quiet() -> None:
     """Warnings and advertisements of others that say nothing here."""
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # we pass what we were given
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # raised inside lightning 2.6 on every fit
-    warnings.filterwarnings("ignore", message="The number of training batches")  # few shots are few batches
-    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # what the tuning freezes
-    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")  # no such split
-    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")  # ours can
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # there is a check of our own
-    warnings.filterwarnings("ignore", message="Experiment logs directory")  # ours continues what is there
-    warnings.filterwarnings("ignore", message="The `srun` command is available")  # sweeps submit, fit need not
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements among the news
+    warnings.filterwarnings(
+        "ignore", message="LightningCLI's args parameter"
+    )  # we pass what we were given
+    warnings.filterwarnings(
+        "ignore", message=".*LeafSpec.*"
+    )  # raised inside lightning 2.6 on every fit
+    warnings.filterwarnings(
+        "ignore", message="The number of training batches"
+    )  # few shots are few batches
+    warnings.filterwarnings(
+        "ignore", message=r"Found \d+ module\(s\) in eval mode"
+    )  # what the tuning freezes
+    warnings.filterwarnings(
+        "ignore", message="Total length of `list` across ranks is zero"
+    )  # no such split
+    warnings.filterwarnings(
+        "ignore", message="You're resuming from a checkpoint that ended before"
+    )  # ours can
+    warnings.filterwarnings(
+        "ignore", message="Checkpoint directory .* exists"
+    )  # there is a check of our own
+    warnings.filterwarnings(
+        "ignore", message="Experiment logs directory"
+    )  # ours continues what is there
+    warnings.filterwarnings(
+        "ignore", message="The `srun` command is available"
+    )  # sweeps submit, fit need not
+    logging.getLogger("lightning.pytorch").setLevel(
+        logging.WARNING
+    )  # advertisements among the news
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

@@ -73,7 +73,9 @@ class RecipeChecker:
     def __init__(self) -> None:
         register_classes()
         self._parsers = {part: _parser_of(part) for part in PARTS}
-        self._options = [option for parser in self._parsers.values() for option in options_of(parser)]
+        self._options = [
+            option for parser in self._parsers.values() for option in options_of(parser)
+        ]
         self._once = Once()
 
     def check(
@@ -102,7 +104,8 @@ class RecipeChecker:
             recipe |= complete
         recipe = deepcopy(recipe)  # a part is that of many recipes
         model, data, retention = (
-            deepcopy(part) for part in (configs["model"].model, configs["data"].data, configs["run"].retention)
+            deepcopy(part)
+            for part in (configs["model"].model, configs["data"].data, configs["run"].retention)
         )
         fill_in(model, data, retention, self._own)
         fill_in(recipe["model"], recipe["data"], recipe["retention"], self._own)
@@ -110,7 +113,9 @@ class RecipeChecker:
         data_module = self._once.get(["data", recipe["data"]], lambda: built(data))
         if retention is None:
             return CheckedRecipe(recipe, data_module, model.tuning, None)
-        probe = self._once.get(["probe", recipe["retention"]], lambda: built(retention.init_args.data))
+        probe = self._once.get(
+            ["probe", recipe["retention"]], lambda: built(retention.init_args.data)
+        )
         return CheckedRecipe(recipe, data_module, model.tuning, probe)
 
     def _own(self, detector: str) -> tuple[tuple[int, int], Rates]:

@@ -18,7 +18,11 @@ from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.tuning import lora  # noqa: F401 - as above
 
-TRAINER_DEFAULTS = {"use_distributed_sampler": False, "enable_model_summary": False, "log_every_n_steps": 5}
+TRAINER_DEFAULTS = {
+    "use_distributed_sampler": False,
+    "enable_model_summary": False,
+    "log_every_n_steps": 5,
+}
 NOT_KEPT = ("config", "run", "resume", "ckpt_path")  # belong to one start, not to the recipe
 
 
@@ -53,10 +57,17 @@ def add_data(parser: LightningArgumentParser) -> None:
 def add_run(parser: LightningArgumentParser) -> None:
     """Add the options that belong to no other part."""
     parser.add_argument(
-        "--run", type=str, default=None, help="folder for all that the run leaves (default: runs/<data>-<number>)"
+        "--run",
+        type=str,
+        default=None,
+        help="folder for all that the run leaves (default: runs/<data>-<number>)",
     )
     parser.add_argument(
-        "--resume", type=str, default=None, metavar="RUN", help="fit only: go on with the interrupted run in RUN"
+        "--resume",
+        type=str,
+        default=None,
+        metavar="RUN",
+        help="fit only: go on with the interrupted run in RUN",
     )
     text = "fit only: AP on another set before and after, and of weights between (default: none)"
     parser.add_argument("--retention", type=Retention | None, default=None, help=text)
@@ -77,7 +88,8 @@ def check_parts(config: Namespace) -> None:
     for name in ("model", "trainer"):
         if name in config and not isinstance(config[name], Namespace):
             raise WrongUsage(
-                f"{name}: {shown(config[name])}, expected a mapping of the options of --{name}", code="bad-value"
+                f"{name}: {shown(config[name])}, expected a mapping of the options of --{name}",
+                code="bad-value",
             )
 
 

@@ -32,8 +32,15 @@ def with_detector(arguments: Sequence[str]) -> list[str]:
         _check_learned(Path(detector))
     if not given_recipes(options):
         if not recipe.is_file():
-            raise WrongUsage(f"{verb} {detector}: has no recipe.yaml; say with --config RECIPE what to test it on")
-        return [verb, "--config", str(recipe), *options]  # a finished run's own recipe means what it has learned
+            raise WrongUsage(
+                f"{verb} {detector}: has no recipe.yaml; say with --config RECIPE what to test it on"
+            )
+        return [
+            verb,
+            "--config",
+            str(recipe),
+            *options,
+        ]  # a finished run's own recipe means what it has learned
     prompt = Path(detector) / LEARNED_PROMPT
     if prompt.is_file():
         tuning = ["--model.tuning=SavedPrompt", f"--model.tuning.file={prompt}"]
@@ -46,7 +53,12 @@ def with_detector(arguments: Sequence[str]) -> list[str]:
 
 def _check_learned(run: Path) -> None:
     """Raise GLIPError for a run that is not finished: its recipe means the detector that it started with."""
-    learned = (RUN_DETECTOR, RUN_ADAPTER, LEARNED_PROMPT, "result.json")  # a run of 0 shots learns nothing
+    learned = (
+        RUN_DETECTOR,
+        RUN_ADAPTER,
+        LEARNED_PROMPT,
+        "result.json",
+    )  # a run of 0 shots learns nothing
     if not any((run / name).exists() for name in learned):
         message = f"{run}: this run is not finished and has no detector yet; go on with glip fit --resume {run}, or "
         message += f"test what it has: --config {run / 'recipe.yaml'} --ckpt_path {run / 'checkpoints' / 'best.ckpt'}"

@@ -75,17 +75,25 @@ def check_recipes(arguments: Sequence[str]) -> None:
     for word in arguments:
         if (old := word.split("=")[-1]) in OLD:
             raise WrongUsage(
-                f"{word}: is called {OLD[old]} now; {OLD[old].split('.')[-1]} is enough here", code="old-name"
+                f"{word}: is called {OLD[old]} now; {OLD[old].split('.')[-1]} is enough here",
+                code="old-name",
             )
     for file in given_recipes(arguments):
         path = Path(file)
         if not path.is_file():
             if path.exists() and not path.is_dir():
-                raise WrongUsage(f"--config {file}: a pipe or a device; write the recipe to a file", code="not-a-file")
+                raise WrongUsage(
+                    f"--config {file}: a pipe or a device; write the recipe to a file",
+                    code="not-a-file",
+                )
             what = "a folder, not a recipe file" if path.is_dir() else "no such file"
-            known = [str(p) for folder in {path.parent, Path("recipes")} for p in folder.glob("*.y*ml")]
+            known = [
+                str(p) for folder in {path.parent, Path("recipes")} for p in folder.glob("*.y*ml")
+            ]
             code = "not-a-file" if path.is_dir() else "unknown-recipe"
-            raise WrongUsage(f"--config {file}: {what}{meant(file, [*recipe_names(), *known])}", code=code)
+            raise WrongUsage(
+                f"--config {file}: {what}{meant(file, [*recipe_names(), *known])}", code=code
+            )
         try:
             text = path.read_text(encoding="utf-8")
             content = parse_yaml(text, file)
@@ -95,7 +103,10 @@ def check_recipes(arguments: Sequence[str]) -> None:
             raise WrongUsage(f"{file}: not a YAML text: {error}", code="not-yaml") from None
         if not isinstance(content, dict):
             found = "nothing" if content is None else _short(content)
-            raise WrongUsage(f"{file}: expected keys like model, data and trainer, found {found}", code="not-a-recipe")
+            raise WrongUsage(
+                f"{file}: expected keys like model, data and trainer, found {found}",
+                code="not-a-recipe",
+            )
         if not of_a_run(path):
             _refuse_old_names(file, text)
 
@@ -122,7 +133,9 @@ def _yaml_fault(file: str, error: GLIPError) -> str:
     return f"{file}{place}: not YAML: {fault.problem or fault.context}"
 
 
-def explain(error: BaseException, arguments: Sequence[str], options: Sequence[Option], verb: str) -> WrongUsage:
+def explain(
+    error: BaseException, arguments: Sequence[str], options: Sequence[Option], verb: str
+) -> WrongUsage:
     """Return an error of jsonargparse as ours, in one or two lines, with the code of its kind.
 
     ``options`` are those of the verb's parser. The place is the command line, or file and line of the recipe.
@@ -136,7 +149,9 @@ def explain(error: BaseException, arguments: Sequence[str], options: Sequence[Op
         said = f"{found[1].split('/')[-1]}: a value is missing (expected {found[2]})"
         return WrongUsage(said, code="missing-value")
     kind = _kind_of(fault, options)
-    if kind is not None and isinstance(fault.reason, (ValueError, TypeError, ImportError, AttributeError)):
+    if kind is not None and isinstance(
+        fault.reason, (ValueError, TypeError, ImportError, AttributeError)
+    ):
         code = "unknown-class" if _classes(kind) else "bad-value"
         return WrongUsage(_explain_value(fault, kind, arguments), code=code)
     lines = [line.strip() for line in str(fault.reason).splitlines() if line.strip()]
@@ -164,7 +179,9 @@ def find_fault(error: BaseException, verb: str) -> Fault:
     fault = Fault(key, reason, owner)
     if found := re.match(r"unrecognized arguments: (.*)", text, re.DOTALL):
         words = found[1].split()
-        return replace(fault, unknown=next((word for word in words if word.startswith("-")), words[0]))
+        return replace(
+            fault, unknown=next((word for word in words if word.startswith("-")), words[0])
+        )
     if found := re.match(r"(?:Subcommand '\w+' does not accept option|Option|Key) '([^']+)'", text):
         return replace(fault, unknown=f"--{'.'.join(filter(None, (key, found[1])))}")
     if found := re.match(r"the following arguments are required: (.*)", text):
@@ -202,7 +219,9 @@ def _close_options(key: str, known: Sequence[str]) -> list[str]:
         last = SequenceMatcher(None, name.split(".")[-1], key.split(".")[-1]).ratio()
         return last + SequenceMatcher(None, name, key).ratio() if last > 0.75 else 0
 
-    ranked = sorted({name for name in known if not name.endswith(".help")}, key=likeness, reverse=True)
+    ranked = sorted(
+        {name for name in known if not name.endswith(".help")}, key=likeness, reverse=True
+    )
     return [name for name in ranked if likeness(name) > max(1, likeness(ranked[0]) - 0.1)][:2]
 
 
@@ -277,11 +296,19 @@ def _explain_value(fault: Fault, kind: Any, arguments: Sequence[str]) -> str:
 def _alternatives(kind: Any) -> list[Any]:
     """Return the types of a union, of another type itself."""
     is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
-    return [each for inner in typing.get_args(kind) for each in _alternatives(inner)] if is_union else [kind]
+    return (
+        [each for inner in typing.get_args(kind) for each in _alternatives(inner)]
+        if is_union
+        else [kind]
+    )
 
 
 def _choices(kind: Any) -> list[str]:
-    return [str(choice) for choice in typing.get_args(kind)] if typing.get_origin(kind) is Literal else []
+    return (
+        [str(choice) for choice in typing.get_args(kind)]
+        if typing.get_origin(kind) is Literal
+        else []
+    )
 
 
 def _word(kind: Any) -> str:
@@ -291,7 +318,11 @@ def _word(kind: Any) -> str:
         return WORDS[dict]
     if isinstance(origin, type) and issubclass(origin, Iterable) and origin is not str:
         inner = next(iter(typing.get_args(kind)), None)
-        return f"a list of {WORDS[inner].removeprefix('a ')}s" if inner in (int, float, str) else "a list"
+        return (
+            f"a list of {WORDS[inner].removeprefix('a ')}s"
+            if inner in (int, float, str)
+            else "a list"
+        )
     return WORDS.get(origin, getattr(origin, "__name__", str(origin)))
 
 
@@ -324,7 +355,11 @@ def _place(key: str, arguments: Sequence[str], value: str | None = None) -> str:
     what = "" if value is None else _short(value)
     if given == key:
         return f"--{given} {what}".rstrip()
-    where = [f"{file}, line {line}: " for file in given_recipes(arguments)[-1:] if (line := _line(file, key))]
+    where = [
+        f"{file}, line {line}: "
+        for file in given_recipes(arguments)[-1:]
+        if (line := _line(file, key))
+    ]
     if given and not where:
         where = [f"--{given}: "]
     return f"{''.join(where)}{key}{f': {what}' if what else ''}"
@@ -335,7 +370,9 @@ def _given(key: str, arguments: Sequence[str]) -> str | None:
     words = [word.split("=")[0] for word in arguments if word.startswith("--")]
     flags = {word.rstrip("+").lstrip("-").replace(".init_args", "") for word in words}
     parts = key.split(".")
-    return next((part for n in range(len(parts), 0, -1) if (part := ".".join(parts[:n])) in flags), None)
+    return next(
+        (part for n in range(len(parts), 0, -1) if (part := ".".join(parts[:n])) in flags), None
+    )
 
 
 def _line(file: str, key: str) -> int | None:

@@ -17,7 +17,9 @@ class WrongUsage(GLIPError):
 def meant(name: str, known: Sequence[str]) -> str:
     """Return the end of a message that names what is close to ``name``; nothing if nothing is."""
     lower = {option.lower(): option for option in known}
-    return suggest([lower[match] for match in get_close_matches(name.lower(), lower, n=2, cutoff=0.7)])
+    return suggest(
+        [lower[match] for match in get_close_matches(name.lower(), lower, n=2, cutoff=0.7)]
+    )
 
 
 def suggest(close: Sequence[str], dash: str = "") -> str:

@@ -29,7 +29,9 @@ AugmentName = Literal["light", "strong"]
 class Strength:
     """How far a photo may be changed; colours by a factor of 1 - x to 1 + x."""
 
-    zoom: tuple[float, float]  # sides of the view over those of the photo: a part of it, or more than it on a canvas
+    zoom: tuple[
+        float, float
+    ]  # sides of the view over those of the photo: a part of it, or more than it on a canvas
     aspect: float  # the ratio of the view's sides changes by up to this factor
     brightness: float
     contrast: float
@@ -40,10 +42,22 @@ class Strength:
 
 STRENGTHS: dict[AugmentName, Strength] = {
     "light": Strength(
-        zoom=(0.7, 1.2), aspect=1.15, brightness=0.15, contrast=0.15, saturation=0.15, hue=0.01, grey=0.0
+        zoom=(0.7, 1.2),
+        aspect=1.15,
+        brightness=0.15,
+        contrast=0.15,
+        saturation=0.15,
+        hue=0.01,
+        grey=0.0,
     ),
     "strong": Strength(
-        zoom=(0.4, 1.6), aspect=1.3, brightness=0.35, contrast=0.35, saturation=0.4, hue=0.03, grey=0.05
+        zoom=(0.4, 1.6),
+        aspect=1.3,
+        brightness=0.35,
+        contrast=0.35,
+        saturation=0.4,
+        hue=0.03,
+        grey=0.05,
     ),
 }
 
@@ -87,7 +101,9 @@ class Augment:
             GLIPError: no strength is called so (code ``bad-value``).
         """
         if name not in STRENGTHS:
-            raise GLIPError(f"augment={name!r}: expected null, {' or '.join(STRENGTHS)}", code="bad-value")
+            raise GLIPError(
+                f"augment={name!r}: expected null, {' or '.join(STRENGTHS)}", code="bad-value"
+            )
         self.name, self.seed = name, seed
         self.strength = STRENGTHS[name]
 

@@ -53,7 +53,9 @@ class Collate:
             attention_mask=mask,
             caption_index=torch.tensor([captions.index(text.caption) for text in texts]),
             boxes=[sample["boxes"][text.kept] for sample, text in zip(samples, texts, strict=True)],
-            labels=[sample["labels"][text.kept] for sample, text in zip(samples, texts, strict=True)],
+            labels=[
+                sample["labels"][text.kept] for sample, text in zip(samples, texts, strict=True)
+            ],
             positive_maps=[positive_map(text.tokens, input_ids.shape[1]) for text in texts],
             image_ids=[sample["image_id"] for sample in samples],
             original_sizes=[sample["original_size"] for sample in samples],
@@ -66,7 +68,9 @@ class Collate:
         prompt = self._common or self._sampled(sample)
         kept = torch.isin(sample["labels"], torch.tensor(prompt.classes))
         tokens = dict(zip(prompt.classes, prompt.tokens, strict=True))
-        return _Text(prompt.caption, kept, [tokens[label] for label in sample["labels"][kept].tolist()])
+        return _Text(
+            prompt.caption, kept, [tokens[label] for label in sample["labels"][kept].tolist()]
+        )
 
     def _sentence(self, sample: GroundingSample) -> _Text:
         """The sample's own caption; a box whose phrase has no token stays, as official, with an empty row."""
@@ -80,7 +84,9 @@ class Collate:
         return build_prompt([self.phrases[k] for k in chosen], self.tokenizer, chosen)
 
 
-def sampled_classes(phrases: Sequence[Phrase], sample: KeyedSample, tokenizer: Tokenizer, seed: int) -> list[int]:
+def sampled_classes(
+    phrases: Sequence[Phrase], sample: KeyedSample, tokenizer: Tokenizer, seed: int
+) -> list[int]:
     """The classes of one image's caption, in its order: those of its boxes and random others, as many as fit. Drawn
     from (seed, epoch, index)."""
     numbers = random_stream("caption", seed, sample["epoch"], sample["index"])

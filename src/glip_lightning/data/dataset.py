@@ -26,7 +26,9 @@ _tensors: WeakKeyDictionary[object, dict[str, Tensor]] = WeakKeyDictionary()
 def _sent(columns: Boxes | Index | Names) -> tuple[Callable[..., object], tuple[Any, ...]]:
     """Send arrays as tensors: torch moves these to shared memory once, for all workers that are not forked."""
     if columns not in _tensors:
-        arrays = {name: value for name, value in vars(columns).items() if isinstance(value, np.ndarray)}
+        arrays = {
+            name: value for name, value in vars(columns).items() if isinstance(value, np.ndarray)
+        }
         _tensors[columns] = {name: torch.from_numpy(array) for name, array in arrays.items()}
     tensors = _tensors[columns]
     others = {name: value for name, value in vars(columns).items() if name not in tensors}
@@ -51,7 +53,11 @@ class DetectionDataset(Dataset[KeyedSample]):
     """
 
     def __init__(
-        self, index: Index, transform: Transform | None = None, copies: int = 1, augment: Augment | None = None
+        self,
+        index: Index,
+        transform: Transform | None = None,
+        copies: int = 1,
+        augment: Augment | None = None,
     ) -> None:
         if copies < 1:
             message = f"copies={copies}: every image has to come at least once an epoch"
@@ -98,7 +104,9 @@ class DetectionDataset(Dataset[KeyedSample]):
 class CocoDetection(DetectionDataset):
     """Samples of a COCO file whose images lie in ``image_dir``; see :func:`.formats.coco_json.read_coco`."""
 
-    def __init__(self, annotation_file: str | Path, image_dir: str | Path, transform: Transform | None = None) -> None:
+    def __init__(
+        self, annotation_file: str | Path, image_dir: str | Path, transform: Transform | None = None
+    ) -> None:
         findings = Findings()
         index = read_coco(annotation_file, image_dir, findings)
         findings.raise_errors()

@@ -35,7 +35,9 @@ def few_shot(index: Index, shots: int, seed: int | None) -> Chosen:
     return Chosen(chosen, [sum(k in shown[image] for image in chosen) for k in range(classes)])
 
 
-def take_while_needed(images: Sequence[int], shown: Mapping[int, Collection[int]], quotas: list[int]) -> list[int]:
+def take_while_needed(
+    images: Sequence[int], shown: Mapping[int, Collection[int]], quotas: list[int]
+) -> list[int]:
     """The images, in this order, that show at least one class whose quota is not used up.
 
     An image counts once for each class that it shows (crowds included), however many boxes it has, also for

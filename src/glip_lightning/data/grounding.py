@@ -71,7 +71,9 @@ class GroundingDataset(DetectionDataset):
         caption = self.captions[image]
         named = [self.phrases[label] for label in self.index.target(image)[1].tolist()]
         doubtful = [spans for spans in named if not any(_is_said(caption, *span) for span in spans)]
-        offsets = tokenizer.offsets(caption) if doubtful else []  # which takes longer than to read the file
+        offsets = (
+            tokenizer.offsets(caption) if doubtful else []
+        )  # which takes longer than to read the file
         return sum(not token_indices(spans, offsets) for spans in doubtful)
 
 
@@ -87,7 +89,12 @@ def _captions(content: Mapping[str, Any], file: Path, findings: Findings) -> dic
     for place, entry in enumerate(content["images"], start=1):
         caption = entry.get("caption") if isinstance(entry, dict) else None
         number = entry.get("id") if isinstance(entry, dict) else None
-        if isinstance(caption, str) and caption.strip() and isinstance(number, int) and is_text(caption):
+        if (
+            isinstance(caption, str)
+            and caption.strip()
+            and isinstance(number, int)
+            and is_text(caption)
+        ):
             found[number] = caption
         else:
             without.append(f"number {place} (id {short(number)}, caption {short(caption)})")
@@ -104,15 +111,21 @@ def _number_phrases(content: dict[str, Any], file: Path, findings: Findings) -> 
     for place, entry in enumerate(content["annotations"], start=1):
         spans = _spans(entry.get("tokens_positive")) if isinstance(entry, dict) else None
         if spans is None:
-            number = entry.get("id", f"number {place}") if isinstance(entry, dict) else f"number {place}"
+            number = (
+                entry.get("id", f"number {place}") if isinstance(entry, dict) else f"number {place}"
+            )
             bad.append(short(number))
         else:
-            annotations.append({**entry, "category_id": numbers.setdefault(spans, len(numbers) + 1)})
+            annotations.append(
+                {**entry, "category_id": numbers.setdefault(spans, len(numbers) + 1)}
+            )
     if bad:
         findings.add("bad-span", file, len(bad), items=listing(bad))
     content["annotations"] = annotations
     names = (", ".join(f"{start}-{end}" for start, end in spans) for spans in numbers)
-    content["categories"] = [{"id": k, "name": f"characters {name}"} for k, name in enumerate(names, start=1)]
+    content["categories"] = [
+        {"id": k, "name": f"characters {name}"} for k, name in enumerate(names, start=1)
+    ]
     if not numbers:
         content["categories"] = [{"id": 1, "name": "characters"}]
     return list(numbers)

@@ -17,8 +17,36 @@ from glip_lightning.common.files import regular_file
 ORIENTATION = 0x0112  # EXIF tag
 TGA = frozenset({".tga", ".icb", ".vda", ".vst"})
 PICTURES = TGA | frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif", ".avifs"}
-    | {".tif", ".tiff", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".webp",
+        ".avif",
+        ".avifs",
+    }
+    | {
+        ".tif",
+        ".tiff",
+        ".jp2",
+        ".j2k",
+        ".jpc",
+        ".jpf",
+        ".jpx",
+        ".j2c",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".pfm",
+    }
 )
 """File name endings, in lower case, that are taken for pictures."""
 
@@ -26,9 +54,51 @@ FRAMED = frozenset({".gif", ".png", ".apng", ".webp", ".avif", ".avifs", ".tif",
 """Endings of pictures that may have several frames."""
 
 UNREAD = frozenset(
-    {".heic", ".heif", ".hif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw"}
-    | {".jxl", ".psd", ".svg", ".eps", ".exr", ".hdr", ".dcm", ".ico", ".pcx", ".sgi", ".ras", ".xbm", ".dds"}
-    | {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".mts", ".3gp", ".pdf"}
+    {
+        ".heic",
+        ".heif",
+        ".hif",
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".orf",
+        ".rw2",
+        ".raf",
+        ".pef",
+        ".srw",
+        ".raw",
+    }
+    | {
+        ".jxl",
+        ".psd",
+        ".svg",
+        ".eps",
+        ".exr",
+        ".hdr",
+        ".dcm",
+        ".ico",
+        ".pcx",
+        ".sgi",
+        ".ras",
+        ".xbm",
+        ".dds",
+    }
+    | {
+        ".mp4",
+        ".mov",
+        ".m4v",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".mpg",
+        ".mpeg",
+        ".wmv",
+        ".mts",
+        ".3gp",
+        ".pdf",
+    }
 )
 """Endings of pictures and videos that are not read; they are named where they lie among others."""
 
@@ -39,18 +109,36 @@ Left to choose, it gives a file that begins with %!PS, a program, to Ghostscript
 Pillow's JPEG reader recognises it.
 """
 
-TGA_END = b"TRUEVISION-XFILE.\0"  # since 1989; the beginning of a TGA file has nothing to know it by
+TGA_END = (
+    b"TRUEVISION-XFILE.\0"  # since 1989; the beginning of a TGA file has nothing to know it by
+)
 
 BLANK, JPEG_END = 64, b"\xff\xd9"
 KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"\Z", "it is empty", "copy or download it again"),
-    (rb"version https://git-lfs", "it stands for a file of Git LFS", "get the files by git lfs pull"),
-    (rb"\s*<(!doctype html|html)", "it is a web page, as of a download that failed", "download it again"),
+    (
+        rb"version https://git-lfs",
+        "it stands for a file of Git LFS",
+        "get the files by git lfs pull",
+    ),
+    (
+        rb"\s*<(!doctype html|html)",
+        "it is a web page, as of a download that failed",
+        "download it again",
+    ),
     (rb"\0\x05\x16\x07", "it is macOS's notes about a file", "remove it"),
     (rb"....ftyp(hei|hev|mif|msf)", "it is HEIC", "convert it to JPEG"),
     (rb"%PDF", "it is PDF", "convert its pages to JPEG or PNG"),
-    (rb"....ftyp(?!avi[fs])|RIFF....AVI |\x1aE\xdf\xa3", "it is a video", "save its frames as JPEG or PNG"),
-    (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "a TIFF with other channels or numbers than are read", "save it as 8-bit RGB"),
+    (
+        rb"....ftyp(?!avi[fs])|RIFF....AVI |\x1aE\xdf\xa3",
+        "it is a video",
+        "save its frames as JPEG or PNG",
+    ),
+    (
+        rb"II\*\0|MM\0\*|II\+\0|MM\0\+",
+        "a TIFF with other channels or numbers than are read",
+        "save it as 8-bit RGB",
+    ),
 )
 """First bytes of what is often called .jpg or .tif and is no picture that can be read: what it is, what to do."""
 
@@ -87,7 +175,9 @@ def pictures(folder: Path, endings: frozenset[str] = PICTURES) -> list[Path]:
             folders.clear()
             continue
         entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name != "__MACOSX"
+        )
         shown = [Path(place, name) for name in files if not name.startswith(".")]
         found += [path for path in shown if path.suffix.lower() in endings]
     return sorted(found)
@@ -172,7 +262,9 @@ def check_image(path: Path) -> str:
     try:
         with open_image(path) as file:
             _check_end(file)
-            file.draft("RGB", (max(1, file.width // 8), max(1, file.height // 8)))  # only JPEG has smaller sizes
+            file.draft(
+                "RGB", (max(1, file.width // 8), max(1, file.height // 8))
+            )  # only JPEG has smaller sizes
             if file.format != "JPEG":
                 to_rgb(file)  # also finds levels that are not read
             file.load()
@@ -212,7 +304,11 @@ def _check_there(path: str | Path) -> None:
         regular_file(path)
     except GLIPError:
         raise
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a null byte in its name
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+        ValueError,
+    ) as error:  # ValueError: a null byte in its name
         message = f"{printable(str(path))}: no such image file; check the path"
         raise MissingFile(message, code="missing-file") from error
 
@@ -233,11 +329,16 @@ def _check_end(file: ImageFile.ImageFile) -> None:
     lost = blank and JPEG_END not in stream.read()
     stream.seek(pixels)
     if lost:
-        raise OSError("zeros stand where its last lines should be, as after a copy that was not finished")
+        raise OSError(
+            "zeros stand where its last lines should be, as after a copy that was not finished"
+        )
 
 
 def _unreadable(name: object, error: Exception) -> GLIPError:
-    reason, cure = printable(" ".join(str(error).split()) or type(error).__name__), "replace the file or remove it"
+    reason, cure = (
+        printable(" ".join(str(error).split()) or type(error).__name__),
+        "replace the file or remove it",
+    )
     if isinstance(error, UnidentifiedImageError):
         reason = f"its content is none of {', '.join(FORMATS)}"
         if isinstance(name, str | Path):
@@ -256,12 +357,16 @@ def _true_kind(path: Path) -> tuple[str, str] | None:
     except OSError:  # a name that is no path
         return None
     flags = re.IGNORECASE | re.DOTALL
-    return next(((kind, cure) for pattern, kind, cure in KINDS if re.match(pattern, head, flags)), None)
+    return next(
+        ((kind, cure) for pattern, kind, cure in KINDS if re.match(pattern, head, flags)), None
+    )
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any mode to 8-bit RGB; levels of 16 bits are scaled, not clipped."""
-    if image.mode.startswith("I"):  # 16 bits and more: convert("RGB") would clip nearly all to white
+    if image.mode.startswith(
+        "I"
+    ):  # 16 bits and more: convert("RGB") would clip nearly all to white
         return Image.fromarray(_high_byte(np.asarray(image))).convert("RGB")
     if image.mode == "F":
         message = "its pixels are 32-bit floats; save it with 8 or 16 bits per channel"

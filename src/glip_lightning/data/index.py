@@ -28,7 +28,9 @@ class RawImage(NamedTuple):
     """An image as an annotation file lists it."""
 
     id: int
-    size: tuple[int, int] | None  # height, width that its boxes refer to; None: those of the stored pixels
+    size: (
+        tuple[int, int] | None
+    )  # height, width that its boxes refer to; None: those of the stored pixels
 
 
 class RawBox(NamedTuple):
@@ -149,7 +151,9 @@ class Index:
         """What an image trains on: inclusive float32 boxes [G, 4] in the original frame, labels [G]."""
         found = self.boxes_of(image)
         found = found.select(found.inside & ~found.crowd)
-        boxes = box_arrays.clip(box_arrays.from_xywh(found.xywh.astype(np.float32)), self.sizes[image])
+        boxes = box_arrays.clip(
+            box_arrays.from_xywh(found.xywh.astype(np.float32)), self.sizes[image]
+        )
         keep = box_arrays.nonempty(boxes)
         return boxes[keep], found.labels[keep]
 
@@ -194,8 +198,12 @@ class Index:
         found = self.boxes.select(self.boxes.inside)
         columns = (found.xywh, found.area, found.labels, found.crowd, found.images)
         return {
-            "images": [{"id": i, "height": h, "width": w} for i, (h, w) in zip(ids, sizes, strict=True)],
-            "categories": [{"id": k, "name": name} for k, name in enumerate(self.class_names, start=1)],
+            "images": [
+                {"id": i, "height": h, "width": w} for i, (h, w) in zip(ids, sizes, strict=True)
+            ],
+            "categories": [
+                {"id": k, "name": name} for k, name in enumerate(self.class_names, start=1)
+            ],
             "annotations": [
                 {
                     "id": number,
@@ -233,7 +241,9 @@ def build_index(
     columns = _columns(boxes, position, {number: label for label, number in enumerate(ids)}, sizes)
     return Index(
         where=str(where),
-        class_names=_distinct_names({number: categories[number] for number in ids}, str(where), findings),
+        class_names=_distinct_names(
+            {number: categories[number] for number in ids}, str(where), findings
+        ),
         category_ids=tuple(ids),
         source=source,
         rows=np.array(order, dtype=np.int64),
@@ -250,9 +260,14 @@ def _starts(images: Ints, count: int) -> Ints:
 
 
 def _columns(
-    boxes: Sequence[RawBox], position: dict[int, int], label_of: dict[int, int], sizes: list[tuple[int, int]]
+    boxes: Sequence[RawBox],
+    position: dict[int, int],
+    label_of: dict[int, int],
+    sizes: list[tuple[int, int]],
 ) -> Boxes:
-    boxes = sorted(boxes, key=lambda box: position[box.image])  # stable: an image's boxes stay in the file's order
+    boxes = sorted(
+        boxes, key=lambda box: position[box.image]
+    )  # stable: an image's boxes stay in the file's order
     xywh = np.array([box.xywh for box in boxes], dtype=np.float64).reshape(-1, 4)
     area = [box.xywh[2] * box.xywh[3] if box.area is None else box.area for box in boxes]
     images = np.array([position[box.image] for box in boxes], dtype=np.int64)
@@ -312,7 +327,9 @@ def _sizes(name: str, image: RawImage, header: Header) -> str:
     return f"{name} (image {image.id}) is {width} x {height} there, {real_width} x {real_height} in truth"
 
 
-def _distinct_names(categories: Mapping[int, str], where: str, findings: Findings) -> tuple[str, ...]:
+def _distinct_names(
+    categories: Mapping[int, str], where: str, findings: Findings
+) -> tuple[str, ...]:
     """A name for each class that is not blank and no other's; the captions are made of them."""
     names: dict[str, int] = {}
     for number, raw in categories.items():

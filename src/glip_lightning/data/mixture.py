@@ -56,7 +56,9 @@ class Detections:
     The tokenizer, which says how many classes a caption holds, may be given later.
     """
 
-    def __init__(self, index: Index, phrases: Sequence[Phrase], tokenizer: Tokenizer | None, seed: int) -> None:
+    def __init__(
+        self, index: Index, phrases: Sequence[Phrase], tokenizer: Tokenizer | None, seed: int
+    ) -> None:
         self.index, self.phrases, self.tokenizer, self.seed = index, tuple(phrases), tokenizer, seed
 
     def caption(self, sample: KeyedSample, image: int) -> Asked:
@@ -78,7 +80,9 @@ class Sentences:
     def caption(self, sample: KeyedSample, image: int) -> Asked:
         labels = sample["labels"]
         return Asked(
-            self.captions[image], torch.ones_like(labels, dtype=torch.bool), [self.phrases[k] for k in labels.tolist()]
+            self.captions[image],
+            torch.ones_like(labels, dtype=torch.bool),
+            [self.phrases[k] for k in labels.tolist()],
         )
 
 
@@ -95,7 +99,11 @@ class Nouns(Sentences):
         super().__init__(index, captions, phrases)
         self.seed = seed
         labels = (index.target(image)[1].tolist() for image in range(len(index)))
-        pairs = {(captions[image], phrases[label]) for image, found in enumerate(labels) for label in found}
+        pairs = {
+            (captions[image], phrases[label])
+            for image, found in enumerate(labels)
+            for label in found
+        }
         self.known = sorted({word for caption, spans in pairs for word in _nouns(caption, spans)})
 
     def caption(self, sample: KeyedSample, image: int) -> Asked:
@@ -111,7 +119,9 @@ class Nouns(Sentences):
         caption, spans = caption_of([Phrase(word) for word in asked])
         span_of = dict(zip(asked, spans, strict=True))
         kept = torch.tensor([bool(words) for words in nouns], dtype=torch.bool)
-        return Asked(caption, kept, [tuple(span_of[word] for word in words) for words in nouns if words])
+        return Asked(
+            caption, kept, [tuple(span_of[word] for word in words) for words in nouns if words]
+        )
 
 
 def _nouns(caption: str, spans: Spans) -> list[str]:
@@ -155,7 +165,12 @@ class MixtureSampler(EpochSampler):
     """
 
     def __init__(
-        self, sizes: Sequence[int], counts: Callable[[int], Sequence[int]], seed: int, rank: int = 0, world: int = 1
+        self,
+        sizes: Sequence[int],
+        counts: Callable[[int], Sequence[int]],
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         super().__init__(sum(counts(0)), seed, shuffle=True, rank=rank, world=world)
         if 0 in sizes:
@@ -168,7 +183,9 @@ class MixtureSampler(EpochSampler):
         total = sum(self.sizes)
         drawn = [
             start + once + times * total
-            for start, size, count in zip(_starts(self.sizes), self.sizes, self.counts(self.epoch), strict=True)
+            for start, size, count in zip(
+                _starts(self.sizes), self.sizes, self.counts(self.epoch), strict=True
+            )
             for times, once in enumerate(_permutations(rng, size, count))
         ]
         return rng.permutation(np.concatenate(drawn))
@@ -232,11 +249,19 @@ class _Sources:
 
 def _joined(indexes: Sequence[Index]) -> Index:
     """One index over all images, numbered from 1. Labels keep the meaning that they have in their own part."""
-    images, boxes = _starts([len(x) for x in indexes]), _starts([len(x.boxes.labels) for x in indexes])
+    images, boxes = (
+        _starts([len(x) for x in indexes]),
+        _starts([len(x.boxes.labels) for x in indexes]),
+    )
     rows = _starts([len(x.source) for x in indexes])
     count = sum(map(len, indexes))
-    parts = [replace(x.boxes, images=x.boxes.images + start) for x, start in zip(indexes, images, strict=True)]
-    columns = {name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}
+    parts = [
+        replace(x.boxes, images=x.boxes.images + start)
+        for x, start in zip(indexes, images, strict=True)
+    ]
+    columns = {
+        name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])
+    }
     starts = [x.starts[:-1] + start for x, start in zip(indexes, boxes, strict=True)]
     return Index(
         where=", ".join(dict.fromkeys(str(Path(x.where)) for x in indexes)),

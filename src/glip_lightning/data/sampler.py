@@ -29,7 +29,10 @@ STREAMS = {"order": 1, "view": 2, "caption": 3, "step": 4, "crop": 5, "colour": 
 
 
 def random_stream(
-    stream: Literal["order", "view", "caption", "crop", "colour"], seed: int, epoch: int, index: int = 0
+    stream: Literal["order", "view", "caption", "crop", "colour"],
+    seed: int,
+    epoch: int,
+    index: int = 0,
 ) -> np.random.Generator:
     """A generator of its own for each purpose, seed, epoch and image."""
     return np.random.default_rng([STREAMS[stream], seed, epoch, index])
@@ -49,7 +52,9 @@ class EpochSampler(DistributedSampler[Key]):
     that the keys are divided already.
     """
 
-    def __init__(self, dataset_size: int, seed: int = 0, shuffle: bool = True, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, dataset_size: int, seed: int = 0, shuffle: bool = True, rank: int = 0, world: int = 1
+    ) -> None:
         if dataset_size < 1:
             message = f"dataset_size={dataset_size}: there are no images to draw from"
             raise GLIPError(message, code="bad-value")

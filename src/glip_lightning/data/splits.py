@@ -38,7 +38,11 @@ def split_names(names: Sequence[str], seed: int) -> dict[Split, list[str]]:
     ordered = sorted(names, key=place)
     held_out = min(max(2, (3 * len(ordered) + 5) // 10), len(ordered) - 1) if ordered else 0
     train, valid = len(ordered) - held_out, (held_out + 1) // 2
-    return {"train": ordered[:train], "valid": ordered[train : train + valid], "test": ordered[train + valid :]}
+    return {
+        "train": ordered[:train],
+        "valid": ordered[train : train + valid],
+        "test": ordered[train + valid :],
+    }
 
 
 def split_index(
@@ -81,23 +85,35 @@ def _read(file: Path) -> dict[Split, list[str]]:
     try:
         content = json.loads(regular_file(file).read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError, OSError) as error:
-        raise data_error("bad-splits", file, reason=f"not readable JSON ({error})", rule=RULE) from None
+        raise data_error(
+            "bad-splits", file, reason=f"not readable JSON ({error})", rule=RULE
+        ) from None
     lists: dict[Split, list[str]] = {}
     for split in SPLITS:
         lists[split] = content.get(split, []) if isinstance(content, dict) else None  # pyrefly: ignore
-        if not isinstance(lists[split], list) or not all(isinstance(name, str) for name in lists[split]):
-            raise data_error("bad-splits", file, reason=f"no list of file names {split!r}", rule=RULE)
+        if not isinstance(lists[split], list) or not all(
+            isinstance(name, str) for name in lists[split]
+        ):
+            raise data_error(
+                "bad-splits", file, reason=f"no list of file names {split!r}", rule=RULE
+            )
     if not any(lists.values()):
         raise data_error("bad-splits", file, reason="all its lists are empty", rule=RULE)
     return lists
 
 
-def _compare(file: Path, lists: Mapping[Split, Sequence[str]], names: Sequence[str], findings: Findings) -> None:
+def _compare(
+    file: Path, lists: Mapping[Split, Sequence[str]], names: Sequence[str], findings: Findings
+) -> None:
     """Say what the split file decides, and where it and the images disagree."""
     listed = [name for split in SPLITS for name in dict.fromkeys(lists[split])]
     counts = ", ".join(f"{len(lists[split])} {split}" for split in SPLITS)
     findings.add("split-file", file, counts=counts)
-    if twice := sorted({name for name in listed if listed.count(name) > 1} if len(set(listed)) < len(listed) else ()):
+    if twice := sorted(
+        {name for name in listed if listed.count(name) > 1}
+        if len(set(listed)) < len(listed)
+        else ()
+    ):
         findings.add("split-twice", file, len(twice), items=listing(twice))
     if unused := sorted(set(names) - set(listed)):
         findings.add("split-unlisted", file, len(unused), what="images", items=listing(unused))
@@ -106,7 +122,11 @@ def _compare(file: Path, lists: Mapping[Split, Sequence[str]], names: Sequence[s
 
 
 def complete_splits(
-    splits: dict[Split, Index], folder: Path | None, findings: Findings, seed: int = 0, write: bool = False
+    splits: dict[Split, Index],
+    folder: Path | None,
+    findings: Findings,
+    seed: int = 0,
+    write: bool = False,
 ) -> dict[Split, Index]:
     """:func:`split_index` of data that have a train split only; the splits of others in their usual order."""
     if set(splits) == {"train"}:

@@ -75,13 +75,19 @@ class Transform:
             message = f"min_sizes={tuple(min_sizes)}, max_size={max_size}: give at least one shorter side in pixels, "
             message += "none above max_size"
             raise GLIPError(message, code="bad-value")
-        if max(min_sizes) > SHORTEST_SIDE.high or max_size > LONGEST_SIDE.high:  # no file of the run could say so
-            message = f"min_sizes={tuple(min_sizes)}, max_size={max_size}: expected shorter sides up to "
+        if (
+            max(min_sizes) > SHORTEST_SIDE.high or max_size > LONGEST_SIDE.high
+        ):  # no file of the run could say so
+            message = (
+                f"min_sizes={tuple(min_sizes)}, max_size={max_size}: expected shorter sides up to "
+            )
             message += f"{SHORTEST_SIDE.high} and a longer one up to {LONGEST_SIDE.high} pixels"
             raise GLIPError(message, code="bad-value")
         self.min_sizes, self.max_size = tuple(min_sizes), max_size
 
-    def __call__(self, image: Image.Image, boxes: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, image: Image.Image, boxes: Tensor, epoch: int, index: int
+    ) -> tuple[Tensor, Tensor]:
         """PIL RGB and inclusive boxes [G, 4] in its frame -> uint8 [3, h, w] and boxes in the input frame."""
         rng = random_stream("view", self.seed, epoch, index)
         min_side = self.min_sizes[rng.integers(len(self.min_sizes))]

@@ -25,7 +25,9 @@ class BestThreshold:
         return 2 * self.precision * self.recall / (self.precision + self.recall)
 
 
-def best_thresholds(truth: Truth, rows: Rows, class_names: Sequence[str]) -> dict[str, BestThreshold]:
+def best_thresholds(
+    truth: Truth, rows: Rows, class_names: Sequence[str]
+) -> dict[str, BestThreshold]:
     """Return the best threshold of each class of which something was found; ``class_names[k]`` is category k + 1.
 
     ``truth`` is a COCO dictionary, ``rows`` are detections by image id (:data:`.bootstrap.Rows`), of which those
@@ -52,4 +54,6 @@ def _best(matches: ClassMatches) -> BestThreshold | None:
     best = int(f1.argmax())
     below = max(LEAST, scores[best + 1]) if best + 1 < len(scores) else LEAST
     threshold = (min(below, scores[best]) + scores[best]) / 2
-    return BestThreshold(float(threshold), float(hits[best] / shown[best]), float(hits[best] / boxes), boxes)
+    return BestThreshold(
+        float(threshold), float(hits[best] / shown[best]), float(hits[best] / boxes), boxes
+    )

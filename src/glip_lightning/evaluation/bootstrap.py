@@ -42,7 +42,11 @@ def bootstrap(truth: Truth, rows: Rows, resamples: int = RESAMPLES) -> dict[str,
     """
     images = sorted(rows)
     seen = set(images)
-    boxes = [(a["image_id"], a["category_id"], *a["bbox"]) for a in truth["annotations"] if a["image_id"] in seen]
+    boxes = [
+        (a["image_id"], a["category_id"], *a["bbox"])
+        for a in truth["annotations"]
+        if a["image_id"] in seen
+    ]
     rng = np.random.default_rng([len(images), zlib.crc32(repr((images, boxes)).encode())])
     once = np.ones((1, len(images)), dtype=np.int64)
     counts = np.concatenate([once, draw_counts(rng, len(images), resamples)])
@@ -87,7 +91,9 @@ def resampled_ap(truth: Truth, rows: Rows, counts: np.ndarray) -> np.ndarray:
     table = np.stack(per_class) if per_class else np.full((1, len(IOUS), len(counts)), np.nan)
     defined = ~np.isnan(table)
     with np.errstate(invalid="ignore"):
-        return np.where(defined, table, 0.0).sum(0) / np.where(defined.any(0), defined.sum(0), np.nan)
+        return np.where(defined, table, 0.0).sum(0) / np.where(
+            defined.any(0), defined.sum(0), np.nan
+        )
 
 
 def match(truth: Truth, rows: Rows) -> Iterator[ClassMatches]:
@@ -97,7 +103,9 @@ def match(truth: Truth, rows: Rows) -> Iterator[ClassMatches]:
     real: dict[int, dict[int, list[dict[str, Any]]]] = {}
     for box in truth["annotations"]:
         if box["image_id"] in place:
-            real.setdefault(box["category_id"], {}).setdefault(place[box["image_id"]], []).append(box)
+            real.setdefault(box["category_id"], {}).setdefault(place[box["image_id"]], []).append(
+                box
+            )
     found = np.concatenate([np.empty((0, 7)), *(rows[image_id] for image_id in images)])
     of_image = np.repeat(np.arange(len(images)), [len(rows[image_id]) for image_id in images])
     for category, by_image in sorted(real.items()):
@@ -106,9 +114,15 @@ def match(truth: Truth, rows: Rows) -> Iterator[ClassMatches]:
 
 
 def _match_class(
-    category: int, found: np.ndarray, of_image: np.ndarray, real: Mapping[int, list[dict[str, Any]]], images: int
+    category: int,
+    found: np.ndarray,
+    of_image: np.ndarray,
+    real: Mapping[int, list[dict[str, Any]]],
+    images: int,
 ) -> ClassMatches:
-    order = np.lexsort((-found[:, 5], of_image))  # by image, then by score; equal ones stay in order
+    order = np.lexsort(
+        (-found[:, 5], of_image)
+    )  # by image, then by score; equal ones stay in order
     found, of_image = found[order], of_image[order]
     rank = np.arange(len(found)) - np.searchsorted(of_image, of_image)
     found, of_image = found[rank < MAX_DETECTIONS], of_image[rank < MAX_DETECTIONS]
@@ -123,10 +137,14 @@ def _match_class(
     area = found[:, 3] * found[:, 4]
     ignored |= ~hit & (area < 0)[:, None]  # outside COCO's range of areas
     order = np.argsort(-found[:, 5], kind="stable")
-    return ClassMatches(category, found[order, 5], of_image[order], hit[order], ignored[order], boxes)
+    return ClassMatches(
+        category, found[order, 5], of_image[order], hit[order], ignored[order], boxes
+    )
 
 
-def _match_image(found: np.ndarray, annotations: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+def _match_image(
+    found: np.ndarray, annotations: list[dict[str, Any]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Boxes x, y, w, h [D, 4] in falling order of their scores -> [D, 10] found a box, [D, 10] found a crowd only."""
     annotations = sorted(annotations, key=lambda a: bool(a.get("iscrowd")))
     crowd = np.array([bool(a.get("iscrowd")) for a in annotations])
@@ -136,7 +154,9 @@ def _match_image(found: np.ndarray, annotations: list[dict[str, Any]]) -> tuple[
     least = np.minimum(IOUS, 1 - 1e-10)[:, None]
     for d in np.flatnonzero(iou.max(1) >= least[0]):
         possible = np.where(free & (iou[d] >= least), iou[d], -1.0)
-        best = possible.shape[1] - 1 - possible[:, ::-1].argmax(1)  # of equal ones the last, as COCO's loop keeps it
+        best = (
+            possible.shape[1] - 1 - possible[:, ::-1].argmax(1)
+        )  # of equal ones the last, as COCO's loop keeps it
         hit[d] = np.take_along_axis(possible, best[:, None], 1)[:, 0] >= 0
         free[hit[d], best[hit[d]]] = False
         ignored[d] = ~hit[d] & (crowd & (iou[d] >= least)).any(1)
@@ -146,7 +166,9 @@ def _match_image(found: np.ndarray, annotations: list[dict[str, Any]]) -> tuple[
 def _iou(found: np.ndarray, real: np.ndarray, crowd: np.ndarray) -> np.ndarray:
     """[D, 4] and [G, 4] of x, y, w, h -> [D, G]; with a crowd the share of the detection that lies inside."""
     low = np.maximum(found[:, None, :2], real[None, :, :2])
-    high = np.minimum(found[:, None, :2] + found[:, None, 2:], real[None, :, :2] + real[None, :, 2:])
+    high = np.minimum(
+        found[:, None, :2] + found[:, None, 2:], real[None, :, :2] + real[None, :, 2:]
+    )
     inside = np.clip(high - low, 0, None).prod(-1)
     own, other = found[:, None, 2] * found[:, None, 3], real[None, :, 2] * real[None, :, 3]
     union = np.where(crowd, own, own + other - inside)
@@ -156,7 +178,9 @@ def _iou(found: np.ndarray, real: np.ndarray, crowd: np.ndarray) -> np.ndarray:
 def _class_ap(matches: ClassMatches, counts: np.ndarray) -> np.ndarray:
     """AP of one class at each IoU [10, R]; nan where none of its boxes is drawn."""
     chunks = max(1, -(-counts.shape[0] * len(matches.images) // DRAWS_AT_ONCE))
-    return np.concatenate([_chunk_ap(matches, chunk) for chunk in np.array_split(counts, chunks)], axis=1)
+    return np.concatenate(
+        [_chunk_ap(matches, chunk) for chunk in np.array_split(counts, chunks)], axis=1
+    )
 
 
 def _chunk_ap(matches: ClassMatches, counts: np.ndarray) -> np.ndarray:
@@ -165,15 +189,21 @@ def _chunk_ap(matches: ClassMatches, counts: np.ndarray) -> np.ndarray:
     total = weights.cumsum(1)
     ap = np.empty((len(IOUS), len(counts)))
     for t in range(len(IOUS)):
-        hits = np.flatnonzero(matches.hit[:, t])  # recall and the envelope of the precision change here only
+        hits = np.flatnonzero(
+            matches.hit[:, t]
+        )  # recall and the envelope of the precision change here only
         skipped = weights[:, matches.ignored[:, t]].cumsum(1)
         before = np.searchsorted(np.flatnonzero(matches.ignored[:, t]), hits)
-        skipped = np.concatenate([np.zeros((len(counts), 1), dtype=skipped.dtype), skipped], axis=1)[:, before]
+        skipped = np.concatenate(
+            [np.zeros((len(counts), 1), dtype=skipped.dtype), skipped], axis=1
+        )[:, before]
         right, shown = weights[:, hits].cumsum(1), total[:, hits] - skipped
         precision = np.divide(right, shown, out=np.zeros(right.shape), where=shown > 0)
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         with np.errstate(invalid="ignore", divide="ignore"):
-            reached = np.searchsorted(RECALLS, right / real[:, None], side="right")  # recall points up to each hit
+            reached = np.searchsorted(
+                RECALLS, right / real[:, None], side="right"
+            )  # recall points up to each hit
         gained = np.diff(reached, axis=1, prepend=0)
         ap[t] = (gained * envelope).sum(1) / len(RECALLS)
     return np.where(real > 0, ap, np.nan)

@@ -18,7 +18,12 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.evaluation.best_threshold import BestThreshold, best_thresholds
 from glip_lightning.evaluation.bootstrap import bootstrap
 
-AREAS = ("AP", "APs", "APm", "APl")  # in the order of COCO's area ranges: all, < 32^2, < 96^2, larger
+AREAS = (
+    "AP",
+    "APs",
+    "APm",
+    "APl",
+)  # in the order of COCO's area ranges: all, < 32^2, < 96^2, larger
 
 
 class CocoEvaluator(Metric):
@@ -30,11 +35,15 @@ class CocoEvaluator(Metric):
 
     full_state_update = False
 
-    def __init__(self, ground_truth: Mapping[str, list[dict[str, Any]]], class_names: Sequence[str]) -> None:
+    def __init__(
+        self, ground_truth: Mapping[str, list[dict[str, Any]]], class_names: Sequence[str]
+    ) -> None:
         super().__init__(sync_on_compute=False)  # compute() merges by image id instead
         ids = [category["id"] for category in ground_truth["categories"]]
         if ids != list(range(1, len(class_names) + 1)):
-            message = f"{len(class_names)} class names for categories {ids}; the ground truth needs 1 to "
+            message = (
+                f"{len(class_names)} class names for categories {ids}; the ground truth needs 1 to "
+            )
             message += f"{len(class_names)}, as CocoDetection.ground_truth() makes it"
             raise GLIPError(message, code="bad-ground-truth")
         if repeated := {name for name in class_names if class_names.count(name) > 1}:
@@ -43,7 +52,9 @@ class CocoEvaluator(Metric):
         self.ground_truth = ground_truth
         self.class_names = list(class_names)
         self._known = {image["id"] for image in ground_truth["images"]}
-        self._rows: dict[int, np.ndarray] = {}  # image id -> [n, 7]: image id, x, y, w, h, score, category
+        self._rows: dict[
+            int, np.ndarray
+        ] = {}  # image id -> [n, 7]: image id, x, y, w, h, score, category
 
     def update(self, image_ids: Sequence[int], detections: Sequence[Mapping[str, Tensor]]) -> None:
         """Add images; those without detections count too. A repeated image replaces its first showing.
@@ -53,7 +64,9 @@ class CocoEvaluator(Metric):
         """
         for image_id, found in zip(image_ids, detections, strict=True):
             if image_id not in self._known:
-                message = f"image {image_id} is not in the ground truth of {len(self._known)} images; "
+                message = (
+                    f"image {image_id} is not in the ground truth of {len(self._known)} images; "
+                )
                 message += "evaluate on the data set that the ground truth was made of"
                 raise GLIPError(message, code="unknown-image")
             self._rows[image_id] = _rows(image_id, found)

@@ -25,7 +25,9 @@ def image_f1(truth: Truth, rows: Rows, thresholds: Sequence[float]) -> np.ndarra
         np.add.at(shown, matches.images, counted)
         boxes += matches.boxes
         with_boxes.add(matches.category)
-    for place, image in enumerate(images):  # classes that have no box in any image: all of it is wrong
+    for place, image in enumerate(
+        images
+    ):  # classes that have no box in any image: all of it is wrong
         categories = rows[image][:, 6].astype(int)
         is_shown = rows[image][:, 5] >= least[categories - 1]
         shown[place] += int((is_shown & ~np.isin(categories, list(with_boxes))).sum())

@@ -45,7 +45,9 @@ def draw_boxes(
     font = ImageFont.load_default(size=max(11, 5 * unit + 3))
     for box in truth or ():
         _outline(draw, box, TRUTH_COLOUR, max(1, unit // 2))
-    order = range(len(boxes)) if scores is None else sorted(range(len(boxes)), key=lambda i: scores[i])
+    order = (
+        range(len(boxes)) if scores is None else sorted(range(len(boxes)), key=lambda i: scores[i])
+    )
     coloured = [(i, COLOURS[names.index(labels[i]) % len(COLOURS)]) for i in order]
     for i, colour in coloured:
         _outline(draw, boxes[i], colour, unit)
@@ -68,7 +70,9 @@ def _sorted(box: Box) -> tuple[int, int, int, int]:
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
-def _plate(draw: ImageDraw.ImageDraw, box: Box, text: str, colour: str, font: _Font, size: tuple[int, int]) -> None:
+def _plate(
+    draw: ImageDraw.ImageDraw, box: Box, text: str, colour: str, font: _Font, size: tuple[int, int]
+) -> None:
     """The label on a plate of its colour: above the box, else inside its top, always inside the photo."""
     left, _, right, _ = draw.textbbox((0, 0), text, font=font)
     _, top, _, bottom = draw.textbbox((0, 0), "Ág", font=font)  # the same height for all labels

@@ -19,7 +19,12 @@ from glip_lightning.common.files import no_room, picture_names, remove_parts, wr
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.data.checks.findings import frames_note, listing, unread_note
 from glip_lightning.data.images import pictures, read_image
-from glip_lightning.inference.prediction_files import FILES, check_free, remove_formats, write_formats
+from glip_lightning.inference.prediction_files import (
+    FILES,
+    check_free,
+    remove_formats,
+    write_formats,
+)
 from glip_lightning.inference.predictor import DEFAULT_THRESHOLD, Predictor, as_phrases
 from glip_lightning.inference.thresholds import MAX_DETECTIONS, Thresholds, read_thresholds, same
 from glip_lightning.text.phrases import Phrase, read_phrases_file
@@ -74,13 +79,18 @@ def predict_photos(
     captions = [prompt.caption for query in queries for prompt in query.prompts]
     names = [name for query in queries for name in query.class_names]
     if predictor.tuned or not predictor.model.reads_text:
-        print(f"{'tuned prompt' if predictor.tuned else 'classes'}: {', '.join(map(printable, names))}")
+        print(
+            f"{'tuned prompt' if predictor.tuned else 'classes'}: {', '.join(map(printable, names))}"
+        )
     else:
         print(f"caption: {' | '.join(map(printable, captions))}")
     if threshold == "best":
         _tell_least_scores(predictor, names)
     if unused := sorted(named.keys() - set(map(same, names))):
-        print(f"glip: --thresholds {thresholds}: no class is called {listing(unused)}", file=sys.stderr)
+        print(
+            f"glip: --thresholds {thresholds}: no class is called {listing(unused)}",
+            file=sys.stderr,
+        )
     settings = {
         "detector": predictor.name,
         "prompts": list(map(str, prompts)),
@@ -95,7 +105,11 @@ def predict_photos(
     }
     remove_parts(Path(out))
     results = Results(Path(out), settings, paths, pictures, formats)
-    left = [(path, picture) for path, picture in zip(paths, pictures, strict=True) if path not in results]
+    left = [
+        (path, picture)
+        for path, picture in zip(paths, pictures, strict=True)
+        if path not in results
+    ]
     try:
         for path, picture in track(left, description="photos", transient=True):
             results.add(path, _predict(predictor, path, picture, wanted))
@@ -114,11 +128,16 @@ def predict_photos(
     _tell_of_nothing(predictor, entries)
     if cut := [entry["cut"] for entry in entries if entry.get("cut")]:
         told = f"{sum(cut)} more boxes in {len(cut)} photos are left out"
-        print(f"glip: {told}: a photo keeps the {max_detections} best ones (--max-detections)", file=sys.stderr)
+        print(
+            f"glip: {told}: a photo keeps the {max_detections} best ones (--max-detections)",
+            file=sys.stderr,
+        )
     for file in written:
         print(f"{file.stem:<8} {printable(str(file))}")
     if drawn := [entry["picture"] for entry in entries if "picture" in entry]:
-        print(f"picture  {printable(drawn[0])}" if len(drawn) == 1 else f"pictures {printable(out)}")
+        print(
+            f"picture  {printable(drawn[0])}" if len(drawn) == 1 else f"pictures {printable(out)}"
+        )
     return 1 if failed else 0
 
 
@@ -127,10 +146,14 @@ def _tell_least_scores(predictor: Predictor, names: Sequence[str]) -> None:
     least = Thresholds(predictor.threshold, predictor.thresholds)
     print(f"least scores: {', '.join(f'{printable(name)} {least.of(name):g}' for name in names)}")
     if unknown := sum(same(name) not in predictor.thresholds for name in names):
-        print(f"of {unknown} of {len(names)} classes the run knows no best one: {predictor.threshold:g}")
+        print(
+            f"of {unknown} of {len(names)} classes the run knows no best one: {predictor.threshold:g}"
+        )
 
 
-def _categories(names: Sequence[str], detector: str | None, prompts: Sequence[str]) -> dict[int, str]:
+def _categories(
+    names: Sequence[str], detector: str | None, prompts: Sequence[str]
+) -> dict[int, str]:
     """Return the classes by the ids that the data of the run have, where a run is the detector, else by 1, 2, ..."""
     folders = [Path(detector)] if detector else [Path(prompt).parent for prompt in prompts]
     ids = category_ids(folders[0], names) if len(folders) == 1 else range(1, len(names) + 1)
@@ -161,23 +184,37 @@ class Results:
             return
         old = _read_results(self.file)
         if old is None:
-            print(f"glip: {self.file} cannot be read and is replaced; pictures beside it stay", file=sys.stderr)
+            print(
+                f"glip: {self.file} cannot be read and is replaced; pictures beside it stay",
+                file=sys.stderr,
+            )
             return
         remove_formats(out, old["formats"])
         same = all(old.get(key) == value for key, value in self.settings.items())
         listed = {entry["photo"]: entry for entry in old["photos"]} if same else {}
         for photo, picture in zip(photos, pictures, strict=True):
             entry = listed.get(str(photo))
-            if entry and entry.get("picture") == str(picture) and picture.is_file() and _is_done(photo, entry):
+            if (
+                entry
+                and entry.get("picture") == str(picture)
+                and picture.is_file()
+                and _is_done(photo, entry)
+            ):
                 self.entries[str(photo)] = entry
         self._replace(old["photos"], {*map(str, pictures)} if same else set(), same)
 
     def _replace(self, old: Sequence[Mapping[str, Any]], stay: set[str], same: bool) -> None:
         """Say what goes on; delete the pictures that the old file lists and the new one will not draw anew."""
         given = {path.resolve() for path in self.photos}
-        gone = [Path(entry["picture"]) for entry in old if "picture" in entry and entry["picture"] not in stay]
+        gone = [
+            Path(entry["picture"])
+            for entry in old
+            if "picture" in entry and entry["picture"] not in stay
+        ]
         folder = self.file.parent.resolve()
-        ours = [path for path in gone if path.parent.resolve() == folder and path.resolve() not in given]
+        ours = [
+            path for path in gone if path.parent.resolve() == folder and path.resolve() not in given
+        ]
         self.write()  # before the pictures go: no file lists what is not there
         deleted = 0
         for path in ours:
@@ -185,7 +222,9 @@ class Results:
                 path.unlink()
                 deleted += 1
         if same:
-            print(f"{len(self.entries)} of {len(self.photos)} photos are done already, with the same settings")
+            print(
+                f"{len(self.entries)} of {len(self.photos)} photos are done already, with the same settings"
+            )
         else:
             print(f"{self.file} was made with other settings and is replaced")
         if deleted:
@@ -256,7 +295,9 @@ def _phrases(phrases: str | None, file: str | None) -> list[Phrase] | None:
     return None if phrases is None else as_phrases(phrases)
 
 
-def _predict(predictor: Predictor, path: Path, picture: Path, wanted: list[Phrase] | None) -> dict[str, Any]:
+def _predict(
+    predictor: Predictor, path: Path, picture: Path, wanted: list[Phrase] | None
+) -> dict[str, Any]:
     """Return the JSON entry of one photo; one that cannot be read gives its error instead."""
     try:
         state = _state(path)
@@ -317,7 +358,10 @@ def find_photos(given: Iterable[str], out: Path) -> list[Path]:
             below = pictures(Path(name))
             found = _not_drawn(below, Path(name), out)
             if drawn := len(below) - len(found):
-                print(f"glip: {drawn} pictures in {out} are left out, as --out is there", file=sys.stderr)
+                print(
+                    f"glip: {drawn} pictures in {out} are left out, as --out is there",
+                    file=sys.stderr,
+                )
             if unread := unread_note(Path(name)):
                 print(f"glip: {unread}", file=sys.stderr)
             if not found:

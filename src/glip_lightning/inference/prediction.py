@@ -32,7 +32,9 @@ class Prediction:
     size: tuple[int, int]  # height, width of the photo
     classes: list[str]  # all names that were looked for, in the order of the labels
     photo: Photo = field(repr=False)  # as it was given
-    best_score: float = 0.0  # of all boxes, those below the threshold, too; 0 where no class scores 0.05
+    best_score: float = (
+        0.0  # of all boxes, those below the threshold, too; 0 where no class scores 0.05
+    )
     cut: int = 0  # detections beyond the largest number, which are left out
 
     def __len__(self) -> int:
@@ -48,7 +50,9 @@ class Prediction:
                 "score": round(float(score), 6),
                 "box": [round(float(x), 2) for x in box],
             }
-            for box, score, label, name in zip(self.boxes, self.scores, self.labels, self.names, strict=True)
+            for box, score, label, name in zip(
+                self.boxes, self.scores, self.labels, self.names, strict=True
+            )
         ]
 
     def to_coco(self, image_id: int = 1) -> list[dict[str, Any]]:
@@ -57,7 +61,14 @@ class Prediction:
         rows = zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True)
         for (x1, y1, x2, y2), score, label in rows:
             bbox = [round(x, 2) for x in (x1, y1, x2 - x1, y2 - y1)]
-            found.append({"image_id": image_id, "category_id": label + 1, "bbox": bbox, "score": round(score, 6)})
+            found.append(
+                {
+                    "image_id": image_id,
+                    "category_id": label + 1,
+                    "bbox": bbox,
+                    "score": round(score, 6),
+                }
+            )
         return found
 
     def to_supervision(self) -> Any:

@@ -53,7 +53,12 @@ def write_formats(
     for name in formats:
         with replacing(out / FILES[name]) as fresh:
             if name == "coco":
-                _write_text(fresh, json_text(json.dumps(coco_content(seen, photos, categories), ensure_ascii=False)))
+                _write_text(
+                    fresh,
+                    json_text(
+                        json.dumps(coco_content(seen, photos, categories), ensure_ascii=False)
+                    ),
+                )
             elif name == "csv":
                 _write_text(fresh, _csv_text(seen, photos, categories))
             else:
@@ -97,7 +102,9 @@ def coco_content(
     return {"images": images, "annotations": annotations, "categories": listed}
 
 
-def _csv_text(entries: Iterable[Mapping[str, Any]], photos: Mapping[str, str], categories: Categories) -> str:
+def _csv_text(
+    entries: Iterable[Mapping[str, Any]], photos: Mapping[str, str], categories: Categories
+) -> str:
     """Return one line per box, corners in pixels."""
     ids = list(categories)
     text = io.StringIO()
@@ -105,7 +112,15 @@ def _csv_text(entries: Iterable[Mapping[str, Any]], photos: Mapping[str, str], c
     table.writerow(CSV_COLUMNS)
     for entry in entries:
         for row in entry["detections"]:
-            table.writerow([photos[entry["photo"]], ids[row["class_id"]], row["name"], row["score"], *row["box"]])
+            table.writerow(
+                [
+                    photos[entry["photo"]],
+                    ids[row["class_id"]],
+                    row["name"],
+                    row["score"],
+                    *row["box"],
+                ]
+            )
     return text.getvalue()
 
 
@@ -118,8 +133,15 @@ def _write_yolo(folder: Path, entries: Iterable[Mapping[str, Any]], categories: 
         for row in entry["detections"]:
             x1, y1, x2, y2 = row["box"]
             across, down = entry["width"], entry["height"]
-            shares = ((x1 + x2) / 2 / across, (y1 + y2) / 2 / down, (x2 - x1) / across, (y2 - y1) / down)
-            lines.append(" ".join([str(row["class_id"]), *(f"{share:.6f}" for share in shares)]) + "\n")
+            shares = (
+                (x1 + x2) / 2 / across,
+                (y1 + y2) / 2 / down,
+                (x2 - x1) / across,
+                (y2 - y1) / down,
+            )
+            lines.append(
+                " ".join([str(row["class_id"]), *(f"{share:.6f}" for share in shares)]) + "\n"
+            )
         _write_text(folder / "labels" / f"{Path(entry['picture']).stem}.txt", "".join(lines))
 
 

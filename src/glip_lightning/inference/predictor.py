@@ -18,7 +18,13 @@ from glip_lightning.data.checks.consistency import check_names
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.transforms import resize_image, resize_size
 from glip_lightning.inference.prediction import Photo, Prediction, as_image
-from glip_lightning.inference.thresholds import MAX_DETECTIONS, ONE_LABEL_IOU, Thresholds, check_threshold, same
+from glip_lightning.inference.thresholds import (
+    MAX_DETECTIONS,
+    ONE_LABEL_IOU,
+    Thresholds,
+    check_threshold,
+    same,
+)
 from glip_lightning.models.detector import Detector, EncodedImages, Outputs
 from glip_lightning.models.query import Query, encode_query, same_names
 from glip_lightning.ops import boxes as box_ops
@@ -40,7 +46,10 @@ NO_LIMIT = 2**31 - 1
 
 
 def find_classes(
-    encoded: EncodedImages, query: Query, name: str | None = None, settings: DetectionSettings | None = None
+    encoded: EncodedImages,
+    query: Query,
+    name: str | None = None,
+    settings: DetectionSettings | None = None,
 ) -> list[Detections]:
     """Return what is found of the query's classes in each image, in inclusive boxes of the input frame.
 
@@ -127,10 +136,15 @@ class Predictor:
                 raise GLIPError(message, code="no-thresholds")
             named, threshold = {**read_thresholds_of(detector), **named}, DEFAULT_THRESHOLD
         self.threshold = check_threshold(threshold, "threshold")
-        self.thresholds = {same(name): check_threshold(score, f"threshold of {name}") for name, score in named.items()}
+        self.thresholds = {
+            same(name): check_threshold(score, f"threshold of {name}")
+            for name, score in named.items()
+        }
         """Least scores of the classes that have one of their own."""
         if max_detections < 1:
-            raise GLIPError(f"max_detections={max_detections}: expected 1 or more", code="bad-value")
+            raise GLIPError(
+                f"max_detections={max_detections}: expected 1 or more", code="bad-value"
+            )
         self.max_detections, self.one_label = max_detections, one_label
         if detector is not None and not prompts and (Path(detector) / PROMPT_NAME).is_file():
             prompts = [Path(detector) / PROMPT_NAME]
@@ -150,10 +164,14 @@ class Predictor:
     def __call__(self, photo: Photo, phrases: Phrases | None = None) -> Prediction: ...
 
     @overload
-    def __call__(self, photo: Sequence[Photo], phrases: Phrases | None = None) -> list[Prediction]: ...
+    def __call__(
+        self, photo: Sequence[Photo], phrases: Phrases | None = None
+    ) -> list[Prediction]: ...
 
     @torch.inference_mode()
-    def __call__(self, photo: Photo | Sequence[Photo], phrases: Phrases | None = None) -> Prediction | list[Prediction]:
+    def __call__(
+        self, photo: Photo | Sequence[Photo], phrases: Phrases | None = None
+    ) -> Prediction | list[Prediction]:
         """Detect in a file, a PIL image (as it is stored, not turned by EXIF) or an RGB array uint8 [h, w, 3].
 
         A list of photos gives a list of predictions, one by one: each as if it were alone. ``phrases`` is
@@ -174,7 +192,9 @@ class Predictor:
         original = (image.height, image.width)
         parts, first = [], 0
         encoded: dict[tuple[int, int], EncodedImages] = {}  # once per size
-        for query, wanted in zip(queries, self._input_sizes(), strict=True):  # each as if it were alone
+        for query, wanted in zip(
+            queries, self._input_sizes(), strict=True
+        ):  # each as if it were alone
             if wanted not in encoded:
                 resized = resize_image(image, resize_size(*original, *wanted))
                 encoded[wanted] = self.model.encode_images([resized])
@@ -185,7 +205,9 @@ class Predictor:
         classes = [name for query in queries for name in query.class_names]
         return self._chosen(_joined(parts), classes, photo, original)
 
-    def _chosen(self, found: Detections, classes: Sequence[str], photo: Photo, size: tuple[int, int]) -> Prediction:
+    def _chosen(
+        self, found: Detections, classes: Sequence[str], photo: Photo, size: tuple[int, int]
+    ) -> Prediction:
         """Return the detections that pass, best first; ``found`` has outside boxes in the frame of the photo."""
         thresholds = Thresholds(self.threshold, self.thresholds)
         least = torch.tensor([thresholds.of(name) for name in classes], device=found.scores.device)
@@ -198,8 +220,13 @@ class Predictor:
         cut = max(0, len(keep) - self.max_detections)
         keep, boxes = keep[: self.max_detections], boxes[: self.max_detections]
         labels = found.labels[keep]
-        names, best_score = [classes[k] for k in labels.tolist()], max(found.scores.tolist(), default=0.0)
-        return Prediction(boxes, found.scores[keep], labels, names, size, list(classes), photo, best_score, cut)
+        names, best_score = (
+            [classes[k] for k in labels.tolist()],
+            max(found.scores.tolist(), default=0.0),
+        )
+        return Prediction(
+            boxes, found.scores[keep], labels, names, size, list(classes), photo, best_score, cut
+        )
 
     def queries(self, phrases: Phrases | None) -> list[Query]:
         """The encoded class list, or those of the tuned prompts; the last one is remembered."""
@@ -224,7 +251,9 @@ class Predictor:
             message = f"the detector's vocabulary has no token for {', '.join(map(repr, silent))}"
             raise GLIPError(f"{message}; name it with other words", code="bad-phrases")
         found = Findings()
-        check_words(query.class_names, wanted, self.loaded.reader, "classes" if own else "phrases", found)
+        check_words(
+            query.class_names, wanted, self.loaded.reader, "classes" if own else "phrases", found
+        )
         found.log_to(log)
         if not own:  # else the data were like that
             found.raise_errors()
@@ -264,7 +293,11 @@ def as_phrases(phrases: Phrases) -> list[Phrase]:
 
 def choose_device(device: str) -> str:
     """``auto`` is CUDA, else MPS, else the CPU; what this machine lacks is an error that says what it has."""
-    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    usable = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if device == "auto":
         return next(name for name, there in usable.items() if there)
     if not usable.get(device.split(":")[0]):

@@ -19,7 +19,10 @@ FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 def check_sheet(file: str, option: str) -> None:
     """Raise GLIPError (code ``bad-value``) if the name of ``file`` has another ending than those of JPEG and PNG."""
     if Path(file).suffix.lower() not in FORMATS:
-        raise GLIPError(f"{option} {file}: expected a name that ends with {', '.join(FORMATS)}", code="bad-value")
+        raise GLIPError(
+            f"{option} {file}: expected a name that ends with {', '.join(FORMATS)}",
+            code="bad-value",
+        )
 
 
 def small_with_boxes(
@@ -41,7 +44,9 @@ def save_sheet(file: str, rows: Sequence[Sequence[tuple[Image.Image, str]]]) -> 
         for column, (picture, text) in enumerate(places):
             x, y = column * SIDE, row * (SIDE + LINE)
             sheet.paste(picture, (x, y))
-            draw.text((x + 4, y + picture.height + 3), printable(text)[:50], fill="black", font=font)
+            draw.text(
+                (x + 4, y + picture.height + 3), printable(text)[:50], fill="black", font=font
+            )
     content = io.BytesIO()
     sheet.save(content, FORMATS[Path(file).suffix.lower()], quality=92)
     write_bytes(Path(file), content.getvalue())

@@ -39,7 +39,9 @@ def check_threshold(value: object, where: str, least: float = 0) -> float:
     """Return a score from ``least``, below which none is stored, to 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 1:
         lowest = f"{least} (lower ones are not stored)" if least else "0"
-        raise GLIPError(f"{where} {shown(value)}: expected a score from {lowest} to 1", code="bad-value")
+        raise GLIPError(
+            f"{where} {shown(value)}: expected a score from {lowest} to 1", code="bad-value"
+        )
     return float(value)
 
 
@@ -54,7 +56,9 @@ def read_thresholds(file: str | Path, default: float, least: float = 0) -> Thres
         message = f"{file}: no such file of thresholds; check the path"
         raise MissingFile(message, code="missing-file") from None
     except UnicodeDecodeError as error:
-        raise GLIPError(f"{file}: neither YAML nor JSON ({error})", code="unreadable-yaml") from error
+        raise GLIPError(
+            f"{file}: neither YAML nor JSON ({error})", code="unreadable-yaml"
+        ) from error
     parse = parse_json if Path(file).suffix.lower() == ".json" else parse_yaml
     content = parse(text, f"{file}: neither YAML nor JSON")
     if not isinstance(content, dict):
@@ -65,16 +69,22 @@ def read_thresholds(file: str | Path, default: float, least: float = 0) -> Thres
 
 def _scores(content: Mapping[object, object], file: str | Path, least: float) -> dict[str, float]:
     if len(content) > MOST_CLASSES:
-        raise GLIPError(f"{file}: {len(content)} phrases, expected at most {MOST_CLASSES}", code="bad-value")
+        raise GLIPError(
+            f"{file}: {len(content)} phrases, expected at most {MOST_CLASSES}", code="bad-value"
+        )
     found: dict[str, float] = {}
     for phrase, value in content.items():
         # YAML reads yes, no and null as something else than words; numbers may be names
         if isinstance(phrase, bool) or not isinstance(phrase, str | int | float):
-            raise GLIPError(f"{file}: {shown(phrase)} is no phrase; put it in quotes", code="bad-value")
+            raise GLIPError(
+                f"{file}: {shown(phrase)} is no phrase; put it in quotes", code="bad-value"
+            )
         name = str(phrase)
         Text().check(name, f"{file}", "a phrase")
         if same(name) in found:
-            raise GLIPError(f"{file}: {shown(name)} stands there twice; keep one of them", code="bad-value")
+            raise GLIPError(
+                f"{file}: {shown(name)} stands there twice; keep one of them", code="bad-value"
+            )
         score = value.get("threshold") if isinstance(value, dict) else value
         found[same(name)] = check_threshold(score, f"{file}: {shown(phrase)}:", least)
     return found

@@ -35,7 +35,9 @@ _TEXT = Keys(
         "num_attention_heads": Whole(1, 64),  # BERT-large 16
         "intermediate_size": Whole(1, 16_384),  # BERT-large 4096
         "max_position_embeddings": Whole(1, 8192),  # BERT 512; longer captions are cut at 256
-        "layer_norm_eps": Real(1e-15, 0.1),  # BERT 1e-12; 0 divides by zero where all features are equal
+        "layer_norm_eps": Real(
+            1e-15, 0.1
+        ),  # BERT 1e-12; 0 divides by zero where all features are equal
         "dropout": RATE,
     }
 )
@@ -83,7 +85,9 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         _TEXT.check(vars(self), "the text encoder")
-        _check_multiple(self.hidden_size, "text.hidden_size", self.num_attention_heads, "num_attention_heads")
+        _check_multiple(
+            self.hidden_size, "text.hidden_size", self.num_attention_heads, "num_attention_heads"
+        )
 
 
 _SMALL_RATES = Rates(full=1e-3, text=1e-4, probe=5e-3, lora=2e-3, prompt=0.3)
@@ -108,8 +112,12 @@ class GLIPConfig:
     fusion_dropout: float = 0.1
     text: TextConfig = field(default_factory=TextConfig)
     text_encoder: bool = True  # False: a detector that only runs tuned prompts
-    classes: int = 0  # rows of a table that stands in the place of the text encoder; 0: there is no table
-    log_scale: float = 0.0  # initial value; logits are divided by its exponential (MODEL.DYHEAD.LOG_SCALE)
+    classes: int = (
+        0  # rows of a table that stands in the place of the text encoder; 0: there is no table
+    )
+    log_scale: float = (
+        0.0  # initial value; logits are divided by its exponential (MODEL.DYHEAD.LOG_SCALE)
+    )
     small_start: bool = False  # initialisation for training from random weights (small_start.py)
     # short side and longest side of an image in evaluations, no part of the architecture (repr);
     # INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST
@@ -119,14 +127,21 @@ class GLIPConfig:
     pixel_std: tuple[float, float, float] = (57.375, 57.12, 58.395)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, TextConfig):  # a config that came from JSON holds lists and a plain mapping
+        if not isinstance(
+            self.text, TextConfig
+        ):  # a config that came from JSON holds lists and a plain mapping
             _TEXT_FROM_JSON.check(self.text, "the detector's sizes", "text")
             object.__setattr__(self, "text", TextConfig(**self.text))
         _SIZES.check({**vars(self), "text": vars(self.text)}, "the detector's sizes")
         for name in ("swin_depths", "swin_heads", "input_size", "pixel_mean", "pixel_std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for stage, heads in enumerate(self.swin_heads):
-            _check_multiple(self.swin_dim * 2**stage, f"the width of stage {stage}", heads, f"swin_heads[{stage}]")
+            _check_multiple(
+                self.swin_dim * 2**stage,
+                f"the width of stage {stage}",
+                heads,
+                f"swin_heads[{stage}]",
+            )
         _check_multiple(self.channels, "channels", GROUPS, "the groups of its norms")
         if self.classes and self.fusion:
             message = f"classes is {self.classes}, expected 0 with fusion: a table of classes has no words to fuse with"

@@ -33,7 +33,13 @@ from glip_lightning.ops.postprocess import Detections, DetectionSettings, PostPr
 
 BIAS_LR_FACTOR = 2.0  # SOLVER.BIAS_LR_FACTOR; biases are not decayed (SOLVER.WEIGHT_DECAY_BIAS)
 LAST_LAYERS = (
-    *("log_scale", "token_bias_weight", "token_bias", "text_projection.weight", "text_projection.bias"),
+    *(
+        "log_scale",
+        "token_bias_weight",
+        "token_bias",
+        "text_projection.weight",
+        "text_projection.bias",
+    ),
     *("box.weight", "box.bias", "centerness.weight", "centerness.bias"),
 )
 """Of the grounding head; the five scales of the boxes are frozen in the official linear probe, too."""
@@ -104,7 +110,9 @@ class DenseDetector(Detector, tags=["glip"]):
         anchors = grid_anchors(sizes, STRIDES, logits.device)
         return DenseOutputs(logits, deltas, centerness, anchors, sizes)
 
-    def losses(self, outputs: DenseOutputs, text: TextFeatures, truth: GroundTruth) -> Mapping[str, Tensor]:
+    def losses(
+        self, outputs: DenseOutputs, text: TextFeatures, truth: GroundTruth
+    ) -> Mapping[str, Tensor]:
         """Return the token focal loss, GIoU and centerness losses over ATSS assignments (:mod:`..ops.losses`)."""
         targets = build_targets(outputs, truth.boxes, truth.positive_maps)
         return detection_losses(outputs, text.mask, targets)._asdict()
@@ -117,11 +125,15 @@ class DenseDetector(Detector, tags=["glip"]):
         settings: DetectionSettings,
     ) -> list[Detections]:
         """Return the best (position, class) pairs of every level after class-wise NMS (:class:`PostProcess`)."""
-        assert isinstance(settings, PostProcess), f"{type(self).__name__} suppresses by PostProcess, not by {settings}"
+        assert isinstance(settings, PostProcess), (
+            f"{type(self).__name__} suppresses by PostProcess, not by {settings}"
+        )
         return settings(outputs, class_tokens, image_sizes)
 
     def is_finite(self, outputs: DenseOutputs) -> bool:
-        return not any(bool(x.isnan().any()) for x in (outputs.logits, outputs.centerness, outputs.deltas))
+        return not any(
+            bool(x.isnan().any()) for x in (outputs.logits, outputs.centerness, outputs.deltas)
+        )
 
     @property
     def defaults(self) -> Defaults:
@@ -138,7 +150,13 @@ class DenseDetector(Detector, tags=["glip"]):
     def stages(self) -> tuple[Stage, ...]:
         """Return "pyramid" (P3..P7) and "tower" (all before the last layers)."""
         pyramid = Stage("pyramid", "P3..P7", (self.backbone, self.fpn), False, self._run_pyramid)
-        tower = Stage("tower", "all before the last layers", (self.dyhead,), self.config.fusion, self._run_tower)
+        tower = Stage(
+            "tower",
+            "all before the last layers",
+            (self.dyhead,),
+            self.config.fusion,
+            self._run_tower,
+        )
         return pyramid, tower
 
     def parts(self) -> Mapping[str, tuple[str, ...]]:

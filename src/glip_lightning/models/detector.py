@@ -49,8 +49,12 @@ of auxiliary layers and of the encoder, or the features that a second pass over 
 class GroundTruth(NamedTuple):
     """What the images of a batch show."""
 
-    boxes: Sequence[Tensor]  # of each image [G, 4], inclusive xyxy, input frame (pixels of the resized image)
-    positive_maps: Sequence[Tensor]  # of each image [G, T], non-zero at the tokens that name the box
+    boxes: Sequence[
+        Tensor
+    ]  # of each image [G, 4], inclusive xyxy, input frame (pixels of the resized image)
+    positive_maps: Sequence[
+        Tensor
+    ]  # of each image [G, T], non-zero at the tokens that name the box
     image_sizes: Sequence[tuple[int, int]]  # height, width of each resized image before padding
 
 
@@ -94,7 +98,9 @@ class Stage:
         return self.run(features, text) if self.reads_text else self.run(features)
 
 
-class Detector(nn.Module, PyTorchModelHubMixin, ABC, library_name="glip-lightning", tags=["object-detection"]):
+class Detector(
+    nn.Module, PyTorchModelHubMixin, ABC, library_name="glip-lightning", tags=["object-detection"]
+):
     """The abstract class of all detectors; see the module's docstring for the order of calls.
 
     There is no state between calls, no tokenizer and no target in it. ``config`` is a dataclass whose ``repr`` names
@@ -133,7 +139,9 @@ class Detector(nn.Module, PyTorchModelHubMixin, ABC, library_name="glip-lightnin
         """
 
     @abstractmethod
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor, embeddings: Tensor | None = None) -> TextFeatures:
+    def encode_text(
+        self, input_ids: Tensor, attention_mask: Tensor, embeddings: Tensor | None = None
+    ) -> TextFeatures:
         """Return the features of token ids and mask [U, T] of distinct captions.
 
         Prompt tuning adds its offset to what this returns, so it is the last value that belongs to the text alone.
@@ -152,7 +160,10 @@ class Detector(nn.Module, PyTorchModelHubMixin, ABC, library_name="glip-lightnin
         return self.predict(features, text)
 
     def encode_images(
-        self, images: Sequence[Tensor], frozen: Sequence[Stage] = (), cache: FeatureCache | None = None
+        self,
+        images: Sequence[Tensor],
+        frozen: Sequence[Stage] = (),
+        cache: FeatureCache | None = None,
     ) -> "EncodedImages":
         """Encode RGB images, uint8 [3, h, w], as far as no text is read: :meth:`EncodedImages.detect` does the rest.
 
@@ -163,7 +174,9 @@ class Detector(nn.Module, PyTorchModelHubMixin, ABC, library_name="glip-lightnin
         return EncodedImages(self, images, frozen, cache)
 
     @abstractmethod
-    def losses(self, outputs: Outputs, text: TextFeatures, truth: GroundTruth) -> Mapping[str, Tensor]:
+    def losses(
+        self, outputs: Outputs, text: TextFeatures, truth: GroundTruth
+    ) -> Mapping[str, Tensor]:
         """Return the weighted losses of a batch by name, scalars in float32; what is trained is their sum.
 
         Sums over boxes are normalised so that the mean of the gradients over the processes of a distributed run equals
@@ -270,7 +283,11 @@ class EncodedImages:
     """Images of a batch, encoded once for any number of texts; made by :meth:`Detector.encode_images`."""
 
     def __init__(
-        self, model: Detector, images: Sequence[Tensor], frozen: Sequence[Stage], cache: FeatureCache | None
+        self,
+        model: Detector,
+        images: Sequence[Tensor],
+        frozen: Sequence[Stage],
+        cache: FeatureCache | None,
     ) -> None:
         self.model, self.images = model, images
         self._size = model.padded_size(images)
@@ -281,7 +298,11 @@ class EncodedImages:
         self._before_text: dict[int, Features] = {}  # of an image alone, for several texts
         if frozen and frozen[-1].reads_text:
             return
-        features = self._frozen_features(range(len(images))) if frozen else model.preprocess(images, self._size)
+        features = (
+            self._frozen_features(range(len(images)))
+            if frozen
+            else model.preprocess(images, self._size)
+        )
         while self._later and not self._later[0].reads_text:
             features = self._later[0](features)
             self._later = self._later[1:]
@@ -295,7 +316,9 @@ class EncodedImages:
     def detect(self, text: TextFeatures, rows: Sequence[int] | None = None) -> Outputs:
         """Return the predictions with the text [B, T, D] of each image, or of those images that ``rows`` names."""
         if self._features is None:
-            features = self._frozen_features(range(len(self.images)) if rows is None else rows, text)
+            features = self._frozen_features(
+                range(len(self.images)) if rows is None else rows, text
+            )
         else:
             features = self._features if rows is None else [x[rows] for x in self._features]
         for stage in self._later:
@@ -321,7 +344,9 @@ class EncodedImages:
             RuntimeError: what is said to be frozen draws random numbers, or depends on a tensor that learns.
         """
         if any(module.training for stage in self._frozen for module in stage.modules):
-            raise RuntimeError("a frozen stage is in train mode, its dropout would be kept: call eval_where_frozen")
+            raise RuntimeError(
+                "a frozen stage is in train mode, its dropout would be kept: call eval_where_frozen"
+            )
         with torch.inference_mode(False), torch.enable_grad():
             features = self._compute_before_text(row)
             if text is not None:
@@ -345,7 +370,11 @@ class EncodedImages:
     def _key(self, row: int, text: TextFeatures | None, place: int) -> bytes:
         """Return all that decides the frozen features of an image, as bytes."""
         image = self.images[row]
-        key = self._base_key + repr(tuple(image.shape)).encode() + hashlib.sha256(tensor_bytes(image)).digest()
+        key = (
+            self._base_key
+            + repr(tuple(image.shape)).encode()
+            + hashlib.sha256(tensor_bytes(image)).digest()
+        )
         if text is None:
             return key
         shape = repr(tuple(text.hidden.shape[1:])).encode()
@@ -358,7 +387,12 @@ class EncodedImages:
         modules = [module for stage in self._frozen for module in stage.modules]
         weights = [x for module in modules for x in chain(module.parameters(), module.buffers())]
         precision = precision_of(self.model.device.type)
-        own = (self._frozen[-1].name, self.model.architecture(), self._cache.hash_of_weights(weights), precision)
+        own = (
+            self._frozen[-1].name,
+            self.model.architecture(),
+            self._cache.hash_of_weights(weights),
+            precision,
+        )
         return repr((*own, hash_of_code(), self._size)).encode()
 
 
@@ -368,7 +402,10 @@ def _stacked(rows: Sequence[Features], device: torch.device) -> Features:
     for parts in zip(*rows, strict=True):
         first = parts[0]
         batch = torch.empty_strided(
-            (len(parts), *first.shape), (first.numel(), *first.stride()), dtype=first.dtype, device=device
+            (len(parts), *first.shape),
+            (first.numel(), *first.stride()),
+            dtype=first.dtype,
+            device=device,
         )
         for row, part in zip(batch, parts, strict=True):
             row.copy_(part)

@@ -28,18 +28,26 @@ class DynamicHead(DenseDetector):
     def __init__(self, config: GLIPConfig) -> None:
         super().__init__()
         if not config.classes:
-            message = f"classes={config.classes}: a DynamicHead has a table of classes; GLIP reads words"
+            message = (
+                f"classes={config.classes}: a DynamicHead has a table of classes; GLIP reads words"
+            )
             raise GLIPError(message, code="wrong-detector")
         self.config = config
         self.backbone = Swin(config)
         self.fpn = FPN(self.backbone.channels, config.channels, config.drop_block)
-        self.language = ClassTable(config.classes, config.text.hidden_size) if config.text_encoder else NoLanguage()
+        self.language = (
+            ClassTable(config.classes, config.text.hidden_size)
+            if config.text_encoder
+            else NoLanguage()
+        )
         self.dyhead = DyHead(Round(config.channels) for _ in range(config.rounds))
         self.grounding = GroundingHead(config)
         if config.small_start:
             start_as_identity(self)
 
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor, embeddings: Tensor | None = None) -> TextFeatures:
+    def encode_text(
+        self, input_ids: Tensor, attention_mask: Tensor, embeddings: Tensor | None = None
+    ) -> TextFeatures:
         """Return the rows of the table: ids and mask [U, T] -> [U, T, D]."""
         if embeddings is not None:
             message = "a Dynamic Head has a table of classes and no embeddings of words"

@@ -33,7 +33,9 @@ class FeatureCache:
             message = f"features.gigabytes={gigabytes}: expected 0 (keep nothing) or more"
             raise GLIPError(message, code="bad-value")
         limit = int(gigabytes * 1e9)
-        self.store: Store = FolderStore(Path(folder), limit) if folder and limit else MemoryStore(limit)
+        self.store: Store = (
+            FolderStore(Path(folder), limit) if folder and limit else MemoryStore(limit)
+        )
         self.hits = self.misses = 0
         self._full = False
         self._weights: tuple[object, str, Sequence[Tensor]] = (None, "", ())
@@ -68,7 +70,11 @@ class FeatureCache:
             for x in weights:
                 digest.update(repr((tuple(x.shape), x.dtype)).encode())
                 digest.update(tensor_bytes(x))
-            self._weights = (state, digest.hexdigest(), weights)  # held, so that no other tensor gets their id
+            self._weights = (
+                state,
+                digest.hexdigest(),
+                weights,
+            )  # held, so that no other tensor gets their id
         return self._weights[1]
 
     def summary(self) -> str:

@@ -91,7 +91,11 @@ class FolderStore:
         try:
             tensors = self._read(path, key)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            log.warning("%s is damaged or not ours (%s): removed, its features are computed anew", path, error)
+            log.warning(
+                "%s is damaged or not ours (%s): removed, its features are computed anew",
+                path,
+                error,
+            )
             self._checked.discard(key)
             path.unlink(missing_ok=True)
             return None
@@ -102,13 +106,17 @@ class FolderStore:
             about = file.metadata() or {}
             layout = json.loads(about["layout"])
             flat = [file.get_tensor(str(i)) for i in range(len(layout))]
-        if about["key"] != key or [x.numel() for x in flat] != [_count(shape) for shape, _ in layout]:
+        if about["key"] != key or [x.numel() for x in flat] != [
+            _count(shape) for shape, _ in layout
+        ]:
             raise ValueError("it holds something else")
         if key not in self._checked:
             if about["sha256"] != _checksum(flat, about["layout"]):
                 raise ValueError("its checksum differs")
             self._checked.add(key)
-        return [x.as_strided(shape, strides) for x, (shape, strides) in zip(flat, layout, strict=True)]
+        return [
+            x.as_strided(shape, strides) for x, (shape, strides) in zip(flat, layout, strict=True)
+        ]
 
     def put(self, key: str, tensors: Sequence[Tensor]) -> bool:
         try:
@@ -116,7 +124,11 @@ class FolderStore:
                 return False
             self._write(key, tensors)
         except (OSError, SafetensorError) as error:  # the disk is full, or not ours to write to
-            log.warning("%s: cannot be written (%s); features that are not there are computed", self.folder, error)
+            log.warning(
+                "%s: cannot be written (%s); features that are not there are computed",
+                self.folder,
+                error,
+            )
             self.limit = 0
             return False
         self._checked.add(key)

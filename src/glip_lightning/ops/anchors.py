@@ -18,7 +18,9 @@ def cell_anchor(stride: int) -> tuple[float, float, float, float]:
     return near, near, far, far
 
 
-def level_anchors(height: int, width: int, stride: int, device: torch.device | None = None) -> Tensor:
+def level_anchors(
+    height: int, width: int, stride: int, device: torch.device | None = None
+) -> Tensor:
     """Anchors [height * width, 4] of one level, row-major."""
     x = torch.arange(width, device=device, dtype=torch.float32) * stride
     y = torch.arange(height, device=device, dtype=torch.float32) * stride
@@ -28,8 +30,12 @@ def level_anchors(height: int, width: int, stride: int, device: torch.device | N
 
 
 def grid_anchors(
-    level_sizes: Sequence[tuple[int, int]], strides: Sequence[int], device: torch.device | None = None
+    level_sizes: Sequence[tuple[int, int]],
+    strides: Sequence[int],
+    device: torch.device | None = None,
 ) -> Tensor:
     """Anchors [N, 4] of all levels, finest first."""
-    levels = [level_anchors(h, w, s, device) for (h, w), s in zip(level_sizes, strides, strict=True)]
+    levels = [
+        level_anchors(h, w, s, device) for (h, w), s in zip(level_sizes, strides, strict=True)
+    ]
     return torch.cat(levels)

@@ -31,14 +31,18 @@ def assign(anchors: Tensor, level_counts: Sequence[int], boxes: Tensor) -> Tenso
     threshold = candidate_iou.mean(0) + candidate_iou.std(0)  # unbiased
     inside = _centers_inside(anchors, boxes).gather(0, candidates)
     positive = (candidate_iou >= threshold) & inside
-    claimed = torch.full_like(iou, -1.0).scatter(0, candidates, torch.where(positive, candidate_iou, -1.0))
+    claimed = torch.full_like(iou, -1.0).scatter(
+        0, candidates, torch.where(positive, candidate_iou, -1.0)
+    )
     best, index = claimed.max(dim=1)
     return torch.where(best >= 0, index, -1)
 
 
 def _nearest(anchors: Tensor, level_counts: Sequence[int], boxes: Tensor) -> Tensor:
     """Indices [K, G] of the anchors with the nearest centres, up to nine per level."""
-    distance = (box_ops.centers(anchors)[:, None] - box_ops.centers(boxes)[None]).pow(2).sum(-1).sqrt()
+    distance = (
+        (box_ops.centers(anchors)[:, None] - box_ops.centers(boxes)[None]).pow(2).sum(-1).sqrt()
+    )
     found, start = [], 0
     for count in level_counts:
         level = distance[start : start + count]

@@ -80,10 +80,14 @@ def giou(pred: Tensor, target: Tensor) -> Tensor:
     """
     eps = 1e-7
     pred = torch.cat([pred[:, :2], torch.maximum(pred[:, 2:], pred[:, :2])], dim=1)
-    inter_size = torch.minimum(pred[:, 2:], target[:, 2:]) - torch.maximum(pred[:, :2], target[:, :2])
+    inter_size = torch.minimum(pred[:, 2:], target[:, 2:]) - torch.maximum(
+        pred[:, :2], target[:, :2]
+    )
     inter = inter_size.clamp(min=0).prod(-1)
     union = (pred[:, 2:] - pred[:, :2]).prod(-1) + (target[:, 2:] - target[:, :2]).prod(-1) - inter
-    hull = (torch.maximum(pred[:, 2:], target[:, 2:]) - torch.minimum(pred[:, :2], target[:, :2])).prod(-1)
+    hull = (
+        torch.maximum(pred[:, 2:], target[:, 2:]) - torch.minimum(pred[:, :2], target[:, :2])
+    ).prod(-1)
     iou = inter / (union + eps)
     return iou - (hull - union) / (hull + eps)
 
@@ -114,7 +118,9 @@ def class_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -
     (ml_nms.cu:13-24, 64-68, 131-135). Adding the one pixel to the far corners makes torchvision's IoU
     that of the inclusive convention; float64 keeps its per-class coordinate offsets from eating digits.
     """
-    device = torch.device("cpu") if boxes.device.type == "mps" else boxes.device  # MPS has no float64
+    device = (
+        torch.device("cpu") if boxes.device.type == "mps" else boxes.device
+    )  # MPS has no float64
     outside = boxes.to(device).double() + torch.tensor([0.0, 0.0, 1.0, 1.0], device=device)
     keep = batched_nms(outside, scores.to(device).double(), labels.to(device), threshold)
     return keep.sort().values.to(boxes.device)

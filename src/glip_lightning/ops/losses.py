@@ -17,7 +17,9 @@ from glip_lightning.ops.dense_outputs import MAX_TOKENS, DenseOutputs
 
 BOX_WEIGHT = 2.0  # MODEL.DYHEAD.FUSE_CONFIG / RPN REG_LOSS_WEIGHT of the released configs
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
-NO_OBJECT_TOKEN = MAX_TOKENS - 1  # official target of negatives; it is padding unless the caption fills all 256 tokens
+NO_OBJECT_TOKEN = (
+    MAX_TOKENS - 1
+)  # official target of negatives; it is padding unless the caption fills all 256 tokens
 
 
 class Losses(NamedTuple):
@@ -40,7 +42,9 @@ class Targets(NamedTuple):
     boxes: Tensor  # [P, 4] inclusive, of the positive anchors in row-major order of `matched`
 
 
-def build_targets(outputs: DenseOutputs, boxes: Sequence[Tensor], positive_maps: Sequence[Tensor]) -> Targets:
+def build_targets(
+    outputs: DenseOutputs, boxes: Sequence[Tensor], positive_maps: Sequence[Tensor]
+) -> Targets:
     """Assign the inclusive boxes [G, 4] of each image and spread their token rows [G, T]."""
     matched = torch.stack([assign(outputs.anchors, outputs.level_counts, b) for b in boxes])
     targets = torch.zeros_like(outputs.logits, dtype=torch.bool)
@@ -76,7 +80,9 @@ def detection_losses(outputs: DenseOutputs, text_mask: Tensor, targets: Targets)
     # official targets pass through the coder as well, which costs them their last digits
     target = box_ops.decode(box_ops.encode(targets.boxes, matched_anchors), matched_anchors)
     box = ((1 - box_ops.giou(predicted, target)) * target_centerness).sum() / mass
-    center = F.binary_cross_entropy_with_logits(centerness.float()[positive], target_centerness, reduction="sum")
+    center = F.binary_cross_entropy_with_logits(
+        centerness.float()[positive], target_centerness, reduction="sum"
+    )
     return Losses(token, BOX_WEIGHT * box, center / positives)
 
 

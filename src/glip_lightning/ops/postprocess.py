@@ -67,10 +67,16 @@ class PostProcess(DetectionSettings):
         return found
 
     def candidates(
-        self, outputs: DenseOutputs, image: int, class_tokens: Sequence[Sequence[int]], size: tuple[int, int]
+        self,
+        outputs: DenseOutputs,
+        image: int,
+        class_tokens: Sequence[Sequence[int]],
+        size: tuple[int, int],
     ) -> Detections:
         """The best (position, class) pairs of every level of one image, before suppression."""
-        scores = class_scores(outputs.logits[image].float().sigmoid(), class_tokens, self.aggregation)
+        scores = class_scores(
+            outputs.logits[image].float().sigmoid(), class_tokens, self.aggregation
+        )
         ranks = scores * outputs.centerness[image].float().sigmoid()[:, None]
         positions, labels, start = [], [], 0
         for count in outputs.level_counts:
@@ -91,7 +97,9 @@ class PostProcess(DetectionSettings):
         return self.best(Detections(*(x[keep] for x in candidates)))
 
 
-def class_scores(probabilities: Tensor, class_tokens: Sequence[Sequence[int]], aggregation: Aggregation) -> Tensor:
+def class_scores(
+    probabilities: Tensor, class_tokens: Sequence[Sequence[int]], aggregation: Aggregation
+) -> Tensor:
     """Token probabilities [N, T] -> class scores [N, K]; a class without tokens scores 0.
 
     MEAN is the arithmetic, POWER the geometric mean over the tokens of a class (inference.py:771-823).
@@ -102,10 +110,14 @@ def class_scores(probabilities: Tensor, class_tokens: Sequence[Sequence[int]], a
         return scores
     longest = max(len(class_tokens[k]) for k in named)
     # repeat the first token to equal lengths; the weights below count it once
-    index = [[*class_tokens[k], *[class_tokens[k][0]] * (longest - len(class_tokens[k]))] for k in named]
+    index = [
+        [*class_tokens[k], *[class_tokens[k][0]] * (longest - len(class_tokens[k]))] for k in named
+    ]
     counts = torch.tensor([len(class_tokens[k]) for k in named], device=probabilities.device)
     values = probabilities[:, torch.tensor(index, device=probabilities.device)]  # [N, K', longest]
-    weights = (torch.arange(longest, device=probabilities.device) < counts[:, None]) / counts[:, None]
+    weights = (torch.arange(longest, device=probabilities.device) < counts[:, None]) / counts[
+        :, None
+    ]
     if aggregation == "MEAN":
         aggregated = (values * weights).sum(-1)
     elif aggregation == "MAX":

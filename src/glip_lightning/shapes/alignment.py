@@ -77,7 +77,9 @@ class Alignment(Callback):
 
     def _labels(self, index: Index) -> dict[str, list[int]]:
         names = list(index.class_names)
-        if unknown := [word for words in self.kinds.values() for word in words if word not in names]:
+        if unknown := [
+            word for words in self.kinds.values() for word in words if word not in names
+        ]:
             raise GLIPError(
                 f"Alignment.kinds: {unknown[0]!r} is no class of {index.where}: {', '.join(names)}",
                 code="unknown-class",
@@ -97,15 +99,21 @@ class Alignment(Callback):
                 ap = evaluate(trainer, pl_module, valid, pl_module.query())["AP"]
             pl_module.log("val/AP_without_fusion", ap, sync_dist=True)
 
-    def _summed(self, trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, float, float]]:
+    def _summed(
+        self, trainer: Trainer, module: LightningModule
+    ) -> Iterator[tuple[str, float, float]]:
         """Right and all things of each kind, of all processes."""
         for kind in self.kinds:
-            pair = torch.tensor([self._right[kind], self._all[kind]], dtype=torch.float64, device=module.device)
+            pair = torch.tensor(
+                [self._right[kind], self._all[kind]], dtype=torch.float64, device=module.device
+            )
             right, count = trainer.strategy.reduce(pair, reduce_op="sum").tolist()
             yield kind, right, count
 
 
-def named_right(index: Index, image: int, found: Mapping[str, Tensor], labels: Sequence[int]) -> list[bool]:
+def named_right(
+    index: Index, image: int, found: Mapping[str, Tensor], labels: Sequence[int]
+) -> list[bool]:
     """Of every thing of an image that one of ``labels`` names, whether that label has the highest score on it."""
     truth = index.boxes_of(image)
     classes, xywh = torch.from_numpy(truth.labels), torch.from_numpy(truth.xywh)
@@ -114,7 +122,9 @@ def named_right(index: Index, image: int, found: Mapping[str, Tensor], labels: S
     boxes = torch.stack([x, y, x + w, y + h], dim=-1)
     ours = torch.isin(found["labels"].cpu(), torch.tensor(labels))
     scores, names = found["scores"].cpu()[ours], found["labels"].cpu()[ours]
-    near = box_iou(boxes, found["boxes"].cpu()[ours].float()) >= LEAST_OVERLAP  # [things, detections]
+    near = (
+        box_iou(boxes, found["boxes"].cpu()[ours].float()) >= LEAST_OVERLAP
+    )  # [things, detections]
     if not len(scores):
         return [False] * len(boxes)
     best, place = scores.masked_fill(~near, -1.0).max(1)

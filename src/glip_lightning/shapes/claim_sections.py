@@ -12,8 +12,24 @@ import pandas as pd
 from glip_lightning.experiments.report.ap_sections import curve_figure, legend
 from glip_lightning.experiments.report.charts import dots
 from glip_lightning.experiments.report.frames import frame_of, stat_columns
-from glip_lightning.experiments.report.number_formats import MISSING, bounds, seeds_of, signed, signed_spread, task_name
-from glip_lightning.experiments.report.parts import AddedSections, Cell, Figure, Figures, Legend, Section, Table, Text
+from glip_lightning.experiments.report.number_formats import (
+    MISSING,
+    bounds,
+    seeds_of,
+    signed,
+    signed_spread,
+    task_name,
+)
+from glip_lightning.experiments.report.parts import (
+    AddedSections,
+    Cell,
+    Figure,
+    Figures,
+    Legend,
+    Section,
+    Table,
+    Text,
+)
 from glip_lightning.experiments.report.statistics import Stat
 from glip_lightning.experiments.report.view import View, ap_frame
 from glip_lightning.shapes.claims import Claim, claims_of
@@ -40,7 +56,10 @@ def claims(view: View) -> list[Section]:
         kind = {"appears": "good", "does not appear": "bad"}.get(claim.verdict, "soft")
         rows.append([claim.title, Cell(verdict_text(claim), kind=f"left {kind}")])
     parts = [Text(RULE, True), Table.of("Claims", ["claim", "here"], rows)]
-    return [Section("claims", "The paper's claims", "Claims", parts), *(_section(view, claim) for claim in found)]
+    return [
+        Section("claims", "The paper's claims", "Claims", parts),
+        *(_section(view, claim) for claim in found),
+    ]
 
 
 def verdict_text(claim: Claim) -> str:
@@ -52,7 +71,10 @@ def verdict_text(claim: Claim) -> str:
 def _section(view: View, claim: Claim) -> Section:
     tasks = ", ".join(map(task_name, claim.group.tasks)) or "none that all comparisons share"
     table = Table.of(claim.title, HEAD, [_row(each) for each in claim.comparisons])
-    texts = [Text(f"The paper: {claim.paper}"), Text(f"Here: {verdict_text(claim)}. Tasks: {tasks}.")]
+    texts = [
+        Text(f"The paper: {claim.paper}"),
+        Text(f"Here: {verdict_text(claim)}. Tasks: {tasks}."),
+    ]
     return Section(f"claim-{claim.name}", claim.title, "", [*texts, table, *_charts(view, claim)])
 
 
@@ -66,7 +88,12 @@ def _row(each: Comparison) -> list[Cell | str]:
         here = [signed_spread(stat), bounds(stat) or MISSING, f"{seeds_of(stat)}, {tasks}"]
     said = {True: "yes", False: "no", None: "open"}[each.holds] if each.decides else "shown only"
     kind = {"yes": "good", "no": "bad"}.get(said, "soft")
-    return [each.text, MISSING if each.paper is None else signed(each.paper), *here, Cell(said, kind=kind)]
+    return [
+        each.text,
+        MISSING if each.paper is None else signed(each.paper),
+        *here,
+        Cell(said, kind=kind),
+    ]
 
 
 def _charts(view: View, claim: Claim) -> list[Legend | Figures]:
@@ -111,7 +138,12 @@ def _comparison(claim: Claim, each: Comparison) -> dict[str, Any]:
     empty = Stat(math.nan, None, 0, ())
     numbers = stat_columns(each.stat or empty, each.paper)
     return {
-        **{"claim": claim.name, "verdict": claim.verdict, "comparison": each.text, "decides": each.decides},
+        **{
+            "claim": claim.name,
+            "verdict": claim.verdict,
+            "comparison": each.text,
+            "decides": each.decides,
+        },
         "difference": numbers["AP"] if each.stat else None,
         **{key: numbers[key] for key in ("std", "n", "low", "high", "paper")},
         "tasks": f"{len(each.tasks)}/{len(each.planned)}",

@@ -59,7 +59,9 @@ class Claim(NamedTuple):
     def group(self) -> Group:
         """The tasks that all its comparisons are about."""
         tasks = self.comparisons[0].planned
-        common = tuple(task for task in tasks if all(task in each.planned for each in self.comparisons))
+        common = tuple(
+            task for task in tasks if all(task in each.planned for each in self.comparisons)
+        )
         return Group(f"mean of {len(common)} tasks", f"{len(common)} tasks", common)
 
 
@@ -85,13 +87,21 @@ def transfer(cast: Cast) -> Claim | None:
             said = " and manual prompts" if manual else ""
             text = f"{cast.name(part)} with 0 shots{said} minus {cast.name('D')} with {of_shots(k)}"
             label = of_shots(k) + (", manual" if manual else "")
-            found.append(cast.compare(label, text, terms, decides=not manual and (in_paper(terms) or 0) > 0))
+            found.append(
+                cast.compare(label, text, terms, decides=not manual and (in_paper(terms) or 0) > 0)
+            )
     paper = (
         f"{paper_model(part)} without one training image reaches {_printed(part, [0])} AP on ODinW-13, the supervised "
         f"DyHead-T (Objects365), all of it trained, {_printed('D', FEW)} with 1, 3, 5, 10 images per class. The "
         "shots at which zero-shot lies above the baseline in the paper, with plain names, decide."
     )
-    return Claim("transfer", "Zero-shot transfer against few-shot supervision", paper, found, _lines(cast, part, "D"))
+    return Claim(
+        "transfer",
+        "Zero-shot transfer against few-shot supervision",
+        paper,
+        found,
+        _lines(cast, part, "D"),
+    )
 
 
 def data_efficiency(cast: Cast) -> Claim | None:
@@ -101,7 +111,9 @@ def data_efficiency(cast: Cast) -> Claim | None:
     for one, other in itertools.pairwise(parts):
         if shots := cast.few((one, FULL), (other, FULL)):
             terms = mean_terms(1, one, shots) + mean_terms(-1, other, shots)
-            text = f"{cast.name(one)} minus {cast.name(other)}, full tuning, mean over {_said(shots)}"
+            text = (
+                f"{cast.name(one)} minus {cast.name(other)}, full tuning, mean over {_said(shots)}"
+            )
             found.append(cast.compare(f"{_role(one)} over {_role(other)}", text, terms))
     if len(found) < 2:
         return None
@@ -127,11 +139,15 @@ def prompt_tuning(cast: Cast) -> Claim | None:
     compared: list[Part] = [*fused, "A"]
     for part in compared:
         text = f"prompt minus full tuning, {cast.name(part)}, mean over {_said(has(part))}"
-        found.append(cast.compare(f"{part}: prompt, full", text, _gap(1, part, has(part)), decides=False))
+        found.append(
+            cast.compare(f"{part}: prompt, full", text, _gap(1, part, has(part)), decides=False)
+        )
     for part in fused:
         shots = [k for k in has(part) if k in has("A")]
         text = f"prompt minus full tuning of {cast.name(part)} minus that of {cast.name('A')}, mean over {_said(shots)}"
-        found.append(cast.compare(f"{part}: gap, A's gap", text, _gap(1, part, shots) + _gap(-1, "A", shots)))
+        found.append(
+            cast.compare(f"{part}: gap, A's gap", text, _gap(1, part, shots) + _gap(-1, "A", shots))
+        )
         if linear := has(part, LINEAR):
             text = f"prompt tuning minus linear probe, {cast.name(part)}, mean over {_said(linear)}"
             terms = mean_terms(1, part, linear, PROMPT) + mean_terms(-1, part, linear, LINEAR)
@@ -176,7 +192,9 @@ def teacher_student(cast: Cast) -> Claim | None:
     found = [cast.compare("0 shots", f"{name} with 0 shots", [Term(1, "T", 0), Term(-1, "C", 0)])]
     if shots := cast.few(("T", FULL), ("C", FULL)):
         text = f"{name}, full tuning, mean over {_said(shots)}"
-        found.append(cast.compare("few shots", text, mean_terms(1, "T", shots) + mean_terms(-1, "C", shots)))
+        found.append(
+            cast.compare("few shots", text, mean_terms(1, "T", shots) + mean_terms(-1, "C", shots))
+        )
     paper = (
         f"The student (GLIP-T, which also learned from captions that its teacher labelled) exceeds the teacher "
         f"(GLIP-T(C)): {_printed('T', [0])} against {_printed('C', [0])} with 0 shots, {_printed('T', FEW)} "
@@ -195,7 +213,10 @@ def claims_of(view: View) -> list[Claim]:
     """Those whose runs are planned, finished or not, for one task at least."""
     cast = Cast(view)
     made = [claim for make in CLAIMS if (claim := make(cast))]
-    known = [claim._replace(comparisons=[each for each in claim.comparisons if each.planned]) for claim in made]
+    known = [
+        claim._replace(comparisons=[each for each in claim.comparisons if each.planned])
+        for claim in made
+    ]
     return [claim for claim in known if claim.comparisons]
 
 

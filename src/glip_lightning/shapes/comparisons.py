@@ -15,7 +15,13 @@ from glip_lightning.experiments.report.view import View
 
 Part = Literal["A", "B", "C", "T", "D"]
 
-PARTS: dict[Part, str] = {"T": "glip-{}", "C": "glip-{}-c", "B": "glip-{}-b", "A": "glip-{}-a", "D": "dyhead-{}"}
+PARTS: dict[Part, str] = {
+    "T": "glip-{}",
+    "C": "glip-{}-c",
+    "B": "glip-{}-b",
+    "A": "glip-{}-a",
+    "D": "dyhead-{}",
+}
 """Parts and who takes them, the best one of the paper first: T is the student, C its teacher, A has no fusion, D is
 the supervised baseline."""
 FAMILIES = ("nano", "tiny")
@@ -58,7 +64,10 @@ class Cast:
     def __init__(self, view: View) -> None:
         self.view, self.cells = view, view.cells
         known = {line.get("detector") for line in view.lines}
-        self._family = max(FAMILIES, key=lambda family: sum(name.format(family) in known for name in PARTS.values()))
+        self._family = max(
+            FAMILIES,
+            key=lambda family: sum(name.format(family) in known for name in PARTS.values()),
+        )
 
     def name(self, part: Part) -> str:
         return PARTS[part].format(self._family)
@@ -69,7 +78,9 @@ class Cast:
             settings = dict(line.settings)
             usual = settings.keys() <= {"detector", "weights", "prompts", "split"}
             prompted = (settings.get("prompts") in MANUAL) == manual
-            named = settings.get("detector") == self.name(part) and settings.get("weights") != "random"
+            named = (
+                settings.get("detector") == self.name(part) and settings.get("weights") != "random"
+            )
             if usual and prompted and named and self.view.collection.kind(line) == tuning:
                 return line
         return None
@@ -83,23 +94,44 @@ class Cast:
         shots = [k for k in self.cells.shots if isinstance(k, int) and k > 0]
         return [k for k in shots if all(self.plans(part, k, tuning) for part, tuning in wanted)]
 
-    def compare(self, label: str, text: str, terms: Sequence[Term], decides: bool = True) -> Comparison:
+    def compare(
+        self, label: str, text: str, terms: Sequence[Term], decides: bool = True
+    ) -> Comparison:
         """Its terms' mean over the tasks that all of them have, of the seeds that all of these have."""
-        lines = [(term, line) for term in terms if (line := self.line(term.part, term.tuning, term.manual))]
+        lines = [
+            (term, line)
+            for term in terms
+            if (line := self.line(term.part, term.tuning, term.manual))
+        ]
         assert len(lines) == len(terms), "only what is planned is compared"
-        cells = {task: [self.cells.cell(line, t.shots, task) for t, line in lines] for task in self.cells.tasks}
-        planned = tuple(task for task, row in cells.items() if all(cell.done or cell.open for cell in row))
+        cells = {
+            task: [self.cells.cell(line, t.shots, task) for t, line in lines]
+            for task in self.cells.tasks
+        }
+        planned = tuple(
+            task for task, row in cells.items() if all(cell.done or cell.open for cell in row)
+        )
         tasks = tuple(task for task in planned if all(cell.done for cell in cells[task]))
-        weighted = [(t.weight / len(tasks), cell) for task in tasks for t, cell in zip(terms, cells[task], strict=True)]
+        weighted = [
+            (t.weight / len(tasks), cell)
+            for task in tasks
+            for t, cell in zip(terms, cells[task], strict=True)
+        ]
         stat = self.cells.contrast(weighted) if tasks else None
         missing = {run.id for task in planned for cell in cells[task] for run in cell.open}
         return Comparison(label, text, stat, tasks, planned, len(missing), in_paper(terms), decides)
 
 
 def in_paper(terms: Sequence[Term]) -> float | None:
-    values = [None if t.manual else paper_mean(paper_model(t.part), t.tuning, t.shots) for t in terms]
+    values = [
+        None if t.manual else paper_mean(paper_model(t.part), t.tuning, t.shots) for t in terms
+    ]
     known = [value for value in values if value is not None]
-    return sum(t.weight * x for t, x in zip(terms, known, strict=True)) if len(known) == len(terms) else None
+    return (
+        sum(t.weight * x for t, x in zip(terms, known, strict=True))
+        if len(known) == len(terms)
+        else None
+    )
 
 
 def paper_model(part: Part) -> str:

@@ -63,7 +63,10 @@ class Shapes(DetectionData):
 
     def read(self, findings: Findings) -> dict[Split, Index]:
         folders = {split: self.folder / split for split in SPLITS}
-        return {split: read_coco(folder / ANNOTATIONS, folder, findings) for split, folder in folders.items()}
+        return {
+            split: read_coco(folder / ANNOTATIONS, folder, findings)
+            for split, folder in folders.items()
+        }
 
     def phrases(self) -> list[Phrase]:
         if self.prompts != "described":
@@ -110,12 +113,19 @@ class ShapesDetection(DetectionData):
         flip: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(min_sizes=min_sizes, max_size=max_size, test_size=test_size, flip=flip, **kwargs)
+        super().__init__(
+            min_sizes=min_sizes, max_size=max_size, test_size=test_size, flip=flip, **kwargs
+        )
         self.root = Path(root)
 
     def prepare_data(self) -> None:
         write_pretraining(self.root)
 
     def read(self, findings: Findings) -> dict[Split, Index]:
-        folders: dict[Split, Path] = {split: self.root / "detection" / split for split in ("train", "valid")}
-        return {split: read_coco(folder / ANNOTATIONS, folder, findings) for split, folder in folders.items()}
+        folders: dict[Split, Path] = {
+            split: self.root / "detection" / split for split in ("train", "valid")
+        }
+        return {
+            split: read_coco(folder / ANNOTATIONS, folder, findings)
+            for split, folder in folders.items()
+        }

@@ -28,7 +28,9 @@ RELATIONS: Mapping[str, Callable[[Thing, Thing], float]] = {
 
 class Caption(NamedTuple):
     text: str
-    spans: list[tuple[Span, ...]]  # of each thing, in the order of the scene; () where nothing names it
+    spans: list[
+        tuple[Span, ...]
+    ]  # of each thing, in the order of the scene; () where nothing names it
 
 
 class Description(NamedTuple):
@@ -53,21 +55,29 @@ def describe(thing: Thing, rng: np.random.Generator) -> Description:
     """Some of what is true of ``thing``: its shape nearly always, of the rest what chance picks, but something."""
     odds = {"size": 0.2, "texture": 0.7, "colour": 0.65, "shape": 0.92, "part": 0.6}
     words = {kind: word for kind, word in thing.words.items() if rng.random() < odds[kind]}
-    return Description(words or {kind: word for kind, word in thing.words.items() if kind in ("colour", "shape")})
+    return Description(
+        words or {kind: word for kind, word in thing.words.items() if kind in ("colour", "shape")}
+    )
 
 
 def word_list(things: Sequence[Thing], rng: np.random.Generator, count: int = 12) -> Caption:
     """``count`` single words in random order, at most all but three true of something: dense supervision."""
-    present = sorted({word for thing in things for word in thing.words.values() if word in ATTRIBUTES})
+    present = sorted(
+        {word for thing in things for word in thing.words.values() if word in ATTRIBUTES}
+    )
     absent = [word for word in ATTRIBUTES if word not in present]
     rng.shuffle(present)
     kept = present[: count - 3]
     words = [*kept, *rng.choice(absent, size=count - len(kept), replace=False).tolist()]
     rng.shuffle(words)
-    return join([(word, word, [word in thing.words.values() for thing in things]) for word in words])
+    return join(
+        [(word, word, [word in thing.words.values() for thing in things]) for word in words]
+    )
 
 
-def phrase_list(things: Sequence[Thing], rng: np.random.Generator, vocabulary: Vocabulary, absent: int = 3) -> Caption:
+def phrase_list(
+    things: Sequence[Thing], rng: np.random.Generator, vocabulary: Vocabulary, absent: int = 3
+) -> Caption:
     """Descriptions of the things and of up to ``absent`` near misses, most of which are not there, in random order.
 
     Some have an article or a number. There is a phrase even where there are no ``things``.
@@ -97,30 +107,43 @@ def sentence(
         relation = list(RELATIONS)[rng.integers(len(RELATIONS))]
         found = _related(subject, relation, other, things)
         if found is not None:
-            rest = [told(thing, rng) for thing in things if not subject.fits(thing) and not other.fits(thing)][:1]
+            rest = [
+                told(thing, rng)
+                for thing in things
+                if not subject.fits(thing) and not other.fits(thing)
+            ][:1]
             parts = [counted(subject, things, rng, found)]
             parts += [counted(phrase, things, rng) for phrase in (other, *rest)]
             return join(parts, [f" {relation} ", " and "])
     return None
 
 
-def _related(subject: Description, relation: str, other: Description, things: Sequence[Thing]) -> list[bool] | None:
+def _related(
+    subject: Description, relation: str, other: Description, things: Sequence[Thing]
+) -> list[bool] | None:
     """Of each thing, whether it is meant by ``subject relation other``; None where it means nothing or is unclear."""
     anchors = [thing for thing in things if other.fits(thing)]
     if len(anchors) != 1 or subject.fits(anchors[0]):
         return None
     distances = [RELATIONS[relation](thing, anchors[0]) for thing in things]
-    named = [distance for distance, thing in zip(distances, things, strict=True) if subject.fits(thing)]
+    named = [
+        distance for distance, thing in zip(distances, things, strict=True) if subject.fits(thing)
+    ]
     if not any(d >= MARGIN for d in named) or any(0 < d < MARGIN for d in named):
         return None
     return [subject.fits(thing) and d >= MARGIN for d, thing in zip(distances, things, strict=True)]
 
 
-_Part = tuple[str, str, list[bool]]  # text, the piece of it that is the phrase, which things it names
+_Part = tuple[
+    str, str, list[bool]
+]  # text, the piece of it that is the phrase, which things it names
 
 
 def counted(
-    phrase: Description, things: Sequence[Thing], rng: np.random.Generator, named: list[bool] | None = None
+    phrase: Description,
+    things: Sequence[Thing],
+    rng: np.random.Generator,
+    named: list[bool] | None = None,
 ) -> _Part:
     """With an article or, where there are several, their number; or without."""
     named = [phrase.fits(thing) for thing in things] if named is None else named
@@ -139,6 +162,8 @@ def join(parts: Iterable[_Part], separators: Sequence[str] = ()) -> Caption:
             text += separators[number - 1] if number <= len(separators) else SEPARATOR
         start = len(text) + part.rindex(piece)
         spans = spans or [() for _ in named]
-        spans = [(*s, (start, start + len(piece))) if n else s for s, n in zip(spans, named, strict=True)]
+        spans = [
+            (*s, (start, start + len(piece))) if n else s for s, n in zip(spans, named, strict=True)
+        ]
         text += part
     return Caption(text, spans)

@@ -20,7 +20,9 @@ from glip_lightning.shapes.paint import Box
 MANIFEST = "shapes.json"
 
 
-def written_once(folder: Path, settings: Mapping[str, object], write: Callable[[Path], None]) -> Path:
+def written_once(
+    folder: Path, settings: Mapping[str, object], write: Callable[[Path], None]
+) -> Path:
     """``folder`` with what ``write`` puts into a new one.
 
     A folder written with the same ``settings`` is used as it is, one of the same "kind" and "seed" but of an older or
@@ -32,7 +34,8 @@ def written_once(folder: Path, settings: Mapping[str, object], write: Callable[[
         return folder
     if known is None and folder.exists() and any(folder.iterdir()):
         raise GLIPError(
-            f"{folder}: holds other files than generated pictures; choose a new or empty folder", code="folder-taken"
+            f"{folder}: holds other files than generated pictures; choose a new or empty folder",
+            code="folder-taken",
         )
     if known is not None:
         differ = [key for key in {**settings, **known} if known.get(key) != settings.get(key)]
@@ -63,7 +66,8 @@ def _settings(folder: Path) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise GLIPError(
-            f"{manifest}: not readable ({error}); choose another folder or remove it", code="unreadable-json"
+            f"{manifest}: not readable ({error}); choose another folder or remove it",
+            code="unreadable-json",
         ) from error
     return found if isinstance(found, dict) else None
 
@@ -71,7 +75,9 @@ def _settings(folder: Path) -> dict[str, Any] | None:
 def _replace(folder: Path, new: Path, old: Path, settings: Mapping[str, object]) -> None:
     if _settings(folder) not in (None, settings):
         with suppress(FileNotFoundError):  # another process was faster
-            folder.rename(old)  # at once: what that process puts there must not be removed file by file
+            folder.rename(
+                old
+            )  # at once: what that process puts there must not be removed file by file
     try:
         new.replace(folder)
     except OSError:  # as above
@@ -114,7 +120,9 @@ def annotation(number: int, image: int, box: Box, category: int) -> dict[str, An
 
 
 def write_coco(
-    folder: Path, names: Sequence[str], pictures: Iterable[tuple[Image.Image, Iterable[tuple[Box, int]]]]
+    folder: Path,
+    names: Sequence[str],
+    pictures: Iterable[tuple[Image.Image, Iterable[tuple[Box, int]]]],
 ) -> None:
     """A split in the layout of ODinW: pictures with their boxes and, of each, the index of its class in ``names``."""
     images: list[dict[str, Any]] = []
@@ -127,6 +135,8 @@ def write_coco(
     write_annotations(folder / ANNOTATIONS, images, annotations, categories)
 
 
-def write_annotations(file: Path, images: list[Any], annotations: list[Any], categories: list[Any]) -> None:
+def write_annotations(
+    file: Path, images: list[Any], annotations: list[Any], categories: list[Any]
+) -> None:
     content = {"images": images, "annotations": annotations, "categories": categories}
     file.write_text(json.dumps(content), encoding="utf-8")

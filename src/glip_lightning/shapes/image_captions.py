@@ -15,7 +15,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from glip_lightning.shapes.descriptions import Caption, Description, counted, describe, join, sentence
+from glip_lightning.shapes.descriptions import (
+    Caption,
+    Description,
+    counted,
+    describe,
+    join,
+    sentence,
+)
 from glip_lightning.shapes.generated_folder import progress, save_picture, written_once
 from glip_lightning.shapes.paint import Shown, paint_seen
 from glip_lightning.shapes.pretraining_pictures import SIZE, write_named
@@ -23,12 +30,18 @@ from glip_lightning.shapes.scene import Thing, Vocabulary, scene
 from glip_lightning.shapes.styles import STYLES
 from glip_lightning.shapes.words import CAPTION_NAMES, CAPTION_SHAPES, SHAPES
 
-VERSION = 5  # raise it when pictures or captions change, so that folders of the old ones are written anew
+VERSION = (
+    5  # raise it when pictures or captions change, so that folders of the old ones are written anew
+)
 COUNT = 24_000
 FILE = "captions.json"
 STREAM = 101  # apart from those of the pre-training data
-VOCABULARY = Vocabulary(shapes=(*SHAPES, *CAPTION_SHAPES * 3))  # what only captions show is not rare in them
-STYLED = 0.8  # share of pictures of a random style; the others are as those of the pre-training data
+VOCABULARY = Vocabulary(
+    shapes=(*SHAPES, *CAPTION_SHAPES * 3)
+)  # what only captions show is not rare in them
+STYLED = (
+    0.8  # share of pictures of a random style; the others are as those of the pre-training data
+)
 MENTIONED = 3  # things at most
 NAMED = 0.7  # share of scenes that get a thing of one of CAPTION_NAMES; in thermal pictures it has no such name
 CALLED = 0.75  # chance that it is called so where it is told of
@@ -68,7 +81,9 @@ def tell(things: Sequence[Thing], rng: np.random.Generator) -> Caption:
     found = sentence(things, rng, called) if rng.random() < 0.5 else None
     if found is not None:
         return found
-    order = sorted(rng.permutation(len(things)), key=lambda k: not name_of(things[k]))  # what has a name is told first
+    order = sorted(
+        rng.permutation(len(things)), key=lambda k: not name_of(things[k])
+    )  # what has a name is told first
     chosen = [called(things[k], rng) for k in order[:MENTIONED]]
     rng.shuffle(chosen)  # type: ignore[arg-type]
     phrases = list({phrase.text(): phrase for phrase in chosen}.values())
@@ -93,7 +108,9 @@ def called(thing: Thing, rng: np.random.Generator) -> Description:
     return Description(words, name)
 
 
-def write_image_captions(folder: str | Path, seed: int = 0, count: int = COUNT, size: int = SIZE) -> Path:
+def write_image_captions(
+    folder: str | Path, seed: int = 0, count: int = COUNT, size: int = SIZE
+) -> Path:
     """Write pictures and ``captions.json`` (``images`` with a ``caption``, no annotations) and return their folder."""
 
     def write(fresh: Path) -> None:
@@ -103,7 +120,9 @@ def write_image_captions(folder: str | Path, seed: int = 0, count: int = COUNT, 
                 picture, caption = captioned_picture(seed, index, size)
                 if caption:
                     images.append({**save_picture(fresh, index, picture), "caption": caption})
-        (fresh / FILE).write_text(json.dumps({"images": images, "annotations": []}), encoding="utf-8")
+        (fresh / FILE).write_text(
+            json.dumps({"images": images, "annotations": []}), encoding="utf-8"
+        )
 
     return written_once(Path(folder), _settings("captions", seed, count, size), write)
 
@@ -118,7 +137,12 @@ def write_caption_words(folder: str | Path, seed: int, count: int, size: int = S
         with progress("generated pictures with boxes, drawn once", count) as bar:
             shown = (_painted(seed, index, size)[0] for index in bar(range(count)))
             words = (*CAPTION_SHAPES, *CAPTION_NAMES)
-            write_named(fresh, words, shown, lambda thing: [x for x in words if x in (thing.shape, name_of(thing))])
+            write_named(
+                fresh,
+                words,
+                shown,
+                lambda thing: [x for x in words if x in (thing.shape, name_of(thing))],
+            )
 
     return written_once(Path(folder), _settings("words of captions", seed, count, size), write)
 
@@ -128,6 +152,8 @@ def _settings(kind: str, seed: int, count: int, size: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="a new or empty one")
     print(write_image_captions(parser.parse_args().folder))

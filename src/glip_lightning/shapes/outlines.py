@@ -17,13 +17,20 @@ def _regular(corners: int, radius: float = 1.0) -> list[Point]:
 
 
 def _spiked(spikes: int, inner: float) -> list[Point]:
-    return [(x * r, y * r) for i, (x, y) in enumerate(_regular(2 * spikes)) for r in [inner if i % 2 else 1.0]]
+    return [
+        (x * r, y * r)
+        for i, (x, y) in enumerate(_regular(2 * spikes))
+        for r in [inner if i % 2 else 1.0]
+    ]
 
 
 def _heart() -> list[Point]:
     times = (TURN * i / 48 for i in range(48))
     curve = [
-        (16 * math.sin(t) ** 3, 13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t))
+        (
+            16 * math.sin(t) ** 3,
+            13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t),
+        )
         for t in times
     ]
     return [(x / 16.5, -(y + 2.5) / 16.5) for x, y in curve]

@@ -80,21 +80,27 @@ class Style(NamedTuple):
     """How pictures look; :mod:`.styles` has more of them."""
 
     background: Callable[[np.random.Generator, int], np.ndarray] = background
-    finish: Callable[[np.ndarray, np.random.Generator], np.ndarray] = grain  # of the whole painted picture
+    finish: Callable[[np.ndarray, np.random.Generator], np.ndarray] = (
+        grain  # of the whole painted picture
+    )
     coloured: bool = True  # whether the colours of things can be seen
 
 
 PHOTO = Style()
 
 
-def paint(things: Sequence[Thing], rng: np.random.Generator, size: int, style: Style = PHOTO) -> Picture:
+def paint(
+    things: Sequence[Thing], rng: np.random.Generator, size: int, style: Style = PHOTO
+) -> Picture:
     """Later things hide earlier ones. The picture is ``size`` pixels wide and high."""
     pixels = style.background(rng, size)
     covers = [_paint(pixels, thing, rng) for thing in things]
     return Picture(to_image(style.finish(pixels, rng)), visible_boxes(covers))
 
 
-def paint_seen(things: Sequence[Thing], rng: np.random.Generator, size: int, style: Style = PHOTO) -> Shown:
+def paint_seen(
+    things: Sequence[Thing], rng: np.random.Generator, size: int, style: Style = PHOTO
+) -> Shown:
     """:func:`paint`, without the things of which next to nothing can be seen."""
     image, boxes = paint(things, rng, size, style)
     seen = [(thing, box) for thing, box in zip(things, boxes, strict=True) if box is not None]
@@ -170,7 +176,9 @@ def _colours(
     x, y = x + 0.5 - centre[0], y + 0.5 - centre[1]
     colours = np.broadcast_to(base, (side, side, 3)).copy()
     if thing.texture:
-        share = texture(thing.texture, x, y, max(LEAST_PERIOD, 0.5 * radius), rng.uniform(0, math.pi))
+        share = texture(
+            thing.texture, x, y, max(LEAST_PERIOD, 0.5 * radius), rng.uniform(0, math.pi)
+        )
         colours += share[..., None] * (0.62 * (contrast - base))
     distance = np.hypot(x, y) / radius
     if thing.part == "core":
@@ -199,8 +207,12 @@ def texture(name: str, x: np.ndarray, y: np.ndarray, period: float, angle: float
         u, v = along - np.round(along), across - np.round(across)
         return ((0.3 - np.hypot(u, v)) * period + 0.5).clip(0, 1)
     if name == "wavy":
-        return _step(np.cos(2 * math.pi * (along + 0.35 * np.sin(2 * math.pi * across / 1.6))), period)
-    raise GLIPError(f"texture {name!r}: there are {', '.join((*TEXTURES, *NEW_TEXTURES))}", code="unknown-value")
+        return _step(
+            np.cos(2 * math.pi * (along + 0.35 * np.sin(2 * math.pi * across / 1.6))), period
+        )
+    raise GLIPError(
+        f"texture {name!r}: there are {', '.join((*TEXTURES, *NEW_TEXTURES))}", code="unknown-value"
+    )
 
 
 def _step(wave: np.ndarray, period: float) -> np.ndarray:

@@ -16,7 +16,15 @@ from glip_lightning.common.files import replacing
 from glip_lightning.shapes.descriptions import Description
 from glip_lightning.shapes.paint import Shown, paint_seen
 from glip_lightning.shapes.scene import Thing, Vocabulary, arrange
-from glip_lightning.shapes.words import CAPTION_SHAPES, COLOURS, NEW_COLOURS, NEW_SHAPES, NEW_TEXTURES, SHAPES, TEXTURES
+from glip_lightning.shapes.words import (
+    CAPTION_SHAPES,
+    COLOURS,
+    NEW_COLOURS,
+    NEW_SHAPES,
+    NEW_TEXTURES,
+    SHAPES,
+    TEXTURES,
+)
 from glip_lightning.text.phrases import read_phrases
 
 SIZE = 384  # pixels: three times that of pre-training, which is small to look at
@@ -55,12 +63,14 @@ def _words(phrase: str) -> dict[str, str]:
     kind_of = {word: kind for kind, words in KINDS.items() for word in words}
     if unknown := [word for word in phrase.split() if word not in kind_of]:
         raise GLIPError(
-            f"{phrase!r}: {unknown[0]!r} cannot be drawn; there are {', '.join(kind_of)}", code="unknown-word"
+            f"{phrase!r}: {unknown[0]!r} cannot be drawn; there are {', '.join(kind_of)}",
+            code="unknown-word",
         )
     kinds = [kind_of[word] for word in phrase.split()]
     if twice := [kind for kind in KINDS if kinds.count(kind) > 1]:
         raise GLIPError(
-            f"{phrase!r}: has two words for the {twice[0]}; put a full stop between two things", code="bad-phrases"
+            f"{phrase!r}: has two words for the {twice[0]}; put a full stop between two things",
+            code="bad-phrases",
         )
     return dict(zip(kinds, phrase.split(), strict=True))
 
@@ -87,7 +97,9 @@ def main(caption: str, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("phrases", help="what to draw, with full stops between")
     parser.add_argument("picture", type=Path, help="the JPEG to write")
     given = parser.parse_args()

@@ -17,5 +17,7 @@ def register() -> None:
     registry.callbacks.add("Alignment", Later("glip_lightning.shapes.alignment:Alignment"))
     for folder in sorted(WEIGHTS.iterdir()):
         registry.detector_weights.add(folder.name, folder)
-        registry.detector_limits.add(folder.name, "knows drawn shapes only, no photos (glip-tiny does)")
+        registry.detector_limits.add(
+            folder.name, "knows drawn shapes only, no photos (glip-tiny does)"
+        )
     registry.report_sections.add("claims", Later("glip_lightning.shapes.claim_sections:SECTIONS"))

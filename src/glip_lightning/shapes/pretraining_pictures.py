@@ -25,9 +25,18 @@ from glip_lightning.shapes.generated_folder import (
 )
 from glip_lightning.shapes.paint import Shown, paint_seen
 from glip_lightning.shapes.scene import Thing, Vocabulary, scene
-from glip_lightning.shapes.words import COLOURS, DETECTION_NAMES, HELD_OUT, SHAPES, TEXTURES, single_names
+from glip_lightning.shapes.words import (
+    COLOURS,
+    DETECTION_NAMES,
+    HELD_OUT,
+    SHAPES,
+    TEXTURES,
+    single_names,
+)
 
-VERSION = 1  # raise it when pictures or captions change, so that folders of the old ones are written anew
+VERSION = (
+    1  # raise it when pictures or captions change, so that folders of the old ones are written anew
+)
 SIZE = 128  # pixels
 COUNTS: Mapping[str, int] = MappingProxyType(
     {
@@ -88,16 +97,25 @@ def _phrases(things: Sequence[Thing], rng: np.random.Generator, number: int) -> 
     return found or phrase_list(things, rng, Vocabulary())
 
 
-def write_pretraining(folder: str | Path, seed: int = 0, counts: Mapping[str, int] = COUNTS, size: int = SIZE) -> Path:
+def write_pretraining(
+    folder: str | Path, seed: int = 0, counts: Mapping[str, int] = COUNTS, size: int = SIZE
+) -> Path:
     """Write the pre-training data and return their folder; what was written with the same settings is used as it is.
 
     ``counts``: pictures of each part; parts that it lacks are not written. ``size`` in pixels.
     """
     if unknown := sorted(counts.keys() - COUNTS.keys()):
         raise GLIPError(
-            f"counts: there is no part {unknown[0]!r}; the parts are {', '.join(COUNTS)}", code="unknown-key"
+            f"counts: there is no part {unknown[0]!r}; the parts are {', '.join(COUNTS)}",
+            code="unknown-key",
         )
-    settings = {"kind": "pretraining", "version": VERSION, "seed": seed, "counts": dict(counts), "size": size}
+    settings = {
+        "kind": "pretraining",
+        "version": VERSION,
+        "seed": seed,
+        "counts": dict(counts),
+        "size": size,
+    }
 
     def write(fresh: Path) -> None:
         with progress("generated pictures, drawn once", sum(counts.values())) as counted:
@@ -114,7 +132,9 @@ def _write_detection(folder: Path, name: str, seed: int, shown: Iterator[Shown])
 
 def _write_names(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
     words = [word for kind in single_names().values() for word in kind]
-    write_named(folder, words, shown, lambda thing: [word for word in words if word in thing.words.values()])
+    write_named(
+        folder, words, shown, lambda thing: [word for word in words if word in thing.words.values()]
+    )
 
 
 def _write_combinations(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
@@ -122,26 +142,44 @@ def _write_combinations(folder: Path, name: str, seed: int, shown: Iterator[Show
     wanted = [pair for pair in every if (pair in HELD_OUT) == (name == "combinations/held_out")]
 
     def pairs(thing: Thing) -> list[str]:
-        return [f"{attribute} {shape}" for attribute, shape in wanted if {attribute, shape} <= {*thing.words.values()}]
+        return [
+            f"{attribute} {shape}"
+            for attribute, shape in wanted
+            if {attribute, shape} <= {*thing.words.values()}
+        ]
 
     write_named(folder, [" ".join(pair) for pair in wanted], shown, pairs)
 
 
 def detection_name(thing: Thing) -> str:
     """The one name of ``thing`` in the closed list."""
-    special = [name for name in DETECTION_NAMES if " " in name and set(name.split()) <= {*thing.words.values()}]
+    special = [
+        name
+        for name in DETECTION_NAMES
+        if " " in name and set(name.split()) <= {*thing.words.values()}
+    ]
     return special[0] if special else thing.shape
 
 
 def write_named(
-    folder: Path, names: Sequence[str], shown: Iterator[Shown], labels: Callable[[Thing], Collection[str]]
+    folder: Path,
+    names: Sequence[str],
+    shown: Iterator[Shown],
+    labels: Callable[[Thing], Collection[str]],
 ) -> None:
     """A COCO file in which a thing comes once for each of its ``labels``, some of the ``names``."""
     write_coco(
         folder,
         names,
         (
-            (image, [(b, names.index(x)) for thing, b in zip(things, boxes, strict=True) for x in labels(thing)])
+            (
+                image,
+                [
+                    (b, names.index(x))
+                    for thing, b in zip(things, boxes, strict=True)
+                    for x in labels(thing)
+                ],
+            )
             for image, things, boxes in shown
         ),
     )
@@ -161,7 +199,9 @@ def _write_grounding(folder: Path, name: str, seed: int, shown: Iterator[Shown])
                         row = annotation(len(annotations[kind]) + 1, image, box, 1)
                         annotations[kind].append({**row, "tokens_positive": spans})
     for kind in images:
-        write_annotations(folder / f"{kind}.json", images[kind], annotations[kind], [{"id": 1, "name": "phrase"}])
+        write_annotations(
+            folder / f"{kind}.json", images[kind], annotations[kind], [{"id": 1, "name": "phrase"}]
+        )
 
 
 WRITERS = {

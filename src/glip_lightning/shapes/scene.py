@@ -11,7 +11,9 @@ from glip_lightning.shapes.words import COLOURS, HELD_OUT, PARTS, SHAPES, SIZES,
 DIAMETERS = (0.14, 0.44)  # of the picture's side
 SMALL, LARGE = 0.21, 0.32  # up to and from this diameter
 ALIKE = 0.5  # share of things that differ from an earlier one in a single attribute
-CENTRED = frozenset({"circle", "square", "triangle", "star", "diamond", "heart", "drop", "flower", "gear"})
+CENTRED = frozenset(
+    {"circle", "square", "triangle", "star", "diamond", "heart", "drop", "flower", "gear"}
+)
 """Shapes with room for a core."""
 
 
@@ -35,7 +37,12 @@ class Thing(NamedTuple):
     @property
     def words(self) -> dict[str, str]:
         """All words that are true of it, by kind."""
-        kinds = {"size": self.size, "texture": self.texture, "colour": self.colour, "shape": self.shape}
+        kinds = {
+            "size": self.size,
+            "texture": self.texture,
+            "colour": self.colour,
+            "shape": self.shape,
+        }
         return {kind: word for kind, word in (kinds | {"part": self.part}).items() if word}
 
     def fits(self, looks: Mapping[str, Collection[str]]) -> bool:
@@ -44,7 +51,9 @@ class Thing(NamedTuple):
 
     def possible(self) -> "Thing":
         """Without a core where its shape has no room for one."""
-        return self._replace(part=None) if self.part == "core" and self.shape not in CENTRED else self
+        return (
+            self._replace(part=None) if self.part == "core" and self.shape not in CENTRED else self
+        )
 
     def is_held_out(self) -> bool:
         """Whether pre-training must not show it."""
@@ -72,12 +81,18 @@ class Vocabulary(NamedTuple):
 
     def near_miss(self, thing: Thing, rng: np.random.Generator) -> Thing:
         """``thing`` but for one attribute; another thing where there is no such one."""
-        kinds = [kind for kind in ("shape", "colour", "texture") if len(getattr(self, f"{kind}s")) > 1]
+        kinds = [
+            kind for kind in ("shape", "colour", "texture") if len(getattr(self, f"{kind}s")) > 1
+        ]
         for _ in range(20 if kinds else 0):
             kind = _one(rng, kinds)
             word = _one(rng, getattr(self, f"{kind}s"))
             other = thing._replace(**{kind: word})  # pyrefly: ignore[bad-argument-type]
-            if other != thing and other == other.possible() and (self.held_out or not other.is_held_out()):
+            if (
+                other != thing
+                and other == other.possible()
+                and (self.held_out or not other.is_held_out())
+            ):
                 return other
         return self.draw(rng)
 

@@ -12,10 +12,20 @@ from typing import NamedTuple
 
 from glip_lightning.data.benchmarks.tasks import TaskSet
 from glip_lightning.shapes.scene import CENTRED, Vocabulary
-from glip_lightning.shapes.words import CAPTION_SHAPES, COLOURS, NEW_COLOURS, NEW_SHAPES, NEW_TEXTURES, SHAPES, TEXTURES
+from glip_lightning.shapes.words import (
+    CAPTION_SHAPES,
+    COLOURS,
+    NEW_COLOURS,
+    NEW_SHAPES,
+    NEW_TEXTURES,
+    SHAPES,
+    TEXTURES,
+)
 from glip_lightning.text.phrases import Phrase
 
-Looks = Mapping[str, tuple[str, ...]]  # words by kind (size, texture, colour, shape, part); any of them
+Looks = Mapping[
+    str, tuple[str, ...]
+]  # words by kind (size, texture, colour, shape, part); any of them
 
 
 class Named(NamedTuple):
@@ -29,7 +39,9 @@ class Named(NamedTuple):
 
 class ShapesTask(NamedTuple):
     name: str
-    mirrors: str | None  # short name of the task of ODinW-13 whose variety it stands for; None: not of the thirteen
+    mirrors: (
+        str | None
+    )  # short name of the task of ODinW-13 whose variety it stands for; None: not of the thirteen
     classes: tuple[Named, ...]  # the first that fits a thing is its class
     counts: Mapping[str, int]  # pictures by split
     style: str
@@ -44,7 +56,9 @@ class ShapesTask(NamedTuple):
         return self.name
 
 
-def _named(name: str, prompt: str | Phrase | None = None, near: Looks | None = None, **looks: str) -> Named:
+def _named(
+    name: str, prompt: str | Phrase | None = None, near: Looks | None = None, **looks: str
+) -> Named:
     phrase = prompt if isinstance(prompt, Phrase) else Phrase(prompt or name)
     return Named(name, _looks(**looks), phrase, near)
 
@@ -59,7 +73,9 @@ def _pairs(names: str) -> tuple[Named, ...]:
     pairs = [name.split() for name in names.split(", ")]
     kinds = {word: "texture" if word in TEXTURES else "colour" for word, _ in pairs}
     return tuple(
-        Named(f"{word} {shape}", _looks(shape=shape, **{kinds[word]: word}), Phrase(f"{word} {shape}"))
+        Named(
+            f"{word} {shape}", _looks(shape=shape, **{kinds[word]: word}), Phrase(f"{word} {shape}")
+        )
         for word, shape in pairs
     )
 
@@ -75,7 +91,9 @@ def _vocabulary(
     parts: tuple[str, ...] = ("border", "core"),
 ) -> Vocabulary:
     """With the pairs that pre-training never shows."""
-    words = [tuple(given.split()) if isinstance(given, str) else given for given in (shapes, colours)]
+    words = [
+        tuple(given.split()) if isinstance(given, str) else given for given in (shapes, colours)
+    ]
     return Vocabulary(words[0], words[1], textures, parts, held_out=True)
 
 

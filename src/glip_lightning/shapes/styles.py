@@ -42,10 +42,14 @@ def _crayon(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _map(rng: np.random.Generator, size: int) -> np.ndarray:
     """Fields, water and bare ground seen from above, with a road or two."""
-    tones = np.array(((96, 124, 74), (134, 140, 92), (164, 148, 112), (88, 118, 138), (120, 132, 120)))
+    tones = np.array(
+        ((96, 124, 74), (134, 140, 92), (164, 148, 112), (88, 118, 138), (120, 132, 120))
+    )
     seeds, y, x = rng.uniform(0, size, (7, 2)), *np.mgrid[0:size, 0:size]
     nearest = np.hypot(y[..., None] - seeds[:, 0], x[..., None] - seeds[:, 1]).argmin(-1)
-    fields = tones[rng.integers(len(tones), size=len(seeds))] + rng.uniform(-12, 12, (len(seeds), 3))
+    fields = tones[rng.integers(len(tones), size=len(seeds))] + rng.uniform(
+        -12, 12, (len(seeds), 3)
+    )
     image = to_image(fields[nearest])
     draw = ImageDraw.Draw(image)
     for _ in range(rng.integers(1, 3)):
@@ -66,7 +70,9 @@ def _water(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _thermal(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The warmth of every point as :data:`HEAT` shows it; colours are lost."""
-    grey = _blurred(pixels, len(pixels) / 128 * 0.7) @ LUMINANCE + rng.normal(0, 3, pixels.shape[:2])
+    grey = _blurred(pixels, len(pixels) / 128 * 0.7) @ LUMINANCE + rng.normal(
+        0, 3, pixels.shape[:2]
+    )
     scale = np.linspace(0, 255, len(HEAT))
     return np.stack([np.interp(grey, scale, channel) for channel in zip(*HEAT, strict=True)], -1)
 
@@ -92,7 +98,11 @@ def _asphalt(rng: np.random.Generator, size: int) -> np.ndarray:
     draw = ImageDraw.Draw(image)
     x, slant = rng.uniform(0.1, 0.9) * size, rng.uniform(-0.3, 0.3)
     for y in range(0, size, size // 5):
-        draw.line((x + slant * y, y, x + slant * (y + size / 9), y + size / 9), (206, 204, 196), width=size // 40)
+        draw.line(
+            (x + slant * y, y, x + slant * (y + size / 9), y + size / 9),
+            (206, 204, 196),
+            width=size // 40,
+        )
     for _ in range(rng.integers(0, 5)):
         points = rng.uniform(0, size, 2) + np.cumsum(rng.uniform(-0.08, 0.08, (6, 2)) * size, 0)
         draw.line([tuple(point) for point in points.tolist()], (60, 58, 58), width=1)
@@ -108,7 +118,12 @@ def _leaves(rng: np.random.Generator, size: int) -> np.ndarray:
         (x, y), angle = rng.uniform(0, size, 2), rng.uniform(0, np.pi)
         dx, dy = size / 28 * np.cos(angle), size / 28 * np.sin(angle)
         tone = tones[rng.integers(len(tones))] + rng.integers(-14, 15, 3)
-        leaf = ((x - dx, y - dy), (x - dy / 3, y + dx / 3), (x + dx, y + dy), (x + dy / 3, y - dx / 3))
+        leaf = (
+            (x - dx, y - dy),
+            (x - dy / 3, y + dx / 3),
+            (x + dx, y + dy),
+            (x + dy / 3, y - dx / 3),
+        )
         draw.polygon(leaf, tuple(tone.tolist()))
     return np.asarray(image).astype(np.float64)
 

@@ -38,16 +38,26 @@ def example(task: ShapesTask, split: str, index: int, seed: int = 0, size: int =
     image, boxes = paint(things, rng, size, STYLES[task.style])
     labels = labels_of(task, things)
     seen = [row for row in zip(things, boxes, labels, strict=True) if row[1] is not None]
-    return Example(image, [row[0] for row in seen], [row[1] for row in seen if row[1]], [row[2] for row in seen])
+    return Example(
+        image,
+        [row[0] for row in seen],
+        [row[1] for row in seen if row[1]],
+        [row[2] for row in seen],
+    )
 
 
 def labels_of(task: ShapesTask, things: list[Thing]) -> list[int | None]:
     """The class of each thing by its looks and by what is near it, whatever it was drawn as."""
 
     def fits(thing: Thing, named: Named) -> bool:
-        return thing.fits(named.looks) and (named.near is None or _distance(thing, things, named.near) <= NEAR)
+        return thing.fits(named.looks) and (
+            named.near is None or _distance(thing, things, named.near) <= NEAR
+        )
 
-    return [next((k for k, named in enumerate(task.classes) if fits(thing, named)), None) for thing in things]
+    return [
+        next((k for k, named in enumerate(task.classes) if fits(thing, named)), None)
+        for thing in things
+    ]
 
 
 def _distance(thing: Thing, things: list[Thing], looks: Looks) -> float:
@@ -65,7 +75,9 @@ def _scene(task: ShapesTask, rng: np.random.Generator) -> list[Thing]:
     placed: list[Thing] = []
     for _ in range(rng.integers(1, task.most + 1)):
         named = task.classes[rng.integers(len(task.classes))]
-        placed += _settled(task, _with(task, named.looks, rng), named.looks.get("size", ()), placed, rng)
+        placed += _settled(
+            task, _with(task, named.looks, rng), named.looks.get("size", ()), placed, rng
+        )
         if named.near and placed:
             placed += _beside(placed[-1], _with(task, named.near, rng), placed, rng)
     for _ in range(rng.integers(task.distractors // 2, task.distractors + 1)):
@@ -84,14 +96,20 @@ def _with(task: ShapesTask, looks: Looks, rng: np.random.Generator) -> Thing:
     return thing._replace(**words).possible()  # pyrefly: ignore[bad-argument-type]
 
 
-def _near_miss(task: ShapesTask, named: Named, rng: np.random.Generator) -> tuple[Thing, tuple[str, ...]]:
+def _near_miss(
+    task: ShapesTask, named: Named, rng: np.random.Generator
+) -> tuple[Thing, tuple[str, ...]]:
     """A thing that one word of a class is not true of, and the size that it must have."""
     thing, sizes = _with(task, named.looks, rng), named.looks.get("size", ())
-    kinds = [kind for kind in named.looks for _ in range(1 if kind == "colour" else 2)]  # what colour cannot tell
+    kinds = [
+        kind for kind in named.looks for _ in range(1 if kind == "colour" else 2)
+    ]  # what colour cannot tell
     kind = str(rng.choice(kinds))
     if kind == "size":
         return thing, ("large",) if "small" in sizes else ("small",)
-    others: list[str | None] = [word for word in getattr(task.vocabulary, f"{kind}s") if word not in named.looks[kind]]
+    others: list[str | None] = [
+        word for word in getattr(task.vocabulary, f"{kind}s") if word not in named.looks[kind]
+    ]
     if kind in ("texture", "part"):
         others.append(None)
     other = others[rng.integers(len(others))]
@@ -99,7 +117,11 @@ def _near_miss(task: ShapesTask, named: Named, rng: np.random.Generator) -> tupl
 
 
 def _settled(
-    task: ShapesTask, thing: Thing, sizes: tuple[str, ...], placed: list[Thing], rng: np.random.Generator
+    task: ShapesTask,
+    thing: Thing,
+    sizes: tuple[str, ...],
+    placed: list[Thing],
+    rng: np.random.Generator,
 ) -> list[Thing]:
     """Where the size of some class matters, every thing is clearly small or clearly large."""
     low, high = task.diameters
@@ -110,10 +132,15 @@ def _settled(
     return settled(thing, placed, rng, (low, high))
 
 
-def _beside(anchor: Thing, thing: Thing, placed: list[Thing], rng: np.random.Generator) -> list[Thing]:
+def _beside(
+    anchor: Thing, thing: Thing, placed: list[Thing], rng: np.random.Generator
+) -> list[Thing]:
     """``thing``, as large as ``anchor``, touching it; empty where it finds no room."""
     for _ in range(30):
-        angle, distance = rng.uniform(0, 2 * math.pi), 2 * anchor.diameter * rng.uniform(0.44, NEAR - 0.04)
+        angle, distance = (
+            rng.uniform(0, 2 * math.pi),
+            2 * anchor.diameter * rng.uniform(0.44, NEAR - 0.04),
+        )
         x, y = anchor.x + distance * math.cos(angle), anchor.y + distance * math.sin(angle)
         tried = thing._replace(x=x, y=y, diameter=anchor.diameter, angle=anchor.angle)
         inside = 0.48 * anchor.diameter < min(x, y) <= max(x, y) < 1 - 0.48 * anchor.diameter
@@ -127,7 +154,11 @@ def _clear(task: ShapesTask, things: list[Thing]) -> list[Thing]:
     for named in task.classes:
         if named.near:
             near = named.near
-            unclear = [t for t in things if t.fits(named.looks) and NEAR < _distance(t, things, near) < AWAY]
+            unclear = [
+                t
+                for t in things
+                if t.fits(named.looks) and NEAR < _distance(t, things, near) < AWAY
+            ]
             things = [thing for thing in things if thing not in unclear]
     return things
 
@@ -146,7 +177,13 @@ def write_task(
     known = TASKS[task]
     counts = known.counts if counts is None else counts
     names = [named.name for named in known.classes]
-    settings = {"kind": task, "version": VERSION, "seed": seed, "counts": dict(counts), "size": size}
+    settings = {
+        "kind": task,
+        "version": VERSION,
+        "seed": seed,
+        "counts": dict(counts),
+        "size": size,
+    }
 
     def write(fresh: Path) -> None:
         with progress(f"{task}: pictures, drawn once", sum(counts.values())) as counted:
@@ -159,4 +196,6 @@ def write_task(
 
 def _labelled(shown: Example) -> tuple[Image.Image, list[tuple[Box, int]]]:
     """Without the distractors."""
-    return shown.image, [(b, k) for b, k in zip(shown.boxes, shown.labels, strict=True) if k is not None]
+    return shown.image, [
+        (b, k) for b, k in zip(shown.boxes, shown.labels, strict=True) if k is not None
+    ]

@@ -8,7 +8,18 @@ downstream tasks only, so that a test can say what a detector does with names th
 from collections.abc import Mapping
 from types import MappingProxyType
 
-SHAPES = ("circle", "square", "triangle", "star", "ring", "cross", "diamond", "heart", "moon", "drop")
+SHAPES = (
+    "circle",
+    "square",
+    "triangle",
+    "star",
+    "ring",
+    "cross",
+    "diamond",
+    "heart",
+    "moon",
+    "drop",
+)
 CAPTION_SHAPES = ("flower", "arrow")
 NEW_SHAPES = ("gear", "bolt", "house")
 CAPTION_NAMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -46,8 +57,18 @@ SIZES = ("small", "large")  # what lies between has no word
 PARTS = ("border", "core")
 
 HELD_OUT = frozenset(
-    [(colour, shape) for i, colour in enumerate(COLOURS) for j, shape in enumerate(SHAPES) if (3 * i + j) % 7 == 0]
-    + [(texture, shape) for i, texture in enumerate(TEXTURES) for j, shape in enumerate(SHAPES) if (j - 2 * i) % 5 == 0]
+    [
+        (colour, shape)
+        for i, colour in enumerate(COLOURS)
+        for j, shape in enumerate(SHAPES)
+        if (3 * i + j) % 7 == 0
+    ]
+    + [
+        (texture, shape)
+        for i, texture in enumerate(TEXTURES)
+        for j, shape in enumerate(SHAPES)
+        if (j - 2 * i) % 5 == 0
+    ]
 )
 """Pairs of colour or texture with a shape that stand in no picture and no caption of pre-training."""
 

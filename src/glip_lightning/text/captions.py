@@ -64,7 +64,9 @@ def build_prompt(
     tokens = tuple(tuple(t for t in indices if t < max_tokens - 1) for indices in found)
     chosen = range(len(phrases)) if classes is None else classes
     if len(chosen) != len(phrases):
-        message = f"{len(phrases)} phrases but {len(chosen)} entries in classes; give one per phrase"
+        message = (
+            f"{len(phrases)} phrases but {len(chosen)} entries in classes; give one per phrase"
+        )
         raise GLIPError(message, code="bad-value")
     return Prompt(caption, tokens, tuple(chosen))
 
@@ -89,7 +91,9 @@ def build_prompts(
     sizes = [_token_count(phrase.text, tokenizer) for phrase in phrases]
     separator = _token_count(tokenizer.separator, tokenizer)
     chunks = _chunk(sizes, separator, max_tokens - 2, max_classes or len(phrases))
-    return [build_prompt([phrases[c] for c in chunk], tokenizer, chunk, max_tokens) for chunk in chunks]
+    return [
+        build_prompt([phrases[c] for c in chunk], tokenizer, chunk, max_tokens) for chunk in chunks
+    ]
 
 
 def _token_count(text: str, tokenizer: Tokenizer) -> int:
@@ -179,7 +183,9 @@ def _fit_negatives(absent: Iterable[int], cost: Callable[[int], int], room: int)
     return kept
 
 
-def _draw_count(most: int, rng: "Random", numpy_rng: "np.random.RandomState | np.random.Generator") -> int:
+def _draw_count(
+    most: int, rng: "Random", numpy_rng: "np.random.RandomState | np.random.Generator"
+) -> int:
     """A number of negatives from 1 to ``most``; official draws on either side decide nothing any more."""
     rng.random()
     count = int(numpy_rng.choice(max(1, most))) + 1

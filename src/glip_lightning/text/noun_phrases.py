@@ -31,7 +31,9 @@ PREPOSITIONS = _words(
     "behind near next through across along around against before after during without within inside outside "
     "toward towards up down off out about upon via per than like as beyond past underneath alongside atop"
 )
-CONJUNCTIONS = _words("and or but nor so yet while because if when where which who whom whose that though although")
+CONJUNCTIONS = _words(
+    "and or but nor so yet while because if when where which who whom whose that though although"
+)
 PRONOUNS = _words(
     "i me you he him she it we us they them himself herself itself themselves someone something anyone anything "
     "everyone everything nobody nothing there here what it's there's he's she's that's they're"
@@ -50,7 +52,9 @@ VERBS = _words(
     "features featuring have having prepare prepares preparing appear appears crossing try tries trying "
     "wait waits waiting work works working enjoy enjoys enjoying reach reaches reaching feed feeds feeding"
 )
-ADVERBS = _words("very also just still together away too again almost only even close outdoors indoors outside")
+ADVERBS = _words(
+    "very also just still together away too again almost only even close outdoors indoors outside"
+)
 DENIALS = _words("no without")
 BREAKS = PREPOSITIONS | CONJUNCTIONS | PRONOUNS | VERBS | ADVERBS
 
@@ -78,7 +82,9 @@ GERUND_NOUNS = _words(
 )
 NAMELESS = _words("thing things object objects item items one ones something")
 """Nouns that only stand for what the words around them say: *a striped thing*."""
-LY_NOUNS = _words("family fly butterfly dragonfly jelly belly lily bully ally assembly ply monopoly")
+LY_NOUNS = _words(
+    "family fly butterfly dragonfly jelly belly lily bully ally assembly ply monopoly"
+)
 
 
 def noun_phrases(caption: str) -> list[Span]:

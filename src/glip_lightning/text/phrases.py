@@ -37,7 +37,9 @@ def words_of(texts: Iterable[str]) -> set[str]:
     """Return the words of texts in small letters without accents, as a detector's ``words.txt`` lists them."""
     found: set[str] = set()
     for text in set(texts):
-        letters = (x for x in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(x))
+        letters = (
+            x for x in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(x)
+        )
         found.update(re.findall(r"[^\W\d_]+", "".join(letters)))
     return found
 
@@ -52,7 +54,9 @@ def check_phrases(phrases: Sequence[Phrase], source: str = "phrases") -> None:
         raise GLIPError(message, code="no-phrases")
     seen: dict[str, int] = {}
     if len(phrases) > MOST_CLASSES:
-        raise GLIPError(f"{source}: {len(phrases)} phrases, expected at most {MOST_CLASSES}", code="bad-value")
+        raise GLIPError(
+            f"{source}: {len(phrases)} phrases, expected at most {MOST_CLASSES}", code="bad-value"
+        )
     for place, phrase in enumerate(phrases, start=1):
         PHRASE.check(phrase._asdict(), source, f"phrase {place}")
         if not phrase.name.strip():
@@ -97,9 +101,13 @@ def read_phrases_file(path: str | Path) -> list[Phrase]:
         raise GLIPError(message, code="unreadable-phrases") from error
     entries = readers[path.suffix.lower()](text, f"{path}: not a readable {path.suffix} file")
     if not isinstance(entries, list):
-        message = f"{path}: expected a list of phrases, found {shown(entries)}; write '- raccoon' lines"
+        message = (
+            f"{path}: expected a list of phrases, found {shown(entries)}; write '- raccoon' lines"
+        )
         raise GLIPError(message, code="bad-value")
-    phrases = [_phrase(entry, f"{path}, entry {place}") for place, entry in enumerate(entries, start=1)]
+    phrases = [
+        _phrase(entry, f"{path}, entry {place}") for place, entry in enumerate(entries, start=1)
+    ]
     check_phrases(phrases, source=str(path))
     return phrases
 

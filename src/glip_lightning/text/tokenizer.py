@@ -57,8 +57,12 @@ class Tokenizer:
         self._backend.normalizer = normalizers.BertNormalizer(lowercase=True)
         self._backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         ends = [(token, self._vocab[token]) for token in ("[CLS]", "[SEP]")]
-        self._backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
-        self._backend.add_special_tokens([token for token in (*SPECIAL, *PLACEHOLDERS) if token in self._vocab])
+        self._backend.post_processor = processors.TemplateProcessing(
+            "[CLS] $A [SEP]", special_tokens=ends
+        )
+        self._backend.add_special_tokens(
+            [token for token in (*SPECIAL, *PLACEHOLDERS) if token in self._vocab]
+        )
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Tokenizer":
@@ -200,7 +204,9 @@ def train_vocabulary(words: Iterable[str], size: int = NANO_SIZE) -> list[str]:
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     counts = Counter(word for text in words for word in _split(text, backend))
     whole = sorted(counts, key=lambda word: (-counts[word], word))
-    letters = sorted(set(string.ascii_lowercase + string.digits).union(*counts) - set(string.punctuation))
+    letters = sorted(
+        set(string.ascii_lowercase + string.digits).union(*counts) - set(string.punctuation)
+    )
     fixed = [*SPECIAL, *PLACEHOLDERS, *string.punctuation, *letters, *(f"##{c}" for c in letters)]
     # the trainer numbers letters that it is not given in random order, and breaks ties by number
     trainer = trainers.WordPieceTrainer(vocab_size=size, show_progress=False, special_tokens=fixed)

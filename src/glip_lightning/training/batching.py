@@ -26,9 +26,8 @@ class BatchPlan(NamedTuple):
 
     def describe(self, images: int, copies: int = 1, epochs: int | None = None) -> str:
         """The arithmetic in one line; ``epochs`` is None where something else ends the run."""
-        spread = (
-            f"{_count(self.devices, 'device')} x {_count(self.per_device, 'image')} x {self.accumulate} accumulated"
-        )
+        devices, images_each = _count(self.devices, "device"), _count(self.per_device, "image")
+        spread = f"{devices} x {images_each} x {self.accumulate} accumulated"
         line = f"global batch {self.total} = {spread}"
         if self.lr_factor != 1:
             asked = round(self.total / self.lr_factor)

@@ -19,7 +19,9 @@ class WholeCheckpoints(TorchCheckpointIO):
     disk, where a killed process leaves its part for ever.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         """Save the checkpoint at a path of the file system; an address of a cloud's storage is left to Lightning.
 
         Raises:
@@ -72,7 +74,10 @@ def damage(path: Path, trusted: bool = False) -> str | None:
         return f"cannot be read ({error.strerror or error})"
     except Exception as error:  # whatever a foreign file makes of the readers of zip and pickle
         return f"is damaged ({type(error).__name__})"
-    if not isinstance(content, dict) or not {"state_dict", "global_step", "epoch"} <= content.keys():
+    if (
+        not isinstance(content, dict)
+        or not {"state_dict", "global_step", "epoch"} <= content.keys()
+    ):
         return "is no checkpoint of a training"
     return None
 

@@ -110,16 +110,28 @@ class DetectionData(LightningDataModule, ABC):
         """
         super().__init__()
         if shots != "all" and shots < 0:
-            raise GLIPError(f"shots={shots}: expected 0 or more images per class, or all", code="bad-value")
-        least = {"batch_size": (batch_size, 1), "images_per_device": (images_per_device, 1), "seed": (seed, 0)}
+            raise GLIPError(
+                f"shots={shots}: expected 0 or more images per class, or all", code="bad-value"
+            )
+        least = {
+            "batch_size": (batch_size, 1),
+            "images_per_device": (images_per_device, 1),
+            "seed": (seed, 0),
+        }
         least |= {"workers": (workers, 0), "test_size": (test_size, 1)}
         for name, (value, bound) in least.items():
             if value is not None and value < bound:
                 raise GLIPError(f"{name}={value}: expected {bound} or more", code="bad-value")
-        self.batch_size, self.images_per_device, self.workers = batch_size, images_per_device, workers
+        self.batch_size, self.images_per_device, self.workers = (
+            batch_size,
+            images_per_device,
+            workers,
+        )
         self.shots: Shots = shots
         self.skip_unreadable = skip_unreadable
-        self.copies = copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1
+        self.copies = (
+            copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1
+        )
         self.seed, self.negatives, self.classes = seed, negatives, classes
         self.augment = None if augment is None else Augment(augment, seed or 0)
         self._given_sizes = min_sizes, max_size, test_size
@@ -132,7 +144,9 @@ class DetectionData(LightningDataModule, ABC):
         self.findings = Findings()
         self.task_prompt: TaskPrompt | None = None
         self._words_checked = False
-        self._resume_position: dict[str, int] = {}  # where the next training data starts, if a checkpoint said so
+        self._resume_position: dict[
+            str, int
+        ] = {}  # where the next training data starts, if a checkpoint said so
 
     def use_input_size(self, own: tuple[int, int]) -> None:
         """Resize as a detector wants it whose ``own`` size is (short side, longest side), unless other sizes are given.
@@ -146,7 +160,9 @@ class DetectionData(LightningDataModule, ABC):
         if self.test_size > self.max_size:
             text = f"test_size={self.test_size}: the shorter side cannot be above max_size={self.max_size}"
             raise GLIPError(text, code="bad-value")
-        self.train_transform.resize_to(train_sizes(short) if min_sizes is None else min_sizes, self.max_size)
+        self.train_transform.resize_to(
+            train_sizes(short) if min_sizes is None else min_sizes, self.max_size
+        )
         self.test_transform.resize_to((self.test_size,), self.max_size)
 
     @abstractmethod
@@ -204,7 +220,9 @@ class DetectionData(LightningDataModule, ABC):
         self._words_checked, found = True, Findings()
         phrases = self.phrases()
         pairs = zip(self.class_names, phrases, strict=True)
-        if said := [f"{name} = {phrase.text!r}" for name, phrase in pairs if phrase.text != clean_name(name)]:
+        if said := [
+            f"{name} = {phrase.text!r}" for name, phrase in pairs if phrase.text != clean_name(name)
+        ]:
             log.info("classes in captions: %s", listing(said))
         check_words(self.class_names, phrases, reader, self.where, found)
         found.log_to(log)
@@ -218,7 +236,9 @@ class DetectionData(LightningDataModule, ABC):
     def read_splits(self) -> None:
         """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""
         log.info("reading the data: %s", self.label)
-        splits = check_photos(self.read(self.findings), self.findings, photo_bar, self.skip_unreadable)
+        splits = check_photos(
+            self.read(self.findings), self.findings, photo_bar, self.skip_unreadable
+        )
         splits = check_splits(splits, self.findings)
         self.all_classes = list(next(iter(splits.values())).class_names) if splits else []
         splits = choose_classes(splits, self.classes, self.findings)
@@ -231,8 +251,15 @@ class DetectionData(LightningDataModule, ABC):
                 chosen = self.choose(index)
                 if self.augment is not None:
                     gone, boxes = self.augment.out_of_view(chosen)
-                    log.info("augment %s: %d of %d boxes are out of view at first", self.augment.name, gone, boxes)
-                self.datasets[split] = DetectionDataset(chosen, self.train_transform, self.copies, self.augment)
+                    log.info(
+                        "augment %s: %d of %d boxes are out of view at first",
+                        self.augment.name,
+                        gone,
+                        boxes,
+                    )
+                self.datasets[split] = DetectionDataset(
+                    chosen, self.train_transform, self.copies, self.augment
+                )
             else:
                 self.datasets[split] = DetectionDataset(index, self.test_transform)
 
@@ -241,14 +268,20 @@ class DetectionData(LightningDataModule, ABC):
         if self.shots == "all" or self.shots == 0:
             return index if self.negatives else index.select(index.with_boxes())
         chosen = few_shot(index, self.shots, self.seed)
-        if rare := [name for name, n in zip(index.class_names, chosen.counts, strict=True) if n < self.shots]:
-            log.warning("%s: fewer than %d images show %s", index.where, self.shots, ", ".join(rare))
+        if rare := [
+            name for name, n in zip(index.class_names, chosen.counts, strict=True) if n < self.shots
+        ]:
+            log.warning(
+                "%s: fewer than %d images show %s", index.where, self.shots, ", ".join(rare)
+            )
         return index.select(chosen.images)
 
     def count(self, train: Index | None) -> int:
         """Images that are trained on, of the ``train`` split as it was read, before anything is set up."""
         if train is None:
-            raise DataError(f"{self.label}: there is no train split to train on", code="missing-split")
+            raise DataError(
+                f"{self.label}: there is no train split to train on", code="missing-split"
+            )
         return len(self.choose(train))
 
     def images_per_epoch(self) -> int:
@@ -267,7 +300,9 @@ class DetectionData(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Any]:
         if "train" not in self.datasets:
-            raise DataError(f"{self.label}: there is no train split to train on", code="missing-split")
+            raise DataError(
+                f"{self.label}: there is no train split to train on", code="missing-split"
+            )
         batches = self.batch_plan()
         if self.trainer is not None:
             check_applied(batches, self.trainer)
@@ -282,7 +317,9 @@ class DetectionData(LightningDataModule, ABC):
         """The epoch that a resumed run begins in, and the batches of it that it need not see again."""
         assert self.trainer is not None
         loop, now = self.trainer.fit_loop, self.batch_plan()
-        epochs: Any = loop.epoch_progress.current  # Lightning's annotation is a base class without these counters
+        epochs: Any = (
+            loop.epoch_progress.current
+        )  # Lightning's annotation is a base class without these counters
         begun = epochs.started > epochs.processed
         return {
             "epoch": epochs.processed,
@@ -324,7 +361,9 @@ class DetectionData(LightningDataModule, ABC):
             self.datasets[split],
             batch_size=batch_size,
             sampler=self.sampler(split, shuffle, self.trainer.global_rank, self.trainer.world_size),
-            collate_fn=Collate(self.task_prompt.tokenizer, self.task_prompt.phrases, self.seed or 0),
+            collate_fn=Collate(
+                self.task_prompt.tokenizer, self.task_prompt.phrases, self.seed or 0
+            ),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             worker_init_fn=_leave_signals,
@@ -339,7 +378,14 @@ class DetectionData(LightningDataModule, ABC):
 def photo_bar(steps: Iterator[None], total: int) -> Iterator[None]:
     """Show a bar on a terminal while photos are checked."""
     console = Console(stderr=True)
-    bar = track(steps, "checking photos", total, console=console, transient=True, disable=not console.is_terminal)
+    bar = track(
+        steps,
+        "checking photos",
+        total,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
     return iter(bar)
 
 

@@ -30,7 +30,14 @@ from glip_lightning.training.data_module import DetectionData
 class ODinW(DetectionData):
     """A task of the ODinW benchmark, in the official layout or as ``ROOT/<Task>/{train,valid,test}``."""
 
-    def __init__(self, root: str, task: str, prompts: Yaml = "odinw_13", prepared: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        root: str,
+        task: str,
+        prompts: Yaml = "odinw_13",
+        prepared: bool = False,
+        **kwargs: Any,
+    ) -> None:
         """
         Args:
             root: what ``glip download --root`` was given, or a folder of tasks.
@@ -58,7 +65,9 @@ class ODinW(DetectionData):
         return self.task.short
 
     def read(self, findings: Findings) -> dict[Split, Index]:
-        find_task(self.root, self.task.name)  # a task that is nowhere is an error, a missing split is not
+        find_task(
+            self.root, self.task.name
+        )  # a task that is nowhere is an error, a missing split is not
         found: dict[Split, Index] = {}
         for split in SPLITS:
             files = self._files(split)
@@ -75,7 +84,9 @@ class ODinW(DetectionData):
             assert isinstance(self.shots, int)
             assert self.seed is not None
             return fewshot_file(self.root, name, split, self.shots, self.seed)
-        for each in dict.fromkeys([self.task.official_eval_split, "valid"]) if split == "valid" else [split]:
+        for each in (
+            dict.fromkeys([self.task.official_eval_split, "valid"]) if split == "valid" else [split]
+        ):
             with suppress(FileNotFoundError):
                 return split_files(self.root, name, each)
         return None
@@ -84,7 +95,9 @@ class ODinW(DetectionData):
         return index.select(index.with_boxes()) if self.prepared else super().choose(index)
 
     def phrases(self) -> list[Phrase]:
-        official = self.of_chosen(self.task.phrases(self.prompts if self.task.in_odinw13 else "odinw_35"))
+        official = self.of_chosen(
+            self.task.phrases(self.prompts if self.task.in_odinw13 else "odinw_35")
+        )
         if len(official) != len(self.class_names):
             raise DataError(
                 f"task {self.task.short}: {len(self.class_names)} categories in {self.root}, officially "
@@ -97,7 +110,9 @@ class ODinW(DetectionData):
 class CustomData(DetectionData):
     """A folder of your own photos: COCO, ODinW, Roboflow, YOLO, Pascal VOC or saved by ``datasets``."""
 
-    def __init__(self, root: str, phrases_file: str | None = None, split_seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, root: str, phrases_file: str | None = None, split_seed: int = 0, **kwargs: Any
+    ) -> None:
         """
         Args:
             root: the folder.
@@ -127,25 +142,37 @@ class CustomData(DetectionData):
 
     def _check_order(self, phrases: Sequence[Phrase]) -> None:
         """Raise an error for a phrase that is the name of another class than its own."""
-        places = {clean_name(name).strip().lower(): place for place, name in enumerate(self.class_names)}
+        places = {
+            clean_name(name).strip().lower(): place for place, name in enumerate(self.class_names)
+        }
         for place, phrase in enumerate(phrases):
             other = places.get(phrase.text.strip().lower(), place)
             own = clean_name(self.class_names[place]).strip().lower()
             if other != place and own != phrase.text.strip().lower():
                 message = f"{self.phrases_file}: phrase {place + 1} is {phrase.text!r}, the name of class {other + 1}; "
-                message += f"write one phrase for each class in this order: {', '.join(self.class_names)}"
+                message += (
+                    f"write one phrase for each class in this order: {', '.join(self.class_names)}"
+                )
                 raise DataError(message, code="phrase-of-other-class")
 
 
 class HubData(DetectionData):
     """A detection set of the Hugging Face Hub."""
 
-    def __init__(self, name: str, subset: str | None = None, split_seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, name: str, subset: str | None = None, split_seed: int = 0, **kwargs: Any
+    ) -> None:
         """``name`` is OWNER/NAME, ``subset`` its configuration if it has several. Where it has a train split
         only, ``split_seed`` divides it."""
         super().__init__(**kwargs)
-        self.repository, self.subset, self.split_seed = name, subset, split_seed  # Lightning has a "name"
+        self.repository, self.subset, self.split_seed = (
+            name,
+            subset,
+            split_seed,
+        )  # Lightning has a "name"
         self.label = name.split("/")[-1].lower()
 
     def read(self, findings: Findings) -> dict[Split, Index]:
-        return complete_splits(read_hub(self.repository, findings, self.subset), None, findings, self.split_seed)
+        return complete_splits(
+            read_hub(self.repository, findings, self.subset), None, findings, self.split_seed
+        )

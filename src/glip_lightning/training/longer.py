@@ -32,14 +32,25 @@ def check_longer(folder: Path, module: GLIPModule, trainer: Trainer) -> None:
     elif result["ended"]:
         why = f"its training was ended: {result['ended']}"
     elif module.schedule.needs_end:
-        why = f"under {name} the learning rate has come to its end, which was set when the run began"
+        why = (
+            f"under {name} the learning rate has come to its end, which was set when the run began"
+        )
     else:
-        bounds = (("max_epochs", trainer.max_epochs, epochs), ("max_steps", trainer.max_steps, steps))
-        early = [f"--trainer.{key} {bound}" for key, bound, done in bounds if bound not in (None, -1) and bound <= done]
+        bounds = (
+            ("max_epochs", trainer.max_epochs, epochs),
+            ("max_steps", trainer.max_steps, steps),
+        )
+        early = [
+            f"--trainer.{key} {bound}"
+            for key, bound, done in bounds
+            if bound not in (None, -1) and bound <= done
+        ]
         if not early:
             return
         message = f"{folder}: this run is finished after epoch {epochs}, step {steps}; "
-        raise GLIPError(f"{message}{' and '.join(early)}: give a number above that", code="no-later-end")
+        raise GLIPError(
+            f"{message}{' and '.join(early)}: give a number above that", code="no-later-end"
+        )
     message = f"{folder}: this run is finished and cannot be trained for longer: {why}"
     raise GLIPError(f"{message}; {command_from(folder, result)}", code="finished-run")
 

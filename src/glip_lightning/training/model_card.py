@@ -48,7 +48,10 @@ def for_repository(card: str, result: Mapping[str, Any], repository: str) -> str
 
     None for a card that is as :func:`model_card` makes it, which is made anew then.
     """
-    title, use = re.search(r"^# (.*)$", card, re.MULTILINE), re.search(rf"^{_USE} (\S+)$", card, re.MULTILINE)
+    title, use = (
+        re.search(r"^# (.*)$", card, re.MULTILINE),
+        re.search(rf"^{_USE} (\S+)$", card, re.MULTILINE),
+    )
     if title and use and card == model_card(title[1], result, use[1]):
         return None
     return card.replace(f"{_USE} {SOMEWHERE}\n", f"{_USE} {repository}\n")
@@ -75,7 +78,8 @@ def _results(result: Mapping[str, Any]) -> list[str]:
             f"| {split} | {found['images']} | {in_points(found['AP'])} | {interval} | {in_points(found['AP50'])} |"
         )
     said = (
-        "The interval is that of the AP of test images drawn again, with replacement: it says nothing of other seeds."
+        "The interval is that of the AP of test images drawn again, with replacement: "
+        "it says nothing of other seeds."
     )
     rows = [*rows, "", said] if measured else ["Nothing was evaluated."]
     last = measured.get("test") or measured.get("val") or {"AP_class": {}}

@@ -28,7 +28,13 @@ from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.training.data_module import DetectionData, TaskPrompt
 from glip_lightning.training.record import RunRecord
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
-from glip_lightning.tuning.base import ParameterGroup, PartCount, Tuning, count_parts, eval_where_frozen
+from glip_lightning.tuning.base import (
+    ParameterGroup,
+    PartCount,
+    Tuning,
+    count_parts,
+    eval_where_frozen,
+)
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.base_model import absolute
 from glip_lightning.weights.load import Loaded, Task, load_detector
@@ -67,7 +73,11 @@ class GLIPModule(LightningModule):
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
         self.tuning = tuning or FullTuning()
         if own := self.tuning.use_rates(self.model.defaults.rates):
-            log.info("%s of %s: the detector's own", ", ".join(f"{name} {x:g}" for name, x in own.items()), detector)
+            log.info(
+                "%s of %s: the detector's own",
+                ", ".join(f"{name} {x:g}" for name, x in own.items()),
+                detector,
+            )
         self.schedule = schedule or Constant()
         self.features = features or FeatureCache()
         self._views_come_again = True
@@ -156,7 +166,11 @@ class GLIPModule(LightningModule):
         self.model.start_classes_anew(_seed())
         names = ", ".join(phrase.name for phrase in known) or "classes that are not on record"
         if self.trainer.state.fn == TrainerFn.FITTING:
-            log.info("%s was trained for %s: its table of classes starts anew, all else is kept", self.detector, names)
+            log.info(
+                "%s was trained for %s: its table of classes starts anew, all else is kept",
+                self.detector,
+                names,
+            )
         else:
             log.warning(
                 "%s was trained for %s, not for the classes of these data: its table of classes is random, and so is "
@@ -173,12 +187,33 @@ class GLIPModule(LightningModule):
 
     def on_fit_start(self) -> None:
         self.train()
-        log.info("%s (%s weights), %s, on %s", self.detector, self.origin, type(self.tuning).__name__, self.device)
+        log.info(
+            "%s (%s weights), %s, on %s",
+            self.detector,
+            self.origin,
+            type(self.tuning).__name__,
+            self.device,
+        )
         for name, part in self.parts().items():
-            log.info("  %-6s %11s of %11s parameters trainable", name, f"{part.trainable:,}", f"{part.total:,}")
+            log.info(
+                "  %-6s %11s of %11s parameters trainable",
+                name,
+                f"{part.trainable:,}",
+                f"{part.total:,}",
+            )
         for group in self._groups or ():
-            rate, decay, tensors = group["lr"] * self.lr_factor, group["weight_decay"], len(group["params"])
-            log.info("  %s: %d tensors, learning rate %g, weight decay %g", group["name"], tensors, rate, decay)
+            rate, decay, tensors = (
+                group["lr"] * self.lr_factor,
+                group["weight_decay"],
+                len(group["params"]),
+            )
+            log.info(
+                "  %s: %d tensors, learning rate %g, weight decay %g",
+                group["name"],
+                tensors,
+                rate,
+                decay,
+            )
 
     def parts(self) -> dict[str, PartCount]:
         """How much of each part is trained."""
@@ -194,7 +229,11 @@ class GLIPModule(LightningModule):
         # the plateau is told of every validation below; Lightning would tell it of every epoch
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "reduce_on_plateau": False},
+            "lr_scheduler": {
+                "scheduler": scheduler,
+                "interval": "step",
+                "reduce_on_plateau": False,
+            },
         }
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -202,11 +241,15 @@ class GLIPModule(LightningModule):
         torch.manual_seed(step_seed(_seed(), self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
-        text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(batch["caption_index"])
+        text = self._encode_text(batch["input_ids"], batch["attention_mask"]).select(
+            batch["caption_index"]
+        )
         cache = self.features if self._views_come_again else None
         outputs = self._encode_images(batch["images"], cache).detect(text)
         sizes = [(x.shape[1], x.shape[2]) for x in batch["images"]]
-        losses = self.model.losses(outputs, text, GroundTruth(batch["boxes"], batch["positive_maps"], sizes))
+        losses = self.model.losses(
+            outputs, text, GroundTruth(batch["boxes"], batch["positive_maps"], sizes)
+        )
         total = torch.as_tensor(sum(losses.values()))
         images = len(batch["images"])
         self.log("train/loss", total, prog_bar=True, batch_size=images)
@@ -259,7 +302,9 @@ class GLIPModule(LightningModule):
     def keep(self, folder: Path) -> None:
         """Write what was learned into the run's ``folder``, as the tuning does; it cannot be trained on afterwards."""
         data = self.data
-        trained = Loaded(self.model, self.tokenizer, self.detector, self.origin, words=self._words())
+        trained = Loaded(
+            self.model, self.tokenizer, self.detector, self.origin, words=self._words()
+        )
         task = Task(tuple(data.phrases()), (data.test_size, data.max_size), tuple(data.class_names))
         self.tuning.save(folder, trained, task)
 
@@ -282,7 +327,9 @@ class GLIPModule(LightningModule):
         sizes = [(x.shape[1], x.shape[2]) for x in batch["images"]]
         rows = [
             to_original(detections, size, original)._asdict()
-            for detections, size, original in zip(found, sizes, batch["original_sizes"], strict=True)
+            for detections, size, original in zip(
+                found, sizes, batch["original_sizes"], strict=True
+            )
         ]
         self._evaluator.update(batch["image_ids"], rows)
         return {"detections": rows}
@@ -291,7 +338,9 @@ class GLIPModule(LightningModule):
         assert self._evaluator is not None
         metrics = self._evaluator.compute()
         if self.trainer.state.fn != TrainerFn.FITTING:
-            self.record.detections = self._evaluator.detections(self.data.datasets[split].index.category_ids)
+            self.record.detections = self._evaluator.detections(
+                self.data.datasets[split].index.category_ids
+            )
             if stage == "val":
                 self.record.thresholds = self._evaluator.best_thresholds()
         if stage == "test":
@@ -300,7 +349,12 @@ class GLIPModule(LightningModule):
         if self.trainer.sanity_checking:
             return
         self.record.metrics[stage] = metrics
-        named = {f"{stage}/{name}": value for name, value in metrics.items() if isinstance(value, float)}
+        named = {
+            f"{stage}/{name}": value for name, value in metrics.items() if isinstance(value, float)
+        }
         named |= {f"{stage}/AP_class/{name}": value for name, value in metrics["AP_class"].items()}
-        for name, value in named.items():  # equal on all ranks already; sync_dist only tells Lightning so
+        for (
+            name,
+            value,
+        ) in named.items():  # equal on all ranks already; sync_dist only tells Lightning so
             self.log(name, value, prog_bar=name in (f"{stage}/AP", f"{stage}/AP50"), sync_dist=True)

@@ -15,7 +15,15 @@ from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.formats.coco_json import read_coco, read_json
 from glip_lightning.data.grounding import GroundingDataset
 from glip_lightning.data.index import Index
-from glip_lightning.data.mixture import Detections, Mixture, MixtureSampler, Nouns, Part, Sentences, portions
+from glip_lightning.data.mixture import (
+    Detections,
+    Mixture,
+    MixtureSampler,
+    Nouns,
+    Part,
+    Sentences,
+    portions,
+)
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.types import Split
 from glip_lightning.text.phrases import Phrase, clean_name
@@ -47,13 +55,21 @@ class Source:
     def check(self, place: str) -> None:
         """Refuse what can never be drawn from; ``place`` is where the recipe has it."""
         if not 0 < self.share < math.inf:
-            raise GLIPError(f"{place}.share={self.share}: expected a positive number", code="bad-value")
-        if self.first_epoch < 0:
-            raise GLIPError(f"{place}.first_epoch={self.first_epoch}: epochs are counted from 0", code="bad-value")
-        if self.last_epoch is not None and self.last_epoch < self.first_epoch:
-            text = f"{place}.last_epoch={self.last_epoch}: lies before first_epoch={self.first_epoch}"
             raise GLIPError(
-                f"{text}, so it would never take part; remove the source or correct one of them", code="unused-source"
+                f"{place}.share={self.share}: expected a positive number", code="bad-value"
+            )
+        if self.first_epoch < 0:
+            raise GLIPError(
+                f"{place}.first_epoch={self.first_epoch}: epochs are counted from 0",
+                code="bad-value",
+            )
+        if self.last_epoch is not None and self.last_epoch < self.first_epoch:
+            text = (
+                f"{place}.last_epoch={self.last_epoch}: lies before first_epoch={self.first_epoch}"
+            )
+            raise GLIPError(
+                f"{text}, so it would never take part; remove the source or correct one of them",
+                code="unused-source",
             )
 
     def share_in(self, epoch: int) -> float:
@@ -103,9 +119,13 @@ class Pretraining(DetectionData):
             text = "a mixture shows its images as they are, for captions speak of colours and of all things in view"
             raise GLIPError(f"augment={self.augment.name}: {text}; leave it out", code="bad-value")
         if not sources:
-            raise GLIPError("sources={}: there is nothing to mix; name one file at least", code="no-sources")
+            raise GLIPError(
+                "sources={}: there is nothing to mix; name one file at least", code="no-sources"
+            )
         # a sweep builds data from the mappings of its recipe
-        sources = {name: Source(**x) if isinstance(x, Mapping) else x for name, x in sources.items()}
+        sources = {
+            name: Source(**x) if isinstance(x, Mapping) else x for name, x in sources.items()
+        }
         for name, source in sources.items():
             source.check(f"sources.{name}")
         self.root, self.sources, self.epoch_images = Path(root), sources, epoch_images
@@ -145,7 +165,9 @@ class Pretraining(DetectionData):
         if stage == "fit" and self.trainer is not None:
             for source in self.sources.values():
                 if source.last_epoch is not None and source.last_epoch + 1 < self._epochs():
-                    self._counts(source.last_epoch + 1)  # an epoch without a source must not be met after days
+                    self._counts(
+                        source.last_epoch + 1
+                    )  # an epoch without a source must not be met after days
         super().setup(stage)
 
     def ask_with(self, prompt: TaskPrompt) -> None:
@@ -175,7 +197,10 @@ class Pretraining(DetectionData):
     def _epochs(self) -> float:
         """How many a fit has at most."""
         assert self.trainer is not None
-        ends = [self.trainer.max_epochs or -1, self.trainer.max_steps * self.batch_size / self.epoch_images]
+        ends = [
+            self.trainer.max_epochs or -1,
+            self.trainer.max_steps * self.batch_size / self.epoch_images,
+        ]
         return min((end for end in ends if end >= 0), default=math.inf)
 
     def read(self, findings: Findings) -> dict[Split, Index]:
@@ -197,7 +222,9 @@ class Pretraining(DetectionData):
         found = align_classes(found, self.findings)
         self.findings.log_to(log)
         self.findings.raise_errors()
-        self.datasets = {split: DetectionDataset(index, self.test_transform) for split, index in found.items()}
+        self.datasets = {
+            split: DetectionDataset(index, self.test_transform) for split, index in found.items()
+        }
         self.datasets["train"] = Mixture(parts, self.train_transform)
 
     def _parts(self) -> Iterator[Part | None]:
@@ -207,9 +234,15 @@ class Pretraining(DetectionData):
             file = self.root / source.file
             folder = self.root / source.images if source.images else file.parent
             if (file, folder) not in known:
-                known[file, folder] = self.findings.attempt(file, partial(self._read_part, file, folder))
+                known[file, folder] = self.findings.attempt(
+                    file, partial(self._read_part, file, folder)
+                )
             part = known[file, folder]
-            yield self._nouns(f"sources.{name}", file, part) if source.nouns and part is not None else part
+            yield (
+                self._nouns(f"sources.{name}", file, part)
+                if source.nouns and part is not None
+                else part
+            )
 
     def _nouns(self, place: str, file: Path, part: Part) -> Part:
         if isinstance(part, Sentences):
@@ -219,7 +252,9 @@ class Pretraining(DetectionData):
 
     def _read_part(self, file: Path, folder: Path) -> Part:
         findings = Findings()  # of its own, since a grounding file raises all that there are
-        if any(isinstance(image, dict) and "caption" in image for image in read_json(file)["images"]):
+        if any(
+            isinstance(image, dict) and "caption" in image for image in read_json(file)["images"]
+        ):
             data = self._grounding[file] = GroundingDataset(file, folder, findings=findings)
             part: Part = Sentences(data.index, data.captions, data.phrases)
         else:
@@ -250,6 +285,10 @@ class Pretraining(DetectionData):
         """Images of each source in an epoch."""
         shares = [source.share_in(epoch) for source in self.sources.values()]
         if not any(shares):
-            text = "set first_epoch of one of them to 0" if epoch == 0 else "let one of them go on (last_epoch: null)"
+            text = (
+                "set first_epoch of one of them to 0"
+                if epoch == 0
+                else "let one of them go on (last_epoch: null)"
+            )
             raise GLIPError(f"sources: none takes part in epoch {epoch}; {text}", code="no-sources")
         return portions(shares, self.epoch_images)

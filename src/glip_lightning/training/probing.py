@@ -15,7 +15,9 @@ from glip_lightning.models.query import Query
 from glip_lightning.training.module import GLIPModule
 
 
-def evaluate(trainer: Trainer, module: GLIPModule, dataset: DetectionDataset, query: Query) -> dict[str, Any]:
+def evaluate(
+    trainer: Trainer, module: GLIPModule, dataset: DetectionDataset, query: Query
+) -> dict[str, Any]:
     """COCO metrics on ``dataset``: every process looks at its share of the images and has the numbers of all."""
     evaluator = CocoEvaluator(dataset.index.ground_truth(), dataset.class_names)
     mine = range(trainer.global_rank, len(dataset), trainer.world_size)

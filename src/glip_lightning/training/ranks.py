@@ -4,7 +4,9 @@ import os
 import re
 
 PARENT = os.getppid()  # at the start
-LOST = r"Connection (closed by peer|reset)|Broken pipe|remote process exited|Socket (Timeout|closed)"
+LOST = (
+    r"Connection (closed by peer|reset)|Broken pipe|remote process exited|Socket (Timeout|closed)"
+)
 
 
 def lost_rank(error: BaseException) -> str | None:
@@ -12,7 +14,9 @@ def lost_rank(error: BaseException) -> str | None:
     from_backend = re.search(r"gloo|nccl|c10d|ProcessGroup", str(error), re.IGNORECASE)
     if not isinstance(error, RuntimeError) or not from_backend or not re.search(LOST, str(error)):
         return None
-    return "another process of this run was lost (killed, or out of memory); what it said stands above"
+    return (
+        "another process of this run was lost (killed, or out of memory); what it said stands above"
+    )
 
 
 def is_orphan() -> bool:

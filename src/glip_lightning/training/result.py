@@ -85,7 +85,9 @@ def _data(data: DetectionData) -> dict[str, Any]:
         "seed": data.seed,
         "prompts": getattr(data, "prompts", None),
         "findings": {finding.code: data.findings.counts(finding.code) for finding in data.findings},
-        "dropped": {why: int(mask.sum()) for why, mask in train.index.dropped().items()} if train else {},
+        "dropped": {why: int(mask.sum()) for why, mask in train.index.dropped().items()}
+        if train
+        else {},
         "clipped": int(train.index.clipped().sum()) if train else 0,
     }
 
@@ -96,13 +98,17 @@ def _memory(trainer: Trainer) -> dict[str, int | None]:
         return {"process_peak": None, "device_peak": None}
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
     device = trainer.strategy.root_device
     cuda = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     return {"process_peak": peak, "device_peak": cuda}
 
 
-def print_summary(result: Mapping[str, Any], folder: Path, pictures: Sequence[Path], logs: Sequence[str]) -> None:
+def print_summary(
+    result: Mapping[str, Any], folder: Path, pictures: Sequence[Path], logs: Sequence[str]
+) -> None:
     """AP and AP50, by class where they are few, and where everything lies."""
     console = Console(highlight=False, soft_wrap=True)
     found = result["metrics"]
@@ -112,7 +118,9 @@ def print_summary(result: Mapping[str, Any], folder: Path, pictures: Sequence[Pa
     else:
         if len(result["classes"]) <= LISTED:
             console.print(_class_table(metrics, result["classes"]))
-        print(f"AP {in_points(metrics['AP'])}, AP50 {in_points(metrics['AP50'])} on {metrics['images']} {name} images")
+        print(
+            f"AP {in_points(metrics['AP'])}, AP50 {in_points(metrics['AP50'])} on {metrics['images']} {name} images"
+        )
     if kept := result.get("retention"):
         before, after = in_points(kept["before"]), in_points(kept["after"])
         print(f"AP on the probe {kept['probe']}: {before} before, {after} after")
@@ -148,7 +156,9 @@ def _class_table(metrics: Mapping[str, Any], names: Sequence[str]) -> Table:
 def git_commit() -> str | None:
     """Commit of the checkout that the package runs from, with ``+`` if it was changed; None elsewhere."""
     try:
-        _git("ls-files", "--error-unmatch", Path(__file__).name)  # not an environment inside a foreign checkout
+        _git(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # not an environment inside a foreign checkout
         commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", ".")
     except (OSError, subprocess.CalledProcessError):
         return None

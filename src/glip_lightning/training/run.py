@@ -98,12 +98,18 @@ def fit(
             trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=weights_only)
         record.best_epoch = None
         try:
-            kept = None if data.shots == 0 else _learned(record, trainer, best, resumed=ckpt_path is not None)
+            kept = (
+                None
+                if data.shots == 0
+                else _learned(record, trainer, best, resumed=ckpt_path is not None)
+            )
             trainer.validate(module, datamodule=data, ckpt_path=kept, verbose=False)
             if kept and Path(kept).name == LAST:
                 record.best_epoch = None
             trainer.test(module, datamodule=data, verbose=False)  # what validate has loaded
-        except Exception:  # a photo that cannot be read must not cost the training; after Ctrl-C it can go on
+        except (
+            Exception
+        ):  # a photo that cannot be read must not cost the training; after Ctrl-C it can go on
             _finish(record, trainer, module)
             raise
         _finish(record, trainer, module)
@@ -145,7 +151,9 @@ def _evaluate(
 ) -> Evaluations:
     evaluate = {"validate": trainer.validate, "test": trainer.test}[verb]
     with _running(verb, module, data, trainer, run, ckpt_path) as record:
-        evaluate(module, datamodule=data, ckpt_path=ckpt_path, weights_only=weights_only, verbose=False)
+        evaluate(
+            module, datamodule=data, ckpt_path=ckpt_path, weights_only=weights_only, verbose=False
+        )
         _finish(record, trainer, module)
     return record.metrics
 
@@ -159,7 +167,12 @@ def refuse_untrained(tuning: Tuning | None) -> None:
 
 @contextmanager
 def _running(
-    verb: Verb, module: GLIPModule, data: DetectionData, trainer: Trainer, run: Run, ckpt_path: str | Path | None
+    verb: Verb,
+    module: GLIPModule,
+    data: DetectionData,
+    trainer: Trainer,
+    run: Run,
+    ckpt_path: str | Path | None,
 ) -> Iterator[RunRecord]:
     """Make the record of a run; give the trainer the run's callbacks and loggers meanwhile, if it has a folder."""
     if not isinstance(trainer, Trainer):
@@ -181,7 +194,10 @@ def _running(
         if run is not None:
             trainer.callbacks = [callback for callback in callbacks if not _is_default(callback)]  # type: ignore[attr-defined]
             folder, logs = RunFolder(record), RunLoggers(record, loggers)
-            _attach(trainer, [folder, logs, RunTime(record), PredictionPictures(record), ProcessorThreads()])
+            _attach(
+                trainer,
+                [folder, logs, RunTime(record), PredictionPictures(record), ProcessorThreads()],
+            )
         yield record
     finally:
         trainer.callbacks, trainer.loggers = callbacks, loggers  # type: ignore[attr-defined]
@@ -205,7 +221,9 @@ def _is_default(callback: Callback) -> bool:
     return all(getattr(callback, name) == getattr(default, name) for name in names)
 
 
-def _learned(record: RunRecord, trainer: Trainer, best: BestCheckpoint, resumed: bool) -> str | Path | None:
+def _learned(
+    record: RunRecord, trainer: Trainer, best: BestCheckpoint, resumed: bool
+) -> str | Path | None:
     """Return the checkpoint with the weights that the run keeps; None for those that the module has."""
     if record.folder is None:
         first = trainer.checkpoint_callback
@@ -257,7 +275,10 @@ def _recipe(module: GLIPModule, data: DetectionData) -> dict[str, Any]:
     """
     seed = os.environ.get("PL_GLOBAL_SEED")
     weights = "random" if module.origin == "random" else "pretrained"
-    parts = {name: _described(part) for name, part in (("tuning", module.tuning), ("schedule", module.schedule))}
+    parts = {
+        name: _described(part)
+        for name, part in (("tuning", module.tuning), ("schedule", module.schedule))
+    }
     return {
         "made_by": "glip_lightning from Python",
         "seed_everything": None if seed is None else int(seed),
@@ -271,7 +292,9 @@ def _described(part: object) -> dict[str, Any]:
     kind = type(part)
     own = f"{kind.__module__}.{kind.__qualname__}"
     path = f"glip_lightning.{kind.__name__}" if kind.__name__ in PUBLIC else own
-    arguments = {name for each in kind.__mro__ for name in inspect.signature(each.__init__).parameters}
+    arguments = {
+        name for each in kind.__mro__ for name in inspect.signature(each.__init__).parameters
+    }
     values = {name: vars(part)[name] for name in sorted(arguments & vars(part).keys())}
     plain = {name: value for name, value in values.items() if isinstance(value, PLAIN)}
     return {"class_path": path, "init_args": plain}

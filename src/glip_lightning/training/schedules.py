@@ -33,7 +33,9 @@ class _Factor(Schedule):
 
     def __init__(self, warmup_steps: int = 0) -> None:
         if warmup_steps < 0:
-            raise GLIPError(f"warmup_steps={warmup_steps}: expected 0 or more optimizer steps", code="bad-value")
+            raise GLIPError(
+                f"warmup_steps={warmup_steps}: expected 0 or more optimizer steps", code="bad-value"
+            )
         self.warmup_steps = warmup_steps
 
     @abstractmethod
@@ -96,7 +98,8 @@ class MultiStep(_Factor):
         super().__init__(warmup_steps)
         if list(milestones) != sorted(milestones) or any(m <= 0 for m in milestones):
             raise GLIPError(
-                f"milestones={list(milestones)}: expected positive numbers in ascending order", code="bad-value"
+                f"milestones={list(milestones)}: expected positive numbers in ascending order",
+                code="bad-value",
             )
         self.milestones, self.gamma, self.warmup_factor = tuple(milestones), gamma, warmup_factor
 
@@ -107,7 +110,9 @@ class MultiStep(_Factor):
     def factor(self, step: int, total: int | None) -> float:
         milestones = [round(m * self._end(total)) if m < 1 else m for m in self.milestones]
         warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
-        return (self.warmup_factor * (1 - warm) + warm) * self.gamma ** bisect_right(milestones, step)
+        return (self.warmup_factor * (1 - warm) + warm) * self.gamma ** bisect_right(
+            milestones, step
+        )
 
 
 class Plateau(Schedule):
@@ -121,7 +126,9 @@ class Plateau(Schedule):
         self.patience, self.factor, self.min_lr = patience, factor, min_lr
 
     def build(self, optimizer: Optimizer, total: int | None) -> LRScheduler:
-        return PlateauLR(optimizer, mode="max", factor=self.factor, patience=self.patience, min_lr=self.min_lr)
+        return PlateauLR(
+            optimizer, mode="max", factor=self.factor, patience=self.patience, min_lr=self.min_lr
+        )
 
 
 class PlateauLR(ReduceLROnPlateau):

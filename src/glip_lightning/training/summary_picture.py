@@ -52,7 +52,9 @@ def save_summary(record: RunRecord, module: GLIPModule, global_step: int) -> Non
             with replacing(record.folder / SUMMARY_NAME) as fresh:
                 picture.save(fresh, format="JPEG", quality=90)
     except Exception as error:
-        log.warning("%s was not drawn: %s: %s", SUMMARY_NAME, type(error).__name__, printable(str(error)))
+        log.warning(
+            "%s was not drawn: %s: %s", SUMMARY_NAME, type(error).__name__, printable(str(error))
+        )
 
 
 def _summary(record: RunRecord, module: GLIPModule, global_step: int) -> Image.Image | None:
@@ -80,7 +82,11 @@ def _columns(record: RunRecord, module: GLIPModule) -> list[Image.Image]:
     if metrics["images"] == 1 and images:
         return [_column(f"the {split} image{missing}", best, index)]
     of = f"of {metrics['images']} {split} images{missing}"
-    return [_column(f"{title} {of}", own, index) for title, own in (("best", best), ("worst", worst)) if own]
+    return [
+        _column(f"{title} {of}", own, index)
+        for title, own in (("best", best), ("worst", worst))
+        if own
+    ]
 
 
 def _threshold(record: RunRecord, name: str) -> float:
@@ -90,7 +96,10 @@ def _threshold(record: RunRecord, name: str) -> float:
 
 
 def _scored(
-    detections: Sequence[Mapping[str, Any]], index: Index, thresholds: Sequence[float], evaluated: int
+    detections: Sequence[Mapping[str, Any]],
+    index: Index,
+    thresholds: Sequence[float],
+    evaluated: int,
 ) -> list[ShownImage]:
     """Return the images that were evaluated, those in which there is nothing and nothing was found left out."""
     category_of = {category: k for k, category in enumerate(index.category_ids, 1)}
@@ -98,13 +107,19 @@ def _scored(
     for each in detections:
         category = category_of[each["category_id"]]
         found[each["image_id"]].append([each["image_id"], *each["bbox"], each["score"], category])
-    seen = index.ids.tolist() if evaluated == len(index) else list(found)  # of a part nobody knows more
+    seen = (
+        index.ids.tolist() if evaluated == len(index) else list(found)
+    )  # of a part nobody knows more
     rows = {image: np.array(found[image]).reshape(-1, 7) for image in seen}
     scores = image_f1(index.ground_truth(), rows, thresholds)
     least = np.asarray(thresholds)
-    shown = {image: own[own[:, 5] >= least[own[:, 6].astype(int) - 1]] for image, own in rows.items()}
+    shown = {
+        image: own[own[:, 5] >= least[own[:, 6].astype(int) - 1]] for image, own in rows.items()
+    }
     scored = zip(sorted(rows), scores.tolist(), strict=True)
-    return [ShownImage(index.find(image), f1, shown[image]) for image, f1 in scored if not np.isnan(f1)]
+    return [
+        ShownImage(index.find(image), f1, shown[image]) for image, f1 in scored if not np.isnan(f1)
+    ]
 
 
 def best_and_worst(images: Sequence[ShownImage]) -> tuple[list[ShownImage], list[ShownImage]]:
@@ -152,7 +167,9 @@ def _text(text: str, width: int, bold: bool = False) -> Image.Image:
 
 def _beside(parts: Sequence[Image.Image]) -> Image.Image:
     row = Image.new(
-        "RGB", (sum(p.width for p in parts) + GAP * (len(parts) - 1), max(p.height for p in parts)), "white"
+        "RGB",
+        (sum(p.width for p in parts) + GAP * (len(parts) - 1), max(p.height for p in parts)),
+        "white",
     )
     at = 0
     for part in parts:
@@ -193,16 +210,26 @@ def _curves(curves: Mapping[str, Sequence[tuple[int, float]]], width: int) -> Im
     figure = Figure(figsize=(width / 100, CURVES / 100), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     drawn = {name: points for name, points in curves.items() if points}
-    for axes, (name, points) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True):
+    for axes, (name, points) in zip(
+        figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True
+    ):
         steps = [step for step, _ in points]
         values = [100 * value if name == "val/AP" else value for _, value in points]
         if name == "train/loss" and len(values) >= MANY:
             axes.plot(steps, values, color=COLOURS[4], alpha=0.3, linewidth=1)
             axes.plot(steps, running_mean(values), color=COLOURS[4], linewidth=2)
         else:
-            axes.plot(steps, values, "o-", color=COLOURS[4] if name == "train/loss" else COLOURS[5], markersize=4)
+            axes.plot(
+                steps,
+                values,
+                "o-",
+                color=COLOURS[4] if name == "train/loss" else COLOURS[5],
+                markersize=4,
+            )
         title = f"{name} (points)" if name == "val/AP" else name
-        axes.set(xlabel="step", title=title, xlim=(0, None), ylim=(0 if name == "val/AP" else None, None))
+        axes.set(
+            xlabel="step", title=title, xlim=(0, None), ylim=(0 if name == "val/AP" else None, None)
+        )
         axes.grid(alpha=0.3)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)

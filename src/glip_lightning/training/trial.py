@@ -25,7 +25,9 @@ _TRIAL = Keys(
         "sweep": Text(),
         "id": Text(200, shortest=1),
         "axes": _AXES,
-        "points": Items(_AXES, 0, 1_000_000),  # of a grid; a run of no training stands for each seed and tuning
+        "points": Items(
+            _AXES, 0, 1_000_000
+        ),  # of a grid; a run of no training stands for each seed and tuning
     }
 )
 
@@ -43,7 +45,9 @@ class Trial(NamedTuple):
     points: tuple[Axes, ...]  # all points that it stands for
 
     def write(self, folder: Path) -> None:
-        write_text(folder / TRIAL_NAME, json_text(json.dumps(self._asdict(), indent=2, ensure_ascii=False)))
+        write_text(
+            folder / TRIAL_NAME, json_text(json.dumps(self._asdict(), indent=2, ensure_ascii=False))
+        )
 
 
 def read_trial(folder: Path) -> Trial | None:

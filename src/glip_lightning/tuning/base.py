@@ -64,7 +64,9 @@ class Tuning(nn.Module, ABC):
         return found
 
     @abstractmethod
-    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(
+        self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
+    ) -> list[ParameterGroup]:
         """Set ``requires_grad`` of every parameter of ``model``, and return what the optimizer gets.
 
         Called once, before the strategy wraps the model. ``prompt`` is the caption of the task, None where
@@ -75,7 +77,9 @@ class Tuning(nn.Module, ABC):
         """How the classes stand in the caption: as the data say, unless the tuning adds words of its own."""
         return list(phrases)
 
-    def encode_text(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+    def encode_text(
+        self, model: Detector, input_ids: Tensor, attention_mask: Tensor
+    ) -> TextFeatures:
         """Return the features [U, T, D] of token ids and mask [U, T] of the distinct captions."""
         if any(part.training or self.trains(part) for part in model.modules_of("text")):
             return model.encode_text(input_ids, attention_mask)
@@ -163,7 +167,11 @@ class AdapterTuning(Tuning):
         A table of classes is part of it even if frozen: the base may have it for other classes.
         """
         classes = model.class_parameters()
-        return {f"new.{key}": p for key, p in model.named_parameters() if p.requires_grad or key in classes}
+        return {
+            f"new.{key}": p
+            for key, p in model.named_parameters()
+            if p.requires_grad or key in classes
+        }
 
     def save(self, folder: Path, trained: Loaded, task: Task) -> None:
         if trained.weights == "random":
@@ -172,7 +180,9 @@ class AdapterTuning(Tuning):
         classes = tuple(self.phrases(task.phrases))
         captions = tuple(prompt.caption for prompt in build_prompts(classes, trained.tokenizer))
         base = Base(absolute(trained.name), self._base_sha256, task.input_size)
-        adapter = Adapter(self.trained(trained.model), classes, captions, self.described(), base, task.names)
+        adapter = Adapter(
+            self.trained(trained.model), classes, captions, self.described(), base, task.names
+        )
         save_adapter(folder / RUN_ADAPTER, adapter)
 
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
@@ -223,7 +233,9 @@ def official_groups(
         rule = model.optimizer_rule(key)
         name, rate = rule.group, rate_of(key, rule) * rule.lr_factor
         decay = weight_decay if rule.decay else 0.0
-        group = groups.setdefault((rate, decay), ParameterGroup(name=name, params=[], lr=rate, weight_decay=decay))
+        group = groups.setdefault(
+            (rate, decay), ParameterGroup(name=name, params=[], lr=rate, weight_decay=decay)
+        )
         if name not in group["name"].split("+"):
             group["name"] += f"+{name}"
         group["params"].append(parameter)
@@ -265,7 +277,9 @@ def count_parts(model: Detector, tuning: Tuning) -> dict[str, PartCount]:
     found["tuning"] = list(tuning.parameters())
     found["all"] = [*model.parameters(), *found["tuning"]]
     return {
-        part: PartCount(sum(p.numel() for p in group if p.requires_grad), sum(p.numel() for p in group))
+        part: PartCount(
+            sum(p.numel() for p in group if p.requires_grad), sum(p.numel() for p in group)
+        )
         for part, group in found.items()
         if group
     }

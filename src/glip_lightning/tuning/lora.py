@@ -93,21 +93,32 @@ class LoRATuning(AdapterTuning):
         is the detector's own."""
         super().__init__()
         if unknown := [part for part in parts if part not in get_args(Part)]:
-            raise GLIPError(f"parts={unknown}: expected some of {', '.join(get_args(Part))}", code="bad-value")
+            raise GLIPError(
+                f"parts={unknown}: expected some of {', '.join(get_args(Part))}", code="bad-value"
+            )
         if rank < 1:
             raise GLIPError(f"rank={rank}: expected 1 or more", code="bad-value")
         self.parts, self.rank, self.alpha = tuple(dict.fromkeys(parts)), rank, alpha
         self.lr, self.weight_decay = cast(float, lr), weight_decay
         self.updates = nn.ModuleDict()
 
-    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(
+        self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
+    ) -> list[ParameterGroup]:
         model.requires_grad_(False)
         for part in self.parts:
-            layers = {key: layer for key, layer in model.named_modules() if type(layer) in model.adapted_layers}
+            layers = {
+                key: layer
+                for key, layer in model.named_modules()
+                if type(layer) in model.adapted_layers
+            }
             found = {key: layer for key, layer in layers.items() if model.part_of(key) == part}
             if not found:
                 message = f"parts: {part!r} has no layer in this detector"
-                raise GLIPError(f"{message} (variant A has no fusion, a Dynamic Head no text)", code="empty-part")
+                raise GLIPError(
+                    f"{message} (variant A has no fusion, a Dynamic Head no text)",
+                    code="empty-part",
+                )
             for key, layer in found.items():
                 self._adapt(key, layer)
         learned = list(self.updates.parameters())
@@ -115,7 +126,9 @@ class LoRATuning(AdapterTuning):
             parameter = model.get_parameter(name)
             parameter.requires_grad_(True)
             learned.append(parameter)
-        return [ParameterGroup(name="lora", params=learned, lr=self.lr, weight_decay=self.weight_decay)]
+        return [
+            ParameterGroup(name="lora", params=learned, lr=self.lr, weight_decay=self.weight_decay)
+        ]
 
     @property
     def update_scale(self) -> float:

@@ -19,7 +19,13 @@ from glip_lightning.text.tokenizer import PLACEHOLDERS, Tokenizer
 from glip_lightning.tuning.base import ParameterGroup, Tuning, need_text_encoder
 from glip_lightning.weights.base_model import Base, absolute, weights_hash
 from glip_lightning.weights.load import Loaded, Task
-from glip_lightning.weights.prompt_file import PROMPT_NAME, TunedPrompt, check_prompt, load_prompt, save_prompt
+from glip_lightning.weights.prompt_file import (
+    PROMPT_NAME,
+    TunedPrompt,
+    check_prompt,
+    load_prompt,
+    save_prompt,
+)
 
 Form = Literal["offset", "features", "context"]
 
@@ -37,9 +43,13 @@ class TextTuning(Tuning):
         base = Base(absolute(trained.name), self._base_sha256, task.input_size)
         if trained.weights == "random":
             super().save(folder, trained, task)
-            base = Base(absolute(str(folder)), weights_hash(trained.model, text=False), task.input_size)
+            base = Base(
+                absolute(str(folder)), weights_hash(trained.model, text=False), task.input_size
+            )
         encode_text = partial(self.encode_text, trained.model)
-        query = encode_query(trained.model, trained.tokenizer, self.phrases(task.phrases), encode_text, task.names)
+        query = encode_query(
+            trained.model, trained.tokenizer, self.phrases(task.phrases), encode_text, task.names
+        )
         save_prompt(folder / PROMPT_NAME, TunedPrompt(query, self.described(), base))
 
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
@@ -63,19 +73,29 @@ class PromptTuning(TextTuning):
     own_rates: ClassVar = {"lr": "prompt"}
 
     def __init__(
-        self, form: Form = "offset", lr: float | None = 0.05, weight_decay: float | None = None, context: int = 4
+        self,
+        form: Form = "offset",
+        lr: float | None = 0.05,
+        weight_decay: float | None = None,
+        context: int = 4,
     ) -> None:
         """A null ``lr`` is the detector's own. ``weight_decay`` pulls towards zero, which is the untuned prompt for
         ``offset`` alone: the default is the official 0.25 there, 0 otherwise. ``context``: so many learned words before
         each class."""
         super().__init__()
         if form not in get_args(Form):
-            raise GLIPError(f"form={form!r}: expected {', '.join(get_args(Form))}", code="bad-value")
+            raise GLIPError(
+                f"form={form!r}: expected {', '.join(get_args(Form))}", code="bad-value"
+            )
         if not 1 <= context <= len(PLACEHOLDERS):
-            raise GLIPError(f"context={context}: expected 1 to {len(PLACEHOLDERS)} words", code="bad-value")
+            raise GLIPError(
+                f"context={context}: expected 1 to {len(PLACEHOLDERS)} words", code="bad-value"
+            )
         self.form: Form = form
         self.lr, self.context = cast(float, lr), context
-        self.weight_decay = weight_decay if weight_decay is not None else 0.25 if form == "offset" else 0.0
+        self.weight_decay = (
+            weight_decay if weight_decay is not None else 0.25 if form == "offset" else 0.0
+        )
         self.learned: _Offset | _Features | _Context | None = None
 
     def extra_repr(self) -> str:
@@ -88,14 +108,22 @@ class PromptTuning(TextTuning):
         words = " ".join(PLACEHOLDERS[: self.context])
         return [phrase._replace(prefix=f"{words} {phrase.prefix.lstrip()}") for phrase in phrases]
 
-    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(
+        self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
+    ) -> list[ParameterGroup]:
         need_text_encoder(model, self)
         model.requires_grad_(False)
         self.learned = self._begin(model, prompt, tokenizer)
         learned = list(self.learned.parameters())
-        return [ParameterGroup(name="prompt", params=learned, lr=self.lr, weight_decay=self.weight_decay)]
+        return [
+            ParameterGroup(
+                name="prompt", params=learned, lr=self.lr, weight_decay=self.weight_decay
+            )
+        ]
 
-    def _begin(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> "_Offset | _Features | _Context":
+    def _begin(
+        self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
+    ) -> "_Offset | _Features | _Context":
         """Return what is learned, as it is in the beginning."""
         if self.form == "context":
             return _Context(model, tokenizer, self.context)
@@ -105,9 +133,15 @@ class PromptTuning(TextTuning):
                 "use form: context, or train on fewer classes",
                 code="several-captions",
             )
-        return _Offset(model) if self.form == "offset" else _Features(model, *tokenizer.encode([prompt.caption]))
+        return (
+            _Offset(model)
+            if self.form == "offset"
+            else _Features(model, *tokenizer.encode([prompt.caption]))
+        )
 
-    def encode_text(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+    def encode_text(
+        self, model: Detector, input_ids: Tensor, attention_mask: Tensor
+    ) -> TextFeatures:
         if self.learned is None:
             raise RuntimeError("a prompt is learned for a detector: call setup first")
         if isinstance(self.learned, _Offset):
@@ -162,11 +196,15 @@ class _Context(nn.Module):
         super().__init__()
         embedding = model.word_embeddings.get_parameter("weight")
         # as large as the words that the encoder knows
-        self.embeddings = nn.Parameter(torch.randn(context, embedding.shape[1]) * embedding.detach().std().cpu())
+        self.embeddings = nn.Parameter(
+            torch.randn(context, embedding.shape[1]) * embedding.detach().std().cpu()
+        )
         ids, _ = tokenizer.encode([" ".join(PLACEHOLDERS[:context])])
         words = ids[0, 1:-1]
         if len(words) != context:
-            message = f"the vocabulary of this detector lacks some of {', '.join(PLACEHOLDERS[:context])}"
+            message = (
+                f"the vocabulary of this detector lacks some of {', '.join(PLACEHOLDERS[:context])}"
+            )
             raise GLIPError(message, code="no-placeholders")
         self.register_buffer("words", words, persistent=False)
 
@@ -197,13 +235,17 @@ class SavedPrompt(TextTuning):
             )
         return list(saved)
 
-    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(
+        self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
+    ) -> list[ParameterGroup]:
         model.requires_grad_(False)
         check_prompt(self.file, self.prompt, model, "the detector of this run")
         self._captions = [tokenizer.encode([part.caption])[0] for part in self.prompt.query.prompts]
         return []
 
-    def encode_text(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+    def encode_text(
+        self, model: Detector, input_ids: Tensor, attention_mask: Tensor
+    ) -> TextFeatures:
         for caption, text in zip(self._captions, self.prompt.query.texts, strict=True):
             if torch.equal(caption, input_ids.cpu()):
                 return text.to(input_ids.device)

@@ -12,7 +12,13 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.detector import Detector, OptimizerRule
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer
-from glip_lightning.tuning.base import AdapterTuning, ParameterGroup, Tuning, need_text_encoder, official_groups
+from glip_lightning.tuning.base import (
+    AdapterTuning,
+    ParameterGroup,
+    Tuning,
+    need_text_encoder,
+    official_groups,
+)
 
 
 class FullTuning(Tuning):
@@ -34,7 +40,9 @@ class FullTuning(Tuning):
         self.lr, self.text_lr = cast(float, lr), cast(float, text_lr)  # None until use_rates
         self.weight_decay, self.freeze_at = weight_decay, freeze_at
 
-    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(
+        self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
+    ) -> list[ParameterGroup]:
         model.requires_grad_(True)
         freeze_backbone(model, self.freeze_at)
         return official_groups(model, self._rate, self.weight_decay)
@@ -69,7 +77,9 @@ class LinearProbe(AdapterTuning):
         super().__init__()
         self.lr, self.weight_decay = cast(float, lr), weight_decay
 
-    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(
+        self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
+    ) -> list[ParameterGroup]:
         model.requires_grad_(False)
         for name in model.last_layers():
             model.get_parameter(name).requires_grad_(True)
@@ -86,7 +96,9 @@ class LanguageTuning(Tuning):
         super().__init__()
         self.text_lr, self.weight_decay = cast(float, text_lr), weight_decay
 
-    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(
+        self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
+    ) -> list[ParameterGroup]:
         need_text_encoder(model, self)
         model.requires_grad_(False)
         for module in model.modules_of("text"):
@@ -102,11 +114,15 @@ class PartialTuning(AdapterTuning):
         the names of the parameters; the first that fits decides. Biases learn at twice the rate, as officially."""
         super().__init__()
         if not rates:
-            raise GLIPError("rates={}: name at least one expression with its learning rate", code="bad-value")
+            raise GLIPError(
+                "rates={}: name at least one expression with its learning rate", code="bad-value"
+            )
         self.rates = {_compiled(pattern): lr for pattern, lr in rates.items()}
         self.weight_decay = weight_decay
 
-    def setup(self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer) -> list[ParameterGroup]:
+    def setup(
+        self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
+    ) -> list[ParameterGroup]:
         used = set()
         for key, parameter in model.named_parameters():
             pattern = self._first(key)
@@ -133,7 +149,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise GLIPError(f"rates: {pattern!r} is no regular expression: {error}", code="bad-value") from None
+        raise GLIPError(
+            f"rates: {pattern!r} is no regular expression: {error}", code="bad-value"
+        ) from None
 
 
 def _examples(model: Detector) -> list[str]:

@@ -20,7 +20,14 @@ from glip_lightning.common.schema import class_names
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.models.detector import Detector
 from glip_lightning.text.phrases import Phrase
-from glip_lightning.weights.base_model import CONTENT_NAME, FORMAT, NO_ADAPTER, Base, read_base, read_content
+from glip_lightning.weights.base_model import (
+    CONTENT_NAME,
+    FORMAT,
+    NO_ADAPTER,
+    Base,
+    read_base,
+    read_content,
+)
 
 TENSORS_NAME = "adapter.safetensors"
 UPDATE = ("up", "down", "scale")  # of a low-rank update
@@ -51,7 +58,9 @@ def save_adapter(folder: Path, adapter: Adapter) -> None:
     with replacing(folder) as fresh:
         fresh.mkdir()
         save_file(tensors, fresh / TENSORS_NAME)
-        (fresh / CONTENT_NAME).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+        (fresh / CONTENT_NAME).write_text(
+            json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8"
+        )
 
 
 def load_adapter(folder: Path) -> Adapter:
@@ -83,7 +92,9 @@ def _check_names(tensors: Mapping[str, Tensor], where: str) -> None:
     for name, kinds in given.items():
         if kinds not in ({"new"}, set(UPDATE)):
             told = f"{', '.join(sorted(kinds))} of the tensor {name!r:.100}"
-            raise GLIPError(f"{where}: {told}, expected new, or {', '.join(UPDATE)}", code="unknown-key")
+            raise GLIPError(
+                f"{where}: {told}, expected new, or {', '.join(UPDATE)}", code="unknown-key"
+            )
 
 
 @torch.no_grad()
@@ -97,7 +108,9 @@ def apply_adapter(model: Detector, tensors: Mapping[str, Tensor], where: str) ->
         new, shape = tensors.get(f"new.{name}"), tuple(state[name].shape)
         if new is not None:
             if new.shape != shape:
-                raise GLIPError(f"{where}: {name} is {tuple(new.shape)}, in the base {shape}", code="bad-tensor")
+                raise GLIPError(
+                    f"{where}: {name} is {tuple(new.shape)}, in the base {shape}", code="bad-tensor"
+                )
             state[name].copy_(new)
         else:
             up, down, scale = (tensors[f"{part}.{name}"] for part in UPDATE)
@@ -106,7 +119,9 @@ def apply_adapter(model: Detector, tensors: Mapping[str, Tensor], where: str) ->
         check_tensors({name: state[name]}, where)  # an update of finite numbers may be infinite
 
 
-def _check_update(up: Tensor, down: Tensor, scale: Tensor, shape: tuple[int, ...], where: str) -> None:
+def _check_update(
+    up: Tensor, down: Tensor, scale: Tensor, shape: tuple[int, ...], where: str
+) -> None:
     """[out, r], [r, in] and one number for a weight of ``shape``."""
     size = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
     rank = up.shape[-1] if up.ndim else 0
@@ -115,7 +130,9 @@ def _check_update(up: Tensor, down: Tensor, scale: Tensor, shape: tuple[int, ...
         expected = f"({size[0]}, r), (r, {size[1]}) and one number"
         raise GLIPError(f"{where} is {found}, expected {expected}", code="bad-tensor")
     if up.dtype != down.dtype:
-        raise GLIPError(f"{where} is {up.dtype} and {down.dtype}, expected one of them", code="bad-tensor")
+        raise GLIPError(
+            f"{where} is {up.dtype} and {down.dtype}, expected one of them", code="bad-tensor"
+        )
 
 
 def low_rank(up: Tensor, down: Tensor, scale: Tensor | float, shape: Sequence[int]) -> Tensor:

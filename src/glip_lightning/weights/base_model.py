@@ -87,7 +87,10 @@ def base_of(folder: Path) -> str:
     seen, base = {folder.resolve()}, Path(name) / RUN_ADAPTER
     while base.is_dir():
         if base.resolve() in seen:
-            raise GLIPError(f"{folder}: {NO_ADAPTER}: it was trained on itself (base {base.parent})", code="own-base")
+            raise GLIPError(
+                f"{folder}: {NO_ADAPTER}: it was trained on itself (base {base.parent})",
+                code="own-base",
+            )
         seen.add(base.resolve())
         base = Path(read_base(read_content(base)["base"]).name) / RUN_ADAPTER
     return name

@@ -33,10 +33,14 @@ def convert_weights(
     """
     source, target = Path(source), Path(target)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise GLIPError(f"{target}: exists already; remove it or choose another target", code="file-exists")
+        raise GLIPError(
+            f"{target}: exists already; remove it or choose another target", code="file-exists"
+        )
     official = _is_official(target)
     if official and (without_text or half):
-        message = f"{target}: --without-text and --half are for folders; give a name without an ending"
+        message = (
+            f"{target}: --without-text and --half are for folders; give a name without an ending"
+        )
         raise GLIPError(message, code="unknown-ending")
     if official and not source.is_dir():
         message = f"{target}: {source} is a file, of which a folder is made; give a name without an ending"
@@ -48,7 +52,9 @@ def convert_weights(
     if official:
         return _save_official(loaded, source, target)
     if not loaded.model.reads_text and without_text:
-        message = f"{source}: has no text encoder to leave out, but a table of classes, which it needs"
+        message = (
+            f"{source}: has no text encoder to leave out, but a table of classes, which it needs"
+        )
         raise GLIPError(message, code="no-text-encoder")
     return save(loaded.model, loaded.tokenizer, target, loaded.task, half, loaded.words)
 
@@ -59,7 +65,9 @@ def _is_official(target: Path) -> bool:
         return True
     if not target.is_dir() and re.fullmatch(r"\.[A-Za-z]\w*", target.suffix):
         message = f"{target}: convert writes official files (.pth, .pt) and exchange folders (names without an "
-        message += f"ending), not {target.suffix} (nor ONNX, TensorRT, TFLite, ...); give another name"
+        message += (
+            f"ending), not {target.suffix} (nor ONNX, TensorRT, TFLite, ...); give another name"
+        )
         raise GLIPError(message, code="unknown-ending")
     return False
 
@@ -74,6 +82,9 @@ def _load(source: Path, vocab: str | Path | None, text: bool) -> Loaded:
 
 def _save_official(loaded: Loaded, source: Path, target: Path) -> Path:
     state = official_state(loaded.model, str(source))
-    with replacing(target) as fresh, fresh.open("wb") as file:  # of a name torch would make one of its archive
+    with (
+        replacing(target) as fresh,
+        fresh.open("wb") as file,
+    ):  # of a name torch would make one of its archive
         torch.save({"model": state}, file)
     return target

@@ -14,8 +14,20 @@ from glip_lightning.models.config import CONFIG, VARIANTS, GLIPConfig, variant
 from glip_lightning.models.rates import Rates
 from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer, read_words
-from glip_lightning.weights.base_model import CONTENT_NAME, RUN_ADAPTER, base_of, read_base, read_content
-from glip_lightning.weights.hub_files import OFFICIAL, OFFICIAL_VOCAB, HubFile, NotInRepository, hub_file
+from glip_lightning.weights.base_model import (
+    CONTENT_NAME,
+    RUN_ADAPTER,
+    base_of,
+    read_base,
+    read_content,
+)
+from glip_lightning.weights.hub_files import (
+    OFFICIAL,
+    OFFICIAL_VOCAB,
+    HubFile,
+    NotInRepository,
+    hub_file,
+)
 from glip_lightning.weights.run_files import started_from
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
@@ -26,7 +38,9 @@ RUN_DETECTOR = "detector"
 
 TASK_NAME = "task.json"
 """Of a fine-tuned detector's exchange folder: what it was trained to find."""
-_TASK = Keys({"phrases": PHRASES, "names": CLASS_NAMES, "input_size": InputSize()}, optional=("names",))
+_TASK = Keys(
+    {"phrases": PHRASES, "names": CLASS_NAMES, "input_size": InputSize()}, optional=("names",)
+)
 
 WORDS_NAME = "words.txt"
 """Of an exchange folder: the words that training has shown the detector, one a line, where they are on record."""
@@ -86,7 +100,9 @@ def load_words(detector: str) -> frozenset[str] | None:
     if (path / RUN_ADAPTER).is_dir():
         base = load_words(base_of(path / RUN_ADAPTER))
         phrases = read_content(path / RUN_ADAPTER)["phrases"]
-        return None if base is None else base | words_of(Phrase(**phrase).text for phrase in phrases)
+        return (
+            None if base is None else base | words_of(Phrase(**phrase).text for phrase in phrases)
+        )
     return words_in(path / RUN_DETECTOR if (path / RUN_DETECTOR).is_dir() else path)
 
 
@@ -132,14 +148,19 @@ def as_path(detector: str) -> Path:
 
 def is_repository(detector: str) -> bool:
     """Return whether it can be the name of a Hub repository."""
-    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", detector) is not None and Path(detector).suffix != ".pth"
+    return (
+        re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", detector) is not None
+        and Path(detector).suffix != ".pth"
+    )
 
 
 def unknown_detector(detector: str) -> GLIPError:
     """Return the error about what is no detector; it lists names like it."""
     close = difflib.get_close_matches(detector, VARIANTS, n=3) or list(VARIANTS)
     message = f"detector={detector!r}: no such name, file or folder. Names: {', '.join(close)}; or give an exchange "
-    message += "folder, a finished run's folder, an official .pth file or a Hub repository (user/name)"
+    message += (
+        "folder, a finished run's folder, an official .pth file or a Hub repository (user/name)"
+    )
     return GLIPError(message, code="unknown-detector")
 
 

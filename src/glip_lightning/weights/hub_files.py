@@ -56,14 +56,20 @@ def hub_file(file: HubFile) -> Path:
         size = f"{found.file_size / 1e6:.1f} MB" if found.file_size else "size unknown"
         print(f"downloading {file.name} from {file.repo} ({size}; {file.licence})", file=sys.stderr)
         return Path(hf_hub_download(file.repo, file.name))
-    except Exception as error:  # the Hub client lets the errors of its transport through, a class of their own
+    except (
+        Exception
+    ) as error:  # the Hub client lets the errors of its transport through, a class of their own
         # anything but a path or None: the cache knows that the repository has no such file
         absent = cached is not None or isinstance(error, RemoteEntryNotFoundError)
         raise (NotInRepository if absent else DownloadError)(_cannot_have(file, error)) from error
 
 
 def _cannot_have(file: HubFile, error: Exception) -> str:
-    reason = "offline mode is on (HF_HUB_OFFLINE)" if constants.is_offline_mode() else " ".join(str(error).split())
+    reason = (
+        "offline mode is on (HF_HUB_OFFLINE)"
+        if constants.is_offline_mode()
+        else " ".join(str(error).split())
+    )
     url = hf_hub_url(file.repo, file.name)
     return (
         f"{file.name} of {file.repo} is not in the Hub cache ({constants.HF_HUB_CACHE}) and was not downloaded: "

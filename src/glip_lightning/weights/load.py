@@ -54,7 +54,13 @@ from glip_lightning.weights.detector_files import (
     unknown_detector,
     words_in,
 )
-from glip_lightning.weights.hub_files import OFFICIAL, DownloadError, HubFile, NotInRepository, hub_file
+from glip_lightning.weights.hub_files import (
+    OFFICIAL,
+    DownloadError,
+    HubFile,
+    NotInRepository,
+    hub_file,
+)
 from glip_lightning.weights.official_checkpoint import (
     CheckpointError,
     check,
@@ -98,7 +104,9 @@ class Loaded(NamedTuple):
     name: str  # as asked for
     weights: Origin
     task: Task | None = None
-    words: frozenset[str] | None = None  # that training has shown; None where they are not on record
+    words: frozenset[str] | None = (
+        None  # that training has shown; None where they are not on record
+    )
 
     @property
     def reader(self) -> Reader:
@@ -106,7 +114,9 @@ class Loaded(NamedTuple):
         return Reader(self.tokenizer, self.name, self.words, self.task.phrases if self.task else ())
 
 
-def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pretrained", text: bool = True) -> Loaded:
+def load_detector(
+    detector: str, weights: Literal["pretrained", "random"] = "pretrained", text: bool = True
+) -> Loaded:
     """Build the detector that ``detector`` means, in eval mode on the CPU, with its tokenizer.
 
     Args:
@@ -147,7 +157,12 @@ def load_detector(detector: str, weights: Literal["pretrained", "random"] = "pre
 def _load_name(name: str, weights: str, text: bool) -> Loaded:
     config = variant(name)
     if weights == "random":
-        return _loaded(build_detector(replace(config, text_encoder=text)), named_tokenizer(name), name, "random")
+        return _loaded(
+            build_detector(replace(config, text_encoder=text)),
+            named_tokenizer(name),
+            name,
+            "random",
+        )
     if name in OFFICIAL:
         return load_official(name, hub_file(OFFICIAL[name]), config, text=text)
     folder = shipped(name)
@@ -178,10 +193,14 @@ def load_official(
     except GLIPError as error:
         raise CheckpointError(f"{path}: {error}", code=error.code) from error
     check_tensors(ours, str(path))
-    return _loaded(_build(config, ours, text), Tokenizer(vocab or official_vocab(path)), name, "official")
+    return _loaded(
+        _build(config, ours, text), Tokenizer(vocab or official_vocab(path)), name, "official"
+    )
 
 
-def load_folder(folder: Path, name: str | None = None, text: bool = True, origin: Origin = "folder") -> Loaded:
+def load_folder(
+    folder: Path, name: str | None = None, text: bool = True, origin: Origin = "folder"
+) -> Loaded:
     name = name or str(folder)
     for adapter in (folder / RUN_ADAPTER, folder):
         if (adapter / CONTENT_NAME).is_file():
@@ -218,7 +237,10 @@ def _load_run(run: Path, name: str, text: bool) -> Loaded:
     result = read_result(run)
     if result:
         return _load_untrained(run, name, result, text)
-    for file, which in ((BEST, "best weights so far"), (LAST, "last weights, none were validated yet")):
+    for file, which in (
+        (BEST, "best weights so far"),
+        (LAST, "last weights, none were validated yet"),
+    ):
         path = run / CHECKPOINTS / file
         if path.is_file():
             loaded, epoch = load_checkpoint(path, name, text)
@@ -241,7 +263,9 @@ def _load_untrained(run: Path, name: str, result: dict[str, Any], text: bool) ->
     data = (recipe.get("data") or {}).get("init_args") or {}
     sizes = data.get("test_size"), data.get("max_size")
     own = loaded.model.defaults.input_size
-    short, longest = (size if type(size) is int else usual for size, usual in zip(sizes, own, strict=True))
+    short, longest = (
+        size if type(size) is int else usual for size, usual in zip(sizes, own, strict=True)
+    )
     names = tuple(result.get("classes") or ())
     task = Task(tuple(Phrase(**phrase) for phrase in result["phrases"]), (short, longest), names)
     return loaded._replace(name=name, weights="folder", task=task)
@@ -274,7 +298,11 @@ def _load_adapted(folder: Path, name: str) -> Loaded:
         raise GLIPError(message, code=getattr(error, "code", "no-base")) from error
     check_base(str(folder), base, loaded.model, base.name, text=True)
     apply_adapter(loaded.model, adapter.tensors, str(folder))
-    words = None if loaded.words is None else loaded.words | words_of(phrase.text for phrase in adapter.phrases)
+    words = (
+        None
+        if loaded.words is None
+        else loaded.words | words_of(phrase.text for phrase in adapter.phrases)
+    )
     task = Task(adapter.phrases, base.input_size, adapter.names)
     return loaded._replace(name=name, weights="folder", task=task, words=words)
 
@@ -293,14 +321,18 @@ def _load_repository(repo: str, text: bool) -> Loaded:
             with suppress(NotInRepository):
                 hub_file(HubFile(repo, name))
     except DownloadError as error:
-        raise type(error)(f"detector={repo!r} is no folder here, so it was looked for on the Hub: {error}") from error
+        raise type(error)(
+            f"detector={repo!r} is no folder here, so it was looked for on the Hub: {error}"
+        ) from error
     return load_folder(folder, repo, text)
 
 
 def _build(config: GLIPConfig, state: dict[str, Tensor], text: bool = True) -> Detector:
     config = replace(config, text_encoder=config.text_encoder and text)
     model = build_detector(config)
-    model.load_state_dict({k: x for k, x in state.items() if config.text_encoder or not k.startswith(TEXT_PREFIX)})
+    model.load_state_dict(
+        {k: x for k, x in state.items() if config.text_encoder or not k.startswith(TEXT_PREFIX)}
+    )
     return model
 
 
@@ -319,7 +351,9 @@ def _loaded(
 def _check_vocabulary(model: Detector, tokenizer: Tokenizer, name: str) -> None:
     expected = model.config.classes or model.config.text.vocab_size
     if len(tokenizer) != expected:
-        message = f"{name}: the vocabulary has {len(tokenizer)} tokens, the text encoder {expected}; "
+        message = (
+            f"{name}: the vocabulary has {len(tokenizer)} tokens, the text encoder {expected}; "
+        )
         message += f"use the {VOCAB_NAME} that belongs to these weights"
         raise GLIPError(message, code="other-vocabulary")
 
@@ -369,7 +403,9 @@ def save(
     _check_vocabulary(model, tokenizer, str(folder))
     if folder.is_file():
         raise GLIPError(f"{folder}: is a file; give a folder to write to", code="file-exists")
-    if folder.exists() and (foreign := sorted({path.name for path in folder.iterdir()} - MAY_REPLACE)):
+    if folder.exists() and (
+        foreign := sorted({path.name for path in folder.iterdir()} - MAY_REPLACE)
+    ):
         message = f"{folder}: holds {foreign[0]}, which is no part of an exchange folder; "
         message += "choose another folder or remove it"
         raise GLIPError(message, code="file-exists")
@@ -378,9 +414,14 @@ def save(
         (deepcopy(model).half() if half else model).save_pretrained(fresh)
         tokenizer.save(fresh)
         if task is not None:
-            content = {"phrases": [phrase._asdict() for phrase in task.phrases], "input_size": task.input_size}
+            content = {
+                "phrases": [phrase._asdict() for phrase in task.phrases],
+                "input_size": task.input_size,
+            }
             content |= {"names": task.names} if task.names else {}
-            (fresh / TASK_NAME).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+            (fresh / TASK_NAME).write_text(
+                json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8"
+            )
         if words is not None:
             lines = "".join(f"{word}\n" for word in sorted(words))
             (fresh / WORDS_NAME).write_text(lines, encoding="utf-8", newline="\n")

@@ -48,7 +48,10 @@ NAMES = (
     ("dyhead.rounds.{r}.fusion.gate_text", "rpn.head.dyhead_tower.{3r}.b_attn.gamma_l"),
     ("dyhead.rounds.{r}.fusion.query", "rpn.head.dyhead_tower.{3r}.b_attn.attn.v_proj"),
     ("dyhead.rounds.{r}.fusion.key", "rpn.head.dyhead_tower.{3r}.b_attn.attn.l_proj"),
-    ("dyhead.rounds.{r}.fusion.value_vision", "rpn.head.dyhead_tower.{3r}.b_attn.attn.values_v_proj"),
+    (
+        "dyhead.rounds.{r}.fusion.value_vision",
+        "rpn.head.dyhead_tower.{3r}.b_attn.attn.values_v_proj",
+    ),
     ("dyhead.rounds.{r}.fusion.value_text", "rpn.head.dyhead_tower.{3r}.b_attn.attn.values_l_proj"),
     ("dyhead.rounds.{r}.fusion.out_vision", "rpn.head.dyhead_tower.{3r}.b_attn.attn.out_v_proj"),
     ("dyhead.rounds.{r}.fusion.out_text", "rpn.head.dyhead_tower.{3r}.b_attn.attn.out_l_proj"),
@@ -92,7 +95,11 @@ CLASSES = 80  # columns of cls_logits in every released checkpoint (MODEL.DYHEAD
 PRIOR = 0.01  # MODEL.RETINANET.PRIOR_PROB, sets the bias of cls_logits
 BERT_HEAD_DIM = 64  # of every published BERT
 
-NOT_IN_SHAPES = (*("drop_path", "drop_block", "fusion_heads", "fusion_dropout"), "log_scale", "small_start")
+NOT_IN_SHAPES = (
+    *("drop_path", "drop_block", "fusion_heads", "fusion_dropout"),
+    "log_scale",
+    "small_start",
+)
 NOT_IN_SHAPES += ("input_size", "pixel_mean", "pixel_std")
 NOT_IN_TEXT_SHAPES = ("num_attention_heads", "layer_norm_eps", "dropout")
 
@@ -169,7 +176,9 @@ def check(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None
     }
     listed = [f"{len(keys)} {kind}: {_first_ten(keys)}" for kind, keys in problems.items() if keys]
     if listed:
-        raise CheckpointError("the tensors do not fit the detector. " + "; ".join(listed), code="other-tensors")
+        raise CheckpointError(
+            "the tensors do not fit the detector. " + "; ".join(listed), code="other-tensors"
+        )
 
 
 def _by(shape: torch.Size) -> str:
@@ -210,7 +219,9 @@ def official_state(model: Detector, where: str) -> StateDict:
 def strip_module(state: Mapping[str, Tensor]) -> StateDict:
     """Without the ``module.`` of DistributedDataParallel, if all names have it (model_serialization.py)."""
     wrapped = all(key.startswith("module.") for key in state)
-    return {key.removeprefix("module.") if wrapped else key: tensor for key, tensor in state.items()}
+    return {
+        key.removeprefix("module.") if wrapped else key: tensor for key, tensor in state.items()
+    }
 
 
 def _leave_out(state: StateDict) -> StateDict:
@@ -236,9 +247,17 @@ def _unused_tensors(config: GLIPConfig) -> StateDict:
     index = get_relative_position_index(config.swin_window, config.swin_window)
     blocks = [(i, j) for i, depth in enumerate(config.swin_depths) for j in range(depth)]
     return {
-        **{f"backbone.body.layers.{i}.blocks.{j}.attn.relative_position_index": index.clone() for i, j in blocks},
-        **{f"rpn.anchor_generator.cell_anchors.{i}": torch.tensor([cell_anchor(s)]) for i, s in enumerate(STRIDES)},
-        "language_backbone.body.model.embeddings.position_ids": torch.arange(config.text.max_position_embeddings)[None],
+        **{
+            f"backbone.body.layers.{i}.blocks.{j}.attn.relative_position_index": index.clone()
+            for i, j in blocks
+        },
+        **{
+            f"rpn.anchor_generator.cell_anchors.{i}": torch.tensor([cell_anchor(s)])
+            for i, s in enumerate(STRIDES)
+        },
+        "language_backbone.body.model.embeddings.position_ids": torch.arange(
+            config.text.max_position_embeddings
+        )[None],
         "rpn.head.cls_logits.weight": torch.zeros(CLASSES, config.channels, 1, 1),
         "rpn.head.cls_logits.bias": torch.full((CLASSES,), -log((1 - PRIOR) / PRIOR)),
     }
@@ -256,8 +275,14 @@ def read_official(path: str | Path) -> StateDict:
     content = load_tensors(path)
     if isinstance(content, dict):
         content = content.get("model", content.get("state_dict", content))
-    if not isinstance(content, dict) or not content or not all(isinstance(x, Tensor) for x in content.values()):
-        message = f"{path}: expected a dict of tensors, alone or under the key 'model' or 'state_dict'"
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(x, Tensor) for x in content.values())
+    ):
+        message = (
+            f"{path}: expected a dict of tensors, alone or under the key 'model' or 'state_dict'"
+        )
         raise CheckpointError(message, code="no-tensors")
     check_storage(content, str(path))
     return {key: x.float() if x.is_floating_point() else x for key, x in content.items()}
@@ -268,7 +293,9 @@ def load_tensors(path: Path) -> object:
     with safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()]):
         try:
             # memory-mapped, the optimizer state beside the weights is never read
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            return torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
         except Exception as error:  # a damaged or hostile pickle can fail in any way
             raise _unreadable(path, error) from error
 
@@ -290,9 +317,13 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
         )
         return CheckpointError(f"{path}: {message}", code="unsafe-checkpoint")
     if path.suffix.lower() == ".onnx":
-        message = "ONNX runs in other programs; give the folder, run or .pth file that it was made from"
+        message = (
+            "ONNX runs in other programs; give the folder, run or .pth file that it was made from"
+        )
         return CheckpointError(f"{path}: {message}", code="onnx")
-    reason = str(error).strip().partition("\n")[0]  # torch goes on with advice to run the file's code
+    reason = (
+        str(error).strip().partition("\n")[0]
+    )  # torch goes on with advice to run the file's code
     if isinstance(error, pickle.UnpicklingError):
         reason = "torch.save has not written it, or more than tensors"
     return CheckpointError(f"{path}: no readable checkpoint ({type(error).__name__}: {reason})")
@@ -315,7 +346,9 @@ def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> 
     try:
         found = _sizes(strip_module(state))
     except KeyError as error:
-        raise CheckpointError(f"no GLIP detector: {error.args[0]} is missing", code="no-detector") from None
+        raise CheckpointError(
+            f"no GLIP detector: {error.args[0]} is missing", code="no-detector"
+        ) from None
     except (IndexError, ValueError) as error:  # tensors of other ranks, sizes out of bounds
         raise CheckpointError(f"no GLIP detector: {error}", code="no-detector") from error
     if same := [name for name, config in VARIANTS.items() if _like(config, found) == found]:
@@ -323,9 +356,13 @@ def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> 
         return VARIANTS[same[0]]
     width = found.text.hidden_size
     if text_heads is None and width % BERT_HEAD_DIM:
-        message = f"a text encoder of width {width} does not show its number of heads; give text_heads"
+        message = (
+            f"a text encoder of width {width} does not show its number of heads; give text_heads"
+        )
         raise CheckpointError(message, code="missing-text-heads")
-    return replace(found, text=replace(found.text, num_attention_heads=text_heads or width // BERT_HEAD_DIM))
+    return replace(
+        found, text=replace(found.text, num_attention_heads=text_heads or width // BERT_HEAD_DIM)
+    )
 
 
 def _like(config: GLIPConfig, found: GLIPConfig) -> GLIPConfig:
@@ -337,9 +374,12 @@ def _like(config: GLIPConfig, found: GLIPConfig) -> GLIPConfig:
 
 def _sizes(state: StateDict) -> GLIPConfig:
     stages = _count(state, r"backbone\.body\.layers\.(\d+)\.")
-    blocks = [_count(state, rf"backbone\.body\.layers\.{i}\.blocks\.(\d+)\.") for i in range(stages)]
+    blocks = [
+        _count(state, rf"backbone\.body\.layers\.{i}\.blocks\.(\d+)\.") for i in range(stages)
+    ]
     tables = [
-        state[f"backbone.body.layers.{i}.blocks.0.attn.relative_position_bias_table"].shape for i in range(stages)
+        state[f"backbone.body.layers.{i}.blocks.0.attn.relative_position_bias_table"].shape
+        for i in range(stages)
     ]
     fused = "rpn.head.dyhead_tower.0.b_attn.attn.v_proj.weight"
     return GLIPConfig(

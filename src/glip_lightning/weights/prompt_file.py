@@ -105,7 +105,9 @@ def load_prompt(path: str | Path) -> TunedPrompt:
     _PROMPT.check(content, where)
     _check_classes(content, where)
     _check_texts(tensors, len(content["captions"]), where)
-    return TunedPrompt(_query(content, tensors, where), content["tuning"], read_base(content["base"]))
+    return TunedPrompt(
+        _query(content, tensors, where), content["tuning"], read_base(content["base"])
+    )
 
 
 def _check_classes(content: Mapping[str, Any], where: str) -> None:
@@ -115,41 +117,59 @@ def _check_classes(content: Mapping[str, Any], where: str) -> None:
     for k, part in enumerate(content["captions"]):
         if len(part["classes"]) != len(part["tokens"]):
             told = f"{len(part['classes'])} classes and the tokens of {len(part['tokens'])}"
-            raise GLIPError(f"{where}: captions[{k}] has {told}, expected as many", code="bad-value")
+            raise GLIPError(
+                f"{where}: captions[{k}] has {told}, expected as many", code="bad-value"
+            )
         for place, index in enumerate(part["classes"]):
             key = f"captions[{k}].classes[{place}]"
             last.check(index, where, key)
             if index in placed:
-                raise GLIPError(f"{where}: {key} is {index}, which {placed[index]} is already", code="bad-value")
+                raise GLIPError(
+                    f"{where}: {key} is {index}, which {placed[index]} is already", code="bad-value"
+                )
             placed[index] = key
     if missing := sorted(set(range(len(content["classes"]))) - placed.keys()):
-        raise GLIPError(f"{where}: classes[{missing[0]}] is in none of the captions", code="bad-value")
+        raise GLIPError(
+            f"{where}: classes[{missing[0]}] is in none of the captions", code="bad-value"
+        )
 
 
 def _check_texts(tensors: Mapping[str, torch.Tensor], captions: int, where: str) -> None:
     """Features and mask of each caption: of one width, finite, and nothing else."""
     names = {f"{kind}.{k}" for k in range(captions) for kind in ("features", "mask")}
-    for kind, keys in {"missing": names - tensors.keys(), "unknown": tensors.keys() - names}.items():
+    for kind, keys in {
+        "missing": names - tensors.keys(),
+        "unknown": tensors.keys() - names,
+    }.items():
         if keys:
             raise GLIPError(f"{where}: the tensor {min(keys)} is {kind}", code=f"{kind}-key")
     width = tensors["features.0"].shape[-1] if tensors["features.0"].ndim else 0
     for k in range(captions):
         hidden, mask = tensors[f"features.{k}"], tensors[f"mask.{k}"]
-        _check_tensor(hidden, torch.float32, (len(mask) if mask.ndim else 0, width), f"{where}: features.{k}")
+        _check_tensor(
+            hidden, torch.float32, (len(mask) if mask.ndim else 0, width), f"{where}: features.{k}"
+        )
         _check_tensor(mask, torch.bool, tuple(hidden.shape[:1]), f"{where}: mask.{k}")
         if not 1 <= len(mask) <= MAX_TOKENS or not width or not mask.any():
             told = f"{len(mask)} tokens ({int(mask.sum())} of them used) of width {width}"
-            raise GLIPError(f"{where}: caption {k} has {told}, expected 1 to {MAX_TOKENS} tokens", code="bad-tensor")
+            raise GLIPError(
+                f"{where}: caption {k} has {told}, expected 1 to {MAX_TOKENS} tokens",
+                code="bad-tensor",
+            )
         check_tensors({f"features.{k}": hidden}, where)
         if (largest := float(hidden.abs().max())) > LARGEST_FEATURE:
             told = f"features.{k} has the number {largest:g}, expected at most {LARGEST_FEATURE:g}"
             raise GLIPError(f"{where}: {told}", code="bad-tensor")
 
 
-def _check_tensor(tensor: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...], where: str) -> None:
+def _check_tensor(
+    tensor: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...], where: str
+) -> None:
     if tensor.dtype != dtype or tensor.shape != shape:
         found, expected = f"{tensor.dtype} {tuple(tensor.shape)}", f"{dtype} {shape}"
-        raise GLIPError(f"{where} is {found}, expected {expected}".replace("torch.", ""), code="bad-tensor")
+        raise GLIPError(
+            f"{where} is {found}, expected {expected}".replace("torch.", ""), code="bad-tensor"
+        )
 
 
 def _query(content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], where: str) -> Query:

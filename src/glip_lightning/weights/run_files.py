@@ -18,7 +18,8 @@ def check_unfinished(folder: Path) -> None:
     """Raise GLIPError if ``folder`` holds a finished run."""
     if (folder / RESULT_NAME).exists():
         raise GLIPError(
-            f"--run {folder}: holds a finished run; choose another folder or remove it", code="finished-run"
+            f"--run {folder}: holds a finished run; choose another folder or remove it",
+            code="finished-run",
         )
 
 

@@ -17,7 +17,9 @@ HEADER = f"""\
 # it freely. Classes of which nothing was found there have none: 0.5 is used.
 """
 _SHARE = Real(0, 1)
-_CLASS = Keys({"threshold": _SHARE, "precision": _SHARE, "recall": _SHARE, "boxes": Whole(1, 10**12)})
+_CLASS = Keys(
+    {"threshold": _SHARE, "precision": _SHARE, "recall": _SHARE, "boxes": Whole(1, 10**12)}
+)
 
 
 def write_thresholds(run: Path, found: Mapping[str, BestThreshold]) -> Path:
@@ -46,6 +48,8 @@ def read_thresholds_of(run: str | Path) -> dict[str, float]:
     if not file.is_file():
         message = f"{file}: there is no such file, as a fit with a valid split writes it; give a number as threshold"
         raise GLIPError(message, code="no-thresholds")
-    content = parse_yaml(regular_file(file).read_text(encoding="utf-8", errors="surrogateescape"), str(file))
+    content = parse_yaml(
+        regular_file(file).read_text(encoding="utf-8", errors="surrogateescape"), str(file)
+    )
     Mapped(_CLASS, MOST_CLASSES).check(content, str(file))
     return {name: row["threshold"] for name, row in content.items()}

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import CLASS_NAMES, PHRASES, Flag, InputSize, Keys, Real, Text, parse_json
+from glip_lightning.common.schema import (
+    CLASS_NAMES,
+    PHRASES,
+    Flag,
+    InputSize,
+    Keys,
+    Real,
+    Text,
+    parse_json,
+)
 from glip_lightning.models.config import GLIPConfig
 from glip_lightning.models.detector import Detector
 from glip_lightning.text.phrases import Phrase
@@ -94,12 +103,16 @@ def read_checkpoint(path: Path) -> TrainedWeights:
     if about["learns_text"]:
         message = f"{path}: of a run that tunes a prompt, which is kept at its end; finish it (glip fit --resume RUN)"
         raise GLIPError(message, code="unfinished-prompt")
-    tensors = {key: x.float() if x.is_floating_point() else x for key, x in content["state_dict"].items()}
+    tensors = {
+        key: x.float() if x.is_floating_point() else x for key, x in content["state_dict"].items()
+    }
     short, longest = about["input_size"]
     return TrainedWeights(
         base=about["name"],
         config=parse_config(parse_json(about["config"], str(path)), f"{path}: not a GLIP detector"),
-        state={key.removeprefix("model."): x for key, x in tensors.items() if key.startswith("model.")},
+        state={
+            key.removeprefix("model."): x for key, x in tensors.items() if key.startswith("model.")
+        },
         phrases=tuple(Phrase(**phrase) for phrase in about["phrases"]),
         names=tuple(about["names"]),
         input_size=(short, longest),

@@ -29,13 +29,19 @@ from glip_lightning.data.checks.findings import listing
 log = logging.getLogger(__name__)
 
 _RECORD = Keys(
-    {"url": Text(), "sha256": Text(64), "files": Mapped(Items(Whole(0, 2**63), 2, 2), 10_000_000)}  # size, CRC
+    {
+        "url": Text(),
+        "sha256": Text(64),
+        "files": Mapped(Items(Whole(0, 2**63), 2, 2), 10_000_000),
+    }  # size, CRC
 )
 
 REPOSITORY, FOLDER = "GLIPModel/GLIP", "odinw_35"  # odinw/download.py of the official code names it
 
 
-def download_tasks(names: Sequence[str], root: str | Path, source: str | Path | None = None) -> list[Path]:
+def download_tasks(
+    names: Sequence[str], root: str | Path, source: str | Path | None = None
+) -> list[Path]:
     """Get tasks by name, or those of ``odinw13`` or ``odinw35``; the folder of each below ``root``.
 
     ``source`` is a folder that has the zip files; without it they come from the Hub (or the mirror of it that the
@@ -60,7 +66,9 @@ def download_tasks(names: Sequence[str], root: str | Path, source: str | Path | 
     if failed:
         codes = {getattr(error, "code", "download-failed") for error in failed}
         lines = [f"{len(failed)} of {len(archives)} zip files failed:", *map(str, failed)]
-        raise GLIPError("\n".join(lines), code=codes.pop() if len(codes) == 1 else "download-failed")
+        raise GLIPError(
+            "\n".join(lines), code=codes.pop() if len(codes) == 1 else "download-failed"
+        )
     return [find_task(root, task.name) for task in chosen]
 
 
@@ -95,14 +103,22 @@ def _get(root: Path, archive: str, tasks: list[ODinWTask], source: Path | None) 
         if source is None:
             url = hf_hub_url(REPOSITORY, f"{FOLDER}/{archive}")
             file = control / archive
-            sha256 = digest(file) if file.exists() else _fetch(url, file)  # there: killed while it was unpacked
+            sha256 = (
+                digest(file) if file.exists() else _fetch(url, file)
+            )  # there: killed while it was unpacked
         else:
             file = source / archive
             url = str(file)
             sha256 = _digest_of_own(file)
         try:
             _check_known(sha256, known, record)
-            _install(file, target, tasks, record, {"url": url, "sha256": sha256, "bytes": file.stat().st_size})
+            _install(
+                file,
+                target,
+                tasks,
+                record,
+                {"url": url, "sha256": sha256, "bytes": file.stat().st_size},
+            )
         except GLIPError as error:  # the zip file is not what it should be
             _remove(control, archive)
             raise GLIPError(f"{url}: {error}", code=error.code) from error
@@ -140,7 +156,9 @@ def _remove(control: Path, archive: str) -> None:
 
 def _digest_of_own(file: Path) -> str:
     if not file.exists():
-        raise GLIPError(f"{file}: there is no such zip file in the folder of --from", code="file-not-found")
+        raise GLIPError(
+            f"{file}: there is no such zip file in the folder of --from", code="file-not-found"
+        )
     return digest(regular_file(file))
 
 
@@ -177,7 +195,9 @@ def _check_known(sha256: str, known: dict[str, Any] | None, record: Path) -> Non
         )
 
 
-def _install(archive: Path, target: Path, tasks: list[ODinWTask], record: Path, about: dict[str, Any]) -> None:
+def _install(
+    archive: Path, target: Path, tasks: list[ODinWTask], record: Path, about: dict[str, Any]
+) -> None:
     """Unpack the zip file to ``target``, whole or not at all, and record what it held."""
     for left in target.parent.glob(f".glip-*-{target.name}"):  # of an unpacking that was killed
         shutil.rmtree(left)
@@ -202,17 +222,30 @@ def _verify(root: Path, archive: str, tasks: list[ODinWTask], known: dict[str, A
     """Compare the files of a complete task with what its zip file held."""
     places = ", ".join(str(find_task(root, task.name)) for task in tasks)
     folder = root / "odinw" / archive.removesuffix(".zip")
-    if known is None or not all(find_task(root, task.name).is_relative_to(folder) for task in tasks):
-        log.info("%s: there already, in %s; not downloaded by glip, so there is nothing to verify", archive, places)
+    if known is None or not all(
+        find_task(root, task.name).is_relative_to(folder) for task in tasks
+    ):
+        log.info(
+            "%s: there already, in %s; not downloaded by glip, so there is nothing to verify",
+            archive,
+            places,
+        )
         return
-    wrong = [name for name, (size, crc) in known["files"].items() if not _same(folder / name, size, crc)]
+    wrong = [
+        name for name, (size, crc) in known["files"].items() if not _same(folder / name, size, crc)
+    ]
     if wrong:
         raise GLIPError(
             f"{folder}: {len(wrong)} of {len(known['files'])} files are missing or not as downloaded: "
             f"{listing(wrong)}; move the folder away, then download again",
             code="changed-files",
         )
-    log.info("%s: there already, in %s; all %d files are as downloaded", archive, places, len(known["files"]))
+    log.info(
+        "%s: there already, in %s; all %d files are as downloaded",
+        archive,
+        places,
+        len(known["files"]),
+    )
 
 
 def _same(file: Path, size: int, crc: int) -> bool:
@@ -229,5 +262,6 @@ def _read(record: Path) -> dict[str, Any] | None:
         return found
     except (ValueError, KeyError, TypeError) as error:
         raise GLIPError(
-            f"{record}: not a record of a download ({error}); delete it to go on without", code="damaged-record"
+            f"{record}: not a record of a download ({error}); delete it to go on without",
+            code="damaged-record",
         ) from error

@@ -12,10 +12,14 @@ from huggingface_hub.file_download import http_get
 
 from glip_lightning.common.errors import GLIPError
 
-UNCHANGED = {"Accept-Encoding": "identity"}  # a packed answer has another size, and no middle to go on from
+UNCHANGED = {
+    "Accept-Encoding": "identity"
+}  # a packed answer has another size, and no middle to go on from
 
 
-def fetch(url: str, target: Path, size: int, sha256: str | None, headers: Mapping[str, str] | None = None) -> str:
+def fetch(
+    url: str, target: Path, size: int, sha256: str | None, headers: Mapping[str, str] | None = None
+) -> str:
     """Write the file at ``url`` to ``target`` and return its SHA-256.
 
     What an earlier call has left of a file with the same digest is continued, also that of a process that was killed.
@@ -44,7 +48,9 @@ def fetch(url: str, target: Path, size: int, sha256: str | None, headers: Mappin
                 expected_size=size,
                 displayed_filename=target.name,
             )
-    except Exception as error:  # the client lets the errors of its transport through, a class of their own
+    except (
+        Exception
+    ) as error:  # the client lets the errors of its transport through, a class of their own
         kept = part.stat().st_size if part.exists() else 0
         raise GLIPError(
             f"{url}: {reason(error)}; {kept} of {size} bytes have arrived: the same command goes on",

@@ -38,11 +38,17 @@ class ODinWTask(NamedTuple):
     dir: str  # below the folder "odinw" of a download
     zip: str  # official file; the variants of a task share one, which holds the first folder of ``dir``
     splits: Mapping[str, str]  # train, valid, test and sometimes minival -> annotation file in dir
-    official_eval_split: str  # what the official runs select models on: minival where there is one, else valid
+    official_eval_split: (
+        str  # what the official runs select models on: minival where there is one, else valid
+    )
     categories: list[str]
-    caption_prompt: list[Mapping[str, str]]  # prefix, name, suffix of each class; empty: the plain names
+    caption_prompt: list[
+        Mapping[str, str]
+    ]  # prefix, name, suffix of each class; empty: the plain names
     in_odinw13: bool
-    odinw13_yaml: Mapping[str, list] | None  # categories and caption_prompt of the 13-task benchmark
+    odinw13_yaml: (
+        Mapping[str, list] | None
+    )  # categories and caption_prompt of the 13-task benchmark
 
     @property
     def short(self) -> str:
@@ -51,9 +57,14 @@ class ODinWTask(NamedTuple):
 
     def phrases(self, yaml: Yaml = "odinw_35") -> list[Phrase]:
         """The classes as they stand in the official caption; the 13-task benchmark has plain names only."""
-        source: Mapping[str, list] | None = self._asdict() if yaml == "odinw_35" else self.odinw13_yaml
+        source: Mapping[str, list] | None = (
+            self._asdict() if yaml == "odinw_35" else self.odinw13_yaml
+        )
         if source is None:
-            raise GLIPError(f"task {self.name!r} is not in ODinW-13; use its phrases of odinw_35", code="no-phrases")
+            raise GLIPError(
+                f"task {self.name!r} is not in ODinW-13; use its phrases of odinw_35",
+                code="no-phrases",
+            )
         if source["caption_prompt"]:
             return [Phrase(**entry) for entry in source["caption_prompt"]]
         return [Phrase(clean_name(name)) for name in source["categories"]]
@@ -81,7 +92,9 @@ def odinw_task(name: str) -> ODinWTask:
         return meant[0]
     if variants:
         both = " and ".join(repr(task.name) for task in variants)
-        raise GLIPError(f"task {name!r} has the variants {both}; name one of them", code="ambiguous-task")
+        raise GLIPError(
+            f"task {name!r} has the variants {both}; name one of them", code="ambiguous-task"
+        )
     raise GLIPError(f"no ODinW task is called {name!r}; {_suggestion(name)}", code="unknown-task")
 
 
@@ -97,13 +110,21 @@ def _short_names(task: ODinWTask) -> list[str]:
 
 def known_names() -> list[str]:
     """Short and official names."""
-    return list(dict.fromkeys(name for task in tasks().values() for name in (task.short, task.name)))
+    return list(
+        dict.fromkeys(name for task in tasks().values() for name in (task.short, task.name))
+    )
 
 
 def _suggestion(name: str) -> str:
     known = {known.lower(): known for known in known_names()}
-    close = [known[match] for match in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)]
-    return f"did you mean {' or '.join(map(repr, close))}?" if close else f"the tasks are {', '.join(tasks())}"
+    close = [
+        known[match] for match in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    ]
+    return (
+        f"did you mean {' or '.join(map(repr, close))}?"
+        if close
+        else f"the tasks are {', '.join(tasks())}"
+    )
 
 
 def find_task(root: str | Path, task: str) -> Path:
@@ -132,17 +153,25 @@ def split_files(root: str | Path, task: str, split: str) -> SplitFiles:
     """
     splits = odinw_task(task).splits
     if split not in splits:
-        raise GLIPError(f"task {task!r} has no split {split!r}; it has {', '.join(splits)}", code="unknown-split")
+        raise GLIPError(
+            f"task {task!r} has no split {split!r}; it has {', '.join(splits)}",
+            code="unknown-split",
+        )
     file = find_task(root, task) / splits[split]
     if not file.is_file():
-        raise MissingFile(f"{file}: the {split} annotations of ODinW task {task!r} are not there", code="missing-file")
+        raise MissingFile(
+            f"{file}: the {split} annotations of ODinW task {task!r} are not there",
+            code="missing-file",
+        )
     return SplitFiles(file.parent, file)
 
 
 def fewshot_file(root: str | Path, task: str, split: str, shots: int, seed: int) -> SplitFiles:
     """The official prepared list: a COCO file of the chosen images of ``split``, beside the split's own file."""
     image_dir, annotation_file = split_files(root, task, split)
-    file = annotation_file.with_name(f"fewshot_{split.replace('valid', 'val')}_shot{shots}_seed{seed}.json")
+    file = annotation_file.with_name(
+        f"fewshot_{split.replace('valid', 'val')}_shot{shots}_seed{seed}.json"
+    )
     if not file.is_file():
         there = sorted(path.name for path in annotation_file.parent.glob("fewshot_*.json"))
         raise MissingFile(

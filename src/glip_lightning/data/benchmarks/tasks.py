@@ -55,7 +55,9 @@ def get_task(name: str) -> BenchmarkTask:
     sets = registry.tasks.rows().values()
     added = [task for each in sets for task in each.tasks]
     lower = {each.lower(): each for each in [*odinw.known_names(), *added]}
-    close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
+    close = [
+        lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)
+    ]
     meant = f"did you mean {' or '.join(map(repr, close))}?"
     if not close:
         meant = f"the tasks are {', '.join([*odinw.tasks(), *added])}"

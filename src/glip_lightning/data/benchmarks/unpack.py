@@ -47,7 +47,9 @@ def unpack(archive: Path, top: str, target: Path) -> dict[str, Entry]:
             _check_size(archive, members, target)
             return {name: _extract(content, info, target / name) for name, info in members.items()}
     except BROKEN as error:
-        raise GLIPError(f"{archive.name}: a broken zip file ({error})", code="broken-archive") from error
+        raise GLIPError(
+            f"{archive.name}: a broken zip file ({error})", code="broken-archive"
+        ) from error
 
 
 def crc_of(file: Path) -> int:
@@ -70,26 +72,40 @@ def _members(archive: Path, content: zipfile.ZipFile, top: str) -> Mapping[str, 
         name = str(PurePosixPath(*path.parts[1:]))
         if name in found:
             raise GLIPError(
-                f"{archive.name}: {info.filename!r} occurs twice in it; not unpacked", code="unsafe-archive"
+                f"{archive.name}: {info.filename!r} occurs twice in it; not unpacked",
+                code="unsafe-archive",
             )
         found[name] = info
     if not found:
         there = ", ".join(map(repr, sorted(tops))) or "nothing"
-        raise GLIPError(f"{archive.name}: no files in a folder {top!r}; it holds {there}", code="wrong-archive")
+        raise GLIPError(
+            f"{archive.name}: no files in a folder {top!r}; it holds {there}", code="wrong-archive"
+        )
     return found
 
 
 def _safe_path(archive: Path, info: zipfile.ZipInfo) -> PurePosixPath:
     name = info.orig_filename  # as it stands in the archive, before zipfile mends it
     path = PurePosixPath(name)
-    leads_out = path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive or set(name) & set("\\\0")
+    leads_out = (
+        path.is_absolute()
+        or ".." in path.parts
+        or PureWindowsPath(name).drive
+        or set(name) & set("\\\0")
+    )
     kind = stat.S_IFMT(info.external_attr >> 16)
     if leads_out or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         what = "leads out of its folder" if leads_out else "is a link or a device"
-        raise GLIPError(f"{archive.name}: {name!r} {what}; nothing of this archive is unpacked", code="unsafe-archive")
+        raise GLIPError(
+            f"{archive.name}: {name!r} {what}; nothing of this archive is unpacked",
+            code="unsafe-archive",
+        )
     if fault := _too_long(path):
         shown = printable(name if len(name) <= 60 else f"{name[:60]}...")
-        raise GLIPError(f"{archive.name}: {shown}: {fault}; nothing of this archive is unpacked", code="path-too-long")
+        raise GLIPError(
+            f"{archive.name}: {shown}: {fault}; nothing of this archive is unpacked",
+            code="path-too-long",
+        )
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise GLIPError(
             f"{archive.name}: {name!r} is encrypted or packed by a rare method; pack it anew without",
@@ -108,7 +124,9 @@ def _too_long(path: PurePosixPath) -> str | None:
     if len(path.parts) > DEEPEST:
         return f"{len(path.parts) - 1} folders inside one another, {DEEPEST - 1} are possible"
     length = len(os.fsencode(str(path)))
-    return f"a path of {length} bytes, {LONGEST_PATH} are possible" if length > LONGEST_PATH else None
+    return (
+        f"a path of {length} bytes, {LONGEST_PATH} are possible" if length > LONGEST_PATH else None
+    )
 
 
 def _check_size(archive: Path, members: Mapping[str, zipfile.ZipInfo], target: Path) -> None:

@@ -28,7 +28,11 @@ class Reader:
 
 
 def check_words(
-    names: Sequence[str], phrases: Sequence[Phrase], reader: Reader, where: object, findings: Findings
+    names: Sequence[str],
+    phrases: Sequence[Phrase],
+    reader: Reader,
+    where: object,
+    findings: Findings,
 ) -> None:
     """Add what is wrong with the words of classes.
 
@@ -42,14 +46,22 @@ def check_words(
     if isinstance(reader.tokenizer, ClassTokenizer):
         return
     pieces = [word_pieces(phrase, reader.tokenizer) for phrase in phrases]
-    unknown = [f"{name!r} ({' '.join(found)})" for name, found in zip(names, pieces, strict=True) if UNKNOWN in found]
-    none_known = bool(reader.detector) and all(found and set(found) == {UNKNOWN} for found in pieces)
+    unknown = [
+        f"{name!r} ({' '.join(found)})"
+        for name, found in zip(names, pieces, strict=True)
+        if UNKNOWN in found
+    ]
+    none_known = bool(reader.detector) and all(
+        found and set(found) == {UNKNOWN} for found in pieces
+    )
     problems = {
         "no-tokens": [repr(name) for name, found in zip(names, pieces, strict=True) if not found],
         "unknown-words/all" if none_known else "unknown-words": unknown,
         "names-alike": list(_alike(names, phrases, reader.tokenizer)),
         "names-similar": [f"{one!r} and {other!r}" for one, other in _one_letter_apart(names)],
-        "joined-phrases": [f"{p.name!r} ({SEVERAL.sub('. ', p.name)!r})" for p in phrases if SEVERAL.search(p.name)],
+        "joined-phrases": [
+            f"{p.name!r} ({SEVERAL.sub('. ', p.name)!r})" for p in phrases if SEVERAL.search(p.name)
+        ],
     }
     for key, items in problems.items():
         if items:
@@ -85,7 +97,9 @@ def _one_letter_apart(names: Sequence[str]) -> list[tuple[str, str]]:
     for name in names:
         text = name.lower()
         for shorter in {text, *(text[:k] + text[k + 1 :] for k in range(len(text)))}:
-            pairs |= {(other, name): None for other in known[shorter] if _is_slip(other.lower(), text)}
+            pairs |= {
+                (other, name): None for other in known[shorter] if _is_slip(other.lower(), text)
+            }
             known[shorter].append(name)
     return list(pairs)
 
@@ -98,17 +112,35 @@ def _is_slip(one: str, other: str) -> bool:
         return False
     shorter, longer = sorted(differing[0], key=len)
     start = next((k for k, letter in enumerate(shorter) if letter != longer[k]), len(shorter))
-    changed = {longer[start], *shorter[start : start + 1]} if len(shorter) == len(longer) else {longer[start]}
+    changed = (
+        {longer[start], *shorter[start : start + 1]}
+        if len(shorter) == len(longer)
+        else {longer[start]}
+    )
     rest = shorter[start + 1 :] if len(shorter) == len(longer) else shorter[start:]
-    return len(shorter) >= SHORTEST and longer[start + 1 :] == rest and all(x.isalpha() for x in changed)
+    return (
+        len(shorter) >= SHORTEST
+        and longer[start + 1 :] == rest
+        and all(x.isalpha() for x in changed)
+    )
 
 
-def _check_known(phrases: Sequence[Phrase], reader: Reader, where: object, findings: Findings) -> None:
+def _check_known(
+    phrases: Sequence[Phrase], reader: Reader, where: object, findings: Findings
+) -> None:
     """Add what the detector's training says: words that it has not shown, classes that stood in another order."""
-    new = [] if reader.words is None else sorted(words_of(phrase.text for phrase in phrases) - reader.words)
+    new = (
+        []
+        if reader.words is None
+        else sorted(words_of(phrase.text for phrase in phrases) - reader.words)
+    )
     if new:
-        findings.add("unread-words", where, len(new), detector=reader.detector, items=listing(map(repr, new)))
-    own, given = ([phrase.text.lower().strip() for phrase in each] for each in (reader.classes, phrases))
+        findings.add(
+            "unread-words", where, len(new), detector=reader.detector, items=listing(map(repr, new))
+        )
+    own, given = (
+        [phrase.text.lower().strip() for phrase in each] for each in (reader.classes, phrases)
+    )
     if own != given and sorted(own) == sorted(given):
         order = listing(phrase.name for phrase in reader.classes)
         findings.add("other-order", where, len(own), detector=reader.detector, items=order)

@@ -18,7 +18,10 @@ from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 
-SMALLEST, LONGEST = 8, 20  # pixels of the shorter side, ratio of the sides: beyond them little is left to see
+SMALLEST, LONGEST = (
+    8,
+    20,
+)  # pixels of the shorter side, ratio of the sides: beyond them little is left to see
 COUNTED = 100  # detections of an image that AP looks at (COCO's maxDets)
 LONGEST_NAME = MAX_TOKENS - 4
 """Tokens that a class may have: a caption holds 256, with [CLS], [SEP], a separator and one to spare, without which
@@ -37,10 +40,18 @@ def check_names(phrases: Sequence[Phrase], tokenizer: Tokenizer, where: object) 
     """Raise GLIPError for classes whose names no caption can hold; a detector with a table of classes reads none."""
     if broken := [phrase.text for phrase in phrases if not is_text(phrase.text)]:
         raise data_error("broken-text", where, items=listing(broken))
-    counts = [len(tokenizer.offsets(phrase.text)) - 2 for phrase in phrases]  # without [CLS] and [SEP]
+    counts = [
+        len(tokenizer.offsets(phrase.text)) - 2 for phrase in phrases
+    ]  # without [CLS] and [SEP]
     pairs = zip(phrases, counts, strict=True)
-    if long := [f"'{printable(phrase.name[:40])}...' ({n} tokens)" for phrase, n in pairs if n > LONGEST_NAME]:
-        raise data_error("name-too-long", where, count=len(long), room=LONGEST_NAME, items=listing(long))
+    if long := [
+        f"'{printable(phrase.name[:40])}...' ({n} tokens)"
+        for phrase, n in pairs
+        if n > LONGEST_NAME
+    ]:
+        raise data_error(
+            "name-too-long", where, count=len(long), room=LONGEST_NAME, items=listing(long)
+        )
 
 
 def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Split, Index]:
@@ -48,8 +59,13 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
     splits = {split: splits[split] for split in SPLITS if split in splits}
     if not splits:
         return {}
-    if any(map(len, splits.values())) and not any(index.trains().any() for index in splits.values()):
-        counts = ", ".join(f"{split}: {len(x.boxes.labels)} boxes in {len(x)} images" for split, x in splits.items())
+    if any(map(len, splits.values())) and not any(
+        index.trains().any() for index in splits.values()
+    ):
+        counts = ", ".join(
+            f"{split}: {len(x.boxes.labels)} boxes in {len(x)} images"
+            for split, x in splits.items()
+        )
         findings.add("no-boxes/all", next(iter(splits.values())).where, counts=counts)
     for split in SPLITS:
         if split not in splits:
@@ -109,7 +125,9 @@ def check_index(split: Split, index: Index, findings: Findings) -> None:
     short, long = index.sizes.min(1), index.sizes.max(1)
     extreme = (short < SMALLEST) | (long > LONGEST * short)
     if extreme.any():
-        findings.add("extreme-image", index.where, int(extreme.sum()), items=_images(index, extreme))
+        findings.add(
+            "extreme-image", index.where, int(extreme.sum()), items=_images(index, extreme)
+        )
 
 
 def _report_boxes(index: Index, findings: Findings) -> None:
@@ -120,7 +138,9 @@ def _report_boxes(index: Index, findings: Findings) -> None:
     if count := int((clipped := index.clipped()).sum()):
         findings.add("clipped-box", index.where, count, items=_images(index, _have(index, clipped)))
     if count := int((empty := ~_have(index, index.trains())).sum()):
-        findings.add("image-without-boxes", index.where, count, total=len(index), items=_images(index, empty))
+        findings.add(
+            "image-without-boxes", index.where, count, total=len(index), items=_images(index, empty)
+        )
 
 
 def _report_twice(index: Index, findings: Findings) -> None:
@@ -134,7 +154,12 @@ def _report_twice(index: Index, findings: Findings) -> None:
     again = np.ones(len(rows), dtype=bool)
     again[first] = False
     if again.any():
-        findings.add("duplicate-box", index.where, int(again.sum()), items=_images(index, _have(index, again)))
+        findings.add(
+            "duplicate-box",
+            index.where,
+            int(again.sum()),
+            items=_images(index, _have(index, again)),
+        )
 
 
 def _report_many(index: Index, findings: Findings) -> None:
@@ -143,7 +168,12 @@ def _report_many(index: Index, findings: Findings) -> None:
     objects = np.bincount(index.boxes.images[real], minlength=len(index))
     if (many := objects > COUNTED).any():
         highest = np.minimum(objects, COUNTED).sum() / objects.sum()
-        values = {"counted": COUNTED, "most": objects.max(), "highest": f"{highest:.0%}", "items": _images(index, many)}
+        values = {
+            "counted": COUNTED,
+            "most": objects.max(),
+            "highest": f"{highest:.0%}",
+            "items": _images(index, many),
+        }
         findings.add("many-objects", index.where, int(many.sum()), **values)
 
 
@@ -157,7 +187,9 @@ def _report_convention(index: Index, findings: Findings) -> None:
         return
     corners = (w > x) & (h > y)
     area = (w - x) * (h - y)
-    by_area = (np.abs(index.boxes.area - area) <= 0.02 * area) & (np.abs(index.boxes.area - w * h) > 0.02 * w * h)
+    by_area = (np.abs(index.boxes.area - area) <= 0.02 * area) & (
+        np.abs(index.boxes.area - w * h) > 0.02 * w * h
+    )
     height, width = index.sizes[index.boxes.images].T
     leaving = (x + w > width + 1) | (y + h > height + 1)
     suspects = int((by_area & corners).sum()), int(leaving.sum())
@@ -192,11 +224,18 @@ def align_classes(splits: Mapping[Split, Index], findings: Findings) -> dict[Spl
         if unknown and other:
             values = {"unknown": listing(map(repr, unknown)), "other": listing(map(repr, other))}
             findings.add(
-                "classes-differ/numbers", index.where, len(unknown), split=split, first=next(iter(splits)), **values
+                "classes-differ/numbers",
+                index.where,
+                len(unknown),
+                split=split,
+                first=next(iter(splits)),
+                **values,
             )
         elif numbered != first:
             values = {"own": listing(map(repr, numbered)), "others": listing(map(repr, first))}
-            findings.add("classes-differ/names", index.where, split=split, first=next(iter(splits)), **values)
+            findings.add(
+                "classes-differ/names", index.where, split=split, first=next(iter(splits)), **values
+            )
         names = names | {name: number for name, number in numbered.items() if name not in names}
     return {split: _renumbered(index, names) for split, index in splits.items()}
 
@@ -233,7 +272,9 @@ def report_leaks(parts: Iterable[tuple[Split, Index]], findings: Findings) -> No
         for row in index.rows.tolist()
     )
     by_length: dict[int, list[tuple[Split, Path]]] = defaultdict(list)
-    for split, path in dict.fromkeys(files):  # a photo may stand in a file once for each of its captions
+    for split, path in dict.fromkeys(
+        files
+    ):  # a photo may stand in a file once for each of its captions
         by_length[path.stat().st_size if path.is_file() else -1].append((split, path))
     leaks = []
     for length, group in by_length.items():
@@ -241,8 +282,12 @@ def report_leaks(parts: Iterable[tuple[Split, Index]], findings: Findings) -> No
             continue
         by_content: dict[bytes, list[tuple[Split, Path]]] = defaultdict(list)
         for split, path in group:
-            by_content[hashlib.sha256(regular_file(path).read_bytes()).digest()].append((split, path))
-        same = [members for members in by_content.values() if len({split for split, _ in members}) > 1]
+            by_content[hashlib.sha256(regular_file(path).read_bytes()).digest()].append(
+                (split, path)
+            )
+        same = [
+            members for members in by_content.values() if len({split for split, _ in members}) > 1
+        ]
         leaks += [" = ".join(f"{split}/{path.name}" for split, path in members) for members in same]
     if leaks:
         where = parts[0][1].where

@@ -77,7 +77,9 @@ def _counts(index: Index, unreadable: int) -> SplitCounts:
     )
 
 
-def _decode(splits: Mapping[Split, Index], findings: Findings, unreadable: dict[Split, int]) -> Iterator[None]:
+def _decode(
+    splits: Mapping[Split, Index], findings: Findings, unreadable: dict[Split, int]
+) -> Iterator[None]:
     """Read every image; one that fails is an error, equal pixels are a warning. Yields once per image.
 
     ``unreadable`` gets the number of images of each split that fail.
@@ -112,7 +114,9 @@ def _digest(index: Index, image: int) -> Pixels | str:
         picture = index.picture(image)
     except (ValueError, OSError) as error:
         return str(error)
-    digest = hashlib.blake2b(repr(picture.size).encode() + picture.tobytes(), digest_size=16).digest()
+    digest = hashlib.blake2b(
+        repr(picture.size).encode() + picture.tobytes(), digest_size=16
+    ).digest()
     return Pixels(digest, int(np.ptp(np.asarray(picture), axis=(0, 1)).max()))
 
 
@@ -145,16 +149,26 @@ def _classes(splits: Mapping[Split, Index], tokenizer: Tokenizer) -> list[ClassR
     rows = []
     for label, (name, number) in enumerate(zip(index.class_names, index.category_ids, strict=True)):
         pieces = word_pieces(Phrase(clean_name(name)), tokenizer)
-        rows.append(ClassRow(name, number, pieces, {split: int(count[label]) for split, count in counts.items()}))
+        rows.append(
+            ClassRow(
+                name, number, pieces, {split: int(count[label]) for split, count in counts.items()}
+            )
+        )
     return rows
 
 
-def _check_names(rows: Sequence[ClassRow], reader: Reader, splits: Mapping[Split, Index], findings: Findings) -> None:
+def _check_names(
+    rows: Sequence[ClassRow], reader: Reader, splits: Mapping[Split, Index], findings: Findings
+) -> None:
     """Classes that words cannot name well."""
     where = splits[min(splits, key=SPLITS.index)].where if splits else ""
     phrases = [Phrase(clean_name(row.name)) for row in rows]
     findings.attempt(where, lambda: check_names(phrases, reader.tokenizer, where))
-    long = [f"{row.name[:40]!r} ({len(row.tokens)} tokens)" for row in rows if len(row.tokens) > LONG_NAME]
+    long = [
+        f"{row.name[:40]!r} ({len(row.tokens)} tokens)"
+        for row in rows
+        if len(row.tokens) > LONG_NAME
+    ]
     if long:
         findings.add("long-name", where, len(long), items=listing(long))
     check_words([row.name for row in rows], phrases, reader, where, findings)

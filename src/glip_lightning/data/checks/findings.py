@@ -58,7 +58,9 @@ class Findings(list[Finding]):
         try:
             return read()
         except GLIPError as error:
-            self.append(Finding("error", error.code, str(error).removeprefix(f"{where}: "), str(where)))
+            self.append(
+                Finding("error", error.code, str(error).removeprefix(f"{where}: "), str(where))
+            )
             return None
 
     @property
@@ -78,7 +80,9 @@ class Findings(list[Finding]):
         """Warnings as warnings, notes as information; errors are for :meth:`raise_errors`."""
         for finding in self:
             if finding.level != "error":
-                log.log(logging.WARNING if finding.level == "warning" else logging.INFO, "%s", finding)
+                log.log(
+                    logging.WARNING if finding.level == "warning" else logging.INFO, "%s", finding
+                )
 
 
 def listing(items: Iterable[object], separator: str = ", ") -> str:

@@ -74,7 +74,10 @@ def _faults(folder: Path, paths: list[Path], progress: Progress) -> dict[Path, s
 
 
 def _store(
-    kept: dict[str, State], paths: list[Path], states: Mapping[Path, tuple[int, int]], outcomes: Iterator[str]
+    kept: dict[str, State],
+    paths: list[Path],
+    states: Mapping[Path, tuple[int, int]],
+    outcomes: Iterator[str],
 ) -> Iterator[None]:
     for path, fault in zip(paths, outcomes, strict=True):
         kept[str(path)] = (*states[path], fault)
@@ -100,7 +103,10 @@ def _load(file: Path) -> dict[str, State]:
     """What is known; nothing where the file is not there or is damaged."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return {path: (int(size), int(time), str(fault)) for path, (size, time, fault) in content.items()}
+        return {
+            path: (int(size), int(time), str(fault))
+            for path, (size, time, fault) in content.items()
+        }
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 

@@ -45,7 +45,11 @@ def read_captions(file: str | Path) -> list[Captioned]:
     Entries whose caption is empty are left out and counted; other faults are a :class:`DataError`.
     """
     path = Path(file)
-    readers: dict[str, Callable[[str], Iterable[Any]]] = {".json": _json, ".jsonl": _lines, ".csv": _csv}
+    readers: dict[str, Callable[[str], Iterable[Any]]] = {
+        ".json": _json,
+        ".jsonl": _lines,
+        ".csv": _csv,
+    }
     if path.suffix.lower() not in readers:
         raise data_error("not-captions/ending", path, known=", ".join(readers), ending=path.suffix)
     try:
@@ -81,12 +85,17 @@ def _json(text: str) -> Iterable[Any]:
         return content["images"]
     ids = [_id(image.get("id")) for image in images]
     if twice := [number for number, times in Counter(ids).items() if times > 1]:
-        raise _NotCaptions(f"image ids that occur twice: {listing(twice)}; give every image an id of its own")
+        raise _NotCaptions(
+            f"image ids that occur twice: {listing(twice)}; give every image an id of its own"
+        )
     names = {number: image.get("file_name") for number, image in zip(ids, images, strict=True)}
     owners = [_id(sentence.get("image_id")) for sentence in sentences]
     if silent := len(names.keys() - set(owners)):
         log.warning("%d of %d images have no caption; they are left out", silent, len(names))
-    return [{**sentence, "file_name": names.get(owner)} for sentence, owner in zip(sentences, owners, strict=True)]
+    return [
+        {**sentence, "file_name": names.get(owner)}
+        for sentence, owner in zip(sentences, owners, strict=True)
+    ]
 
 
 def _id(value: object) -> str:
@@ -99,7 +108,9 @@ def _lines(text: str) -> Iterable[Any]:
 
 
 def _csv(text: str) -> Iterable[Any]:
-    rows = csv.DictReader(io.StringIO(text, newline=""))  # splitlines would also cut where no line of a file ends
+    rows = csv.DictReader(
+        io.StringIO(text, newline="")
+    )  # splitlines would also cut where no line of a file ends
     if missing := {"file_name", "caption"} - set(rows.fieldnames or ()):
         raise _NotCaptions(f"no column {' and '.join(sorted(missing))} in its first line")
     return [{"file_name": row["file_name"], "caption": row["caption"]} for row in rows]
@@ -118,9 +129,13 @@ def _grouped(path: Path, rows: list[Any]) -> list[Captioned]:
             spans = None if phrases is None else tuple((start, end) for start, end in phrases)
             photos.setdefault(row["file_name"], []).append(Sentence(row["caption"], spans))
     if faults:
-        raise data_error("bad-entry", path, count=len(faults), total=len(rows), items=listing(faults))
+        raise data_error(
+            "bad-entry", path, count=len(faults), total=len(rows), items=listing(faults)
+        )
     if blank:
-        log.warning("%s: %d of %d entries have no caption; they are left out", path, blank, len(rows))
+        log.warning(
+            "%s: %d of %d entries have no caption; they are left out", path, blank, len(rows)
+        )
     if not photos:
         raise data_error("no-caption/file", path)
     return [Captioned(name, tuple(sentences)) for name, sentences in photos.items()]

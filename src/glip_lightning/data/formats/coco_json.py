@@ -25,19 +25,25 @@ def read_coco(annotation_file: str | Path, image_dir: str | Path, findings: Find
     """
     file = Path(annotation_file)
     content = read_json(file)
-    if phrases := sum(isinstance(entry, dict) and "tokens_positive" in entry for entry in content["annotations"]):
+    if phrases := sum(
+        isinstance(entry, dict) and "tokens_positive" in entry for entry in content["annotations"]
+    ):
         findings.add("caption-phrases", file, phrases)
     return index_coco(content, file, image_dir, findings)
 
 
-def index_coco(content: Mapping[str, Any], file: Path, image_dir: str | Path, findings: Findings) -> Index:
+def index_coco(
+    content: Mapping[str, Any], file: Path, image_dir: str | Path, findings: Findings
+) -> Index:
     """:func:`read_coco` of a content that :func:`read_json` gave."""
     numbers = _Numbers()
     categories = _categories(content, file, numbers, findings)
     images, names = _images(content, file, Path(image_dir), numbers, findings)
     boxes = _boxes(content, file, images, categories, numbers, findings)
     numbers.report(file, findings)
-    return build_index(file, categories, images, boxes, ImageFiles(Path(image_dir), names), findings)
+    return build_index(
+        file, categories, images, boxes, ImageFiles(Path(image_dir), names), findings
+    )
 
 
 class _Numbers:
@@ -82,7 +88,9 @@ def read_json(file: Path) -> dict[str, Any]:
         raise data_error("missing-file", file, kind="annotation file") from None
     except RecursionError:
         raise data_error("nested-too-deeply", file) from None
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, a number of thousands of digits
+    except (
+        ValueError
+    ) as error:  # JSONDecodeError, UnicodeDecodeError, a number of thousands of digits
         raise data_error("not-json", file, reason=error) from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
@@ -127,7 +135,9 @@ def _by_id(
     return found
 
 
-def _categories(content: Mapping[str, Any], file: Path, numbers: _Numbers, findings: Findings) -> dict[int, str]:
+def _categories(
+    content: Mapping[str, Any], file: Path, numbers: _Numbers, findings: Findings
+) -> dict[int, str]:
     """Category id -> name."""
     entries = _by_id(content["categories"], "category", file, numbers, findings)
     names: dict[int, str] = {}
@@ -135,7 +145,9 @@ def _categories(content: Mapping[str, Any], file: Path, numbers: _Numbers, findi
         name = entry.get("name")
         names[number] = name if isinstance(name, str) else ""
         if not isinstance(name, str):
-            findings.add("no-category-name", file, items=f"category {number}: name is {short(name)}")
+            findings.add(
+                "no-category-name", file, items=f"category {number}: name is {short(name)}"
+            )
     parents = [entry.get("supercategory") for number, entry in entries.items() if number != 0]
     if (
         0 in names
@@ -172,10 +184,19 @@ def _images(
             images.append(RawImage(number, _size(entries[number], numbers)))
             names.append(there)
     if leaving:
-        findings.add("outside-folder", file, len(leaving), what="file names", folder=folder, items=listing(leaving))
+        findings.add(
+            "outside-folder",
+            file,
+            len(leaving),
+            what="file names",
+            folder=folder,
+            items=listing(leaving),
+        )
     if missing:
         total = len(content["images"])
-        findings.add("missing-image", file, len(missing), total=total, folder=folder, items=listing(missing))
+        findings.add(
+            "missing-image", file, len(missing), total=total, folder=folder, items=listing(missing)
+        )
     return images, names
 
 
@@ -248,7 +269,14 @@ def _boxes(
         findings.add("unknown-category", file, len(unknown), items=listing(unknown), known=known)
     if bad:
         expected = "x, y, width, height in pixels"
-        findings.add("bad-box", file, len(bad), what="annotations whose bbox", expected=expected, items=listing(bad))
+        findings.add(
+            "bad-box",
+            file,
+            len(bad),
+            what="annotations whose bbox",
+            expected=expected,
+            items=listing(bad),
+        )
     if around:
         findings.add("box-of-mask", file, around)
     if turned:

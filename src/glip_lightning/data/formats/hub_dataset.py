@@ -17,7 +17,15 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.common.imports import optional
 from glip_lightning.data.checks.findings import DataError, Findings, data_error, listing, short
-from glip_lightning.data.images import Header, ImageFiles, ImageSource, Source, is_file, read_header, read_image
+from glip_lightning.data.images import (
+    Header,
+    ImageFiles,
+    ImageSource,
+    Source,
+    is_file,
+    read_header,
+    read_image,
+)
 from glip_lightning.data.index import Index, RawBox, RawImage, build_index, coordinate
 from glip_lightning.data.splits import SPLIT_WORDS
 from glip_lightning.data.types import SPLITS, Split
@@ -61,7 +69,10 @@ class ImageRows:
             return io.BytesIO(cell["bytes"])
         if cell.get("path") and is_file(Path(cell["path"])):
             return Path(cell["path"])
-        raise GLIPError(f"{self.name(index)}: there is no image in this row; remove the row", code="missing-image")
+        raise GLIPError(
+            f"{self.name(index)}: there is no image in this row; remove the row",
+            code="missing-image",
+        )
 
     def header(self, index: int) -> Header:
         return read_header(self._file(index), self.name(index))
@@ -91,7 +102,9 @@ def read_hub(name: str | Path, findings: Findings, subset: str | None = None) ->
             chosen[split] = (key, rows)
     if not chosen:
         raise data_error("no-known-split", name, names=", ".join(found))
-    return {split: _index(f"{name}/{key}", key, rows, findings) for split, (key, rows) in chosen.items()}
+    return {
+        split: _index(f"{name}/{key}", key, rows, findings) for split, (key, rows) in chosen.items()
+    }
 
 
 def _load(name: str | Path, subset: str | None) -> "dict[str, datasets.Dataset]":
@@ -101,10 +114,18 @@ def _load(name: str | Path, subset: str | None) -> "dict[str, datasets.Dataset]"
         if not path.is_dir():
             regular_file(path)  # `datasets` would wait for a named pipe
     try:
-        found = datasets.load_from_disk(str(name)) if local else datasets.load_dataset(str(name), subset)
+        found = (
+            datasets.load_from_disk(str(name))
+            if local
+            else datasets.load_dataset(str(name), subset)
+        )
     except Exception as error:  # Arrow, file system, network and Hub have errors of their own
         reason = " ".join(str(error).split()) or type(error).__name__
-        cure = "save it again" if local else "check the name and the network; a folder needs what save_to_disk wrote"
+        cure = (
+            "save it again"
+            if local
+            else "check the name and the network; a folder needs what save_to_disk wrote"
+        )
         raise data_error("hub-unreadable", name, reason=reason, cure=cure) from error
     return {"train": found} if isinstance(found, datasets.Dataset) else dict(found)
 
@@ -164,12 +185,16 @@ def _fields(feature: Any) -> Mapping[str, Any]:
 def _index(where: str, key: str, rows: "datasets.Dataset", findings: Findings) -> Index:
     columns = _columns(where, rows.features)
     source = ImageRows(rows, columns.image, key)
-    read = [key for key in columns.read() if key in rows.features]  # other columns may hold pictures, to be decoded
+    read = [
+        key for key in columns.read() if key in rows.features
+    ]  # other columns may hold pictures, to be decoded
     table = cast(dict[str, list[Any]], rows.select_columns(read).with_format(None)[:])
     objects = [list(_objects(table, row, columns)) for row in range(len(rows))]
     names = columns.names
     if names is None:
-        names = sorted({category for row in objects for _, category, *_ in row if isinstance(category, str)})
+        names = sorted(
+            {category for row in objects for _, category, *_ in row if isinstance(category, str)}
+        )
     labels: dict[Any, int] = {name: number for number, name in enumerate(names)}
     labels |= {number: number for number in range(len(names))}
     ids = _ids(where, table, len(rows), findings)
@@ -179,13 +204,30 @@ def _index(where: str, key: str, rows: "datasets.Dataset", findings: Findings) -
         for number, (bbox, category, area, crowd) in enumerate(found):
             xywh = [coordinate(str(value)) for value in bbox] if isinstance(bbox, list) else []
             if len(xywh) != 4 or None in xywh or category not in labels:
-                bad.append(f"{key}[{row}], object {number} ({short(bbox)}, category {short(category)})")
+                bad.append(
+                    f"{key}[{row}], object {number} ({short(bbox)}, category {short(category)})"
+                )
             else:
                 numbers = [value for value in xywh if value is not None]
-                boxes.append(RawBox(ids[row], labels[category], numbers, coordinate(str(area)) or None, bool(crowd)))
+                boxes.append(
+                    RawBox(
+                        ids[row],
+                        labels[category],
+                        numbers,
+                        coordinate(str(area)) or None,
+                        bool(crowd),
+                    )
+                )
     if bad:
         expected = "x, y, width, height of a known category"
-        findings.add("bad-box", where, len(bad), what="what objects hold", expected=expected, items=listing(bad))
+        findings.add(
+            "bad-box",
+            where,
+            len(bad),
+            what="what objects hold",
+            expected=expected,
+            items=listing(bad),
+        )
     index = build_index(where, dict(enumerate(names)), images, boxes, source, findings)
     if "upright" not in table:
         return index
@@ -193,10 +235,16 @@ def _index(where: str, key: str, rows: "datasets.Dataset", findings: Findings) -
     return replace(index, upright=upright[index.rows])  # sizes alone do not tell half turns
 
 
-def _objects(table: Mapping[str, list[Any]], row: int, columns: _Columns) -> Iterator[tuple[Any, ...]]:
+def _objects(
+    table: Mapping[str, list[Any]], row: int, columns: _Columns
+) -> Iterator[tuple[Any, ...]]:
     """bbox, category, area, iscrowd of each object of a row; None for what is not there."""
     keys = (columns.bbox, columns.category, "area", "iscrowd")
-    value = table[columns.objects][row] if columns.objects else {key: table[key][row] for key in keys if key in table}
+    value = (
+        table[columns.objects][row]
+        if columns.objects
+        else {key: table[key][row] for key in keys if key in table}
+    )
     if isinstance(value, list):
         yield from (tuple((entry or {}).get(key) for key in keys) for entry in value)
         return
@@ -206,7 +254,9 @@ def _objects(table: Mapping[str, list[Any]], row: int, columns: _Columns) -> Ite
         yield tuple(entries[number] if number < len(entries) else None for entries in lists)
 
 
-def _ids(where: str, table: Mapping[str, list[Any]], count: int, findings: Findings) -> Sequence[int]:
+def _ids(
+    where: str, table: Mapping[str, list[Any]], count: int, findings: Findings
+) -> Sequence[int]:
     """The column ``image_id``, or the numbers of the rows where it is missing or holds no whole numbers."""
     values = table.get("image_id", [])
     if not values or not all(isinstance(value, int) for value in values):
@@ -244,7 +294,9 @@ def to_hub(splits: Mapping[Split, Index]) -> "datasets.DatasetDict":
     datasets = optional("datasets", "to_hub")
     names = {index.class_names for index in splits.values()}
     if len(names) != 1:
-        message = f"the splits have {len(names)} different lists of classes; give all of them the same"
+        message = (
+            f"the splits have {len(names)} different lists of classes; give all of them the same"
+        )
         raise GLIPError(message, code="classes-differ")
     features = datasets.Features(
         {

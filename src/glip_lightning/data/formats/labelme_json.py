@@ -32,7 +32,11 @@ def json_files(folder: Path) -> Iterator[Path]:
     """The JSON files below the folder that may be annotations, by name."""
     for path in sorted(folder.rglob("*.json")):
         inside = path.relative_to(folder).parts
-        if path.name != SPLIT_FILE and not any(part.startswith(".") for part in inside) and path.is_file():
+        if (
+            path.name != SPLIT_FILE
+            and not any(part.startswith(".") for part in inside)
+            and path.is_file()
+        ):
             yield path
 
 
@@ -50,7 +54,11 @@ def is_labelme(folder: Path) -> bool:
 
 def is_annotation(content: Any) -> bool:
     """Return whether a file holds what LabelMe writes."""
-    return isinstance(content, dict) and isinstance(content.get("shapes"), list) and "imagePath" in content
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("shapes"), list)
+        and "imagePath" in content
+    )
 
 
 def read_labelme(folder: Path, findings: Findings) -> dict[Split, Index]:
@@ -67,7 +75,9 @@ def read_labelme(folder: Path, findings: Findings) -> dict[Split, Index]:
         if item := _parse(file, finder, faults):
             found.setdefault(split, []).append(item)
     others = found.pop(None, [])
-    groups: dict[Split, list[Annotation]] = {split: items for split, items in found.items() if split}
+    groups: dict[Split, list[Annotation]] = {
+        split: items for split, items in found.items() if split
+    }
     if not groups:
         groups = {"train": others}
     elif others:
@@ -118,14 +128,18 @@ def _objects(shapes: list[Any], name: str, faults: Faults) -> list[Object]:
             group = shape.get("group_id")
             key = number if group is None else (label, str(group))
             first = merged.get(key)
-            merged[key] = Object(" ".join(label.split()), _around(first.corners, corners) if first else corners)
+            merged[key] = Object(
+                " ".join(label.split()), _around(first.corners, corners) if first else corners
+            )
     return list(merged.values())
 
 
 def _corners(kind: object, points: Any) -> tuple[float, float, float, float] | None:
     """The box around a shape; None if its points are no points, or too few."""
     pairs = points if isinstance(points, list) else []
-    if not all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs):
+    if not all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs
+    ):
         return None
     if len(pairs) < LEAST.get(str(kind), 1):
         return None
@@ -139,4 +153,9 @@ def _corners(kind: object, points: Any) -> tuple[float, float, float, float] | N
 def _around(
     one: tuple[float, float, float, float], other: tuple[float, float, float, float]
 ) -> tuple[float, float, float, float]:
-    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+    return (
+        min(one[0], other[0]),
+        min(one[1], other[1]),
+        max(one[2], other[2]),
+        max(one[3], other[3]),
+    )

@@ -19,7 +19,14 @@ from glip_lightning.data.formats.labelme_json import is_labelme, read_labelme
 from glip_lightning.data.formats.other_tools import refuse_tool, refuse_tools
 from glip_lightning.data.formats.voc_xml import is_voc, read_voc
 from glip_lightning.data.formats.yolo_txt import is_yolo, read_yolo
-from glip_lightning.data.images import PICTURES, ImageFiles, is_below, is_file, pictures, unread_pictures
+from glip_lightning.data.images import (
+    PICTURES,
+    ImageFiles,
+    is_below,
+    is_file,
+    pictures,
+    unread_pictures,
+)
 from glip_lightning.data.index import Index
 from glip_lightning.data.splits import SPLIT_FILE, SPLIT_WORDS, complete_splits
 from glip_lightning.data.types import Split
@@ -33,8 +40,16 @@ LAYOUTS = """
   a folder written by save_to_disk (datasets)
   one COCO file (*.json), images beside it or in images/; it is split by a rule"""
 IMAGE_FOLDERS = ("images", "Images", "imgs", "data", "JPEGImages")
-OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")  # of COCO, beside its instances
-WORD = re.compile(rf"(?<![a-z])({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})(?![a-z])\d*")
+OTHER_TASKS = (
+    "captions",
+    "person_keypoints",
+    "panoptic",
+    "stuff",
+    "image_info",
+)  # of COCO, beside its instances
+WORD = re.compile(
+    rf"(?<![a-z])({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})(?![a-z])\d*"
+)
 SAMPLED = 20  # images whose names decide in which folder they are
 
 Reader = Callable[[Findings], dict[Split, Index]]
@@ -78,7 +93,9 @@ def read_dataset(path: str | Path, split_seed: int = 0) -> DataSet:
     return DataSet(found.name, check_splits(found.splits, findings), findings)
 
 
-def read_folder(folder: str | Path, findings: Findings, seed: int = 0, write: bool = False) -> Layout:
+def read_folder(
+    folder: str | Path, findings: Findings, seed: int = 0, write: bool = False
+) -> Layout:
     """Return the splits of a data set in any of the layouts above, before they are checked.
 
     Where there is only one set of images, :mod:`.splits` divides it with ``seed``, and writes that down if
@@ -97,7 +114,9 @@ def read_folder(folder: str | Path, findings: Findings, seed: int = 0, write: bo
         _report_strays(folder, splits, findings)
         splits = complete_splits(splits, folder, findings, seed, write)
     except OSError as error:
-        raise data_error("unreadable-folder", error.filename or folder, reason=error.strerror or error) from error
+        raise data_error(
+            "unreadable-folder", error.filename or folder, reason=error.strerror or error
+        ) from error
     return Layout(name, splits)
 
 
@@ -118,7 +137,9 @@ def _report_strays(folder: Path, splits: dict[Split, Index], findings: Findings)
         known.add(str(source.folder))
     strays = []
     for path in pictures(folder):
-        inside = [path, *path.parents][: -len(folder.parents) - 1]  # the picture and the folders that it is in
+        inside = [path, *path.parents][
+            : -len(folder.parents) - 1
+        ]  # the picture and the folders that it is in
         if len(inside) > 1 and known.isdisjoint(map(str, inside)):
             strays.append(str(path.relative_to(folder)))
     if strays:
@@ -127,7 +148,10 @@ def _report_strays(folder: Path, splits: dict[Split, Index], findings: Findings)
 
 def _report_lists(folder: Path, splits: dict[Split, Index], findings: Findings) -> None:
     """Name lists of pictures, such as train.txt, that divide the data in another way than they were divided."""
-    stems = {split: {Path(index.name(i)).stem for i in range(len(index))} for split, index in splits.items()}
+    stems = {
+        split: {Path(index.name(i)).stem for i in range(len(index))}
+        for split, index in splits.items()
+    }
     every = set().union(*stems.values())
     for path in sorted((*folder.glob("*.txt"), *folder.glob("ImageSets/*.txt"))):
         split = SPLIT_WORDS.get(path.stem.lower())
@@ -147,12 +171,18 @@ def _checked(folder: Path) -> Path:
     if folder.is_file():
         raise data_error("not-a-folder", folder, parent=folder.parent)
     near = [path.name for path in _folders(folder.parent)] if folder.parent.is_dir() else []
-    there = f"{folder.parent} has {listing(near)}" if near else f"{folder.parent} is not there or has no folders"
+    there = (
+        f"{folder.parent} has {listing(near)}"
+        if near
+        else f"{folder.parent} is not there or has no folders"
+    )
     raise data_error("missing-folder", folder, near=there)
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
 
 
 def _find(folder: Path) -> list[tuple[str, Reader]]:
@@ -163,9 +193,16 @@ def _find(folder: Path) -> list[tuple[str, Reader]]:
         return [("LabelMe", lambda findings: read_labelme(folder, findings))]
     found: list[tuple[str, Reader]] = []
     if parts := _split_folders(folder):
-        found.append(("one folder per split (ODinW, Roboflow)", lambda findings: _read_parts(folder, parts, findings)))
+        found.append(
+            (
+                "one folder per split (ODinW, Roboflow)",
+                lambda findings: _read_parts(folder, parts, findings),
+            )
+        )
     if files := _coco_files(folder):
-        found.append(("annotations by split (COCO)", lambda findings: _read_files(folder, files, findings)))
+        found.append(
+            ("annotations by split (COCO)", lambda findings: _read_files(folder, files, findings))
+        )
     if is_yolo(folder):
         found.append(("YOLO", lambda findings: read_yolo(folder, findings)))
     if is_voc(folder):
@@ -177,7 +214,9 @@ def _find(folder: Path) -> list[tuple[str, Reader]]:
 
 def _json_files(folder: Path) -> list[Path]:
     files = (path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.is_file())
-    return sorted(path for path in files if path.name != SPLIT_FILE and not path.name.startswith("."))
+    return sorted(
+        path for path in files if path.name != SPLIT_FILE and not path.name.startswith(".")
+    )
 
 
 def _split_folders(folder: Path) -> dict[Split, list[Path]]:
@@ -186,12 +225,18 @@ def _split_folders(folder: Path) -> dict[Split, list[Path]]:
     for path in _folders(folder):
         split = SPLIT_WORDS.get(path.name.lower())
         if split and not is_saved(path) and (files := _json_files(path)):
-            known = [path / name for name in (ANNOTATIONS, "_annotations.coco.json") if (path / name).is_file()]
+            known = [
+                path / name
+                for name in (ANNOTATIONS, "_annotations.coco.json")
+                if (path / name).is_file()
+            ]
             found.setdefault(split, known[:1] or files)
     return found
 
 
-def _read_parts(folder: Path, parts: dict[Split, list[Path]], findings: Findings) -> dict[Split, Index]:
+def _read_parts(
+    folder: Path, parts: dict[Split, list[Path]], findings: Findings
+) -> dict[Split, Index]:
     for path in _folders(folder):
         split = SPLIT_WORDS.get(path.name.lower())
         if split and split not in parts and _has_pictures(path):
@@ -203,7 +248,9 @@ def _only(files: Sequence[Path]) -> Path:
     if len(files) > 1:
         refuse_tool(files[0])
         names = listing(path.name for path in files)
-        raise data_error("several-annotation-files", files[0].parent, names=names, expected=ANNOTATIONS)
+        raise data_error(
+            "several-annotation-files", files[0].parent, names=names, expected=ANNOTATIONS
+        )
     return files[0]
 
 
@@ -218,12 +265,15 @@ def _coco_files(folder: Path) -> dict[Split, list[Path]]:
                 found.setdefault(SPLIT_WORDS[word[1]], []).append(file)
         if found:
             return {
-                split: [f for f in files if f.stem.startswith("instances")] or files for split, files in found.items()
+                split: [f for f in files if f.stem.startswith("instances")] or files
+                for split, files in found.items()
             }
     return {}
 
 
-def _read_files(folder: Path, files: dict[Split, list[Path]], findings: Findings) -> dict[Split, Index]:
+def _read_files(
+    folder: Path, files: dict[Split, list[Path]], findings: Findings
+) -> dict[Split, Index]:
     splits = {split: _read(_only(found), folder, findings) for split, found in files.items()}
     for path in (each for place in (folder, *_picture_folders(folder)) for each in _folders(place)):
         word = WORD.fullmatch(path.name.lower())
@@ -271,11 +321,19 @@ def _image_folder(file: Path, folder: Path) -> Path:
 def _image_folders(file: Path, folder: Path) -> Iterator[Path]:
     """Where the images of an annotation file may be, more special places first."""
     word = WORD.search(file.stem.lower())
-    words = [word[0], *(w for w, split in SPLIT_WORDS.items() if split == SPLIT_WORDS[word[1]])] if word else []
+    words = (
+        [word[0], *(w for w, split in SPLIT_WORDS.items() if split == SPLIT_WORDS[word[1]])]
+        if word
+        else []
+    )
     beside = file.parent.name.lower() != "annotations"
     for place in dict.fromkeys((file.parent, folder) if beside else (folder, file.parent)):
         for name in words:
-            yield from (place / name, *(place / images / name for images in IMAGE_FOLDERS), place / name / "images")
+            yield from (
+                place / name,
+                *(place / images / name for images in IMAGE_FOLDERS),
+                place / name / "images",
+            )
         yield from (place / images for images in IMAGE_FOLDERS)
         yield place
     yield folder / "images" / file.parent.name
@@ -305,7 +363,9 @@ def _nothing(folder: Path) -> str:
     text = f"It holds {names or 'nothing'}. Known layouts:{LAYOUTS}"
     if inner := next(filter(_is_readable, _below(folder)), None):
         return f"{text}\ndid you mean {inner}?"
-    if archives := [path.name for path in there if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz")]:
+    if archives := [
+        path.name for path in there if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz")
+    ]:
         return f"{text}\nunpack {archives[0]} first"
     if any(path.suffix.lower() in PICTURES for path in islice(folder.rglob("*"), 10_000)):
         return f"{text}\nthere are pictures, but no annotations; add the annotation file or files"

@@ -42,7 +42,11 @@ def _is_polygon(part: list[Any]) -> bool:
 
 def _around_runs(counts: Any, size: Any) -> Box | None:
     """The box around a mask: runs of zeros and ones in turn, zeros first, column by column from the top."""
-    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(type(side) is int and side > 0 for side in size)
+    ):
         return None
     lengths = _decoded(counts) if isinstance(counts, str) else counts
     if not isinstance(lengths, list) or not all(type(n) is int and n >= 0 for n in lengths):

@@ -39,19 +39,44 @@ def _is_via(content: Any) -> bool:
     if not isinstance(content, dict):
         return False
     found = list(content.values())
-    return "_via_img_metadata" in content or (bool(found) and all(map(_keys("filename", "regions"), found)))
+    return "_via_img_metadata" in content or (
+        bool(found) and all(map(_keys("filename", "regions"), found))
+    )
 
 
 JSON_TOOLS: tuple[tuple[Callable[[Any], bool], Tool], ...] = (
-    (_keys("shapes", "imagePath"), Tool("a file of LabelMe", "give the folder with all of them and their pictures")),
-    (_is_via, Tool("a file of VIA (VGG Image Annotator)", "choose Annotation, Export (COCO format) there")),
+    (
+        _keys("shapes", "imagePath"),
+        Tool("a file of LabelMe", "give the folder with all of them and their pictures"),
+    ),
+    (
+        _is_via,
+        Tool(
+            "a file of VIA (VGG Image Annotator)", "choose Annotation, Export (COCO format) there"
+        ),
+    ),
     (_keys("project", "config", "metadata", "file"), Tool("a project of VIA 3")),
-    (_entries("annotations", "data"), Tool("Label Studio's JSON", "export it as COCO or YOLO there")),
-    (_entries("completions", "data"), Tool("Label Studio's JSON", "export it as COCO or YOLO there")),
+    (
+        _entries("annotations", "data"),
+        Tool("Label Studio's JSON", "export it as COCO or YOLO there"),
+    ),
+    (
+        _entries("completions", "data"),
+        Tool("Label Studio's JSON", "export it as COCO or YOLO there"),
+    ),
     (_entries("image", "annotations"), Tool("Create ML's JSON")),
-    (_entries("image", "label"), Tool("Label Studio's JSON-MIN", "export it as COCO or YOLO there")),
-    (_entries("image_id", "bbox"), Tool("a list of detections or of COCO annotations", "give the whole COCO file")),
-    (_entries("name", "labels"), Tool("JSON of BDD100K (Scalabel)", "convert it with bdd2coco of the BDD100K toolkit")),
+    (
+        _entries("image", "label"),
+        Tool("Label Studio's JSON-MIN", "export it as COCO or YOLO there"),
+    ),
+    (
+        _entries("image_id", "bbox"),
+        Tool("a list of detections or of COCO annotations", "give the whole COCO file"),
+    ),
+    (
+        _entries("name", "labels"),
+        Tool("JSON of BDD100K (Scalabel)", "convert it with bdd2coco of the BDD100K toolkit"),
+    ),
     (_entries("Labeled Data"), Tool("an export of Labelbox")),
     (_keys("data_row"), Tool("an export of Labelbox")),
     (_keys("item", "annotations"), Tool("a file of V7 Darwin")),
@@ -77,7 +102,9 @@ XML_TOOLS: Mapping[str, Tool] = {
 PICTURE = r"[^,;\n]+\.(?:jpe?g|png|bmp|webp|tiff?|gif)"
 CSV_TOOLS: Mapping[str, Tool] = {
     r"ImageID,.*LabelName": Tool("CSV of Open Images"),
-    r"filename,.*region_shape_attributes": Tool("VIA's CSV", "choose Annotation, Export (COCO format) there"),
+    r"filename,.*region_shape_attributes": Tool(
+        "VIA's CSV", "choose Annotation, Export (COCO format) there"
+    ),
     r"(?i)x_?min.*y_?min|x1.*y1|bbox|left.*top.*width": Tool("a CSV table of boxes"),
     rf"(?i)^{PICTURE}(?:[,;]-?\d+(?:\.\d+)?){{4}}[,;]|^{PICTURE},,,,": Tool("a CSV table of boxes"),
 }

@@ -40,10 +40,14 @@ class Faults(defaultdict[str, list[str]]):
     def __init__(self) -> None:
         super().__init__(list)
 
-    def report(self, where: Path, findings: Findings, values: Mapping[str, Mapping[str, str]]) -> None:
+    def report(
+        self, where: Path, findings: Findings, values: Mapping[str, Mapping[str, str]]
+    ) -> None:
         """Add a finding for each problem; ``values`` are what else its text says."""
         for key, items in self.items():
-            findings.add(key, where, len(items), items=listing(items), folder=where, **values.get(key, {}))
+            findings.add(
+                key, where, len(items), items=listing(items), folder=where, **values.get(key, {})
+            )
 
 
 class PictureFinder:
@@ -64,11 +68,25 @@ class PictureFinder:
         given = PurePosixPath(name.replace("\\", "/"))
 
         def rank(path: Path) -> tuple[object, ...]:
-            usual = IMAGE_FOLDERS.index(path.parent.name) if path.parent.name in IMAGE_FOLDERS else len(IMAGE_FOLDERS)
+            usual = (
+                IMAGE_FOLDERS.index(path.parent.name)
+                if path.parent.name in IMAGE_FOLDERS
+                else len(IMAGE_FOLDERS)
+            )
             common = sum(part in file.parts for part in path.parts)
-            return path.name != given.name, path.parent.name != given.parent.name, usual, -common, path
+            return (
+                path.name != given.name,
+                path.parent.name != given.parent.name,
+                usual,
+                -common,
+                path,
+            )
 
-        groups = self._by_name[_key(given.name)], self._by_stem[_key(file.stem)], self._by_stem[_key(given.stem)]
+        groups = (
+            self._by_name[_key(given.name)],
+            self._by_stem[_key(file.stem)],
+            self._by_stem[_key(given.stem)],
+        )
         for group in groups:
             if found := sorted(filter(is_file, group), key=rank):
                 return found[0]
@@ -86,7 +104,9 @@ def one_each(items: Iterable[Annotation], faults: Faults) -> list[Annotation]:
     for item in items:
         first = found.setdefault(item.picture, item)
         if first is not item:
-            faults["duplicate-image/files"].append(f"{item.picture.name} ({first.file.name}, {item.file.name})")
+            faults["duplicate-image/files"].append(
+                f"{item.picture.name} ({first.file.name}, {item.file.name})"
+            )
     return sorted(found.values(), key=lambda item: (item.picture.name, item.picture))
 
 

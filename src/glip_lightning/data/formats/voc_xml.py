@@ -38,13 +38,17 @@ VALUES: Mapping[str, Mapping[str, str]] = {
 Corners = tuple[float, float, float, float]
 POINT = re.compile(r"[xy]\d+")
 ROOT = re.compile(rb"<annotation[\s>]")
-DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding=["'](?!(?:utf-8|utf-16)["'])([\w.-]+)["'][^>]*\?>""", re.IGNORECASE)
+DECLARED = re.compile(
+    rb"""\s*<\?xml[^>]*?encoding=["'](?!(?:utf-8|utf-16)["'])([\w.-]+)["'][^>]*\?>""", re.IGNORECASE
+)
 LOOKED_AT = 5  # files that decide whether the XML files of a folder are annotations
 
 
 def xml_files(folder: Path) -> dict[str, Path]:
     """Annotation files by their stems: in ``Annotations``, in the folder itself, or in the one folder that has some."""
-    children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    children = [
+        path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")
+    ]
     for place in [path for path in children if path.name.lower() == "annotations"]:
         if files := _xml_in(place):
             return files
@@ -57,7 +61,9 @@ def xml_files(folder: Path) -> dict[str, Path]:
 
 
 def _xml_in(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*.xml")) if not path.name.startswith(".")}
+    return {
+        path.stem: path for path in sorted(folder.glob("*.xml")) if not path.name.startswith(".")
+    }
 
 
 def _are_annotations(files: Mapping[str, Path]) -> bool:
@@ -71,15 +77,21 @@ def _are_annotations(files: Mapping[str, Path]) -> bool:
 
 
 def is_voc(folder: Path) -> bool:
-    return bool(xml_files(folder)) or any(xml_files(place) for place in _split_folders(folder).values())
+    return bool(xml_files(folder)) or any(
+        xml_files(place) for place in _split_folders(folder).values()
+    )
 
 
 def _split_folders(folder: Path) -> dict[Split, Path]:
     """The folders of splits that hold annotation files: ``train/``, or ``annotations/train/``."""
-    children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    children = [
+        path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")
+    ]
     for above in (folder, *children):
         places = ((split, above / word) for word, split in SPLIT_WORDS.items())
-        if found := {split: place for split, place in places if place.is_dir() and xml_files(place)}:
+        if found := {
+            split: place for split, place in places if place.is_dir() and xml_files(place)
+        }:
             return found
     return {}
 
@@ -93,14 +105,20 @@ def read_voc(folder: Path, findings: Findings) -> dict[Split, Index]:
     faults, finder = Faults(), PictureFinder(folder)
     if parts := _split_folders(folder) if not xml_files(folder) else {}:
         files = {split: xml_files(place).values() for split, place in parts.items()}
-        found = {split: [_parse(file, finder, faults) for file in group] for split, group in files.items()}
+        found = {
+            split: [_parse(file, finder, faults) for file in group]
+            for split, group in files.items()
+        }
         groups = {split: [item for item in items if item] for split, items in found.items()}
     else:
         by_stem = xml_files(folder)
         lists = _lists(folder, by_stem, findings)
         wanted = {stem: by_stem[stem] for stems in lists.values() for stem in stems}
         parsed = {stem: _parse(file, finder, faults) for stem, file in wanted.items()}
-        groups = {split: [item for stem in stems if (item := parsed[stem])] for split, stems in lists.items()}
+        groups = {
+            split: [item for stem in stems if (item := parsed[stem])]
+            for split, stems in lists.items()
+        }
     groups = {split: one_each(items, faults) for split, items in groups.items()}
     faults.report(folder, findings, VALUES)
     return build_indexes(folder, ".xml", _with_edges(folder, groups, findings), findings)
@@ -109,7 +127,11 @@ def read_voc(folder: Path, findings: Findings) -> dict[Split, Index]:
 def _lists(folder: Path, files: Mapping[str, Path], findings: Findings) -> dict[Split, list[str]]:
     """Stems of each split of ``ImageSets/Main``; the lists of single classes (``dog_train.txt``) do not matter."""
     main = folder / "ImageSets" / "Main"
-    lists = {split: main / f"{word}.txt" for word, split in SPLIT_WORDS.items() if is_file(main / f"{word}.txt")}
+    lists = {
+        split: main / f"{word}.txt"
+        for word, split in SPLIT_WORDS.items()
+        if is_file(main / f"{word}.txt")
+    }
     if "train" not in lists and is_file(main / "trainval.txt"):
         lists["train"] = main / "trainval.txt"
     if not lists:
@@ -121,10 +143,14 @@ def _lists(folder: Path, files: Mapping[str, Path], findings: Findings) -> dict[
         stems = list(dict.fromkeys(stem for stem in stems if stem))
         if missing := [stem for stem in stems if stem not in files]:
             items = listing(map(repr, missing))
-            findings.add("missing-annotation", lists[split], len(missing), total=len(stems), items=items)
+            findings.add(
+                "missing-annotation", lists[split], len(missing), total=len(stems), items=items
+            )
         found[split] = [stem for stem in stems if stem in files]
     if unlisted := sorted(files.keys() - {stem for stems in found.values() for stem in stems}):
-        findings.add("split-unlisted", main, len(unlisted), what="annotation files", items=listing(unlisted))
+        findings.add(
+            "split-unlisted", main, len(unlisted), what="annotation files", items=listing(unlisted)
+        )
     return found
 
 
@@ -182,7 +208,10 @@ def _parse(file: Path, finder: PictureFinder, faults: Faults) -> Annotation | No
     if picture is None:
         faults["missing-image/files"].append(f"{filename or file.stem} ({file.name})")
         return None
-    objects = [_object(entry, f"{file.name}, object {n}", faults) for n, entry in enumerate(root.findall("object"), 1)]
+    objects = [
+        _object(entry, f"{file.name}, object {n}", faults)
+        for n, entry in enumerate(root.findall("object"), 1)
+    ]
     return Annotation(file, picture, _size(root), [found for found in objects if found])
 
 
@@ -214,12 +243,17 @@ def _corners(entry: ElementTree.Element) -> tuple[Corners | None, bool]:
         case [float(x1), float(y1), float(x2), float(y2)]:
             degrees = _rotation(entry)
             return _around((x1, y1, x2, y2), degrees) if degrees else (x1, y1, x2, y2), degrees != 0
-    match [_numbers(entry, "robndbox").get(key) for key in ("cx", "cy", "w", "h", "angle")]:  # roLabelImg, in radians
+    match [
+        _numbers(entry, "robndbox").get(key) for key in ("cx", "cy", "w", "h", "angle")
+    ]:  # roLabelImg, in radians
         case [float(x), float(y), float(w), float(h), float(angle)]:
             return _around((x - w / 2, y - h / 2, x + w / 2, y + h / 2), math.degrees(angle)), True
     for shape in ("polygon", "bndbox"):
         points = _numbers(entry, shape)
-        xs, ys = ([value for key, value in points.items() if POINT.fullmatch(key) and key[0] == axis] for axis in "xy")
+        xs, ys = (
+            [value for key, value in points.items() if POINT.fullmatch(key) and key[0] == axis]
+            for axis in "xy"
+        )
         if len(xs) == len(ys) > 2:
             return (min(xs), min(ys), max(xs), max(ys)), True
     return None, False
@@ -233,7 +267,10 @@ def _numbers(entry: ElementTree.Element, shape: str) -> dict[str, float]:
 
 def _rotation(entry: ElementTree.Element) -> float:
     """Degrees that CVAT has turned the box about its centre."""
-    found = {each.findtext("name"): each.findtext("value") for each in entry.findall("attributes/attribute")}
+    found = {
+        each.findtext("name"): each.findtext("value")
+        for each in entry.findall("attributes/attribute")
+    }
     return (coordinate(found.get("rotation")) or 0.0) % 360
 
 
@@ -254,7 +291,9 @@ def _with_edges(
 
     def moved(found: Object) -> Object:
         x1, y1, x2, y2 = found.corners
-        return replace(found, corners=(x1 - start, y1 - start, x2 - start + extra, y2 - start + extra))
+        return replace(
+            found, corners=(x1 - start, y1 - start, x2 - start + extra, y2 - start + extra)
+        )
 
     return {
         split: [replace(item, objects=[moved(found) for found in item.objects]) for item in group]
@@ -276,6 +315,10 @@ def _convention(folder: Path, items: Sequence[Annotation], findings: Findings) -
             edges |= item.size is not None and (x2 == item.size[1] or y2 == item.size[0])
     if not zeros:
         return 1, 1
-    kind = "edges between pixels, as some reach the full width or height" if edges else "pixels counted from 0"
+    kind = (
+        "edges between pixels, as some reach the full width or height"
+        if edges
+        else "pixels counted from 0"
+    )
     findings.add("zero-based", folder, len(zeros), items=listing(dict.fromkeys(zeros)), kind=kind)
     return 0, 0 if edges else 1

@@ -30,7 +30,11 @@ class Config:
     @property
     def splits(self) -> dict[Split, Any]:
         """The entries of the splits that data.yaml names."""
-        items = ((word, split) for word, split in SPLIT_WORDS.items() if self.content.get(word) is not None)
+        items = (
+            (word, split)
+            for word, split in SPLIT_WORDS.items()
+            if self.content.get(word) is not None
+        )
         return {split: self.content[word] for word, split in items}
 
     @property
@@ -54,9 +58,15 @@ def find_yaml(folder: Path) -> Path | None:
     """The file that describes the data set: a usual name, or the only YAML file that has a key ``names``."""
     if usual := [folder / name for name in YAML_FILES if (folder / name).is_file()]:
         return usual[0]
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".yaml", ".yml") and path.is_file()]
+    files = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in (".yaml", ".yml") and path.is_file()
+    ]
     named = [
-        path for path in files if "\nnames:" in "\n" + regular_file(path).read_text(encoding="utf-8", errors="replace")
+        path
+        for path in files
+        if "\nnames:" in "\n" + regular_file(path).read_text(encoding="utf-8", errors="replace")
     ]
     return named[0] if len(named) == 1 else None
 
@@ -96,7 +106,11 @@ def describe(folder: Path) -> Config:
 def _load_darknet(file: Path) -> dict[str, Any]:
     """The lines ``key = value`` of obj.data, keys in lower case: CVAT calls its subsets Train and Validation."""
     text = regular_file(file).read_text(encoding="utf-8-sig", errors="replace")
-    pairs = [line.partition("=") for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#")]
+    pairs = [
+        line.partition("=")
+        for line in text.splitlines()
+        if "=" in line and not line.lstrip().startswith("#")
+    ]
     content = {key.strip().lower(): value.strip() for key, _, value in pairs}
     wanted = {*SPLIT_WORDS, "names"}  # "classes" and "backup" say nothing that is needed
     return {key: value for key, value in content.items() if key in wanted and value}
@@ -122,7 +136,9 @@ def _class_list(file: Path) -> list[str]:
     try:
         return regular_file(file).read_text(encoding="utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:
-        raise data_error("bad-names", file, fault=f"no UTF-8 text ({error.reason})", cure="save it as UTF-8") from None
+        raise data_error(
+            "bad-names", file, fault=f"no UTF-8 text ({error.reason})", cure="save it as UTF-8"
+        ) from None
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -146,7 +162,9 @@ def _refuse_bombs(text: str) -> None:
 
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
         if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
             raise GLIPError("aliases (*name) and deep nesting are not read", code="not-yaml")
 
@@ -160,7 +178,11 @@ def read_names(config: Config, findings: Findings) -> dict[int, str]:
     names = config.content.get("names")
     where = config.file
     lists = {path: _class_list(path) for path in class_files(config.folder)}
-    if isinstance(names, str) and (place := locate(names, config, config.folder)) and place.is_file():
+    if (
+        isinstance(names, str)
+        and (place := locate(names, config, config.folder))
+        and place.is_file()
+    ):
         where, names = place, _class_list(place)
         lists.pop(place, None)
     if names is None:
@@ -174,8 +196,16 @@ def read_names(config: Config, findings: Findings) -> dict[int, str]:
     elif isinstance(names, list):
         for path, found in lists.items():
             if found != [str(name) for name in names]:
-                findings.add("class-lists-differ", where, other=path, names=listing(map(repr, found)))
-    entries = names if isinstance(names, dict) else dict(enumerate(names)) if isinstance(names, list) else {}
+                findings.add(
+                    "class-lists-differ", where, other=path, names=listing(map(repr, found))
+                )
+    entries = (
+        names
+        if isinstance(names, dict)
+        else dict(enumerate(names))
+        if isinstance(names, list)
+        else {}
+    )
     if not entries:
         cure = "write a list of names, or numbers with names"
         raise data_error("bad-names", where, fault=f"names is {short(names)}", cure=cure)
@@ -201,10 +231,14 @@ def locate(entry: str, config: Config, base: Path) -> Path | None:
     Roboflow writes ``../train/images`` for its own ``train/images``; a path that was right on another
     machine is looked for below the folder, its first parts left off one by one.
     """
-    parts = [part for part in PurePosixPath(entry.replace("\\", "/")).parts if part not in ("/", ".")]
+    parts = [
+        part for part in PurePosixPath(entry.replace("\\", "/")).parts if part not in ("/", ".")
+    ]
     while parts and parts[0] == "..":
         parts = parts[1:]
-    shorter = [config.folder.joinpath(*parts[i:]) for i in range(len(parts))] if ".." not in parts else []
+    shorter = (
+        [config.folder.joinpath(*parts[i:]) for i in range(len(parts))] if ".." not in parts else []
+    )
     first = [config.root / entry] if config.root != config.folder else []
     places = [*first, *shorter[:1], base / entry, *shorter[1:]]
     return next((Path(os.path.normpath(place)) for place in places if _exists(place)), None)

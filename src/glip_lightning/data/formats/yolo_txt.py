@@ -38,7 +38,9 @@ def is_yolo(folder: Path) -> bool:
     if find_yaml(folder) or find_darknet(folder) or class_files(folder):
         return True
     places = [folder / "labels", *(folder / word / "labels" for word in SPLIT_WORDS)]
-    return any(path.suffix == ".txt" for place in places if place.is_dir() for path in place.rglob("*"))
+    return any(
+        path.suffix == ".txt" for place in places if place.is_dir() for path in place.rglob("*")
+    )
 
 
 def read_yolo(folder: Path, findings: Findings) -> dict[Split, Index]:
@@ -56,7 +58,9 @@ def read_yolo(folder: Path, findings: Findings) -> dict[Split, Index]:
             looked += f"; there are some in {listing(there)}"
         raise data_error("no-pictures", config.file, looked=looked)
     labels = _Labels(categories, folder, config.key_points)
-    splits = {split: _read_split(files[split], labels, findings) for split in SPLITS if split in files}
+    splits = {
+        split: _read_split(files[split], labels, findings) for split in SPLITS if split in files
+    }
     labels.report(config.file, sum(map(len, files.values())), findings)
     return splits
 
@@ -93,16 +97,27 @@ def _image_list(file: Path, config: Config, findings: Findings) -> list[Path]:
         place = locate(line.strip(), config, file.parent)
         if place is None or not place.is_file():
             missing.append(f"{line.strip()!r} (line {number})")
-        elif not any(place.is_relative_to(os.path.normpath(root)) for root in (config.folder, config.root)):
+        elif not any(
+            place.is_relative_to(os.path.normpath(root)) for root in (config.folder, config.root)
+        ):
             leaving.append(f"{line.strip()!r} (line {number})")
         else:
             found.append(place)
     if missing:
         total, folder = len(lines), config.folder
-        findings.add("missing-image", file, len(missing), total=total, folder=folder, items=listing(missing))
+        findings.add(
+            "missing-image", file, len(missing), total=total, folder=folder, items=listing(missing)
+        )
     if leaving:
         folder = config.folder
-        findings.add("outside-folder", file, len(leaving), what="pictures", folder=folder, items=listing(leaving))
+        findings.add(
+            "outside-folder",
+            file,
+            len(leaving),
+            what="pictures",
+            folder=folder,
+            items=listing(leaving),
+        )
     return found
 
 
@@ -111,7 +126,9 @@ def _conventional(folder: Path) -> dict[Split, list[Path]]:
     found: dict[Split, list[Path]] = {}
     for word, split in SPLIT_WORDS.items():
         places = (folder / "images" / word, folder / word / "images", folder / word)
-        files = next((files for place in places if place.is_dir() and (files := pictures(place))), [])
+        files = next(
+            (files for place in places if place.is_dir() and (files := pictures(place))), []
+        )
         if files and split not in found:
             found[split] = files
     if found:
@@ -135,7 +152,9 @@ def _read_split(files: list[Path], labels: "_Labels", findings: Findings) -> Ind
             boxes.append(RawBox(number, label, box))
     where = base if base != labels.folder else base / "*.txt"
     index = build_index(where, labels.categories, images, boxes, source, findings)
-    return replace(index, upright=np.ones(len(index), dtype=bool))  # also half turns and square photos
+    return replace(
+        index, upright=np.ones(len(index), dtype=bool)
+    )  # also half turns and square photos
 
 
 Corners = tuple[float, float, float, float]
@@ -149,7 +168,9 @@ class _Labels:
         self._key_points = key_points  # numbers of them behind each box
         self._faults: defaultdict[str, list[str]] = defaultdict(list)
         self._used: dict[Path, Path] = {}  # label file -> the picture that it was read for
-        self._notes: defaultdict[str, list[str]] = defaultdict(list)  # lines that are read in part or as something else
+        self._notes: defaultdict[str, list[str]] = defaultdict(
+            list
+        )  # lines that are read in part or as something else
         self._lengths: set[int] = set()  # of polygons
         self._posed = 0  # polygons that may be a box with key points
         self._lines = 0
@@ -180,7 +201,9 @@ class _Labels:
         Some tools keep the picture's ending (``a.jpg.txt``), which tells ``a.jpg`` and ``a.png`` apart.
         """
         inside = image.is_relative_to(self.folder)
-        top, parts = (self.folder, image.relative_to(self.folder).parts) if inside else (Path(), image.parts)
+        top, parts = (
+            (self.folder, image.relative_to(self.folder).parts) if inside else (Path(), image.parts)
+        )
         places = [i for i, part in enumerate(parts[:-1]) if part == "images"]
         beside = [top.joinpath(*parts[:i], "labels", *parts[i + 1 :]) for i in places[-1:]]
         for place in (*beside, image):
@@ -228,14 +251,20 @@ class _Labels:
             findings.add(key, where, len(items), items=listing(items), first=first, last=last)
         for key, items in self._notes.items():
             likely = key == "polygon" and self._posed == len(items) and len(self._lengths) == 1
-            findings.add("key-points/likely" if likely else key, where, len(items), items=listing(items))
+            findings.add(
+                "key-points/likely" if likely else key, where, len(items), items=listing(items)
+            )
         if images and not self._used:
             findings.add("no-labels", where, images)
         elif self._used and not self._lines:
             folders = listing(sorted({self._name(file.parent) for file in self._used}))
             findings.add("empty-labels", where, len(self._used), items=folders)
-        files = (file for folder in {file.parent for file in self._used} for file in folder.glob("*.txt"))
-        if strays := sorted(self._name(file) for file in files if file not in self._used and _is_label(file)):
+        files = (
+            file for folder in {file.parent for file in self._used} for file in folder.glob("*.txt")
+        )
+        if strays := sorted(
+            self._name(file) for file in files if file not in self._used and _is_label(file)
+        ):
             findings.add("stray-label", where, len(strays), items=listing(strays))
 
 
@@ -257,7 +286,9 @@ def _is_pose(points: list[float], numbers: int) -> bool:
     found = [tuple(extra[i : i + numbers]) for i in range(0, len(extra), numbers)]
     if numbers == 3 and not {seen for *_, seen in found} <= {0.0, 1.0, 2.0}:
         return False
-    shown = [(x, y) for x, y, *_ in found if (x, y) != (0, 0)]  # zeros are points that nobody has drawn
+    shown = [
+        (x, y) for x, y, *_ in found if (x, y) != (0, 0)
+    ]  # zeros are points that nobody has drawn
     return bool(shown) and all(x1 <= x <= x2 and y1 <= y <= y2 for x, y in shown)
 
 
@@ -267,7 +298,9 @@ def _has_more(points: list[float]) -> bool:
         case [_, _, _, _, number]:
             return not 0 <= number <= 1
         case [*box, _, track]:
-            return len(points) == 6 and max(box) <= 1 and track > 1 + OVERSHOOT and track.is_integer()
+            return (
+                len(points) == 6 and max(box) <= 1 and track > 1 + OVERSHOOT and track.is_integer()
+            )
     return False
 
 

@@ -55,10 +55,15 @@ def summary(view: View) -> Section:
     spent = sum(number((run.result or {}).get("seconds")) or 0.0 for run in runs)
     tiles = {"trials": len(runs), "finished": states["finished"], "failed": states["failed"]}
     tiles |= {state: states[state] for state in ("missing", "repeated") if states[state]}
-    numbers = {name: str(n) for name, n in tiles.items()} | {"of training and measuring": seconds(spent)}
+    numbers = {name: str(n) for name, n in tiles.items()} | {
+        "of training and measuring": seconds(spent)
+    }
     bad = "failed" if states["failed"] else ""
     return Section(
-        "summary", "Summary", "", [Tiles(numbers, bad), Heading("Best for each number of shots"), _best(view)]
+        "summary",
+        "Summary",
+        "",
+        [Tiles(numbers, bad), Heading("Best for each number of shots"), _best(view)],
     )
 
 
@@ -69,10 +74,16 @@ def _best(view: View) -> Table:
     for place, shots in enumerate(view.cells.shots):
         known = whole[whole["x"] == place]
         if known.empty:
-            rows.append([str(shots), Cell("no complete mean yet", kind="left soft"), MISSING, MISSING])
+            rows.append(
+                [str(shots), Cell("no complete mean yet", kind="left soft"), MISSING, MISSING]
+            )
             continue
         best: Any = known.loc[known["AP"].idxmax()]
-        name = Cell("every tuning begins here", kind="left") if shots == 0 else line_cell(view, best["line"])
+        name = (
+            Cell("every tuning begins here", kind="left")
+            if shots == 0
+            else line_cell(view, best["line"])
+        )
         value = Cell(spread(best["stat"]), (_fewer(view, best),))
         rows.append([str(shots), name, value, bounds(best["stat"]) or MISSING])
     shown = view.headline.name if view.groups else task_name(view.headline.name)
@@ -92,10 +103,16 @@ def _fewer(view: View, row: pd.Series) -> str:
 def efficiency(view: View) -> Section:
     """Return AP over shots: the means, and every task."""
     places = dict(list(view.frame.groupby("place", sort=False)))
-    large = [curve_figure(view, "AP over shots", places[group.name]) for group in view.groups or [view.headline]]
+    large = [
+        curve_figure(view, "AP over shots", places[group.name])
+        for group in view.groups or [view.headline]
+    ]
     tasks = {task_name(task): places[task] for task in view.cells.tasks if view.groups}
     label = "AP over shots, {}"
-    small = [Figure(name, _curves(view, label.format(name), own, (330, 230), False)) for name, own in tasks.items()]
+    small = [
+        Figure(name, _curves(view, label.format(name), own, (330, 230), False))
+        for name, own in tasks.items()
+    ]
     text = (
         "Line: mean over seeds. Band and whiskers: one sample standard deviation over seeds, small dots: the seeds. "
         "Thick pale bars: 95 % of the AP of redrawn test images. Hollow: tasks are missing, so it joins no line."
@@ -110,7 +127,9 @@ def efficiency(view: View) -> Section:
 def curve_figure(view: View, what: str, frame: pd.DataFrame) -> Figure:
     """Return the curves of a frame of :func:`.view.ap_frame` with one place, for wide and for narrow screens."""
     place = str(frame["place"].iloc[0])
-    wide, narrow = (_curves(view, f"{what}, {place}", frame, size, True) for size in ((640, 400), (360, 320)))
+    wide, narrow = (
+        _curves(view, f"{what}, {place}", frame, size, True) for size in ((640, 400), (360, 320))
+    )
     return Figure(place, wide, narrow)
 
 
@@ -133,16 +152,26 @@ def _layout(view: View) -> list[tuple[list[Cell | str], pd.DataFrame]]:
     """Return the rows of the paper's Tables 14 to 16: how each begins, and the numbers in it."""
     planned = view.frame[view.frame["planned"]]
     rows = planned.groupby(["line", "x"], sort=False)
-    return [([line_cell(view, int(line)), str(view.cells.shots[x])], row) for (line, x), row in rows]
+    return [
+        ([line_cell(view, int(line)), str(view.cells.shots[x])], row) for (line, x), row in rows
+    ]
 
 
 def _head(view: View) -> list[str]:
-    return ["tuning", "shots", *(group.short for group in view.groups), *map(task_name, view.cells.tasks)]
+    return [
+        "tuning",
+        "shots",
+        *(group.short for group in view.groups),
+        *map(task_name, view.cells.tasks),
+    ]
 
 
 def all_numbers(view: View) -> Section:
     """Return the AP of every tuning, number of shots and task, in the layout of the paper."""
-    rows = [[*start, *(_ap_cell(view, cell) for _, cell in row.iterrows())] for start, row in _layout(view)]
+    rows = [
+        [*start, *(_ap_cell(view, cell) for _, cell in row.iterrows())]
+        for start, row in _layout(view)
+    ]
     text = f"Test AP in percent; mean of n = {_seeds(view)} seeds unless said otherwise. {SPREAD} "
     text += "Bold: the highest of its shots. In parentheses: tasks are missing, do not compare."
     if {line.get("split") for line in view.lines} == {"val"}:
@@ -157,7 +186,9 @@ def _ap_cell(view: View, row: pd.Series) -> Cell:
         bad = "bad" if "failed" in row["undone"] else "soft"
         return Cell(row["undone"] or MISSING, kind=f"{kind} {bad}".strip(), title=row["reason"])
     if not row["whole"]:
-        return Cell(f"({stat.mean:.1f})", (row["lacks"],), f"{kind} soft", f"mean of {row['known']}")
+        return Cell(
+            f"({stat.mean:.1f})", (row["lacks"],), f"{kind} soft", f"mean of {row['known']}"
+        )
     kind = f"{kind} best".strip() if row["best"] else kind
     note = _fewer(view, row) if row["is_mean"] else row["undone"]
     return Cell(spread(stat), (bounds(stat), note), kind, seeds_of(stat))
@@ -173,14 +204,20 @@ def against_paper(view: View) -> Section:
             "GLIP-L on ODinW-13, which are glip-tiny-a to glip-large here."
         )
         return Section("paper", title, "Paper", [Text(text)])
-    compared = [(start, [_paper_cell(cell) for _, cell in row.iterrows()]) for start, row in _layout(view)]
-    rows = [[*start, *cells] for start, cells in compared if any(cell.text != MISSING for cell in cells)]
+    compared = [
+        (start, [_paper_cell(cell) for _, cell in row.iterrows()]) for start, row in _layout(view)
+    ]
+    rows = [
+        [*start, *cells] for start, cells in compared if any(cell.text != MISSING for cell in cells)
+    ]
     text = (
         "Ours minus the paper's cell of the same model, tuning and shots, in points of AP; below it the paper's "
         "number. Its means are computed from its cells, because the printed ones hold small errors. Its weights, "
         "splits and images of few shots need not be the released ones."
     )
-    return Section("paper", title, "Paper", [Text(text, True), Table.of(title, _head(view), rows, names=2)])
+    return Section(
+        "paper", title, "Paper", [Text(text, True), Table.of(title, _head(view), rows, names=2)]
+    )
 
 
 def _paper_cell(row: pd.Series) -> Cell:
@@ -212,11 +249,22 @@ def tunings(view: View) -> Section | None:
     rows: list[list[Cell | str]] = []
     for (_, row), own in means.groupby(["pair", "row"]):
         name = Cell(own["name"].iloc[0], kind="left", line=own["line"].iloc[0])
-        cells = {shots: _difference_cell(stat) for shots, stat in zip(own["shots"], own["stat"], strict=True)}
+        cells = {
+            shots: _difference_cell(stat)
+            for shots, stat in zip(own["shots"], own["stat"], strict=True)
+        }
         missing = Cell(MISSING, kind="soft")
-        rows.append([name, Cell(places[row].short, kind="left"), *(cells.get(k, missing) for k in trained)])
+        rows.append(
+            [name, Cell(places[row].short, kind="left"), *(cells.get(k, missing) for k in trained)]
+        )
     table = Table.of("Differences", ["tunings", "mean", *map(str, trained)], rows, names=2)
-    scale = [-1.0, 1.0, *frame["x"], *frame["low"].dropna(), *frame["high"].dropna()]  # one axis for all
+    scale = [
+        -1.0,
+        1.0,
+        *frame["x"],
+        *frame["low"].dropna(),
+        *frame["high"].dropna(),
+    ]  # one axis for all
     panels = []
     for shots in trained:
         own, title = frame[frame["shots"] == shots], of_shots(shots)
@@ -224,14 +272,21 @@ def tunings(view: View) -> Section | None:
         names = [group.short for group in places]
         axis = "difference in AP (points)"
         if len(own):
-            panels.append(Figure(title, dots(names, own, 320, label, axis, scale, means=len(view.groups))))
+            panels.append(
+                Figure(title, dots(names, own, 320, label, axis, scale, means=len(view.groups)))
+            )
     pairs = _partners(view)
     text = (
         "Differences of the same seeds, which have the same training images, and of the same draws of test images. "
         f"Right of zero: better than {view.names[pairs[0][1]]}. {SPREAD} Coloured: zero is not between the brackets."
     )
     shown = legend(view, "tunings", [line for line, _ in pairs])
-    parts: list[Part] = [Text(text, True), *([table] if rows else []), shown, Figures("tall", panels)]
+    parts: list[Part] = [
+        Text(text, True),
+        *([table] if rows else []),
+        shown,
+        Figures("tall", panels),
+    ]
     return Section("tunings", "Tuning against tuning", "Tunings", parts)
 
 
@@ -245,7 +300,13 @@ def _differences(view: View, places: Sequence[Group]) -> pd.DataFrame:
                 stat = view.cells.difference(line, base, shots, group.tasks) if shots != 0 else None
                 if stat is not None:
                     title = f"{group.short}: {name}: {signed_spread(stat)} {bounds(stat)}"
-                    start = {"pair": pair, "line": view.lines.index(line), "name": name, "shots": shots, "row": row}
+                    start = {
+                        "pair": pair,
+                        "line": view.lines.index(line),
+                        "name": name,
+                        "shots": shots,
+                        "row": row,
+                    }
                     rows.append({**start, "stat": stat, **mark_columns(stat.mean, stat.std, title)})
     return pd.DataFrame(rows)
 

@@ -27,8 +27,20 @@ INK, SOFT, GRID, GROUND, *SERIES = (f"#0000{k:02x}" for k, _ in enumerate(VARIAB
 MARKERS = ("o", "s", "^", "D", "v", (5, 1, 0), (4, 1, 0))
 DASHES = ("-", (0, (4, 2)), (0, (5, 2, 1, 2)), (0, (2, 1.5)))
 STYLE = {
-    **{"svg.fonttype": "none", "text.parse_math": False, "font.size": 12, "axes.axisbelow": True, "axes.grid": True},
-    **{"grid.color": GRID, "grid.linewidth": 1, "axes.edgecolor": SOFT, "axes.labelcolor": SOFT, "text.color": INK},
+    **{
+        "svg.fonttype": "none",
+        "text.parse_math": False,
+        "font.size": 12,
+        "axes.axisbelow": True,
+        "axes.grid": True,
+    },
+    **{
+        "grid.color": GRID,
+        "grid.linewidth": 1,
+        "axes.edgecolor": SOFT,
+        "axes.labelcolor": SOFT,
+        "text.color": INK,
+    },
     **{"xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelsize": 11.5, "ytick.labelsize": 11.5},
     **{"xtick.major.size": 0, "ytick.major.size": 0, "xtick.minor.size": 0, "xtick.major.pad": 6},
     **{f"axes.spines.{side}": False for side in ("top", "right", "left")},
@@ -41,7 +53,13 @@ class Chart:
     """A picture of ``width`` x ``height`` pixels with margins around its axes."""
 
     def __init__(
-        self, width: float, height: float, left: float = 44, right: float = 14, top: float = 12, bottom: float = 42
+        self,
+        width: float,
+        height: float,
+        left: float = 44,
+        right: float = 14,
+        top: float = 12,
+        bottom: float = 42,
     ) -> None:
         self.width, self.height = width, height
         self.inner = width - left - right, height - top - bottom
@@ -53,7 +71,9 @@ class Chart:
     def curve(self, index: int, xs: Numbers, ys: Numbers) -> None:
         """Draw the line of a series."""
         dashes = DASHES[(index // 7 + index) % 4]
-        self.axes.plot(xs, ys, color=SERIES[index % 7], linestyle=dashes, linewidth=2.2, gid="curve")
+        self.axes.plot(
+            xs, ys, color=SERIES[index % 7], linestyle=dashes, linewidth=2.2, gid="curve"
+        )
 
     def mark(
         self, index: int, xs: Numbers, ys: Numbers, titles: Sequence[str] | pd.Series = (), kind: str = "full",
@@ -68,9 +88,18 @@ class Chart:
         edge = {"full": GROUND, "hollow": colour, "pale": "none"}[kind]
         self.axes.plot(
             *(list(xs), list(ys)),
-            **{"linestyle": "", "marker": marker or MARKERS[(index + index // 7) % 7], "markersize": size},
+            **{
+                "linestyle": "",
+                "marker": marker or MARKERS[(index + index // 7) % 7],
+                "markersize": size,
+            },
             **{"markerfacecolor": GROUND if kind == "hollow" else colour, "markeredgecolor": edge},
-            **{"alpha": 0.5 if kind == "pale" else None, "clip_on": False, "zorder": 3, "gid": group},
+            **{
+                "alpha": 0.5 if kind == "pale" else None,
+                "clip_on": False,
+                "zorder": 3,
+                "gid": group,
+            },
         )
 
     def svg(self, label: str, salt: str = "") -> Markup:
@@ -88,7 +117,10 @@ class Chart:
         for element in list(root.iter()):
             self._settle(element)
         root.attrib = {
-            **{"viewBox": f"0 0 {self.width:g} {self.height:g}", "style": f"max-width:{1.35 * self.width:.0f}px"},
+            **{
+                "viewBox": f"0 0 {self.width:g} {self.height:g}",
+                "style": f"max-width:{1.35 * self.width:.0f}px",
+            },
             **({"role": "img", "aria-label": label} if label else {"aria-hidden": "true"}),
         }
         return Markup(ElementTree.tostring(root, encoding="unicode"))
@@ -140,7 +172,9 @@ def _percent_axis(axis: Axis, values: Sequence[float], count: int) -> None:
 
 
 @rc_context(STYLE)
-def curves(points: pd.DataFrame, shots: Sequence[str], width: int, height: int, label: str, large: bool) -> Markup:
+def curves(
+    points: pd.DataFrame, shots: Sequence[str], width: int, height: int, label: str, large: bool
+) -> Markup:
     """Return AP over shots, of a frame with ``line, x, stat, whole, title, paper, paper_title``.
 
     Bands and whiskers are one standard deviation over seeds, small dots seeds, diamonds the paper. Points that are not
@@ -166,7 +200,9 @@ def _draw_curve(chart: Chart, index: int, own: pd.DataFrame, large: bool) -> lis
     """Draw a line of a chart; return the heights that it reaches."""
     axes, colour = chart.axes, SERIES[index % 7]
     printed = own[own["paper"].notna()]
-    axes.plot(list(printed["at"]), list(printed["paper"]), color=colour, linestyle=":", linewidth=1.3)
+    axes.plot(
+        list(printed["at"]), list(printed["paper"]), color=colour, linestyle=":", linewidth=1.3
+    )
     chart.mark(index, printed["at"], printed["paper"], printed["paper_title"], "hollow", 7, "D")
     known = own[own["stat"].notna()]
     known = known.assign(std=[stat.std for stat in known["stat"]]).astype({"std": float})
@@ -175,14 +211,30 @@ def _draw_curve(chart: Chart, index: int, own: pd.DataFrame, large: bool) -> lis
     low, high = band["AP"] - band["std"].fillna(0), band["AP"] + band["std"].fillna(0)
     axes.fill_between(band["at"], low, high, color=colour, alpha=0.14, linewidth=0)
     chart.curve(index, whole["at"], whole["AP"])
-    axes.errorbar(spread["at"], spread["AP"], spread["std"], fmt="none", ecolor=colour, elinewidth=1.4, capsize=3)
+    axes.errorbar(
+        spread["at"],
+        spread["AP"],
+        spread["std"],
+        fmt="none",
+        ecolor=colour,
+        elinewidth=1.4,
+        capsize=3,
+    )
     heights = [*printed["paper"], *(spread["AP"] - spread["std"]), *(spread["AP"] + spread["std"])]
     for at, stat in zip(known["at"], known["stat"], strict=True):
         if large and stat.interval:
             axes.vlines(at, *stat.interval, color=colour, linewidth=5, alpha=0.22)
             heights += stat.interval
         if len(stat.values) > 1:
-            axes.plot([at] * len(stat.values), stat.values, "o", color=colour, markersize=3.6, alpha=0.65, mew=0)
+            axes.plot(
+                [at] * len(stat.values),
+                stat.values,
+                "o",
+                color=colour,
+                markersize=3.6,
+                alpha=0.65,
+                mew=0,
+            )
         heights += [stat.mean, *stat.values]
     for is_whole, some in known.groupby("whole"):
         kind = "full" if is_whole else "hollow"
@@ -233,7 +285,9 @@ def _log_axis(chart: Chart, low: float, high: float) -> None:
     axes = chart.axes
     axes.set_xscale("log")
     axes.set_xlim(low / 1.3, high * 1.3)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=12))
+    axes.xaxis.set_major_locator(
+        LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=12)
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
     axes.xaxis.minorticks_off()
 
@@ -264,7 +318,12 @@ def plane(ways: pd.DataFrame, width: int, label: str, across: str, up: str) -> M
     chart = Chart(width, 0.85 * width)
     chart.axes.set(xlabel=printable(across), ylabel=printable(up))
     for _, own in ways.groupby("way", sort=False):
-        index, xs, ys, titles = (int(own["line"].iloc[0]), list(own["x"]), list(own["y"]), list(own["title"]))
+        index, xs, ys, titles = (
+            int(own["line"].iloc[0]),
+            list(own["x"]),
+            list(own["y"]),
+            list(own["title"]),
+        )
         chart.curve(index, xs, ys)
         chart.mark(index, xs[:1], ys[:1], titles[:1], "hollow", 8)
         chart.mark(index, xs[1:], ys[1:], titles[1:], "full", 8)

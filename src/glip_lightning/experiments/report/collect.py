@@ -17,11 +17,29 @@ from glip_lightning.common.schema import AxisValue, Items, parse_yaml, shown
 from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.report.paper_numbers import official_task
-from glip_lightning.experiments.report.runs import SETTINGS, Collection, Line, Point, Run, Shots, State, get, percent
+from glip_lightning.experiments.report.runs import (
+    SETTINGS,
+    Collection,
+    Line,
+    Point,
+    Run,
+    Shots,
+    State,
+    get,
+    percent,
+)
 from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME, UNFINISHED_NAME
 
 PLAIN_AXES = ("task", "shots", "seed", "tuning")
-SAID_ELSEWHERE = ("seed_everything", "data.task", "data.shots", "data.seed", "run", "ckpt_path", "weights_only")
+SAID_ELSEWHERE = (
+    "seed_everything",
+    "data.task",
+    "data.shots",
+    "data.seed",
+    "run",
+    "ckpt_path",
+    "weights_only",
+)
 """Settings that a point holds already, and arguments of the command."""
 
 
@@ -29,7 +47,8 @@ def collect(folder: Path) -> Collection:
     """The runs of a folder of sweeps, of a folder of runs, or the one run that ``folder`` is."""
     if not folder.is_dir():
         raise MissingFile(
-            f"{folder}: no such folder; give a sweep's folder, or one with runs in it", code="missing-folder"
+            f"{folder}: no such folder; give a sweep's folder, or one with runs in it",
+            code="missing-folder",
         )
     if files := sorted((folder / "sweeps").glob("*.json")):
         return _sweeps(folder, files)
@@ -69,7 +88,8 @@ def _sweeps(folder: Path, files: Sequence[Path]) -> Collection:
             _check_text(content)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise GLIPError(
-                f"{path}: not what glip sweep writes ({error!r}); run the sweep again", code="damaged-record"
+                f"{path}: not what glip sweep writes ({error!r}); run the sweep again",
+                code="damaged-record",
             ) from error
     runs = [_trial(folder / "trials" / id, id, trial) for id, trial in trials.items()]
     planned = {id: max(trial.planned) for id, trial in trials.items()}
@@ -78,7 +98,10 @@ def _sweeps(folder: Path, files: Sequence[Path]) -> Collection:
 
 
 def _add_sweep(
-    content: Mapping[str, Any], written: float, axes: dict[str, list[Any]], trials: dict[str, _Trial]
+    content: Mapping[str, Any],
+    written: float,
+    axes: dict[str, list[Any]],
+    trials: dict[str, _Trial],
 ) -> str:
     """Add the axes and trials of a sweep's file; its name."""
     for axis, labels in content["axes"].items():
@@ -111,7 +134,9 @@ def _plain(place: Path) -> Run:
     recipe = (result or {}).get("recipe")
     try:
         if not recipe:
-            recipe = parse_yaml(regular_file(place / RECIPE_NAME).read_text(encoding="utf-8"), RECIPE_NAME)
+            recipe = parse_yaml(
+                regular_file(place / RECIPE_NAME).read_text(encoding="utf-8"), RECIPE_NAME
+            )
         _check_text(recipe)
         recipe = with_public_names(recipe)
     except (OSError, ValueError) as problem:
@@ -120,7 +145,9 @@ def _plain(place: Path) -> Run:
     data = get(recipe, "data.init_args")
     data = data if isinstance(data, Mapping) else {}
     tuning = get(recipe, "model.tuning")
-    label = str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else "FullTuning"
+    label = (
+        str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else "FullTuning"
+    )
     shots = _shots(data.get("shots", "all"))
     known = (result or {}).get("data") or {"name": _unfinished(place).get("data")}
     task = _task(recipe, str(data.get("task") or known.get("name") or name))
@@ -172,7 +199,9 @@ def _check(result: Any) -> None:
         raise GLIPError("it has no metrics", code="damaged-record")
     for split, metrics in result["metrics"].items():
         ap = (metrics or {}).get("AP")
-        if ap is not None and ap == ap and percent(ap) is None:  # nan, as null, is an AP without a box to find
+        if (
+            ap is not None and ap == ap and percent(ap) is None
+        ):  # nan, as null, is an AP without a box to find
             raise GLIPError(f"AP of {split} is {ap!r}, not from 0 to 1", code="damaged-record")
         interval = ((metrics or {}).get("bootstrap") or {}).get("interval95")
         if interval is not None:
@@ -181,7 +210,8 @@ def _check(result: Any) -> None:
         raise GLIPError("nothing was evaluated", code="damaged-record")
     if not isinstance(get(result, "recipe.data.init_args") or {}, Mapping):
         raise GLIPError(
-            f"recipe.data.init_args is {shown(get(result, 'recipe.data.init_args'))}, no mapping", code="damaged-record"
+            f"recipe.data.init_args is {shown(get(result, 'recipe.data.init_args'))}, no mapping",
+            code="damaged-record",
         )
     _check_text(result)
 
@@ -192,7 +222,9 @@ def _check_text(content: Any) -> None:
         raise GLIPError("a part of a character in it is no Unicode text", code="broken-text")
 
 
-def _settings(recipe: Mapping[str, Any], result: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
+def _settings(
+    recipe: Mapping[str, Any], result: Mapping[str, Any] | None
+) -> tuple[tuple[str, str], ...]:
     """Detector, weights, prompts and, of a finished run, the split that was measured."""
     found = {
         "detector": get(recipe, "model.detector") or (result or {}).get("detector"),
@@ -211,7 +243,8 @@ def _with_split(runs: Sequence[Run]) -> list[Run]:
     def complete(point: Point) -> Point:
         settings = dict(point.line.settings)
         order = {
-            k: settings.get(k, split if k == "split" else None) for k in ("detector", "weights", "prompts", "split")
+            k: settings.get(k, split if k == "split" else None)
+            for k in ("detector", "weights", "prompts", "split")
         }
         full = {**{k: v for k, v in order.items() if v is not None}, **settings}
         return point._replace(line=Line(point.line.tuning, tuple(full.items())))
@@ -254,8 +287,14 @@ def _with_axes(runs: Sequence[Run]) -> list[Run]:
     found = []
     for run in runs:
         point = run.points[0]
-        same = [line for settings, line in trained if settings == point.line.settings] if point.shots == 0 else []
-        lines = dict.fromkeys(same or [own(run)])  # zero-shot is where every tuning of its detector begins
+        same = (
+            [line for settings, line in trained if settings == point.line.settings]
+            if point.shots == 0
+            else []
+        )
+        lines = dict.fromkeys(
+            same or [own(run)]
+        )  # zero-shot is where every tuning of its detector begins
         found.append(replace(run, points=tuple(point._replace(line=line) for line in lines)))
     return found
 
@@ -278,7 +317,9 @@ def _rank(run: Run) -> tuple[bool, float]:
 def _flat(value: Any, key: str = "") -> dict[str, str]:
     """A recipe as dotted keys without ``init_args``, less what changes no result."""
     if isinstance(value, Mapping) and value and key not in WITHOUT_EFFECT:
-        parts = [_flat(x, key if k == "init_args" else f"{key}.{k}".strip(".")) for k, x in value.items()]
+        parts = [
+            _flat(x, key if k == "init_args" else f"{key}.{k}".strip(".")) for k, x in value.items()
+        ]
         return {k: x for part in parts for k, x in part.items()}
     ignored = key in SAID_ELSEWHERE or key.endswith("class_path")
     return {} if ignored or key in WITHOUT_EFFECT else {key: _text(value)}

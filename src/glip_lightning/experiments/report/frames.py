@@ -32,14 +32,23 @@ def cells(view: View) -> pd.DataFrame:
         line = view.lines[row.line]
         start = {"tuning": line.tuning, **dict(line.settings), "shots": row.shots}
         paper = row.paper if row.whole else None
-        rows.append({**start, "task": row.place, "tasks": row.tasks, **stat_columns(row.stat, paper)})
+        rows.append(
+            {**start, "task": row.place, "tasks": row.tasks, **stat_columns(row.stat, paper)}
+        )
     return frame_of(rows)
 
 
 def stat_columns(stat: Stat, paper: float | None) -> dict[str, Any]:
     """Return the columns of a mean in percent, with the paper's value beside it."""
     low, high = stat.interval or (None, None)
-    found = {"AP": stat.mean, "std": stat.std, "n": stat.n, "low": low, "high": high, "paper": paper}
+    found = {
+        "AP": stat.mean,
+        "std": stat.std,
+        "n": stat.n,
+        "low": low,
+        "high": high,
+        "paper": paper,
+    }
     found["minus_paper"] = None if paper is None else stat.mean - paper
     return {key: round(x, 4) if isinstance(x, float) else x for key, x in found.items()}
 
@@ -66,7 +75,10 @@ def _trial(view: View, run: Run, keys: Sequence[str]) -> dict[str, Any]:
         "AP_low": interval[0],
         "AP_high": interval[1],
         "images": metrics.get("images"),
-        **{name: result.get(name) for name in ("seconds", "steps", "epochs", "best_epoch", "ended", "device", "git")},
+        **{
+            name: result.get(name)
+            for name in ("seconds", "steps", "epochs", "best_epoch", "ended", "device", "git")
+        },
         "process_peak_bytes": memory.get("process_peak"),
         "device_peak_bytes": memory.get("device_peak"),
         "trainable_parameters": trainable(run) if run.result else None,
@@ -98,6 +110,10 @@ def trained(view: View) -> pd.DataFrame:
     for point, run in view.collection.points:
         if point.shots != 0 and run.state == "finished":
             what = f"{run.points[0].task}, {of_shots(point.shots)}"
-            rows[point.line, run.id] = {"line": view.lines.index(point.line), "what": what, **costs_of(run)}
+            rows[point.line, run.id] = {
+                "line": view.lines.index(point.line),
+                "what": what,
+                **costs_of(run),
+            }
     frame = frame_of(rows.values(), ("line", "what", *COSTS))
     return frame.astype(dict.fromkeys(COSTS, float) | {"line": int})

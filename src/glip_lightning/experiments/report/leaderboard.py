@@ -27,7 +27,9 @@ def write_leaderboard(view: View, folder: Path) -> list[str]:
     said = []
     for line in view.lines:
         for shots in view.cells.shots:
-            entries = [entry for task in view.cells.tasks if (entry := _entry(view, line, shots, task))]
+            entries = [
+                entry for task in view.cells.tasks if (entry := _entry(view, line, shots, task))
+            ]
             if not entries or (shots == 0 and line != _first(view, line)):
                 continue
             path = folder / _file_name(view, line, shots)
@@ -46,7 +48,9 @@ def _first(view: View, line: Line) -> Line:
 def _file_name(view: View, line: Line, shots: Shots) -> str:
     track = {0: "zero-shot", "all": "full-shot"}.get(shots, f"few-shot-{shots}")
     name = str(line.get("detector")) if shots == 0 else view.names[line]
-    safe = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in name).strip("-.")
+    safe = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in name).strip(
+        "-."
+    )
     return f"{track}-{safe or 'model'}-{view.lines.index(line) + 1}.json"
 
 
@@ -57,9 +61,15 @@ def _entry(view: View, line: Line, shots: Shots, task: str) -> dict[str, Any] | 
     except ValueError:
         return None
     done = view.cells.cell(line, shots, task).done
-    runs = [(seed, run) for seed, run in done.items() if ((run.result or {}).get("metrics") or {}).get("test")]
+    runs = [
+        (seed, run)
+        for seed, run in done.items()
+        if ((run.result or {}).get("metrics") or {}).get("test")
+    ]
     distinct = list({run.id: (seed, run) for seed, run in runs}.values())
-    found = [(seed, run, boxes) for seed, run in distinct if (boxes := _detections(run)) is not None]
+    found = [
+        (seed, run, boxes) for seed, run in distinct if (boxes := _detections(run)) is not None
+    ]
     if not found:
         return None
     run = found[0][1]
@@ -81,7 +91,11 @@ def _parameters(run: Run) -> dict[str, int | None]:
     seen = number(part(part(result, "parts"), "vision").get("total"))
     total = number(result.get("parameters"))
     whole = None if total is None else int(total)
-    return {"num_params": whole, "num_visual_params": None if seen is None else int(seen), BACKBONE: whole}
+    return {
+        "num_params": whole,
+        "num_visual_params": None if seen is None else int(seen),
+        BACKBONE: whole,
+    }
 
 
 def _detections(run: Run) -> Sequence[Any] | None:

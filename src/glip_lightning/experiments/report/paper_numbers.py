@@ -69,7 +69,9 @@ def _cells() -> dict[tuple[str, str, str], dict[str, float]]:
     """(model, shots, tuning) -> AP in percent by task."""
     with TABLE.open(newline="", encoding="utf-8") as file:
         return {
-            (row["model"], row["shot"], row["tune"]): {task: float(row[name]) for name, task in COLUMNS.items()}
+            (row["model"], row["shot"], row["tune"]): {
+                task: float(row[name]) for name, task in COLUMNS.items()
+            }
             for row in csv.DictReader(file)
         }
 

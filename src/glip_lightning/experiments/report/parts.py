@@ -67,10 +67,14 @@ class Table:
     label: str
     frame: pd.DataFrame
     names: int = 1
-    folded: bool = False  # opened by a click on the page; left out in Markdown, since a CSV file has its rows
+    folded: bool = (
+        False  # opened by a click on the page; left out in Markdown, since a CSV file has its rows
+    )
 
     @classmethod
-    def of(cls, label: str, head: Sequence[str], rows: Sequence[Sequence[Cell | str]], **more: Any) -> "Table":
+    def of(
+        cls, label: str, head: Sequence[str], rows: Sequence[Sequence[Cell | str]], **more: Any
+    ) -> "Table":
         """Return the table of rows whose texts become cells."""
         cells = [[x if isinstance(x, Cell) else Cell(x) for x in row] for row in rows]
         return cls(label, pd.DataFrame(cells, columns=list(head), dtype=object), **more)
@@ -79,7 +83,10 @@ class Table:
     def head(self) -> list[tuple[str, bool]]:
         """Each column's name and whether it stands on the left."""
         first = self.frame.iloc[0] if len(self.frame) else [Cell("")] * len(self.frame.columns)
-        left = [i < self.names or bool({"left", "wrap"} & {*cell.kind.split()}) for i, cell in enumerate(first)]
+        left = [
+            i < self.names or bool({"left", "wrap"} & {*cell.kind.split()})
+            for i, cell in enumerate(first)
+        ]
         return list(zip(map(str, self.frame.columns), left, strict=True))
 
     @property
@@ -157,4 +164,6 @@ class AddedSections:
     """What a plugin says about the runs of a report; both are empty where it has nothing to say about them."""
 
     sections: Callable[[Any], list[Section]]  # of a View
-    files: Callable[[Any], Mapping[str, pd.DataFrame]] = field(default=lambda view: {})  # CSV, beside the report
+    files: Callable[[Any], Mapping[str, pd.DataFrame]] = field(
+        default=lambda view: {}
+    )  # CSV, beside the report

@@ -18,23 +18,45 @@ from glip_lightning.experiments.report.view import View
 
 def retention(view: View) -> Section | None:
     """Return the loss on the probe against the gain on the task, and the best weights between."""
-    runs = [run for run in view.collection.runs if run.state == "finished" and part(run.result or {}, "retention")]
+    runs = [
+        run
+        for run in view.collection.runs
+        if run.state == "finished" and part(run.result or {}, "retention")
+    ]
     if not runs:
         return None
     found = [row for run in runs if (row := _change(view, run))]
     names = list(dict.fromkeys(row["name"] for row in found))
-    marks = pd.DataFrame([row | {"row": names.index(row["name"])} for row in found], columns=COLUMNS)
-    head = ["tuning", "task", "probe", "before", "after", "change", "test AP", "best alpha", "valid AP", "probe AP"]
+    marks = pd.DataFrame(
+        [row | {"row": names.index(row["name"])} for row in found], columns=COLUMNS
+    )
+    head = [
+        "tuning",
+        "task",
+        "probe",
+        "before",
+        "after",
+        "change",
+        "test AP",
+        "best alpha",
+        "valid AP",
+        "probe AP",
+    ]
     numbers = Table.of("What is kept", head, [_row(view, row) for row in found])
     text = (
         "AP on a probe that was not trained on, before and after tuning. Weights between (WiSE-FT): the alpha with the "
         "highest sum of probe AP and AP on the valid split of the task; alpha 0 are the weights before, 1 those after."
     )
     title = "Change on the probe"
-    changes = [Figure(title, dots(names, marks, 320, title, "AP (points)", [-1, 1]))] if found else []
+    changes = (
+        [Figure(title, dots(names, marks, 320, title, "AP (points)", [-1, 1]))] if found else []
+    )
     parts = [Text(text, True), legend(view, "retention", view.lines), numbers]
     return Section(
-        "retention", "What is kept", "What is kept", [*parts, Figures("tall", [*changes, *_planes(view, runs)])]
+        "retention",
+        "What is kept",
+        "What is kept",
+        [*parts, Figures("tall", [*changes, *_planes(view, runs)])],
     )
 
 
@@ -49,7 +71,13 @@ def _change(view: View, run: Run) -> dict[str, Any] | None:
         return None
     name = f"{task_name(point.task)}, {of_shots(point.shots)}"
     title = f"{name}, {view.names[point.line]}: {signed(after - before)} on {content.get('probe')}"
-    start = {"run": run, "line": view.lines.index(point.line), "name": name, "before": before, "after": after}
+    start = {
+        "run": run,
+        "line": view.lines.index(point.line),
+        "name": name,
+        "before": before,
+        "after": after,
+    }
     return start | mark_columns(after - before, None, title)
 
 
@@ -74,7 +102,11 @@ def _steps(run: Run) -> list[tuple[float, float, float]]:
     found = []
     for step in steps if isinstance(steps, list) else ():
         if isinstance(step, dict):
-            alpha, own, probe = (number(step.get("alpha")), percent(step.get("AP")), percent(step.get("probe_AP")))
+            alpha, own, probe = (
+                number(step.get("alpha")),
+                percent(step.get("AP")),
+                percent(step.get("probe_AP")),
+            )
             if alpha is not None and own is not None and probe is not None:
                 found.append((alpha, own, probe))
     return sorted(found)
@@ -87,7 +119,9 @@ def _planes(view: View, runs: list[Run]) -> list[Figure]:
         line, task = view.lines.index(run.points[0].line), task_name(run.points[0].task)
         for alpha, own, probe in _steps(run):
             title = f"alpha {alpha:g}: {task} {own:.1f}, probe {probe:.1f}"
-            rows.append({"task": task, "way": way, "line": line, "x": probe, "y": own, "title": title})
+            rows.append(
+                {"task": task, "way": way, "line": line, "x": probe, "y": own, "title": title}
+            )
     frame = pd.DataFrame(rows, columns=["task", "way", "line", "x", "y", "title"])
     axes = "probe AP (%)", "AP on valid (%)"
     return [

@@ -48,7 +48,11 @@ def classes(view: View) -> Section | None:
     """Return the AP of each class, at the most shots of its task."""
     panels, single = [], []
     for task in view.cells.tasks:
-        found = [(shots, marks) for shots in view.cells.shots if len(marks := _class_marks(view, shots, task))]
+        found = [
+            (shots, marks)
+            for shots in view.cells.shots
+            if len(marks := _class_marks(view, shots, task))
+        ]
         if not found:
             continue
         shots, marks = found[-1]
@@ -58,7 +62,9 @@ def classes(view: View) -> Section | None:
             continue
         title = f"{task_name(task)}, {of_shots(shots)}"
         marks["row"] = marks["name"].map(names.index)
-        panels.append(Figure(title, dots(names, marks, 320, f"AP of each class, {title}", "AP (%)", [0, 100])))
+        panels.append(
+            Figure(title, dots(names, marks, 320, f"AP of each class, {title}", "AP (%)", [0, 100]))
+        )
     if not panels:
         return None
     text = "Mean and sample standard deviation over seeds, at the most shots that were measured."
@@ -76,7 +82,9 @@ def _class_marks(view: View, shots: Shots, task: str) -> pd.DataFrame:
         for run in runs.values():
             known = run.metrics.get("AP_class")
             values = known if isinstance(known, dict) else {}
-            rows += [{"line": index, "name": str(name), "AP": percent(ap)} for name, ap in values.items()]
+            rows += [
+                {"line": index, "name": str(name), "AP": percent(ap)} for name, ap in values.items()
+            ]
     frame = pd.DataFrame(rows, columns=["line", "name", "AP"]).astype({"AP": float}).dropna()
     marks = []
     for (index, name), aps in frame.groupby(["line", "name"], sort=False)["AP"]:
@@ -85,13 +93,20 @@ def _class_marks(view: View, shots: Shots, task: str) -> pd.DataFrame:
         title = f"{name}, {view.names[view.lines[index]]}: {mean:.1f}{spread}"
         marks.append({"line": index, "name": name, **mark_columns(mean, std, title)})
     found = pd.DataFrame(marks)
-    return found.assign(low=found["low"].clip(lower=0), high=found["high"].clip(upper=100)) if marks else found
+    return (
+        found.assign(low=found["low"].clip(lower=0), high=found["high"].clip(upper=100))
+        if marks
+        else found
+    )
 
 
 def best_pictures(view: View) -> Section | None:
     """Return pictures of the best trial of each task, as many as fit."""
     chosen = {task: run for task in view.cells.tasks if (run := _best_run(view, task))}
-    files = {task: sorted((run.folder / "predictions").glob("*.jpg"))[:PER_TASK] for task, run in chosen.items()}
+    files = {
+        task: sorted((run.folder / "predictions").glob("*.jpg"))[:PER_TASK]
+        for task, run in chosen.items()
+    }
     shown: dict[str, list[Picture]] = {task: [] for task in chosen}
     size = left = 0
     for place, (task, paths) in itertools.product(range(PER_TASK), files.items()):
@@ -105,7 +120,9 @@ def best_pictures(view: View) -> Section | None:
         alt = f"{task_name(task)}: detections on {paths[place].stem}"
         shown[task].append(Picture(base64.b64encode(content).decode(), alt))
     blocks = [
-        Pictures(task_name(task), _of_run(view, chosen[task], task), images) for task, images in shown.items() if images
+        Pictures(task_name(task), _of_run(view, chosen[task], task), images)
+        for task, images in shown.items()
+        if images
     ]
     if not blocks:
         return None
@@ -116,7 +133,9 @@ def best_pictures(view: View) -> Section | None:
 
 def _best_run(view: View, task: str) -> Run | None:
     """Return the one with the highest AP among those that left pictures."""
-    runs = [run for point, run in view.collection.points if point.task == task and run.ap is not None]
+    runs = [
+        run for point, run in view.collection.points if point.task == task and run.ap is not None
+    ]
     runs = [run for run in runs if any((run.folder / "predictions").glob("*.jpg"))]
     return max(runs, key=lambda run: run.ap or 0.0, default=None)
 
@@ -124,7 +143,9 @@ def _best_run(view: View, task: str) -> Run | None:
 def _of_run(view: View, run: Run, task: str) -> str:
     point = next(point for point in run.points if point.task == task)
     place = inside(view.collection.folder, run.folder)
-    return f"{view.names[point.line]}, {of_shots(point.shots)}, AP {100 * (run.ap or 0):.1f}; {place}"
+    return (
+        f"{view.names[point.line]}, {of_shots(point.shots)}, AP {100 * (run.ap or 0):.1f}; {place}"
+    )
 
 
 def _shrunk(path: Path) -> bytes | None:
@@ -133,7 +154,9 @@ def _shrunk(path: Path) -> bytes | None:
         with open_image(path) as image:
             image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
             content = io.BytesIO()
-            image.convert("RGB").save(content, format="JPEG", quality=PICTURE_QUALITY, optimize=True)
+            image.convert("RGB").save(
+                content, format="JPEG", quality=PICTURE_QUALITY, optimize=True
+            )
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     return content.getvalue()
@@ -151,16 +174,27 @@ def cost(view: View) -> Section:
         marks = frame[frame[column] > 0]
         if column == "trainable":  # equal for most trials
             marks = marks.drop_duplicates(["line", column])
-        titles = [f"{what}: {written(x)}" for what, x in zip(marks["what"], marks[column], strict=True)]
-        marks = marks.assign(row=marks["line"], x=marks[column] / unit, title=titles, low=math.nan, high=math.nan)
+        titles = [
+            f"{what}: {written(x)}" for what, x in zip(marks["what"], marks[column], strict=True)
+        ]
+        marks = marks.assign(
+            row=marks["line"], x=marks[column] / unit, title=titles, low=math.nan, high=math.nan
+        )
         if len(marks):
-            picture = dots(list(view.names.values()), marks.assign(kind="pale"), 320, title, axis, log=True)
+            picture = dots(
+                list(view.names.values()), marks.assign(kind="pale"), 320, title, axis, log=True
+            )
             strips.append(Figure(title, picture))
     text = (
         "Time from the start of the run to the end of its last measurement. Memory: the peak on the device, of the "
         "process where there is no device. A dot is a trial that trained; zero-shot trials are in the list below."
     )
-    parts = [Text(text, True), Figures("tall", strips), _cost_of_tunings(view, frame), _every_trial(view)]
+    parts = [
+        Text(text, True),
+        Figures("tall", strips),
+        _cost_of_tunings(view, frame),
+        _every_trial(view),
+    ]
     return Section("cost", "Cost", "Cost", parts)
 
 
@@ -169,8 +203,16 @@ def _cost_of_tunings(view: View, frame: pd.DataFrame) -> Table:
     for index in range(len(view.lines)):
         own = frame[frame["line"] == index]
         time, most = own["seconds"], own.max()
-        numbers = [(time.median(), seconds), (time.max(), seconds), (time.sum(min_count=1), seconds)]
-        numbers += [(most["memory"], gigabytes), (most["trainable"], millions), (most["parameters"], millions)]
+        numbers = [
+            (time.median(), seconds),
+            (time.max(), seconds),
+            (time.sum(min_count=1), seconds),
+        ]
+        numbers += [
+            (most["memory"], gigabytes),
+            (most["trainable"], millions),
+            (most["parameters"], millions),
+        ]
         texts = [MISSING if pd.isna(value) else written(value) for value, written in numbers]
         rows.append([line_cell(view, index), str(len(own)), *texts])
     head = ["tuning", "trials", "median time", "longest", "in all", "peak memory", "trained", "of"]
@@ -193,7 +235,18 @@ def _every_trial(view: View) -> Table:
                 millions(known["trainable"]) if known["trainable"] is not None else MISSING,
             ]
         )
-    head = ["trial", "task", "tuning", "shots", "seed", "state", "AP (%)", "time", "memory", "trained"]
+    head = [
+        "trial",
+        "task",
+        "tuning",
+        "shots",
+        "seed",
+        "state",
+        "AP (%)",
+        "time",
+        "memory",
+        "trained",
+    ]
     return Table.of("Every trial", head, rows, folded=True)
 
 
@@ -219,13 +272,19 @@ def repeat(view: View) -> Section:
     commits = _distinct([result.get("git") for result in done])
     devices = _distinct([result.get("device") for result in done])
     known = [result.get("versions") for result in done]
-    versions = [", ".join(f"{k} {v}" for k, v in found.items()) for found in known if isinstance(found, dict)]
+    versions = [
+        ", ".join(f"{k} {v}" for k, v in found.items())
+        for found in known
+        if isinstance(found, dict)
+    ]
     runs = [run for run in view.collection.runs if run.result] or view.collection.runs
     recipe = inside(Path.cwd(), runs[0].folder / RECIPE_NAME)
     parts = [
         Code([f"glip report {view.collection.folder}", f"glip fit --config {recipe}"]),
         Text("The recipe.yaml of every trial is complete: glip fit --config repeats it."),
-        Text(f"Commits: {', '.join(commits) or MISSING}. Devices: {', '.join(devices) or MISSING}."),
+        Text(
+            f"Commits: {', '.join(commits) or MISSING}. Devices: {', '.join(devices) or MISSING}."
+        ),
         *(Text(each, True) for each in dict.fromkeys(versions)),
     ]
     return Section("repeat", "To repeat it", "To repeat it", parts)

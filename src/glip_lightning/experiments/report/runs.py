@@ -71,7 +71,9 @@ class Run:
     @property
     def seeds(self) -> str:
         """Those of all its points, empty if it has none."""
-        return "/".join(dict.fromkeys(str(point.seed) for point in self.points if point.seed is not None))
+        return "/".join(
+            dict.fromkeys(str(point.seed) for point in self.points if point.seed is not None)
+        )
 
     @property
     def log(self) -> Path | None:
@@ -86,13 +88,18 @@ class Collection(NamedTuple):
 
     @property
     def points(self) -> list[tuple[Point, Run]]:
-        return [(point, run) for run in self.runs if run.state != "repeated" for point in run.points]
+        return [
+            (point, run) for run in self.runs if run.state != "repeated" for point in run.points
+        ]
 
     @property
     def tasks(self) -> list[str]:
         """Those of ODinW-13 in the order of the paper, then the others as they come."""
         found = list(dict.fromkeys(point.task for point, _ in self.points))
-        return [*(task for task in ORDER if task in found), *(task for task in found if task not in ORDER)]
+        return [
+            *(task for task in ORDER if task in found),
+            *(task for task in found if task not in ORDER),
+        ]
 
     @property
     def shots(self) -> list[Shots]:

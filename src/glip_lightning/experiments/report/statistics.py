@@ -106,18 +106,26 @@ class Cells:
         draws = [draws_of(run) for runs in sets for run in runs]
         return _stat(values, _sum_draws(draws, [w / len(sets) for w in weights] * len(sets)))
 
-    def difference(self, line: Line, other: Line, shots: Shots, tasks: Sequence[str]) -> Stat | None:
+    def difference(
+        self, line: Line, other: Line, shots: Shots, tasks: Sequence[str]
+    ) -> Stat | None:
         """``line`` minus ``other``, seed by seed and draw by draw, in the mean over ``tasks``; None if one lacks."""
         share = 1 / len(tasks)
         signed = [(share, line), (-share, other)]
-        return self.contrast([(weight, self.cell(of, shots, task)) for task in tasks for weight, of in signed])
+        return self.contrast(
+            [(weight, self.cell(of, shots, task)) for task in tasks for weight, of in signed]
+        )
 
     def paper(self, line: Line, shots: Shots, tasks: Sequence[str]) -> float | None:
         """The paper's number in the mean over ``tasks``; None if it has none for this line or for one of them."""
         if line.get("weights") == "random":
             return None
         cells = paper_cells(line.get("detector"), self.collection.kind(line), shots)
-        return float(np.mean([cells[task] for task in tasks])) if all(task in cells for task in tasks) else None
+        return (
+            float(np.mean([cells[task] for task in tasks]))
+            if all(task in cells for task in tasks)
+            else None
+        )
 
 
 def groups_of(tasks: Sequence[str]) -> list[Group]:
@@ -128,9 +136,13 @@ def groups_of(tasks: Sequence[str]) -> list[Group]:
     elif len(tasks) > 1:
         groups.append(Group(f"mean of {len(tasks)} tasks", f"{len(tasks)} tasks", tuple(tasks)))
     if set(LARGE) <= set(tasks) and set(LARGE) != set(tasks):
-        groups.append(Group("mean of the 7 tasks with at least 58 test images", "7 large tasks", LARGE))
+        groups.append(
+            Group("mean of the 7 tasks with at least 58 test images", "7 large tasks", LARGE)
+        )
     if set(ORDER) < set(tasks):
-        groups.append(Group(f"mean of all {len(tasks)} tasks", f"all {len(tasks)} tasks", tuple(tasks)))
+        groups.append(
+            Group(f"mean of all {len(tasks)} tasks", f"all {len(tasks)} tasks", tuple(tasks))
+        )
     return groups
 
 

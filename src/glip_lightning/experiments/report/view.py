@@ -47,7 +47,9 @@ class View:
 def make_view(collection: Collection) -> View:
     """Return the view of a collection."""
     cells = Cells(collection)
-    return View(collection, cells, collection.names(), groups_of(cells.tasks), headline(cells.tasks))
+    return View(
+        collection, cells, collection.names(), groups_of(cells.tasks), headline(cells.tasks)
+    )
 
 
 def ap_frame(view: View, groups: Sequence[Group], lines: Sequence[Line]) -> pd.DataFrame:
@@ -56,7 +58,12 @@ def ap_frame(view: View, groups: Sequence[Group], lines: Sequence[Line]) -> pd.D
     ``stat`` is None where no run has finished. A row is ``whole`` if at least one seed has all tasks, ``best`` if no
     whole row of as many shots has a higher AP and another one has a lower AP; ``paper`` is the paper's number.
     """
-    rows = [_ap_row(view, line, shots, group) for line in lines for shots in view.cells.shots for group in groups]
+    rows = [
+        _ap_row(view, line, shots, group)
+        for line in lines
+        for shots in view.cells.shots
+        for group in groups
+    ]
     frame = pd.DataFrame(rows)
     frame = frame.astype({"AP": float, "paper": float})
     whole = frame[frame["whole"] & (frame["x"] != view.shots_place(0))]

@@ -11,21 +11,46 @@ from glip_lightning import __version__
 from glip_lightning.common import registry
 from glip_lightning.common.escaping import printable
 from glip_lightning.common.files import remove_parts, write_text
-from glip_lightning.experiments.report.ap_sections import against_paper, all_numbers, efficiency, summary, tunings
+from glip_lightning.experiments.report.ap_sections import (
+    against_paper,
+    all_numbers,
+    efficiency,
+    summary,
+    tunings,
+)
 from glip_lightning.experiments.report.collect import collect
 from glip_lightning.experiments.report.frames import cells, trials
 from glip_lightning.experiments.report.parts import Section
 from glip_lightning.experiments.report.retention_section import retention
-from glip_lightning.experiments.report.run_sections import best_pictures, classes, cost, repeat, undone
+from glip_lightning.experiments.report.run_sections import (
+    best_pictures,
+    classes,
+    cost,
+    repeat,
+    undone,
+)
 from glip_lightning.experiments.report.view import View, make_view
 
 FOLDER = Path(__file__).parent
 SECTIONS = (
-    *(efficiency, all_numbers, against_paper, tunings, classes, best_pictures, cost, retention, undone, repeat),
+    *(
+        efficiency,
+        all_numbers,
+        against_paper,
+        tunings,
+        classes,
+        best_pictures,
+        cost,
+        retention,
+        undone,
+        repeat,
+    ),
 )
 
 
-def write_report(folder: str | Path, out: str | Path | None = None, leaderboard: str | Path | None = None) -> list[str]:
+def write_report(
+    folder: str | Path, out: str | Path | None = None, leaderboard: str | Path | None = None
+) -> list[str]:
     """Write ``report.html``, ``report.md``, ``report.csv`` and ``cells.csv`` into ``out`` (default: ``folder``), and
     the files of sections that plugins add, such as ``claims.csv``.
 
@@ -41,14 +66,18 @@ def write_report(folder: str | Path, out: str | Path | None = None, leaderboard:
     for each in added:
         frames |= each.files(view)
     contents = {"report.html": page(view, sections), "report.md": markdown(view, sections)}
-    contents |= {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
+    contents |= {
+        name: frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()
+    }
     for name, content in contents.items():
         write_text(target / name, content)
     said = [str(target / name) for name in contents]
     if leaderboard:
         from glip_lightning.experiments.report.leaderboard import write_leaderboard
 
-        said += write_leaderboard(view, Path(leaderboard)) or ["leaderboard: no test detections on tasks of ODinW"]
+        said += write_leaderboard(view, Path(leaderboard)) or [
+            "leaderboard: no test detections on tasks of ODinW"
+        ]
     return said
 
 
@@ -64,7 +93,12 @@ def markdown(view: View, sections: list[Section]) -> str:
 
 
 def _filled(
-    template: str, escape: bool, safe: Callable[[str], str], view: View, sections: list[Section], **more: str
+    template: str,
+    escape: bool,
+    safe: Callable[[str], str],
+    view: View,
+    sections: list[Section],
+    **more: str,
 ) -> str:
     """Return a template with the sections in it; every text goes through ``safe`` first, and is HTML if ``escape``."""
 
@@ -96,7 +130,11 @@ def swept(view: View) -> str:
     lines = list(view.names.values())
     shots = ", ".join(map(str, view.cells.shots))
     seeds = {point.seed for point, _ in view.collection.points if point.shots != 0}
-    tasks = f"{len(view.cells.tasks)} tasks" if len(view.cells.tasks) > 1 else f"task {view.cells.tasks[0]}"
+    tasks = (
+        f"{len(view.cells.tasks)} tasks"
+        if len(view.cells.tasks) > 1
+        else f"task {view.cells.tasks[0]}"
+    )
     names = f"{len(lines)} tunings ({', '.join(lines)})" if len(lines) > 1 else lines[0]
     seed = f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
     detectors = dict.fromkeys(line.get("detector") for line in view.lines)

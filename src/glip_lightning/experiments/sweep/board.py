@@ -50,7 +50,11 @@ class Rates:
     def seconds(self, planned: Planned) -> float | None:
         """Expected length of the trial; None before one of the same detector and tuning is finished."""
         known = self._known(planned).get(_kind(planned))
-        return None if planned.steps is None or known is None else statistics.mean(known) * (planned.steps or 1)
+        return (
+            None
+            if planned.steps is None or known is None
+            else statistics.mean(known) * (planned.steps or 1)
+        )
 
     def guess(self, planned: Planned) -> float | None:
         """As :meth:`seconds`, by the mean of other detectors and tunings as long as nothing better is known."""
@@ -92,16 +96,27 @@ def show_plan(planned: Sequence[Planned], folder: Path) -> None:
         numbers = (str(len(each.trial.points)), str(each.images), steps, clock(seconds))
         table.add_row(*labels, each.trial.id, state, *numbers)
     _print(table)
-    _say_total([each for each in planned if found[each.trial.id].state != "finished"], planned, rates, folder)
+    _say_total(
+        [each for each in planned if found[each.trial.id].state != "finished"],
+        planned,
+        rates,
+        folder,
+    )
 
 
-def _say_total(left: Sequence[Planned], planned: Sequence[Planned], rates: Rates, folder: Path) -> None:
+def _say_total(
+    left: Sequence[Planned], planned: Sequence[Planned], rates: Rates, folder: Path
+) -> None:
     points = sum(len(each.trial.points) for each in planned)
-    print(f"{len(planned)} trials for {points} points of the grid; {len(left)} to run; steps are at most so many")
+    print(
+        f"{len(planned)} trials for {points} points of the grid; {len(left)} to run; steps are at most so many"
+    )
     times = [rates.seconds(each) for each in left]
     if known := [seconds for seconds in times if seconds is not None]:
         print(f"{len(known)} of them take about {clock(sum(known))} on one worker")
-    if unknown := {_kind(each) for each, seconds in zip(left, times, strict=True) if seconds is None}:
+    if unknown := {
+        _kind(each) for each, seconds in zip(left, times, strict=True) if seconds is None
+    }:
         print(f"time ?: {folder} has no finished trial yet of {', '.join(sorted(unknown))}")
 
 
@@ -116,14 +131,18 @@ def clock(seconds: float | None) -> str:
 class Board:
     """A live table on a terminal, a line per event elsewhere."""
 
-    def __init__(self, planned: Sequence[Planned], folder: Path, workers: int, rates: Rates) -> None:
+    def __init__(
+        self, planned: Sequence[Planned], folder: Path, workers: int, rates: Rates
+    ) -> None:
         """``planned`` are the trials to run; ``rates`` learns from those that are finished."""
         self._planned = {each.trial.id: each for each in planned}
         self._folder, self._workers, self._rates = folder, workers, rates
         self._running: dict[str, float] = {}  # id -> when it began
         self._submitted: set[str] = set()  # nobody knows when they begin
         self.ended: dict[str, Event] = {}
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=2, transient=True
+        )
 
     def __enter__(self) -> "Board":
         if console.is_terminal:
@@ -151,7 +170,11 @@ class Board:
 
     def _line(self, event: Event) -> str:
         state = (
-            "failed" if event.state == "died" else "running elsewhere" if event.state == "elsewhere" else event.state
+            "failed"
+            if event.state == "died"
+            else "running elsewhere"
+            if event.state == "elsewhere"
+            else event.state
         )
         line = f"{self._progress()} | {state}: {point_name(self._planned[event.id].trial.axes)} ({event.id})"
         if event.state == "finished":
@@ -163,7 +186,9 @@ class Board:
         """Return how many trials are over, and the time that the others take, as soon as there is a measure."""
         over = sum(event.state in ("finished", "failed", "died") for event in self.ended.values())
         to_go = self._to_go()
-        return f"{over} of {len(self._planned)} trials done" + (f", about {clock(to_go)} to go" if to_go else "")
+        return f"{over} of {len(self._planned)} trials done" + (
+            f", about {clock(to_go)} to go" if to_go else ""
+        )
 
     def _to_go(self) -> float | None:
         """Return the seconds until the last trial ends; None where they are unknown or nothing more is begun."""
@@ -184,8 +209,12 @@ class Board:
         failed = sum(event.state in ("failed", "died") for event in self.ended.values())
         head = self._progress() + (f"; {failed} failed" if failed else "")
         now = time.monotonic()
-        names = {trial: point_name(self._planned[trial].trial.axes) for trial in list(self._running)[:20]}
-        rows = [f"  {clock(now - self._running[trial]):>7}  {name}" for trial, name in names.items()]
+        names = {
+            trial: point_name(self._planned[trial].trial.axes) for trial in list(self._running)[:20]
+        }
+        rows = [
+            f"  {clock(now - self._running[trial]):>7}  {name}" for trial, name in names.items()
+        ]
         return Group(Text(head, style="bold"), *(Text(row) for row in rows))
 
 

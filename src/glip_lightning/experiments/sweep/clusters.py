@@ -20,7 +20,15 @@ from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.sweep.executors import PAUSE, Stop
 from glip_lightning.experiments.sweep.jobs import Event, Function, Job
 
-GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
+GENERAL = (
+    "name",
+    "timeout_min",
+    "mem_gb",
+    "nodes",
+    "cpus_per_task",
+    "gpus_per_node",
+    "tasks_per_node",
+)
 """Parameters that submitit has for every cluster."""
 
 
@@ -74,7 +82,9 @@ def _answer(ray: Any, reference: Any, job: Job) -> Event:
     except ray.exceptions.TaskCancelledError:
         return Event(job.id, "interrupted")
     except ray.exceptions.RayError as error:
-        return Event(job.id, "died", f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
+        return Event(
+            job.id, "died", f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        )
 
 
 class Slurm:
@@ -97,7 +107,11 @@ class Slurm:
         for job, there in zip(new, submitted, strict=True):
             write_text(self._number_file(job), there.job_id)
         for job in jobs:
-            note = f"job {self._number(job)}" if job in new else f"job {numbers[job.id]} of an earlier call"
+            note = (
+                f"job {self._number(job)}"
+                if job in new
+                else f"job {numbers[job.id]} of an earlier call"
+            )
             yield Event(job.id, "queued", note)
 
     def _executor(self) -> Any:
@@ -111,8 +125,12 @@ class Slurm:
         try:
             executor.update_parameters(**self._named())
         except (ValueError, NameError, AssertionError) as error:
-            said = " ".join(str(error).split()).split(" Valid arguments")[0]  # which it lists with their types
-            raise WrongUsage(f"--slurm: {said} submitit's and sbatch's own names are known", code="bad-value") from None
+            said = " ".join(str(error).split()).split(" Valid arguments")[
+                0
+            ]  # which it lists with their types
+            raise WrongUsage(
+                f"--slurm: {said} submitit's and sbatch's own names are known", code="bad-value"
+            ) from None
         return executor
 
     def _number_file(self, job: Job) -> Path:
@@ -125,7 +143,10 @@ class Slurm:
 
     def _named(self) -> dict[str, Any]:
         """As submitit tells its own parameters from those of SLURM alone."""
-        return {name if name in GENERAL else f"slurm_{name}": value for name, value in self.parameters.items()}
+        return {
+            name if name in GENERAL else f"slurm_{name}": value
+            for name, value in self.parameters.items()
+        }
 
 
 def _queue() -> set[str]:
@@ -134,7 +155,10 @@ def _queue() -> set[str]:
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode:
         said = " ".join(asked.stderr.split())
-        raise GLIPError(f"--executor submitit: squeue does not answer, nothing is submitted: {said}", code="no-cluster")
+        raise GLIPError(
+            f"--executor submitit: squeue does not answer, nothing is submitted: {said}",
+            code="no-cluster",
+        )
     return set(asked.stdout.split())
 
 
@@ -177,7 +201,8 @@ def slurm_parameters(given: str) -> dict[str, Any]:
         name, sep, value = part.partition("=")
         if not sep or not name.strip():
             raise WrongUsage(
-                f"--slurm {part}: expected NAME=VALUE, as in partition=gpu,timeout_min=240", code="bad-value"
+                f"--slurm {part}: expected NAME=VALUE, as in partition=gpu,timeout_min=240",
+                code="bad-value",
             )
         found[name.strip()] = yaml.safe_load(value)
     return found

@@ -59,7 +59,9 @@ class Local:
     use then.
     """
 
-    def __init__(self, workers: int, gpus: Sequence[str] = (), preload: Sequence[str] = (PRELOADED,)) -> None:
+    def __init__(
+        self, workers: int, gpus: Sequence[str] = (), preload: Sequence[str] = (PRELOADED,)
+    ) -> None:
         """``gpus`` as CUDA_VISIBLE_DEVICES names them, dealt out in turn; ``preload``: modules that trials need."""
         self.places = [gpus[number % len(gpus)] if gpus else None for number in range(workers)]
         forks = "forkserver" in multiprocessing.get_all_start_methods()
@@ -98,7 +100,9 @@ class _Process:
     def __init__(self, context: Any, function: Function, job: Job, gpu: str | None) -> None:
         self.job, self.gpu = job, gpu
         self.connection, theirs = context.Pipe(duplex=False)
-        self._process: BaseProcess = context.Process(target=_serve, args=(theirs, function, job, gpu))
+        self._process: BaseProcess = context.Process(
+            target=_serve, args=(theirs, function, job, gpu)
+        )
         if os.name == "posix":
             with signals.blocked():
                 resource_tracker.ensure_running()  # its start lets signals through again
@@ -118,7 +122,9 @@ class _Process:
             return event
         if stopped:
             return Event(self.job.id, "interrupted")
-        return Event(self.job.id, "died", f"the worker process {_cause(self._process.exitcode or 0)}")
+        return Event(
+            self.job.id, "died", f"the worker process {_cause(self._process.exitcode or 0)}"
+        )
 
     def stop(self, kill: bool) -> None:
         self._process.kill() if kill else self._process.terminate()
@@ -133,7 +139,11 @@ def _serve(connection: Connection, function: Function, job: Job, gpu: str | None
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is used for the first time
     # the server that forks may have been started by somebody who held nothing back
-    with suppress(BrokenPipeError, KeyboardInterrupt), signals.blocked(), signals.interrupting(echo=math.inf):
+    with (
+        suppress(BrokenPipeError, KeyboardInterrupt),
+        signals.blocked(),
+        signals.interrupting(echo=math.inf),
+    ):
         signals.unblock(signal.SIGTERM)
         connection.send(function(job))
 
@@ -142,7 +152,9 @@ def _cause(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
     name = signal.Signals(-code).name
-    return f"was killed by {name}" + (" (by the system, if memory ran out)" if name == "SIGKILL" else "")
+    return f"was killed by {name}" + (
+        " (by the system, if memory ran out)" if name == "SIGKILL" else ""
+    )
 
 
 def visible_gpus() -> list[str]:
@@ -150,5 +162,9 @@ def visible_gpus() -> list[str]:
     import torch
 
     count = torch.cuda.device_count()
-    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    named = [
+        name.strip()
+        for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        if name.strip()
+    ]
     return named[:count] or [str(number) for number in range(count)]

@@ -60,7 +60,9 @@ class Grid(NamedTuple):
         """All combinations but those to skip; the axis that was named last changes first."""
         for values in itertools.product(*self.axes.values()):
             point = dict(zip(self.axes, values, strict=True))
-            if not any(all(point[axis] in labels for axis, labels in each.items()) for each in self.skip):
+            if not any(
+                all(point[axis] in labels for axis, labels in each.items()) for each in self.skip
+            ):
                 yield point
 
     def regime(self, point: Mapping[str, Any]) -> Regime:
@@ -68,7 +70,8 @@ class Grid(NamedTuple):
         if regime is None:
             shots = point.get("shots", "that the recipe itself names")
             raise WrongUsage(
-                f"{self.file}, recipe: none for shots {shots}, and there is no {DEFAULT!r}", code="no-recipe"
+                f"{self.file}, recipe: none for shots {shots}, and there is no {DEFAULT!r}",
+                code="no-recipe",
             )
         return regime
 
@@ -98,16 +101,22 @@ def read_grid(file: Path) -> Grid:
     """Raises :class:`WrongUsage` that names the file and the axis."""
     content = _read(file)
     if unknown := [key for key in content if key not in FILE_KEYS]:
-        raise WrongUsage(f"{file}: {unknown[0]}: no such key{meant(str(unknown[0]), FILE_KEYS)}", code="unknown-key")
+        raise WrongUsage(
+            f"{file}: {unknown[0]}: no such key{meant(str(unknown[0]), FILE_KEYS)}",
+            code="unknown-key",
+        )
     axes = content.get("axes")
     if not isinstance(axes, dict) or not axes:
         raise WrongUsage(
-            f"{file}: axes is missing: a mapping like {{shots: [1, 10, all], seed: [3, 30]}}", code="missing-key"
+            f"{file}: axes is missing: a mapping like {{shots: [1, 10, all], seed: [3, 30]}}",
+            code="missing-key",
         )
     labels = {axis: _labels(file, axis, values) for axis, values in axes.items()}
     name = content.get("name", file.stem)
     if not isinstance(name, str) or not name or Path(name).name != name:
-        raise WrongUsage(f"{file}: name: {name!r}: expected a text that can name a folder", code="bad-value")
+        raise WrongUsage(
+            f"{file}: name: {name!r}: expected a text that can name a folder", code="bad-value"
+        )
     tunings = _tunings(file, axes["tuning"]) if "tuning" in axes else {}
     skip = _skipped(file, content.get("skip", []), labels)
     grid = Grid(file, name, _regimes(file, content.get("recipe")), labels, tunings, skip)
@@ -123,7 +132,8 @@ def _read(file: Path) -> dict[str, Any]:
         raise WrongUsage(str(error).removeprefix("--config "), code=error.code) from None
     if not is_text(json.dumps(content, ensure_ascii=False, default=str)):
         raise WrongUsage(
-            f"{file}: a part of a character in it (\\uD800 to \\uDFFF) is no Unicode text", code="broken-text"
+            f"{file}: a part of a character in it (\\uD800 to \\uDFFF) is no Unicode text",
+            code="broken-text",
         )
     return with_public_names(content)
 
@@ -131,9 +141,15 @@ def _read(file: Path) -> dict[str, Any]:
 def _regimes(file: Path, given: object) -> dict[Any, Regime]:
     files = given if isinstance(given, dict) else {DEFAULT: given}
     if not all(isinstance(path, str) for path in files.values()) or not files:
-        raise WrongUsage(f"{file}: recipe: a file, or a mapping like {{0: zero_shot, default: nano}}", code="bad-value")
+        raise WrongUsage(
+            f"{file}: recipe: a file, or a mapping like {{0: zero_shot, default: nano}}",
+            code="bad-value",
+        )
     if wrong := [shots for shots in files if shots != DEFAULT and not _is_shots(shots)]:
-        raise WrongUsage(f"{file}, recipe: {wrong[0]!r}: expected 0, 1, 2, ..., all or {DEFAULT}", code="bad-value")
+        raise WrongUsage(
+            f"{file}, recipe: {wrong[0]!r}: expected 0, 1, 2, ..., all or {DEFAULT}",
+            code="bad-value",
+        )
     paths = {shots: recipe_file(path, file.parent) for shots, path in files.items()}
     return {shots: Regime(path, _read(path)) for shots, path in paths.items()}
 
@@ -156,7 +172,11 @@ def _labels(file: Path, axis: object, given: object) -> list[Any]:
     if not values:
         raise WrongUsage(f"{where}: is empty; give it a value or leave it out", code="empty-axis")
     labels = [label for value in values for label in _checked(where, axis, value)]
-    known = [get_task(label).name for label in labels] if axis == "task" else [json.dumps(x) for x in labels]
+    known = (
+        [get_task(label).name for label in labels]
+        if axis == "task"
+        else [json.dumps(x) for x in labels]
+    )
     if twice := [label for label, name in zip(labels, known, strict=True) if known.count(name) > 1]:
         raise WrongUsage(f"{where}: {twice[0]} is named twice", code="duplicate-value")
     return labels
@@ -172,7 +192,9 @@ def _checked(where: str, axis: str, value: object) -> list[Any]:
     elif axis == "seed" and (not _is_whole(value) or cast(int, value) < 0):
         wanted = "a whole number, 0 or more"
     elif axis == "tuning" and not isinstance(value, str):
-        wanted = "the name of a class; with arguments: {label: {class_path: NAME, init_args: {...}}}"
+        wanted = (
+            "the name of a class; with arguments: {label: {class_path: NAME, init_args: {...}}}"
+        )
     elif isinstance(value, list | dict):
         wanted = "a number, a text, true, false or null"
     if wanted:
@@ -213,31 +235,40 @@ def _tunings(file: Path, given: list[Any] | dict[str, Any]) -> dict[str, dict[st
     for label, tuning in tunings.items():
         if not isinstance(tuning, dict) or not isinstance(tuning.get("class_path"), str):
             raise WrongUsage(
-                f"{file}, axis tuning, {label}: {tuning!r}: expected class_path and perhaps init_args", code="bad-value"
+                f"{file}, axis tuning, {label}: {tuning!r}: expected class_path and perhaps init_args",
+                code="bad-value",
             )
         if extra := tuning.keys() - {"class_path", "init_args"}:
-            raise WrongUsage(f"{file}, axis tuning, {label}: {min(extra)}: belongs below init_args", code="unknown-key")
+            raise WrongUsage(
+                f"{file}, axis tuning, {label}: {min(extra)}: belongs below init_args",
+                code="unknown-key",
+            )
     return tunings
 
 
-def _skipped(file: Path, given: object, axes: Mapping[str, list[Any]]) -> list[dict[str, list[Any]]]:
+def _skipped(
+    file: Path, given: object, axes: Mapping[str, list[Any]]
+) -> list[dict[str, list[Any]]]:
     """The labels that each entry of ``skip`` names; all of its axes must agree for a point to be left out."""
     if not isinstance(given, list) or not all(isinstance(each, dict) and each for each in given):
         raise WrongUsage(
-            f"{file}, skip: expected a list of mappings like {{shots: 0, tuning: [PromptTuning]}}", code="bad-value"
+            f"{file}, skip: expected a list of mappings like {{shots: 0, tuning: [PromptTuning]}}",
+            code="bad-value",
         )
     found = []
     for number, each in enumerate(given, start=1):
         where = f"{file}, skip, entry {number}"
         if unknown := [axis for axis in each if axis not in axes]:
             raise WrongUsage(
-                f"{where}: {unknown[0]}: no axis of this sweep{meant(str(unknown[0]), list(axes))}", code="unknown-axis"
+                f"{where}: {unknown[0]}: no axis of this sweep{meant(str(unknown[0]), list(axes))}",
+                code="unknown-axis",
             )
         entry = {axis: x if isinstance(x, list) else [x] for axis, x in each.items()}
         for axis, labels in entry.items():
             if wrong := [label for label in labels if label not in axes[axis]]:
                 raise WrongUsage(
-                    f"{where}: {axis} {wrong[0]!r}: not on the axis, which has {axes[axis]}", code="unknown-value"
+                    f"{where}: {axis} {wrong[0]!r}: not on the axis, which has {axes[axis]}",
+                    code="unknown-value",
                 )
         found.append(entry)
     return found
@@ -257,10 +288,13 @@ def select(points: Sequence[Axes], only: str) -> list[Axes]:
         values = list(dict.fromkeys(label_text(point[axis]) for point in points))
         if value not in values:
             raise WrongUsage(
-                f"--only {part}: the axis {axis} has {', '.join(values)}{meant(value, values)}", code="unknown-value"
+                f"--only {part}: the axis {axis} has {', '.join(values)}{meant(value, values)}",
+                code="unknown-value",
             )
         wanted.setdefault(axis, set()).add(value)
-    return [p for p in points if all(label_text(p[axis]) in values for axis, values in wanted.items())]
+    return [
+        p for p in points if all(label_text(p[axis]) in values for axis, values in wanted.items())
+    ]
 
 
 def label_text(label: object) -> str:

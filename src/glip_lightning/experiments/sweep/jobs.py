@@ -21,7 +21,9 @@ class Job:
     keep_checkpoints: bool = False
 
 
-State = Literal["running", "submitted", "queued", "finished", "failed", "died", "interrupted", "elsewhere"]
+State = Literal[
+    "running", "submitted", "queued", "finished", "failed", "died", "interrupted", "elsewhere"
+]
 """``queued`` jobs go on without this process. ``died`` took the process along, so nobody wrote down the error."""
 
 

@@ -39,16 +39,41 @@ CHECKED = (FullTuning, LanguageTuning, LoRATuning, PartialTuning, PromptTuning)
 """Tunings that may not fit a detector."""
 
 UNTRAINED: dict[str, Any] = {
-    **dict.fromkeys(("model.tuning", "model.schedule", "trainer.callbacks", "trainer.max_epochs"), None),
-    **dict.fromkeys(("trainer.gradient_clip_val", "trainer.check_val_every_n_epoch", "data.images_per_device"), None),
-    **{"trainer.max_steps": -1, "trainer.min_epochs": None, "trainer.min_steps": None, "trainer.max_time": None},
+    **dict.fromkeys(
+        ("model.tuning", "model.schedule", "trainer.callbacks", "trainer.max_epochs"), None
+    ),
+    **dict.fromkeys(
+        ("trainer.gradient_clip_val", "trainer.check_val_every_n_epoch", "data.images_per_device"),
+        None,
+    ),
+    **{
+        "trainer.max_steps": -1,
+        "trainer.min_epochs": None,
+        "trainer.min_steps": None,
+        "trainer.max_time": None,
+    },
     "trainer.val_check_interval": None,
-    **{"data.seed": 0, "data.copies": 1, "data.batch_size": 1, "data.flip": 0.0, "data.negatives": True},
+    **{
+        "data.seed": 0,
+        "data.copies": 1,
+        "data.batch_size": 1,
+        "data.flip": 0.0,
+        "data.negatives": True,
+    },
 }
 """Keys of training and the values that they get where nothing is trained."""
 
 NOT_READ = (
-    *("shots", "seed", "copies", "batch_size", "images_per_device", "min_sizes", "max_size", "test_size"),
+    *(
+        "shots",
+        "seed",
+        "copies",
+        "batch_size",
+        "images_per_device",
+        "min_sizes",
+        "max_size",
+        "test_size",
+    ),
     *("flip", "workers", "negatives", "prompts"),
 )
 """Arguments of data that do not change which files are read."""
@@ -67,7 +92,9 @@ class Planned:
     """It takes at most so many; None where nothing bounds them."""
 
 
-def resolve(grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], None] | None = None) -> list[Planned]:
+def resolve(
+    grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], None] | None = None
+) -> list[Planned]:
     """All trials of ``grid`` in the order of its points, with ``overrides`` (options of ``fit``) in each.
 
     Every error of every trial is collected; then :class:`WrongUsage` says each once, with how many trials have it; its
@@ -119,7 +146,9 @@ def _check_overrides(grid: Grid, overrides: Sequence[str]) -> None:
             )
 
 
-def _planned(grid: Grid, point: Axes, overrides: Sequence[str], checker: RecipeChecker, reader: "_Reader") -> Planned:
+def _planned(
+    grid: Grid, point: Axes, overrides: Sequence[str], checker: RecipeChecker, reader: "_Reader"
+) -> Planned:
     regime = grid.regime(point)
     checked = checker.check(regime.file, regime.content, grid.changes(point), overrides)
     if checked.data.shots == 0:
@@ -172,7 +201,11 @@ def identity(checked: CheckedRecipe) -> str:
 def _weights_of(detector: str) -> str | None:
     """What is in the folder of a detector, also of a shipped one: trained anew, it makes other trials."""
     folder = shipped(detector) or detector
-    files = [x for name in (".", RUN_DETECTOR, RUN_ADAPTER) for x in Path(folder, name).glob("*.safetensors")]
+    files = [
+        x
+        for name in (".", RUN_DETECTOR, RUN_ADAPTER)
+        for x in Path(folder, name).glob("*.safetensors")
+    ]
     return _digest(tuple((str(x), x.stat().st_mtime_ns) for x in sorted(files))) if files else None
 
 
@@ -240,9 +273,15 @@ def _steps(checked: CheckedRecipe, images: int) -> int | None:
     data, trainer = checked.data, checked.recipe["trainer"]
     if data.shots == 0:
         return 0
-    if trainer["limit_train_batches"] not in (None, 1.0) or trainer["overfit_batches"] or trainer["fast_dev_run"]:
+    if (
+        trainer["limit_train_batches"] not in (None, 1.0)
+        or trainer["overfit_batches"]
+        or trainer["fast_dev_run"]
+    ):
         return None
-    devices = trainer["devices"] if isinstance(trainer["devices"], int) and trainer["devices"] > 0 else 1
+    devices = (
+        trainer["devices"] if isinstance(trainer["devices"], int) and trainer["devices"] > 0 else 1
+    )
     per_epoch = plan(data.batch_size, devices * trainer["num_nodes"], data.images_per_device)
     epochs, steps = trainer["max_epochs"], trainer["max_steps"]
     bounds = [steps] if steps >= 0 else []
@@ -263,7 +302,11 @@ def _of_axis(message: str, grid: Grid) -> str:
 
 
 def _counted(message: str, count: int, total: int) -> str:
-    return message if total == 1 else f"{message} (in {'all' if count == total else count} of {total} trials)"
+    return (
+        message
+        if total == 1
+        else f"{message} (in {'all' if count == total else count} of {total} trials)"
+    )
 
 
 @contextmanager

@@ -13,13 +13,25 @@ from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.wrong_usage import WrongUsage
-from glip_lightning.experiments.sweep.board import Board, Rates, console, point_name, show_plan, show_results
+from glip_lightning.experiments.sweep.board import (
+    Board,
+    Rates,
+    console,
+    point_name,
+    show_plan,
+    show_results,
+)
 from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_parameters
 from glip_lightning.experiments.sweep.executors import Executor, Local, Stop, visible_gpus
 from glip_lightning.experiments.sweep.grid import Grid, read_grid, select
 from glip_lightning.experiments.sweep.jobs import Event, Job
 from glip_lightning.experiments.sweep.plan import Planned, resolve
-from glip_lightning.experiments.sweep.run_trial import LOG_NAME, read_failure, record_failure, run_trial
+from glip_lightning.experiments.sweep.run_trial import (
+    LOG_NAME,
+    read_failure,
+    record_failure,
+    run_trial,
+)
 from glip_lightning.experiments.sweep.trial_state import state_of
 from glip_lightning.training.callbacks.run_folder import RUNS
 from glip_lightning.training.callbacks.threads import best_number, cores
@@ -43,7 +55,10 @@ class SweepOptions(NamedTuple):
 
 def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -> int:
     """Run what is left of a sweep; return 0 if no trial failed, 1 if one did, 128 + its number after a signal."""
-    for name, value in (("--workers", options.workers), ("--trials-per-gpu", options.trials_per_gpu)):
+    for name, value in (
+        ("--workers", options.workers),
+        ("--trials-per-gpu", options.trials_per_gpu),
+    ):
         if value is not None and value < 1:
             raise WrongUsage(f"{name} {value}: expected 1 or more", code="bad-value")
     grid = read_grid(recipe_file(file))
@@ -58,7 +73,9 @@ def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -
     _write_sweep(folder, grid, planned)
     found = {each.trial.id: state_of(folder / TRIALS / each.trial.id) for each in chosen}
     left = [each for each in chosen if found[each.trial.id].state != "finished"]
-    print(f"{grid.name}: {len(chosen)} trials in {folder}, {len(chosen) - len(left)} of them finished already")
+    print(
+        f"{grid.name}: {len(chosen)} trials in {folder}, {len(chosen) - len(left)} of them finished already"
+    )
     stop = Stop()
     ended = _run(left, Rates(chosen, found), folder, options, stop) if left else {}
     if queued := sum(event.state == "queued" for event in ended.values()):
@@ -72,7 +89,9 @@ def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -
 def _resolve(grid: Grid, overrides: Sequence[str]) -> list[Planned]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("checking all trials", total=None)
-        return resolve(grid, overrides, lambda done, total: progress.update(task, completed=done, total=total))
+        return resolve(
+            grid, overrides, lambda done, total: progress.update(task, completed=done, total=total)
+        )
 
 
 def _chosen(planned: Sequence[Planned], only: str | None) -> list[Planned]:
@@ -102,7 +121,10 @@ def _write_sweep(folder: Path, grid: Grid, planned: Sequence[Planned]) -> None:
     content = {"name": grid.name, "axes": _labels(points), "trials": trials}
     for each in planned:
         each.trial.write(folder / TRIALS / each.trial.id)
-    write_text(folder / SWEEPS / f"{grid.name}.json", json_text(json.dumps(content, indent=2, ensure_ascii=False)))
+    write_text(
+        folder / SWEEPS / f"{grid.name}.json",
+        json_text(json.dumps(content, indent=2, ensure_ascii=False)),
+    )
 
 
 def _labels(points: Sequence[Axes]) -> dict[str, list[Any]]:
@@ -115,12 +137,21 @@ def _labels(points: Sequence[Axes]) -> dict[str, list[Any]]:
     return labels
 
 
-def _run(left: Sequence[Planned], rates: Rates, folder: Path, options: SweepOptions, stop: Stop) -> dict[str, Event]:
+def _run(
+    left: Sequence[Planned], rates: Rates, folder: Path, options: SweepOptions, stop: Stop
+) -> dict[str, Event]:
     """How each trial ended, by its id; those that were not begun are missing."""
     executor, workers, threads = _executor(folder, options)
     place = (folder / TRIALS).resolve()
     jobs = [
-        Job(each.trial.id, str(place / each.trial.id), str(Path.cwd()), each.recipe, threads, options.keep_checkpoints)
+        Job(
+            each.trial.id,
+            str(place / each.trial.id),
+            str(Path.cwd()),
+            each.recipe,
+            threads,
+            options.keep_checkpoints,
+        )
         for each in left
     ]
     with stop.listening(), Board(left, place, workers, rates) as board:
@@ -137,7 +168,11 @@ def _executor(folder: Path, options: SweepOptions) -> tuple[Executor, int, int |
     if options.slurm and options.executor != "submitit":
         raise WrongUsage("--slurm: only with --executor submitit", code="option-without-use")
     if options.executor == "submitit":
-        parameters = {"timeout_min": 600, "name": folder.resolve().name, **slurm_parameters(options.slurm)}
+        parameters = {
+            "timeout_min": 600,
+            "name": folder.resolve().name,
+            **slurm_parameters(options.slurm),
+        }
         if options.workers:
             parameters["array_parallelism"] = options.workers
         return Slurm((folder / "submitit").resolve(), parameters), options.workers or 1, None
@@ -152,8 +187,12 @@ def _executor(folder: Path, options: SweepOptions) -> tuple[Executor, int, int |
 
 
 def _tell_queued(count: int) -> int:
-    print(f"{count} trials are in the queue (squeue --me). The same command with --dry-run shows their states; called")
-    print("again without it, it submits what is neither finished nor in the queue, and shows the results at the end.")
+    print(
+        f"{count} trials are in the queue (squeue --me). The same command with --dry-run shows their states; called"
+    )
+    print(
+        "again without it, it submits what is neither finished nor in the queue, and shows the results at the end."
+    )
     return 0
 
 
@@ -164,11 +203,19 @@ def _tell(chosen: Sequence[Planned], ended: dict[str, Event], folder: Path) -> N
     for each in chosen:
         path = place / each.trial.id
         if state_of(path).state == "failed":
-            print(f"failed   {point_name(each.trial.axes)}: {printable_lines(read_failure(path).error)}")
+            print(
+                f"failed   {point_name(each.trial.axes)}: {printable_lines(read_failure(path).error)}"
+            )
             print(f"         log: {printable(str(path / LOG_NAME))}")
-    waiting = {each.trial.id for each in chosen if state_of(place / each.trial.id).state in ("new", "unfinished")}
+    waiting = {
+        each.trial.id
+        for each in chosen
+        if state_of(place / each.trial.id).state in ("new", "unfinished")
+    }
     if elsewhere := {event.id for event in ended.values() if event.state == "elsewhere"} & waiting:
-        print(f"running elsewhere: {len(elsewhere)} trials; the same command shows them when they are finished")
+        print(
+            f"running elsewhere: {len(elsewhere)} trials; the same command shows them when they are finished"
+        )
     if unfinished := waiting - elsewhere:
         print(f"unfinished: {len(unfinished)} trials; the same command goes on with them")
     print(f"next     glip report {folder}")

@@ -62,7 +62,9 @@ def _attempt(job: Job, folder: Path, began: float) -> Event:
     try:
         os.chdir(job.home)
         if job.threads is not None:
-            os.environ["OMP_NUM_THREADS"] = str(job.threads)  # the sweep has decided: the run does not measure
+            os.environ["OMP_NUM_THREADS"] = str(
+                job.threads
+            )  # the sweep has decided: the run does not measure
             torch.set_num_threads(job.threads)
         _fit(job.recipe, folder)
     except KeyboardInterrupt as stop:
@@ -126,7 +128,12 @@ def record_failure(folder: Path, error: str, text: str, seconds: float) -> None:
     """Write ``failed.json``: what the report shows and the next call repeats."""
     path = folder / FAILED_NAME
     attempts = 1 + (read_failure(folder).attempts if path.is_file() else 0)
-    content = {"error": error, "traceback": text, "log": str(folder / LOG_NAME), "attempts": attempts}
+    content = {
+        "error": error,
+        "traceback": text,
+        "log": str(folder / LOG_NAME),
+        "attempts": attempts,
+    }
     written = json.dumps({**content, "seconds": round(seconds, 1)}, indent=2, ensure_ascii=False)
     write_text(path, json_text(written))
 

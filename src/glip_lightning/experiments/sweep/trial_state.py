@@ -28,7 +28,9 @@ class TrialState(NamedTuple):
 
 def state_of(folder: Path) -> TrialState:
     """Return what has become of the trial whose folder this is: what is neither finished nor failed runs next."""
-    if (folder / FAILED_NAME).is_file():  # there may be a result, too, of a run that failed in its last evaluation
+    if (
+        folder / FAILED_NAME
+    ).is_file():  # there may be a result, too, of a run that failed in its last evaluation
         return TrialState("failed")
     if (folder / RESULT_NAME).is_file():
         return TrialState("finished", _read_result(folder / RESULT_NAME))

@@ -54,7 +54,9 @@ def class_content(
             continue
         images.append(image_entry(len(images) + 1, photo.file_name, record))
         for label, row in kept[:most]:
-            annotations.append(annotation_entry(len(annotations) + 1, len(images), categories[label][0], row))
+            annotations.append(
+                annotation_entry(len(annotations) + 1, len(images), categories[label][0], row)
+            )
     counts["photos kept"], counts["boxes kept"] = len(images), len(annotations)
     listed = [{"id": number, "name": name} for number, name in categories]
     return {"images": images, "annotations": annotations, "categories": listed}, counts

@@ -55,7 +55,9 @@ def found_in(photo: Captioned, record: Record) -> Iterator[tuple[Sentence, Seque
 
 def _misfit(photo: Captioned, what: str) -> GLIPError:
     cure = "remove its line from the file of scores, or give another --out"
-    return GLIPError(f"the kept scores of {photo.file_name}: {what}; {cure}", code="damaged-journal")
+    return GLIPError(
+        f"the kept scores of {photo.file_name}: {what}; {cure}", code="damaged-journal"
+    )
 
 
 def _is_row(row: object, phrases: int) -> bool:
@@ -88,7 +90,10 @@ def grounding_content(
             counts["captions in which nothing was found"] += not labels
             if not labels and not keep_empty:
                 continue
-            images.append(image_entry(len(images) + 1, photo.file_name, record) | {"caption": sentence.caption})
+            images.append(
+                image_entry(len(images) + 1, photo.file_name, record)
+                | {"caption": sentence.caption}
+            )
             for found in labels[:most]:
                 annotations.append(_annotation(len(annotations) + 1, len(images), found))
     counts["captions kept"], counts["boxes kept"] = len(images), len(annotations)
@@ -96,7 +101,9 @@ def grounding_content(
     return {"images": images, "annotations": annotations, "categories": categories}, counts
 
 
-def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, counts: Counter[str]) -> list[Label]:
+def choose(
+    sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, counts: Counter[str]
+) -> list[Label]:
     """The boxes that pass, those of one object as one, best first."""
     names, spans = names_in(sentence), sentence.spans or ()
     passed = [row for row in rows if row[1] >= thresholds.of(names[row[0]])]
@@ -108,7 +115,9 @@ def choose(sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, coun
         if same is None:
             labels.append(Label(row, (spans[row[0]],)))
         else:
-            labels[same] = labels[same]._replace(spans=_joined((*labels[same].spans, spans[row[0]])))
+            labels[same] = labels[same]._replace(
+                spans=_joined((*labels[same].spans, spans[row[0]]))
+            )
     counts["boxes below their threshold"] += len(rows) - len(passed)
     counts["boxes joined with another phrase's"] += len(passed) - len(labels)
     return labels
@@ -154,7 +163,12 @@ def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 def image_entry(number: int, file_name: str, record: Record) -> dict[str, Any]:
     """Return the entry of a photo in the list of images."""
-    return {"id": number, "file_name": file_name, "height": record["height"], "width": record["width"]}
+    return {
+        "id": number,
+        "file_name": file_name,
+        "height": record["height"],
+        "width": record["width"],
+    }
 
 
 def _annotation(number: int, image: int, label: Label) -> dict[str, Any]:

@@ -36,7 +36,9 @@ class Journal:
         try:
             self._lock.acquire()
         except Timeout:
-            message = f"{path}: another process is writing it; wait for its end, or give another --out"
+            message = (
+                f"{path}: another process is writing it; wait for its end, or give another --out"
+            )
             raise GLIPError(message, code="journal-in-use") from None
         self._places: dict[str, int] = {}  # of good records
         self._failed: dict[str, str] = {}
@@ -119,17 +121,30 @@ class Journal:
         return record
 
     def _damaged(self, number: int) -> GLIPError:
-        what = "its first line is no header of pseudo-labels" if number == 1 else f"line {number} is damaged"
+        what = (
+            "its first line is no header of pseudo-labels"
+            if number == 1
+            else f"line {number} is damaged"
+        )
         cure = f"remove {'the file' if number == 1 else 'that line'}, or give another --out"
-        return GLIPError(f"{self.path}: {what}; {cure}", code="not-a-journal" if number == 1 else "damaged-journal")
+        return GLIPError(
+            f"{self.path}: {what}; {cure}",
+            code="not-a-journal" if number == 1 else "damaged-journal",
+        )
 
     def _check(self, found: Record) -> None:
-        ours = {key: value for key, value in self.header.items() if key in found or key != BOXES_OF_CAPTION}
+        ours = {
+            key: value
+            for key, value in self.header.items()
+            if key in found or key != BOXES_OF_CAPTION
+        }
         apart = [key for key in ours if key != "teacher" and found.get(key) != ours[key]]
         if apart:
             there = ", ".join(f"{key} {found.get(key)}" for key in apart)
             here = ", ".join(f"{key} {ours[key]}" for key in apart)
-            message = f"{self.path}: holds what {found.get('teacher')} found with {there}; this command "
+            message = (
+                f"{self.path}: holds what {found.get('teacher')} found with {there}; this command "
+            )
             message += f"({ours.get('teacher')}) has {here}. Give the same again to go on, another --out to begin anew "
             message += "beside it, or remove the file"
             raise GLIPError(message, code="other-journal")

@@ -21,7 +21,9 @@ READERS = 4  # threads that decode photos
 WINDOW = 4  # batches: of so many photos, those of one size are put together
 
 
-def with_phrases(photos: Sequence[Captioned], teacher: Teacher, counts: Counter[str]) -> list[Captioned]:
+def with_phrases(
+    photos: Sequence[Captioned], teacher: Teacher, counts: Counter[str]
+) -> list[Captioned]:
     """Every sentence with the phrases that the detector can find; sentences without one are left out and counted."""
     found = []
     for photo in photos:
@@ -101,9 +103,16 @@ def _find_window(
             yield len(found)
 
 
-def _records(teacher: Teacher, photos: Sequence[Captioned], views: Sequence[PreparedPhoto]) -> list[Record]:
+def _records(
+    teacher: Teacher, photos: Sequence[Captioned], views: Sequence[PreparedPhoto]
+) -> list[Record]:
     rows = teacher.find(views, photos)
     return [
-        {"file_name": photo.file_name, "height": view.original[0], "width": view.original[1], "found": found}
+        {
+            "file_name": photo.file_name,
+            "height": view.original[0],
+            "width": view.original[1],
+            "found": found,
+        }
         for photo, view, found in zip(photos, views, rows, strict=True)
     ]

@@ -78,10 +78,14 @@ class Teacher:
         prompts = build_prompts(wanted, self.loaded.tokenizer)
         if silent := classes_without_tokens(prompts, [phrase.name for phrase in wanted]):
             named = ", ".join(map(repr, silent))
-            message = f"the detector's vocabulary has no token for {named}; name it with other words"
+            message = (
+                f"the detector's vocabulary has no token for {named}; name it with other words"
+            )
             raise GLIPError(message, code="bad-phrases")
         found = Findings()
-        check_words([phrase.name for phrase in wanted], wanted, self.loaded.reader, "phrases", found)
+        check_words(
+            [phrase.name for phrase in wanted], wanted, self.loaded.reader, "phrases", found
+        )
         found.log_to(log)
         found.raise_errors()
         captions = (caption_of(wanted[k] for k in prompt.classes) for prompt in prompts)
@@ -89,7 +93,9 @@ class Teacher:
 
     def tokens(self, sentence: Sentence) -> list[tuple[int, ...]]:
         """Of each phrase, as training will see them: none beyond the longest caption."""
-        offsets = self.loaded.tokenizer.offsets(sentence.caption)[: MAX_TOKENS - 1]  # [SEP] is the last
+        offsets = self.loaded.tokenizer.offsets(sentence.caption)[
+            : MAX_TOKENS - 1
+        ]  # [SEP] is the last
         return [token_indices([span], offsets) for span in sentence.spans or ()]
 
     def read(self, path: Path) -> PreparedPhoto:
@@ -104,7 +110,9 @@ class Teacher:
         return PreparedPhoto(resized, size, self.model.padded_size([resized]))
 
     @torch.inference_mode()
-    def find(self, views: Sequence[PreparedPhoto], photos: Sequence[Captioned]) -> list[list[list[Row]]]:
+    def find(
+        self, views: Sequence[PreparedPhoto], photos: Sequence[Captioned]
+    ) -> list[list[list[Row]]]:
         """For each photo (all of one padded size) and each of its sentences what was found, best first."""
         encoded = self.model.encode_images([view.image for view in views])
         found: list[list[list[Row]]] = [[] for _ in views]

@@ -24,7 +24,9 @@ class Fusion(nn.Module):
     * to text  softmax_N(S^T) (W_vv v + b) = (softmax_N(S^T) v) W_vv^T + b * (row sum, 1 without dropout)
     """
 
-    def __init__(self, channels: int, text_dim: int, dim: int, heads: int, dropout: float, gate: float) -> None:
+    def __init__(
+        self, channels: int, text_dim: int, dim: int, heads: int, dropout: float, gate: float
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.scale = (dim // heads) ** -0.5
@@ -51,7 +53,9 @@ class Fusion(nn.Module):
         the image; the softmax over image positions is not masked at all (fuse_helper.py:250-273).
         """
         vision, text = self.norm_vision(vision), self.norm_text(text)
-        scores = self._scores(vision, text)  # [B, h, T, N]: both softmaxes then run along rows of N positions
+        scores = self._scores(
+            vision, text
+        )  # [B, h, T, N]: both softmaxes then run along rows of N positions
         vision_update = self._read_text(scores, text, mask)
         text_update = self._read_image(scores, vision)
         return vision + self.gate_vision * vision_update, text + self.gate_text * text_update
@@ -68,7 +72,9 @@ class Fusion(nn.Module):
         key = self._split(self.key(text)) * self.scale  # [B, h, T, d]
         weight = (key @ self._per_head(self.query.weight)).flatten(1, 2)  # [B, h * T, C]
         bias = (key @ self._per_head(self.query.bias).unsqueeze(-1)).flatten(1, 2)  # [B, h * T, 1]
-        scores = torch.baddbmm(bias.to(weight.dtype), weight, vision.transpose(1, 2).to(weight.dtype))
+        scores = torch.baddbmm(
+            bias.to(weight.dtype), weight, vision.transpose(1, 2).to(weight.dtype)
+        )
         return scores.clamp(-CLAMP, CLAMP).unflatten(1, (self.heads, -1))
 
     def _read_text(self, scores: Tensor, text: Tensor, mask: Tensor) -> Tensor:
@@ -81,7 +87,9 @@ class Fusion(nn.Module):
 
     def _read_image(self, scores: Tensor, vision: Tensor) -> Tensor:
         share = self.dropout(scores.softmax(3))  # over positions
-        pooled = (share.flatten(1, 2).to(vision.dtype) @ vision).unflatten(1, (self.heads, -1))  # [B, h, T, C]
+        pooled = (share.flatten(1, 2).to(vision.dtype) @ vision).unflatten(
+            1, (self.heads, -1)
+        )  # [B, h, T, C]
         weight = self._per_head(self.value_vision.weight).transpose(1, 2)  # [h, C, d]
         bias = self._per_head(self.value_vision.bias)[:, None]  # [h, 1, d]
         value = pooled @ weight + share.sum(3)[..., None] * bias  # [B, h, T, d]
@@ -114,7 +122,8 @@ class TextLayer(nn.Module):
 
     def _attention(self, x: Tensor, mask: Tensor) -> Tensor:
         query, key, value = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
         )  # [B, h, T, d]
         scores = _clamp(query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5)
         share = scores.masked_fill(~mask[:, None, None], float("-inf")).softmax(-1)

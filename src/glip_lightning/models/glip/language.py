@@ -15,7 +15,10 @@ class Language(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        from transformers import BertConfig, BertModel  # 0.5 s that tuned prompts and tables of classes do without
+        from transformers import (
+            BertConfig,
+            BertModel,
+        )  # 0.5 s that tuned prompts and tables of classes do without
 
         sizes = BertConfig(
             vocab_size=config.vocab_size,
@@ -36,5 +39,7 @@ class Language(nn.Module):
 
     def from_embeddings(self, embeddings: Tensor, attention_mask: Tensor) -> TextFeatures:
         """The same from word embeddings [U, T, D] instead of ids: some of them may be learned."""
-        hidden = self.bert(inputs_embeds=embeddings, attention_mask=attention_mask).last_hidden_state
+        hidden = self.bert(
+            inputs_embeds=embeddings, attention_mask=attention_mask
+        ).last_hidden_state
         return TextFeatures(hidden, attention_mask.to(torch.bool))

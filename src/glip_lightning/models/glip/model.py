@@ -24,7 +24,9 @@ class GLIP(DenseDetector):
     def __init__(self, config: GLIPConfig) -> None:
         super().__init__()
         if config.classes:
-            message = f"classes={config.classes}: GLIP reads words; a DynamicHead has a table of classes"
+            message = (
+                f"classes={config.classes}: GLIP reads words; a DynamicHead has a table of classes"
+            )
             raise GLIPError(message, code="wrong-detector")
         self.config = config
         self.backbone = Swin(config)
@@ -35,7 +37,9 @@ class GLIP(DenseDetector):
         if config.small_start:
             start_small(self)
 
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor, embeddings: Tensor | None = None) -> TextFeatures:
+    def encode_text(
+        self, input_ids: Tensor, attention_mask: Tensor, embeddings: Tensor | None = None
+    ) -> TextFeatures:
         """Return BERT's features [U, T, D] of token ids and mask [U, T]: what enters the first fusion layer."""
         if embeddings is None:
             return self.language(input_ids, attention_mask)

@@ -39,7 +39,9 @@ class DeformConv(nn.Module):
         bound = 1 / math.sqrt(channels_in * TAPS)  # layers/deform_conv.py reset_parameters
         nn.init.uniform_(self.weight, -bound, bound)
 
-    def forward(self, maps: Sequence[Tensor], offsets: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+    def forward(
+        self, maps: Sequence[Tensor], offsets: Sequence[Tensor], masks: Sequence[Tensor]
+    ) -> list[Tensor]:
         """The same convolution over several maps, computed in fp32.
 
         maps [B, C, H, W], offsets [B, 18, h, w] in pixels, masks [B, 9, h, w] -> maps [B, C', h, w].
@@ -47,7 +49,9 @@ class DeformConv(nn.Module):
         # fp32 also under autocast: half-precision offsets would move samples by whole pixels, and the
         # bf16 kernel does not exist on CPU (as official, layers/deform_conv.py:378-382)
         with torch.autocast(maps[0].device.type, enabled=False):
-            inputs = [[x.float() for x in group] for group in zip(maps, offsets, masks, strict=True)]
+            inputs = [
+                [x.float() for x in group] for group in zip(maps, offsets, masks, strict=True)
+            ]
             outputs = self._run(inputs, self.weight.float(), self.bias.float())
         return [x.to(self.weight.dtype) for x in outputs]
 
@@ -58,7 +62,9 @@ class DeformConv(nn.Module):
         return sampled_deform_conv(inputs, weight, bias, self.stride)
 
 
-def sampled_deform_conv(inputs: list[list[Tensor]], weight: Tensor, bias: Tensor, stride: int) -> list[Tensor]:
+def sampled_deform_conv(
+    inputs: list[list[Tensor]], weight: Tensor, bias: Tensor, stride: int
+) -> list[Tensor]:
     """Rows of all (map, offset, mask), all taps sampled, then one matrix product for all maps."""
     rows = [x.permute(0, 2, 3, 1).flatten(0, 2) for x, _, _ in inputs]
     indices, shares, start = [], [], 0
@@ -84,10 +90,14 @@ class SampledProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, index: Tensor, share: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, rows: Tensor, index: Tensor, share: Tensor, matrix: Tensor, bias: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(rows, index, share, matrix)
         out = rows.new_empty(len(index) // TAPS, matrix.shape[1])
-        pieces = zip(index.split(PIECE * TAPS), share.split(PIECE * TAPS), out.split(PIECE), strict=True)
+        pieces = zip(
+            index.split(PIECE * TAPS), share.split(PIECE * TAPS), out.split(PIECE), strict=True
+        )
         for i, s, piece in pieces:
             torch.addmm(bias, sample(rows, i, s), matrix, out=piece)
         return out
@@ -99,7 +109,9 @@ class SampledProduct(torch.autograd.Function):
         rows, index, share, matrix = ctx.saved_tensors
         wants_matrix, wants_bias = ctx.needs_input_grad[3:]  # not where the convolution is frozen
         grad_rows, grad_matrix, grad_shares = torch.zeros_like(rows), torch.zeros_like(matrix), []
-        pieces = zip(index.split(PIECE * TAPS), share.split(PIECE * TAPS), grad.split(PIECE), strict=True)
+        pieces = zip(
+            index.split(PIECE * TAPS), share.split(PIECE * TAPS), grad.split(PIECE), strict=True
+        )
         for i, s, g in pieces:
             read = rows_read(i, len(rows))
             band, s = rows[read].detach().requires_grad_(), s.detach().requires_grad_()
@@ -110,7 +122,10 @@ class SampledProduct(torch.autograd.Function):
             grad_band, grad_share = torch.autograd.grad(columns, (band, s), g @ matrix.T)
             grad_rows[read] += grad_band
             grad_shares.append(grad_share)
-        grad_matrix, grad_bias = grad_matrix if wants_matrix else None, grad.sum(0) if wants_bias else None
+        grad_matrix, grad_bias = (
+            grad_matrix if wants_matrix else None,
+            grad.sum(0) if wants_bias else None,
+        )
         return grad_rows, None, torch.cat(grad_shares), grad_matrix, grad_bias
 
 
@@ -125,7 +140,11 @@ def rows_read(index: Tensor, count: int) -> slice:
 
 def sample(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
     """Weighted sums of four rows [B * H * W, C] per tap -> columns [positions, 9 * C]."""
-    columns = sample_by_bags(rows, index, share) if rows.device.type == "cpu" else sample_by_index(rows, index, share)
+    columns = (
+        sample_by_bags(rows, index, share)
+        if rows.device.type == "cpu"
+        else sample_by_index(rows, index, share)
+    )
     return columns.view(-1, TAPS * rows.shape[1])
 
 
@@ -137,7 +156,9 @@ def sample_by_index(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
     return (share[..., None] * rows[index]).sum(1)
 
 
-def bilinear_taps(offset: Tensor, mask: Tensor, height: int, width: int, stride: int) -> tuple[Tensor, Tensor]:
+def bilinear_taps(
+    offset: Tensor, mask: Tensor, height: int, width: int, stride: int
+) -> tuple[Tensor, Tensor]:
     """The four rows that each sample reads from the flattened maps [B * H * W, C], and their shares.
 
     Returns indices (int64) and shares, both [B * h * w * 9, 4]. A share is bilinear weight times
@@ -146,12 +167,16 @@ def bilinear_taps(offset: Tensor, mask: Tensor, height: int, width: int, stride:
     """
     batch, _, h, w = offset.shape
     tap = torch.arange(3, device=offset.device) - 1
-    start_y = (torch.arange(h, device=offset.device) * stride).view(h, 1, 1) + tap.repeat_interleave(3)
+    start_y = (torch.arange(h, device=offset.device) * stride).view(
+        h, 1, 1
+    ) + tap.repeat_interleave(3)
     start_x = (torch.arange(w, device=offset.device) * stride).view(1, w, 1) + tap.repeat(3)
     shift_y, shift_x = offset.view(batch, TAPS, 2, h, w).permute(2, 0, 3, 4, 1)
     ys, share_y = _corners(start_y + shift_y, height)
     xs, share_x = _corners(start_x + shift_x, width)
-    first_row = (torch.arange(batch, device=offset.device) * (height * width)).view(batch, 1, 1, 1, 1, 1)
+    first_row = (torch.arange(batch, device=offset.device) * (height * width)).view(
+        batch, 1, 1, 1, 1, 1
+    )
     index = first_row + ys[..., :, None] * width + xs[..., None, :]
     share = (share_y * mask.permute(0, 2, 3, 1)[..., None])[..., :, None] * share_x[..., None, :]
     return index.reshape(-1, 4), share.reshape(-1, 4)

@@ -21,7 +21,9 @@ class DropBlock(nn.Module):
         if not self.training or self.drop_prob == 0:
             return x
         batch, _, height, width = x.shape
-        seeds = torch.rand(batch, 1, height, width, device=x.device) < self.drop_prob / self.block**2
+        seeds = (
+            torch.rand(batch, 1, height, width, device=x.device) < self.drop_prob / self.block**2
+        )
         keep = 1 - F.max_pool2d(seeds.float(), self.block, stride=1, padding=self.block // 2)
         return x * (keep * (keep.numel() / keep.sum().clamp(min=1))).to(x.dtype)
 
@@ -32,7 +34,9 @@ class FPN(nn.Module):
     def __init__(self, channels_in: list[int], channels: int, drop_block: float) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in channels_in)
-        self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in channels_in)
+        self.output = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, padding=1) for _ in channels_in
+        )
         self.p6 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
         self.drop_block = DropBlock(drop_block)

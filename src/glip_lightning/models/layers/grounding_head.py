@@ -26,7 +26,9 @@ class GroundingHead(nn.Module):
         self.text_projection = nn.Linear(text_dim, channels)
         self.log_scale = nn.Parameter(torch.full((1,), config.log_scale))
         self.token_bias_weight = nn.Parameter(torch.zeros(text_dim))
-        self.token_bias = nn.Parameter(torch.full((1,), -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)))
+        self.token_bias = nn.Parameter(
+            torch.full((1,), -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
+        )
         self.box = nn.Conv2d(channels, 4, 1)
         self.centerness = nn.Conv2d(channels, 1, 1)
         self.box_scales = nn.ParameterList(torch.ones(1) for _ in STRIDES)
@@ -38,7 +40,9 @@ class GroundingHead(nn.Module):
         """Maps [B, C, H, W] of five levels and text [B, T, D] -> logits [B, N, T], deltas [B, N, 4],
         centerness logits [B, N]."""
         vision = flatten_levels(levels)
-        deltas = F.linear(vision, self.box.weight.flatten(1), self.box.bias) * self._scale_per_position(levels)
+        deltas = F.linear(
+            vision, self.box.weight.flatten(1), self.box.bias
+        ) * self._scale_per_position(levels)
         centerness = F.linear(vision, self.centerness.weight.flatten(1), self.centerness.bias)
         return self._logits(vision, text), deltas, centerness.squeeze(-1)
 
@@ -52,4 +56,6 @@ class GroundingHead(nn.Module):
 
     def _scale_per_position(self, levels: list[Tensor]) -> Tensor:
         sizes = [x.shape[-2] * x.shape[-1] for x in levels]
-        return torch.cat([s.expand(n) for s, n in zip(self.box_scales, sizes, strict=True)])[:, None]
+        return torch.cat([s.expand(n) for s, n in zip(self.box_scales, sizes, strict=True)])[
+            :, None
+        ]

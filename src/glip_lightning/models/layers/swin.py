@@ -14,8 +14,15 @@ from glip_lightning.models.config import GLIPConfig
 
 with without("wandb"):  # timm's helpers for training take it where it is installed: 0.3 s
     from timm.layers import DropPath, Mlp, PatchEmbed
-    from timm.models.swin_transformer import PatchMerging, WindowAttention, window_partition, window_reverse
-    from timm.models.swin_transformer import get_relative_position_index as get_relative_position_index
+    from timm.models.swin_transformer import (
+        PatchMerging,
+        WindowAttention,
+        window_partition,
+        window_reverse,
+    )
+    from timm.models.swin_transformer import (
+        get_relative_position_index as get_relative_position_index,
+    )
 
 
 class SwinBlock(nn.Module):
@@ -48,7 +55,9 @@ class SwinBlock(nn.Module):
             x = torch.roll(x, shifts=(-shift, -shift), dims=(1, 2))
         windows = window_partition(x, self.window).view(-1, window * window, channels)
         windows = self.attn(windows, mask=shift_mask if shift else None)
-        x = window_reverse(windows.view(-1, *self.window, channels), self.window, padded_height, padded_width)
+        x = window_reverse(
+            windows.view(-1, *self.window, channels), self.window, padded_height, padded_width
+        )
         if shift:
             x = torch.roll(x, shifts=(shift, shift), dims=(1, 2))
         return x[:, :height, :width]
@@ -57,11 +66,14 @@ class SwinBlock(nn.Module):
 class SwinStage(nn.Module):
     """Blocks of one resolution; every second one works on shifted windows."""
 
-    def __init__(self, dim: int, heads: int, window: int, drop_paths: list[float], downsample: bool) -> None:
+    def __init__(
+        self, dim: int, heads: int, window: int, drop_paths: list[float], downsample: bool
+    ) -> None:
         super().__init__()
         self.window = window
         self.blocks = nn.ModuleList(
-            SwinBlock(dim, heads, window, shifted=j % 2 == 1, drop_path=rate) for j, rate in enumerate(drop_paths)
+            SwinBlock(dim, heads, window, shifted=j % 2 == 1, drop_path=rate)
+            for j, rate in enumerate(drop_paths)
         )
         self.downsample: PatchMerging | None = PatchMerging(dim) if downsample else None
 
@@ -101,7 +113,13 @@ class Swin(nn.Module):
             stage_rates, rates = rates[:depth], rates[depth:]
             last = i == len(dims) - 1
             self.stages.append(
-                SwinStage(dims[i], config.swin_heads[i], config.swin_window, stage_rates, downsample=not last)
+                SwinStage(
+                    dims[i],
+                    config.swin_heads[i],
+                    config.swin_window,
+                    stage_rates,
+                    downsample=not last,
+                )
             )
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims[1:])
 

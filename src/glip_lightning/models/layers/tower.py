@@ -15,14 +15,18 @@ from glip_lightning.models.text_features import TextFeatures
 class Round(nn.Module):
     """One round of the tower; without fusion (variant A, Dynamic Head) the dynamic convolution alone."""
 
-    def __init__(self, channels: int, fusion: nn.Module | None = None, text: nn.Module | None = None) -> None:
+    def __init__(
+        self, channels: int, fusion: nn.Module | None = None, text: nn.Module | None = None
+    ) -> None:
         """``fusion``: vision [B, N, C], text [B, T, D] and mask [B, T] -> the two, updated; ``text``: a layer [B, T, D]
         with a mask."""
         super().__init__()
         self.fusion, self.text = fusion, text
         self.vision = DyConv(channels)
 
-    def forward(self, levels: list[Tensor], text: TextFeatures | None) -> tuple[list[Tensor], TextFeatures | None]:
+    def forward(
+        self, levels: list[Tensor], text: TextFeatures | None
+    ) -> tuple[list[Tensor], TextFeatures | None]:
         if self.fusion is not None and self.text is not None:
             assert text is not None
             sizes = [x.shape[-2:] for x in levels]
@@ -39,7 +43,9 @@ class DyHead(nn.Module):
         super().__init__()
         self.rounds = nn.ModuleList(rounds)
 
-    def forward(self, levels: list[Tensor], text: TextFeatures | None) -> tuple[list[Tensor], TextFeatures | None]:
+    def forward(
+        self, levels: list[Tensor], text: TextFeatures | None
+    ) -> tuple[list[Tensor], TextFeatures | None]:
         for tower_round in self.rounds:
             levels, text = tower_round(levels, text)
         return levels, text
@@ -53,4 +59,7 @@ def flatten_levels(levels: list[Tensor]) -> Tensor:
 def split_levels(tokens: Tensor, sizes: list[torch.Size]) -> list[Tensor]:
     """Inverse of :func:`flatten_levels`; the maps are channels-last views."""
     parts = tokens.split([h * w for h, w in sizes], dim=1)
-    return [part.unflatten(1, tuple(size)).permute(0, 3, 1, 2) for part, size in zip(parts, sizes, strict=True)]
+    return [
+        part.unflatten(1, tuple(size)).permute(0, 3, 1, 2)
+        for part, size in zip(parts, sizes, strict=True)
+    ]

@@ -59,12 +59,16 @@ class BestCheckpoint(ModelCheckpoint):
             return False
         best = -math.inf if self.best_model_score is None else float(self.best_model_score)
         value = -math.inf if torch.isnan(current) else float(current)
-        return trainer.strategy.reduce_boolean_decision(value >= best)  # the ranks' files must not part
+        return trainer.strategy.reduce_boolean_decision(
+            value >= best
+        )  # the ranks' files must not part
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The score of ``best.ckpt`` counts wherever the run's folder is now, as long as the file lies in it."""
         assert self.dirpath is not None
-        self.lost = state_dict.get("lost") or self.lost  # checkpoints of earlier versions do not have it
+        self.lost = (
+            state_dict.get("lost") or self.lost
+        )  # checkpoints of earlier versions do not have it
         best = Path(self.dirpath) / BEST
         if not state_dict["best_model_path"]:
             return
@@ -88,7 +92,12 @@ class EarlyStop(EarlyStopping):
     def __init__(self, patience: int = 8) -> None:
         """Wait for ``patience`` validations in a row; epochs without a validation do not count."""
         super().__init__(
-            MONITOR, patience=patience, mode="max", strict=False, check_finite=False, check_on_train_epoch_end=False
+            MONITOR,
+            patience=patience,
+            mode="max",
+            strict=False,
+            check_finite=False,
+            check_on_train_epoch_end=False,
         )
         self.ended: str | None = None
         """Why training ended."""

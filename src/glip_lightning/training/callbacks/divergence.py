@@ -56,13 +56,17 @@ class DivergenceGuard(Callback):
         self._copies.clear()
         self._copy(trainer, pl_module)
 
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
         """Sum the parts of an accumulated batch, each already divided by their number."""
         scaler = _scaler(trainer)
         part = loss.detach() if scaler is None else loss.detach() / scaler.get_scale()
         self._loss = part if self._loss is None else self._loss + part
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
         assert self._loss is not None
         loss, self._loss = float(trainer.strategy.reduce(self._loss, reduce_op="mean")), None
         why = self._why_bad(loss, optimizer, scaled=_scaler(trainer) is not None)
@@ -102,14 +106,21 @@ class DivergenceGuard(Callback):
     def _why_bad(self, loss: float, optimizer: Optimizer, scaled: bool) -> str | None:
         if not math.isfinite(loss):
             return f"the loss is {loss}"
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [
+            p.grad
+            for group in optimizer.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        ]
         # a scaler (fp16) meets infinite gradients in every run and passes over the step by itself
         if not scaled and not math.isfinite(float(torch.nn.utils.get_total_norm(gradients))):
             return f"a gradient is not finite (loss {loss:.4g})"
         if len(self._first) < self.WINDOW:
             self._first.append(loss)
         self._last.append(loss)
-        if len(self._last) == self.WINDOW and median(self._last) > self.EXPLODED * median(self._first):
+        if len(self._last) == self.WINDOW and median(self._last) > self.EXPLODED * median(
+            self._first
+        ):
             return (
                 f"the median of the last {self.WINDOW} losses is {median(self._last):.4g}, more than "
                 f"{self.EXPLODED:g} times that of the first, {median(self._first):.4g}"
@@ -121,7 +132,9 @@ class DivergenceGuard(Callback):
         if self.action == "restore":
             self._copies.append([p.detach().to("cpu", copy=True) for p in _trained(module)])
 
-    def _restore(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, loss: float, why: str) -> None:
+    def _restore(
+        self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, loss: float, why: str
+    ) -> None:
         """The older copy, half the rates, and an optimizer that has forgotten the gradients that led here."""
         good = self._copies[0]
         with torch.no_grad():

@@ -30,7 +30,10 @@ class EMA(WeightAveraging):
             GLIPError: a decay below 0, or of 1 and above.
         """
         if not 0 <= decay < 1:
-            raise GLIPError(f"decay={decay}: expected at least 0 and below 1, for example 0.999", code="bad-value")
+            raise GLIPError(
+                f"decay={decay}: expected at least 0 and below 1, for example 0.999",
+                code="bad-value",
+            )
         super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
         self._swapped = False
 
@@ -38,13 +41,19 @@ class EMA(WeightAveraging):
         self._average_model, self._swapped = None, False
         if stage == "fit":
             pl_module.configure_model()  # a tuning may add parameters
-            self._average_model = AveragedModel(pl_module, pl_module.device, use_buffers=False, **self._kwargs)
+            self._average_model = AveragedModel(
+                pl_module, pl_module.device, use_buffers=False, **self._kwargs
+            )
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         if self._swapped:
             self._swap_models(pl_module)
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         if self._average_model is not None:  # else an evaluation: the module has taken the average
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 

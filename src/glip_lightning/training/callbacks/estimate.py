@@ -36,7 +36,9 @@ class Estimate(Callback):
 
     def __init__(self) -> None:
         self.seconds: float | None = None
-        self.memory: int | None = None  # bytes on one device; on the CPU, of all processes of this machine
+        self.memory: int | None = (
+            None  # bytes on one device; on the CPU, of all processes of this machine
+        )
         self._batches, self._sum = 0, 0.0  # that are measured, and their seconds
         self._warm = False
         self._next = 1  # batches after which an estimate is told
@@ -52,7 +54,9 @@ class Estimate(Callback):
             self._is_long = self._end - trainer.global_step >= MIN_STEPS
             _reset_peak(trainer.strategy.root_device)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         if batch_idx == 0 or self._last == 0:  # an evaluation lies in between
             self._last = time.perf_counter()
 
@@ -89,7 +93,11 @@ class Estimate(Callback):
 
     def _tell(self, step: float, left: float, kept: bool, available: int) -> None:
         """``step``: seconds of an optimizer step; ``kept``: whether features of images are kept for later epochs."""
-        length = "no end is set" if self.seconds is None else f"{_clock(self.seconds)} for {left:.0f} more steps"
+        length = (
+            "no end is set"
+            if self.seconds is None
+            else f"{_clock(self.seconds)} for {left:.0f} more steps"
+        )
         clause = ", less in later epochs, when features are in the cache" if kept else ""
         assert self.memory is not None
         log.info(
@@ -97,7 +105,12 @@ class Estimate(Callback):
             *(length, step, clause, self.memory / 1e9, available / 1e9),
         )
         if self.memory > available:
-            log.warning("this needs %.1f GB, but there are %.1f GB: %s", self.memory / 1e9, available / 1e9, FIX)
+            log.warning(
+                "this needs %.1f GB, but there are %.1f GB: %s",
+                self.memory / 1e9,
+                available / 1e9,
+                FIX,
+            )
 
 
 def disk_bytes(trainer: Trainer, module: GLIPModule) -> dict[str, int]:
@@ -134,7 +147,13 @@ def check_disk(trainer: Trainer, module: GLIPModule) -> None:
     free = shutil.disk_usage(there).free
     if trainer.is_global_zero:
         listed = ", ".join(f"{name} {_size(size)}" for name, size in sizes.items())
-        log.info("disk: %s in %s, %s free; at most %s at once", listed, folder.parent, _size(free), _size(needed))
+        log.info(
+            "disk: %s in %s, %s free; at most %s at once",
+            listed,
+            folder.parent,
+            _size(free),
+            _size(needed),
+        )
     short = f"the disk of {there} has {_size(free)} free"
     if max(checkpoints) > free:
         raise GLIPError(
@@ -142,7 +161,9 @@ def check_disk(trainer: Trainer, module: GLIPModule) -> None:
             code="disk-too-small",
         )
     if needed > free and trainer.is_global_zero:
-        log.warning("%s, this run needs up to %s: make room, or choose another disk", short, _size(needed))
+        log.warning(
+            "%s, this run needs up to %s: make room, or choose another disk", short, _size(needed)
+        )
 
 
 def _size(count: float) -> str:
@@ -164,7 +185,9 @@ def _peak(device: torch.device, trainer: Trainer) -> int:
     status = Path("/proc/self/status")
     if not status.exists():
         return 0  # not Linux
-    kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    kilobytes = next(
+        line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")
+    )
     return 1024 * int(kilobytes) * trainer.num_devices
 
 
@@ -172,7 +195,9 @@ def _available(device: torch.device) -> int:
     """Bytes of the GPU, or of this machine or container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else []
+    found = (
+        [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else []
+    )
     with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
         found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return min(found, default=2**63)

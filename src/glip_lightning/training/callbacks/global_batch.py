@@ -32,5 +32,10 @@ class GlobalBatch(Callback):
         assert isinstance(pl_module, GLIPModule)
         if trainer.is_global_zero:
             data = pl_module.data
-            epochs = trainer.max_epochs if trainer.max_steps == -1 and trainer.max_epochs != -1 else None
-            log.info("%s", self._plan.describe(data.images_per_epoch(), data.datasets["train"].copies, epochs))
+            epochs = (
+                trainer.max_epochs if trainer.max_steps == -1 and trainer.max_epochs != -1 else None
+            )
+            log.info(
+                "%s",
+                self._plan.describe(data.images_per_epoch(), data.datasets["train"].copies, epochs),
+            )

@@ -79,7 +79,9 @@ class PredictionPictures(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._log(trainer, "test")
 
-    def _draw(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, split: Split) -> None:
+    def _draw(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, split: Split
+    ) -> None:
         if not trainer.is_global_zero:
             return
         assert isinstance(module, GLIPModule)
@@ -105,7 +107,9 @@ class PredictionPictures(Callback):
         return trainer.state.fn == TrainerFn.VALIDATING and not has_test
 
     def _is_logged(self, trainer: Trainer, split: Split) -> bool:
-        if not any(isinstance(logger, CarefulWandb | TensorBoardLogger) for logger in trainer.loggers):
+        if not any(
+            isinstance(logger, CarefulWandb | TensorBoardLogger) for logger in trainer.loggers
+        ):
             return False
         is_power_of_two = self._validations & (self._validations - 1) == 0
         return split == "test" or is_power_of_two
@@ -122,7 +126,8 @@ class PredictionPictures(Callback):
             if isinstance(logger, CarefulWandb) and not logger.failed:
                 with logger.care():
                     images = {
-                        picture_key(stage, i): wandb_image(picture.plain) for i, picture in enumerate(self._logged)
+                        picture_key(stage, i): wandb_image(picture.plain)
+                        for i, picture in enumerate(self._logged)
                     }
                     logger.experiment.log({**images, "trainer/global_step": trainer.global_step})
             elif isinstance(logger, TensorBoardLogger):

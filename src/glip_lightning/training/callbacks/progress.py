@@ -67,7 +67,9 @@ def place(trainer: Trainer) -> str:
 
 def shown(trainer: Trainer) -> str:
     """Return the metrics of the progress bar."""
-    return ", ".join(f"{name} {text}" for name, text in as_texts(trainer.progress_bar_metrics).items())
+    return ", ".join(
+        f"{name} {text}" for name, text in as_texts(trainer.progress_bar_metrics).items()
+    )
 
 
 def as_texts(metrics: Mapping[str, Any]) -> dict[str, str]:

@@ -55,7 +55,9 @@ class Resumable(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed, self._done = True, state_dict["done"]
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Refuse what version 0.1 wrote between the last step of an epoch and its validation, which would be left out.
 
         Raises:
@@ -64,7 +66,10 @@ class Resumable(Checkpoint):
         if trainer.state.fn != "fit":
             return
         place = checkpoint["callbacks"].get(self.state_key, {}).get("place")
-        if place == "step" and checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
+        if (
+            place == "step"
+            and checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+        ):
             raise GLIPError(
                 f"{self.path}: was written in front of a validation by an earlier version, which alone can go on from "
                 "there; start the run anew, or finish it with that version",
@@ -77,7 +82,9 @@ class Resumable(Checkpoint):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.ckpt_path:
-            self._resumed = self._done = False  # of a checkpoint that an evaluation before this fit had read
+            self._resumed = self._done = (
+                False  # of a checkpoint that an evaluation before this fit had read
+            )
         if self._done:
             trainer.should_stop = True
         if trainer.is_global_zero:
@@ -87,13 +94,19 @@ class Resumable(Checkpoint):
         if self._resumed:
             begin_next_epoch(trainer)
             if trainer.is_global_zero:
-                log.info("goes on at step %d, in epoch %d", trainer.global_step, trainer.current_epoch + 1)
+                log.info(
+                    "goes on at step %d, in epoch %d",
+                    trainer.global_step,
+                    trainer.current_epoch + 1,
+                )
             forget_the_future(trainer)
         self._resumed = self._stopping = False
         self._saved = time.monotonic()
         self._listen()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         if self._stopping:  # by now the last step is logged
             self._stop(trainer)
 
@@ -118,7 +131,9 @@ class Resumable(Checkpoint):
         dataloader_idx: int = 0,
     ) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking and self._agree(trainer)[0]:
-            self._stop(trainer)  # not saved: during validation an average may stand in the place of the weights
+            self._stop(
+                trainer
+            )  # not saved: during validation an average may stand in the place of the weights
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the epoch: after its validation, and before averaged weights replace the trained ones at the end."""
@@ -136,7 +151,9 @@ class Resumable(Checkpoint):
         if stop:
             self._stop(trainer)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         self._unlisten()
 
     def _save(self, trainer: Trainer) -> None:
@@ -170,7 +187,9 @@ class Resumable(Checkpoint):
     def _on_signal(self, number: signal.Signals) -> None:
         if self._received is not None:
             for each in self._previous:
-                signal.signal(each, signal.SIG_DFL)  # a third one needs no help of Python, which may be waiting
+                signal.signal(
+                    each, signal.SIG_DFL
+                )  # a third one needs no help of Python, which may be waiting
             raise Interrupted(f"stopped by {number.name} before the step was finished", number)
         self._received = number
         log.warning("%s: finishing this step; once more ends the run at once", number.name)
@@ -183,7 +202,9 @@ def batches_to_validation(trainer: Trainer, batch_idx: int) -> float:
     every = trainer.val_check_batch
     if every is None:  # by the clock
         return math.inf
-    batch = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    batch = (
+        trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    )
     return -(batch + 1) % every
 
 
@@ -193,7 +214,9 @@ def begin_next_epoch(trainer: Trainer) -> None:
     Left alone, a trainer with ``max_steps`` takes that epoch for unfinished and counts it twice.
     """
     loop = trainer.fit_loop
-    progress: Any = loop.epoch_progress  # Lightning annotates a base class that lacks two of the four numbers
+    progress: Any = (
+        loop.epoch_progress
+    )  # Lightning annotates a base class that lacks two of the four numbers
     if progress.current.processed != progress.current.started:
         return
     for numbers in (progress.total, progress.current):
@@ -221,7 +244,9 @@ def forget_the_future(trainer: Trainer) -> None:
         if best not in stale and Path(best or "?").exists():
             continue
         if isinstance(callback, BestCheckpoint) and stale.get(best, LATER) != LATER:
-            callback.lose(stale[best], "its weights are lost, the best are those of later validations")
+            callback.lose(
+                stale[best], "its weights are lost, the best are those of later validations"
+            )
         callback.best_model_path, callback.best_model_score, callback.best_k_models = "", None, {}
 
 
@@ -230,7 +255,9 @@ def _stale(callback: ModelCheckpoint, step: int) -> dict[str, str]:
     found = [path for path in Path(callback.dirpath or "").glob("*.ckpt") if path.is_file()]
     stem = (callback.filename or "").split("{")[0]
     own = [path for path in found if stem and path.name.startswith(stem) and path.name != LAST]
-    known = {Path(path).name for path in (*callback.best_k_models, callback.best_model_path)}  # the folder may move
+    known = {
+        Path(path).name for path in (*callback.best_k_models, callback.best_model_path)
+    }  # the folder may move
     stale: dict[str, str] = {}
     for path in own:
         if wrong := damage(path):

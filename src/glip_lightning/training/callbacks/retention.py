@@ -48,7 +48,8 @@ class Retention(Callback):
         """
         if outside := [alpha for alpha in wise_ft if not 0 <= alpha <= 1]:
             raise GLIPError(
-                f"retention.wise_ft={outside}: shares of the tuned weights lie between 0 and 1", code="bad-value"
+                f"retention.wise_ft={outside}: shares of the tuned weights lie between 0 and 1",
+                code="bad-value",
             )
         self.data, self.alphas = data, tuple(wise_ft)
         self._dataset: DetectionDataset | None = None
@@ -72,7 +73,9 @@ class Retention(Callback):
 
     def _check_classes(self, module: LightningModule) -> None:
         assert isinstance(module, GLIPModule)
-        if not module.model.reads_text and not same_names(self.data.phrases(), module.data.phrases()):
+        if not module.model.reads_text and not same_names(
+            self.data.phrases(), module.data.phrases()
+        ):
             raise GLIPError(
                 f"retention.data {self.data.label}: {module.detector} has a table of classes and knows only those "
                 "of its task; probe it on the same classes, or leave retention out",
@@ -105,7 +108,12 @@ class Retention(Callback):
         before = after if self._before is None else self._before  # nothing was trained
         self._log(trainer, AFTER, after)
         tell = log.info if trainer.is_global_zero else log.debug
-        tell("retention on %s: AP %s before, %s after", self.data.label, in_points(before), in_points(after))
+        tell(
+            "retention on %s: AP %s before, %s after",
+            self.data.label,
+            in_points(before),
+            in_points(after),
+        )
         points = list(self._between(trainer, module)) if self._base is not None else []
         record_of(module).retention = {
             "probe": self.data.label,
@@ -139,7 +147,9 @@ class Retention(Callback):
             query = encode_query(module.model, module.tokenizer, self.data.phrases())
             silent = classes_without_tokens(query.prompts, self._dataset.class_names)
             if silent and not self._told:
-                log.warning("retention: no token names %s: never found", ", ".join(map(repr, silent)))
+                log.warning(
+                    "retention: no token names %s: never found", ", ".join(map(repr, silent))
+                )
             self._told = True
             return evaluate(trainer, module, self._dataset, query)["AP"]
 
@@ -156,7 +166,8 @@ def probe_split(data: DetectionData) -> DetectionDataset:
         if len(data.datasets.get(split, ())):
             return data.datasets[split]
     raise DataError(
-        f"retention.data {data.label}: there is neither a test nor a valid split to probe on", code="no-split"
+        f"retention.data {data.label}: there is neither a test nor a valid split to probe on",
+        code="no-split",
     )
 
 
@@ -171,10 +182,13 @@ def interpolate(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: 
     """
     if apart := sorted(base.keys() ^ tuned.keys()):
         raise GLIPError(
-            f"{', '.join(apart[:5])} ({len(apart)} tensors): in one of the two states only", code="other-tensors"
+            f"{', '.join(apart[:5])} ({len(apart)} tensors): in one of the two states only",
+            code="other-tensors",
         )
     return {
-        key: torch.lerp(base[key].cpu(), tensor.cpu(), alpha) if tensor.is_floating_point() else tensor
+        key: torch.lerp(base[key].cpu(), tensor.cpu(), alpha)
+        if tensor.is_floating_point()
+        else tensor
         for key, tensor in tuned.items()
     }
 

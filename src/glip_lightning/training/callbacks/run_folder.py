@@ -43,7 +43,9 @@ class RunFolder(Callback):
         if self._made:
             return
         assert isinstance(pl_module, GLIPModule)
-        pl_module.setup(stage)  # callbacks come first; what is wrong with names is known before a folder is made
+        pl_module.setup(
+            stage
+        )  # callbacks come first; what is wrong with names is known before a folder is made
         record = self.record
         if trainer.is_global_zero:
             record.folder = record.folder or new_run_folder(RUNS, pl_module.data.label)
@@ -53,8 +55,13 @@ class RunFolder(Callback):
         record.trial = read_trial(folder)
         if trainer.is_global_zero:
             record.lock.hold(folder)
-            (folder / RESULT_NAME).unlink(missing_ok=True)  # of a finished run that is trained for longer
-            write_text(folder / RECIPE_NAME, yaml.safe_dump(dict(record.recipe), sort_keys=False, allow_unicode=True))
+            (folder / RESULT_NAME).unlink(
+                missing_ok=True
+            )  # of a finished run that is trained for longer
+            write_text(
+                folder / RECIPE_NAME,
+                yaml.safe_dump(dict(record.recipe), sort_keys=False, allow_unicode=True),
+            )
             self._tell_unfinished(pl_module.data.label)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -62,7 +69,9 @@ class RunFolder(Callback):
             elif isinstance(callback, Resumable):
                 callback.path = folder / CHECKPOINTS / LAST
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         """Say with the error where things lie and how to go on."""
         folder = self.record.folder
         if not self._made or folder is None or not trainer.is_global_zero:
@@ -73,7 +82,11 @@ class RunFolder(Callback):
         exception.add_note(f"what there is so far lies in {folder}")
         last = folder / CHECKPOINTS / LAST
         if last.is_file():
-            again = f"glip fit --resume {folder}" if self.record.command else f'fit(..., ckpt_path="{last}")'
+            again = (
+                f"glip fit --resume {folder}"
+                if self.record.command
+                else f'fit(..., ckpt_path="{last}")'
+            )
             exception.add_note(f"go on with: {again}")
 
     def _tell_unfinished(self, data: str, why: str = "") -> None:
@@ -108,7 +121,10 @@ def take_folder(folder: Path, resuming: bool, lock: FolderLock) -> None:
     check_free(folder, resuming)
     lock.hold(folder)
     check_free(folder, resuming)  # what another process did until then
-    for part in (folder, *(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())):
+    for part in (
+        folder,
+        *(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()),
+    ):
         remove_parts(part, older=0 if lock.exclusive else ABANDONED)
 
 
@@ -119,7 +135,10 @@ def check_free(folder: Path, resuming: bool) -> None:
     check_unfinished(folder)
     if (folder / RECIPE_NAME).exists():
         saved = (folder / CHECKPOINTS / LAST).is_file()
-        way = f"go on with it (glip fit --resume {folder}), " if saved else "nothing was saved yet; "
+        way = (
+            f"go on with it (glip fit --resume {folder}), " if saved else "nothing was saved yet; "
+        )
         raise GLIPError(
-            f"--run {folder}: holds an unfinished run; {way}choose another folder or remove it", code="unfinished-run"
+            f"--run {folder}: holds an unfinished run; {way}choose another folder or remove it",
+            code="unfinished-run",
         )

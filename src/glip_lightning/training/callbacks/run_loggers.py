@@ -42,7 +42,9 @@ class RunLoggers(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _continue_table(trainer)  # of a run that was killed after its last step, and trains no more
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         close(trainer.loggers, status=1)
 
 

@@ -62,7 +62,11 @@ def cores() -> int:
 
 def is_named() -> bool:
     """Return whether the user has said how many threads there are to be."""
-    usual = {os.cpu_count(), cores(), cores() // 2}  # what torch takes by itself: cores, those that are no twins
+    usual = {
+        os.cpu_count(),
+        cores(),
+        cores() // 2,
+    }  # what torch takes by itself: cores, those that are no twins
     now = torch.get_num_threads()
     return any(os.environ.get(name) for name in NAMED) or now != AT_IMPORT or now not in usual
 
@@ -93,7 +97,11 @@ def seconds(threads: int) -> float:
     """Return how long a matrix product and a convolution take with so many threads, the mean of some rounds."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    matrix, image, kernel = torch.ones(384, 384), torch.ones(1, 32, 64, 64), torch.ones(32, 32, 3, 3)
+    matrix, image, kernel = (
+        torch.ones(384, 384),
+        torch.ones(1, 32, 64, 64),
+        torch.ones(32, 32, 3, 3),
+    )
     try:
         with torch.inference_mode():
             _round(matrix, image, kernel)  # warms up

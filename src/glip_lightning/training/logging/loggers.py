@@ -51,7 +51,9 @@ class ContinuedCSV(CSVLogger):
     def __init__(self, folder: Path) -> None:
         self._file = folder / "logs" / "metrics.csv"
         self._continued = self._file.is_file()
-        super().__init__(folder, name="", version="logs", flush_logs_every_n_steps=1)  # a kill loses no row
+        super().__init__(
+            folder, name="", version="logs", flush_logs_every_n_steps=1
+        )  # a kill loses no row
 
     @property
     @rank_zero_experiment
@@ -74,7 +76,9 @@ class ContinuedCSV(CSVLogger):
         self._continued = False
 
 
-def make_loggers(folder: Path, labels: Labels, named: Sequence[Logger], wandb: bool) -> list[Logger]:
+def make_loggers(
+    folder: Path, labels: Labels, named: Sequence[Logger], wandb: bool
+) -> list[Logger]:
     """The CSV file, then the loggers ``named`` in the recipe, or W&B if ``wandb`` and it can be started."""
     loggers: list[Logger] = [ContinuedCSV(folder), *named]
     if wandb and not named and (started := start_wandb(folder, labels)):

@@ -33,13 +33,17 @@ class EvaluatedImage(NamedTuple):
             return self
         picture = self.picture.copy()
         picture.thumbnail((LONGEST, LONGEST))
-        boxes, truth = ([[x * scale for x in box] for box in group] for group in (self.boxes, self.truth))
+        boxes, truth = (
+            [[x * scale for x in box] for box in group] for group in (self.boxes, self.truth)
+        )
         return self._replace(picture=picture, boxes=boxes, truth=truth)
 
     def drawn(self) -> Image.Image:
         """The image with its boxes; the true ones are magenta."""
         names = [self.classes[label] for label in self.labels]
-        return draw_boxes(self.picture, self.boxes, names, self.scores, truth=self.truth, classes=self.classes)
+        return draw_boxes(
+            self.picture, self.boxes, names, self.scores, truth=self.truth, classes=self.classes
+        )
 
 
 def evaluated_image(

@@ -63,18 +63,32 @@ def label_trial(trial: Trial, detector: str) -> Labels:
     One that stands for several tunings is none of them: nothing is trained in it.
     """
     axes = trial.axes
-    tunings = list(dict.fromkeys(str(point.get("tuning")) for point in trial.points)) or [str(axes["tuning"])]
+    tunings = list(dict.fromkeys(str(point.get("tuning")) for point in trial.points)) or [
+        str(axes["tuning"])
+    ]
     tuning = tunings[0] if len(tunings) == 1 else UNTUNED
     seeds = {point.get("seed") for point in trial.points}
-    others = [f"{axis.split('.')[-1]} {value}" for axis, value in axes.items() if axis not in OWN_AXES]
+    others = [
+        f"{axis.split('.')[-1]} {value}" for axis, value in axes.items() if axis not in OWN_AXES
+    ]
     seed = [f"seed {axes['seed']}"] if len(seeds) == 1 else []
     shots = _shots(axes["shots"])
     words = [str(axes["task"]), shots, *seed, *([tuning] if len(tunings) == 1 else []), *others]
     flat = {axis: value for axis, value in axes.items() if "." not in axis}
-    config = {"axes": dict(axes), "points": list(trial.points), "trial": trial.id, **flat, "tuning": tuning}
+    config = {
+        "axes": dict(axes),
+        "points": list(trial.points),
+        "trial": trial.id,
+        **flat,
+        "tuning": tuning,
+    }
     tags = _tags([str(axes["task"]), shots, tuning, detector])
     return Labels(
-        printable(" ".join(words))[:LONGEST_NAME], printable(trial.sweep)[:LONGEST_NAME], tuning, tags, config
+        printable(" ".join(words))[:LONGEST_NAME],
+        printable(trial.sweep)[:LONGEST_NAME],
+        tuning,
+        tags,
+        config,
     )
 
 

@@ -39,7 +39,9 @@ class CarefulWandb(WandbLogger):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(log_model=False, **kwargs)
-        self._wandb_init.pop("anonymous", None)  # Lightning passes it always, W&B 0.31 warns of it always
+        self._wandb_init.pop(
+            "anonymous", None
+        )  # Lightning passes it always, W&B 0.31 warns of it always
         self.failed = False
 
     @contextmanager
@@ -49,7 +51,9 @@ class CarefulWandb(WandbLogger):
             yield
         except Exception as error:
             if not self.failed:
-                log.warning("W&B is given up, the training goes on: %s: %s", type(error).__name__, error)
+                log.warning(
+                    "W&B is given up, the training goes on: %s: %s", type(error).__name__, error
+                )
             self.failed = True
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -69,7 +73,9 @@ def start_wandb(folder: Path, labels: Labels) -> CarefulWandb | None:
     if mode == "disabled":
         return None
     if find_spec("wandb") is None:
-        log.warning("%s", missing("wandb", "no W&B in this run, whose numbers are in logs/metrics.csv"))
+        log.warning(
+            "%s", missing("wandb", "no W&B in this run, whose numbers are in logs/metrics.csv")
+        )
         return None
     try:
         import wandb
@@ -100,18 +106,26 @@ def _earlier_id(folder: Path) -> str | None:
     return earlier[-1].name.split("-")[-1] if earlier else None
 
 
-def conclude(loggers: Sequence[Logger], result: Mapping[str, Any], evaluated: DetectionDataset | None) -> None:
+def conclude(
+    loggers: Sequence[Logger], result: Mapping[str, Any], evaluated: DetectionDataset | None
+) -> None:
     """The end of a run in W&B: a table per class of the split that was ``evaluated`` last, what the run reached and
     what it cost as its summary, for a fit its point of the curve of AP over training data, and its trade-off."""
     metrics = result["metrics"]["test"] or result["metrics"]["val"]
     for logger in loggers:
         if isinstance(logger, CarefulWandb) and not logger.failed:
             with logger.care():
-                row: dict[str, Any] = _curve(result, metrics) if metrics and result["verb"] == "fit" else {}
+                row: dict[str, Any] = (
+                    _curve(result, metrics) if metrics and result["verb"] == "fit" else {}
+                )
                 if metrics and evaluated is not None:
-                    row[CLASSES] = _table(["class", "AP", "images", "boxes"], _class_rows(evaluated, metrics))
+                    row[CLASSES] = _table(
+                        ["class", "AP", "images", "boxes"], _class_rows(evaluated, metrics)
+                    )
                 if points := (result["retention"] or {}).get("wise_ft"):
-                    row[TRADE_OFF] = _table(list(points[0]), [list(point.values()) for point in points])
+                    row[TRADE_OFF] = _table(
+                        list(points[0]), [list(point.values()) for point in points]
+                    )
                 if row:
                     logger.experiment.log({**row, "trainer/global_step": result["steps"]})
                 logger.experiment.summary.update(_summary(result))
@@ -138,7 +152,12 @@ def _class_rows(dataset: DetectionDataset, metrics: Mapping[str, Any]) -> list[l
     """Class, its AP (None without a box), images that show it, boxes."""
     boxes, aps = dataset.index.boxes, metrics["AP_class"]
     return [
-        [name, aps.get(name), len(set(boxes.images[boxes.labels == k].tolist())), int((boxes.labels == k).sum())]
+        [
+            name,
+            aps.get(name),
+            len(set(boxes.images[boxes.labels == k].tolist())),
+            int((boxes.labels == k).sum()),
+        ]
         for k, name in enumerate(dataset.class_names)
     ]
 
@@ -147,16 +166,31 @@ def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
     """Final metrics of both splits, parameters and cost; what was not measured or is not defined is left out."""
     found: dict[str, Any] = {}
     for stage, metrics in result["metrics"].items():
-        named = {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
-        named |= {f"AP_class/{name}": value for name, value in (metrics or {}).get("AP_class", {}).items()}
+        named = {
+            name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)
+        }
+        named |= {
+            f"AP_class/{name}": value for name, value in (metrics or {}).get("AP_class", {}).items()
+        }
         found |= {f"{stage}/{name}": value for name, value in named.items()}
     parts = result["parts"]
     found |= {TRAINABLE: parts["all"]["trainable"] if parts else 0, TOTAL: result["parameters"]}
-    found |= {f"parameters/{part}/{kind}": n for part in parts if part != "all" for kind, n in parts[part].items()}
-    found |= {"steps": result["steps"], "best_epoch": result["best_epoch"], COST_SECONDS: result["seconds"]}
+    found |= {
+        f"parameters/{part}/{kind}": n
+        for part in parts
+        if part != "all"
+        for kind, n in parts[part].items()
+    }
+    found |= {
+        "steps": result["steps"],
+        "best_epoch": result["best_epoch"],
+        COST_SECONDS: result["seconds"],
+    }
     for key, peak in ((COST_PROCESS, "process_peak"), (COST_DEVICE, "device_peak")):
         found[key] = None if result["memory"][peak] is None else result["memory"][peak] / 1e9
-    return {key: value for key, value in found.items() if value is not None and not math.isnan(value)}
+    return {
+        key: value for key, value in found.items() if value is not None and not math.isnan(value)
+    }
 
 
 def sync_command(folder: Path) -> str | None:
@@ -171,7 +205,11 @@ def wandb_image(shown: EvaluatedImage) -> Any:
 
     names = dict(enumerate(shown.classes))
     found = [
-        {**_wandb_box(box, label, shown), "scores": {"score": score}, "box_caption": f"{names[label]} {score:.2f}"}
+        {
+            **_wandb_box(box, label, shown),
+            "scores": {"score": score},
+            "box_caption": f"{names[label]} {score:.2f}",
+        }
         for box, label, score in zip(shown.boxes, shown.labels, shown.scores, strict=True)
     ]
     truth = [
