@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.progress import track
@@ -50,7 +51,7 @@ def examine(
         splits, reader, findings, lambda steps, total: _progress(steps, total, console)
     )
     if as_json:
-        print(json.dumps([finding._asdict() for finding in findings], indent=2))
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         _print(diagnosis, f"{layout.name} in {folder}" if layout else folder, used)
     if show is not None and splits:
