@@ -16,20 +16,26 @@ from glip_lightning.common.escaping import printable
 from glip_lightning.common.files import regular_file
 
 ORIENTATION = 0x0112  # EXIF tag
-TGA = frozenset({".tga", ".icb", ".vda", ".vst"})
-PICTURES = TGA | frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .gif .webp .avif .avifs .tif .tiff "
-    ".jp2 .j2k .jpc .jpf .jpx .j2c .ppm .pgm .pbm .pnm .pfm".split()
+
+
+def _endings(names: str) -> frozenset[str]:
+    return frozenset(f".{name}" for name in names.split())
+
+
+TGA = _endings("tga icb vda vst")
+PICTURES = TGA | _endings(
+    "jpg jpeg jpe jfif mpo png apng bmp dib gif webp avif avifs tif tiff "
+    "jp2 j2k jpc jpf jpx j2c ppm pgm pbm pnm pfm"
 )
 """File name endings, in lower case, that are taken for images."""
 
-FRAMED = frozenset({".gif", ".png", ".apng", ".webp", ".avif", ".avifs", ".tif", ".tiff"})
+FRAMED = _endings("gif png apng webp avif avifs tif tiff")
 """Endings of images that may have several frames."""
 
-UNREAD = frozenset(
-    ".heic .heif .hif .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .pef .srw .raw "
-    ".jxl .psd .svg .eps .exr .hdr .dcm .ico .pcx .sgi .ras .xbm .dds "
-    ".mp4 .mov .m4v .avi .mkv .webm .mpg .mpeg .wmv .mts .3gp .pdf".split()
+UNREAD = _endings(
+    "heic heif hif dng cr2 cr3 nef arw orf rw2 raf pef srw raw "
+    "jxl psd svg eps exr hdr dcm ico pcx sgi ras xbm dds "
+    "mp4 mov m4v avi mkv webm mpg mpeg wmv mts 3gp pdf"
 )
 """Endings of images and videos that are not read; they are named where they lie among others."""
 

@@ -300,7 +300,7 @@ def report_leaks(parts: Iterable[tuple[Split, Index]], findings: Findings) -> No
     for split, path in dict.fromkeys(_image_files(parts)):
         if path.is_file():
             by_length[path.stat().st_size].append((split, path))
-    leaks = []
+    leaks: list[list[tuple[Split, Path]]] = []
     for length, group in by_length.items():
         if length == 0 or not _is_across_splits(group):
             continue
@@ -308,11 +308,14 @@ def report_leaks(parts: Iterable[tuple[Split, Index]], findings: Findings) -> No
         for split, path in group:
             digest = hashlib.sha256(regular_file(path).read_bytes()).digest()
             by_content[digest].append((split, path))
-        for members in by_content.values():
-            if _is_across_splits(members):
-                leaks.append(" = ".join(f"{split}/{path.name}" for split, path in members))
+        leaks += [members for members in by_content.values() if _is_across_splits(members)]
     if leaks:
-        findings.add("leak", parts[0][1].where, len(leaks), items=listing(leaks))
+        items = listing(_describe_leak(members) for members in leaks)
+        findings.add("leak", parts[0][1].where, len(leaks), items=items)
+
+
+def _describe_leak(members: Sequence[tuple[Split, Path]]) -> str:
+    return " = ".join(f"{split}/{path.name}" for split, path in members)
 
 
 def _image_files(parts: Iterable[tuple[Split, Index]]) -> Iterator[tuple[Split, Path]]:

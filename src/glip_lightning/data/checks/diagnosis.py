@@ -191,10 +191,8 @@ def _check_class_names(
     where = _first_place(splits)
     phrases = [Phrase(clean_name(row.name)) for row in rows]
     findings.attempt(where, partial(check_names, phrases, reader.tokenizer, where))
-    long = []
-    for row in rows:
-        if len(row.tokens) > LONG_NAME:
-            long.append(f"{row.name[:40]!r} ({len(row.tokens)} tokens)")
+    long = [row for row in rows if len(row.tokens) > LONG_NAME]
     if long:
-        findings.add("long-name", where, len(long), items=listing(long))
+        items = listing(f"{row.name[:40]!r} ({len(row.tokens)} tokens)" for row in long)
+        findings.add("long-name", where, len(long), items=items)
     check_words([row.name for row in rows], phrases, reader, where, findings)
