@@ -1,4 +1,4 @@
-"""Image files to 8-bit RGB, whatever they hold."""
+"""Image files: their search, their headers, and their pixels as 8-bit RGB."""
 
 import os
 import re

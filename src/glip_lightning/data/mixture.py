@@ -93,14 +93,16 @@ class GroundingPart:
 
 
 class NounPart(GroundingPart):
-    """Grounding data with captions of nouns only, as "arrow. moon. circle".
+    """Grounding data with captions of nouns only, for example "arrow. moon. circle".
 
-    The nouns are those of the phrases that have boxes. In a phrase, a detector need not understand
-    a new noun, because the words around it say enough ("orange" in "an orange arrow"); alone, it
-    must. A few nouns of other captions are added, and all are in a random order: without the
-    added ones, no image would ever be asked for what it does not show. Both are drawn from (seed,
-    epoch, index). A box whose phrase has no noun is left out. A thing that no phrase means counts
-    as background, even where one of the nouns is true of it.
+    In a whole phrase, the words around a new noun tell the detector what to look for ("orange" in
+    "an orange arrow"). If the caption has only the noun, the detector must understand it.
+
+    The nouns are those of the phrases that have boxes, and a few of other captions, in a random
+    order. Without those of other captions, the detector would never be asked for a thing that the
+    image does not show. They and the order are drawn from (seed, epoch, index). A box whose phrase
+    has no noun is left out. A thing that no phrase means counts as background, even where one of
+    the nouns is true of it.
     """
 
     def __init__(self, index: Index, captions: Names, phrases: Sequence[Spans], seed: int) -> None:
