@@ -1,4 +1,4 @@
-"""Mixtures: the samples of their parts with captions, in the shares asked for, in an order that is a function."""
+"""Mixtures: samples of all parts with captions, in the shares and the order of each epoch."""
 
 import itertools
 from collections import Counter
@@ -170,7 +170,7 @@ WRITTEN = st.text("adogs -'", max_size=5)
 
 @given(st.lists(WRITTEN), st.lists(WRITTEN.filter(bool)))
 def test_what_a_caption_does_not_say(said: list[str], words: list[str]) -> None:
-    """As the sentence of the function has it, word for word."""
+    """As the docstring of the function says it, word by word."""
     caption = " ".join(said)
     heard = [word.lower() for word in WORD.findall(caption)]
 

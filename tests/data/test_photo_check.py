@@ -1,4 +1,4 @@
-"""Damaged photos are found before the first step, once, and left out where that is wished."""
+"""Damaged photos are found before the first step, once, and left out if the user wants it."""
 
 import shutil
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def photo(path: Path, kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
 @given(st.data())
-def test_what_training_could_not_read_is_seen(
+def test_what_training_cannot_read_is_found(
     tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
 ) -> None:
     file = tmp_path_factory.mktemp("photos") / "a.jpg"
@@ -52,7 +52,7 @@ def test_what_training_could_not_read_is_seen(
 @pytest.mark.parametrize("lost", [64, 1000, 8000])
 @pytest.mark.parametrize("more", [b"", bytes(500), b"MotionPhoto_Data" + bytes(500)])
 def test_a_jpeg_whose_end_is_blank_is_damaged(tmp_path: Path, lost: int, more: bytes) -> None:
-    """Copies and downloads that were not finished are often filled up with zeros; decoders paint the rest grey."""
+    """Unfinished copies and downloads often end in zeros; decoders paint the rest grey."""
     file = tmp_path / "a.jpg"
     content = photo(file, "JPEG")
     file.write_bytes(content + more)  # what phones put behind the end does no harm
@@ -110,7 +110,7 @@ def test_findings_are_kept_by_path_size_and_time(tmp_path: Path) -> None:
 def test_photos_of_nearly_one_colour_are_counted(
     tmp_path: Path, kind: str, levels: int, flat: bool
 ) -> None:
-    """Fine detail makes a photo no flat one, although an eighth of its size shows none of it."""
+    """Fine detail counts, although it cannot be seen at an eighth of the size."""
     folder = write_parts(tmp_path / "set") / "train"
     photo = np.random.default_rng(0).integers(100, 100 + levels, (48, 64, 3), dtype=np.uint8)
     Image.fromarray(photo).save(folder / "a.png", format=kind, quality=95)
