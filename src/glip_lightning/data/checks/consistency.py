@@ -73,7 +73,7 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
     any_box = any(index.trains().any() for index in splits.values())
     if any_image and not any_box:
         counts = ", ".join(
-            f"{split}: {len(index.boxes.labels)} boxes in {len(index)} images"
+            f"{split}: images {len(index)}, boxes {len(index.boxes.labels)}"
             for split, index in splits.items()
         )
         findings.add("no-boxes/all", first.where, counts=counts)
