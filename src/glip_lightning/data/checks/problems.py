@@ -68,7 +68,9 @@ PROBLEMS: dict[str, Problem] = {
         "not readable captions ({reason})", "this command takes images with captions, see --help"
     ),
     "not-captions/ending": _error("captions are read from {known}, not from {ending!r}"),
-    "bad-entry": _error("{count} of {total} entries cannot be used: {items}", "correct them"),
+    "bad-entry": _error(
+        "entries that cannot be used: {count} of {total} ({items})", "correct them"
+    ),
     "no-caption/file": _error(
         "there is no caption in it", "this command takes images with captions, see --help"
     ),
@@ -148,11 +150,11 @@ PROBLEMS: dict[str, Problem] = {
         "categories whose name is missing or is not a text: {items}", "name them"
     ),
     "background-category": _warning(
-        "category 0 ({name!r}) has no box and is only the name of the group of all others, "
-        "so it is not used as a class"
+        "category 0 ({name!r}) has no box and only names the group of all others, so it "
+        "is not used as a class"
     ),
     "class-not-chosen": _warning(
-        "boxes of {items} in the {split} split, left out because these classes were not chosen: "
+        "boxes of classes that were not chosen ({items}) in the {split} split, left out: "
         "{count}; their images stay"
     ),
     "class-count": _warning(
@@ -237,25 +239,25 @@ PROBLEMS: dict[str, Problem] = {
         "write the names of the files in this folder",
     ),
     "missing-image": _error(
-        "not in {folder}: {count} of {total} images ({items})",
+        "images that are not in {folder}: {count} of {total} ({items})",
         "add the files or remove their entries",
     ),
     "missing-image/files": _error(
         "annotation files without their image: {items}", "add the images or remove the files"
     ),
     "unreadable-image": _error("images that cannot be read: {count} ({items})"),
-    "skipped-image": _warning("left out, cannot be read: {count} of {total} images ({items})"),
+    "skipped-image": _warning("images that cannot be read, left out: {count} of {total} ({items})"),
     "undecodable-image": _error("images that cannot be decoded: {count} ({items})"),
     "wrong-size": _error(
         "image sizes that differ from those of the files: {items}",
         "correct width and height and check the boxes",
     ),
     "exif-turned": _warning(
-        "images that are annotated as their EXIF orientation turns them; "
-        "training turns them in the same way: {items}"
+        "images whose size and boxes are those after the turn of their EXIF orientation; "
+        "training turns them, too: {items}"
     ),
     "exif-kept": _warning(
-        "images that are annotated without the turn of their EXIF orientation; "
+        "images whose size and boxes are those before the turn of their EXIF orientation; "
         "training does not turn them: {items}"
     ),
     "several-frames": _warning(
@@ -276,9 +278,9 @@ PROBLEMS: dict[str, Problem] = {
         "each entry counts as an image that has only the boxes of this entry",
         "merge the entries of each image",
     ),
-    "duplicate-image/pixels": _note("images with the same pixels, each of which counts: {items}"),
+    "duplicate-image/pixels": _note("images with the same pixels: {items}; each copy counts"),
     "image-without-boxes": _note(
-        "no box to train on, used as negatives: {count} of {total} images ({items})"
+        "images without a box to train on, used as negatives: {count} of {total} ({items})"
     ),
     # annotations
     "broken-xml": _error("annotation files that cannot be read: {items}", "export them again"),
@@ -288,7 +290,7 @@ PROBLEMS: dict[str, Problem] = {
         "shapes without a box or marked as no object, left out: {count} ({items})"
     ),
     "missing-annotation": _error(
-        "no XML file: {count} of {total} images ({items})",
+        "images without an XML file: {count} of {total} ({items})",
         "add the files or remove the lines",
     ),
     "no-labels": _error(
@@ -309,7 +311,7 @@ PROBLEMS: dict[str, Problem] = {
         "in all of them the first four numbers would be a box around the others",
         "if they are, write kpt_shape: [points, numbers of each] in data.yaml",
     ),
-    "polygon": _note("lines with a polygon, used as the box around it: {count} ({items})"),
+    "polygon": _note("lines with a polygon: {count} ({items}); the box around it is used"),
     "class-lists-differ": _warning(
         "{other} lists other names, {names}; it is not used", "keep the right list"
     ),
@@ -355,18 +357,18 @@ PROBLEMS: dict[str, Problem] = {
         "annotations of unknown categories: {items}", "the categories of the file are {known}"
     ),
     "box-of-mask": _warning(
-        "annotations without a bbox, used with the box around their mask "
-        "(polygons or RLE in segmentation): {count}"
+        "annotations without a bbox: {count}; the box around their mask (polygons or RLE "
+        "in segmentation) is used"
     ),
     "turned-box": _warning(
-        "rotated boxes or polygons, used as the upright box around them: {count} ({items})"
+        "rotated boxes or polygons: {count} ({items}); the upright box around each is used"
     ),
     "annotation-id-zero": _warning(
         "an annotation has the id 0, which the evaluation of COCO reads as no match; "
         "all annotations get new ids"
     ),
     "missing-keys": _warning(
-        "annotations without area or iscrowd, read as width x height and as 0: {count}"
+        "annotations without area or iscrowd: {count}; width x height and 0 are used"
     ),
     "caption-phrases": _error(
         "boxes for phrases of captions (tokens_positive), not for classes: {count}",
@@ -427,7 +429,7 @@ PROBLEMS: dict[str, Problem] = {
         "boxes that reach beyond their image, clipped to it: {count} ({items})"
     ),
     "normalised-boxes": _warning(
-        "no number of any box is above 1: they look like fractions of the image",
+        "all numbers of the boxes are at most 1, like fractions of the image",
         "multiply them by width and height",
     ),
     "corner-boxes": _warning(
