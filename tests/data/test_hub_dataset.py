@@ -3,16 +3,19 @@
 import io
 import os
 import pickle
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from formats import BOXES, CLASSES, HEIGHT, SPLITS, WIDTH, write_parts, write_yolo
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.findings import DataError, Findings
+from glip_lightning.data.checks.photo_check import check_photos
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.formats.hub_dataset import read_hub, to_hub
 from glip_lightning.data.formats.layouts import read_folder
@@ -334,6 +337,35 @@ def test_the_data_module_divides_a_lone_split(tmp_path: Path) -> None:
     }
     assert data.label == "owner-set"
     assert [finding.code for finding in findings] == ["split-by-rule"]
+
+
+def test_rows_are_decoded_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As photos of a folder are; a table that has not changed is not read again."""
+    from glip_lightning.training.data_sources import HubData
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    table = columns()
+    whole = table["image"][0]["bytes"]
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, format="PNG")
+    table["image"][0] = {"bytes": file.getvalue()[:-2000], "path": None}
+    folder = str(saved(tmp_path / "set", table))
+    for _ in range(2):
+        with pytest.raises(DataError) as refused:
+            HubData(folder).read_splits()
+        assert refused.value.code == "undecodable-image"
+    table["image"][0] = {"bytes": whole, "path": None}
+    index = read_hub(saved(tmp_path / "whole", table), Findings())["train"]
+    read: list[int] = []
+
+    def bar(steps: Iterator[None], total: int) -> Iterator[None]:
+        read.append(total)
+        return steps
+
+    for _ in range(2):
+        check_photos({"train": index}, Findings(), bar)
+    assert read == [2]
 
 
 def test_pictures_of_other_columns_are_not_decoded(

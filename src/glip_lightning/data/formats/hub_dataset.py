@@ -22,6 +22,7 @@ from glip_lightning.data.images import (
     ImageFiles,
     ImageSource,
     Source,
+    check_image,
     is_file,
     read_header,
     read_image,
@@ -52,6 +53,7 @@ class ImageRows:
 
         self._rows = rows.select_columns([column]).cast_column(column, Encoded(decode=False))
         self._column, self._split = column, split
+        self.fingerprint = f"{rows._fingerprint} {column}"
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -79,6 +81,13 @@ class ImageRows:
 
     def read(self, index: int, *, upright: bool) -> Image.Image:
         return read_image(self._file(index), upright=upright, name=self.name(index))
+
+    def check(self, index: int) -> str:
+        """Return what is wrong with an image, an empty text for nothing."""
+        try:
+            return check_image(self._file(index), self.name(index))
+        except GLIPError as error:  # there is no image
+            return str(error)
 
 
 def is_saved(folder: Path) -> bool:
