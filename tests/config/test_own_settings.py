@@ -18,6 +18,7 @@ from glip_lightning.experiments.sweep.plan import identity
 from glip_lightning.models.config import VARIANTS
 from glip_lightning.models.rates import Rates
 from glip_lightning.text.phrases import Phrase
+from glip_lightning.training.callbacks.threads import cores
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
@@ -219,10 +220,18 @@ def test_sizes_of_evaluation_that_training_never_shows_are_told(
 ) -> None:
     data = CustomData(".", **sizes)
     data.use_input_size((128, 128))
-    data.check_sizes()
+    data.check_settings()
     told = [record for record in caplog.records if record.levelname == "WARNING"]
     assert bool(told) == said
     assert all("data.test_size=128" in record.message for record in told)
+
+
+@pytest.mark.parametrize(("workers", "said"), [(0, False), (cores(), False), (cores() + 6, True)])
+def test_more_workers_than_cores_are_told(
+    workers: int, said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    CustomData(".", workers=workers).check_settings()
+    assert (f"data.workers={workers}" in caplog.text) == said
 
 
 @pytest.mark.parametrize("side", [33, 100, 127])

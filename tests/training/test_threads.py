@@ -125,6 +125,7 @@ def test_a_sweep_decides_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     asked = measured(monkeypatch, 0.01, 1.0)
     _, workers, number = run_sweep._executor(tmp_path, SweepOptions(workers=1))
     assert (workers, number, asked) == (1, 1, [1, 2])
+    assert run_sweep._executor(tmp_path, SweepOptions(workers=2))[1:] == (2, 1)  # one core each
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert run_sweep._executor(tmp_path, SweepOptions(workers=1))[1:] == (1, 2)
     assert asked == [1, 2]

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from glip_lightning.app.annotated_sheet import save_annotated
 from glip_lightning.common.escaping import printable, printable_lines
-from glip_lightning.common.progress import tracked
+from glip_lightning.common.long_work import tracked
 from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.checks.diagnosis import Diagnosis, diagnose
 from glip_lightning.data.checks.findings import Findings

@@ -14,7 +14,7 @@ from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import no_room, picture_names, remove_parts, write_text
-from glip_lightning.common.progress import tracked
+from glip_lightning.common.long_work import tracked
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.data.checks.findings import frames_note, listing, unread_note
 from glip_lightning.data.images import pictures, read_image

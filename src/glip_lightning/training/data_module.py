@@ -10,7 +10,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.progress import tracked
+from glip_lightning.common.long_work import tracked
 from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.augment import Augment, AugmentName
 from glip_lightning.data.checks.class_words import Reader, check_words
@@ -28,6 +28,7 @@ from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.batching import BatchPlan, check_applied, plan
+from glip_lightning.training.callbacks.threads import cores
 from glip_lightning.tuning.base import Tuning
 
 Shots = int | Literal["all"]
@@ -164,8 +165,14 @@ class DetectionData(LightningDataModule, ABC):
         )
         self.test_transform.resize_to((self.test_size,), self.max_size)
 
-    def check_sizes(self) -> None:
-        """Warn where evaluation shows things larger or smaller than training ever does."""
+    def check_settings(self) -> None:
+        """Warn where evaluation shows another size than training ever does, and of more workers than cores."""
+        if self.workers > cores():
+            log.warning(
+                "data.workers=%d: this process may use %d cores; more workers wait for each other",
+                self.workers,
+                cores(),
+            )
         sizes = self.train_transform.min_sizes
         if not min(sizes) <= self.test_size <= max(sizes):
             shown = f"data.min_sizes={list(sizes)}, data.test_size={self.test_size}"

@@ -114,7 +114,7 @@ class GLIPModule(LightningModule):
         self.data.check_words(self.reader)
         self.data.use_input_size(self.input_size)
         if stage == "fit":
-            self.data.check_sizes()
+            self.data.check_settings()
         self.data.ask_with(self.task_prompt)
         self._views_come_again = self.data.augment is None
 
