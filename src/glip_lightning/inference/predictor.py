@@ -156,7 +156,8 @@ class Predictor:
         tuned = {str(path): load_prompt(path) for path in prompts}
         self.tuned = list(tuned.values())
         self.name = detector or (self.tuned[0].base.name if tuned else "glip-tiny")
-        self.loaded: Loaded = load_detector(self.name, text=not tuned)
+        with torch.random.fork_rng(devices=[]):  # drawn before weights are read; not the caller's
+            self.loaded: Loaded = load_detector(self.name, text=not tuned)
         for path, prompt in tuned.items():
             check_prompt(path, prompt, self.loaded.model, self.name)
         self.device = torch.device(choose_device(device))
