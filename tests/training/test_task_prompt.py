@@ -89,6 +89,7 @@ def test_a_trainer_of_lightning_fits_validates_and_tests(
 def test_spawned_workers_can_be_given_what_they_read(shapes: Path, tmp_path: Path) -> None:
     """macOS and Windows spawn them: what a loader holds is pickled, and no photo is in it."""
     module, data = tiny_module(), Shapes(str(shapes), **SIZES)
+    data.prepare_data()
     data.trainer = tiny_trainer(tmp_path)
     data.setup("fit")
     data.ask_with(TaskPrompt.of(data, module.tuning, module.tokenizer))
