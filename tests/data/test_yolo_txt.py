@@ -186,7 +186,8 @@ def test_a_label_file_of_no_picture_is_said(tmp_path: Path) -> None:
         ("train: images/train", "bad-names", ["classes.txt"]),  # where they can be written
         ("names: 3\ntrain: images/train", "bad-names", ["names", "3"]),
         ("names: []\ntrain: images/train", "bad-names", ["names", "[]"]),
-        ("names: [yes, no]\ntrain: images/train", "bad-names", ["0", "True"]),
+        ("names: {0: cat, 1: }\ntrain: images/train", "bad-names", ["1", "None"]),
+        ("names: [[cat], dog]\ntrain: images/train", "bad-names", ["0", "['cat']"]),
         ("names: {a: cat}\ntrain: images/train", "bad-names", ["names", "'a'"]),
         ("names: {-1: cat}\ntrain: images/train", "bad-names", ["names", "-1"]),
         ("- cat\n- dog", "not-yaml", ["['cat', 'dog']", "names, train"]),
@@ -211,6 +212,34 @@ def test_faulty_descriptions_are_named(
     message = str(caught.value).replace(str(tmp_path), "")  # whose name has numbers
     assert message.startswith("/data.yaml: ")
     assert all(part in message for part in named), message
+
+
+WORDS = [
+    "007",
+    "on",
+    "no",
+    "Yes",
+    "null",
+    "1.0",
+    "1_000",
+    "2024-01-01",
+    "12:30",
+    "0x10",
+    "=",
+    "cat",
+]
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("numbered", [True, False])
+def test_class_names_are_the_text_of_the_file(tmp_path: Path, quote: str, numbered: bool) -> None:
+    """YAML itself reads 007 as a number, on as true and null as nothing."""
+    entries = [f"{quote}{word}{quote}" for word in WORDS]
+    names = f"[{', '.join(entries)}]"
+    if numbered:
+        names = "".join(f"\n  {number}: {entry}" for number, entry in enumerate(entries))
+    write_yolo(tmp_path, f"names: {names}\nnc: {len(WORDS)}\ntrain: images/train\n")
+    assert read(tmp_path)["train"].class_names == tuple(WORDS)
 
 
 def test_paths_that_are_not_there(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
@@ -12,6 +12,9 @@ from glip_lightning.data.checks.findings import Findings, data_error, listing, s
 from glip_lightning.data.images import PICTURES, is_file
 from glip_lightning.data.splits import SPLIT_WORDS
 from glip_lightning.data.types import Split
+
+if TYPE_CHECKING:
+    import yaml
 
 YAML_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASS_FILES = ("classes.txt", "obj.names")
@@ -147,7 +150,11 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         text = regular_file(file).read_text(encoding="utf-8-sig")
         _refuse_bombs(text)
-        content = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if isinstance(node, yaml.MappingNode):
+            _keep_names_as_text(loader, node)
+        content = None if node is None else loader.construct_document(node)
     except Exception as error:  # the constructors of PyYAML let all kinds of errors through
         reason = " ".join(str(error).split()) or type(error).__name__
         raise data_error("not-yaml", file, reason=reason) from None
@@ -167,6 +174,28 @@ def _refuse_bombs(text: str) -> None:
         )
         if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
             raise GLIPError("aliases (*name) and deep nesting are not read", code="not-yaml")
+
+
+def _keep_names_as_text(loader: "yaml.SafeLoader", root: "yaml.MappingNode") -> None:
+    """Mark the names of classes as texts: YAML reads ``007`` as a number and ``on`` as true.
+
+    Names with a tag of their own (``!!binary``) and empty ones stay what they are.
+    """
+    import yaml
+
+    for key, value in root.value:
+        if key.value != "names":
+            continue
+        names = []
+        if isinstance(value, yaml.SequenceNode):
+            names = value.value
+        elif isinstance(value, yaml.MappingNode):
+            names = [name for _, name in value.value]
+        for name in names:
+            if isinstance(name, yaml.ScalarNode) and name.value:
+                untagged = loader.resolve(yaml.ScalarNode, name.value, (True, False))
+                if name.tag == untagged:
+                    name.tag = loader.DEFAULT_SCALAR_TAG
 
 
 def read_names(config: Config, findings: Findings) -> dict[int, str]:
@@ -195,7 +224,7 @@ def read_names(config: Config, findings: Findings) -> dict[int, str]:
             raise data_error("bad-names", where, fault=fault, cure="keep the right list only")
     elif isinstance(names, list):
         for path, found in lists.items():
-            if found != [str(name) for name in names]:
+            if found != names:
                 findings.add(
                     "class-lists-differ", where, other=path, names=listing(map(repr, found))
                 )
@@ -215,10 +244,10 @@ def read_names(config: Config, findings: Findings) -> dict[int, str]:
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1e9:
             fault = f"names has the key {short(key)}"
             raise data_error("bad-names", where, fault=fault, cure="number the classes from 0")
-        if isinstance(name, bool) or not isinstance(name, str | int | float):
+        if not isinstance(name, str):
             fault = f"the name of class {number} is {short(name)}"
             raise data_error("bad-names", where, fault=fault, cure="put it in quotes")
-        result[number] = str(name)
+        result[number] = name
     count = config.content.get("nc")
     if count is not None and count != len(result):
         findings.add("class-count", where, len(result), given=short(count))
