@@ -58,7 +58,8 @@ TWO = {"train": SPLITS["train"], "valid": SPLITS["valid"]}
         "names:\n  0: cat\n  1: dog\nnc: 2\ntrain: ./images/train/\nvalid: [images/valid]\ntest:\n",
         "names: {'0': cat, 1: dog}\npath: .\ntrain: ../images/train\nval: ..\\images\\valid\n",
         "names: [cat, dog]\npath: images\ntrain: train\nval: valid\n",
-        "names: [cat, dog]\npath: /content/drive/set\ntrain: /content/set/images/train\nval: images/valid\n",
+        "names: [cat, dog]\npath: /content/drive/set\n"
+        "train: /content/set/images/train\nval: images/valid\n",
         "names: [cat, dog]\ntrain: train.txt\nval: images/valid\n",
     ],
 )
@@ -79,7 +80,8 @@ def test_roboflow_puts_splits_first(tmp_path: Path) -> None:
     for split, names in SPLITS.items():
         write_labels(tmp_path / split / "images", tmp_path / split / "labels", names)
     (tmp_path / "data.yaml").write_text(
-        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 2\nnames: [cat, dog]\n"
+        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
+        "nc: 2\nnames: [cat, dog]\n"
     )
     check(read(tmp_path), **SPLITS)
     (tmp_path / "data.yaml").unlink()
@@ -330,7 +332,7 @@ pose_boxes = st.tuples(*[st.floats(0.3, 0.7)] * 2, *[st.floats(0.1, 0.4)] * 2)
 
 @st.composite
 def poses(draw: st.DrawFn, numbers: int) -> tuple[list[tuple[float, ...]], str]:
-    """Boxes and label lines of a pose data set: as many key points behind each box, drawn ones inside it."""
+    """Draw boxes and label lines of a pose data set: equally many key points inside each box."""
     count = draw(st.integers(1, 5))
     found, lines = [], []
     for _ in range(draw(st.integers(1, 4))):
@@ -408,8 +410,9 @@ def test_darknet_and_cvat(tmp_path: Path, train: str, valid: str, described: boo
         names = "".join(f"data/obj_{word}_data/{name}\n" for name in SPLITS[split])
         (tmp_path / f"{word}.txt").write_text(names)
     if described:
-        lines = f"classes = 2\n{train} = data/{train}.txt\n{valid} = data/{valid}.txt\nnames = data/my.names\n"
-        (tmp_path / "obj.data").write_text(lines + "backup = backup/\n")
+        lists = f"{train} = data/{train}.txt\n{valid} = data/{valid}.txt\n"
+        text = f"classes = 2\n{lists}names = data/my.names\nbackup = backup/\n"
+        (tmp_path / "obj.data").write_text(text)
     (tmp_path / ("my.names" if described else "obj.names")).write_text("cat\ndog\n")
     check(read(tmp_path), **TWO)
 
