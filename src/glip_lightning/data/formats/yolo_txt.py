@@ -16,6 +16,7 @@ import numpy as np
 
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, data_error, listing, short
+from glip_lightning.data.formats.mask_boxes import Corners
 from glip_lightning.data.formats.yolo_description import (
     CLASS_FILES,
     YoloDescription,
@@ -33,8 +34,6 @@ from glip_lightning.data.types import SPLITS, Split
 
 OVERSHOOT = 0.01
 """Fraction of the picture's side: a coordinate outside 0..1 by no more is a rounding error."""
-
-Corners = tuple[float, float, float, float]
 
 
 def is_yolo(folder: Path) -> bool:
