@@ -24,7 +24,7 @@ def read_coco(annotation_file: str | Path, image_dir: str | Path, findings: Find
     nothing to go on with raise :class:`DataError`.
     """
     file = Path(annotation_file)
-    content = read_json(file)
+    content = load_coco(file)
     if phrases := sum(
         isinstance(entry, dict) and "tokens_positive" in entry for entry in content["annotations"]
     ):
@@ -35,7 +35,7 @@ def read_coco(annotation_file: str | Path, image_dir: str | Path, findings: Find
 def index_coco(
     content: Mapping[str, Any], file: Path, image_dir: str | Path, findings: Findings
 ) -> Index:
-    """:func:`read_coco` of a content that :func:`read_json` gave."""
+    """:func:`read_coco` of a content that :func:`load_coco` gave."""
     numbers = _Numbers()
     categories = _categories(content, file, numbers, findings)
     images, names = _images(content, file, Path(image_dir), numbers, findings)
@@ -75,7 +75,7 @@ def _whole(entry: object, key: str) -> int | None:
     return int(number) if number.is_integer() else None
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def load_coco(file: Path) -> dict[str, Any]:
     """What a COCO file holds; its three lists are there, nothing else is checked."""
     try:
         text = regular_file(file).read_text(encoding="utf-8-sig")
