@@ -1,4 +1,4 @@
-"""Any folder: its layout is found and named, or the error says what is there and what may be wrong."""
+"""Any folder: its layout is found and named, or the error says what is there and what is wrong."""
 
 import json
 import shutil
@@ -181,7 +181,7 @@ def test_a_split_folder_without_annotations_is_said(tmp_path: Path) -> None:
 def test_nothing_found(
     tmp_path: Path, write: Callable[[Path], object], there: str, hint: str | None
 ) -> None:
-    """The first line says what is there, then come the known layouts, then what may be wrong, if anything."""
+    """The first line says what is there, then come the known layouts, then what may be wrong."""
     write(tmp_path)
     with pytest.raises(DataError) as caught:
         read_folder(tmp_path, Findings())
