@@ -34,7 +34,10 @@ FOLDER = "GLIPModel/GLIP/odinw_35"
 
 
 def task_files(*names: str) -> dict[str, bytes]:
-    """All splits of these tasks, without images, and some noise so that the file is larger than a socket's buffers."""
+    """Return all splits of these tasks, without images.
+
+    Some noise makes the file larger than a socket's buffers.
+    """
     found = {}
     for task in map(odinw_task, names):
         for split, file in task.splits.items():
@@ -50,7 +53,7 @@ OTHER_RACCOON = zip_of({**task_files("Raccoon"), "Raccoon/README": b"changed"})
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with running_hub() as running:
-        # the client reads its environment when it is imported; the commands below set the real variable
+        # the client reads its environment when it is imported; commands get the real variable
         template = running.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "ENDPOINT", running.url)
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -78,7 +81,7 @@ def record_of(root: Path, archive: str = "Raccoon.zip") -> Path:
 
 
 def leftovers(root: Path) -> set[str]:
-    """What does not belong to a task, a record or a lock."""
+    """Return what belongs to no task, record or lock."""
     names = {
         str(path.relative_to(root)) for path in root.glob("odinw/.*") if path.name != ".downloads"
     }

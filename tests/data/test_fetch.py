@@ -19,7 +19,10 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture(autouse=True)
 def _small_and_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client waits a second before each try, and writes 10 MB at once: what is less of a broken answer is lost."""
+    """Keep the client from waiting a second before each try, and from writing 10 MB at once.
+
+    Of an answer that breaks off, it loses what is less than it writes at once.
+    """
     monkeypatch.setattr(file_download.time, "sleep", lambda _: None)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
 

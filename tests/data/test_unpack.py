@@ -1,4 +1,4 @@
-"""Archives that are what they say, and those that are not: nothing is ever written outside the new folder."""
+"""Good archives and others: nothing is ever written outside the new folder."""
 
 import io
 import stat
@@ -23,7 +23,10 @@ def write(folder: Path, content: bytes) -> Path:
 
 
 def refused(folder: Path, content: bytes, code: str, *named: str) -> None:
-    """Check that unpacking is refused with this code, names all of ``named``, and leaves nothing beside its folder."""
+    """Check that unpacking is refused with this code, and leaves nothing beside its folder.
+
+    The message has all of ``named``.
+    """
     archive = write(folder, content)
     (folder / "inner").mkdir(exist_ok=True)
     with pytest.raises(GLIPError) as caught:
@@ -211,7 +214,7 @@ def test_another_top_folder(tmp_path: Path) -> None:
 
 
 def explained(archive: Path, target: Path) -> bool:
-    """Whether it is refused; what else is raised fails the test."""
+    """Return whether it is refused; what else is raised fails the test."""
     try:
         unpack(archive, "Task", target)
     except ValueError as error:
