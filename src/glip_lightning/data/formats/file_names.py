@@ -1,4 +1,4 @@
-"""Names of pictures as another system wrote them, or for another folder."""
+"""Names of pictures: lists of them, and names that another system wrote."""
 
 import unicodedata
 from collections import defaultdict
@@ -6,7 +6,17 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
+from glip_lightning.common.files import regular_file
 from glip_lightning.data.images import pictures
+
+
+def read_list(file: Path) -> list[str]:
+    """Return the lines of a list of names, without blanks around them; lines may be empty.
+
+    Bytes that are no UTF-8 are replaced.
+    """
+    text = regular_file(file).read_text(encoding="utf-8-sig", errors="replace")
+    return [line.strip() for line in text.splitlines()]
 
 
 def same_last_part(names: Sequence[str], folder: Path, taken: Collection[str]) -> dict[str, str]:

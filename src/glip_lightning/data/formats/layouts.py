@@ -15,10 +15,11 @@ from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.checks.consistency import check_splits
 from glip_lightning.data.checks.findings import Findings, data_error, listing
 from glip_lightning.data.formats.coco_json import read_coco
+from glip_lightning.data.formats.file_names import read_list
 from glip_lightning.data.formats.hub_dataset import is_saved, read_hub
 from glip_lightning.data.formats.labelme_json import is_labelme, read_labelme
 from glip_lightning.data.formats.other_tools import refuse_tool, refuse_tools
-from glip_lightning.data.formats.voc_xml import is_voc, read_voc
+from glip_lightning.data.formats.voc_xml import is_voc, read_voc, sub_folders
 from glip_lightning.data.formats.yolo_txt import is_yolo, read_yolo
 from glip_lightning.data.images import (
     PICTURES,
@@ -184,8 +185,7 @@ def _report_lists(folder: Path, splits: dict[Split, Index], findings: Findings) 
         split = SPLIT_WORDS.get(path.stem.lower())
         if split is None or not is_file(path):
             continue
-        lines = regular_file(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        listed = {Path(line.strip().replace("\\", "/")).stem for line in lines if line.strip()}
+        listed = {Path(name.replace("\\", "/")).stem for name in read_list(path) if name}
         if listed & every and listed & every != stems.get(split):
             findings.add("unused-list", path, len(listed), split=split)
 
@@ -200,15 +200,10 @@ def _check_folder(folder: Path) -> None:
         raise data_error("not-a-folder", folder, parent=folder.parent)
     there = f"{folder.parent} is not there or has no folders"
     if folder.parent.is_dir():
-        near = [path.name for path in _folders(folder.parent)]
+        near = [path.name for path in sub_folders(folder.parent)]
         if near:
             there = f"{folder.parent} has {listing(near)}"
     raise data_error("missing-folder", folder, near=there)
-
-
-def _folders(folder: Path) -> list[Path]:
-    shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    return sorted(path for path in shown if path.is_dir())
 
 
 def _find_layouts(folder: Path) -> list[tuple[str, Reader]]:
@@ -248,7 +243,7 @@ def _split_folders(folder: Path) -> dict[Split, list[Path]]:
     Only one file is meant, so that several mean that none has a known name.
     """
     found: dict[Split, list[Path]] = {}
-    for path in _folders(folder):
+    for path in sub_folders(folder):
         split = SPLIT_WORDS.get(path.name.lower())
         if split is None or split in found or is_saved(path):
             continue
@@ -262,7 +257,7 @@ def _split_folders(folder: Path) -> dict[Split, list[Path]]:
 def _read_split_folders(
     folder: Path, parts: dict[Split, list[Path]], findings: Findings
 ) -> dict[Split, Index]:
-    for path in _folders(folder):
+    for path in sub_folders(folder):
         split = SPLIT_WORDS.get(path.name.lower())
         if split and split not in parts and _has_pictures(path):
             findings.add("unannotated-split", path, split=split, named=f" ({ANNOTATIONS}, ...)")
@@ -299,7 +294,7 @@ def _files_by_split(folder: Path) -> dict[Split, list[Path]]:
 
 
 def _annotation_folders(folder: Path) -> list[Path]:
-    return [path for path in _folders(folder) if path.name.lower() == "annotations"]
+    return [path for path in sub_folders(folder) if path.name.lower() == "annotations"]
 
 
 def _split_in(name: str) -> Split | None:
@@ -312,11 +307,11 @@ def _read_files(
     folder: Path, files: dict[Split, list[Path]], findings: Findings
 ) -> dict[Split, Index]:
     splits = {split: _read(_only(found), folder, findings) for split, found in files.items()}
-    children = _folders(folder)
+    children = sub_folders(folder)
     candidates = list(children)
     for path in children:
         if path.name in IMAGE_FOLDERS:
-            candidates += _folders(path)
+            candidates += sub_folders(path)
     for path in candidates:
         word = SPLIT_WORD.fullmatch(path.name.lower())
         if word is None or SPLIT_WORDS[word[1]] in splits:
@@ -440,8 +435,8 @@ def _is_readable(folder: Path) -> bool:
 
 def _folders_below(folder: Path) -> Iterator[Path]:
     """Yield folders one and two levels down that can be read, at most 50 of each folder."""
-    near = _folders(folder)[:50]
+    near = sub_folders(folder)[:50]
     yield from near
     for path in near:
         with suppress(OSError):
-            yield from _folders(path)[:50]
+            yield from sub_folders(path)[:50]

@@ -16,6 +16,7 @@ from xml.parsers import expat
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, listing, short
+from glip_lightning.data.formats.file_names import read_list
 from glip_lightning.data.formats.mask_boxes import Corners, around_turned
 from glip_lightning.data.formats.per_picture import (
     Annotation,
@@ -49,7 +50,7 @@ def xml_files(folder: Path) -> dict[str, Path]:
 
     They are in ``Annotations``, in the folder itself, or in the only sub-folder that has some.
     """
-    children = _sub_folders(folder)
+    children = sub_folders(folder)
     for place in children:
         if place.name.lower() == "annotations":
             files = _xml_in(place)
@@ -63,7 +64,8 @@ def xml_files(folder: Path) -> dict[str, Path]:
     return found[0] if len(found) == 1 else {}
 
 
-def _sub_folders(folder: Path) -> list[Path]:
+def sub_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder by name, without hidden ones."""
     shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
     return sorted(path for path in shown if path.is_dir())
 
@@ -97,7 +99,7 @@ def _split_folders(folder: Path) -> dict[Split, Path]:
 
     They are in the folder itself (``train/``) or in a sub-folder (``annotations/train/``).
     """
-    for above in (folder, *_sub_folders(folder)):
+    for above in (folder, *sub_folders(folder)):
         found: dict[Split, Path] = {}
         for word, split in SPLIT_WORDS.items():
             place = above / word
@@ -161,8 +163,7 @@ def _split_stems(
     for split in SPLITS:
         if split not in lists:
             continue
-        text = regular_file(lists[split]).read_text("utf-8-sig", "replace")
-        listed = dict.fromkeys(_stem(line.strip(), files) for line in text.splitlines())
+        listed = dict.fromkeys(_stem(line, files) for line in read_list(lists[split]))
         stems = [stem for stem in listed if stem]
         missing = [repr(stem) for stem in stems if stem not in files]
         if missing:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, data_error, listing, short
+from glip_lightning.data.formats.file_names import read_list
 from glip_lightning.data.images import PICTURES, is_file
 from glip_lightning.data.splits import SPLIT_WORDS
 from glip_lightning.data.types import Split
@@ -122,10 +123,9 @@ def _load_darknet(file: Path) -> dict[str, Any]:
 
     CVAT calls its subsets Train and Validation. ``classes`` and ``backup`` say nothing new.
     """
-    text = regular_file(file).read_text(encoding="utf-8-sig", errors="replace")
     wanted = {*SPLIT_WORDS, "names"}
     content: dict[str, Any] = {}
-    for line in text.splitlines():
+    for line in read_list(file):
         key, _, value = line.partition("=")
         name = key.strip().lower()
         if name in wanted and "=" in line:

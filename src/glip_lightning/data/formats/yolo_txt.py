@@ -16,6 +16,7 @@ import numpy as np
 
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import Findings, data_error, listing, short
+from glip_lightning.data.formats.file_names import read_list
 from glip_lightning.data.formats.mask_boxes import Corners
 from glip_lightning.data.formats.yolo_description import (
     CLASS_FILES,
@@ -112,9 +113,8 @@ def _listed_pictures(file: Path, description: YoloDescription, findings: Finding
     folder = description.folder
     roots = [os.path.normpath(root) for root in (folder, description.root)]
     found, missing, leaving = [], [], []
-    lines = regular_file(file).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        entry = line.strip()
+    lines = read_list(file)
+    for number, entry in enumerate(lines, start=1):
         if not entry:
             continue
         place = locate(entry, description, file.parent)
