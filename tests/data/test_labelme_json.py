@@ -162,7 +162,7 @@ def test_faults_are_named(
 
 
 @pytest.mark.parametrize("spoiled", ["", "[", '{"shapes": []}', "[1]"])
-def test_spoiled_files_are_said(tmp_path: Path, spoiled: str) -> None:
+def test_spoiled_files_are_reported(tmp_path: Path, spoiled: str) -> None:
     write_labelme(tmp_path, tmp_path)
     (tmp_path / "c.json").write_text(spoiled)
     findings = Findings()

@@ -137,7 +137,7 @@ def test_a_short_folder_is_not_taken_for_another_variant(tmp_path: Path) -> None
     assert "EgoHands_specific" in str(caught.value)
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFile) as caught:
         find_task(tmp_path, "Raccoon")
     assert caught.value.code == "missing-file"

@@ -120,7 +120,7 @@ def test_polygons_and_overshoot(tmp_path: Path) -> None:
     assert [(f.code, f.level, f.count) for f in findings] == [("polygon", "info", 1)]
 
 
-def test_a_confidence_is_ignored_and_said(tmp_path: Path) -> None:
+def test_a_confidence_is_ignored_and_reported(tmp_path: Path) -> None:
     index, findings = one(tmp_path, "1 0.5 0.5 0.5 0.5 0.93")
     assert index.boxes.xywh.tolist() == [[16, 12, 32, 24]]
     assert [(f.code, f.level, f.count) for f in findings] == [("confidence-column", "warning", 1)]
@@ -172,7 +172,7 @@ def test_no_label_file_at_all_is_an_error(tmp_path: Path) -> None:
     assert [finding.code for finding in findings.errors] == ["no-labels"]
 
 
-def test_a_label_file_of_no_picture_is_said(tmp_path: Path) -> None:
+def test_a_label_file_without_a_picture_is_reported(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     (tmp_path / "images" / "train" / "a.png").unlink()
     findings = Findings()
@@ -362,7 +362,7 @@ def test_key_points_are_left_out_and_counted(
 
 
 @given(st.data(), st.sampled_from((2, 3)))
-def test_key_points_that_nothing_describes_are_suspected(
+def test_key_points_without_a_description_are_suspected(
     tmp_path_factory: pytest.TempPathFactory, data: Any, numbers: int
 ) -> None:
     boxes, lines = data.draw(poses(numbers))
@@ -391,7 +391,7 @@ def test_classes_are_found_among_the_labels(tmp_path: Path, place: str) -> None:
     assert "labels/valid/classes.txt" in str(refused.value)
 
 
-def test_a_class_list_that_differs_from_the_description_is_said(tmp_path: Path) -> None:
+def test_a_class_list_that_differs_from_the_description_is_reported(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     (tmp_path / "classes.txt").write_text("dog\ncat")
     findings = Findings()
@@ -428,7 +428,7 @@ def test_empty_label_files_are_named_with_their_folder(tmp_path: Path) -> None:
     ]
 
 
-def test_labels_of_no_picture_beside_pictures_are_said(tmp_path: Path) -> None:
+def test_labels_without_a_picture_beside_pictures_are_reported(tmp_path: Path) -> None:
     write_labels(tmp_path, tmp_path, list(BOXES))
     (tmp_path / "classes.txt").write_text("cat\ndog")
     (tmp_path / "readme.txt").write_text("five words that are text")
@@ -440,7 +440,7 @@ def test_labels_of_no_picture_beside_pictures_are_said(tmp_path: Path) -> None:
     ]
 
 
-def test_a_path_of_another_machine_is_the_culprit(tmp_path: Path) -> None:
+def test_a_path_of_another_machine_is_named(tmp_path: Path) -> None:
     write_yolo(
         tmp_path,
         "names: [cat, dog]\npath: /content/elsewhere\ntrain: imgs/train\nval: images/valid\n",
@@ -459,7 +459,7 @@ def test_label_files_may_have_the_whole_name_of_the_picture(tmp_path: Path, endi
     check(read(tmp_path), train=tuple(BOXES))
 
 
-def test_a_label_file_of_two_pictures_is_said(tmp_path: Path) -> None:
+def test_a_label_file_of_two_pictures_is_reported(tmp_path: Path) -> None:
     write_labels(tmp_path / "images", tmp_path / "labels", list(BOXES))
     (tmp_path / "classes.txt").write_text("cat\ndog")
     for name in ("a.jpg", "d.bmp"):
@@ -485,7 +485,7 @@ def test_class_lists_that_are_no_utf_8_are_refused(
     assert (error.value.code, str(tmp_path / file) in str(error.value)) == ("bad-names", True)
 
 
-def test_where_pictures_are_is_said_when_a_description_misses_them(tmp_path: Path) -> None:
+def test_a_wrong_description_is_refused_with_the_folders_of_pictures(tmp_path: Path) -> None:
     for split, names in SPLITS.items():
         write_labels(
             tmp_path / "set" / split / "images", tmp_path / "set" / split / "labels", names
