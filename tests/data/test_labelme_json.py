@@ -77,6 +77,14 @@ def test_folders_of_splits(tmp_path: Path) -> None:
     assert not findings
 
 
+def test_pictures_of_several_folders_are_used(tmp_path: Path) -> None:
+    write_labelme(tmp_path / "a", tmp_path / "a", ("a.png", "c.png"))
+    write_labelme(tmp_path / "b", tmp_path / "b", ("b 1.png", "d.png"))
+    findings = Findings()
+    assert boxes(tmp_path, findings) == ALL
+    assert [finding.code for finding in findings] == ["split-by-rule"]
+
+
 @pytest.mark.parametrize("ending", [".json", ".JSON"])
 def test_files_are_found_where_pictures_are(tmp_path: Path, ending: str) -> None:
     """Pictures are looked for behind links, and not in the folder of notes that macOS adds."""

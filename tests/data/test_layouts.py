@@ -283,6 +283,15 @@ def test_pictures_in_other_folders_are_counted(
     assert "copy-images/deep/a.png" in finding.message
 
 
+def test_a_stray_picture_is_counted_once(tmp_path: Path) -> None:
+    """One that lies below the folder of the images, which is that of the data set."""
+    write_coco(tmp_path / "boxes.json", tmp_path)
+    picture(tmp_path / "more", "x.png")
+    findings = Findings()
+    check_splits(read_folder(tmp_path, findings).splits, findings)
+    assert findings.counts("stray-image") == 1
+
+
 @pytest.mark.parametrize("write", [write_parts, write_voc, write_yolo])
 def test_pictures_in_formats_that_are_not_read_are_named(
     write: Callable[[Path], object], tmp_path: Path

@@ -164,9 +164,8 @@ def _report_strays(folder: Path, splits: dict[Split, Index], findings: Findings)
     strays = []
     for path in pictures(folder):
         below = path.relative_to(folder)
-        # the picture and the folders that it is in, without the folder of the data set
-        inside = [str(folder / part) for part in (below, *below.parents)][:-1]
-        if len(inside) > 1 and known.isdisjoint(inside):
+        inside = [str(folder / part) for part in (below, *below.parents)]
+        if path.parent != folder and known.isdisjoint(inside):
             strays.append(str(below))
     if strays:
         findings.add("stray-image/folders", folder, len(strays), items=listing(strays))
