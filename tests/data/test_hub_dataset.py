@@ -134,7 +134,7 @@ def test_boxes_as_columns_of_their_own(tmp_path: Path) -> None:
     assert index.sizes.tolist() == [[HEIGHT, WIDTH]] * 2
 
 
-def test_what_is_no_detection_set_is_listed(tmp_path: Path) -> None:
+def test_columns_of_other_data_sets_are_listed(tmp_path: Path) -> None:
     plain = datasets.Dataset.from_dict({"text": ["x"], "label": [1]})
     plain.save_to_disk(tmp_path / "text")
     with pytest.raises(DataError) as caught:
@@ -220,7 +220,7 @@ def test_names_of_splits(tmp_path: Path) -> None:
     assert "odd, even" in str(caught.value)
 
 
-def test_out_of_reach_is_one_line(tmp_path: Path) -> None:
+def test_an_unreachable_data_set_is_one_line(tmp_path: Path) -> None:
     for name in ("nobody/nothing", str(tmp_path / "none")):
         with pytest.raises(DataError) as caught:
             read_hub(name, Findings())
@@ -256,7 +256,7 @@ def equal(first: Index, second: Index) -> None:
             assert a.tolist() == b.tolist()
 
 
-def test_there_and_back(tmp_path: Path) -> None:
+def test_written_and_read_again(tmp_path: Path) -> None:
     folder = write_parts(tmp_path / "coco")
     before = read_folder(folder, Findings()).splits
     to_hub(before).save_to_disk(tmp_path / "saved")

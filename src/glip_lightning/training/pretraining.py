@@ -13,7 +13,7 @@ from glip_lightning.data.checks.consistency import align_classes, check_index, r
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.checks.photo_check import check_photos
 from glip_lightning.data.dataset import DetectionDataset
-from glip_lightning.data.formats.coco_json import read_coco, read_json
+from glip_lightning.data.formats.coco_json import load_coco, read_coco
 from glip_lightning.data.grounding import GroundingDataset
 from glip_lightning.data.index import Index
 from glip_lightning.data.mixture import (
@@ -258,7 +258,7 @@ class Pretraining(DetectionData):
     def _read_part(self, file: Path, folder: Path) -> Part:
         findings = Findings()  # of its own, since a grounding file raises all that there are
         if any(
-            isinstance(image, dict) and "caption" in image for image in read_json(file)["images"]
+            isinstance(image, dict) and "caption" in image for image in load_coco(file)["images"]
         ):
             data = self._grounding[file] = GroundingDataset(file, folder, findings=findings)
             part: Part = Sentences(data.index, data.captions, data.phrases)
