@@ -2,16 +2,15 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Column, Table
 from rich.text import Text
 
 from glip_lightning.app.annotated_sheet import save_annotated
 from glip_lightning.common.escaping import printable, printable_lines
+from glip_lightning.common.long_work import tracked
 from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.checks.diagnosis import Diagnosis, diagnose
 from glip_lightning.data.checks.findings import Findings
@@ -48,7 +47,7 @@ def examine(
     splits = layout.splits if layout else {}
     console = Console(stderr=True)
     diagnosis = diagnose(
-        splits, reader, findings, lambda steps, total: _progress(steps, total, console)
+        splits, reader, findings, lambda steps, total: tracked(steps, "reading images", total)
     )
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -78,19 +77,6 @@ def _reader(detector: str | None) -> tuple[Reader, str]:
     return Reader(
         Tokenizer.nano()
     ), f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
-
-
-def _progress(steps: Iterator[None], total: int, console: Console) -> Iterator[None]:
-    return iter(
-        track(
-            steps,
-            "reading images",
-            total,
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
 
 
 def _print(diagnosis: Diagnosis, title: str, vocabulary: str) -> None:

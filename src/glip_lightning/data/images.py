@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -160,6 +160,25 @@ class ImageSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ImageCheck:
+    """What is wrong with the pixels of an image file."""
+
+    fault: str = ""  # why they cannot be read
+    flat: bool = False  # they are nearly of one colour
+
+
+@runtime_checkable
+class StoredImages(Protocol):
+    """Images in a table, each of which can be damaged."""
+
+    fingerprint: str  # of the content of the rows
+
+    def check(self, index: int) -> ImageCheck:
+        """Decode an image and return what is wrong with it."""
+        ...
+
+
 def open_image(source: Source) -> ImageFile.ImageFile:
     """Open an image file for a ``with`` statement, as one of :data:`FORMATS`; pixels stay encoded.
 
@@ -216,29 +235,26 @@ def read_image(source: Source, *, upright: bool, name: str | None = None) -> Ima
         raise _unreadable(name or source, error) from error
 
 
-@dataclass(frozen=True, slots=True)
-class ImageCheck:
-    """What is wrong with the pixels of an image file."""
+def check_image(source: Source, name: str | None = None) -> ImageCheck:
+    """Decode a file, JPEG at an eighth of its size, and return what is wrong with it.
 
-    fault: str = ""  # why they cannot be read
-    flat: bool = False  # they are nearly of one colour
-
-
-def check_image(path: Path) -> ImageCheck:
-    """Decode a file, JPEG at an eighth of its size, and return what is wrong with it."""
+    Args:
+        source: the file, or a stream of its bytes.
+        name: by which the fault calls a stream.
+    """
     try:
-        with open_image(path) as file:
+        with open_image(source) as file:
             _check_end(file)
             width, height = file.size
             # only JPEG has smaller sizes
             file.draft("RGB", (max(1, width // REDUCTION), max(1, height // REDUCTION)))
             image = to_rgb(file)
         if image.size != (width, height) and is_flat(image):
-            image = read_image(path, upright=False)  # details may be lost at an eighth
+            image = read_image(source, upright=False, name=name)  # details may be lost at an eighth
     except (GLIPError, FileNotFoundError) as error:
         return ImageCheck(fault=str(error))
     except Exception as error:  # the decoders of PIL let all kinds of errors through
-        return ImageCheck(fault=str(_unreadable(path, error)))
+        return ImageCheck(fault=str(_unreadable(name or source, error)))
     return ImageCheck(flat=is_flat(image))
 
 

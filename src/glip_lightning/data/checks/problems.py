@@ -209,6 +209,9 @@ PROBLEMS: dict[str, Problem] = {
         "class names that are read as one phrase, but look like several: {items}",
         "to separate phrases, write a period and a space",
     ),
+    "joined-phrases/numbers": _warning(
+        "numbers, where words are read: {items}", "name the classes by their words"
+    ),
     "other-order": _warning(
         "{detector} was trained with these classes in another order: {items}",
         "use that order, because the detector finds more with it",
