@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glip_lightning.experiments.sweep.board import Board, Rates, point_name
+from glip_lightning.experiments.sweep.board import Board, TrialTimes, point_name
 from glip_lightning.experiments.sweep.jobs import Event, State
 from glip_lightning.experiments.sweep.plan import Planned
 from glip_lightning.experiments.sweep.trial_state import state_of
@@ -32,8 +32,10 @@ def finish(folder: Path, planned: Planned, seconds: float, steps: int | None = N
     (place / "result.json").write_text(json.dumps(content))
 
 
-def rates(planned: Sequence[Planned], folder: Path) -> Rates:
-    return Rates(planned, {each.trial.id: state_of(folder / each.trial.id) for each in planned})
+def rates(planned: Sequence[Planned], folder: Path) -> TrialTimes:
+    return TrialTimes(
+        planned, {each.trial.id: state_of(folder / each.trial.id) for each in planned}
+    )
 
 
 def said(

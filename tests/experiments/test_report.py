@@ -19,7 +19,7 @@ from glip_lightning.app.cli import main
 from glip_lightning.experiments.report.collect import collect
 from glip_lightning.experiments.report.number_formats import signed, spread
 from glip_lightning.experiments.report.paper_numbers import LARGE, ORDER, official_task, paper_cells
-from glip_lightning.experiments.report.parts import Text
+from glip_lightning.experiments.report.parts import ReportText
 from glip_lightning.experiments.report.run_sections import best_pictures
 from glip_lightning.experiments.report.statistics import Cells, Stat, groups_of
 from glip_lightning.experiments.report.view import make_view
@@ -467,7 +467,7 @@ def test_broken_pictures_are_left_out(tmp_path: Path) -> None:
     section = best_pictures(make_view(collect(tmp_path)))
     assert section is not None
     text = section.parts[0]
-    assert isinstance(text, Text)
+    assert isinstance(text, ReportText)
     assert numbers(text.content)[-1] == "1"  # picture is left out
 
 

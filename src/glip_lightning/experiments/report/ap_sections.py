@@ -12,12 +12,12 @@ from glip_lightning.experiments.report.number_formats import (
     MISSING,
     bounds,
     of_shots,
-    seconds,
     seeds_of,
     signed,
     signed_spread,
     spread,
     task_name,
+    time_text,
 )
 from glip_lightning.experiments.report.parts import (
     Cell,
@@ -26,29 +26,29 @@ from glip_lightning.experiments.report.parts import (
     Heading,
     Legend,
     Part,
+    ReportTable,
+    ReportText,
     Section,
-    Table,
-    Text,
     Tiles,
 )
 from glip_lightning.experiments.report.runs import Line, number
 from glip_lightning.experiments.report.statistics import Group, Stat
-from glip_lightning.experiments.report.view import View
+from glip_lightning.experiments.report.view import ReportView
 
 SPREAD = "± is the sample standard deviation (n - 1) over seeds; brackets hold 95 % of the AP of redrawn test images."
 
 
-def line_cell(view: View, index: int) -> Cell:
+def line_cell(view: ReportView, index: int) -> Cell:
     """Return the name of a line beside its colour."""
     return Cell(view.names[view.lines[index]], kind="left", line=index)
 
 
-def legend(view: View, where: str, lines: Sequence[Line]) -> Legend:
+def legend(view: ReportView, where: str, lines: Sequence[Line]) -> Legend:
     """Return the legend of the section ``where``."""
     return Legend([(key(view.lines.index(line), where), view.names[line]) for line in lines])
 
 
-def summary(view: View) -> Section:
+def summary(view: ReportView) -> Section:
     """Return the counts of trials and the best tunings."""
     runs = view.collection.runs
     states = Counter(run.state for run in runs)
@@ -56,7 +56,7 @@ def summary(view: View) -> Section:
     tiles = {"trials": len(runs), "finished": states["finished"], "failed": states["failed"]}
     tiles |= {state: states[state] for state in ("missing", "repeated") if states[state]}
     numbers = {name: str(n) for name, n in tiles.items()} | {
-        "of training and measuring": seconds(spent)
+        "of training and measuring": time_text(spent)
     }
     bad = "failed" if states["failed"] else ""
     return Section(
@@ -67,7 +67,7 @@ def summary(view: View) -> Section:
     )
 
 
-def _best(view: View) -> Table:
+def _best(view: ReportView) -> ReportTable:
     """Return the highest mean for each number of shots."""
     whole = view.frame[view.frame["whole"] & (view.frame["place"] == view.headline.name)]
     rows: list[list[Cell | str]] = []
@@ -88,19 +88,19 @@ def _best(view: View) -> Table:
         rows.append([str(shots), name, value, bounds(best["stat"]) or MISSING])
     shown = view.headline.name if view.groups else task_name(view.headline.name)
     head = ["shots", "best", f"{shown} AP (%)", "95 % over images"]
-    return Table.of("Best for each number of shots", head, rows)
+    return ReportTable.of("Best for each number of shots", head, rows)
 
 
-def _seeds(view: View) -> int:
+def _seeds(view: ReportView) -> int:
     return len({point.seed for point, _ in view.collection.points if point.shots != 0}) or 1
 
 
-def _fewer(view: View, row: pd.Series) -> str:
+def _fewer(view: ReportView, row: pd.Series) -> str:
     """Return the number of seeds where it is not that of the others."""
     return f"n = {row['stat'].n}" if row["shots"] != 0 and row["stat"].n < _seeds(view) else ""
 
 
-def efficiency(view: View) -> Section:
+def efficiency(view: ReportView) -> Section:
     """Return AP over shots: the means, and every task."""
     places = dict(list(view.frame.groupby("place", sort=False)))
     large = [
@@ -119,12 +119,12 @@ def efficiency(view: View) -> Section:
     )
     if view.has_paper:
         text += " Hollow diamonds on dotted lines: the GLIP paper."
-    parts = [Text(text, True), legend(view, "curves", view.lines), Figures("pair", large)]
+    parts = [ReportText(text, True), legend(view, "curves", view.lines), Figures("pair", large)]
     every = [Heading("Every task"), Figures("grid", small)] if small else []
     return Section("curves", "Data efficiency", "Data efficiency", [*parts, *every])
 
 
-def curve_figure(view: View, what: str, frame: pd.DataFrame) -> Figure:
+def curve_figure(view: ReportView, what: str, frame: pd.DataFrame) -> Figure:
     """Return the curves of a frame of :func:`.view.ap_frame` with one place, for wide and for narrow screens."""
     place = str(frame["place"].iloc[0])
     wide, narrow = (
@@ -133,7 +133,9 @@ def curve_figure(view: View, what: str, frame: pd.DataFrame) -> Figure:
     return Figure(place, wide, narrow)
 
 
-def _curves(view: View, label: str, frame: pd.DataFrame, size: tuple[int, int], large: bool) -> str:
+def _curves(
+    view: ReportView, label: str, frame: pd.DataFrame, size: tuple[int, int], large: bool
+) -> str:
     rows: list[Any] = list(frame.itertuples())
     papers = [f"GLIP paper, {row.name}, {of_shots(row.shots)}: {row.paper:.1f}" for row in rows]
     named = frame.assign(title=[_curve_title(row) for row in rows], paper_title=papers)
@@ -148,7 +150,7 @@ def _curve_title(row: Any) -> str:
     return ", ".join(part for part in said if part)
 
 
-def _layout(view: View) -> list[tuple[list[Cell | str], pd.DataFrame]]:
+def _layout(view: ReportView) -> list[tuple[list[Cell | str], pd.DataFrame]]:
     """Return the rows of the paper's Tables 14 to 16: how each begins, and the numbers in it."""
     planned = view.frame[view.frame["planned"]]
     rows = planned.groupby(["line", "x"], sort=False)
@@ -157,7 +159,7 @@ def _layout(view: View) -> list[tuple[list[Cell | str], pd.DataFrame]]:
     ]
 
 
-def _head(view: View) -> list[str]:
+def _head(view: ReportView) -> list[str]:
     return [
         "tuning",
         "shots",
@@ -166,7 +168,7 @@ def _head(view: View) -> list[str]:
     ]
 
 
-def all_numbers(view: View) -> Section:
+def all_numbers(view: ReportView) -> Section:
     """Return the AP of every tuning, number of shots and task, in the layout of the paper."""
     rows = [
         [*start, *(_ap_cell(view, cell) for _, cell in row.iterrows())]
@@ -176,11 +178,11 @@ def all_numbers(view: View) -> Section:
     text += "Bold: the highest of its shots. In parentheses: tasks are missing, do not compare."
     if {line.get("split") for line in view.lines} == {"val"}:
         text += " Measured on validation images: there is no test split."
-    numbers = Table.of("All numbers", _head(view), rows, names=2)
-    return Section("table", "All numbers", "All numbers", [Text(text, True), numbers])
+    numbers = ReportTable.of("All numbers", _head(view), rows, names=2)
+    return Section("table", "All numbers", "All numbers", [ReportText(text, True), numbers])
 
 
-def _ap_cell(view: View, row: pd.Series) -> Cell:
+def _ap_cell(view: ReportView, row: pd.Series) -> Cell:
     stat, kind = row["stat"], "mean" if row["is_mean"] else ""
     if stat is None:
         bad = "bad" if "failed" in row["undone"] else "soft"
@@ -194,7 +196,7 @@ def _ap_cell(view: View, row: pd.Series) -> Cell:
     return Cell(spread(stat), (bounds(stat), note), kind, seeds_of(stat))
 
 
-def against_paper(view: View) -> Section:
+def against_paper(view: ReportView) -> Section:
     """Return the difference of every number to the paper's."""
     title = "Difference to the paper"
     if not view.has_paper:
@@ -203,7 +205,7 @@ def against_paper(view: View) -> Section:
             f"The GLIP paper has no numbers for these tasks with {', '.join(detectors)}: it measured GLIP-T(A) to "
             "GLIP-L on ODinW-13, which are glip-tiny-a to glip-large here."
         )
-        return Section("paper", title, "Paper", [Text(text)])
+        return Section("paper", title, "Paper", [ReportText(text)])
     compared = [
         (start, [_paper_cell(cell) for _, cell in row.iterrows()]) for start, row in _layout(view)
     ]
@@ -216,7 +218,10 @@ def against_paper(view: View) -> Section:
         "splits and images of few shots need not be the released ones."
     )
     return Section(
-        "paper", title, "Paper", [Text(text, True), Table.of(title, _head(view), rows, names=2)]
+        "paper",
+        title,
+        "Paper",
+        [ReportText(text, True), ReportTable.of(title, _head(view), rows, names=2)],
     )
 
 
@@ -227,7 +232,7 @@ def _paper_cell(row: pd.Series) -> Cell:
     return Cell(signed(row["AP"] - row["paper"]), (f"paper {row['paper']:.1f}",), kind)
 
 
-def _partners(view: View) -> list[tuple[Line, Line]]:
+def _partners(view: ReportView) -> list[tuple[Line, Line]]:
     """Return every line with the full tuning of the same settings, or their first tuning where that is missing."""
     found = []
     for settings in dict.fromkeys(line.settings for line in view.lines):
@@ -237,7 +242,7 @@ def _partners(view: View) -> list[tuple[Line, Line]]:
     return found
 
 
-def tunings(view: View) -> Section | None:
+def tunings(view: ReportView) -> Section | None:
     """Return each tuning minus full tuning; None where no seed has both."""
     tasks = [Group(task, task_name(task), (task,)) for task in view.cells.tasks]
     places = [*tasks, *view.groups]
@@ -257,7 +262,7 @@ def tunings(view: View) -> Section | None:
         rows.append(
             [name, Cell(places[row].short, kind="left"), *(cells.get(k, missing) for k in trained)]
         )
-    table = Table.of("Differences", ["tunings", "mean", *map(str, trained)], rows, names=2)
+    table = ReportTable.of("Differences", ["tunings", "mean", *map(str, trained)], rows, names=2)
     scale = [
         -1.0,
         1.0,
@@ -282,7 +287,7 @@ def tunings(view: View) -> Section | None:
     )
     shown = legend(view, "tunings", [line for line, _ in pairs])
     parts: list[Part] = [
-        Text(text, True),
+        ReportText(text, True),
         *([table] if rows else []),
         shown,
         Figures("tall", panels),
@@ -290,7 +295,7 @@ def tunings(view: View) -> Section | None:
     return Section("tunings", "Tuning against tuning", "Tunings", parts)
 
 
-def _differences(view: View, places: Sequence[Group]) -> pd.DataFrame:
+def _differences(view: ReportView, places: Sequence[Group]) -> pd.DataFrame:
     """Return a row per pair of lines, number of shots and place of ``places`` that a seed has of both."""
     rows = []
     for pair, (line, base) in enumerate(_partners(view)):

@@ -9,7 +9,7 @@ from glip_lightning.common.escaping import printable
 from glip_lightning.experiments.report.number_formats import inside, of_shots
 from glip_lightning.experiments.report.runs import Run, number, part, trainable
 from glip_lightning.experiments.report.statistics import Stat
-from glip_lightning.experiments.report.view import View
+from glip_lightning.experiments.report.view import ReportView
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
@@ -24,7 +24,7 @@ def _one_line(value: Any) -> Any:
     return printable(" ".join(value.split())) if isinstance(value, str) else value
 
 
-def cells(view: View) -> pd.DataFrame:
+def cells(view: ReportView) -> pd.DataFrame:
     """Return ``cells.csv``: AP in percent. Rows of means over tasks say how many of how many went into them."""
     rows = []
     known: list[Any] = list(view.frame[view.frame["stat"].notna()].itertuples())
@@ -53,13 +53,13 @@ def stat_columns(stat: Stat, paper: float | None) -> dict[str, Any]:
     return {key: round(x, 4) if isinstance(x, float) else x for key, x in found.items()}
 
 
-def trials(view: View) -> pd.DataFrame:
+def trials(view: ReportView) -> pd.DataFrame:
     """Return ``report.csv``: a row per trial."""
     keys = dict.fromkeys(key for line in view.lines for key, _ in line.settings)
     return frame_of(_trial(view, run, list(keys)) for run in view.collection.runs)
 
 
-def _trial(view: View, run: Run, keys: Sequence[str]) -> dict[str, Any]:
+def _trial(view: ReportView, run: Run, keys: Sequence[str]) -> dict[str, Any]:
     point, result, metrics = run.points[0], run.result or {}, run.metrics
     memory, drawn = part(result, "memory"), part(metrics, "bootstrap")
     interval = drawn.get("interval95") or (None, None)
@@ -104,7 +104,7 @@ def costs_of(run: Run) -> dict[str, float | None]:
     }
 
 
-def trained(view: View) -> pd.DataFrame:
+def trained(view: ReportView) -> pd.DataFrame:
     """Return the costs of all finished trials that trained, a row for each line that a trial is of."""
     rows = {}
     for point, run in view.collection.points:

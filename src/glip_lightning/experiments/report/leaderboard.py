@@ -17,12 +17,12 @@ from glip_lightning.common.files import regular_file, write_text
 from glip_lightning.common.schema import parse_json
 from glip_lightning.data.benchmarks.odinw import odinw_names, odinw_task
 from glip_lightning.experiments.report.runs import Line, Run, Shots, number, part, trainable
-from glip_lightning.experiments.report.view import View
+from glip_lightning.experiments.report.view import ReportView
 
 BACKBONE = "num_backbone_params"
 
 
-def write_leaderboard(view: View, folder: Path) -> list[str]:
+def write_leaderboard(view: ReportView, folder: Path) -> list[str]:
     """A file per track and line in ``folder``; what each lacks is in the returned lines."""
     said = []
     for line in view.lines:
@@ -40,12 +40,12 @@ def write_leaderboard(view: View, folder: Path) -> list[str]:
     return said
 
 
-def _first(view: View, line: Line) -> Line:
+def _first(view: ReportView, line: Line) -> Line:
     """Zero-shot results are those of the detector: once for all tunings."""
     return next(each for each in view.lines if each.settings == line.settings)
 
 
-def _file_name(view: View, line: Line, shots: Shots) -> str:
+def _file_name(view: ReportView, line: Line, shots: Shots) -> str:
     track = {0: "zero-shot", "all": "full-shot"}.get(shots, f"few-shot-{shots}")
     name = str(line.get("detector")) if shots == 0 else view.names[line]
     safe = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in name).strip(
@@ -54,7 +54,7 @@ def _file_name(view: View, line: Line, shots: Shots) -> str:
     return f"{track}-{safe or 'model'}-{view.lines.index(line) + 1}.json"
 
 
-def _entry(view: View, line: Line, shots: Shots, task: str) -> dict[str, Any] | None:
+def _entry(view: ReportView, line: Line, shots: Shots, task: str) -> dict[str, Any] | None:
     """One data set; None unless it is a task of ODinW with detections on its test split."""
     try:
         name = odinw_task(task).name

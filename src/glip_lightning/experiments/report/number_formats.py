@@ -52,7 +52,7 @@ def lacking(mean: Mean, group: Group) -> str:
     return of if len(mean.tasks) < len(group.tasks) else "no seed has all tasks"
 
 
-def seconds(value: float) -> str:
+def time_text(value: float) -> str:
     if value < 90:
         return f"{value:.0f} s"
     return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.1f} h"

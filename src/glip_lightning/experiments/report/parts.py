@@ -26,7 +26,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Text:
+class ReportText:
     """A paragraph; a note explains what stands beside it."""
 
     kind: ClassVar = "text"
@@ -60,7 +60,7 @@ class Tiles:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A data frame of :class:`Cell`. The first ``names`` cells of a row name it."""
 
     kind: ClassVar = "table"
@@ -74,7 +74,7 @@ class Table:
     @classmethod
     def of(
         cls, label: str, head: Sequence[str], rows: Sequence[Sequence[Cell | str]], **more: Any
-    ) -> "Table":
+    ) -> "ReportTable":
         """Return the table of rows whose texts become cells."""
         cells = [[x if isinstance(x, Cell) else Cell(x) for x in row] for row in rows]
         return cls(label, pd.DataFrame(cells, columns=list(head), dtype=object), **more)
@@ -122,7 +122,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ReportImage:
     """Base64 of a JPEG and what it shows."""
 
     data: str
@@ -130,12 +130,12 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class TaskImages:
     """The pictures of a task."""
 
     title: str
     note: str
-    pictures: list[Picture]
+    pictures: list[ReportImage]
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,10 @@ class Gallery:
     """The pictures of all tasks."""
 
     kind: ClassVar = "gallery"
-    blocks: list[Pictures]
+    blocks: list[TaskImages]
 
 
-Part = Text | Heading | Code | Tiles | Table | Legend | Figures | Gallery
+Part = ReportText | Heading | Code | Tiles | ReportTable | Legend | Figures | Gallery
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Section:
 class AddedSections:
     """What a plugin says about the runs of a report; both are empty where it has nothing to say about them."""
 
-    sections: Callable[[Any], list[Section]]  # of a View
+    sections: Callable[[Any], list[Section]]  # of a ReportView
     files: Callable[[Any], Mapping[str, pd.DataFrame]] = field(
         default=lambda view: {}
     )  # CSV, beside the report

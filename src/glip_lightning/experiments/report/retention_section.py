@@ -11,12 +11,19 @@ import pandas as pd
 from glip_lightning.experiments.report.ap_sections import legend, line_cell, mark_columns
 from glip_lightning.experiments.report.charts import dots, plane
 from glip_lightning.experiments.report.number_formats import MISSING, of_shots, signed, task_name
-from glip_lightning.experiments.report.parts import Cell, Figure, Figures, Section, Table, Text
+from glip_lightning.experiments.report.parts import (
+    Cell,
+    Figure,
+    Figures,
+    ReportTable,
+    ReportText,
+    Section,
+)
 from glip_lightning.experiments.report.runs import Run, number, part, percent
-from glip_lightning.experiments.report.view import View
+from glip_lightning.experiments.report.view import ReportView
 
 
-def retention(view: View) -> Section | None:
+def retention(view: ReportView) -> Section | None:
     """Return the loss on the probe against the gain on the task, and the best weights between."""
     runs = [
         run
@@ -42,7 +49,7 @@ def retention(view: View) -> Section | None:
         "valid AP",
         "probe AP",
     ]
-    numbers = Table.of("What is kept", head, [_row(view, row) for row in found])
+    numbers = ReportTable.of("What is kept", head, [_row(view, row) for row in found])
     text = (
         "AP on a probe that was not trained on, before and after tuning. Weights between (WiSE-FT): the alpha with the "
         "highest sum of probe AP and AP on the valid split of the task; alpha 0 are the weights before, 1 those after."
@@ -51,7 +58,7 @@ def retention(view: View) -> Section | None:
     changes = (
         [Figure(title, dots(names, marks, 320, title, "AP (points)", [-1, 1]))] if found else []
     )
-    parts = [Text(text, True), legend(view, "retention", view.lines), numbers]
+    parts = [ReportText(text, True), legend(view, "retention", view.lines), numbers]
     return Section(
         "retention",
         "What is kept",
@@ -63,7 +70,7 @@ def retention(view: View) -> Section | None:
 COLUMNS = ("run", "line", "name", "before", "after", "row", "x", "low", "high", "title", "kind")
 
 
-def _change(view: View, run: Run) -> dict[str, Any] | None:
+def _change(view: ReportView, run: Run) -> dict[str, Any] | None:
     """Return the mark of a run; None where it says no AP before and after."""
     point, content = run.points[0], part(run.result or {}, "retention")
     before, after = percent(content.get("before")), percent(content.get("after"))
@@ -81,7 +88,7 @@ def _change(view: View, run: Run) -> dict[str, Any] | None:
     return start | mark_columns(after - before, None, title)
 
 
-def _row(view: View, row: dict[str, Any]) -> list[Cell | str]:
+def _row(view: ReportView, row: dict[str, Any]) -> list[Cell | str]:
     run, point = row["run"], row["run"].points[0]
     steps = _steps(run)
     best = max(steps, key=lambda step: step[1] + step[2]) if steps else None
@@ -112,7 +119,7 @@ def _steps(run: Run) -> list[tuple[float, float, float]]:
     return sorted(found)
 
 
-def _planes(view: View, runs: list[Run]) -> list[Figure]:
+def _planes(view: ReportView, runs: list[Run]) -> list[Figure]:
     """Return of each task the ways from the weights before to those after: task AP over probe AP."""
     rows = []
     for way, run in enumerate(runs):

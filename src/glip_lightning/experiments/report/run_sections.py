@@ -20,8 +20,8 @@ from glip_lightning.experiments.report.number_formats import (
     inside,
     millions,
     of_shots,
-    seconds,
     task_name,
+    time_text,
 )
 from glip_lightning.experiments.report.parts import (
     Cell,
@@ -29,14 +29,14 @@ from glip_lightning.experiments.report.parts import (
     Figure,
     Figures,
     Gallery,
-    Picture,
-    Pictures,
+    ReportImage,
+    ReportTable,
+    ReportText,
     Section,
-    Table,
-    Text,
+    TaskImages,
 )
 from glip_lightning.experiments.report.runs import Run, Shots, percent
-from glip_lightning.experiments.report.view import View
+from glip_lightning.experiments.report.view import ReportView
 from glip_lightning.weights.run_files import RECIPE_NAME
 
 PICTURE_SIDE, PICTURE_QUALITY = 480, 80
@@ -44,7 +44,7 @@ PICTURES_BYTES = 3_000_000  # of all pictures together, before base64 makes a th
 PER_TASK = 4
 
 
-def classes(view: View) -> Section | None:
+def classes(view: ReportView) -> Section | None:
     """Return the AP of each class, at the most shots of its task."""
     panels, single = [], []
     for task in view.cells.tasks:
@@ -70,11 +70,15 @@ def classes(view: View) -> Section | None:
     text = "Mean and sample standard deviation over seeds, at the most shots that were measured."
     if single:
         text += f" Left out, as they have one class: {', '.join(single)}."
-    parts = [Text(text, True), legend(view, "classes", view.lines), Figures("columns", panels)]
+    parts = [
+        ReportText(text, True),
+        legend(view, "classes", view.lines),
+        Figures("columns", panels),
+    ]
     return Section("classes", "AP of each class", "Classes", parts)
 
 
-def _class_marks(view: View, shots: Shots, task: str) -> pd.DataFrame:
+def _class_marks(view: ReportView, shots: Shots, task: str) -> pd.DataFrame:
     """Return the mean over seeds of every class and line."""
     rows = []
     for index, line in enumerate(view.lines):
@@ -100,14 +104,14 @@ def _class_marks(view: View, shots: Shots, task: str) -> pd.DataFrame:
     )
 
 
-def best_pictures(view: View) -> Section | None:
+def best_pictures(view: ReportView) -> Section | None:
     """Return pictures of the best trial of each task, as many as fit."""
     chosen = {task: run for task in view.cells.tasks if (run := _best_run(view, task))}
     files = {
         task: sorted((run.folder / "predictions").glob("*.jpg"))[:PER_TASK]
         for task, run in chosen.items()
     }
-    shown: dict[str, list[Picture]] = {task: [] for task in chosen}
+    shown: dict[str, list[ReportImage]] = {task: [] for task in chosen}
     size = left = 0
     for place, (task, paths) in itertools.product(range(PER_TASK), files.items()):
         if place >= len(paths):
@@ -118,9 +122,9 @@ def best_pictures(view: View) -> Section | None:
             continue
         size += len(content)
         alt = f"{task_name(task)}: detections on {paths[place].stem}"
-        shown[task].append(Picture(base64.b64encode(content).decode(), alt))
+        shown[task].append(ReportImage(base64.b64encode(content).decode(), alt))
     blocks = [
-        Pictures(task_name(task), _of_run(view, chosen[task], task), images)
+        TaskImages(task_name(task), _of_run(view, chosen[task], task), images)
         for task, images in shown.items()
         if images
     ]
@@ -128,10 +132,10 @@ def best_pictures(view: View) -> Section | None:
         return None
     text = "Of the trial with the highest test AP of each task: detections from score 0.5 on, true boxes white."
     text += f" {left} more did not fit or could not be read." if left else ""
-    return Section("pictures", "Pictures", "Pictures", [Text(text, True), Gallery(blocks)])
+    return Section("pictures", "Pictures", "Pictures", [ReportText(text, True), Gallery(blocks)])
 
 
-def _best_run(view: View, task: str) -> Run | None:
+def _best_run(view: ReportView, task: str) -> Run | None:
     """Return the one with the highest AP among those that left pictures."""
     runs = [
         run for point, run in view.collection.points if point.task == task and run.ap is not None
@@ -140,7 +144,7 @@ def _best_run(view: View, task: str) -> Run | None:
     return max(runs, key=lambda run: run.ap or 0.0, default=None)
 
 
-def _of_run(view: View, run: Run, task: str) -> str:
+def _of_run(view: ReportView, run: Run, task: str) -> str:
     point = next(point for point in run.points if point.task == task)
     place = inside(view.collection.folder, run.folder)
     return (
@@ -162,12 +166,12 @@ def _shrunk(path: Path) -> bytes | None:
     return content.getvalue()
 
 
-def cost(view: View) -> Section:
+def cost(view: ReportView) -> Section:
     """Return time, memory and trained parameters of every trial."""
     frame = trained(view)
     strips = []
     for title, axis, column, unit, written in (
-        ("Time of a trial", "minutes", "seconds", 60, seconds),
+        ("Time of a trial", "minutes", "seconds", 60, time_text),
         ("Peak memory", "GB", "memory", 1e9, gigabytes),
         ("Trained parameters", "parameters", "trainable", 1, millions),
     ):
@@ -190,7 +194,7 @@ def cost(view: View) -> Section:
         "process where there is no device. A dot is a trial that trained; zero-shot trials are in the list below."
     )
     parts = [
-        Text(text, True),
+        ReportText(text, True),
         Figures("tall", strips),
         _cost_of_tunings(view, frame),
         _every_trial(view),
@@ -198,15 +202,15 @@ def cost(view: View) -> Section:
     return Section("cost", "Cost", "Cost", parts)
 
 
-def _cost_of_tunings(view: View, frame: pd.DataFrame) -> Table:
+def _cost_of_tunings(view: ReportView, frame: pd.DataFrame) -> ReportTable:
     rows = []
     for index in range(len(view.lines)):
         own = frame[frame["line"] == index]
         time, most = own["seconds"], own.max()
         numbers = [
-            (time.median(), seconds),
-            (time.max(), seconds),
-            (time.sum(min_count=1), seconds),
+            (time.median(), time_text),
+            (time.max(), time_text),
+            (time.sum(min_count=1), time_text),
         ]
         numbers += [
             (most["memory"], gigabytes),
@@ -216,10 +220,10 @@ def _cost_of_tunings(view: View, frame: pd.DataFrame) -> Table:
         texts = [MISSING if pd.isna(value) else written(value) for value, written in numbers]
         rows.append([line_cell(view, index), str(len(own)), *texts])
     head = ["tuning", "trials", "median time", "longest", "in all", "peak memory", "trained", "of"]
-    return Table.of("Cost of each tuning", head, rows)
+    return ReportTable.of("Cost of each tuning", head, rows)
 
 
-def _every_trial(view: View) -> Table:
+def _every_trial(view: ReportView) -> ReportTable:
     rows: list[list[Cell | str]] = []
     for run in view.collection.runs:
         point, known = run.points[0], costs_of(run)
@@ -230,7 +234,7 @@ def _every_trial(view: View) -> Table:
                 *(run.id, Cell(point.task, kind="left"), Cell(name, kind="left")),
                 *(str(point.shots), run.seeds or MISSING, Cell(run.state, kind=state)),
                 f"{100 * run.ap:.1f}" if run.ap is not None else MISSING,
-                seconds(known["seconds"]) if known["seconds"] is not None else MISSING,
+                time_text(known["seconds"]) if known["seconds"] is not None else MISSING,
                 gigabytes(known["memory"]) if known["memory"] else MISSING,
                 millions(known["trainable"]) if known["trainable"] is not None else MISSING,
             ]
@@ -247,10 +251,10 @@ def _every_trial(view: View) -> Table:
         "memory",
         "trained",
     ]
-    return Table.of("Every trial", head, rows, folded=True)
+    return ReportTable.of("Every trial", head, rows, folded=True)
 
 
-def undone(view: View) -> Section:
+def undone(view: ReportView) -> Section:
     """Return what failed and what is missing, each with its reason."""
     title = "Failed and missing trials"
     lost = [run for run in view.collection.runs if run.state in ("failed", "missing")]
@@ -262,11 +266,11 @@ def undone(view: View) -> Section:
         state = Cell(run.state, kind="left bad" if run.state == "failed" else "left soft")
         reason = Cell(" ".join(run.error.split()), kind="wrap")
         rows.append([run.id, state, Cell(what, kind="left"), reason, Cell(log, kind="wrap")])
-    table = Table.of(title, ["trial", "state", "what", "reason", "log"], rows)
-    return Section("undone", title, "Failed and missing", [table if rows else Text("None.")])
+    table = ReportTable.of(title, ["trial", "state", "what", "reason", "log"], rows)
+    return Section("undone", title, "Failed and missing", [table if rows else ReportText("None.")])
 
 
-def repeat(view: View) -> Section:
+def repeat(view: ReportView) -> Section:
     """Return commands, commits and versions."""
     done = [run.result for run in view.collection.runs if run.result]
     commits = _distinct([result.get("git") for result in done])
@@ -281,11 +285,11 @@ def repeat(view: View) -> Section:
     recipe = inside(Path.cwd(), runs[0].folder / RECIPE_NAME)
     parts = [
         Code([f"glip report {view.collection.folder}", f"glip fit --config {recipe}"]),
-        Text("The recipe.yaml of every trial is complete: glip fit --config repeats it."),
-        Text(
+        ReportText("The recipe.yaml of every trial is complete: glip fit --config repeats it."),
+        ReportText(
             f"Commits: {', '.join(commits) or MISSING}. Devices: {', '.join(devices) or MISSING}."
         ),
-        *(Text(each, True) for each in dict.fromkeys(versions)),
+        *(ReportText(each, True) for each in dict.fromkeys(versions)),
     ]
     return Section("repeat", "To repeat it", "To repeat it", parts)
 

@@ -14,7 +14,7 @@ from glip_lightning.experiments.report.statistics import Cells, Group, groups_of
 
 
 @dataclass(frozen=True)
-class View:
+class ReportView:
     """A collection with its cells; the place of a line in ``lines`` is its colour and its marker everywhere."""
 
     collection: Collection
@@ -44,15 +44,15 @@ class View:
         return self.cells.shots.index(shots) if shots in self.cells.shots else -1
 
 
-def make_view(collection: Collection) -> View:
+def make_view(collection: Collection) -> ReportView:
     """Return the view of a collection."""
     cells = Cells(collection)
-    return View(
+    return ReportView(
         collection, cells, collection.names(), groups_of(cells.tasks), headline(cells.tasks)
     )
 
 
-def ap_frame(view: View, groups: Sequence[Group], lines: Sequence[Line]) -> pd.DataFrame:
+def ap_frame(view: ReportView, groups: Sequence[Group], lines: Sequence[Line]) -> pd.DataFrame:
     """Return a row per line, number of shots and group of tasks: its AP, and what lacks.
 
     ``stat`` is None where no run has finished. A row is ``whole`` if at least one seed has all tasks, ``best`` if no
@@ -72,7 +72,7 @@ def ap_frame(view: View, groups: Sequence[Group], lines: Sequence[Line]) -> pd.D
     return frame.assign(best=best.reindex(frame.index, fill_value=False))
 
 
-def _ap_row(view: View, line: Line, shots: Shots, group: Group) -> dict[str, Any]:
+def _ap_row(view: ReportView, line: Line, shots: Shots, group: Group) -> dict[str, Any]:
     mean = view.cells.mean(line, shots, group)
     cell = view.cells.cell(line, shots, group.tasks[0]) if len(group.tasks) == 1 else None
     undone = cell.open if cell else []

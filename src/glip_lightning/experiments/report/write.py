@@ -29,7 +29,7 @@ from glip_lightning.experiments.report.run_sections import (
     repeat,
     undone,
 )
-from glip_lightning.experiments.report.view import View, make_view
+from glip_lightning.experiments.report.view import ReportView, make_view
 
 FOLDER = Path(__file__).parent
 SECTIONS = (
@@ -81,13 +81,13 @@ def write_report(
     return said
 
 
-def page(view: View, sections: list[Section]) -> str:
+def page(view: ReportView, sections: list[Section]) -> str:
     """Return the report as one HTML file: no script, no request; the policy in its head forbids both."""
     style = (FOLDER / "report.css").read_text(encoding="utf-8")
     return _filled("report.html.jinja", True, printable, view, sections, style=style)
 
 
-def markdown(view: View, sections: list[Section]) -> str:
+def markdown(view: ReportView, sections: list[Section]) -> str:
     """Return the report's texts and tables as Markdown."""
     return _filled("report.md.jinja", False, plain_text, view, sections)
 
@@ -96,7 +96,7 @@ def _filled(
     template: str,
     escape: bool,
     safe: Callable[[str], str],
-    view: View,
+    view: ReportView,
     sections: list[Section],
     **more: str,
 ) -> str:
@@ -125,7 +125,7 @@ def plain_text(content: str) -> str:
     return content
 
 
-def swept(view: View) -> str:
+def swept(view: ReportView) -> str:
     """Return in a sentence what was varied."""
     lines = list(view.names.values())
     shots = ", ".join(map(str, view.cells.shots))

@@ -27,7 +27,7 @@ def point_name(axes: Axes) -> str:
     return " ".join(f"{axis}={printable(label_text(label))}" for axis, label in axes.items())
 
 
-class Rates:
+class TrialTimes:
     """Seconds that trials take, from those that are finished.
 
     A trial that ended before its last step counts by the steps that were planned: others of its kind do so, too.
@@ -81,7 +81,7 @@ def _print(table: Table) -> None:
 def show_plan(planned: Sequence[Planned], folder: Path) -> None:
     """The table of ``--dry-run``."""
     found = {each.trial.id: state_of(folder / each.trial.id) for each in planned}
-    rates = Rates(planned, found)
+    rates = TrialTimes(planned, found)
     axes = list(planned[0].trial.axes)
     table = Table(box=None, pad_edge=False)
     for name in (*axes, "trial", "state"):
@@ -105,7 +105,7 @@ def show_plan(planned: Sequence[Planned], folder: Path) -> None:
 
 
 def _say_total(
-    left: Sequence[Planned], planned: Sequence[Planned], rates: Rates, folder: Path
+    left: Sequence[Planned], planned: Sequence[Planned], rates: TrialTimes, folder: Path
 ) -> None:
     points = sum(len(each.trial.points) for each in planned)
     print(
@@ -132,7 +132,7 @@ class Board:
     """A live table on a terminal, a line per event elsewhere."""
 
     def __init__(
-        self, planned: Sequence[Planned], folder: Path, workers: int, rates: Rates
+        self, planned: Sequence[Planned], folder: Path, workers: int, rates: TrialTimes
     ) -> None:
         """``planned`` are the trials to run; ``rates`` learns from those that are finished."""
         self._planned = {each.trial.id: each for each in planned}

@@ -15,7 +15,7 @@ from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.sweep.board import (
     Board,
-    Rates,
+    TrialTimes,
     console,
     point_name,
     show_plan,
@@ -77,7 +77,7 @@ def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -
         f"{grid.name}: {len(chosen)} trials in {folder}, {len(chosen) - len(left)} of them finished already"
     )
     stop = Stop()
-    ended = _run(left, Rates(chosen, found), folder, options, stop) if left else {}
+    ended = _run(left, TrialTimes(chosen, found), folder, options, stop) if left else {}
     if queued := sum(event.state == "queued" for event in ended.values()):
         return _tell_queued(queued)
     _tell(chosen, ended, folder)
@@ -138,7 +138,7 @@ def _labels(points: Sequence[Axes]) -> dict[str, list[Any]]:
 
 
 def _run(
-    left: Sequence[Planned], rates: Rates, folder: Path, options: SweepOptions, stop: Stop
+    left: Sequence[Planned], rates: TrialTimes, folder: Path, options: SweepOptions, stop: Stop
 ) -> dict[str, Event]:
     """How each trial ended, by its id; those that were not begun are missing."""
     executor, workers, threads = _executor(folder, options)
