@@ -24,7 +24,8 @@ from glip_lightning.experiments.report.run_sections import best_pictures
 from glip_lightning.experiments.report.statistics import Cells, Stat, groups_of
 from glip_lightning.experiments.report.view import make_view
 from glip_lightning.experiments.report.write import write_report
-from printed import numbers
+from printed import numbers, words
+from refusals import refusal
 from report_sweep import fail, photo, recipe_of, result_of, write_json, write_sweep
 
 VOID = {"meta", "link", "img", "line", "path", "circle", "polygon"}
@@ -586,3 +587,15 @@ def test_a_deep_result_is_listed_and_the_others_stay(tmp_path: Path) -> None:
         "failed",
         "finished",
     ]
+
+
+def test_a_sweep_is_reported_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small_sweep(tmp_path / "runs" / "own_photos", shots=[0])
+    assert main(["report", "own_photos"]) == 0
+    assert str(Path("runs", "own_photos", "report.html")) in capsys.readouterr().out.split()
+    refused = refusal("report", "demo")  # whose trials are not there
+    assert refused.code == "missing-folder"
+    assert str(Path("runs", "demo")) in words(str(refused))

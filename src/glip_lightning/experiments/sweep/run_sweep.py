@@ -11,7 +11,6 @@ from rich.progress import Progress
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
-from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.sweep.board import (
     Board,
@@ -23,7 +22,13 @@ from glip_lightning.experiments.sweep.board import (
 )
 from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_parameters
 from glip_lightning.experiments.sweep.executors import Executor, Local, Stop, visible_gpus
-from glip_lightning.experiments.sweep.grid import Grid, read_grid, select
+from glip_lightning.experiments.sweep.grid import (
+    Grid,
+    default_folder,
+    read_grid,
+    select,
+    sweep_file,
+)
 from glip_lightning.experiments.sweep.jobs import Event, Job
 from glip_lightning.experiments.sweep.plan import Planned, resolve
 from glip_lightning.experiments.sweep.run_trial import (
@@ -33,7 +38,6 @@ from glip_lightning.experiments.sweep.run_trial import (
     run_trial,
 )
 from glip_lightning.experiments.sweep.trial_state import state_of
-from glip_lightning.training.callbacks.run_folder import RUNS
 from glip_lightning.training.callbacks.threads import best_number, cores
 from glip_lightning.training.trial import Axes
 
@@ -61,9 +65,9 @@ def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -
     ):
         if value is not None and value < 1:
             raise WrongUsage(f"{name} {value}: expected 1 or more", code="bad-value")
-    grid = read_grid(recipe_file(file))
+    grid = read_grid(sweep_file(file))
     planned = _resolve(grid, overrides)
-    folder = Path(options.dir) if options.dir else RUNS / grid.name
+    folder = Path(options.dir) if options.dir else default_folder(grid)
     chosen = _chosen(planned, options.only)
     if options.dry_run:
         show_plan(chosen, folder / TRIALS)
