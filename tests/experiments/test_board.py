@@ -50,7 +50,7 @@ def said(
 
     What it says of the trial names it and its state, which is ``shown`` under another name.
     """
-    board.tell(Event(planned.trial.id, state, note, seconds=1))
+    board.show(Event(planned.trial.id, state, note, seconds=1))
     (line,) = capsys.readouterr().out.splitlines()
     whole, _, own = line.partition(" | ")
     first, _, rest = own.partition(": ")

@@ -116,10 +116,10 @@ def _same_class(one: Mapping[str, Any], other: object) -> bool:
 
 
 def sweep_file(given: str) -> Path:
-    """Return the file that the name of a sweep or a path means; the path where there is no such sweep.
+    """Return the file of a sweep by its name or path; the path where there is no such sweep.
 
-    A name without a folder, like ``demo``, also means a sweep in one of :data:`SWEEP_FOLDERS` of the
-    recipes. What exists at the path wins, but for a folder, which is no sweep file.
+    A name without a folder, like ``demo``, also means a sweep in one of :data:`SWEEP_FOLDERS` of
+    the recipes. What exists at the path wins, but for a folder, which is no sweep file.
     """
     file = recipe_file(given)
     if file.exists() and not file.is_dir():
@@ -269,7 +269,7 @@ def _is_count(value: object) -> bool:
 
 
 def _tasks(where: str, value: object) -> list[str]:
-    """Return the tasks of a benchmark, by their short names where these are clear, or the one task."""
+    """Return the tasks of a benchmark by their clear names, or the one task."""
     if isinstance(value, str) and value in benchmarks():
         return [_clear_name(name) for name in task_names(value)]
     try:
@@ -339,7 +339,8 @@ def _skipped(
 def select(points: Sequence[Axes], only: str) -> list[Axes]:
     """Return the points that ``only`` names, like ``task=Raccoon,shots=1,shots=10``.
 
-    A point has to agree with every axis that is named, and with any of the values that it has there.
+    A point has to agree with every axis that is named, and with any of the values that it has
+    there.
 
     Raises:
         WrongUsage: ``unknown-axis`` or ``unknown-value``.
