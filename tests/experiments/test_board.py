@@ -46,7 +46,7 @@ def said(
     note: str = "",
     shown: str = "",
 ) -> list[str]:
-    """Return the values in what a line says of the whole: trials done, all trials, and the time to go.
+    """Return the values in a line about the whole: trials done, all trials, time to go.
 
     What it says of the trial names it and its state, which is ``shown`` under another name.
     """

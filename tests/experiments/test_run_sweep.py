@@ -31,7 +31,7 @@ AXES: dict[str, Any] = {"shots": [0, "all"], "seed": [3, 30]}  # four trials: th
 
 
 class Cliff(Callback):
-    """Seed 3 fails and seed 30 dies at the first step, as long as there is a file ``cliff`` beside the data."""
+    """Lets seed 3 fail and seed 30 die at the first step while ``cliff`` is beside the data."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # pyrefly: ignore[missing-attribute]

@@ -107,7 +107,7 @@ def test_photos_train_at_least_thirty_steps(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_photos_is_swept_over_shots_and_tunings(tmp_path: Path) -> None:
-    """Once without training, then each number of shots with each tuning; the whole detector learns in full tuning."""
+    """One trial has no training, then each number of shots has each tuning."""
     folder = write_parts(tmp_path / "pets")
     found = resolve(read_grid(SWEEPS / "own_photos.yaml"), [f"--data.root={folder}"])
     points = {
@@ -147,7 +147,7 @@ def test_the_demo_needs_no_data(tmp_path: Path) -> None:
 
 
 def test_generated_tasks_need_no_data_either(tmp_path: Path) -> None:
-    """Their names are labels of trials; a task of another benchmark than the recipe's is refused."""
+    """Their names label trials; a task of another benchmark than the recipe's is refused."""
     file = tmp_path / "tasks.yaml"
     recipe = str(SWEEPS.parent / "shapes/blocks.yaml")
     file.write_text(

@@ -6,6 +6,7 @@ WITHOUT_EFFECT = (
 )
 """Settings that change no result.
 
-Runs that differ only in these settings are one trial of a sweep and one line of a report. The number
-of devices is not among them: where it does not divide the batch, batch and learning rate grow.
+Runs that differ only in these settings are one trial of a sweep and one line of a report. The
+number of devices is not among them: where it does not divide the batch, batch and learning rate
+grow.
 """

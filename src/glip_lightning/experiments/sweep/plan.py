@@ -187,7 +187,8 @@ def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def identity(checked: CheckedRecipe) -> str:
     """Return the id of a trial: twelve hexadecimal digits of a SHA-256.
 
-    It covers all that decides the result: the recipe, the weights, the version of generated data and the version of the package.
+    It covers all that decides the result: the recipe, the weights, the version of
+    generated data and the version of the package.
     """
     content = deepcopy(checked.recipe)
     for key in WITHOUT_EFFECT:
