@@ -59,7 +59,7 @@ def summary(view: ReportView) -> Section:
     """Return the counts of trials, the settings that rows do not repeat, and the best tunings."""
     runs = view.collection.runs
     states = Counter(run.state for run in runs)
-    spent = sum(number((run.result or {}).get("seconds")) or 0.0 for run in runs)
+    spent = sum(number(run.result.get("seconds")) or 0.0 for run in runs)
     counts = {"trials": len(runs), "finished": states["finished"], "failed": states["failed"]}
     further = {
         "missing": states["missing"],

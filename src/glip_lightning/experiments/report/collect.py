@@ -214,7 +214,9 @@ def _without_untrained_lines(runs: Sequence[Run]) -> list[Run]:
 
     The trained runs of its other lines are left out.
     """
-    trained = {point.line for run in runs for point in run.points if point.shots != 0}
+    trained: set[Line] = set()
+    for run in runs:
+        trained |= {point.line for point in run.points if point.shots != 0}
     found = []
     for run in runs:
         kept = tuple(point for point in run.points if point.line in trained)
@@ -229,7 +231,7 @@ def _plain_run(place: Path) -> Run:
     """Return a run of its own; its recipe says its point."""
     state, result, error = _outcome(place)
     name = printable(place.name)  # whatever bytes the folder's name has
-    recipe = (result or {}).get("recipe")
+    recipe = result.get("recipe")
     try:
         if not recipe:
             text = regular_file(place / RECIPE_NAME).read_text(encoding="utf-8")
@@ -237,7 +239,7 @@ def _plain_run(place: Path) -> Run:
         _check_text(recipe)
         recipe = with_public_names(recipe)
     except (OSError, ValueError) as problem:
-        state, result, recipe = "failed", None, {}
+        state, result, recipe = "failed", {}, {}
         error = error or f"recipe.yaml: {problem}"
     if not isinstance(recipe, Mapping):
         recipe = {}
@@ -249,7 +251,7 @@ def _plain_run(place: Path) -> Run:
     if isinstance(tuning, Mapping):
         label = str(tuning["class_path"]).split(".")[-1]
     shots = _shots(data.get("shots", "all"))
-    known = (result or {}).get("data") or {"name": _unfinished(place).get("data")}
+    known = result.get("data") or {"name": _unfinished(place).get("data")}
     task = _task(recipe, str(data.get("task") or known.get("name") or name))
     settings = _settings(recipe, result)
     # without training a seed matters only where it draws the weights
@@ -269,7 +271,10 @@ def _with_axes(runs: Sequence[Run]) -> list[Run]:
     varied: list[str] = []
     for group in groups.values():
         own = [recipes[run.id] for run in group]
-        for key in dict.fromkeys(key for recipe in own for key in recipe):
+        keys: dict[str, str] = {}
+        for recipe in own:
+            keys |= recipe
+        for key in keys:
             values = {recipe.get(key) for recipe in own}
             if len(values) > 1 and key not in varied:
                 varied.append(key)
@@ -331,7 +336,7 @@ def _seed(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
 # --- files of a run -------------------------------------------------------------------------------
 
 
-def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
+def _outcome(place: Path) -> tuple[State, dict[str, Any], str]:
     """Return how a run ended: its state, its result, and the reason where there is none."""
     # a run that failed in its last evaluation may have left a result, too
     for name, read in ((FAILED_NAME, _read_failure), (RESULT_NAME, _read_result)):
@@ -340,23 +345,23 @@ def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
             try:
                 return read(path)
             except UNREADABLE as error:
-                return "failed", None, f"{name}: cannot be read: {error}"
+                return "failed", {}, f"{name}: cannot be read: {error}"
     if not _is_run(place):
-        return "missing", None, "not started"
+        return "missing", {}, "not started"
     unfinished = _unfinished(place)
     if not unfinished:
-        return "missing", None, "not finished"
+        return "missing", {}, "not finished"
     why = unfinished["why"] or "it still runs, or was killed"
-    return "missing", None, f"not finished: {why}"
+    return "missing", {}, f"not finished: {why}"
 
 
-def _read_failure(path: Path) -> tuple[State, dict[str, Any] | None, str]:
+def _read_failure(path: Path) -> tuple[State, dict[str, Any], str]:
     content = json.loads(path.read_text(encoding="utf-8"))
     _check_text(content)
-    return "failed", None, str(content["error"])
+    return "failed", {}, str(content["error"])
 
 
-def _read_result(path: Path) -> tuple[State, dict[str, Any] | None, str]:
+def _read_result(path: Path) -> tuple[State, dict[str, Any], str]:
     result = json.loads(path.read_text(encoding="utf-8"))
     _check_result(result)
     return "finished", with_public_names(result), ""
@@ -406,9 +411,7 @@ def _check_text(content: Any) -> None:
 # --- points ---------------------------------------------------------------------------------------
 
 
-def _settings(
-    recipe: Mapping[str, Any], result: Mapping[str, Any] | None
-) -> tuple[tuple[str, str], ...]:
+def _settings(recipe: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return detector, weights, prompts and, of a finished run, the split that was measured."""
     found = {name: value_at(recipe, key) for key, name in SETTINGS.items()}
     found["prompts"] = value_at(recipe, "data.init_args.prompts")

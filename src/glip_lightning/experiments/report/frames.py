@@ -7,7 +7,13 @@ import pandas as pd
 
 from glip_lightning.common.escaping import printable
 from glip_lightning.experiments.report.number_formats import inside, of_shots
-from glip_lightning.experiments.report.runs import Run, mapping_at, number, trainable
+from glip_lightning.experiments.report.runs import (
+    Run,
+    mapping_at,
+    number,
+    setting_names,
+    trainable,
+)
 from glip_lightning.experiments.report.statistics import Stat
 from glip_lightning.experiments.report.view import ReportView
 
@@ -72,13 +78,13 @@ def stat_columns(stat: Stat, paper: float | None) -> dict[str, Any]:
 
 def trials(view: ReportView) -> pd.DataFrame:
     """Return ``report.csv``: a row per trial."""
-    keys = dict.fromkeys(key for line in view.lines for key, _ in line.settings)
-    return frame_of(_trial_row(view, run, list(keys)) for run in view.collection.runs)
+    keys = setting_names(view.lines)
+    return frame_of(_trial_row(view, run, keys) for run in view.collection.runs)
 
 
 def _trial_row(view: ReportView, run: Run, keys: Sequence[str]) -> dict[str, Any]:
     point = run.points[0]
-    result = run.result or {}
+    result = run.result
     memory = mapping_at(result, "memory")
     interval = mapping_at(run.metrics, "bootstrap").get("interval95") or (None, None)
     tunings = dict.fromkeys(point.line.tuning for point in run.points)
@@ -106,13 +112,12 @@ def _trial_row(view: ReportView, run: Run, keys: Sequence[str]) -> dict[str, Any
 
 def costs_of(run: Run) -> dict[str, float | None]:
     """Return seconds, peak memory in bytes, trained and all parameters of a run."""
-    result = run.result or {}
-    memory = mapping_at(result, "memory")
+    memory = mapping_at(run.result, "memory")
     return {
-        "seconds": number(result.get("seconds")),
+        "seconds": number(run.result.get("seconds")),
         "memory": number(memory.get("device_peak")) or number(memory.get("process_peak")),
         "trainable": trainable(run),
-        "parameters": number(result.get("parameters")),
+        "parameters": number(run.result.get("parameters")),
     }
 
 

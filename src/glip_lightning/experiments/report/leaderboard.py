@@ -63,7 +63,7 @@ def _entry(view: ReportView, line: Line, shots: Shots, task: str) -> dict[str, A
     seeds: list[Any] = []
     predictions = []
     for seed, run in view.cells.cell(line, shots, task).done.items():
-        if run.id in runs or not ((run.result or {}).get("metrics") or {}).get("test"):
+        if run.id in runs or not mapping_at(run.result, "metrics").get("test"):
             continue
         boxes = _detections(run)
         if boxes is not None:
@@ -73,7 +73,7 @@ def _entry(view: ReportView, line: Line, shots: Shots, task: str) -> dict[str, A
     if not runs:
         return None
     first = next(iter(runs.values()))
-    result = first.result or {}
+    result = first.result
     whole = _whole_number(result.get("parameters"))
     vision = mapping_at(mapping_at(result, "parts"), "vision")
     is_drawn = shots not in (0, "all")

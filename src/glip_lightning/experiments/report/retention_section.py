@@ -46,14 +46,14 @@ class _Step:
 def retention(view: ReportView) -> Section | None:
     """Return the loss on the probe against the gain on the task, and the best weights between."""
     finished = [run for run in view.collection.runs if run.state == "finished"]
-    runs = [run for run in finished if mapping_at(run.result or {}, "retention")]
+    runs = [run for run in finished if mapping_at(run.result, "retention")]
     if not runs:
         return None
     marks: list[dict[str, Any]] = []
     rows: list[list[Cell | str]] = []
     names: dict[str, int] = {}
     for run in runs:
-        content = mapping_at(run.result or {}, "retention")
+        content = mapping_at(run.result, "retention")
         before = percent(content.get("before"))
         after = percent(content.get("after"))
         if before is None or after is None:
@@ -108,7 +108,7 @@ def _best_step(run: Run) -> list[str]:
 
 def _steps(run: Run) -> list[_Step]:
     """Return the mixtures of weights that say all three numbers, by their alpha."""
-    given = mapping_at(run.result or {}, "retention").get("wise_ft")
+    given = mapping_at(run.result, "retention").get("wise_ft")
     if not isinstance(given, list):
         return []
     steps = []

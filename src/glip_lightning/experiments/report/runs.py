@@ -1,7 +1,7 @@
 """The runs of a report, the points that they stand for, and the lines that are compared."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,22 +54,26 @@ class Point:
 
 @dataclass(frozen=True)
 class Run:
-    """A trial of a sweep or a run of its own; ``result`` is its ``result.json`` if it finished."""
+    """A trial of a sweep or a run of its own."""
 
     id: str
     folder: Path
     state: State
     points: tuple[Point, ...]
     recipe: Mapping[str, Any]
-    result: Mapping[str, Any] | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
+    """Content of ``result.json``; empty where the run is not finished."""
     error: str = ""
     """Why there is no result."""
 
     @property
     def metrics(self) -> Mapping[str, Any]:
         """Metrics of the test split, of the validation split where there is no test split."""
-        metrics = (self.result or {}).get("metrics") or {}
-        return metrics.get("test") or metrics.get("val") or {}
+        for split in ("test", "val"):
+            found = mapping_at(mapping_at(self.result, "metrics"), split)
+            if found:
+                return found
+        return {}
 
     @property
     def ap(self) -> float | None:
@@ -110,9 +114,11 @@ class Collection:
     @property
     def points(self) -> list[tuple[Point, Run]]:
         """Each point with its run; repeated runs count for none."""
-        return [
-            (point, run) for run in self.runs if run.state != "repeated" for point in run.points
-        ]
+        found = []
+        for run in self.runs:
+            if run.state != "repeated":
+                found += [(point, run) for point in run.points]
+        return found
 
     @property
     def tasks(self) -> list[str]:
@@ -171,7 +177,7 @@ def mapping_at(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def trainable(run: Run) -> float | None:
     """Return the number of parameters that were trained; 0 where nothing was."""
-    groups = (run.result or {}).get("groups")
+    groups = run.result.get("groups")
     if not isinstance(groups, Iterable):
         return None
     counts = [number(group.get("parameters")) for group in groups if isinstance(group, Mapping)]
@@ -208,7 +214,7 @@ def name_lines(lines: Sequence[Line]) -> LineNames:
                 start.append(value)
         alike.setdefault(", ".join(start), []).append(line)
     found: dict[Line, str] = {}
-    shared = {"": _texts(lines[0], [key for key in _keys(lines) if key not in varied])}
+    shared = {"": _texts(lines[0], [key for key in setting_names(lines) if key not in varied])}
     for start, group in alike.items():
         own = _varied(group)
         for line in group:
@@ -217,14 +223,18 @@ def name_lines(lines: Sequence[Line]) -> LineNames:
     return LineNames({line: found[line] for line in lines}, shared)
 
 
-def _keys(lines: Sequence[Line]) -> list[str]:
-    return list(dict.fromkeys(key for line in lines for key, _ in line.settings))
+def setting_names(lines: Sequence[Line]) -> list[str]:
+    """Return the names of all settings of lines, each once."""
+    found: dict[str, str] = {}
+    for line in lines:
+        found |= dict(line.settings)
+    return list(found)
 
 
 def _varied(lines: Sequence[Line]) -> list[str]:
     """Return the settings in which the lines differ."""
     varied = []
-    for key in _keys(lines):
+    for key in setting_names(lines):
         values = {line.get(key) for line in lines}
         if len(values) > 1:
             varied.append(key)

@@ -244,9 +244,13 @@ def _complete(cells: Iterable[SeedRuns]) -> list[tuple[Run, ...]]:
     A run that was measured without a seed stands for every seed.
     """
     cells = list(cells)
-    seeds = dict.fromkeys(seed for cell in cells for seed in cell.done if seed is not None)
+    seeds: dict[Any, None] = {}
+    for cell in cells:
+        seeds |= dict.fromkeys(cell.done)
+    if len(seeds) > 1:
+        seeds.pop(None, None)
     sets = {}
-    for seed in seeds or [None]:
+    for seed in seeds:
         runs = [cell.done.get(seed) or cell.done.get(None) for cell in cells]
         known = tuple(run for run in runs if run is not None)
         if known and len(known) == len(cells):

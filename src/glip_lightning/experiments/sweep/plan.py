@@ -125,7 +125,9 @@ def resolve(
 
 def _check_overrides(grid: Grid, overrides: Sequence[str]) -> None:
     """Raise WrongUsage for an option that an axis or the sweep itself sets."""
-    axis_of = {key: axis for axis in grid.axes for key in KEYS.get(axis, (axis,))}
+    axis_of: dict[str, str] = {}
+    for axis in grid.axes:
+        axis_of |= dict.fromkeys(KEYS.get(axis, (axis,)), axis)
     for word in overrides:
         if not word.startswith("-"):
             continue

@@ -118,13 +118,21 @@ def _chosen(planned: Sequence[Planned], only: str | None) -> list[Planned]:
     """Return the trials of the points that ``only`` names, each with these points alone."""
     if only is None:
         return list(planned)
-    points = select([point for each in planned for point in each.trial.points], only)
+    points = select(_points(planned), only)
     found = []
     for each in planned:
         own = tuple(point for point in each.trial.points if point in points)
         if own:
             found.append(replace(each, trial=each.trial._replace(axes=own[0], points=own)))
     return found
+
+
+def _points(planned: Sequence[Planned]) -> list[Axes]:
+    """Return the points of all trials."""
+    points: list[Axes] = []
+    for each in planned:
+        points += each.trial.points
+    return points
 
 
 def _write_sweep(
@@ -136,7 +144,6 @@ def _write_sweep(
     Sweeps of other names in the same folder have files of their own there and share the trials
     that are equal.
     """
-    points = [point for each in planned for point in each.trial.points]
     trials = [
         {
             "id": each.trial.id,
@@ -147,7 +154,11 @@ def _write_sweep(
         }
         for each in planned
     ]
-    content: dict[str, Any] = {"name": grid.name, "axes": _labels(points), "trials": trials}
+    content: dict[str, Any] = {
+        "name": grid.name,
+        "axes": _labels(_points(planned)),
+        "trials": trials,
+    }
     wanted = {each.trial.id for each in chosen}
     left_out = [each.trial.id for each in planned if each.trial.id not in wanted]
     if left_out:
