@@ -318,8 +318,9 @@ def _flat(value: Any, key: str = "") -> dict[str, str]:
     if key in WITHOUT_EFFECT:
         return {}
     if not isinstance(value, Mapping) or not value:
-        is_ignored = key in IN_POINT or key.endswith("class_path")
-        return {} if is_ignored else {key: _label_text(value)}
+        if key in IN_POINT or key.endswith("class_path"):
+            return {}
+        return {key: _label_text(value)}
     found: dict[str, str] = {}
     for name, part in value.items():
         found |= _flat(part, key if name == "init_args" else f"{key}.{name}".strip("."))
@@ -330,7 +331,9 @@ def _seed(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
     """Return the seed of the images; both seeds where the training has another one."""
     chosen = data.get("seed")
     training = recipe.get("seed_everything")
-    return chosen if training is None or training == chosen else f"{chosen}/{training}"
+    if training is None or training == chosen:
+        return chosen
+    return f"{chosen}/{training}"
 
 
 # --- files of a run -------------------------------------------------------------------------------
@@ -431,8 +434,11 @@ def _task(recipe: Mapping[str, Any], label: str) -> str:
 
 
 def _shots(value: Any) -> Shots:
-    return value if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number else str(value)
 
 
 def _label_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -19,6 +19,11 @@ def of_shots(shots: Shots) -> str:
     return "1 shot" if shots == 1 else f"{shots} shots"
 
 
+def ap_text(ap: float | None) -> str:
+    """Return an AP from 0 to 1 in percent; a dash where there is none."""
+    return MISSING if ap is None else f"{100 * ap:.1f}"
+
+
 def spread(stat: Stat) -> str:
     """Return a mean with its spread, like 52.3 ± 1.2; without a spread where there is one seed."""
     text = f"{stat.mean:.1f}"

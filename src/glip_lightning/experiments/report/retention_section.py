@@ -12,7 +12,13 @@ import pandas as pd
 
 from glip_lightning.experiments.report.ap_sections import legend, line_cell, mark_columns
 from glip_lightning.experiments.report.charts import dots, plane
-from glip_lightning.experiments.report.number_formats import MISSING, of_shots, signed, task_name
+from glip_lightning.experiments.report.number_formats import (
+    MISSING,
+    ap_text,
+    of_shots,
+    signed,
+    task_name,
+)
 from glip_lightning.experiments.report.parts import (
     Cell,
     Figure,
@@ -30,7 +36,7 @@ HEAD = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class _Step:
     """AP in percent of weights between those before and after the tuning."""
 
@@ -73,7 +79,7 @@ def retention(view: ReportView) -> Section | None:
                 f"{before:.1f}",
                 f"{after:.1f}",
                 change,
-                f"{100 * run.ap:.1f}" if run.ap is not None else MISSING,
+                ap_text(run.ap),
                 *_best_step(run),
             ]
         )
@@ -120,7 +126,7 @@ def _steps(run: Run) -> list[_Step]:
         probe_ap = percent(each.get("probe_AP"))
         if alpha is not None and ap is not None and probe_ap is not None:
             steps.append(_Step(alpha, ap, probe_ap))
-    return sorted(steps, key=lambda step: (step.alpha, step.ap, step.probe_ap))
+    return sorted(steps)
 
 
 def _planes(view: ReportView, runs: list[Run]) -> list[Figure]:

@@ -16,6 +16,7 @@ from glip_lightning.experiments.report.charts import dots
 from glip_lightning.experiments.report.frames import costs_of, trained
 from glip_lightning.experiments.report.number_formats import (
     MISSING,
+    ap_text,
     gigabytes,
     inside,
     millions,
@@ -269,7 +270,7 @@ def _every_trial(view: ReportView) -> ReportTable:
                 str(point.shots),
                 run.seeds or MISSING,
                 Cell(run.state, kind=state),
-                f"{100 * run.ap:.1f}" if run.ap is not None else MISSING,
+                ap_text(run.ap),
                 _written(known["seconds"], time_text),
                 gigabytes(known["memory"]) if known["memory"] else MISSING,
                 _written(known["trainable"], millions),

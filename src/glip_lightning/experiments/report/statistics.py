@@ -5,7 +5,6 @@ seed has none. Intervals hold 95 % of the AP of redrawn test images: seeds of a 
 draws (evaluation/bootstrap.py), tasks do not.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -200,8 +199,7 @@ def draws_of(run: Run) -> np.ndarray | None:
     values = drawn.get("AP") if isinstance(drawn, Mapping) else None
     if not isinstance(values, list) or not values:
         return None
-    known = [percent(x) for x in values]
-    return np.array([math.nan if x is None else x for x in known])
+    return np.array([percent(value) for value in values], dtype=float)  # None becomes nan
 
 
 def _ap(run: Run) -> float:
