@@ -305,7 +305,7 @@ def undone(view: ReportView) -> Section:
         parts = [ReportTable.of(title, ["trial", "state", "what", "reason", "log"], rows)]
     if view.collection.left_out:
         count = view.collection.left_out
-        text = f"Left out by --only: {count} trials; glip sweep without it runs them."
+        text = f"Trials that --only left out: {count}. The sweep without this option runs them."
         parts.append(ReportText(text))
     return Section("undone", title, "Failed and missing", parts)
 

@@ -119,8 +119,8 @@ def show_plan(planned: Sequence[Planned], folder: Path) -> None:
     left = [each for each in planned if states[each.trial.id].state != "finished"]
     points = sum(len(each.trial.points) for each in planned)
     print(
-        f"{len(planned)} trials for {points} points of the grid; {len(left)} to run; "
-        "steps are at most so many"
+        f"trials: {len(planned)}, points of the grid: {points}, trials to run: {len(left)}; "
+        "steps are upper bounds"
     )
     _print_total_time(left, seconds, folder)
 
@@ -138,7 +138,7 @@ def _print_total_time(
         else:
             known.append(expected)
     if known:
-        print(f"{len(known)} of them take about {clock(sum(known))} on one worker")
+        print(f"time on one worker, of {len(known)} trials to run: about {clock(sum(known))}")
     if unknown:
         kinds = ", ".join(sorted(unknown))
         print(f"no time is known of {kinds}: {folder} has no finished trial of them yet")

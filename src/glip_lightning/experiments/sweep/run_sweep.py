@@ -85,15 +85,15 @@ def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -
     states = {each.trial.id: state_of(place / each.trial.id) for each in chosen}
     left = [each for each in chosen if states[each.trial.id].state != "finished"]
     finished = len(chosen) - len(left)
-    print(f"{grid.name}: {len(chosen)} trials in {folder}, {finished} of them finished already")
+    print(f"{grid.name}: trials: {len(chosen)}, finished already: {finished}, folder: {folder}")
     stop = Stop()
     times = TrialTimes(chosen, states)
     ended = _run(left, times, folder, options, stop) if left else {}
     queued = sum(event.state == "queued" for event in ended.values())
     if queued:
         print(
-            f"{queued} trials are in the queue (squeue --me). The same command with --dry-run "
-            "shows their states.\nWithout it, the command submits what is neither finished nor in "
+            f"trials in the queue: {queued} (squeue --me); the same command with --dry-run shows "
+            "their states.\nWithout it, the command submits what is neither finished nor in "
             "the queue, and shows the results at the end."
         )
         return 0
@@ -246,13 +246,13 @@ def show_end(
     elsewhere = {id for id in waiting if id in ended and ended[id].state == "elsewhere"}
     if elsewhere:
         print(
-            f"running elsewhere: {len(elsewhere)} trials; the same command shows them when they "
+            f"trials that run elsewhere: {len(elsewhere)}; the same command shows them when they "
             "are finished"
         )
     if waiting - elsewhere:
-        print(f"unfinished: {len(waiting - elsewhere)} trials; the same command goes on with them")
+        print(f"unfinished trials: {len(waiting - elsewhere)}; the same command goes on with them")
     if left_out:
-        print(f"left out by --only: {left_out} trials; the command without it runs them")
+        print(f"trials that --only leaves out: {left_out}; the command without it runs them")
     print(f"next     glip report {folder}")
     if any(place.glob("*/wandb/offline-run-*")):
         print(f"         wandb sync {place}/*/wandb/offline-run-*")
