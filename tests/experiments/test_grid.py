@@ -11,6 +11,7 @@ from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.benchmarks.tasks import get_task, task_names
 from glip_lightning.experiments.sweep.grid import read_grid, select, sweep_file, sweep_folder
 from printed import words
+from refusals import refusal
 
 RECIPE = {
     "model": {
@@ -251,3 +252,13 @@ def test_the_folder_of_a_sweep_is_found_by_its_name(
     assert sweep_folder("no_sweep") == Path("no_sweep")
     (tmp_path / "quick").mkdir()
     assert sweep_folder("quick") == Path("quick")
+
+
+@pytest.mark.parametrize("name", ["own_photos", "sweeps/own_photos", "quick"])
+def test_the_command_finds_a_sweep_by_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is read before the options are looked at: what is refused is the option."""
+    monkeypatch.chdir(tmp_path)
+    refused = refusal("sweep", name, "--workers", "0")
+    assert (refused.code, {"--workers", "0"} <= words(str(refused))) == ("bad-value", True)
