@@ -39,10 +39,10 @@ from glip_lightning.tuning.weight_tunings import (
     PartialTuning,
 )
 from glip_lightning.weights.adapter import load_adapter
-from glip_lightning.weights.base_model import RUN_ADAPTER
 from glip_lightning.weights.conversion import convert_weights
 from glip_lightning.weights.detector_files import load_tokenizer
 from glip_lightning.weights.load import Task, load_detector, save
+from glip_lightning.weights.run_files import RUN_ADAPTER
 from printed import line_with, words
 from refusals import refusal
 from small_runs import go, make_shapes, options

@@ -16,9 +16,10 @@ from glip_lightning.models.glip.model import GLIP
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.weights.adapter import TENSORS_NAME, load_adapter
-from glip_lightning.weights.base_model import CONTENT_NAME, RUN_ADAPTER
+from glip_lightning.weights.base_model import CONTENT_NAME
 from glip_lightning.weights.detector_files import load_tokenizer
 from glip_lightning.weights.load import load_detector, save
+from glip_lightning.weights.run_files import RUN_ADAPTER
 from small_runs import go, make_shapes, options, result
 
 TUNINGS = {

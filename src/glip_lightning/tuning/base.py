@@ -22,8 +22,9 @@ from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.weights.adapter import Adapter, save_adapter
-from glip_lightning.weights.base_model import RUN_ADAPTER, Base, absolute, weights_hash
-from glip_lightning.weights.load import RUN_DETECTOR, Loaded, Task, save
+from glip_lightning.weights.base_model import Base, absolute, weights_hash
+from glip_lightning.weights.load import Loaded, Task, save
+from glip_lightning.weights.run_files import RUN_ADAPTER, RUN_DETECTOR
 
 REMEMBERED = 64  # sets of captions whose features a frozen text encoder need not compute again
 

@@ -20,12 +20,12 @@ from glip_lightning.tuning.base import ParameterGroup, Tuning, need_text_encoder
 from glip_lightning.weights.base_model import Base, absolute, weights_hash
 from glip_lightning.weights.load import Loaded, Task
 from glip_lightning.weights.prompt_file import (
-    PROMPT_NAME,
     TunedPrompt,
     check_prompt,
     load_prompt,
     save_prompt,
 )
+from glip_lightning.weights.run_files import PROMPT_NAME
 
 Form = Literal["offset", "features", "context"]
 

@@ -17,12 +17,10 @@ from glip_lightning.common.schema import (
     check_format,
     read_json,
 )
+from glip_lightning.weights.run_files import RUN_ADAPTER
 
 if TYPE_CHECKING:  # the name of a base is read without torch
     from glip_lightning.models.detector import Detector
-
-RUN_ADAPTER = "adapter"
-"""Where a finished run that trained few tensors keeps them."""
 
 CONTENT_NAME = "adapter.json"
 FORMAT = 1

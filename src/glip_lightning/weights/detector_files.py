@@ -16,7 +16,6 @@ from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.text.tokenizer import VOCAB_NAME, ClassTokenizer, Tokenizer, read_words
 from glip_lightning.weights.base_model import (
     CONTENT_NAME,
-    RUN_ADAPTER,
     base_of,
     read_base,
     read_content,
@@ -28,13 +27,11 @@ from glip_lightning.weights.hub_files import (
     NotInRepository,
     hub_file,
 )
-from glip_lightning.weights.run_files import started_from
+from glip_lightning.weights.run_files import RUN_ADAPTER, RUN_DETECTOR, started_from
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 EXCHANGE = (CONFIG_NAME, WEIGHTS_NAME, VOCAB_NAME)
 CHECKPOINT_ENDING = ".ckpt"
-RUN_DETECTOR = "detector"
-"""Where a finished run keeps its exchange folder."""
 
 TASK_NAME = "task.json"
 """Of a fine-tuned detector's exchange folder: what it was trained to find."""

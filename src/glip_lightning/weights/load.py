@@ -33,12 +33,11 @@ from glip_lightning.models.detector import Detector
 from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.text.tokenizer import VOCAB_NAME, Tokenizer
 from glip_lightning.weights.adapter import apply_adapter, load_adapter
-from glip_lightning.weights.base_model import CONTENT_NAME, RUN_ADAPTER, base_of, check_base
+from glip_lightning.weights.base_model import CONTENT_NAME, base_of, check_base
 from glip_lightning.weights.detector_files import (
     CHECKPOINT_ENDING,
     CONFIG_NAME,
     EXCHANGE,
-    RUN_DETECTOR,
     TASK_NAME,
     WEIGHTS_NAME,
     WORDS_NAME,
@@ -69,12 +68,15 @@ from glip_lightning.weights.official_checkpoint import (
     infer_config,
     read_official,
 )
-from glip_lightning.weights.prompt_file import PROMPT_NAME, load_prompt
+from glip_lightning.weights.prompt_file import load_prompt
 from glip_lightning.weights.run_files import (
     BEST,
     CHECKPOINTS,
     LAST,
+    PROMPT_NAME,
     RESULT_NAME,
+    RUN_ADAPTER,
+    RUN_DETECTOR,
     read_result,
     started_from,
 )

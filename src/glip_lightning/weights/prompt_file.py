@@ -36,9 +36,7 @@ from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.base_model import Base, check_base, read_base
-
-PROMPT_NAME = "prompt.safetensors"
-"""Of a finished run that tuned a prompt."""
+from glip_lightning.weights.run_files import PROMPT_NAME
 
 KEY, FORMAT = "glip_lightning.prompt", 1
 

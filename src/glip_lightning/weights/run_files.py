@@ -10,6 +10,12 @@ from glip_lightning.common.schema import parse_yaml, read_json
 RESULT_NAME, RECIPE_NAME = "result.json", "recipe.yaml"
 CHECKPOINTS = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"
+RUN_DETECTOR = "detector"
+"""Exchange folder of the trained detector."""
+RUN_ADAPTER = "adapter"
+"""Folder with the few tensors that were trained, where the other weights stayed as they were."""
+PROMPT_NAME = "prompt.safetensors"
+"""File of a tuned prompt."""
 UNFINISHED_NAME = "unfinished.json"
 """In the folder of a run until it is finished: the name of its data, and why it ended where it says so."""
 
