@@ -1,7 +1,4 @@
-"""Files on the Hugging Face Hub: where the official weights are, and how a file gets into the cache.
-
-Nothing is asked about a file that is in the Hub's cache already.
-"""
+"""Files on the Hugging Face Hub: where official weights are, how a file gets into the cache."""
 
 import errno
 import sys
