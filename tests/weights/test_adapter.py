@@ -134,7 +134,7 @@ def test_the_text_encoder_belongs_to_the_base(run: Path, base: Path, tmp_path: P
 def test_a_run_killed_after_its_last_step_keeps_what_it_learned(
     base: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted in the test: no result; resumed, nothing is trained any more, and the adapter is there."""
+    """Interrupted in the test, a run has no result; resumed, it trains no more."""
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt

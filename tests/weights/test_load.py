@@ -65,7 +65,7 @@ def hub(pth, tmp_path, monkeypatch) -> Iterator[Hub]:
     with running_hub() as hub:
         hub.files[f"{WEIGHTS.repo}/{WEIGHTS.name}"] = pth.read_bytes()
         hub.files["google-bert/bert-base-uncased/vocab.txt"] = NANO_VOCAB.read_bytes()
-        # the client reads its environment when it is imported; the last test sets the real variables
+        # the client reads its environment when it is imported; the last test sets real variables
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         monkeypatch.setattr(
             constants,
@@ -478,7 +478,8 @@ def test_environment_chooses_the_endpoint_and_the_cache(hub, model, tmp_path):
     hub.files |= {
         f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()
     }
-    code = "from glip_lightning.weights.load import load_detector; print(load_detector('user/raccoons').name)"
+    code = "from glip_lightning.weights.load import load_detector\n"
+    code += "print(load_detector('user/raccoons').name)"
     variables = {
         "HF_ENDPOINT": hub.url,
         "HF_HUB_CACHE": str(tmp_path / "other"),

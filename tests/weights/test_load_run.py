@@ -1,4 +1,4 @@
-"""Runs, and parts of them, as detectors: unfinished ones, checkpoints, adapters, runs that trained nothing."""
+"""Runs as detectors: unfinished ones, checkpoints, adapters, runs that trained nothing."""
 
 import json
 import re

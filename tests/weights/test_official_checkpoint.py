@@ -324,7 +324,7 @@ def test_half_precision_becomes_float32(tmp_path, official):
 
 @pytest.fixture
 def cfg_node(monkeypatch: pytest.MonkeyPatch) -> type:
-    """A class that pickles as yacs' CfgNode, which official training may store beside the weights."""
+    """A class that pickles as yacs' CfgNode, which official files may hold beside weights."""
     module = ModuleType("yacs.config")
     module.CfgNode = type("CfgNode", (dict,), {"__module__": "yacs.config"})
     monkeypatch.setitem(sys.modules, "yacs", ModuleType("yacs"))
