@@ -1,4 +1,4 @@
-"""The interface of detectors: all that the rest of the package knows, and enough for one of another kind."""
+"""The interface of detectors: all that others know, and enough for another kind of detector."""
 
 import ast
 from pathlib import Path
@@ -72,7 +72,8 @@ def test_nobody_outside_of_models_and_weights_knows_how_a_detector_is_made(path:
 
 
 def test_the_search_finds_what_it_looks_for() -> None:
-    code = "from glip_lightning.models.glip.model import GLIP\nself.model.config.classes\nmodel.fpn\nrun.config"
+    code = "from glip_lightning.models.glip.model import GLIP\n"
+    code += "self.model.config.classes\nmodel.fpn\nrun.config"
     assert inner_details(ast.parse(code)) == [
         "import of glip_lightning.models.glip.model",
         ".fpn",

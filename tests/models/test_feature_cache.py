@@ -1,4 +1,4 @@
-"""What is frozen is computed once and is the same bits: in memory, on disk, resumed, in bfloat16."""
+"""Frozen features are computed once, bit for bit: in memory, on disk, resumed, in bfloat16."""
 
 import json
 import os
@@ -226,7 +226,7 @@ def test_equals_the_detector_itself(
 
 
 def test_a_key_holds_all_that_decides_the_numbers() -> None:
-    """Pixels, view, padding, text, weights and precision; nothing else, so that the same again is found."""
+    """Pixels, view, padding, text, weights and precision, and nothing else."""
     tuning = LinearProbe()
     model, features = prepared("glip-nano", tuning), FeatureCache()
     image = torch.randint(256, (3, 64, 64), dtype=torch.uint8)
@@ -328,7 +328,7 @@ def summaries(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_second_run_finds_what_the_first_has_left(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Other shots and another seed of the training; half of its images are known, and all of the validation."""
+    """Other shots, another seed: half of the training images are known, all of the validation."""
     folder, data = str(tmp_path / "store"), tmp_path / "data"
     one = {"min_sizes": (96,), "flip": 0}
     first, _ = fit(

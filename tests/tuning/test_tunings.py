@@ -274,7 +274,7 @@ class Steady(GLIPModule):
 
 
 def test_the_plateau_hears_of_every_validation_once(tmp_path: Path) -> None:
-    """Also where several epochs pass between two: with patience 0 the second equal AP lowers the rates."""
+    """Several epochs may pass between two; with patience 0 the second equal AP lowers the rates."""
     module = Steady("glip-nano", "random", FullTuning(lr=1e-3, text_lr=1e-3), Plateau(patience=0))
     trainer = tiny_trainer(tmp_path, max_epochs=5, check_val_every_n_epoch=2)
     trainer.fit(module, datamodule=tiny_data(tmp_path / "data"))  # validated after epochs 2 and 4
