@@ -419,7 +419,7 @@ def test_other_phrases_are_an_error_that_names_its_own(
 
 
 @pytest.mark.parametrize("phrases", [None, "raccoon. dog"])
-def test_an_untrained_one_knows_nothing(phrases: str | None, tmp_path: Path) -> None:
+def test_an_untrained_table_knows_no_classes(phrases: str | None, tmp_path: Path) -> None:
     untrained = load_detector("dyhead-nano", "random")
     folder = save(untrained.model, untrained.tokenizer, tmp_path / "untrained")
     with pytest.raises(GLIPError, match=re.escape(str(folder))) as caught:

@@ -67,7 +67,7 @@ def inner_details(tree: ast.AST) -> list[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_nobody_outside_of_models_and_weights_knows_how_a_detector_is_made(path: Path) -> None:
+def test_other_folders_read_no_inner_parts_of_detectors(path: Path) -> None:
     assert inner_details(ast.parse(path.read_text(encoding="utf-8"))) == []
 
 
@@ -109,7 +109,7 @@ def test_every_parameter_is_in_exactly_one_part(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_biases_are_those_that_the_official_names_call_so(name: str) -> None:
+def test_biases_are_named_as_officially(name: str) -> None:
     model = made(name)
     assert isinstance(model, GLIP | DynamicHead)
     for key, _ in model.named_parameters():

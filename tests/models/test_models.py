@@ -128,7 +128,7 @@ def test_images_are_normalised_as_bgr_and_padded_with_zeros() -> None:
     assert not batch[0, :, :, 50:].any()
 
 
-def test_shift_mask_parts_what_the_roll_joins() -> None:
+def test_shift_mask_separates_regions_that_the_roll_joins() -> None:
     """By definition, positions see each other if they were neighbours before the shift."""
     height, width, window, shift = 9, 14, 7, 3
     mask = shift_mask(height, width, window, torch.device("cpu"))

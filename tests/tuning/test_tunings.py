@@ -273,7 +273,7 @@ class Steady(GLIPModule):
         self.record.metrics[stage] = {"AP": 0.5}
 
 
-def test_the_plateau_hears_of_every_validation_once(tmp_path: Path) -> None:
+def test_plateau__steps_once_per_validation(tmp_path: Path) -> None:
     """Several epochs may pass between two; with patience 0 the second equal AP lowers the rates."""
     module = Steady("glip-nano", "random", FullTuning(lr=1e-3, text_lr=1e-3), Plateau(patience=0))
     trainer = tiny_trainer(tmp_path, max_epochs=5, check_val_every_n_epoch=2)

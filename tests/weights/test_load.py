@@ -112,7 +112,7 @@ def test_every_official_name_is_a_variant():
 
 
 @pytest.mark.parametrize("detector", ["glip-tinny", "./nowhere", "nowhere.pth", "a/nowhere.pth"])
-def test_what_cannot_be_meant_is_an_error(detector):
+def test_unknown_detector_is_an_error(detector):
     with pytest.raises(GLIPError) as caught:
         load_detector(detector)
     assert caught.value.code == "unknown-detector"
@@ -326,7 +326,7 @@ def test_conversion_writes_no_unknown_ending(pth, model, tmp_path, name):
 
 
 @pytest.mark.parametrize("options", [{"half": True}, {"without_text": True}])
-def test_conversion_of_what_only_folders_can_be(pth, model, tmp_path, options):
+def test_conversion__options_for_folders_are_refused_for_files(pth, model, tmp_path, options):
     folder = save(model, TOKENIZER, tmp_path / "folder")
     for source, given in ((folder, options), (pth, options), (pth, {})):
         with pytest.raises(GLIPError) as caught:

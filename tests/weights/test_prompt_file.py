@@ -161,7 +161,7 @@ def test_a_new_process_without_the_text_encoder_finds_what_the_run_found(
             assert box == pytest.approx([x, y, x + w, y + h], abs=0.02)
 
 
-def test_a_run_stands_for_its_prompt(run: Path, shapes: Path) -> None:
+def test_predict_takes_the_prompt_of_a_run(run: Path, shapes: Path) -> None:
     photo = next((shapes / "test").glob("*.jpg"))
     by_run, by_file = (
         Predictor(str(run), threshold=0.06),

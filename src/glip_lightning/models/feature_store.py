@@ -122,9 +122,10 @@ class FolderStore(Store):
             if about["sha256"] != _checksum(flat, about["layout"]):
                 raise ValueError("its checksum differs")
             self._checked.add(key)
-        return [
-            x.as_strided(shape, strides) for x, (shape, strides) in zip(flat, layout, strict=True)
-        ]
+        tensors = []
+        for x, (shape, strides) in zip(flat, layout, strict=True):
+            tensors.append(x.as_strided(shape, strides))
+        return tensors
 
     @override
     def put(self, key: str, tensors: Sequence[Tensor]) -> bool:

@@ -182,11 +182,11 @@ def check(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None
     ``other-tensors``.
     """
     common = state.keys() & shapes.keys()
-    misshapen = [
-        f"{key} ({_shape_text(state[key].shape)}, expected {_shape_text(shapes[key])})"
-        for key in common
-        if state[key].shape != shapes[key]
-    ]
+    misshapen = []
+    for key in common:
+        found, expected = state[key].shape, shapes[key]
+        if found != expected:
+            misshapen.append(f"{key} ({_shape_text(found)}, expected {_shape_text(expected)})")
     problems = {
         "missing": shapes.keys() - common,
         "unknown": state.keys() - common,
@@ -425,21 +425,20 @@ def _same_in_shapes(config: GLIPConfig, found: GLIPConfig) -> bool:
 
 
 def _sizes(state: StateDict) -> GLIPConfig:
-    stages = _count(state, r"backbone\.body\.layers\.(\d+)\.")
-    blocks = [
-        _count(state, rf"backbone\.body\.layers\.{i}\.blocks\.(\d+)\.") for i in range(stages)
-    ]
-    tables = [
-        state[f"backbone.body.layers.{i}.blocks.0.attn.relative_position_bias_table"].shape
-        for i in range(stages)
-    ]
+    depths, heads, offsets = [], [], []
+    for i in range(_count(state, r"backbone\.body\.layers\.(\d+)\.")):
+        depths.append(_count(state, rf"backbone\.body\.layers\.{i}\.blocks\.(\d+)\."))
+        table = state[f"backbone.body.layers.{i}.blocks.0.attn.relative_position_bias_table"]
+        rows, columns = table.shape
+        offsets.append(rows)  # (2 * window - 1) squared
+        heads.append(columns)
     fused = "rpn.head.dyhead_tower.0.b_attn.attn.v_proj.weight"
     return GLIPConfig(
         fusion=fused in state,
         swin_dim=state["backbone.body.patch_embed.proj.weight"].shape[0],
-        swin_depths=tuple(blocks),
-        swin_heads=tuple(heads for _, heads in tables),
-        swin_window=(isqrt(tables[0][0]) + 1) // 2 if tables else 0,
+        swin_depths=tuple(depths),
+        swin_heads=tuple(heads),
+        swin_window=(isqrt(offsets[0]) + 1) // 2 if offsets else 0,
         channels=state["backbone.fpn.fpn_layer2.weight"].shape[0],
         rounds=_count(state, r"rpn\.head\.dyhead_tower\.(\d+)\.offset\.weight"),
         fusion_dim=state[fused].shape[0] if fused in state else GLIPConfig.fusion_dim,
@@ -462,5 +461,9 @@ def _text_sizes(state: StateDict) -> TextConfig:
 
 def _count(state: StateDict, pattern: str) -> int:
     """Return how many different numbers the group of ``pattern`` takes at the start of names."""
-    matches = [re.match(pattern, key) for key in state]
-    return len({match[1] for match in matches if match})
+    found = set()
+    for key in state:
+        match = re.match(pattern, key)
+        if match:
+            found.add(match[1])
+    return len(found)
