@@ -4,6 +4,7 @@ A tuning has the learning rates and the weight decay. The detector says which pa
 faster, and which are not decayed (:meth:`Detector.optimizer_rule`).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ from glip_lightning.weights.run_files import RUN_ADAPTER, RUN_DETECTOR
 
 REMEMBERED = 64  # sets of captions whose features from a frozen text encoder are kept
 SETTINGS = (int, float, str, tuple, dict)  # types of attributes that a repr shows
+RATES = ("lr", "text_lr")
 
 
 class ParameterGroup(TypedDict):
@@ -68,6 +70,21 @@ class Tuning(nn.Module, ABC):
         for name, rate in found.items():
             setattr(self, name, rate)
         return found
+
+    def check_rates(self) -> None:
+        """Raise GLIPError (``bad-value``) for a negative or infinite rate, or if all rates are 0."""
+        settings = vars(self)
+        given: dict[str, float] = {name: settings[name] for name in RATES if name in settings}
+        decay: dict[str, float] = {"weight_decay": settings.get("weight_decay", 0.0)}
+        for name, value in (given | decay).items():
+            if not 0 <= value < math.inf:
+                raise GLIPError(f"tuning.{name}={value}: expected 0 or more", code="bad-value")
+        if given and not any(given.values()):
+            names = " and ".join(f"tuning.{name}" for name in given)
+            raise GLIPError(
+                f"{names} is 0: nothing would be learned; data.shots 0 tests without training",
+                code="bad-value",
+            )
 
     @abstractmethod
     def setup(
