@@ -72,7 +72,7 @@ class Tuning(nn.Module, ABC):
         return found
 
     def check_rates(self) -> None:
-        """Raise GLIPError (``bad-value``) for a negative or infinite rate, or if all rates are 0."""
+        """Raise GLIPError (``bad-value``) for a negative or infinite rate, or if all are 0."""
         settings = vars(self)
         given: dict[str, float] = {name: settings[name] for name in RATES if name in settings}
         decay: dict[str, float] = {"weight_decay": settings.get("weight_decay", 0.0)}
