@@ -15,9 +15,8 @@ from glip_lightning.common.escaping import printable
 from glip_lightning.common.files import write_text
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.training.model_card import CARD_NAME, for_repository, model_card
-from glip_lightning.weights.base_model import RUN_ADAPTER
-from glip_lightning.weights.detector_files import EXCHANGE, RUN_DETECTOR, TASK_NAME, WORDS_NAME
-from glip_lightning.weights.run_files import RESULT_NAME, read_result
+from glip_lightning.weights.detector_files import EXCHANGE, TASK_NAME, WORDS_NAME
+from glip_lightning.weights.run_files import RESULT_NAME, RUN_ADAPTER, RUN_DETECTOR, read_result
 
 UPLOADED = (*EXCHANGE, TASK_NAME, WORDS_NAME, CARD_NAME)
 """The files of a detector; others in the folder stay here, others in the repository stay there."""

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from signal import SIGINT
 from typing import Any, NamedTuple
@@ -245,7 +246,7 @@ def _info(
 ) -> dict[str, Any]:
     return {
         "description": "boxes found by a detector; not checked by a person",
-        "teacher": {**teacher.base._asdict(), "weights": teacher.loaded.weights},
+        "teacher": {**asdict(teacher.base), "weights": teacher.loaded.weights},
         "thresholds": {
             "default": thresholds.default,
             "best_from": thresholds.best_from,

@@ -10,10 +10,7 @@ from glip_lightning.config.class_paths import of_a_run, with_public_names
 from glip_lightning.config.continuing import resumed
 from glip_lightning.config.recipe_files import given_recipes
 from glip_lightning.config.wrong_usage import WrongUsage
-from glip_lightning.weights.base_model import RUN_ADAPTER
-from glip_lightning.weights.detector_files import RUN_DETECTOR
-from glip_lightning.weights.prompt_file import PROMPT_NAME
-from glip_lightning.weights.run_files import RECIPE_NAME
+from glip_lightning.weights.run_files import PROMPT_NAME, RECIPE_NAME, RUN_ADAPTER, RUN_DETECTOR
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,16 @@ from pathlib import Path
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.config.recipe_files import given_recipes
 from glip_lightning.config.wrong_usage import WrongUsage
-from glip_lightning.weights.base_model import RUN_ADAPTER
-from glip_lightning.weights.detector_files import RUN_DETECTOR, check_detector
-
-LEARNED_PROMPT = "prompt.safetensors"  # of a run; weights.prompt_file, which needs torch, writes it
+from glip_lightning.weights.detector_files import check_detector
+from glip_lightning.weights.run_files import (
+    BEST,
+    CHECKPOINTS,
+    PROMPT_NAME,
+    RECIPE_NAME,
+    RESULT_NAME,
+    RUN_ADAPTER,
+    RUN_DETECTOR,
+)
 
 
 def with_detector(arguments: Sequence[str]) -> list[str]:
@@ -26,7 +32,7 @@ def with_detector(arguments: Sequence[str]) -> list[str]:
     if verb not in ("test", "validate") or not rest or rest[0].startswith("-"):
         return list(arguments)
     detector, *options = rest
-    recipe = Path(detector) / "recipe.yaml"
+    recipe = Path(detector) / RECIPE_NAME
     check_detector(detector)
     if recipe.is_file():
         _check_learned(Path(detector))
@@ -41,7 +47,7 @@ def with_detector(arguments: Sequence[str]) -> list[str]:
             str(recipe),
             *options,
         ]  # a finished run's own recipe means what it has learned
-    prompt = Path(detector) / LEARNED_PROMPT
+    prompt = Path(detector) / PROMPT_NAME
     if prompt.is_file():
         tuning = ["--model.tuning=SavedPrompt", f"--model.tuning.file={prompt}"]
     else:
@@ -56,10 +62,12 @@ def _check_learned(run: Path) -> None:
     learned = (
         RUN_DETECTOR,
         RUN_ADAPTER,
-        LEARNED_PROMPT,
-        "result.json",
+        PROMPT_NAME,
+        RESULT_NAME,
     )  # a run of 0 shots learns nothing
     if not any((run / name).exists() for name in learned):
         message = f"{run}: this run is not finished and has no detector yet; go on with glip fit --resume {run}, or "
-        message += f"test what it has: --config {run / 'recipe.yaml'} --ckpt_path {run / 'checkpoints' / 'best.ckpt'}"
+        message += (
+            f"test what it has: --config {run / RECIPE_NAME} --ckpt_path {run / CHECKPOINTS / BEST}"
+        )
         raise GLIPError(message, code="unfinished-run")
