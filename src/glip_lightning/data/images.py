@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
@@ -246,15 +246,42 @@ def read_image(source: Source, *, upright: bool, name: str | None = None) -> Ima
     the stored pixels. Alpha is dropped, as in the official ``Image.open(path).convert("RGB")``. A file that
     is missing, truncated or no image is an error that names it (by ``name`` where it is no path).
     """
+    with _opened(source, name) as file:
+        return _first_frame(file, upright)
+
+
+def read_with_frames(path: Path, *, upright: bool) -> tuple[Image.Image, int]:
+    """Return what :func:`read_image` returns, the first frame, and how many frames the file has.
+
+    The number is 1 where frames cannot be counted, and for a JPEG file, whose other frames are previews.
+    """
+    with _opened(path) as file:
+        frames = 1
+        if path.suffix.lower() in FRAMED:
+            try:
+                frames = getattr(file, "n_frames", 1)
+            except (
+                Exception
+            ):  # a later frame is damaged: the decoders of PIL raise all kinds of errors
+                file.seek(0)
+        return _first_frame(file, upright), frames
+
+
+@contextmanager
+def _opened(source: Source, name: str | None = None) -> Iterator[ImageFile.ImageFile]:
+    """Yield an opened image file; what goes wrong with it becomes an error that names it."""
     try:
         with open_image(source) as file:
-            _check_end(file)
-            image = ImageOps.exif_transpose(file) if upright else file
-            return to_rgb(image)
-    except (GLIPError, FileNotFoundError):  # of open_image itself
+            yield file
+    except (GLIPError, FileNotFoundError):
         raise
     except Exception as error:  # the decoders of PIL let all kinds of errors through
         raise _unreadable(name or source, error) from error
+
+
+def _first_frame(file: ImageFile.ImageFile, upright: bool) -> Image.Image:
+    _check_end(file)
+    return to_rgb(ImageOps.exif_transpose(file) if upright else file)
 
 
 def check_image(path: Path) -> str:
@@ -277,26 +304,11 @@ def check_image(path: Path) -> str:
 
 def read_header(source: Source, name: str | None = None) -> Header:
     """Sizes of an image file; what is no image is an error that names it."""
-    try:
-        with open_image(source) as file:
-            exif = Image.Image.getexif(file)  # that of PNG files would decode them
-            turned = exif.get(ORIENTATION, 1) in (5, 6, 7, 8)
-            height, width, frames = file.height, file.width, getattr(file, "n_frames", 1)
-    except (GLIPError, FileNotFoundError):
-        raise
-    except Exception as error:
-        raise _unreadable(name or source, error) from error
+    with _opened(source, name) as file:
+        exif = Image.Image.getexif(file)  # that of PNG files would decode them
+        turned = exif.get(ORIENTATION, 1) in (5, 6, 7, 8)
+        height, width, frames = file.height, file.width, getattr(file, "n_frames", 1)
     return Header((height, width), (width, height) if turned else (height, width), frames)
-
-
-def with_frames(paths: Iterable[Path]) -> list[Path]:
-    """Return the pictures that have several frames or pages, of which the first is read."""
-    found = []
-    for path in paths:
-        if path.suffix.lower() in FRAMED:
-            with suppress(GLIPError, OSError):  # told by who reads its pixels
-                found += [path] if read_header(path).frames > 1 else []
-    return found
 
 
 def _check_there(path: str | Path) -> None:

@@ -12,7 +12,7 @@ from glip_lightning.text.tokenizer import ClassTokenizer, Tokenizer
 
 UNKNOWN = "[UNK]"
 SHORTEST = 4  # letters of words that one letter makes another one by mistake: "cat" and "car" are both meant
-SEVERAL = re.compile(r"(?<=[^\W\d_])(?:\.|\s*[,|\u3001\u3002\uff0c\uff1b]\s*)(?=[^\W\d_])")
+SEVERAL = re.compile(r"(?<=[^\W\d_])(?:\.|\s*[,;|\u3001\u3002\uff0c\uff1b]\s*)(?=[^\W\d_])")
 """What people write between phrases, those of East Asian scripts, too, and what is no end of one: only a period with a
 blank behind it is."""
 

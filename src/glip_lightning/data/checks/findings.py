@@ -1,14 +1,14 @@
 """What is wrong with a data set: collected while it is read, so that one look names every fault."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.data.checks.problems import PROBLEMS, Level
-from glip_lightning.data.images import unread_pictures, with_frames
+from glip_lightning.data.images import unread_pictures
 
 T = TypeVar("T")
 LISTED = 5  # ids and names that one message spells out
@@ -92,9 +92,8 @@ def listing(items: Iterable[object], separator: str = ", ") -> str:
     return separator.join(named[:LISTED]) + more
 
 
-def frames_note(paths: Iterable[Path]) -> str | None:
-    """Return what is said of pictures with several frames; None where there are none."""
-    framed = with_frames(paths)
+def frames_note(framed: Sequence[Path]) -> str | None:
+    """Return the note about pictures with several frames, None if there are none."""
     message = PROBLEMS["several-frames"].message(count=len(framed), items=listing(map(str, framed)))
     return message if framed else None
 
