@@ -53,10 +53,11 @@ def fresh(arguments: Sequence[str]) -> list[str]:
 
 
 def finished(arguments: Sequence[str]) -> list[str]:
-    """Return ``arguments`` in which the recipe of a finished run means what the run learned.
+    """Return the arguments of ``test`` and ``validate`` with the detector of a finished run.
 
-    That is so for ``test`` and ``validate``. The recipe alone means what the run started with,
-    which a checkpoint, a detector or a tuning on the command line is for.
+    Its recipe names the detector that the run started with; here it is the one that the run has
+    learned. A checkpoint, a detector or a tuning on the command line belongs to the recipe: then
+    the arguments stay as they are.
     """
     run = _finished_run(arguments)
     started_with = ("--model.detector", "--model.tuning", "--ckpt_path")

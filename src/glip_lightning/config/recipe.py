@@ -54,9 +54,9 @@ class GLIPCLI(LightningCLI):
     datamodule: DetectionData
 
     def __init__(self, arguments: Sequence[str], *args: Any, **kwargs: Any) -> None:
-        """Run the verb, all of it: so does Lightning's class.
+        """Run the verb from start to end, as Lightning's class does.
 
-        ``arguments`` are the words that a user would type; the others are those of Lightning.
+        ``arguments`` are the words that a user would type. All others go to Lightning.
         """
         self.arguments = list(arguments)
         self.lock = FolderLock()
