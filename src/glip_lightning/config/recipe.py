@@ -258,6 +258,7 @@ NEEDLESS_WARNINGS = {
     "You're resuming from a checkpoint that ended before": "our checkpoints can do that",
     "Checkpoint directory .* exists": "a check of our own comes before",
     "Experiment logs directory": "our logs go on with what is there",
+    "This DataLoader will create": "a warning of our own names the option",
     "The `srun` command is available": "sweeps submit jobs, fit need not",
 }
 """Warnings of other packages that tell nothing here, and the reason."""

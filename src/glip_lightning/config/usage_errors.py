@@ -57,6 +57,8 @@ OTHER_KEYS = {
     "device": "trainer.accelerator",
 }
 """What other programs call the keys of our recipes, and our key."""
+DATA_FILES = (".yaml", ".yml", ".json")
+"""Endings of the files that other programs take as data."""
 LISTED = 8  # classes that a message lists at most; of more classes it names the close ones
 
 
@@ -87,6 +89,8 @@ class Fault:
 
 def check_recipes(arguments: Sequence[str]) -> None:
     """Raise WrongUsage for recipe files that cannot be meant, before heavy imports."""
+    if arguments and arguments[-1] in ("--config", "-c"):
+        raise WrongUsage(f"{arguments[-1]}: a value is missing, a recipe", code="missing-value")
     for word in arguments:
         path = word.split("=")[-1]
         if path in OLD:
@@ -344,9 +348,14 @@ def _explain_value(fault: Fault, kind: Any, arguments: Sequence[str]) -> str:
     """Return the message about a wrong value, with the classes or kinds of right values."""
     classes = _class_names(kind)
     if classes:
-        name = fault.value or "the value"
+        given = fault.value or _value_of(fault.key, arguments) or "the value"
+        name = given
         if isinstance(fault.reason, (ImportError, AttributeError)) and fault.owner:
             name = fault.owner.split(".")[-1]
+        folder = _folder_of(given)
+        if fault.key == "data" and folder:
+            root = suggest([f"data.root {folder}"], "--")
+            return f"{_place(fault.key, arguments, name)}: not a class of data{root}"
         listed = f"; there are {', '.join(classes)}" if len(classes) <= LISTED else ""
         close = meant(name, classes)
         return f"{_place(fault.key, arguments, name)}: no such class{listed}{close}"
@@ -361,6 +370,25 @@ def _explain_value(fault: Fault, kind: Any, arguments: Sequence[str]) -> str:
     *others, last = dict.fromkeys([*words, *choices])
     expected = f"{', '.join(others)} or {last}" if others else last
     return f"{_place(fault.key, arguments, fault.value)}: expected {expected}{close}"
+
+
+def _value_of(key: str, arguments: Sequence[str]) -> str | None:
+    """Return the value of an option on the command line, None if it has none."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == f"--{key}":
+            return following or None
+        if word.startswith(f"--{key}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _folder_of(given: str) -> str | None:
+    """Return a folder itself, or the folder of a file; None if ``given`` is no path."""
+    path = Path(given)
+    if path.is_dir():
+        return given
+    is_path = path.is_file() or path.suffix in DATA_FILES or "/" in given
+    return str(path.parent) if is_path else None
 
 
 def _alternatives(kind: Any) -> list[Any]:

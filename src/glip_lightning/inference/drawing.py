@@ -1,6 +1,10 @@
 """Boxes with their labels on a photo."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -12,6 +16,24 @@ COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 
 TRUTH_COLOUR = "#FF00FF"
 """Magenta: photos seldom have it, and it is seen on bright photos, where white is not."""
+
+OTHER_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "wqy-microhei.ttc",
+    "wqy-zenhei.ttc",
+    "msyh.ttc",
+    "simhei.ttf",
+    "malgun.ttf",
+    "PingFang.ttc",
+    "Arial Unicode.ttf",
+)
+"""Fonts for letters that the usual font lacks: accents, Cyrillic, Chinese, Japanese, Korean."""
+
+NO_LETTER = "\U0010ffff"
+"""A character that no font has: its picture is that of all missing letters."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 Box = Sequence[float]
 """Outside corners x1, y1, x2, y2 in pixels of the picture."""
@@ -53,26 +75,93 @@ def draw_boxes(
         raise GLIPError(f"{counts}: give one label and one score per box", code="bad-value")
     names = list(dict.fromkeys([*(classes or ()), *labels]))
     colours = [COLOURS[names.index(label) % len(COLOURS)] for label in labels]
-    texts = [printable(label) for label in labels]
     order = list(range(count))  # of drawing
     if scores is not None:
-        texts = [f"{text} {100 * score:.0f}%" for text, score in zip(texts, scores, strict=True)]
         order.sort(key=lambda i: scores[i])
     canvas = image.convert("RGB")
     draw = ImageDraw.Draw(canvas)
     unit = max(1, round(min(canvas.size) / 200))  # line width; 2 at 400 pixels
-    draw.font = ImageFont.load_default(size=max(11, 5 * unit + 3))
+    usual_font = ImageFont.load_default(size=max(11, 5 * unit + 3))
+    fonts = [_font_for(label, usual_font) for label in labels]
+    texts = []
+    for i, label in enumerate(labels):
+        name = _with_escapes(printable(label), fonts[i])
+        score = "" if scores is None else f" {100 * scores[i]:.0f}%"
+        texts.append(_shortened(name, score, fonts[i], canvas.width))
     for box in truth or ():
         _draw_outline(draw, box, TRUTH_COLOUR, max(1, unit // 2))
     for i in order:
         _draw_outline(draw, boxes[i], colours[i], unit)
     choosing = order if scores is None else order[::-1]  # the best score takes the best place
-    sizes = [_plate_size(draw, texts[i]) for i in choosing]
+    sizes = [_plate_size(draw, texts[i], fonts[i]) for i in choosing]
     places = place_labels([boxes[i] for i in choosing], sizes, canvas.size)
     place_of = dict(zip(choosing, places, strict=True))
     for i in order:  # after all boxes, so that no line crosses a label
-        _draw_plate(draw, place_of[i], texts[i], colours[i])
+        _draw_plate(draw, place_of[i], texts[i], colours[i], fonts[i])
     return canvas
+
+
+def _font_for(text: str, usual: Font) -> Font:
+    """Return the usual font, or if it lacks a letter of the text, another font of this machine.
+
+    If no font has all letters, it is the usual font.
+    """
+    if not _missing_letters(text, usual):
+        return usual
+    for name in OTHER_FONTS:
+        font = _load_font(name, _font_size(usual))
+        if font is not None and not _missing_letters(text, font):
+            return font
+    return usual
+
+
+@lru_cache
+def _load_font(name: str, size: float) -> ImageFont.FreeTypeFont | None:
+    """Return a font of the system or of matplotlib by its file, None if there is no such file."""
+    files = [name]
+    matplotlib = find_spec("matplotlib")  # an import would take long
+    if matplotlib is not None:
+        places = matplotlib.submodule_search_locations or ()
+        files += [str(Path(place, "mpl-data", "fonts", "ttf", name)) for place in places]
+    for file in files:
+        with suppress(OSError):
+            return ImageFont.truetype(file, size)
+    return None
+
+
+def _missing_letters(text: str, font: Font) -> set[str]:
+    """Return the letters that a font has no picture of."""
+    missing = _picture_of(NO_LETTER, font)
+    letters = {letter for letter in text if not letter.isspace()}
+    return {letter for letter in letters if _picture_of(letter, font) == missing}
+
+
+def _picture_of(letter: str, font: Font) -> bytes:
+    side = 2 * round(_font_size(font))
+    image = Image.new("L", (side, side))
+    ImageDraw.Draw(image).text((0, 0), letter, fill=255, font=font)
+    return image.tobytes()
+
+
+def _font_size(font: Font) -> float:
+    """Return the height of a font in pixels."""
+    return font.size if isinstance(font, ImageFont.FreeTypeFont) else 11
+
+
+def _with_escapes(name: str, font: Font) -> str:
+    r"""Return a name in which letters that the font lacks are escaped (``\u6d63``)."""
+    missing = _missing_letters(name, font)
+    return "".join(ascii(letter)[1:-1] if letter in missing else letter for letter in name)
+
+
+def _shortened(name: str, score: str, font: Font, width: int) -> str:
+    """Return name and score; a name that is too long for the picture is cut, the score is not."""
+    room = width - _font_size(font)  # the plate has an edge around the text
+    if font.getlength(name + score) <= room:
+        return name + score
+    while len(name) > 1 and font.getlength(f"{name}...{score}") > room:
+        name = name[:-1]
+    return f"{name}...{score}"
 
 
 def place_labels(
@@ -134,26 +223,29 @@ def _sorted_corners(box: Box) -> tuple[int, int, int, int]:
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
-def _line_of_text(draw: ImageDraw.ImageDraw) -> tuple[float, int, int]:
+def _line_of_text(draw: ImageDraw.ImageDraw, font: Font) -> tuple[float, int, int]:
     """Return the top of a line of text, its height and the padding around it, in pixels."""
-    _, top, _, bottom = draw.textbbox((0, 0), "Ág")  # the same height for all labels
+    _, top, _, bottom = draw.textbbox((0, 0), "Ág", font=font)  # the same height for all labels
     return top, round(bottom - top), max(2, round((bottom - top) / 6))
 
 
-def _plate_size(draw: ImageDraw.ImageDraw, text: str) -> tuple[int, int]:
+def _plate_size(draw: ImageDraw.ImageDraw, text: str, font: Font) -> tuple[int, int]:
     """Return width and height of a label with its padding, in pixels."""
-    left, _, right, _ = draw.textbbox((0, 0), text)
-    _, height, padding = _line_of_text(draw)
+    left, _, right, _ = draw.textbbox((0, 0), text, font=font)
+    _, height, padding = _line_of_text(draw, font)
     return round(right - left) + 2 * padding, height + 2 * padding
 
 
-def _draw_plate(draw: ImageDraw.ImageDraw, place: Rectangle, text: str, colour: str) -> None:
+def _draw_plate(
+    draw: ImageDraw.ImageDraw, place: Rectangle, text: str, colour: str, font: Font
+) -> None:
     """Draw the label on a plate of its colour."""
     x1, y1, x2, y2 = place
-    left = draw.textbbox((0, 0), text)[0]
-    top, _, padding = _line_of_text(draw)
+    left = draw.textbbox((0, 0), text, font=font)[0]
+    top, _, padding = _line_of_text(draw, font)
     draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=colour)
-    draw.text((x1 + padding - left, y1 + padding - top), text, fill=_text_colour(colour))
+    start = (x1 + padding - left, y1 + padding - top)
+    draw.text(start, text, fill=_text_colour(colour), font=font)
 
 
 def _text_colour(colour: str) -> str:

@@ -10,12 +10,11 @@ from pathlib import Path
 from signal import SIGINT
 from typing import Any, Literal
 
-from rich.progress import track
-
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import no_room, picture_names, remove_parts, write_text
+from glip_lightning.common.long_work import tracked
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.data.checks.class_words import SEVERAL
 from glip_lightning.data.checks.findings import frames_note, listing, unread_note
@@ -173,7 +172,7 @@ def _predict_all(
     left = [(photo, picture) for photo, picture in pairs if photo not in results]
     framed: list[Path] = []
     try:
-        for photo, picture in track(left, description="photos", transient=True):
+        for photo, picture in tracked(left, "photos", len(left)):
             results.add(photo, _predict(predictor, photo, picture, wanted, framed))
     except KeyboardInterrupt as stop:
         message = f"{len(results.entries)} of {len(photos)} photos are in {results.file}; "

@@ -4,6 +4,7 @@
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from torchvision.ops import nms
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.class_words import check_words
 from glip_lightning.data.checks.consistency import check_names
-from glip_lightning.data.checks.findings import Findings
+from glip_lightning.data.checks.findings import Findings, listing
 from glip_lightning.data.transforms import resize_image, resize_size
 from glip_lightning.inference.prediction import Photo, Prediction, as_image
 from glip_lightning.inference.thresholds import (
@@ -41,6 +42,9 @@ DEFAULT_THRESHOLD = 0.5
 
 Phrases = str | Sequence[str | Phrase]
 """A caption like "raccoon. dog", or a list of names or phrases."""
+
+NUMBERS = re.compile(r"[\d\s,]+")
+"""What users give to programs that know classes by their numbers."""
 
 NO_LIMIT = 2**31 - 1
 """More detections than there can be.
@@ -173,7 +177,8 @@ class Predictor:
         self.tuned = list(tuned.values())
         default = self.tuned[0].base.name if tuned else "glip-tiny"
         self.name = detector or default
-        self.loaded: Loaded = load_detector(self.name, text=not tuned)
+        with torch.random.fork_rng(devices=[]):  # random weights come before those of the file
+            self.loaded: Loaded = load_detector(self.name, text=not tuned)
         for path, prompt in tuned.items():
             check_prompt(path, prompt, self.loaded.model, self.name)
         self.device = torch.device(choose_device(device))
@@ -294,6 +299,9 @@ class Predictor:
         found = Findings()
         where = "classes" if own else "phrases"
         check_words(query.class_names, wanted, self.loaded.reader, where, found)
+        numbers = [repr(phrase.name) for phrase in wanted if NUMBERS.fullmatch(phrase.name)]
+        if not own and len(numbers) == len(wanted):
+            found.add("joined-phrases/numbers", "phrases", len(numbers), items=listing(numbers))
         found.log_to(log)
         if not own:  # classes of its own stood in its data as they are
             found.raise_errors()
