@@ -165,13 +165,7 @@ def explain(
     """Return an error of ours for one of jsonargparse, with the code of its kind.
 
     The message has one or two lines and names the place: the option of the command line, or file
-    and line of the recipe.
-
-    Args:
-        error: the error of jsonargparse.
-        arguments: the words of the command line.
-        options: those of the verb's parser.
-        verb: ``fit``, ``validate`` or ``test``.
+    and line of the recipe. ``options`` are those of the verb's parser.
     """
     fault = find_fault(error, verb)
     if fault.unknown:
