@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -54,7 +55,7 @@ def examine(
         splits, reader, findings, lambda steps, total: tracked(steps, "reading images", total)
     )
     if as_json:
-        print(json.dumps([finding._asdict() for finding in findings], indent=2))
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         title = f"{layout.name} in {folder}" if layout else folder
         print_diagnosis(diagnosis, title, vocabulary)
