@@ -1,4 +1,4 @@
-"""``glip test RUN`` (and ``validate``): the detector that a run, a folder or a name is, in the words of a recipe."""
+"""``glip test RUN`` (and ``validate``): a run, a folder or a name as options of a recipe."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +19,10 @@ from glip_lightning.weights.run_files import (
 
 
 def with_detector(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments of ``test`` or ``validate`` with options in the place of the detector that comes first.
+    """Return the arguments of ``test`` or ``validate`` with options instead of the detector.
 
-    The recipe is the one that the run was started with, unless ``--config`` names another one, of which the data and
-    the trainer count, but not the model.
+    The detector is the first word after the verb. The recipe is the one that the run was started
+    with. If ``--config`` names another recipe, its data and its trainer count, but not its model.
 
     Raises:
         GLIPError: there is no such detector, or a run has learned nothing yet.
@@ -39,14 +39,9 @@ def with_detector(arguments: Sequence[str]) -> list[str]:
     if not given_recipes(options):
         if not recipe.is_file():
             raise WrongUsage(
-                f"{verb} {detector}: has no recipe.yaml; say with --config RECIPE what to test it on"
+                f"{verb} {detector}: has no {RECIPE_NAME}; give the data with --config RECIPE"
             )
-        return [
-            verb,
-            "--config",
-            str(recipe),
-            *options,
-        ]  # a finished run's own recipe means what it has learned
+        return [verb, "--config", str(recipe), *options]  # of a finished run: what it has learned
     prompt = Path(detector) / PROMPT_NAME
     if prompt.is_file():
         tuning = ["--model.tuning=SavedPrompt", f"--model.tuning.file={prompt}"]
@@ -58,16 +53,14 @@ def with_detector(arguments: Sequence[str]) -> list[str]:
 
 
 def _check_learned(run: Path) -> None:
-    """Raise GLIPError for a run that is not finished: its recipe means the detector that it started with."""
-    learned = (
-        RUN_DETECTOR,
-        RUN_ADAPTER,
-        PROMPT_NAME,
-        RESULT_NAME,
-    )  # a run of 0 shots learns nothing
-    if not any((run / name).exists() for name in learned):
-        message = f"{run}: this run is not finished and has no detector yet; go on with glip fit --resume {run}, or "
-        message += (
-            f"test what it has: --config {run / RECIPE_NAME} --ckpt_path {run / CHECKPOINTS / BEST}"
-        )
+    """Raise GLIPError (code ``unfinished-run``) for a run that has learned nothing yet.
+
+    Its recipe means the detector that it started with. A run of 0 shots has a result and learns
+    nothing.
+    """
+    learned = [run / name for name in (RUN_DETECTOR, RUN_ADAPTER, PROMPT_NAME, RESULT_NAME)]
+    if not any(path.exists() for path in learned):
+        message = f"{run}: this run is not finished and has no detector yet; "
+        message += f"go on with glip fit --resume {run}, or test what it has: "
+        message += f"--config {run / RECIPE_NAME} --ckpt_path {run / CHECKPOINTS / BEST}"
         raise GLIPError(message, code="unfinished-run")
