@@ -4,7 +4,6 @@ import logging
 import os
 import shlex
 import sys
-import warnings
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +37,7 @@ from glip_lightning.training import run as runs
 from glip_lightning.training.callbacks.progress import Lines, Progress
 from glip_lightning.training.callbacks.run_folder import take_folder
 from glip_lightning.training.data_module import DetectionData
+from glip_lightning.training.lightning_messages import quiet_lightning
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord, Verb
 from glip_lightning.weights.run_files import RECIPE_NAME, goes_on
@@ -209,57 +209,22 @@ def fit_recipe(recipe: Mapping[str, Any], folder: Path, checkpoint: Path | None 
 
 def _start(arguments: Sequence[str], content: list[str] | dict[str, Any]) -> GLIPCLI:
     """Run ``content``, which is what ``arguments`` mean."""
-    _keep_quiet()
     register_classes()
     strict = {"exit_on_error": False, "allow_abbrev": False}
     try:
-        return GLIPCLI(
-            arguments,
-            GLIPModule,
-            DetectionData,
-            subclass_mode_data=True,
-            args=content,
-            auto_configure_optimizers=False,
-            parser_class=RecipeParser,
-            save_config_callback=None,
-            parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
-        )
+        with quiet_lightning():
+            return GLIPCLI(
+                arguments,
+                GLIPModule,
+                DetectionData,
+                subclass_mode_data=True,
+                args=content,
+                auto_configure_optimizers=False,
+                parser_class=RecipeParser,
+                save_config_callback=None,
+                parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
+            )
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise stop.__context__ from None
         raise
-
-
-def _keep_quiet() -> None:
-    """Warnings and advertisements of others that say nothing here."""
-    warnings.filterwarnings(
-        "ignore", message="LightningCLI's args parameter"
-    )  # we pass what we were given
-    warnings.filterwarnings(
-        "ignore", message=".*LeafSpec.*"
-    )  # raised inside lightning 2.6 on every fit
-    warnings.filterwarnings(
-        "ignore", message="The number of training batches"
-    )  # few shots are few batches
-    warnings.filterwarnings(
-        "ignore", message=r"Found \d+ module\(s\) in eval mode"
-    )  # what the tuning freezes
-    warnings.filterwarnings(
-        "ignore", message="Total length of `list` across ranks is zero"
-    )  # no such split
-    warnings.filterwarnings(
-        "ignore", message="You're resuming from a checkpoint that ended before"
-    )  # ours can
-    warnings.filterwarnings(
-        "ignore", message="Checkpoint directory .* exists"
-    )  # there is a check of our own
-    warnings.filterwarnings(
-        "ignore", message="Experiment logs directory"
-    )  # ours continues what is there
-    warnings.filterwarnings(
-        "ignore", message="The `srun` command is available"
-    )  # sweeps submit, fit need not
-    logging.getLogger("lightning.pytorch").setLevel(
-        logging.WARNING
-    )  # advertisements among the news
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
