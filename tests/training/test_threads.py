@@ -39,7 +39,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, one: float, two: float) -> list[in
         asked.append(number)
         return {1: one, 2: two}[number]
 
-    monkeypatch.setattr(threads, "seconds", seconds)
+    monkeypatch.setattr(threads, "seconds_with_threads", seconds)
     return asked
 
 
@@ -88,7 +88,7 @@ def test_a_resumed_run_keeps_its_number(monkeypatch: pytest.MonkeyPatch) -> None
 def test_measuring_takes_little_time_and_draws_no_random_number() -> None:
     state, before = torch.get_rng_state(), torch.get_num_threads()
     began = threads.time.perf_counter()
-    assert 0 < threads.seconds(1) < 1
+    assert 0 < threads.seconds_with_threads(1) < 1
     assert threads.time.perf_counter() - began < 2
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == before
