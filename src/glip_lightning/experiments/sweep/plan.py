@@ -120,7 +120,7 @@ def resolve(
                     tell(number + 1, len(points))
             if same := found.get(planned.trial.id):
                 points_of_both = (*same.trial.points, *planned.trial.points)
-                planned = replace(same, trial=same.trial._replace(points=points_of_both))
+                planned = replace(same, trial=replace(same.trial, points=points_of_both))
             found[planned.trial.id] = planned
     if errors:
         said = "\n  ".join(_counted(message, n, len(points)) for message, n in errors.items())
