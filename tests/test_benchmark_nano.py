@@ -16,7 +16,9 @@ from report_sweep import recipe_of, result_of, write_json
 
 @pytest.mark.parametrize("name, ap50", [("glip-nano-c", 0.7), ("glip-nano-a", 0.2)])
 def test_words_of_a_kind_are_asked_for_alone(tmp_path: Path, name: str, ap50: float) -> None:
-    """Of colours in a few pictures C knows most, A next to nothing; only their boxes count as truth."""
+    """Of colours in a few pictures C knows most, A next to nothing; only their boxes count as
+    truth.
+    """
     write_pretraining(tmp_path / "world", 2, {"names/test": 12})
     found = _measure(
         load_detector(name), tmp_path / "world" / "names" / "test", "colours", ["green", "red"]
