@@ -80,7 +80,11 @@ def test_the_run_is_bit_for_bit_the_same(shapes: Path, caplog: pytest.LogCapture
 
 
 def estimates(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the lines of what a run will take: time, steps that are left, seconds of each, memory, memory there is."""
+    """Return the lines of the estimate.
+
+    Each has five numbers: time, steps that are left, seconds of a step, memory needed, memory
+    available.
+    """
     said = [
         record
         for record in caplog.records

@@ -1,4 +1,4 @@
-"""A warning where training ends before its first validation: in just those runs that keep no best weights."""
+"""A warning where training ends before its first validation: such a run keeps no best weights."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,9 @@ from glip_lightning.training.callbacks import missing_validation
 from printed import numbers
 from small_runs import make_shapes
 from test_run import data, module, trainer
+
+BY_BATCHES = {"check_val_every_n_epoch": None}
+"""Lightning counts val_check_interval over the whole training."""
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +33,10 @@ def warned_numbers(caplog: pytest.LogCaptureFixture) -> list[list[str]]:
 @pytest.mark.parametrize(
     "options, expected",
     [
-        ({"max_steps": 3, "val_check_interval": 200, "check_val_every_n_epoch": None}, ["2", "200", "3"]),
+        ({"max_steps": 3, "val_check_interval": 200, **BY_BATCHES}, ["2", "200", "3"]),
         ({"max_steps": 1}, ["2", "2", "1"]),
         ({"max_epochs": 2, "check_val_every_n_epoch": 3}, ["2", "6", "4"]),
-        ({"max_steps": 3, "val_check_interval": 3, "check_val_every_n_epoch": None}, None),
+        ({"max_steps": 3, "val_check_interval": 3, **BY_BATCHES}, None),
         ({"max_steps": 2}, None),
         ({"max_steps": 1, "limit_val_batches": 0}, None),
     ],
@@ -56,6 +59,6 @@ def test_accumulated_batches_are_counted_as_steps(
     shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Lightning counts the interval in batches: four of one image make two steps."""
-    options = {"max_steps": 1, "val_check_interval": 4, "check_val_every_n_epoch": None}
+    options = {"max_steps": 1, "val_check_interval": 4, **BY_BATCHES}
     glip_lightning.fit(module(), data(shapes, images_per_device=1), trainer(tmp_path, **options))
     assert warned_numbers(caplog) == [["2", "2", "1"]]

@@ -1,4 +1,4 @@
-"""The record of a run: callbacks write into it, and what it becomes has the keys that it always had."""
+"""The record of a run: callbacks write into it, and result.json keeps its keys."""
 
 import json
 from pathlib import Path

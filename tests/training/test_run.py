@@ -1,4 +1,4 @@
-"""Runs from Python: what the command line leaves, the same numbers, and a trainer that is as it was."""
+"""Runs from Python: the files and numbers of the command line, and a trainer that is as before."""
 
 import json
 import logging
@@ -159,7 +159,7 @@ def test_its_weights_are_validated_and_tested_alone(
 
 
 def test_without_a_folder_nothing_is_left(fitted: Path, shapes: Path, tmp_path: Path) -> None:
-    """The batch is the global one all the same, and accumulation is the trainer's own afterwards."""
+    """The batch is the global one here, too, and accumulation is the trainer's own afterwards."""
     used = trainer(tmp_path, enable_checkpointing=False)
     metrics = glip_lightning.fit(module(), data(shapes, images_per_device=1), used)
     assert metrics.keys() == {"val", "test"}
@@ -265,7 +265,7 @@ def test_a_run_that_ends_early_says_why(shapes: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_is_tested_by_its_folder(fitted: Path, shapes: Path, tmp_path: Path) -> None:
-    """With its own recipe, with other data, and with another recipe, of which the model does not count."""
+    """With its own recipe, with other data, and with another recipe, whose model is not used."""
     own, other, recipe = tmp_path / "own", tmp_path / "other", tmp_path / "recipe"
     assert main(["test", str(fitted), "--run", str(own)]) == 0
     expected = json.loads((fitted / "detections.json").read_text())

@@ -58,11 +58,17 @@ def trainer(validates: bool, max_steps: int = -1) -> Trainer:
     return cast(
         Trainer,
         SimpleNamespace(
-            is_global_zero=True, sanity_checking=False, val_dataloaders=loaders,
-            progress_bar_metrics=shown, current_epoch=2, max_epochs=9, max_steps=max_steps, global_step=40,
+            is_global_zero=True,
+            sanity_checking=False,
+            val_dataloaders=loaders,
+            progress_bar_metrics=shown,
+            current_epoch=2,
+            max_epochs=9,
+            max_steps=max_steps,
+            global_step=40,
             estimated_stepping_batches=60,
         ),
-    )  # fmt: skip
+    )
 
 
 def test_a_line_per_validation(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ ON_CPU: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two cores, of which others want one and a half; nobody has said how many threads there are to be."""
+    """Two cores, of which others want one and a half; nobody has set the number of threads."""
     before = torch.get_num_threads()
     for name in threads.NAMED:
         monkeypatch.delenv(name, raising=False)
@@ -95,7 +95,7 @@ def test_measuring_takes_little_time_and_draws_no_random_number() -> None:
 
 
 def test_a_sweep_decides_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One trial at a time with two threads, or with one; the trials are told, and measure nothing."""
+    """One trial at a time with two threads, or with one; the trials get the number of the sweep."""
     monkeypatch.setattr(run_sweep, "cores", lambda: 2)
     asked = measured(monkeypatch, 0.01, 1.0)
     _, workers, number = run_sweep._executor(tmp_path, SweepOptions(workers=1))
