@@ -276,7 +276,7 @@ def test_best_checkpoints_of_the_future_are_forgotten(tmp_path: Path) -> None:
     (tmp_path / "best-v3.ckpt").write_bytes((tmp_path / "best.ckpt").read_bytes()[:100])
     known = ("best.ckpt", "best-v1.ckpt", "best-v3.ckpt")
     best.best_k_models = {str(tmp_path / name): torch.tensor(0.5) for name in known}
-    stale = {Path(path).name: why for path, why in resume._stale(best, step=5).items()}
+    stale = {Path(path).name: why for path, why in resume._stale_files(best, step=5).items()}
     assert stale.keys() == {"best-v1.ckpt", "best-v2.ckpt", "best-v3.ckpt"}
     assert (
         stale["best-v1.ckpt"] == stale["best-v2.ckpt"] != stale["best-v3.ckpt"]
@@ -298,7 +298,7 @@ def test_a_signal_in_the_last_step_of_an_epoch_ends_its_validation(
 
 
 class Saves(Callback):
-    """Return the steps at which a checkpoint was written, and those that a validation follows."""
+    """Notes the steps at which a checkpoint is written, and where a validation follows a batch."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
