@@ -29,6 +29,7 @@ from glip_lightning.experiments.sweep.grid import read_grid
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.inference.pseudo_label.grounding_file import grounding_content, phrase_scores
 from glip_lightning.inference.pseudo_label.journal import Journal
+from glip_lightning.inference.pseudo_label.teacher import STORED_FROM
 from glip_lightning.inference.thresholds import Thresholds, read_thresholds
 from glip_lightning.models.config import GLIPConfig, TextConfig
 from glip_lightning.models.glip.model import GLIP

@@ -36,6 +36,7 @@ from fuzz_mutations import (
 )
 from fuzz_product import (
     RUN_ADAPTER,
+    STORED_FROM,
     Captioned,
     DetectionDataset,
     Findings,
@@ -396,8 +397,12 @@ def read_phrase_file(folder: Path, _: Random | None) -> str:
 
 
 def read_threshold_file(folder: Path, _: Random | None) -> str:
-    found = read_thresholds(_only(folder), 0.5)
-    assert all(0.1 <= score <= 1 for score in found.phrases.values())
+    """Read the file as predict does, and as pseudo-label does, which keeps no score below 0.1."""
+    file = _only(folder)
+    found = read_thresholds(file, 0.5)
+    assert all(0 <= score <= 1 for score in found.phrases.values())
+    stored = read_thresholds(file, 0.5, STORED_FROM)
+    assert all(STORED_FROM <= score <= 1 for score in stored.phrases.values())
     return "used"
 
 
