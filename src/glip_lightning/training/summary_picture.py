@@ -96,8 +96,10 @@ def summary_title(record: RunRecord, module: GLIPModule) -> str:
     ap, ap50 = in_points(metrics["AP"]), in_points(metrics["AP50"])
     thresholds = _thresholds(record, module)
     least, most = min(thresholds), max(thresholds)
-    scores = f"score {least:.2f}" if least == most else f"scores {least:.2f} to {most:.2f}"
-    return f"{title}: {split} AP {ap}, AP50 {ap50} points; boxes from {scores} on, by class"
+    threshold = f"threshold {least:.2f}"
+    if most > least:
+        threshold = f"thresholds {least:.2f} to {most:.2f}, by class"
+    return f"{title}: {split} AP {ap}, AP50 {ap50} points; {threshold}"
 
 
 def _evaluated(record: RunRecord) -> tuple[Split, Metrics | None]:
@@ -261,7 +263,7 @@ def _curves(curves: Mapping[str, Sequence[tuple[int, float]]], width: int) -> Im
             _draw_loss(axes, steps, values)
         else:
             points = [100 * value for value in values]
-            axes.plot(steps, points, "o-", color=COLOURS[5], markersize=4)
+            axes.plot(steps, points, "o-", color=COLOURS[5], markersize=4, clip_on=False)
             axes.set(title=f"{name} (points)", ylim=(0, None))
         axes.set(xlabel="step", xlim=(0, None))
         axes.grid(alpha=0.3)
