@@ -32,7 +32,7 @@ from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.lightning_internals import leave_signals_to_us
 from glip_lightning.training.lightning_messages import quiet_lightning
 from glip_lightning.training.logging.loggers import close
-from glip_lightning.training.logging.wandb_run import CarefulWandb, conclude, sync_command
+from glip_lightning.training.logging.wandb_run import CarefulWandb, log_results, sync_command
 from glip_lightning.training.longer import check_longer
 from glip_lightning.training.model_card import CARD_NAME, model_card
 from glip_lightning.training.module import GLIPModule
@@ -307,7 +307,7 @@ def _finish(record: RunRecord, trainer: Trainer, module: GLIPModule) -> None:
             card = model_card(folder.resolve().name, result)
             write_text(folder / RUN_DETECTOR / CARD_NAME, card)
     split: Split = "test" if record.metrics["test"] else "valid"
-    conclude(trainer.loggers, result, module.data.datasets.get(split))
+    log_results(trainer.loggers, result, module.data.datasets.get(split))
     close(trainer.loggers)
     write_text(folder / DETECTIONS_NAME, json.dumps(record.detections))
     if record.verb == "fit":

@@ -24,7 +24,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import remove_parts
 from glip_lightning.common.signals import Interrupted, Previous, listen, restore
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
-from glip_lightning.training.checkpoint_files import about, damage, write_whole
+from glip_lightning.training.checkpoint_files import damage, read_checkpoint, write_whole
 from glip_lightning.weights.run_files import LAST
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Resumable(Checkpoint):
                     trainer.global_step,
                     trainer.current_epoch + 1,
                 )
-            forget_the_future(trainer)
+            remove_stale_checkpoints(trainer)
         self._resumed = self._stopping = False
         self._saved = time.monotonic()
         self._listen()
@@ -250,7 +250,7 @@ def begin_next_epoch(trainer: Trainer) -> None:
     loop.epoch_loop.restarting = False
 
 
-def forget_the_future(trainer: Trainer) -> None:
+def remove_stale_checkpoints(trainer: Trainer) -> None:
     """Remove damaged best checkpoints, and those that are newer than the step a run goes on from.
 
     A killed process wrote the newer ones. They come again, since the run repeats those steps; until
@@ -290,6 +290,6 @@ def _stale_files(callback: ModelCheckpoint, step: int) -> dict[str, str]:
         fault = damage(path)
         if fault is not None:
             stale[str(path)] = fault
-        elif path.name not in known or about(path)["global_step"] > step:
+        elif path.name not in known or read_checkpoint(path)["global_step"] > step:
             stale[str(path)] = LATER
     return stale

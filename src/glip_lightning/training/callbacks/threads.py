@@ -55,7 +55,7 @@ class ProcessorThreads(Callback):
         self._choose(trainer)
 
     def _choose(self, trainer: Trainer) -> None:
-        if trainer.strategy.root_device.type != "cpu" or is_named():
+        if trainer.strategy.root_device.type != "cpu" or is_set_by_user():
             return
         if self.threads is None:
             self.threads = best_number(torch.get_num_threads())
@@ -70,7 +70,7 @@ def cores() -> int:
     return 1 if count is None else count
 
 
-def is_named() -> bool:
+def is_set_by_user() -> bool:
     """Return whether the user has set the number of threads."""
     if any(os.environ.get(name) for name in NAMED):
         return True

@@ -114,7 +114,7 @@ def _earlier_id(folder: Path) -> str | None:
     return earlier[-1].name.split("-")[-1]
 
 
-def conclude(
+def log_results(
     loggers: Sequence[Logger], result: Mapping[str, Any], evaluated: DetectionDataset | None
 ) -> None:
     """Log the results of a run to W&B, at its end.
