@@ -7,7 +7,7 @@ from pathlib import Path
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.schema import parse_yaml
 from glip_lightning.config.wrong_usage import WrongUsage
-from glip_lightning.training.checkpoint_files import damage, read_checkpoint
+from glip_lightning.training.checkpoint_files import checkpoint_content, damage
 from glip_lightning.weights.run_files import BEST, CHECKPOINTS, LAST, RECIPE_NAME, RESULT_NAME
 
 KEYWORDS = ("best", "last", "hpc")  # Lightning looks for these checkpoints
@@ -112,7 +112,7 @@ def check_checkpoint(given: str, verb: str, trusted: bool) -> None:
         return
     if wrong := damage(path, trusted):
         raise GLIPError(f"{path} {wrong}; {_way_on(path, verb)}", code="damaged-checkpoint")
-    if verb == "fit" and not trusted and "optimizer_states" not in read_checkpoint(path):
+    if verb == "fit" and not trusted and "optimizer_states" not in checkpoint_content(path):
         raise GLIPError(
             f"{path} holds weights alone: a training goes on from {LAST}, with glip fit --resume RUN",
             code="weights-only-checkpoint",
@@ -141,7 +141,7 @@ def _way_on(path: Path, verb: str) -> str:
             str(other),
         ]
     )
-    whole = read_checkpoint(other)
+    whole = checkpoint_content(other)
     others = f"{other.name} is whole (epoch {whole['epoch'] + 1}, step {whole['global_step']}), use it with: {use}"
     return (
         f"the training cannot go on, but {others}; or start anew with: {anew}"

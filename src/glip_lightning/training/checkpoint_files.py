@@ -96,6 +96,6 @@ def _fault_of_content(path: Path) -> str | None:
     return None
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def checkpoint_content(path: Path) -> dict[str, Any]:
     """Return the content of a whole checkpoint, its tensors mapped from the file."""
     return torch.load(path, map_location="cpu", mmap=True, weights_only=True)

@@ -83,6 +83,7 @@ class GLIPModule(LightningModule):
         self._own_rates = self.tuning.use_rates(self.model.defaults.rates)
         self.schedule = Constant() if schedule is None else schedule
         self.features = FeatureCache() if features is None else features
+        self._augments = False  # training images, as the data say in setup
         self.lr_factor = 1.0
         """Multiplies every learning rate: above 1 for a batch that is larger than the one asked
         for."""
@@ -125,6 +126,7 @@ class GLIPModule(LightningModule):
         self.data.check_words(self.reader)
         self.data.use_input_size(self.input_size)
         self.data.ask_with(self.task_prompt)
+        self._augments = self.data.augment is not None
 
     def phrases(self) -> list[Phrase]:
         """Return the phrase of each class in the caption, with the words that the tuning adds."""
@@ -257,7 +259,7 @@ class GLIPModule(LightningModule):
         again as it is: augmentation shows each view once.
         """
         has_frozen_layers = bool(self.tuning.frozen_stages(self.model))
-        return has_frozen_layers and self.features.store.limit > 0 and self.data.augment is None
+        return has_frozen_layers and self.features.store.limit > 0 and not self._augments
 
     def parts(self) -> dict[str, PartCount]:
         """Return how many parameters of each part there are and are trained; "all" is their sum."""
@@ -293,7 +295,7 @@ class GLIPModule(LightningModule):
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
         captions = self._encode_text(batch["input_ids"], batch["attention_mask"])
         text = captions.select(batch["caption_index"])
-        cache = self.features if self.data.augment is None else None
+        cache = None if self._augments else self.features
         outputs = self._encode_images(batch["images"], cache).detect(text)
         sizes = [(image.shape[1], image.shape[2]) for image in batch["images"]]
         truth = GroundTruth(batch["boxes"], batch["positive_maps"], sizes)

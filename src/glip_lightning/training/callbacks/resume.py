@@ -24,7 +24,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import remove_parts
 from glip_lightning.common.signals import Interrupted, Previous, listen, restore
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
-from glip_lightning.training.checkpoint_files import damage, read_checkpoint, write_whole
+from glip_lightning.training.checkpoint_files import checkpoint_content, damage, write_whole
 from glip_lightning.weights.run_files import LAST
 
 log = logging.getLogger(__name__)
@@ -290,6 +290,6 @@ def _stale_files(callback: ModelCheckpoint, step: int) -> dict[str, str]:
         fault = damage(path)
         if fault is not None:
             stale[str(path)] = fault
-        elif path.name not in known or read_checkpoint(path)["global_step"] > step:
+        elif path.name not in known or checkpoint_content(path)["global_step"] > step:
             stale[str(path)] = LATER
     return stale
