@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from lightning import Trainer
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.plurals import count_with_noun
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class BatchPlan:
             copies: how often each of them comes in an epoch.
             epochs: of the run; None where something else ends it.
         """
-        devices = _count(self.devices, "device")
-        images_each = _count(self.per_device, "image")
+        devices = count_with_noun(self.devices, "device")
+        images_each = count_with_noun(self.per_device, "image")
         spread = f"{devices} x {images_each} x {self.accumulate} accumulated"
         line = f"global batch {self.total} = {spread}"
         if self.lr_factor != 1:
@@ -47,8 +48,8 @@ class BatchPlan:
             line += f" (not {asked}, which {self.devices} devices do not divide: "
             line += f"learning rates x {self.lr_factor:.4g})"
         steps = self.steps(images * copies)
-        line += f"; {_count(images, 'image')} x {copies} / {self.total} = "
-        line += f"{_count(steps, 'step')} per epoch"
+        line += f"; {count_with_noun(images, 'image')} x {copies} / {self.total} = "
+        line += f"{count_with_noun(steps, 'step')} per epoch"
         if epochs is not None:
             line += f" x {epochs} = {steps * epochs}"
         return line
@@ -93,7 +94,3 @@ def check_applied(wanted: BatchPlan, trainer: Trainer) -> None:
             "glip_lightning.fit(module, data, trainer), which accumulates",
             code="other-batch-size",
         )
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from glip_lightning.common.escaping import printable
 from glip_lightning.common.files import write_text
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.common.versions import versions
 from glip_lightning.evaluation.points import in_points
 from glip_lightning.training.data_module import DetectionData
@@ -160,7 +161,8 @@ def _print_metrics(result: Mapping[str, Any]) -> None:
             console = Console(highlight=False, soft_wrap=True)
             console.print(_class_table(metrics, result["classes"]))
         ap, ap50 = in_points(metrics["AP"]), in_points(metrics["AP50"])
-        print(f"AP {ap}, AP50 {ap50} on {metrics['images']} {name} images")
+        images = count_with_noun(metrics["images"], f"{name} image")
+        print(f"AP {ap}, AP50 {ap50} on {images}")
     kept = result.get("retention")
     if kept:
         before, after = in_points(kept["before"]), in_points(kept["after"])
