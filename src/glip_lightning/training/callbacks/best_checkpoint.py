@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 from typing_extensions import override
 
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.evaluation.points import in_points
 from glip_lightning.training.record import record_of
 from glip_lightning.weights.run_files import BEST
@@ -127,8 +128,7 @@ class EarlyStop(EarlyStopping):
         should_stop, reason = super()._evaluate_stopping_criteria(current)
         if should_stop:
             best = in_points(float(self.best_score))
-            self.ended = (
-                f"{MONITOR} was below its best, {best} points, {self.wait_count} times in a row"
-            )
+            times = count_with_noun(self.wait_count, "time")
+            self.ended = f"{MONITOR} was below its best, {best} points, {times} in a row"
             log.info("training ends: %s", self.ended)
         return should_stop, reason

@@ -13,6 +13,7 @@ from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.callbacks.resume import Resumable
@@ -113,7 +114,7 @@ class Estimate(Callback):
         """
         length = "no end is set"
         if self.seconds is not None:
-            length = f"{_clock(self.seconds)} for {left:.0f} more steps"
+            length = f"{_clock(self.seconds)} for {count_with_noun(round(left), 'more step')}"
         clause = ", less in later epochs, when features are in the cache" if faster_later else ""
         log.info(
             "estimate: %s (%.2g s each, evaluation not counted%s), %.1f of %.1f GB of memory",

@@ -6,6 +6,8 @@ import math
 from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
 
+from glip_lightning.common.plurals import count_with_noun
+
 log = logging.getLogger(__name__)
 
 
@@ -24,10 +26,10 @@ class MissingValidation(Callback):
             return
         accumulate = trainer.accumulate_grad_batches
         log.warning(
-            "training ends before its first validation, so it keeps the last weights: %d steps per "
+            "training ends before its first validation, so it keeps the last weights: %s per "
             "epoch, first validation after step %d, last step %d; lower trainer.val_check_interval "
             "or trainer.check_val_every_n_epoch, or train for longer",
-            steps_per_epoch(trainer),
+            count_with_noun(steps_per_epoch(trainer), "step"),
             math.ceil(first / accumulate),
             trainer.estimated_stepping_batches,
         )
