@@ -80,9 +80,9 @@ def _results(result: Mapping[str, Any]) -> list[str]:
     measured = {split: metrics for split, metrics in result["metrics"].items() if metrics}
     rows = ["| split | images | AP | 95 % interval | AP50 |", "|---|---|---|---|---|"]
     for split, found in measured.items():
-        interval = "none"
-        if found.get("bootstrap"):
-            interval = " to ".join(map(in_points, found["bootstrap"]["interval95"]))
+        bootstrap = found.get("bootstrap") or {}
+        ends = bootstrap.get("interval95")
+        interval = " to ".join(map(in_points, ends)) if ends else "none"
         ap, ap50 = in_points(found["AP"]), in_points(found["AP50"])
         rows.append(f"| {split} | {found['images']} | {ap} | {interval} | {ap50} |")
     if measured:
