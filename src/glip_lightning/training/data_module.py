@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from lightning import LightningDataModule
-from rich.console import Console
-from rich.progress import track
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.plurals import count_with_noun
+from glip_lightning.common.long_work import tracked
 from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.augment import Augment, AugmentName
 from glip_lightning.data.checks.class_words import Reader, check_words
@@ -30,6 +30,7 @@ from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.batching import BatchPlan, check_applied, plan
+from glip_lightning.training.callbacks.threads import cores
 from glip_lightning.tuning.base import Tuning
 
 Shots = int | Literal["all"]
@@ -187,6 +188,23 @@ class DetectionData(LightningDataModule, ABC):
             min_sizes = train_sizes(short)
         self.train_transform.resize_to(min_sizes, self.max_size)
         self.test_transform.resize_to((self.test_size,), self.max_size)
+
+    def check_settings(self) -> None:
+        """Warn of more workers than cores, and of an evaluation size that training never shows."""
+        if self.workers > cores():
+            log.warning(
+                "data.workers=%d: this process may use %s; more workers wait for each other",
+                self.workers,
+                count_with_noun(cores(), "core"),
+            )
+        sizes = self.train_transform.min_sizes
+        if not min(sizes) <= self.test_size <= max(sizes):
+            log.warning(
+                "data.min_sizes=%s, data.test_size=%d: training never shows the size of evaluation; "
+                "let test_size lie within min_sizes",
+                list(sizes),
+                self.test_size,
+            )
 
     @abstractmethod
     def read(self, findings: Findings) -> dict[Split, Index]:
@@ -455,17 +473,8 @@ def _copies_for(shots: Shots, copies: int | dict[int, int]) -> int:
 
 
 def photo_bar(steps: Iterator[None], total: int) -> Iterator[None]:
-    """Show a bar on a terminal while photos are checked."""
-    console = Console(stderr=True)
-    bar = track(
-        steps,
-        "checking photos",
-        total,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    return iter(bar)
+    """Show how many photos are checked."""
+    return tracked(steps, "checking photos", total)
 
 
 def _leave_signals(_: int) -> None:

@@ -14,6 +14,7 @@ IGNORED = (
     "You're resuming from a checkpoint that ended before",  # DetectionData keeps the position
     "Checkpoint directory .* exists",  # RunFolder checks the folder
     "Experiment logs directory",  # ContinuedCSV goes on with the table that is there
+    "This DataLoader will create",  # DetectionData says it once, with the option's name
     "The `srun` command is available",  # a sweep submits jobs, a fit need not
     "The '.*' does not have many workers",  # data.workers: small images need no processes
     "Be aware that when using `ckpt_path`",  # an evaluation needs no callbacks of the training

@@ -81,6 +81,7 @@ class GLIPModule(LightningModule):
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
         self.tuning = FullTuning() if tuning is None else tuning
         self._own_rates = self.tuning.use_rates(self.model.defaults.rates)
+        self.tuning.check_rates()
         self.schedule = Constant() if schedule is None else schedule
         self.features = FeatureCache() if features is None else features
         self._augments = False  # training images, as the data say in setup
@@ -125,6 +126,8 @@ class GLIPModule(LightningModule):
         self.task_prompt = TaskPrompt.of(self.data, self.tuning, self.tokenizer)
         self.data.check_words(self.reader)
         self.data.use_input_size(self.input_size)
+        if stage == "fit":
+            self.data.check_settings()
         self.data.ask_with(self.task_prompt)
         self._augments = self.data.augment is not None
 

@@ -13,8 +13,9 @@ from typing_extensions import override
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.consistency import align_classes, check_index, report_leaks
 from glip_lightning.data.checks.findings import Findings
+from glip_lightning.data.checks.photo_check import check_photos
 from glip_lightning.data.dataset import DetectionDataset
-from glip_lightning.data.formats.coco_json import read_coco, read_json
+from glip_lightning.data.formats.coco_json import load_coco, read_coco
 from glip_lightning.data.grounding import GroundingDataset
 from glip_lightning.data.index import Index
 from glip_lightning.data.mixture import (
@@ -30,7 +31,7 @@ from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.types import Split
 from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.text.tokenizer import ClassTokenizer, Tokenizer
-from glip_lightning.training.data_module import DetectionData, TaskPrompt
+from glip_lightning.training.data_module import DetectionData, TaskPrompt, photo_bar
 
 log = logging.getLogger(__name__)
 
@@ -263,8 +264,12 @@ class Pretraining(DetectionData):
         for split, index in found.items():
             check_index(split, index, self.findings)
         parts = [part for part in self._parts() if part is not None]
-        sources: list[tuple[Split, Index]] = [("train", part.index) for part in parts]
-        report_leaks([*sources, *found.items()], self.findings)
+        sources = {id(part.index): part.index for part in parts}  # sources of one file share it
+        for index in sources.values():
+            check_photos({"train": index}, self.findings, photo_bar)
+        found = check_photos(found, self.findings, photo_bar, self.skip_unreadable)
+        trained: list[tuple[Split, Index]] = [("train", part.index) for part in parts]
+        report_leaks([*trained, *found.items()], self.findings)
         found = align_classes(found, self.findings)
         self.findings.log_to(log)
         self.findings.raise_errors()
@@ -297,7 +302,7 @@ class Pretraining(DetectionData):
 
     def _read_part(self, file: Path, folder: Path) -> Part:
         findings = Findings()  # of its own, since a grounding file raises all that it is given
-        images = read_json(file)["images"]
+        images = load_coco(file)["images"]
         part: Part
         if any(isinstance(image, dict) and "caption" in image for image in images):
             data = GroundingDataset(file, folder, findings=findings)

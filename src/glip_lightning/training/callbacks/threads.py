@@ -6,8 +6,11 @@ threads wait: with two threads on a busy machine of two cores a batch took 62 s,
 """
 
 import logging
+import math
 import os
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -20,6 +23,7 @@ NAMED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SECONDS = 0.8
 """Longest time to measure a number of threads; a round that has begun is finished."""
 ROUNDS = 40
+CGROUP = Path("/sys/fs/cgroup")
 AT_IMPORT = torch.get_num_threads()
 
 
@@ -70,6 +74,18 @@ def cores() -> int:
     return 1 if count is None else count
 
 
+def quota() -> float:
+    """Return the limit of a container in cores, infinity where there is none."""
+    with suppress(OSError, ValueError):  # "max", or another system
+        allowed, period = (CGROUP / "cpu.max").read_text().split()
+        return int(allowed) / int(period)
+    with suppress(OSError, ValueError):  # version 1; -1 is no limit
+        allowed = int((CGROUP / "cpu/cpu.cfs_quota_us").read_text())
+        period = int((CGROUP / "cpu/cpu.cfs_period_us").read_text())
+        return allowed / period if allowed > 0 else math.inf
+    return math.inf
+
+
 def is_set_by_user() -> bool:
     """Return whether the user has set the number of threads."""
     if any(os.environ.get(name) for name in NAMED):
@@ -81,8 +97,8 @@ def is_set_by_user() -> bool:
 
 
 def is_busy() -> bool:
-    """Return whether the programs of this machine want more than half of its cores."""
-    return hasattr(os, "getloadavg") and os.getloadavg()[0] > cores() / 2
+    """Return whether programs want more than half of the cores, or a container may use fewer."""
+    return quota() < cores() or (hasattr(os, "getloadavg") and os.getloadavg()[0] > cores() / 2)
 
 
 def best_number(many: int) -> int:
@@ -96,10 +112,10 @@ def best_number(many: int) -> int:
     with_many = seconds_with_threads(many)
     chosen = 1 if with_one < with_many else many
     log.info(
-        "the processor is busy (load %.1f on %d cores): a matrix product and a convolution take "
+        "the processor is busy (load %.1f on %.3g cores): a matrix product and a convolution take "
         "%.2g ms with 1 thread, %.2g ms with %d; %d is used, OMP_NUM_THREADS sets another number",
         os.getloadavg()[0],
-        cores(),
+        min(quota(), cores()),
         1000 * with_one,
         1000 * with_many,
         many,
