@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.common.long_work import tracked
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.augment import Augment, AugmentName
 from glip_lightning.data.checks.class_words import Reader, check_words
@@ -200,8 +200,8 @@ class DetectionData(LightningDataModule, ABC):
         sizes = self.train_transform.min_sizes
         if not min(sizes) <= self.test_size <= max(sizes):
             log.warning(
-                "data.min_sizes=%s, data.test_size=%d: training never shows the size of evaluation; "
-                "let test_size lie within min_sizes",
+                "data.min_sizes=%s, data.test_size=%d: training never shows the size of "
+                "evaluation; let test_size lie within min_sizes",
                 list(sizes),
                 self.test_size,
             )
