@@ -189,7 +189,7 @@ class DetectionData(LightningDataModule, ABC):
         self.train_transform.resize_to(min_sizes, self.max_size)
         self.test_transform.resize_to((self.test_size,), self.max_size)
 
-    def check_settings(self) -> None:
+        """Log warnings for too many workers, and for an evaluation size that training never shows."""
         """Warn of more workers than cores, and of an evaluation size that training never shows."""
         if self.workers > cores():
             log.warning(
