@@ -189,8 +189,8 @@ class DetectionData(LightningDataModule, ABC):
         self.train_transform.resize_to(min_sizes, self.max_size)
         self.test_transform.resize_to((self.test_size,), self.max_size)
 
-        """Log warnings for too many workers, and for an evaluation size that training never shows."""
-        """Warn of more workers than cores, and of an evaluation size that training never shows."""
+    def check_settings(self) -> None:
+        """Log warnings for too many workers and for an evaluation size unknown to training."""
         if self.workers > cores():
             log.warning(
                 "data.workers=%d: this process may use %s; more workers wait for each other",
