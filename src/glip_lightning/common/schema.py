@@ -25,9 +25,9 @@ MOST_CLASSES = 50_000
 LARGEST_FILE = 64_000_000
 """Bytes of a JSON file: 50,000 classes with long names take 10 MB."""
 
-_shown = reprlib.Repr()
-_shown.maxstring = _shown.maxother = _shown.maxlong = 60
-_shown.maxlevel, _shown.maxlist, _shown.maxdict, _shown.maxtuple = 2, 2, 2, 2
+_short_repr = reprlib.Repr()
+_short_repr.maxstring = _short_repr.maxother = _short_repr.maxlong = 60
+_short_repr.maxlevel, _short_repr.maxlist, _short_repr.maxdict, _short_repr.maxtuple = 2, 2, 2, 2
 
 
 class Kind(Protocol):
@@ -37,17 +37,17 @@ class Kind(Protocol):
         """Raise :class:`GLIPError` if the value at ``key`` of the file ``where`` is something else."""
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """Return a value as a message shows it: short, on one line."""
     try:
-        return _shown.repr(value)
+        return _short_repr.repr(value)
     except ValueError:  # Python writes no number of more than 4300 digits
         return "a number of thousands of digits"
 
 
 def _refuse(value: object, where: str, key: str, expected: str) -> NoReturn:
     place = f"{key} is " if key else ""
-    raise GLIPError(f"{where}: {place}{shown(value)}, expected {expected}", code="bad-value")
+    raise GLIPError(f"{where}: {place}{short_repr(value)}, expected {expected}", code="bad-value")
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,7 @@ class Text:
                 f"{self.shortest} to {self.longest} characters",
             )
         if not is_text(value):
-            message = (
-                f"{where}: {key} is {shown(value)}, which holds half a character (a lone surrogate)"
-            )
+            message = f"{where}: {key} is {short_repr(value)}, which holds half a character (a lone surrogate)"
             raise GLIPError(f"{message}; write it anew", code="broken-text")
         if self.pattern and not re.fullmatch(self.pattern, value):
             _refuse(value, where, key, f"a text of the form {self.pattern}")
@@ -146,7 +144,7 @@ class Keys:
             if name not in self.fields:
                 known = ", ".join(self.fields)
                 raise GLIPError(
-                    f"{where}: unknown key {place}{shown(name)}; the keys are {known}",
+                    f"{where}: unknown key {place}{short_repr(name)}; the keys are {known}",
                     code="unknown-key",
                 )
         for name, kind in self.fields.items():
@@ -241,7 +239,7 @@ def class_names(content: Mapping[str, Any], phrases: str, where: str) -> tuple[s
 def check_format(content: object, known: int, where: str) -> None:
     """Raise an error that names both formats if ``content`` was written by another version."""
     if isinstance(content, Mapping) and "format" in content and content["format"] != known:
-        message = f"{where}: format {shown(content['format'])}, this version reads {known}"
+        message = f"{where}: format {short_repr(content['format'])}, this version reads {known}"
         raise GLIPError(message, code="other-format")
 
 

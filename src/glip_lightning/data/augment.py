@@ -162,7 +162,7 @@ class Augment:
 def _clipped(boxes: Tensor, x: int, y: int, width: int, height: int) -> Tensor:
     """Inclusive boxes [G, 4] of a photo -> in the frame of a view, cut at its border."""
     moved = boxes - boxes.new_tensor([x, y, x, y])
-    return box_ops.clip(moved, height, width)
+    return box_ops.clip_inclusive(moved, height, width)
 
 
 def _visible_area(boxes: Tensor, x: int, y: int, width: int, height: int) -> Tensor:

@@ -151,7 +151,7 @@ class Index:
         """What an image trains on: inclusive float32 boxes [G, 4] in the original frame, labels [G]."""
         found = self.boxes_of(image)
         found = found.select(found.inside & ~found.crowd)
-        boxes = box_arrays.clip(
+        boxes = box_arrays.clip_to_images(
             box_arrays.from_xywh(found.xywh.astype(np.float32)), self.sizes[image]
         )
         keep = box_arrays.nonempty(boxes)
@@ -168,7 +168,7 @@ class Index:
     def _thin(self) -> Mask:
         """Mask [M]: one pixel wide or high, or less, once clipped."""
         boxes = box_arrays.from_xywh(self.boxes.xywh.astype(np.float32))
-        return ~box_arrays.nonempty(box_arrays.clip(boxes, self.sizes[self.boxes.images]))
+        return ~box_arrays.nonempty(box_arrays.clip_to_images(boxes, self.sizes[self.boxes.images]))
 
     def dropped(self) -> dict[str, Mask]:
         """Reason -> mask [M] of the boxes that training does without for it; reasons without a box left out."""

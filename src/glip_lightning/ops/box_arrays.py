@@ -17,7 +17,7 @@ def from_xywh(boxes: Floats) -> Floats:
     return corners
 
 
-def clip(boxes: Floats, sizes: NDArray[np.int64]) -> Floats:
+def clip_to_images(boxes: Floats, sizes: NDArray[np.int64]) -> Floats:
     """Clip inclusive corners [G, 4] to the pixels of their images: height, width [G, 2], or [2] of the one image."""
     last = sizes[..., [1, 0, 1, 0]].astype(boxes.dtype) - 1
     return np.minimum(np.maximum(boxes, 0), last)

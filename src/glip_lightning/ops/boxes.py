@@ -48,7 +48,7 @@ def hflip(boxes: Tensor, width: int) -> Tensor:
     return torch.stack([width - x2 - 1, y1, width - x1 - 1, y2], dim=-1)
 
 
-def clip(boxes: Tensor, height: int, width: int) -> Tensor:
+def clip_inclusive(boxes: Tensor, height: int, width: int) -> Tensor:
     """Clip inclusive boxes [N, 4] to the pixels of a ``height x width`` image."""
     x = boxes[..., 0::2].clamp(0, width - 1)
     y = boxes[..., 1::2].clamp(0, height - 1)

@@ -89,7 +89,9 @@ class PostProcess(DetectionSettings):
             start += count
         position, label = torch.cat(positions), torch.cat(labels)
         boxes = box_ops.decode(outputs.deltas[image].float()[position], outputs.anchors[position])
-        return Detections(box_ops.clip(boxes, *size), ranks[position, label].sqrt(), label)
+        return Detections(
+            box_ops.clip_inclusive(boxes, *size), ranks[position, label].sqrt(), label
+        )
 
     def select(self, candidates: Detections) -> Detections:
         """Class-wise NMS, then the best ``max_detections``."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
-from glip_lightning.common.schema import MOST_CLASSES, PHRASE, parse_json, parse_yaml, shown
+from glip_lightning.common.schema import MOST_CLASSES, PHRASE, parse_json, parse_yaml, short_repr
 
 
 class Phrase(NamedTuple):
@@ -101,9 +101,7 @@ def read_phrases_file(path: str | Path) -> list[Phrase]:
         raise GLIPError(message, code="unreadable-phrases") from error
     entries = readers[path.suffix.lower()](text, f"{path}: not a readable {path.suffix} file")
     if not isinstance(entries, list):
-        message = (
-            f"{path}: expected a list of phrases, found {shown(entries)}; write '- raccoon' lines"
-        )
+        message = f"{path}: expected a list of phrases, found {short_repr(entries)}; write '- raccoon' lines"
         raise GLIPError(message, code="bad-value")
     phrases = [
         _phrase(entry, f"{path}, entry {place}") for place, entry in enumerate(entries, start=1)
@@ -121,8 +119,8 @@ def _phrase(entry: object, place: str) -> Phrase:
     """Return one entry of a file; ``place`` says where it stands."""
     fields = {"name": entry} if isinstance(entry, str) else entry
     if not isinstance(fields, dict):
-        quoted = shown(str(entry)) if isinstance(entry, int | float) else "'raccoon'"
-        message = f"{place}: {shown(entry)} is no text; put it in quotes, e.g. {quoted}"
+        quoted = short_repr(str(entry)) if isinstance(entry, int | float) else "'raccoon'"
+        message = f"{place}: {short_repr(entry)} is no text; put it in quotes, e.g. {quoted}"
         raise GLIPError(message, code="bad-value")
     PHRASE.check(fields, place)
     return Phrase(**fields)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
-from glip_lightning.common.schema import AxisValue, Items, parse_yaml, shown
+from glip_lightning.common.schema import AxisValue, Items, parse_yaml, short_repr
 from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.report.paper_numbers import official_task
@@ -210,7 +210,7 @@ def _check(result: Any) -> None:
         raise GLIPError("nothing was evaluated", code="damaged-record")
     if not isinstance(get(result, "recipe.data.init_args") or {}, Mapping):
         raise GLIPError(
-            f"recipe.data.init_args is {shown(get(result, 'recipe.data.init_args'))}, no mapping",
+            f"recipe.data.init_args is {short_repr(get(result, 'recipe.data.init_args'))}, no mapping",
             code="damaged-record",
         )
     _check_text(result)

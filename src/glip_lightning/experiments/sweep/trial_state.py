@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import Anything, Keys, Mapped, Real, Whole, read_json, shown
+from glip_lightning.common.schema import Anything, Keys, Mapped, Real, Whole, read_json, short_repr
 from glip_lightning.experiments.sweep.run_trial import FAILED_NAME
 from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME
 
@@ -42,7 +42,7 @@ def _read_result(path: Path) -> Mapping[str, Any]:
     where = f"{path}: not the result of a run (remove it, and the trial runs again)"
     content = read_json(path, where)
     if not isinstance(content, dict):
-        raise GLIPError(f"{where}: {shown(content)}, expected a mapping", code="bad-value")
+        raise GLIPError(f"{where}: {short_repr(content)}, expected a mapping", code="bad-value")
     Keys(_SHOWN).check({key: content[key] for key in _SHOWN if key in content}, where)
     for split, metrics in content["metrics"].items():
         ap = metrics.get("AP") if isinstance(metrics, dict) else metrics
