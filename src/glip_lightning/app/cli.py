@@ -28,7 +28,7 @@ from glip_lightning.app.sweep import sweep
 from glip_lightning.common.errors import PACKAGE, is_ours
 from glip_lightning.common.escaping import printable_lines
 from glip_lightning.common.logs import show_log
-from glip_lightning.common.resources import translate
+from glip_lightning.common.resources import resource_advice
 from glip_lightning.common.signals import Interrupted, interrupting, received
 from glip_lightning.config.wrong_usage import WrongUsage, meant, suggest
 from glip_lightning.training.ranks import is_orphan, lost_rank
@@ -183,7 +183,7 @@ def _run(arguments: list[str]) -> int:
         _say(f"interrupted: {ended}" if str(ended) else f"interrupted by {ended.number.name}", stop)
         return ended.exit_code
     except Exception as error:
-        message = translate(error, verb) or lost_rank(error) or _explanation(error)
+        message = resource_advice(error, verb) or lost_rank(error) or _explanation(error)
         if number := received():  # what breaks when a signal ends several processes at once
             first = (message or f"{type(error).__name__}: {error}").splitlines()[0]
             _say(f"interrupted by {number.name} ({first})", error)

@@ -130,7 +130,7 @@ def disk_error(error: BaseException) -> OSError | None:
     return OSError(int(said[1]), os.strerror(int(said[1]))) if said else None
 
 
-def no_room(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Whether the disk, the quota or the largest size of a file was reached."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -138,7 +138,7 @@ def no_room(error: BaseException) -> bool:
 def _named(error: Exception, target: Path) -> OSError | None:
     """The error with the name of the file that could not be written; None of an error that says all already."""
     found = disk_error(error)
-    if found is None or not no_room(found) or (found is error and found.filename):
+    if found is None or not is_disk_full(found) or (found is error and found.filename):
         return None
     return OSError(found.errno, found.strerror, str(target))
 

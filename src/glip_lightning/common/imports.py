@@ -9,7 +9,7 @@ from typing import Any
 from glip_lightning.common.errors import GLIPError
 
 
-def optional(module: str, wanted_by: str, extra: str | None = None) -> Any:
+def import_optional(module: str, wanted_by: str, extra: str | None = None) -> Any:
     """Import and return a module whose package an installation may lack.
 
     Args:
@@ -26,17 +26,19 @@ def optional(module: str, wanted_by: str, extra: str | None = None) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != package:
             raise  # something that the package itself needs
-        raise GLIPError(missing(package, wanted_by, extra), code="not-installed") from None
+        raise GLIPError(
+            not_installed_message(package, wanted_by, extra), code="not-installed"
+        ) from None
 
 
-def missing(package: str, wanted_by: str, extra: str | None = None) -> str:
+def not_installed_message(package: str, wanted_by: str, extra: str | None = None) -> str:
     """Return the message about a package that is not installed, with the command that installs it."""
     what = f"'glip-lightning[{extra}]'" if extra else package
     return f"{wanted_by}: {package} is not installed: pip install {what}"
 
 
 @contextmanager
-def without(package: str) -> Iterator[None]:
+def hide_package(package: str) -> Iterator[None]:
     """Let the libraries that are imported meanwhile do without an optional package, as where it is not installed.
 
     One that is imported already stays; afterwards it can be imported as ever.

@@ -4,7 +4,7 @@ import errno
 import re
 from pathlib import Path
 
-from glip_lightning.common.files import disk_error, no_room
+from glip_lightning.common.files import disk_error, is_disk_full
 
 ELSEWHERE = {
     "predict": "--out DIR",
@@ -19,11 +19,11 @@ ELSEWHERE = {
 """What puts the output of a verb elsewhere; of the others ``--run FOLDER``."""
 
 
-def translate(error: BaseException, verb: str = "fit") -> str | None:
+def resource_advice(error: BaseException, verb: str = "fit") -> str | None:
     """Return what to do when memory or disk did not suffice, with an option of ``verb``; None for every other error."""
     text = str(error)
     found = disk_error(error)
-    if (found and no_room(found)) or "No space left on device" in text:
+    if (found and is_disk_full(found)) or "No space left on device" in text:
         file, option = getattr(error, "filename", None), ELSEWHERE.get(verb, "--run FOLDER")
         what = (
             "a file became too large for its disk"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
-from glip_lightning.common.imports import optional
+from glip_lightning.common.imports import import_optional
 from glip_lightning.data.checks.findings import DataError, Findings, data_error, listing, short
 from glip_lightning.data.images import (
     Header,
@@ -108,7 +108,7 @@ def read_hub(name: str | Path, findings: Findings, subset: str | None = None) ->
 
 
 def _load(name: str | Path, subset: str | None) -> "dict[str, datasets.Dataset]":
-    datasets = optional("datasets", str(name))
+    datasets = import_optional("datasets", str(name))
     local = is_saved(Path(name))
     for path in Path(name).rglob("*") if Path(name).is_dir() else ():
         if not path.is_dir():
@@ -291,7 +291,7 @@ def to_hub(splits: Mapping[Split, Index]) -> "datasets.DatasetDict":
     Raises:
         GLIPError: the splits have different lists of classes; those of :func:`read_dataset` never do.
     """
-    datasets = optional("datasets", "to_hub")
+    datasets = import_optional("datasets", "to_hub")
     names = {index.class_names for index in splits.values()}
     if len(names) != 1:
         message = (

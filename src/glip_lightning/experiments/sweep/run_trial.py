@@ -27,7 +27,7 @@ from glip_lightning.common.escaping import json_text
 from glip_lightning.common.files import write_text
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.common.logs import show_log
-from glip_lightning.common.resources import translate
+from glip_lightning.common.resources import resource_advice
 from glip_lightning.common.schema import Whole, read_json
 from glip_lightning.common.signals import received
 from glip_lightning.config.recipe import fit_recipe
@@ -159,10 +159,12 @@ def read_failure(folder: Path) -> Failure:
 
 
 def _one_line(error: BaseException) -> str:
-    text = translate(error, "sweep") or str(error)
+    text = resource_advice(error, "sweep") or str(error)
     ours = isinstance(error, OSError | ValueError)
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return first if first and (ours or translate(error)) else f"{type(error).__name__}: {first}"
+    return (
+        first if first and (ours or resource_advice(error)) else f"{type(error).__name__}: {first}"
+    )
 
 
 def _send_output_to(path: Path) -> None:
