@@ -23,7 +23,7 @@ OWN_CODE = {
 }
 MADE_BY = {
     *("data_error", "unknown_detector", "_unsupported", "_unreadable", "_misfit", "self._damaged"),
-    *("self._explained", "explain", "_first_cause"),
+    *("self._explained", "explain", "_first_cause", "_nesting_error"),
 }
 """Functions that return an error."""
 NO_ERRORS = {"Interrupted"}

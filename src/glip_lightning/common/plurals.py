@@ -6,7 +6,7 @@ import re
 def count_with_noun(count: int, noun: str) -> str:
     """Return ``count`` and ``noun`` in the number that fits: ``1 box``, ``2 boxes``, ``0 entries``.
 
-    ``noun`` is a regular English noun in the singular, with or without words before it (``"open run"``).
+    ``noun`` is a regular English noun in the singular; words may stand before it (``"open run"``).
     """
     if count == 1:
         return f"1 {noun}"
