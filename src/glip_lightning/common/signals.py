@@ -111,8 +111,7 @@ def interrupting(echo: float = ECHO) -> Iterator[None]:
 
     Args:
         echo: SIGTERM and SIGHUP within this number of seconds after the first signal do not count
-        as
-            a second one. ``inf`` is for a process that hears them from its group and from its
+            as a second one. ``inf`` is for a process that hears them from its group and from its
             parent; the parent kills it where it must not wait.
     """
 
