@@ -14,7 +14,7 @@ from glip_lightning.data.index import Index
 from glip_lightning.models.glip.fusion import Fusion
 from glip_lightning.models.query import encode_query
 from glip_lightning.shapes import alignment
-from glip_lightning.shapes.alignment import Alignment, fusion_shut, named_right
+from glip_lightning.shapes.alignment import Alignment, fusion_disabled, named_right
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.module import GLIPModule
@@ -90,7 +90,7 @@ def test_shut_fusion_hides_the_image_from_the_text_and_comes_back() -> None:
     text = query.texts[0].select(torch.zeros(2, dtype=torch.int64))
     with torch.no_grad():
         before = model(images, text).logits
-        with fusion_shut(model):
+        with fusion_disabled(model):
             gates = [part.gate_vision for part in model.modules() if isinstance(part, Fusion)]
             assert len(gates) == model.config.rounds
             assert not any(gate.any() for gate in gates)
