@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +14,8 @@ from glip_lightning.shapes.descriptions import (
     MARGIN,
     RELATIONS,
     Description,
-    describe,
     phrase_list,
+    random_description,
     sentence,
     word_list,
 )
@@ -186,7 +187,7 @@ def test_nothing_clear_to_say() -> None:
     rng = np.random.default_rng(0)
     star = Thing("star", "red", x=0.4)
     assert sentence([star], rng) is None
-    assert sentence([star, star._replace(x=0.8)], rng) is None
+    assert sentence([star, replace(star, x=0.8)], rng) is None
     ring = Thing("ring", "blue", x=0.4 + 0.9 * MARGIN, y=0.5 + 0.9 * MARGIN)
     assert all(sentence([star, ring], np.random.default_rng(seed)) is None for seed in range(50))
 
@@ -218,6 +219,6 @@ def test_a_phrase_as_text() -> None:
 def test_descriptions_are_true(seed: int) -> None:
     things, rng = drawn(seed)
     for thing in things:
-        phrase = describe(thing, rng)
+        phrase = random_description(thing, rng)
         assert phrase.words
         assert phrase.fits(thing)

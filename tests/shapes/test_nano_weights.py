@@ -127,13 +127,13 @@ def test_single_shapes_are_found_by_name(name: str) -> None:
     assert predictor.loaded.task is not None
     assert predictor.loaded.task.input_size == (128, 128)
     for index in range(12):
-        image, things, boxes = show("names/test", 0, index)
-        for shape in {thing.shape for thing in things}:
-            found = predictor(image, shape)
+        shown = show("names/test", 0, index)
+        for shape in {thing.shape for thing in shown.things}:
+            found = predictor(shown.image, shape)
             x1, y1, x2, y2 = found.boxes[0].tolist()
             inside = [
                 x <= (x1 + x2) / 2 <= x + w and y <= (y1 + y2) / 2 <= y + h
-                for thing, (x, y, w, h) in zip(things, boxes, strict=True)
+                for thing, (x, y, w, h) in zip(shown.things, shown.boxes, strict=True)
                 if thing.shape == shape
             ]
             right, wrong = right + any(inside), wrong + (not any(inside))

@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -233,8 +234,8 @@ def test_held_out_classes_of_the_catalogue() -> None:
 def test_what_is_moored_is_clearly_so(shown: dict[str, list[Example]]) -> None:
     task = TASKS["Harbour"]
     dock, boat = Thing("cross", "brown", diameter=0.1), Thing("drop", "white", diameter=0.1)
-    assert labels_of(task, [dock, boat._replace(x=0.5 + 0.2 * (NEAR - 0.01))]) == [2, 0]
-    assert labels_of(task, [dock, boat._replace(x=0.5 + 0.2 * AWAY)]) == [2, 1]
+    assert labels_of(task, [dock, replace(boat, x=0.5 + 0.2 * (NEAR - 0.01))]) == [2, 0]
+    assert labels_of(task, [dock, replace(boat, x=0.5 + 0.2 * AWAY)]) == [2, 1]
     assert labels_of(task, [boat]) == [1]
     assert {0, 1} <= {label for picture in shown["Harbour"] for label in picture.labels}
 
