@@ -1,4 +1,4 @@
-"""What users' input is refused with has a code: every `raise` of the package, and one table for all about data."""
+"""Every error about users' input has a code, and one table has all codes about data."""
 
 import ast
 import re

@@ -28,7 +28,7 @@ RED, BLUE, STAR = 0, 1, 2
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
-    """One picture with a red star at 10, 10 and a blue one at 60, 60, each 20 pixels wide; a box per word."""
+    """Return a picture with a red star at 10, 10 and a blue one at 60, 60; a box per word."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("named")
@@ -134,7 +134,7 @@ def test_a_fit_logs_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_a_second_process_repeats_counts_once(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of one picture the process with rank 0 tells, rank 1 has it only so that both have equally many."""
+    """Rank 0 counts the one picture; rank 1 has it only so that both have equally many."""
     assert len(index) == 1
     valid = SimpleNamespace(index=index)
     monkeypatch.setattr(GLIPModule, "data", SimpleNamespace(datasets={"valid": valid}))

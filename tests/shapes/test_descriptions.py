@@ -1,4 +1,4 @@
-"""Captions: every span lies on the words of a phrase, and names every thing that the phrase is true of."""
+"""Captions: each span is that of a phrase, and names every thing that the phrase is true of."""
 
 import re
 from collections.abc import Sequence
@@ -144,7 +144,7 @@ def test_word_lists(seed: int) -> None:
 @settings(max_examples=150)
 @given(seeds)
 def test_sentences(seed: int) -> None:
-    """The first phrase names those that stand so, and nobody does who stands nearly so; the others name all."""
+    """The first phrase names the things in the relation; none is nearly in it."""
     things, rng = drawn(seed)
     caption = sentence(things, rng)
     if caption is None:
@@ -183,7 +183,7 @@ def test_sentences_are_frequent_and_use_every_relation() -> None:
 
 
 def test_nothing_clear_to_say() -> None:
-    """One thing stands in no relation; of two equal ones neither is meant; a small distance is none."""
+    """No relation: a single thing, two equal things, a small distance."""
     rng = np.random.default_rng(0)
     star = Thing("star", "red", x=0.4)
     assert sentence([star], rng) is None

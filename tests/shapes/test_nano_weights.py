@@ -1,4 +1,4 @@
-"""Detectors that come with the package: exchange folders in half precision, with a card that says what they can do."""
+"""The detectors in the package: exchange folders in half precision, with a model card."""
 
 import json
 import re
@@ -91,7 +91,7 @@ def interval(name: str, row: str) -> tuple[float, float]:
 
 
 def test_grounding_data_teach_combinations() -> None:
-    """Variant C finds pairs of words that it never saw together; variant A, from detection data alone, far less."""
+    """Variant C finds pairs of words that it never saw together; variant A far fewer."""
     row = "combinations held out"
     assert interval("glip-nano-c", row)[0] > interval("glip-nano-a", row)[1]
 
@@ -107,7 +107,7 @@ def test_captions_teach_what_they_alone_have(row: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_cards_say_data_command_and_measured_ap(name: str) -> None:
-    """Weights that know too little are not shipped: of A, B and the baseline the names count that their data have."""
+    """Weights must know enough: A, B and the baseline the names in their data."""
     card = (WEIGHTS / name / "README.md").read_text(encoding="utf-8")
     assert f"glip fit --config recipes/shapes/pretrain/{name}.yaml" in card
     for word in ("seed", "seconds", "AP50", "95 %", "licence"):
@@ -148,7 +148,7 @@ def test_the_names_of_the_world_are_tokens_of_their_own() -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not VARIANTS[name].classes])
 def test_the_words_that_pre_training_has_shown(name: str) -> None:
-    """Detection data (A, B) name shapes and few colours; captions say what all things look like and where they are."""
+    """Detection data (A, B) name shapes and few colours; captions describe all things."""
     words = load_words(name)
     assert words is not None
     if name in ("glip-nano-a", "glip-nano-b"):

@@ -67,7 +67,7 @@ def test_pictures_boxes_and_captions_are_the_same_bits(name: str) -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_tasks_are_the_same_bits(name: str) -> None:
-    """A change is a new ``VERSION`` of the tasks' pictures, by which sweeps know that their trials are others."""
+    """A change needs a new ``VERSION``, by which sweeps know that their trials are others."""
     shown = [example(TASKS[name], "test", index) for index in range(3)]
     assert digest((x.image, json.dumps([x.boxes, x.labels])) for x in shown).startswith(
         TASKS_PINNED[name]

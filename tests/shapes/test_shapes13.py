@@ -118,7 +118,7 @@ def test_variety() -> None:
 
 
 def test_names_that_were_never_read_but_can_be_described() -> None:
-    """The numbers of tasks that the README says: of words that nobody reads, and of those that captions alone say."""
+    """The README has the numbers of tasks with new words, and with words of captions alone."""
     every = [(name, named) for name in shapes13_names() for named in TASKS[name].classes]
     described = [(name, named.name) for name, named in every if words_of(named.prompt.name) <= READ]
     unread = {name for name, said in described if not words_of(said) & {*READ, *CAPTION_NAMES}}
@@ -194,7 +194,7 @@ def test_boxes_are_inside_and_of_many_sizes(name: str, shown: dict[str, list[Exa
 
 @pytest.mark.parametrize("name", shapes13_names())
 def test_near_misses_share_every_word_but_one(name: str, shown: dict[str, list[Example]]) -> None:
-    """More than half of the distractors miss a class by one word, and some have the colours of a class."""
+    """Over half of the distractors miss a class by one word; some have colours of a class."""
     task = TASKS[name]
     distractors = [
         thing
