@@ -1,11 +1,11 @@
-"""What surrounds the detector: the reading of images and the evaluation, each beside the usual tool.
+"""Reading of images and evaluation, each measured beside the usual tool.
 
     python benchmarks/data.py              # both
-    python benchmarks/data.py evaluation   # CocoEvaluator and pycocotools, 5,000 images x 100 detections
-    python benchmarks/data.py pipeline     # CocoDetection to Batch, and torchvision's, on generated JPEG files
+    python benchmarks/data.py evaluation   # CocoEvaluator and pycocotools, 5,000 images
+    python benchmarks/data.py pipeline     # CocoDetection to Batch, and torchvision's reader
 
-Both sides are measured in one run on the same data. pycocotools belongs to the development dependencies:
-``pip install --group dev``.
+Both sides are measured in one run on the same generated data. pycocotools belongs to the
+development dependencies: ``pip install --group dev``.
 """
 
 import argparse
@@ -49,7 +49,7 @@ BATCH = 4
 def annotations(
     images: int, classes: int, rng: np.random.Generator
 ) -> dict[str, list[dict[str, Any]]]:
-    """Random boxes from 8 pixels to half the image, two percent of them crowds."""
+    """Return COCO data with random boxes of 8 pixels to half the image, two percent crowds."""
     found = []
     for image_id in range(1, images + 1):
         for x, y, w, h in random_boxes(OBJECTS, PICTURE, rng).tolist():
@@ -70,7 +70,7 @@ def annotations(
 
 
 def random_boxes(count: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """x, y, width, height [count, 4], inside the image."""
+    """Return x, y, width, height [count, 4] in pixels, inside the image."""
     height, width = size
     sides = np.exp(rng.uniform(np.log(8), np.log([width / 2, height / 2]), (count, 2)))
     return np.concatenate([rng.uniform(0, np.array([width, height]) - sides), sides], axis=1)
@@ -79,7 +79,7 @@ def random_boxes(count: int, size: tuple[int, int], rng: np.random.Generator) ->
 def detections(
     truth: dict[str, list[dict[str, Any]]], rng: np.random.Generator
 ) -> dict[int, dict[str, torch.Tensor]]:
-    """The true boxes, shaken, and random ones: 100 for each image, as boxes, scores and labels."""
+    """Return 100 detections for each image: the true boxes, moved a little, and random ones."""
     real: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in truth["images"]}
     for annotation in truth["annotations"]:
         real[annotation["image_id"]].append(annotation)
@@ -98,6 +98,7 @@ def detections(
 
 
 def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
+    """Return how long a call takes, and its result."""
     start = time.perf_counter()
     result = run()
     return time.perf_counter() - start, result
@@ -106,6 +107,7 @@ def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
 def ours(
     truth: dict[str, list[dict[str, Any]]], found: dict[int, dict[str, torch.Tensor]]
 ) -> dict[str, Any]:
+    """Return the metrics of our evaluator."""
     evaluator = CocoEvaluator(truth, [category["name"] for category in truth["categories"]])
     for image_id, one in found.items():
         evaluator.update([image_id], [one])
@@ -113,7 +115,7 @@ def ours(
 
 
 def theirs(truth: Any, found: dict[int, dict[str, torch.Tensor]]) -> dict[str, Any]:
-    """The same numbers by pycocotools, from the same tensors."""
+    """Return the same numbers by pycocotools, from the same tensors."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -147,16 +149,17 @@ def theirs(truth: Any, found: dict[int, dict[str, torch.Tensor]]) -> dict[str, A
 
 
 def xywh(corners: torch.Tensor) -> torch.Tensor:
+    """Return corners as x, y, width, height [N, 4]."""
     return torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)
 
 
 def evaluation(images: int) -> None:
+    """Time both evaluators on the same detections and compare their numbers."""
     rng = np.random.default_rng(SEED)
     truth = annotations(images, CLASSES, rng)
     found = detections(truth, rng)
-    print(
-        f"evaluation: {images} images x {DETECTIONS} detections, {CLASSES} classes, {len(truth['annotations'])} boxes"
-    )
+    size = f"{images} images x {DETECTIONS} detections, {CLASSES} classes"
+    print(f"evaluation: {size}, {len(truth['annotations'])} boxes")
     our_time, our_stats = seconds(lambda: ours(truth, found))
     print(f"  CocoEvaluator   {our_time:6.1f} s", flush=True)
     their_time, their_stats = seconds(lambda: theirs(truth, found))
@@ -164,15 +167,14 @@ def evaluation(images: int) -> None:
     pairs = [(our_stats[name], their_stats[name]) for name in STATS]
     pairs += [(our_stats["AP_class"][name], ap) for name, ap in their_stats["AP_class"].items()]
     apart = max(abs(a - b) for a, b in pairs)
-    print(
-        f"  AP {our_stats['AP']:.4f}; all {len(STATS)} stats and {len(pairs) - 6} classes agree within {apart:.0e}"
-    )
+    compared = f"all {len(STATS)} stats and {len(pairs) - len(STATS)} classes"
+    print(f"  AP {our_stats['AP']:.4f}; {compared} agree within {apart:.0e}")
     if apart > 1e-9:
         sys.exit("the two disagree")
 
 
 def write_pictures(folder: Path, count: int) -> Path:
-    """Soft colours with some noise, about as large and as costly to decode as photos; the annotation file."""
+    """Write soft colours with noise, as slow to decode as photos; return the annotation file."""
     rng = np.random.default_rng(SEED)
     height, width = PICTURE
     for number in range(1, count + 1):
@@ -190,6 +192,7 @@ def write_pictures(folder: Path, count: int) -> Path:
 
 
 def our_loader(folder: Path, file: Path, workers: int) -> DataLoader[Any]:
+    """Return our loader of batches: images, boxes and captions."""
     data = CocoDetection(file, folder, Transform((SIDE,), LONGEST, flip=0.5, seed=SEED))
     collate = Collate(Tokenizer.nano(), [Phrase(name) for name in data.class_names], SEED)
     sampler = EpochSampler(len(data), SEED, shuffle=True)
@@ -197,7 +200,10 @@ def our_loader(folder: Path, file: Path, workers: int) -> DataLoader[Any]:
 
 
 def torchvision_loader(folder: Path, file: Path, workers: int, tensors: bool) -> DataLoader[Any]:
-    """Images and boxes resized and mirrored, no text; on PIL images, or on tensors by torch's own resampling."""
+    """Return torchvision's loader of resized and mirrored images and boxes; it reads no text.
+
+    The images are resized by PIL, or with ``tensors`` by torch.
+    """
     image, views = [v2.ToImage()], [v2.Resize(SIDE, max_size=LONGEST), v2.RandomHorizontalFlip(0.5)]
     steps = v2.Compose([*image, *views] if tensors else [*views, *image])
     with contextlib.redirect_stdout(io.StringIO()):
@@ -209,23 +215,24 @@ def torchvision_loader(folder: Path, file: Path, workers: int, tensors: bool) ->
 
 
 def pairs_of(samples: Sequence[Any]) -> tuple[Any, ...]:
+    """Return samples as a tuple of images and a tuple of targets."""
     return tuple(zip(*samples, strict=True))
 
 
 def images_per_second(loader: DataLoader[Any], count: int) -> float:
-    """One epoch, the start of the workers included."""
+    """Return the rate of one epoch, the start of the workers included."""
     needed, _ = seconds(lambda: [None for _ in loader])
     return count / needed
 
 
 def pipeline(count: int, repeats: int) -> None:
+    """Time the loaders on the same pictures, without and with workers."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         file = write_pictures(folder, count)
         size = sum(path.stat().st_size for path in folder.glob("*.jpg")) / count / 1e3
-        print(
-            f"pipeline: {count} JPEG files of {PICTURE[1]}x{PICTURE[0]}, {size:.0f} kB each, to {SIDE} pixels"
-        )
+        files = f"{count} JPEG files of {PICTURE[1]}x{PICTURE[0]}, {size:.0f} kB each"
+        print(f"pipeline: {files}, to {SIDE} pixels")
         for workers in (0, 2):
             loaders = {
                 "ours": our_loader(folder, file, workers),
@@ -233,21 +240,19 @@ def pipeline(count: int, repeats: int) -> None:
                 "torchvision on tensors": torchvision_loader(folder, file, workers, tensors=True),
             }
             best = dict.fromkeys(loaders, 0.0)
-            for _ in range(
-                repeats
-            ):  # interleaved, so that a slow moment of the machine meets every candidate
-                best = {
-                    name: max(rate, images_per_second(loaders[name], count))
-                    for name, rate in best.items()
-                }
+            for _ in range(repeats):
+                # interleaved, so that a slow moment of the machine meets every candidate
+                for name, loader in loaders.items():
+                    best[name] = max(best[name], images_per_second(loader, count))
             for name, rate in best.items():
+                ratio = f"{rate / best['ours']:.2f} x ours"
                 print(
-                    f"  {workers} workers   {name:<22} {rate:6.1f} images/s   {rate / best['ours']:.2f} x ours",
-                    flush=True,
+                    f"  {workers} workers   {name:<22} {rate:6.1f} images/s   {ratio}", flush=True
                 )
 
 
 def main() -> None:
+    """Read the arguments, measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -263,9 +268,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if importlib.util.find_spec("pycocotools") is None:  # torchvision's reader needs it, too
-        sys.exit(
-            "pycocotools is missing: pip install pycocotools, or all of the development tools by --group dev"
-        )
+        sys.exit("pycocotools is missing: pip install pycocotools, or pip install --group dev")
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread in the main process")
     if arguments.part != "pipeline":

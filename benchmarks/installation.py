@@ -1,12 +1,13 @@
-"""What an installation takes: seconds, bytes, packages, the seconds to the first box; then one extra after the other.
+"""Seconds, bytes and packages of an installation, and the time to its first box; then each extra.
 
     python -m hatchling build -t wheel
-    python benchmarks/installation.py dist/glip_lightning-0.2.0-py3-none-any.whl           # base, then every extra
-    python benchmarks/installation.py dist/glip_lightning-0.1.0-py3-none-any.whl --base    # of an earlier version
-    python benchmarks/installation.py WHEEL --empty-cache                                  # with all downloads
+    python benchmarks/installation.py dist/glip_lightning-0.2.0-py3-none-any.whl  # base, extras
+    python benchmarks/installation.py WHEEL --base          # the base alone, of an earlier version
+    python benchmarks/installation.py WHEEL --empty-cache   # with all downloads
 
-The environment is new and goes afterwards (7 GB meanwhile). Versions are those of constraints.txt. Without
-``--empty-cache`` uv takes packages that it has had before from its cache: the seconds are those of unpacking then.
+The environment is new and is removed at the end (7 GB meanwhile). Versions are those of
+constraints.txt. Without ``--empty-cache`` uv takes known packages from its cache: then the
+seconds are those of unpacking.
 """
 
 import argparse
@@ -75,7 +76,7 @@ class Environment:
     """A new environment in ``folder``, into which a wheel and its extras are installed."""
 
     def __init__(self, folder: Path, cache: Path | None = None) -> None:
-        """Make it; ``cache`` is a folder of uv's own for packages, by default the one that it always has."""
+        """Make it; ``cache`` is a folder for packages in place of the usual one of uv."""
         self.folder = folder
         self.variables = {
             k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")
@@ -114,7 +115,7 @@ class Environment:
         return Step(extra or "base", seconds, sum(path.stat().st_size for path in files), packages)
 
     def first_box(self) -> float:
-        """Return the seconds that the command takes from its start to the first picture with boxes."""
+        """Return the seconds from the start of the command to the first picture with boxes."""
         if not (self.folder / PICTURE).exists():
             self.run("python", "-m", "glip_lightning.shapes.phrase_picture", PHRASES, PICTURE)
         begun = time.perf_counter()
@@ -178,7 +179,8 @@ def measure(wheel: Path, folder: Path, wanted: Sequence[str], cache: Path | None
     first, again = environment.first_box(), environment.first_box()
     yield "| installed | seconds | GB | packages | first box, s | the second time, s |"
     yield "|---|---|---|---|---|---|"
-    yield f"| base | {base.seconds:.0f} | {base.bytes / 1e9:.2f} | {base.packages} | {first:.1f} | {again:.1f} |"
+    size = f"{base.bytes / 1e9:.2f} | {base.packages}"
+    yield f"| base | {base.seconds:.0f} | {size} | {first:.1f} | {again:.1f} |"
     before = base
     for extra in wanted:
         step = environment.install(wheel, extra)
@@ -189,6 +191,7 @@ def measure(wheel: Path, folder: Path, wanted: Sequence[str], cache: Path | None
 
 
 def main() -> None:
+    """Read the arguments, measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

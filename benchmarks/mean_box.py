@@ -1,10 +1,11 @@
-"""What a predictor reaches that never looks: the least that a trained detector has to beat.
+"""The AP of a predictor that never looks: the least that a trained detector has to beat.
 
     python benchmarks/mean_box.py FOLDER [FOLDER ...]
 
-Learned from the train split: per class the mean box relative to the image, its share of the boxes and how many
-of it an image holds. Predicted for every test image: that box once per class, with the share as its score; and,
-harder to beat, boxes of the mean size on a grid of the most likely places, as many as an image holds.
+It learns from the train split, for each class, the mean box relative to the image, the share of the
+boxes and how many of them an image has. For every test image it predicts the mean box of each
+class, with the share as score. Harder to beat is the second predictor: boxes of the mean size at
+the most likely places of a grid, as many as an image has.
 """
 
 import sys
@@ -22,7 +23,10 @@ GRID = 12  # places along each side
 
 
 def relative(index: Index) -> tuple[Tensor, Tensor]:
-    """Centre and size [M, 4] of the boxes that train, in fractions of their image, and their labels [M]."""
+    """Return centre and size [M, 4] of the boxes that train, and their labels [M].
+
+    Centre and size are fractions of the image.
+    """
     boxes = index.boxes.select(index.trains())
     height, width = torch.from_numpy(index.sizes[boxes.images]).double().unbind(-1)
     x, y, w, h = torch.from_numpy(boxes.xywh).unbind(-1)
@@ -31,7 +35,7 @@ def relative(index: Index) -> tuple[Tensor, Tensor]:
 
 
 def mean_boxes(train: Index) -> tuple[Tensor, Tensor, Tensor]:
-    """One box per class: boxes [K, 4], scores [K], labels [K]."""
+    """Return one box per class: boxes [K, 4], scores [K], labels [K]."""
     boxes, labels = relative(train)
     classes = labels.unique()
     means = torch.stack([boxes[labels == k].mean(0) for k in classes])
@@ -39,7 +43,7 @@ def mean_boxes(train: Index) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def grid_boxes(train: Index) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes of each class's mean size at the places where its centres are most frequent."""
+    """Return boxes of the mean size of each class where its centres are most frequent."""
     boxes, labels = relative(train)
     means, shares, classes = mean_boxes(train)
     found, scores, names = [], [], []
@@ -56,6 +60,7 @@ def grid_boxes(train: Index) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def evaluate(test: Index, predicted: tuple[Tensor, Tensor, Tensor]) -> dict:
+    """Return the metrics of the same predictions for every test image."""
     evaluator = CocoEvaluator(test.ground_truth(), test.class_names)
     (cx, cy, w, h), scores, labels = predicted[0].unbind(-1), *predicted[1:]
     for image in range(len(test)):
@@ -69,6 +74,7 @@ def evaluate(test: Index, predicted: tuple[Tensor, Tensor, Tensor]) -> dict:
 
 
 def main(folders: list[str]) -> None:
+    """Read the arguments, measure and print."""
     for folder in folders:
         findings = Findings()
         splits = check_splits(read_folder(folder, findings).splits, findings)

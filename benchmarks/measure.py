@@ -1,4 +1,4 @@
-"""What the benchmarks of the detector share: the machine's rate, counted operations, interleaved times."""
+"""Shared by the benchmarks of the detector: machine rate, counted operations, interleaved times."""
 
 import os
 import time
@@ -31,26 +31,32 @@ KINDS = {
 
 @dataclass
 class Setting:
+    """Device, input size in pixels and precision of a benchmark."""
+
     device: torch.device
     height: int
     width: int
     autocast: bool
 
     def context(self) -> AbstractContextManager:
+        """Return the context in which the model runs: autocast to bf16, or nothing."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else nullcontext()
 
     def synchronize(self) -> None:
+        """Wait for the GPU."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
 
 def setting() -> Setting:
+    """Return the setting of this machine: a GPU where there is one."""
     if torch.cuda.is_available():
         return Setting(torch.device("cuda"), 800, 1344, autocast=True)
     return Setting(torch.device("cpu"), 480, 640, autocast=False)
 
 
 def seconds(run: Callable[[], object], where: Setting) -> float:
+    """Return how long a call takes."""
     where.synchronize()
     start = time.perf_counter()
     run()
@@ -59,9 +65,9 @@ def seconds(run: Callable[[], object], where: Setting) -> float:
 
 
 def matrix_rate(where: Setting) -> float:
-    """Best GFLOP/s over a few shapes of matrix products, each kept up for a second, in the model's precision.
+    """Return the best GFLOP/s of a few matrix products in the model's precision.
 
-    A burst of a few milliseconds may meet a moment that no run of seconds has.
+    Each product runs for a second: a burst of a few milliseconds may be faster than any longer run.
     """
     dtype = torch.bfloat16 if where.autocast else torch.float32
     best = 0.0
@@ -78,7 +84,10 @@ def matrix_rate(where: Setting) -> float:
 
 
 def flops(run: Callable[[], object]) -> float:
-    """GFLOP in matrix products and convolutions; torch does not know torchvision's operator."""
+    """Return the GFLOP in matrix products and convolutions.
+
+    torch does not count torchvision's operator; :func:`deform_flops` does.
+    """
     deform = torch.ops.torchvision
     counter = FlopCounterMode(
         display=False,
@@ -99,7 +108,7 @@ def deform_flops(
     out_shape: Sequence[int],
     **__: object,
 ) -> int:
-    """Of torchvision.ops.deform_conv2d: a matrix product of sampled columns and weights."""
+    """Count torchvision.ops.deform_conv2d: a matrix product of sampled columns and weights."""
     return 2 * prod(weight_shape) * out_shape[0] * out_shape[2] * out_shape[3]
 
 
@@ -110,12 +119,12 @@ def deform_backward_flops(
     *_: object,
     **__: object,
 ) -> int:
-    """One product for the columns' gradient, one for the weights'."""
+    """Count one product for the gradient of the columns, one for that of the weights."""
     return 2 * 2 * prod(weight_shape) * grad_shape[0] * grad_shape[2] * grad_shape[3]
 
 
 def where_time_goes(run: Callable[[], object]) -> str:
-    """Shares of one run on a CPU by kind of operator."""
+    """Return the seconds of one run on a CPU by kind of operator."""
     with torch.profiler.profile() as profile:
         run()
     seconds_of: dict[str, float] = dict.fromkeys([*KINDS, "all else"], 0.0)
@@ -129,7 +138,10 @@ def where_time_goes(run: Callable[[], object]) -> str:
 def fastest(
     runs: dict[str, Callable[[], object]], where: Setting, repeats: int
 ) -> dict[str, float]:
-    """Interleaved, so that a slow moment of the machine meets every candidate."""
+    """Return the fastest time of each run.
+
+    The runs are interleaved, so that a slow moment of the machine meets every candidate.
+    """
     best = dict.fromkeys(runs, float("inf"))
     for run in runs.values():
         run()
@@ -140,7 +152,7 @@ def fastest(
 
 
 def others() -> str:
-    """What else runs on this machine, which can only slow us down."""
+    """Return the load of the machine: other programs can only make a run slower."""
     if not hasattr(os, "getloadavg"):
         return "load unknown"
     load = os.getloadavg()[0]

@@ -1,12 +1,12 @@
-"""How fast the detector is beside the arithmetic it has to do, and beside the straightforward formulation.
+"""Speed of the detector beside its counted arithmetic and the straightforward formulation.
 
     python benchmarks/model.py                # this machine; GLIP-T, batch 1, 20 tokens
     python benchmarks/model.py --no-baseline  # without the straightforward formulation
 
-On a CPU: 480x640 in fp32. On CUDA: 800x1333 in bf16, images per second. Everything is measured side by side
-in one run, each number the fastest of several repetitions: other programs only ever add time. The floor is
-the number of multiplications and additions in matrix products and convolutions over the best matrix-product
-rate that the machine reached in the same run.
+On a CPU: 480x640 in fp32. On CUDA: 800x1333 in bf16, images per second. Everything is measured side
+by side in one run. Each number is the fastest of several repetitions, since other programs only
+ever add time. The floor is the number of multiplications and additions in matrix products and
+convolutions, over the best rate of matrix products that the machine reached in the same run.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from straightforward import make_straightforward, pad_text
 TOKENS = 20
 SEED = 0
 AIMS = {"inference": 1.5, "training step": 2.0}
-"""Multiples of the floor that we aim at on a CPU; where one is missed, a profile says what takes the rest."""
+"""Multiples of the floor that we aim at on a CPU; if one is missed, a profile is printed."""
 OFFICIAL_SECONDS = {"inference": 8.5, "training step": 51.0}
 OFFICIAL_MEMORY = 10.0
-"""microsoft/GLIP on two cores of a machine with OFFICIAL_RATE GFLOP/s, at 480x640: seconds and gigabytes."""
+"""Seconds and gigabytes of microsoft/GLIP at 480x640, on two cores with OFFICIAL_RATE GFLOP/s."""
 OFFICIAL_RATE = 86.0
 
 
@@ -56,22 +56,26 @@ class Bench:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-5, fused=True)
 
     def detect(self) -> DenseOutputs:
+        """Return the outputs of the detector for the images."""
         return self.model.encode_images(self.images).detect(
             self.model.encode_text(self.ids, self.mask)
         )
 
     def infer(self) -> None:
+        """Run the detector without gradients."""
         self.model.eval()
         with torch.inference_mode(), self.where.context():
             self.detect()
 
     def loss(self) -> Tensor:
+        """Return the sum of the losses."""
         with self.where.context():
             outputs = self.detect()
         targets = build_targets(outputs, self.boxes, [self.positive])
         return detection_losses(outputs, self.mask, targets).total
 
     def step(self) -> None:
+        """Take one training step."""
         self.model.train()
         self.loss().backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -79,7 +83,10 @@ class Bench:
         self.optimizer.zero_grad(set_to_none=True)
 
     def activation_bytes(self) -> int:
-        """Bytes that autograd holds between forward and backward, parameters left out, each storage once."""
+        """Return the bytes that autograd holds between forward and backward.
+
+        Each storage counts once; parameters do not count.
+        """
         self.model.train()
         known = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
         held: dict[int, int] = {}
@@ -97,7 +104,7 @@ class Bench:
 
 
 def report(title: str, gflop: float, rate: float, times: dict[str, float], where: Setting) -> None:
-    """One line per candidate: seconds, multiples of the floor, and what the official code needs of its floor."""
+    """Print seconds and multiples of the floor of each candidate, and of the official code."""
     floor = gflop / rate
     print(f"{title}: {gflop:.0f} GFLOP, floor {floor:.3f} s")
     for candidate, needed in times.items():
@@ -118,6 +125,7 @@ def report(title: str, gflop: float, rate: float, times: dict[str, float], where
 
 
 def main() -> None:
+    """Read the arguments, measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -129,9 +137,8 @@ def main() -> None:
     where = setting()
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA, as a user who trains in bf16 would
     print(f"torch {torch.__version__}, {where.device}, {torch.get_num_threads()} threads, ", end="")
-    print(
-        f"{where.height}x{where.width}, {'bf16' if where.autocast else 'fp32'}, batch 1, {TOKENS} tokens"
-    )
+    precision = "bf16" if where.autocast else "fp32"
+    print(f"{where.height}x{where.width}, {precision}, batch 1, {TOKENS} tokens")
     ours = Bench(where)
     candidates = {"ours": ours}
     if not arguments.no_baseline:
@@ -147,14 +154,12 @@ def main() -> None:
     for title, gflop in work.items():
         report(title, gflop, rate, times[title], where)
         if where.device.type == "cpu":
-            print(
-                f"  ours, profiled: {where_time_goes(ours.infer if title == 'inference' else ours.step)}"
-            )
+            run = ours.infer if title == "inference" else ours.step
+            print(f"  ours, profiled: {where_time_goes(run)}")
     for candidate, bench in candidates.items():
         held = f"{bench.activation_bytes() / 1e9:.2f} GB"
-        print(
-            f"activations held for the backward pass, {candidate}: {held} (official: about {OFFICIAL_MEMORY:.0f} GB)"
-        )
+        official = f"official: about {OFFICIAL_MEMORY:.0f} GB"
+        print(f"activations held for the backward pass, {candidate}: {held} ({official})")
     if where.device.type == "cuda":
         print(f"matrix products in fp32 may use TF32: {torch.backends.cuda.matmul.allow_tf32}")
         candidates.clear()

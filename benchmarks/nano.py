@@ -1,8 +1,9 @@
-"""What a nano detector knows of the generated world: AP50 on single names, seen and held-out combinations, and on what
-captions alone show and say.
+"""What a nano detector knows of the generated world.
+
+AP50 on single names, on seen and held-out combinations, and on what captions alone show and say.
 
     python benchmarks/nano.py glip-nano-c                            # a name, a run, a folder
-    python benchmarks/nano.py glip-nano-c --run runs/pretrain/glip-nano-c    # writes the card of a shipped one
+    python benchmarks/nano.py glip-nano-c --run RUN     # writes the card of a shipped detector
 
 400 test pictures each, which no training has shown; 95 % intervals by redrawn pictures (200 times).
 """
@@ -44,6 +45,8 @@ COUNT = 400  # pictures of each
 
 
 class Measured(NamedTuple):
+    """A row of the card: a list of classes, AP, AP50 and its interval."""
+
     what: str
     classes: int
     ap: float
@@ -51,15 +54,17 @@ class Measured(NamedTuple):
     interval: list[float]  # of AP50
 
     def row(self) -> str:
+        """Return the row as Markdown."""
         low, high = self.interval
-        return f"| {self.what} | {self.classes} | {self.ap:.3f} | {self.ap50:.3f} | {low:.3f} to {high:.3f} |"
+        scores = f"{self.ap:.3f} | {self.ap50:.3f} | {low:.3f} to {high:.3f}"
+        return f"| {self.what} | {self.classes} | {scores} |"
 
 
 HEAD = "| what | classes | AP | AP50 | 95 % interval of AP50 |\n|---|---|---|---|---|"
 
 
 def measure(loaded: Loaded) -> list[Measured]:
-    """The closed list of the detection data; of detectors that read, single names, pairs of them, captions' words."""
+    """Measure the names of the detection data; of detectors that read, words and pairs too."""
     closed = _measure(loaded, CLOSED, "names of the detection data")
     if not loaded.model.reads_text:
         return [closed]
@@ -96,7 +101,7 @@ def _measure(loaded: Loaded, folder: Path, what: str, classes: Sequence[str] = (
 def _only(
     truth: dict[str, list[dict[str, Any]]], kept: Sequence[int]
 ) -> dict[str, list[dict[str, Any]]]:
-    """The ground truth of some categories, numbered anew in their order."""
+    """Return the ground truth of some categories, numbered anew in their order."""
     number = {category: k for k, category in enumerate(kept, start=1)}
     boxes = [
         a | {"category_id": number[a["category_id"]]}
@@ -120,8 +125,9 @@ tags: [object-detection, glip]
 
 {what}
 
-A small detector for trying things and for tests: it knows the generated world of this package (shapes, colours,
-textures at 128 pixels) and nothing of photos. Licence: MIT, as the package, which also generates the training data.
+A small detector for trying things and for tests. It knows the generated world of this package
+(shapes, colours, textures at 128 pixels) and nothing of photos. Licence: MIT, as the package, which
+also generates the training data.
 
 ## Training
 
@@ -130,14 +136,15 @@ glip fit --config recipes/shapes/pretrain/{name}.yaml --run runs/pretrain/{name}
 ```
 
 {steps:,} steps from {start}, {seconds:,.0f} seconds on {device};
-seed {seed} of the training, {data} of the data; the best of the validations after every {every} (epoch {best}, from 0).
+seed {seed} of the training, {data} of the data;
+the best of the validations after every {every} (epoch {best}, from 0).
 
 * Data, generated from seed 0: {sources}
 * Versions: {versions}
 
 ## What it knows
 
-400 test pictures each that no training has shown; intervals of 95 % by redrawn pictures (200 times):
+400 test pictures each that no training has shown; 95 % intervals by redrawn pictures (200 times):
 `python benchmarks/nano.py {name}`.
 
 {table}
@@ -145,22 +152,23 @@ seed {seed} of the training, {data} of the data; the best of the validations aft
 {reading}Numbers are those of the half-precision weights.
 """
 READING = """\
-A single name is one word in a caption with all the words of its row; a combination is a colour or texture with
-a shape, in a caption with all of its row, those seen in two captions since one holds too few words: among 109 classes
-it is harder to be right than among 21. Held-out combinations stand in no picture and no caption of any pre-training.
-The shapes and names of the last rows occur in the captions of variant T alone; like those, these pictures are of all
-styles. """
+A single name is one word in a caption with all words of its row. A combination is a colour or
+texture with a shape, in a caption with all of its row; the seen ones take two captions, since one
+has too few tokens. It is harder to be right among 109 classes than among 21. Held-out
+combinations are in no picture and no caption of any pre-training. The shapes and names of the
+last rows are in the captions of variant T alone; like those, these pictures are of all styles. """
 WHAT = {
     "glip-nano-a": "Variant A: detection data, no fusion of image and text.",
     "glip-nano-b": "Variant B: detection data, with fusion.",
     "glip-nano-c": "Variant C: detection and grounding data, with fusion.",
     "glip-nano": "Variant T: variant C's data and captions whose boxes variant C has found.",
-    "dyhead-nano": "The supervised baseline: the same detector with a learned row per class; it reads no words.",
+    "dyhead-nano": "The supervised baseline: the same detector with a learned row per class. "
+    "It reads no words.",
 }
 
 
 def card(name: str, run: Path, table: str, device: str | None) -> str:
-    """A model card from what the run says of itself and what was measured."""
+    """Return a model card from the record of the run and the measurements."""
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     recipe = result["recipe"]
     sources = recipe["data"]["init_args"].get("sources")

@@ -1,10 +1,10 @@
-"""Writes words.txt of the shipped nano detectors: the words of the captions that their recipes train on.
+"""Write words.txt of the shipped nano detectors: the words of the captions in their recipes.
 
     python benchmarks/nano_words.py           # all of them; pictures are generated on first use
-    python benchmarks/nano_words.py --check   # writes nothing, exit code 1 where a file would change
+    python benchmarks/nano_words.py --check   # writes nothing; exit code 1 if a file would change
 
-Nothing is trained. A pre-training writes the same file beside its weights. In the place of the captions that a teacher
-has labelled (recipes/shapes/pretrain/glip-nano.yaml) stand those that it is given.
+Nothing is trained. A pre-training writes the same file beside its weights. The captions that a
+teacher has labelled (recipes/shapes/pretrain/glip-nano.yaml) are replaced by those that it gets.
 """
 
 import argparse
@@ -31,7 +31,10 @@ CAPTIONED, LABELLED = Path("runs/.shapes/captions"), "../labelled.json"
 
 
 def words_of_recipe(name: str, checker: RecipeChecker, known: dict[str, set[str]]) -> set[str]:
-    """Return the words that a run of the recipe of ``name`` would write; ``known``: those of other detectors."""
+    """Return the words that a run of the recipe of ``name`` would write.
+
+    ``known`` has the words of other detectors.
+    """
     file = recipe_file(f"shapes/pretrain/{name}")
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     sources = content["data"]["init_args"]["sources"]

@@ -1,11 +1,12 @@
-"""What can be learned from photos of your own on two cores, and what one would take otherwise: one row by one command.
+"""What few photos teach on two cores, beside what one would take otherwise: a row per command.
 
-    python benchmarks/own_photos.py DATA --set Raccoon --photos 10 --seed 0 --way custom_nano   # trains, writes a row
-    python benchmarks/own_photos.py DATA --all            # every row that is missing, seed 0 of all first
-    python benchmarks/own_photos.py --table               # of the rows that there are
+    python benchmarks/own_photos.py DATA --set Raccoon --photos 10 --seed 0 --way custom_nano
+    python benchmarks/own_photos.py DATA --all     # every row that is missing, seed 0 of all first
+    python benchmarks/own_photos.py --table        # of the rows that there are
 
-DATA holds folders like Raccoon/{train,valid,test}. So many photos with boxes are drawn from train by the seed; valid
-and test stay whole. A row is a file in --out, written when it is measured, so that a stop loses one row at most.
+DATA has folders like Raccoon/{train,valid,test}. The seed chooses the photos with boxes from train;
+valid and test stay whole. A row is a file in --out, written when it is measured. So a stop loses
+one row at most.
 """
 
 import argparse
@@ -43,7 +44,7 @@ T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # of Student's t by the number of s
 
 @dataclass(frozen=True)
 class Way:
-    """A way to a detector: a recipe with options, or a detector of torchvision from random weights."""
+    """A way to a detector: a recipe with options, or a torchvision detector from random weights."""
 
     what: str
     recipe: str = "custom_nano"
@@ -51,7 +52,8 @@ class Way:
     torchvision: str | None = None
 
 
-# All frozen ways take the photos, views and steps of custom_nano; rates are those of recipes/sweeps/nano_photos.yaml.
+# All frozen ways take the photos, views and steps of custom_nano; learning rates are those of
+# recipes/sweeps/nano_photos.yaml.
 WAYS = {
     "custom_nano": Way("custom_nano"),
     "nano_all_shot": Way(
@@ -97,6 +99,7 @@ class Row:
     seed: int
 
     def file(self, out: Path) -> Path:
+        """Return the file of the row."""
         return out / "rows" / f"{self.way}--{self.set}-{self.photos}-{self.seed}.json"
 
 
@@ -111,7 +114,7 @@ def plan() -> Iterator[Row]:
 
 
 def photos_folder(data: Path, row: Row, out: Path) -> Path:
-    """Return a folder with ``row.photos`` training photos, drawn by the seed, beside the whole valid and test."""
+    """Return a folder with ``row.photos`` training photos, and the whole valid and test splits."""
     source = (data / row.set).resolve()
     if row.photos == "all":
         return source
@@ -206,7 +209,7 @@ def _fit(way: Way, folder: Path, row: Row, run: Path) -> dict[str, Any]:
 
 
 def f1_of_thresholds(folder: Path, run: Path, seed: int) -> dict[str, float]:
-    """F1 on test, of all classes together, at 0.5 and at the best thresholds of so many valid photos."""
+    """Return F1 on test, of all classes, at 0.5 and at the best thresholds of some valid photos."""
     splits = read_dataset(folder).splits
     predictor = Predictor(str(run), threshold=0)
     valid, test = (_rows(predictor, splits[split]) for split in ("valid", "test"))
@@ -222,7 +225,7 @@ def f1_of_thresholds(folder: Path, run: Path, seed: int) -> dict[str, float]:
 
 
 def _rows(predictor: Predictor, index: Index) -> dict[int, np.ndarray]:
-    """All detections in the photos of a split (:data:`glip_lightning.evaluation.bootstrap.Rows`)."""
+    """Return all detections in a split (:data:`glip_lightning.evaluation.bootstrap.Rows`)."""
     dataset, found = DetectionDataset(index), {}
     for place in range(len(index)):
         prediction = predictor(dataset.index.picture(place))
@@ -245,8 +248,10 @@ def _f1(index: Index, rows: Rows, thresholds: dict[str, float]) -> float:
 
 
 def table(out: Path) -> Iterator[str]:
-    """Yield the lines of tables in Markdown: means over seeds with the 95 % interval of Student's t; where there is one
-    seed, its value with the bootstrap's interval."""
+    """Yield the lines of tables in Markdown.
+
+    Means over seeds have the 95 % interval of Student's t; a single seed has that of the bootstrap.
+    """
     rows = [
         json.loads(file.read_text(encoding="utf-8"))
         for file in sorted((out / "rows").glob("*.json"))
@@ -289,6 +294,7 @@ def _mean(rows: Sequence[dict[str, Any]], metric: str) -> str:
 
 
 def main() -> None:
+    """Read the arguments, measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -2,8 +2,9 @@
 
     python benchmarks/picture_grid.py --detector glip-nano-c --out docs/held_out.jpg
 
-Every cell is a test picture of the held-out combinations; the phrase below it is one that is true of a thing in it.
-White boxes are what it should find, coloured ones what it found. The pictures are the first ones, not the best ones.
+Every cell is a test picture of the held-out combinations, with a phrase that is true of a thing in
+it. White boxes are the ground truth, coloured ones the detections. The pictures are the first ones,
+not the best ones.
 """
 
 import argparse
@@ -25,7 +26,7 @@ PART = "combinations/held_out"
 
 
 def pictures(seed: int) -> Iterator[tuple[Image.Image, str, list[Box]]]:
-    """Picture, a held-out phrase that is true of something in it, and the boxes of all that it is true of."""
+    """Yield a picture, a held-out phrase that is true of things in it, and the boxes of these."""
     for index in count():
         shown = show(PART, seed, index)
         pairs = [
@@ -47,6 +48,7 @@ def pictures(seed: int) -> Iterator[tuple[Image.Image, str, list[Box]]]:
 def cell(
     predictor: Predictor, image: Image.Image, phrase: str, boxes: list[tuple[int, int, int, int]]
 ) -> Image.Image:
+    """Return one picture with detections, ground truth and its phrase."""
     found = predictor(image, phrase)
     large = image.resize((SCALE * SIZE, SCALE * SIZE), Image.Resampling.BICUBIC)
     truth = [[SCALE * v for v in (x, y, x + w, y + h)] for x, y, w, h in boxes]
@@ -59,6 +61,7 @@ def cell(
 
 
 def grid(detector: str, columns: int, rows: int, threshold: float, seed: int) -> Image.Image:
+    """Return the picture of all cells."""
     predictor = Predictor(detector, threshold=threshold)
     cells = [
         cell(predictor, *shown)

@@ -1,9 +1,10 @@
-"""What can be had on the tasks of Shapes-13 without seeing shapes: the least that a detector has to beat.
+"""AP on Shapes-13 without seeing shapes: the least that a detector has to beat.
 
     python benchmarks/shapes.py [TASK ...]
 
-*Colour alone* is given the true boxes of all things, distractors too, and calls each by the class whose boxes of the
-train split have the nearest mean colour, the surer the nearer. The other two, of ``mean_box.py``, see no picture.
+*Colour alone* gets the true boxes of all things, distractors too. It gives each the class whose
+boxes in the train split have the nearest mean colour; the nearer, the higher the score. The other
+two, of ``mean_box.py``, see no picture.
 """
 
 import sys
@@ -64,6 +65,7 @@ def colour_alone(task: ShapesTask, test: Index, count: int) -> float:
 
 
 def main(names: list[str]) -> None:
+    """Read the arguments, measure and print."""
     print(f"{'task':12} colour alone  mean box  mean size on a grid   (test AP50)")
     for name in names or shapes13_names():
         task = TASKS[name]

@@ -1,8 +1,8 @@
 """The detector as the formulas are usually written down, to measure ours against.
 
-Same weights and same results (``tests/test_benchmark.py`` holds it to the reference tensors): every image
-position is projected to the fusion width, captions are padded to 256 tokens, the deformable convolution is
-torchvision's.
+It has the same weights and the same results (``tests/test_benchmark.py`` compares it with the
+reference tensors). Every image position is projected to the fusion width, captions are padded to
+256 tokens, and the deformable convolution is torchvision's.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torchvision.ops import deform_conv2d
+from typing_extensions import override
 
 from glip_lightning.models.glip.fusion import CLAMP, Fusion
 from glip_lightning.models.glip.model import GLIP
@@ -21,6 +22,7 @@ TOKENS = 256
 class StraightforwardFusion(Fusion):
     """Cross-attention with all projections of the image in full."""
 
+    @override
     def forward(self, vision: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         vision, text = self.norm_vision(vision), self.norm_text(text)
         query = self._split(self.query(vision) * self.scale)  # [B, h, N, d]
@@ -38,6 +40,7 @@ class StraightforwardFusion(Fusion):
 class TorchvisionDeformConv(DeformConv):
     """torchvision's operator on every device."""
 
+    @override
     def forward(
         self, maps: Sequence[Tensor], offsets: Sequence[Tensor], masks: Sequence[Tensor]
     ) -> list[Tensor]:

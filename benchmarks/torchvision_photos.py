@@ -1,7 +1,7 @@
-"""Detectors of torchvision, from random weights, for as many seconds of the cores as ours took: see own_photos.py.
+"""Train torchvision's detectors from random weights for as many core seconds as ours took.
 
-The photos, their views and the evaluation are ours, those of recipes/custom_nano.yaml; rate and decay are AdamW's as
-there, and the rate falls as half a cosine over the time.
+Used by own_photos.py. Photos, views, evaluation, learning rate and weight decay are those of
+recipes/custom_nano.yaml. The learning rate falls as half a cosine over the time.
 """
 
 import math
@@ -28,12 +28,13 @@ COPIES = 8
 
 
 def core_seconds() -> float:
+    """Return the processor seconds that this process has used."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
 def learn(name: str, folder: Path, seconds: float, seed: int) -> dict[str, Any]:
-    """Train the detector ``name`` of torchvision for ``seconds`` and evaluate its last weights on valid and test."""
+    """Train the detector ``name`` for ``seconds``; evaluate its last weights on valid and test."""
     began = core_seconds()
     torch.manual_seed(seed)
     splits = read_dataset(folder).splits

@@ -1,11 +1,12 @@
-"""How fast a step of each tuning is beside the arithmetic that it has to do, with and without kept features.
+"""Speed of a step of each tuning beside its counted arithmetic, with and without cached features.
 
     python benchmarks/tuning.py
 
-GLIP-T with random weights, one image of 480x640 with two boxes, 20 tokens, fp32 on a CPU (CUDA: 800x1344, bf16). A
-step is forward, losses, backward, clipping and AdamW. All is measured side by side in one run, each number the fastest
-of several repetitions. The floor of each step is the number of multiplications and additions in its own matrix
-products and convolutions over the best matrix-product rate that the machine reached in the same run.
+GLIP-T with random weights, one image of 480x640 with two boxes, 20 tokens, fp32 on a CPU (CUDA:
+800x1344, bf16). A step is forward, losses, backward, clipping and AdamW. All is measured side by
+side in one run; each number is the fastest of several repetitions. The floor of a step is the
+number of multiplications and additions in its own matrix products and convolutions, over the best
+rate of matrix products that the machine reached in the same run.
 """
 
 import argparse
@@ -64,7 +65,7 @@ class Bench:
         self.positive[0, 1] = self.positive[1, 3] = True
 
     def step(self, features: FeatureCache) -> None:
-        """What GLIPModule and its trainer do with a batch."""
+        """Take the step that GLIPModule and its trainer take with a batch."""
         with self.where.context():
             text = self.tuning.encode_text(self.model, self.ids, self.mask)
             encoded = self.model.encode_images(
@@ -95,6 +96,7 @@ def candidates(where: Setting) -> dict[str, Callable[[], object]]:
 
 
 def report(times: dict[str, float], work: dict[str, float], rate: float, where: Setting) -> None:
+    """Print seconds and multiples of the floor, and those of the official code."""
     for name, needed in times.items():
         floor = work[name] / rate
         line = (
@@ -108,16 +110,14 @@ def report(times: dict[str, float], work: dict[str, float], rate: float, where: 
         return
     for name, (least, most) in OFFICIAL_SECONDS.items():
         floor = work[name] / OFFICIAL_RATE  # the official code keeps no features
-        line = f"official code, {name}: {least} to {most} s, {least / floor:.1f} to {most / floor:.1f} x floor"
+        of_floor = f"{least / floor:.1f} to {most / floor:.1f} x floor of its machine"
+        line = f"official code, {name}: {least} to {most} s, {of_floor}"
         cached = f"{name}, cached"
         ours = times.get(cached, times[name]) * rate / OFFICIAL_RATE
-        print(
-            f"{line} of its machine, {least / ours:.1f} to {most / ours:.1f} times what ours would take there"
-        )
+        print(f"{line}, {least / ours:.1f} to {most / ours:.1f} times what ours would take there")
     reached = times[FUSED] / (work[FUSED] / rate)
-    print(
-        f"aim: {FUSED}, {FLOORS} x floor: {'reached' if reached <= FLOORS else 'missed'} ({reached:.2f})"
-    )
+    verdict = "reached" if reached <= FLOORS else "missed"
+    print(f"aim: {FUSED}, {FLOORS} x floor: {verdict} ({reached:.2f})")
     for name in PAIRS[1:]:
         faster = times[name] / times[f"{name}, cached"]
         verdict = "reached" if faster >= FASTER else "missed"
@@ -125,19 +125,17 @@ def report(times: dict[str, float], work: dict[str, float], rate: float, where: 
 
 
 def main() -> None:
+    """Read the arguments, measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     where = setting()
-    print(
-        f"torch {torch.__version__}, {where.device}, {torch.get_num_threads()} threads, {others()}, ",
-        end="",
-    )
-    print(
-        f"{where.height}x{where.width}, {'bf16' if where.autocast else 'fp32'}, batch 1, {TOKENS} tokens"
-    )
+    precision = "bf16" if where.autocast else "fp32"
+    machine = f"{where.device}, {torch.get_num_threads()} threads, {others()}"
+    size = f"{where.height}x{where.width}, {precision}, batch 1, {TOKENS} tokens"
+    print(f"torch {torch.__version__}, {machine}, {size}")
     steps = candidates(where)
     rates: list[float] = []
     # the rate in turn with the steps: a slow minute of the machine meets both

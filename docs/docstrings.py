@@ -1,4 +1,4 @@
-"""Docstrings as Markdown shows them: roles as plain code, examples as blocks (an extension of Griffe)."""
+"""Docstrings as Markdown: roles as plain code, examples as blocks (an extension of Griffe)."""
 
 import re
 from typing import Any

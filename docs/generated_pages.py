@@ -1,7 +1,8 @@
-"""The pages of the site that are made when it is built, so that nothing is written twice (a hook of MkDocs).
+"""Pages of the site that are made when it is built (a hook of MkDocs): nothing is written twice.
 
-Pages of the repository (CONTRIBUTING.md, CHANGELOG.md, benchmarks/README.md, cards of detectors) are taken as they are;
-verbs and options come from the programs, findings and recipes from their files.
+Pages of the repository (CONTRIBUTING.md, CHANGELOG.md, benchmarks/README.md, cards of detectors)
+are taken as they are. Verbs and options come from the programs, findings and recipes from their
+files.
 """
 
 import contextlib
@@ -40,7 +41,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def taken(source: str) -> str:
-    """Return a page of the repository; its links lead to pages of the site, or are plain text where it has none."""
+    """Return a page of the repository.
+
+    Its links lead to pages of the site; a link to anything else becomes plain text.
+    """
     place = posixpath.dirname(TAKEN[source])
 
     def moved(link: re.Match[str]) -> str:
@@ -77,9 +81,7 @@ def recipes() -> str:
         "# Recipes",
         "",
         "A recipe is one complete run. `glip recipes` lists those that come with the package,",
-    ]
-    page += [
-        "`glip recipes NAME --copy FILE` writes one to change. Names stand for files, wherever you are.",
+        "`glip recipes NAME --copy FILE` writes one to change. Names work in any folder.",
         "",
     ]
     for folder, title in {
@@ -106,12 +108,9 @@ def findings() -> str:
         "# Findings",
         "",
         "What `glip doctor` and `glip fit` can find in a folder of labelled images. An *error*",
-    ]
-    page += [
-        "must be mended before training. A *warning* says that data are used in part, or changed. A *note* needs"
-    ]
-    page += [
-        "nothing. `glip doctor FOLDER --json` prints code, level, place and text. Words in braces are filled in.",
+        "must be mended before training. A *warning* says that data are used in part, or changed.",
+        "A *note* needs nothing. `glip doctor FOLDER --json` prints code, level, place and text.",
+        "Words in braces are filled in.",
         "",
     ]
     page += ["| code | level | what it says | what to do |", "|---|---|---|---|"]
@@ -139,9 +138,10 @@ def verbs() -> str:
         page.append(_row(f"[`{verb}`]({link})", _first_line(command).split(" (glip ")[0]))
     page += [
         "",
-        "Exit codes: 0 is success, 1 a failure that was explained, 2 a wrong command line; 128 plus the number of",
+        "Exit codes: 0 is success, 1 a failure that was explained, 2 a wrong command line; 128",
+        "plus the number of a signal that ended it (130: Ctrl-C). `glip --version` shows the version.",
+        "",
     ]
-    page += ["a signal that ended it (130: Ctrl-C). `glip --version` shows the version.", ""]
     for verb, command in VERBS.items():
         if verb not in TRAINING:
             page += [*_verb(verb, command), ""]
@@ -198,15 +198,10 @@ def training_options() -> str:
         "# Options of training",
         "",
         "`glip fit`, `validate` and `test` take a recipe and any of its keys as an option:",
-    ]
-    page += [
-        "`--data.batch_size 8`. What stands on the command line counts more than the recipe. Classes are named by"
-    ]
-    page += [
-        "their short name, their arguments follow: `--model.tuning PromptTuning --model.tuning.lr 0.3`. Arguments of"
-    ]
-    page += [
-        "classes are in the reference: [data](data.md), [tunings](tunings.md), [training](training.md).",
+        "`--data.batch_size 8`. The command line counts more than the recipe. Classes are named by",
+        "their short name, and their arguments follow: `--model.tuning PromptTuning",
+        "--model.tuning.lr 0.3`. The reference has the arguments of classes: [data](data.md),",
+        "[tunings](tunings.md), [training](training.md).",
         "",
     ]
     for verb in ("fit", "validate", "test"):

@@ -1,10 +1,10 @@
-"""The photo of 24 coins that scikit-image's wheel carries, as a data set of one class: half to learn, half to test.
+"""The photo of 24 coins in scikit-image's wheel, as a data set: half to learn, half to test.
 
-    python notebooks/coins.py photo FOLDER                   # FOLDER/train and FOLDER/test, each a half with its boxes
-    python notebooks/coins.py compare BEFORE AFTER PICTURE   # what two runs have found in the test half
+    python notebooks/coins.py photo FOLDER                   # FOLDER/train, FOLDER/test
+    python notebooks/coins.py compare BEFORE AFTER PICTURE   # what two runs find in the test half
 
-The photo is read from the installed package when it is asked for; this file has the numbers only. The coins are from
-Pompeii, the photo is the Brooklyn Museum's, "no known copyright restrictions".
+The photo is read from the installed package; this file has only the numbers of its boxes. The coins
+are from Pompeii, the photo is the Brooklyn Museum's, "no known copyright restrictions".
 """
 
 import argparse
@@ -70,13 +70,17 @@ def photo() -> Image.Image:
         raise GLIPError(message, code="not-installed")
     with as_file(files("skimage") / "data" / "coins.png") as path, Image.open(path) as image:
         if image.size != SIZE:
-            message = f"{path}: {image.size[0]} x {image.size[1]} pixels, the boxes are of {SIZE[0]} x {SIZE[1]}"
+            found, wanted = (f"{w} x {h}" for w, h in (image.size, SIZE))
+            message = f"{path}: {found} pixels, the boxes are of {wanted}"
             raise GLIPError(message, code="bad-value")
         return image.convert("RGB")
 
 
 def boxes_between(left: int, right: int) -> list[tuple[int, int, int, int]]:
-    """Return the boxes of the columns from ``left`` to ``right``, in their frame; of a coin on the edge its part."""
+    """Return the boxes between the columns ``left`` and ``right``, in the frame of that part.
+
+    A coin on the edge is cut.
+    """
     found = []
     for x, y, width, height in BOXES:
         first, last = max(x, left), min(x + width, right)
@@ -119,7 +123,7 @@ def write_halves(folder: Path) -> str:
 
 
 def compare(before: Path, after: Path) -> tuple[Image.Image, str]:
-    """Return what two runs have found in the test half, as a picture and as a line; true boxes are white."""
+    """Return what two runs find in the test half, as a picture and a line; truth is white."""
     columns, said = [], []
     for name, run in (("before", before), ("after", after)):
         result = json.loads((run / "result.json").read_text(encoding="utf-8"))
@@ -167,6 +171,7 @@ def _column(text: str, picture: Image.Image) -> Image.Image:
 
 
 def main() -> None:
+    """Read the arguments, write the data set or compare two runs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

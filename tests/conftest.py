@@ -14,12 +14,10 @@ import good_sets
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault
 hypothesis.settings.load_profile("any machine")
 
-if (
-    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-):  # a shell starts programs in the background like that
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # else no test of Ctrl-C means anything
+# A shell starts programs in the background with Ctrl-C ignored: then no test of Ctrl-C would mean
+# anything.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 SHARED = TESTS.parent.parent / "shared"
@@ -29,20 +27,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--golden",
         metavar="DIR",
-        help="folder of reference tensors (default: ../shared/golden where it exists, else tests/golden)",
+        help="folder of reference tensors (default: ../shared/golden, or else tests/golden)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give all that the tests start a temporary folder that goes when they end: who is killed cannot clear up.
+    """Give all programs that the tests start a temporary folder, and remove it at the end.
 
-    The folders of pytest itself stay where they are looked for; those of failed tests are kept.
+    A program that is killed cannot clear up. The folders of pytest itself stay where they are
+    looked for; those of failed tests are kept.
+
+    Where Python is told to keep no compiled files, these programs keep theirs in the temporary
+    folder: a hundred of them would compile torch and transformers anew, which triples the time of
+    their start.
     """
     if hasattr(config, "workerinput"):
         return  # a worker of pytest-xdist has the folder of the process that started it
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     folder = tempfile.mkdtemp(prefix="glip-")  # short: paths of sockets have at most 107 characters
     os.environ["TMPDIR"] = tempfile.tempdir = folder
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ["PYTHONPYCACHEPREFIX"] = f"{folder}/compiled"
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
@@ -74,7 +79,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def odinw_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tasks in the ODinW layout and single photos: real ones, or generated pictures in the same folders."""
+    """Tasks in the ODinW layout and single photos: real ones, or generated pictures in the same
+    folders.
+    """
     folder = SHARED / "data"
     if not folder.is_dir():
         folder = tmp_path_factory.mktemp("odinw")

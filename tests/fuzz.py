@@ -1,12 +1,14 @@
-"""Damaged and hostile input for all that the product reads: readers in a warm process, each command in its own.
+"""Damaged and hostile input for all that the product reads: readers in a warm process, each command
+in its own.
 
-``python tests/fuzz.py --minutes 60 --seed 1`` tries all readers in turn and spends a tenth of the time on
-commands. Input K of a reader is a function of the seed, its name and K: ``--seed 1 --only "data sets" --case 17``
-makes it again.
+``python tests/fuzz.py --minutes 60 --seed 1`` tries all readers in turn and spends a tenth of the
+time on commands. Input K of a reader is a function of the seed, its name and K: ``--seed 1 --only
+"data sets" --case 17`` makes it again.
 
-A find is an input that ends in an error that is not the product's own, in no end at all, with a process left, with
-something written elsewhere, or with a part of it neither used nor counted nor refused. It is kept in the folder --out,
-with all that is needed to see it again. The exit status is 1 if there is any.
+A find is an input that ends in an error that is not the product's own, in no end at all, with a
+process left, with something written elsewhere, or with a part of it neither used nor counted nor
+refused. It is kept in the folder --out, with all that is needed to see it again. The exit status is
+1 if there is any.
 """
 
 import argparse
@@ -32,9 +34,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-sys.path.insert(
-    0, str(Path(__file__).parent / "support")
-)  # where the readers, the seeds and the changes lie
+# readers, seeds and changes
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -84,16 +85,15 @@ class Campaign:
 
     def table(self) -> str:
         """Return the table of reader, inputs, seconds, inputs per hour, used, refused, finds."""
-        head = f"{'reader':26}{'inputs':>8}{'seconds':>9}{'per hour':>10}{'used':>8}{'refused':>9}{'finds':>7}"
+        head = f"{'reader':26}{'inputs':>8}{'seconds':>9}{'per hour':>10}"
+        head += f"{'used':>8}{'refused':>9}{'finds':>7}"
         lines = [head, "-" * len(head)]
         for name, row in sorted(self.rows.items()):
             rate = 3600 * row.inputs / row.seconds if row.seconds else 0
             ends = f"{row.ends['used']:8}{row.ends['refused']:9}{row.ends['find']:7}"
             lines.append(f"{name:26}{row.inputs:8}{row.seconds:9.1f}{rate:10.0f}{ends}")
-        inputs, finds = (
-            sum(row.inputs for row in self.rows.values()),
-            sum(map(len, self.finds.values())),
-        )
+        inputs = sum(row.inputs for row in self.rows.values())
+        finds = sum(map(len, self.finds.values()))
         lines.append(f"{inputs} inputs, {finds} finds of {len(self.finds)} kinds")
         for (name, kind, place), cases in sorted(self.finds.items()):
             lines.append(f"  {len(cases):5} x {name}: {kind} at {place} (case {cases[0]})")
@@ -101,16 +101,16 @@ class Campaign:
 
 
 class Arena:
-    """The folders of a campaign: one input at a time in ``case``, and what must stay as it is around it."""
+    """The folders of a campaign: one input at a time in ``case``, and what must stay as it is
+    around it.
+    """
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.folder, self.seeds, self.kept = out / "arena", out / "seeds", out / "finds"
-        self.case, self.stack, self.changes = (
-            self.folder / "case",
-            out / "stack.txt",
-            out / "changes.txt",
-        )
+        self.case = self.folder / "case"
+        self.stack = out / "stack.txt"
+        self.changes = out / "changes.txt"
 
     def make(self) -> None:
         """Make the folders."""
@@ -157,7 +157,9 @@ def remove(path: Path) -> None:
 
 
 def listing(folder: Path, skip: Sequence[str] = ()) -> dict[str, tuple[int, ...]]:
-    """Return path -> kind, size and time of change of all below a folder; ``skip`` are names directly in it."""
+    """Return path -> kind, size and time of change of all below a folder; ``skip`` are names
+    directly in it.
+    """
     found: dict[str, tuple[int, ...]] = {}
     for root, folders, names in os.walk(folder):
         inside = os.path.relpath(root, folder)
@@ -212,11 +214,11 @@ class Watch:
     def _check(self, path: Any) -> None:
         if isinstance(path, str | bytes | os.PathLike) and "__pycache__" not in os.fsdecode(path):
             folder = os.path.dirname(os.fsdecode(path)) or "."  # noqa: PTH120
-            resolve = (
-                os.path.realpath if len(folder) < DEEP else os.path.abspath
-            )  # which takes far too long for each
+            # realpath takes far too long for each of many folders
+            resolve = os.path.realpath if len(folder) < DEEP else os.path.abspath
             real = os.path.join(resolve(folder), "x")  # noqa: PTH118
-            if not real.startswith(self.inside):
+            own_process = f"/proc/{os.getpid()}/"  # the estimate resets the peak of memory there
+            if not real.startswith((*self.inside, own_process)):
                 self._note(f"written outside: {os.fsdecode(path)!r}")
 
     def _note(self, text: str) -> None:
@@ -258,7 +260,9 @@ def serve(pipe: Connection, targets: Sequence[Any], arena: Arena, seed: int) -> 
 
 
 def make_case(target: Any, case: int, seed: int, arena: Arena) -> tuple[Random | None, str]:
-    """Write an input; return the generator that goes on with it, and what was done. Case -K is seed K as it is."""
+    """Write an input; return the generator that goes on with it, and what was done. Case -K is seed
+    K as it is.
+    """
     rng = Random(f"{seed}:{target.name}:{case}")
     folder = arena.fresh()
     examples = sorted((arena.seeds / target.name).iterdir())
@@ -334,7 +338,9 @@ def _kind_of(path: str) -> str:
 
 
 def _children() -> list[str]:
-    """Return the commands of the processes that this one has started and that live on after a moment."""
+    """Return the commands of the processes that this one has started and that live on after a
+    moment.
+    """
     for _ in range(20):
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG) != (0, 0):
@@ -393,7 +399,9 @@ class Worker:
         return outcome
 
     def _answers(self, limit: float, asleep: float) -> bool:
-        """Return whether an answer comes in time; one that sleeps, as before a FIFO, is not waited for."""
+        """Return whether an answer comes in time; one that sleeps, as before a FIFO, is not waited
+        for.
+        """
         end = time.monotonic() + limit
         work = -1
         while time.monotonic() < end:
@@ -405,7 +413,9 @@ class Worker:
         return False
 
     def _work(self) -> int:
-        """Return the ticks that the process and its threads have worked, plus the times that they were woken up."""
+        """Return the ticks that the process and its threads have worked, plus the times that they
+        were woken up.
+        """
         with suppress(OSError):
             place = Path(f"/proc/{self.process.pid}")
             numbers = (place / "stat").read_text().rpartition(")")[2].split()
@@ -425,7 +435,9 @@ class Worker:
         inner.close()
 
     def _stack(self) -> tuple[str, str]:
-        """Return where a process is that does not answer, and its stack: the innermost frame of ours of any thread."""
+        """Return where a process is that does not answer, and its stack: the innermost frame of
+        ours of any thread.
+        """
         os.kill(self.process.pid, signal.SIGUSR1)
         text = ""
         for _ in range(10):  # it answers late while it is deep in a call of the system
@@ -472,7 +484,9 @@ def keep(arena: Arena, target: Any, case: int, seed: int, outcome: Outcome, numb
 
 
 def turns(targets: Sequence[Any], rows: dict[str, Row], until: float) -> Iterator[tuple[Any, int]]:
-    """Yield (target, case) until the time is over: readers in turn, a slice of time each, commands for their share."""
+    """Yield (target, case) until the time is over: readers in turn, a slice of time each, commands
+    for their share.
+    """
     readers = [target for target in targets if not target.command]
     commands = [target for target in targets if target.command]
     part = COMMANDS_SHARE if readers else 1.0
@@ -525,7 +539,8 @@ def run(
             if case is not None:
                 said = (out / "said.txt").read_text("utf-8", "replace")
                 print(
-                    f"{target.name}, case {number}: {outcome.changes}\n{outcome.end} {outcome.text}\n{said}"
+                    f"{target.name}, case {number}: {outcome.changes}\n"
+                    f"{outcome.end} {outcome.text}\n{said}"
                 )
     except KeyboardInterrupt:
         print("interrupted")

@@ -1,4 +1,6 @@
-"""The script for photos of one's own: which photos a row trains on, what it says of thresholds, and its table."""
+"""The script for photos of one's own: which photos a row trains on, what it says of thresholds, and
+its table.
+"""
 
 import json
 import sys
@@ -47,7 +49,9 @@ def test_every_row_is_planned_once_and_a_time_before_it_is_needed() -> None:
 
 
 def test_f1_at_thresholds(tmp_path: Path) -> None:
-    """All boxes are found at 0.4, one wrong one at 0.45: nothing at 0.5, all and one more at the thresholds of 0.3."""
+    """All boxes are found at 0.4, one wrong one at 0.45: nothing at 0.5, all and one more at the
+    thresholds of 0.3.
+    """
     index = read_dataset(make_shapes(tmp_path)).splits["test"]
     found = {}
     for image in range(len(index)):

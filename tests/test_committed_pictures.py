@@ -1,4 +1,6 @@
-"""Pictures in the repository are generated, every one: photos are read where their owners publish them."""
+"""Pictures in the repository are generated, every one: photos are read where their owners publish
+them.
+"""
 
 import subprocess
 from pathlib import Path
@@ -8,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TASK = "python tests/golden/runs_0_1/make.py  # pictures of the generated world"
 GENERATED = {
-    "docs/held_out.jpg": "python benchmarks/picture_grid.py --detector glip-nano-c --out docs/held_out.jpg",
+    "docs/held_out.jpg": "python benchmarks/picture_grid.py --detector glip-nano-c"
+    " --out docs/held_out.jpg",
     **{f"tests/golden/runs_0_1/photos/{k:05}.jpg": TASK for k in range(2)},
     **{f"tests/golden/runs_0_1/pictures/train/{k:05}.jpg": TASK for k in range(4)},
     **{f"tests/golden/runs_0_1/pictures/valid/{k:05}.jpg": TASK for k in range(2)},

@@ -1,4 +1,6 @@
-"""``make demo``: the commands of the Makefile, the sweep shortened to three trials of two steps, as the last fit."""
+"""``make demo``: the commands of the Makefile, the sweep shortened to three trials of two steps, as
+the last fit.
+"""
 
 import json
 import os
@@ -29,7 +31,9 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="there is n
 
 
 def commands(folder: Path) -> list[str]:
-    """Of the target ``demo``, as they run in ``folder`` after the installation; what is made already is left out."""
+    """Of the target ``demo``, as they run in ``folder`` after the installation; what is made
+    already is left out.
+    """
     for name in ("Makefile", "recipes", "notebooks"):
         if not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)

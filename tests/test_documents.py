@@ -1,4 +1,6 @@
-"""README, CONTRIBUTING and docs/: what they link to exists, and their commands work exactly as written."""
+"""README, CONTRIBUTING and docs/: what they link to exists, and their commands work exactly as
+written.
+"""
 
 import importlib
 import json
@@ -78,7 +80,9 @@ TRAININGS = [
 
 
 def single_commands() -> Iterator[ParameterSet]:
-    """Yield what is no training; a verb is in the fast tests once, since each command is a process of seconds."""
+    """Yield what is no training; a verb is in the fast tests once, since each command is a process
+    of seconds.
+    """
     seen: set[str] = {"sweep"}  # its plan takes longer
     for command in SINGLE:
         verb = verb_of(command)
@@ -229,7 +233,9 @@ def test_parts_of_recipes_are_understood(
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """A shell in which glip is installed, the official detectors are tiny and all servers are on this machine."""
+    """A shell in which glip is installed, the official detectors are tiny and all servers are on
+    this machine.
+    """
     with running_hub() as hub:
         hub.files |= hub_files() | archives()
         support = ROOT / "tests" / "support"
@@ -262,7 +268,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder outside the repository with a light copy of the checkout and all that commands read."""
+    """A folder outside the repository: a light copy of the checkout, and all that commands read."""
     folder = tmp_path_factory.mktemp("a folder")
     write_checkout(folder)
     write_inputs(folder)
@@ -321,7 +327,9 @@ def test_blocks_with_trainings_run_as_written(block: Block, shell: Shell, folder
 
 @pytest.mark.slow
 def test_reference_tensors_of_another_folder_are_compared_as_written(folder: Path) -> None:
-    """The detectors have their own sizes here, unlike in ``shell``: the tests compare the official ones."""
+    """The detectors have their own sizes here, unlike in ``shell``: the tests compare the official
+    ones.
+    """
     elsewhere = folder.parent / "elsewhere"
     shutil.copytree(
         GOLDEN, elsewhere, ignore=shutil.ignore_patterns("model_mini", "runs_0_1", "unchanged")
@@ -338,7 +346,9 @@ def test_reference_tensors_of_another_folder_are_compared_as_written(folder: Pat
 
 @pytest.fixture(scope="module")
 def failed(shell: Shell, made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What went wrong in the code of the pages, by program: all in one process, which imports the libraries once."""
+    """What went wrong in the code of the pages, by program: all in one process, which imports the
+    libraries once.
+    """
     place = tmp_path_factory.mktemp("programs")
     for number, block in enumerate(blocks("python")):
         if not block.reason:

@@ -1,4 +1,6 @@
-"""The wheel in an empty environment: the base predicts and trains, then one extra after the other is used."""
+"""The wheel in an empty environment: the base predicts and trains, then one extra after the other
+is used.
+"""
 
 import shutil
 import subprocess

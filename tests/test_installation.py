@@ -1,4 +1,6 @@
-"""What an installation brings: the packages that the code imports, and what goes on where some were removed."""
+"""What an installation brings: the packages that the code imports, and what goes on where some were
+removed.
+"""
 
 import ast
 import json
@@ -28,7 +30,8 @@ from glip_lightning.app.cli import main
 photos = sys.argv[1]
 sizes = ["--data.min_sizes=[64]", "--data.max_size=64", "--data.test_size=64", "--data.workers=0"]
 short = ["--trainer.max_steps=2", "--trainer.precision=32-true", "--trainer.accelerator=cpu"]
-what = [f"--data.root={photos}", "--model.detector=glip-nano-c", "--model.tuning", "LinearProbe", *sizes, *short]
+probe = ["--model.detector=glip-nano-c", "--model.tuning", "LinearProbe"]
+what = [f"--data.root={photos}", *probe, *sizes, *short]
 """
 USE = f"""{FIT}
 from glip_lightning.common.errors import GLIPError
@@ -36,7 +39,8 @@ from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.hub_dataset import read_hub
 
 picture = photos + "/test/d.png"
-assert main(["predict", picture, "--detector", "glip-nano-c", "--phrases", "red circle", "--out", "found"]) == 0
+nano = ["--detector", "glip-nano-c", "--phrases", "red circle"]
+assert main(["predict", picture, *nano, "--out", "found"]) == 0
 assert main(["fit", "--config", "custom", *what, "--run", "run"]) == 0
 assert main(["report", "run"]) == 0
 assert main(["dashboard", "--print"]) == 1
@@ -48,7 +52,8 @@ for name in ("wandb", "datasets", "wandb_workspaces"):
     assert name not in sys.modules
 """
 LOGGERS = f"""{FIT}
-assert main(["fit", "--config", "custom", *what, "--trainer.logger=WandbLogger", "--run", "named"]) == 1
+wandb = ["--trainer.logger=WandbLogger", "--run", "named"]
+assert main(["fit", "--config", "custom", *what, *wandb]) == 1
 board = ["--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=board"]
 assert main(["fit", "--config", "custom", *what, *board, "--run", "named"]) == 1
 """
@@ -62,7 +67,9 @@ def normal(requirement: str) -> str:
 
 
 def imported(file: Path) -> Iterator[str]:
-    """Yield the top-level names that a module imports, those inside functions and for type checkers included."""
+    """Yield the top-level names that a module imports, those inside functions and for type checkers
+    included.
+    """
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)

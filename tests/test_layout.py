@@ -37,13 +37,17 @@ MODULES = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): pat
 
 
 def layer_of(path: Path) -> str:
-    """Return the folder at the top in which a file lies, an empty text for a file beside the folders."""
+    """Return the folder at the top in which a file lies, an empty text for a file beside the
+    folders.
+    """
     parts = path.relative_to(PACKAGE).parts
     return parts[0] if len(parts) > 1 else ""
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Yield the full name of all that a file imports, wherever in it, and of all that it names in a text."""
+    """Yield the full name of all that a file imports, wherever in it, and of all that it names in a
+    text.
+    """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -121,7 +125,8 @@ def test_files_stay_short() -> None:
 
 @pytest.mark.parametrize("module", ["glip_lightning", "glip_lightning.app.cli"])
 def test_help_needs_neither_torch_nor_lightning(module: str) -> None:
-    code = f"import sys, {module}; print([m for m in ('torch', 'lightning', 'transformers') if m in sys.modules])"
+    heavy = "('torch', 'lightning', 'transformers')"
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

@@ -74,7 +74,9 @@ def test_their_cells_compile_and_name_the_detector_once(path: Path) -> None:
 @each
 @pytest.mark.parametrize("detector", [NANO, "glip-tiny"])
 def test_one_string_decides_the_settings(path: Path, detector: str) -> None:
-    """Those of the nano detector are the recipe's for photos, the others are the defaults, which are official."""
+    """Those of the nano detector are the recipe's for photos, the others are the defaults, which
+    are official.
+    """
     chosen: dict[str, Any] = {}
     exec(with_detector(code(path)[0], detector), chosen)
     nano = yaml.safe_load((ROOT / "recipes" / "custom_nano.yaml").read_text(encoding="utf-8"))

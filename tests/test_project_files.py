@@ -1,4 +1,6 @@
-"""What a project has beside its code: files that other programs read, which no other test would miss."""
+"""What a project has beside its code: files that other programs read, which no other test would
+miss.
+"""
 
 import re
 import tomllib
@@ -12,7 +14,7 @@ ISSUES = ROOT / ".github" / "ISSUE_TEMPLATE"
 
 
 def test_a_bug_report_asks_for_the_environment() -> None:
-    """In the form of GitHub's issue forms; a field without an id or a label would be refused there."""
+    """Issue forms are those of GitHub, which refuses a field without an id or a label."""
     for file in ISSUES.glob("*.yml"):
         form = yaml.safe_load(file.read_text(encoding="utf-8"))
         assert form["name"]

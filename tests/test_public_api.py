@@ -1,4 +1,6 @@
-"""The public API: one table, lazy, complete for readers and type checkers; documents and recipes use nothing else."""
+"""The public API: one table, lazy, complete for readers and type checkers; documents and recipes
+use nothing else.
+"""
 
 import ast
 import json
@@ -30,7 +32,8 @@ NEW_PROCESS = """
 import sys, time
 begun = time.perf_counter()
 import glip_lightning
-print(time.perf_counter() - begun, [name for name in ("torch", "lightning", "numpy", "PIL") if name in sys.modules])
+heavy = ("torch", "lightning", "numpy", "PIL")
+print(time.perf_counter() - begun, [name for name in heavy if name in sys.modules])
 """
 
 

@@ -1,4 +1,6 @@
-"""The site: it is built without a warning, holds the whole public API and all options, and asks no other host."""
+"""The site: it is built without a warning, holds the whole public API and all options, and asks no
+other host.
+"""
 
 import functools
 import http.server
@@ -62,7 +64,9 @@ def tab() -> Iterator[Page]:
 
 
 class _Loaded(HTMLParser):
-    """Collects the addresses of what a page loads: scripts, styles, pictures, frames; not those of its links."""
+    """Collects the addresses of what a page loads: scripts, styles, pictures, frames; not those of
+    its links.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +145,9 @@ def test_the_reference_has_each_finding_with_its_text(site: Path) -> None:
 
 
 def check_page(tab: Page, address: str, page: str, width: int, dark: bool) -> None:
-    """Look at a page: it is quiet, asks nobody else, fits its width, and is as light or dark as the system."""
+    """Look at a page: it is quiet, asks nobody else, fits its width, and is as light or dark as the
+    system.
+    """
     tab.open(address + page, width, dark)
     where = f"{page} at {width} pixels, {'dark' if dark else 'light'}"
     assert tab.complaints() == [], where

@@ -70,5 +70,6 @@ def test_a_prediction_imports_what_its_detector_needs(folder: Path, tmp_path: Pa
         "transformers",
         "timm",
     }
-    dyhead = "import glip_lightning; code = glip_lightning.load_detector('dyhead-nano', weights='random') is None"
+    dyhead = "import glip_lightning; load = glip_lightning.load_detector; "
+    dyhead += "code = load('dyhead-nano', weights='random') is None"
     assert imported(dyhead) == ["torch", "torchvision", "timm"]

@@ -1,4 +1,5 @@
-"""Moving and renaming changes nothing: three small runs give the stored numbers, and what users rely on is all there.
+"""Moving and renaming changes nothing: three small runs give the stored numbers, and what users
+rely on is all there.
 
 All runs, bit by bit: `make test-unchanged`.
 """
@@ -55,8 +56,8 @@ def test_what_users_rely_on_is_there(runs: dict[str, Path]) -> None:
     gone, new = changes(expected, found), changes(found, expected)
     assert not gone and not new, (  # noqa: PT018 - both are needed to see what was renamed
         f"gone: {gone}\nnew: {new}\nIf this is wanted: a line for each in CHANGELOG.md, then "
-        "python tests/support/unchanged.py --keep RUNS && python tests/support/unchanged_surface.py RUNS > "
-        + str(SURFACE)
+        "python tests/support/unchanged.py --keep RUNS && "
+        "python tests/support/unchanged_surface.py RUNS > " + str(SURFACE)
     )
 
 

@@ -1,4 +1,4 @@
-"""The wheel, installed into an environment without the checkout, beside the packages of this one."""
+"""The wheel, installed into an environment without the checkout, beside its packages."""
 
 import json
 import os
@@ -24,16 +24,19 @@ environment = Path(sys.prefix).resolve()
 assert environment in Path(glip_lightning.__file__).resolve().parents, glip_lightning.__file__
 for name in glip_lightning.__all__:
     getattr(glip_lightning, name)
-ours = {n: m.__file__ for n, m in sys.modules.items() if n.split(".")[0] == "glip_lightning" and m.__file__}
+modules = {n: m.__file__ for n, m in sys.modules.items() if n.split(".")[0] == "glip_lightning"}
+ours = {name: file for name, file in modules.items() if file}
 assert not [file for file in ours.values() if environment not in Path(file).resolve().parents]
 
 from glip_lightning.app.cli import main
 
 picture = "PHOTOS/test/d.png"
-assert main(["predict", picture, "--detector", "glip-nano-c", "--phrases", "red circle", "--out", "found"]) == 0
+nano = ["--detector", "glip-nano-c", "--phrases", "red circle"]
+assert main(["predict", picture, *nano, "--out", "found"]) == 0
 sizes = ["--data.min_sizes=[64]", "--data.max_size=64", "--data.test_size=64", "--data.workers=0"]
 short = ["--trainer.max_steps=2", "--trainer.precision=32-true", "--trainer.accelerator=cpu"]
-what = ["--data.root=PHOTOS", "--model.detector=glip-nano-c", "--model.tuning", "LinearProbe", *sizes, *short]
+probe = ["--model.detector=glip-nano-c", "--model.tuning", "LinearProbe"]
+what = ["--data.root=PHOTOS", *probe, *sizes, *short]
 assert main(["fit", "--config", "custom", *what, "--run", "run"]) == 0
 """
 
@@ -50,7 +53,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel; other packages are those of this one, whose .pth files do not count there."""
+    """An environment with the wheel; other packages are those of this one, whose .pth files do not
+    count there.
+    """
     folder = tmp_path_factory.mktemp("environment") / "venv"
     venv.create(folder, with_pip=False, symlinks=True)
     install = [

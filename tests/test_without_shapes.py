@@ -29,9 +29,12 @@ from glip_lightning.common import registry
 for module in pkgutil.walk_packages(glip_lightning.__path__, "glip_lightning."):
     if not module.name.startswith("glip_lightning.shapes"):
         importlib.import_module(module.name)
-from glip_lightning.common.registry import callbacks, data_modules, detector_weights, report_sections, tasks
+from glip_lightning.common.registry import (
+    callbacks, data_modules, detector_weights, report_sections, tasks
+)
 tables = (tasks, detector_weights, data_modules, callbacks, report_sections)
-print([table.names() for table in tables], [name for name in sys.modules if "glip_lightning.shapes" in name])
+loaded = [name for name in sys.modules if "glip_lightning.shapes" in name]
+print([table.names() for table in tables], loaded)
 """
 RUN_ALL = """
 import sys
@@ -47,8 +50,10 @@ from glip_lightning.weights.load import save
 if __name__ == "__main__":  # workers of the sweep import this file
     photos, sweep, recipe, folder = sys.argv[1:]
     tokenizer = Tokenizer.nano()
-    text = TextConfig(len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
-    small = dict(swin_dim=16, swin_depths=(1, 1, 1, 1), swin_heads=(1, 2, 4, 8), channels=32, rounds=1, fusion_dim=32)
+    layers = dict(num_hidden_layers=1, num_attention_heads=2)
+    text = TextConfig(len(tokenizer), hidden_size=32, intermediate_size=64, **layers)
+    swin = dict(swin_dim=16, swin_depths=(1, 1, 1, 1), swin_heads=(1, 2, 4, 8))
+    small = dict(**swin, channels=32, rounds=1, fusion_dim=32)
     config = replace(variant("glip-tiny"), text=text, fusion_heads=2, **small)
     detector = str(save(GLIP(config), tokenizer, folder + "/detector"))
     options = [f"--data.root={photos}", f"--model.detector={detector}"]
@@ -57,7 +62,8 @@ if __name__ == "__main__":  # workers of the sweep import this file
     assert main(["predict", photo, "--detector", folder + "/run", "--out", folder + "/found"]) == 0
     assert main(["sweep", sweep, "--dir", folder + "/sweep", "--workers", "1", *options]) == 0
     assert main(["report", folder + "/sweep"]) == 0
-    assert main(["predict", photo, "--detector", "glip-nano", "--phrases", "cat", "--out", folder + "/none"]) == 1
+    nano = ["--detector", "glip-nano", "--phrases", "cat"]
+    assert main(["predict", photo, *nano, "--out", folder + "/none"]) == 1
     assert not [name for name in sys.modules if name.startswith("glip_lightning.shapes")]
 """
 RECIPE = """
@@ -71,7 +77,9 @@ trainer: {max_epochs: 1, accelerator: cpu}
 
 
 def start(folder: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in a Python that cannot import ``glip_lightning.shapes``, nor can its own processes."""
+    """Run a program in a Python that cannot import ``glip_lightning.shapes``, nor can its own
+    processes.
+    """
     (folder / "block").mkdir()
     (folder / "block" / "sitecustomize.py").write_text(BLOCK)
     (folder / "program.py").write_text(code)

@@ -1,6 +1,8 @@
-"""A real browser without a window, spoken to over its DevTools pipe: no port, no driver, no package.
+"""A real browser without a window, spoken to over its DevTools pipe: no port, no driver, no
+package.
 
-``python tests/support/browser.py PAGE PICTURE WIDTH [dark] [ANCHOR]`` takes a picture of a page to look at.
+``python tests/support/browser.py PAGE PICTURE WIDTH [dark] [ANCHOR]`` takes a picture of a page to
+look at.
 """
 
 import base64
@@ -66,7 +68,9 @@ class Page:
             self.events.append(answer)
 
     def open(self, address: str, width: int, dark: bool = False) -> None:
-        """Load ``address`` as a screen of ``width`` pixels would, and wait until all of it is there."""
+        """Load ``address`` as a screen of ``width`` pixels would, and wait until all of it is
+        there.
+        """
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call(

@@ -1,4 +1,6 @@
-"""What two processes do in tests/training/test_ddp.py: ``torchrun --nproc_per_node 2 ddp_job.py PICTURES FOLDER``."""
+"""What two processes do in tests/training/test_ddp.py: ``torchrun --nproc_per_node 2 ddp_job.py
+PICTURES FOLDER``.
+"""
 
 import json
 import os
@@ -166,7 +168,9 @@ def without_gradient(variant: str, boxes: bool) -> list[str]:
 
 
 def resumed(pictures: Path, folder: Path) -> bool:
-    """Whether a run that one rank's SIGTERM has ended goes on to the weights of the run that none has."""
+    """Whether a run that one rank's SIGTERM has ended goes on to the weights of the run that none
+    has.
+    """
     ddp: dict[str, Any] = {
         "strategy": "ddp",
         "devices": 2,

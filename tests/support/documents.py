@@ -1,4 +1,6 @@
-"""What the documents say: their commands, code and links, and a folder in which the commands can be typed."""
+"""What the documents say: their commands, code and links, and a folder in which the commands can be
+typed.
+"""
 
 import importlib.util
 import io
@@ -93,7 +95,7 @@ def blocks(language: str) -> list[Block]:
 
 @cache
 def generated_pages() -> ModuleType:
-    """Return the hook that makes pages when the site is built; ``PAGES`` has them by their place."""
+    """Return the hook that makes pages when the site is built; ``PAGES`` has them by place."""
     spec = importlib.util.spec_from_file_location("generated_pages", DOCS / "generated_pages.py")
     assert spec is not None
     assert spec.loader is not None
@@ -108,14 +110,16 @@ def prose(page: Path) -> str:
 
 
 def commands() -> list[str]:
-    """Return every command of the documents once: those of blocks, and complete ones in the text."""
+    """Return every command of the documents once: those of blocks, complete ones in the text."""
     written = [command for block in blocks("bash") for command in block.commands()]
     inline = [command for page in PAGES for command in INLINE_COMMAND.findall(prose(page))]
     return list(dict.fromkeys(written + inline))
 
 
 def write_checkout(folder: Path) -> None:
-    """Write a light copy of the checkout; its recipes end their trainings after an epoch or two steps."""
+    """Write a light copy of the checkout; its recipes end their trainings after an epoch or two
+    steps.
+    """
     for name in CHECKOUT:
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "recipes", folder / "recipes")
@@ -189,7 +193,7 @@ def archives() -> dict[str, bytes]:
 
 
 def _official(name: str) -> GLIP:
-    """Return a tiny detector with random weights that is sure of itself, so that there are boxes."""
+    """Return a tiny detector with random weights and high scores, so that there are boxes."""
     torch.manual_seed(0)
     model = GLIP(SIZES[name]).eval()
     with torch.no_grad():
@@ -208,7 +212,9 @@ def hub_files() -> dict[str, bytes]:
 
 
 def write_inputs(folder: Path) -> None:
-    """Write what the commands read, under the names by which they call it; what they make is not there."""
+    """Write what the commands read, under the names by which they call it; what they make is not
+    there.
+    """
     (folder / "photos").mkdir()
     for k in range(2):
         (folder / "photos" / f"{k}.jpg").write_bytes(_picture(k))

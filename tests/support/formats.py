@@ -84,7 +84,8 @@ def write_yolo(
 def xml(name: str, boxes: Sequence[Box], more: str = "", start: int = 1) -> str:
     objects = "".join(
         f"<object><name>{CLASSES[k]}</name><difficult>0</difficult><bndbox><xmin>{x + start}</xmin>"
-        f"<ymin>{y + start}</ymin><xmax>{x + w - 1 + start}</xmax><ymax>{y + h - 1 + start}</ymax></bndbox></object>"
+        f"<ymin>{y + start}</ymin><xmax>{x + w - 1 + start}</xmax>"
+        f"<ymax>{y + h - 1 + start}</ymax></bndbox></object>"
         for k, x, y, w, h in boxes
     )
     size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"

@@ -1,6 +1,8 @@
-"""Changes that no exporter makes, but disks, editors, scripts and attackers do: of bytes, values, trees and options.
+"""Changes that no exporter makes, but disks, editors, scripts and attackers do: of bytes, values,
+trees and options.
 
-Every function takes a random generator and nothing else that varies, so that one number gives the same input again.
+Every function takes a random generator and nothing else that varies, so that one number gives the
+same input again.
 """
 
 import json
@@ -230,7 +232,9 @@ def _damage(data: bytearray, other: bytes, rng: Random) -> str:
 
 
 def change_values(folder: Path, rng: Random) -> str:
-    """Change values of one file that has some: JSON, JSON lines, YAML, XML, tables, lists, heads of safetensors."""
+    """Change values of one file that has some: JSON, JSON lines, YAML, XML, tables, lists, heads of
+    safetensors.
+    """
     files = [file for file in files_of(folder) if file.suffix.lower() in EDITORS]
     if not files:
         return change_bytes(folder, rng)
@@ -400,7 +404,9 @@ YAML_ODDITIES = (
 
 
 def _edit_yaml(file: Path, rng: Random) -> str:
-    """Change a value, a key or a whole line as text; or write it as JSON, which is YAML, with values changed."""
+    """Change a value, a key or a whole line as text; or write it as JSON, which is YAML, with
+    values changed.
+    """
     import yaml
 
     text = file.read_text("utf-8")
@@ -413,9 +419,8 @@ def _edit_yaml(file: Path, rng: Random) -> str:
     kind = rng.choice(("value", "value", "key", "remove", "repeat", "indent", "tab"))
     key, colon, value = lines[place].partition(":")
     if kind == "value":
-        lines[place] = (
-            f"{key}{colon} {rng.choice((*YAML_ODDITIES, *map(json.dumps, (*TEXTS, *NUMBERS, *SPECIAL))))}"
-        )
+        odd = (*YAML_ODDITIES, *map(json.dumps, (*TEXTS, *NUMBERS, *SPECIAL)))
+        lines[place] = f"{key}{colon} {rng.choice(odd)}"
     elif kind == "key":
         lines[place] = (
             f"{rng.choice(('extra', '<<', '? a', '1', 'null', '[a]', '{}', key + 'x'))}:{value}"

@@ -29,6 +29,7 @@ from glip_lightning.experiments.sweep.grid import read_grid
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.inference.pseudo_label.grounding_file import grounding_content, phrase_scores
 from glip_lightning.inference.pseudo_label.journal import Journal
+from glip_lightning.inference.pseudo_label.teacher import STORED_FROM
 from glip_lightning.inference.thresholds import Thresholds, read_thresholds
 from glip_lightning.models.config import GLIPConfig, TextConfig
 from glip_lightning.models.glip.model import GLIP
@@ -46,14 +47,18 @@ PACKAGE = Path(glip_lightning.__file__).parent
 
 
 def is_explained(error: BaseException) -> bool:
-    """Return whether the user gets a message of ours and no traceback, as the command line decides it."""
+    """Return whether the user gets a message of ours and no traceback, as the command line decides
+    it.
+    """
     if isinstance(error, MemoryError):  # an input that asks for too much is to be refused
         return False
     return isinstance(error, WrongUsage) or _explanation(error) is not None
 
 
 def place_of(error: BaseException) -> str:
-    """Return ``file.py:function:line`` of the last frame of ours; of the last frame of all where none is ours."""
+    """Return ``file.py:function:line`` of the last frame of ours; of the last frame of all where
+    none is ours.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
     if not frames:

@@ -1,7 +1,7 @@
 """Readers and commands under attack: each reads what lies in a folder and says what became of it.
 
-A reader returns ``used`` or ``refused``; every other end is judged by ``fuzz.py``. What it takes without using or
-naming it is :class:`Lost`.
+A reader returns ``used`` or ``refused``; every other end is judged by ``fuzz.py``. What it takes
+without using or naming it is :class:`Lost`.
 """
 
 import contextlib
@@ -36,6 +36,7 @@ from fuzz_mutations import (
 )
 from fuzz_product import (
     RUN_ADAPTER,
+    STORED_FROM,
     Captioned,
     DetectionDataset,
     Findings,
@@ -174,7 +175,7 @@ ALL_OF_IT = {
 
 
 def read_data_set(folder: Path, _: Random | None) -> str:
-    """Do what ``glip doctor`` does, and take of data without errors the first sample of each split."""
+    """Do what ``glip doctor`` does; of data without errors, take the first sample of each split."""
     findings = Findings()
     layout = findings.attempt(folder, lambda: read_folder(folder, findings))
     splits = layout.splits if layout else {}
@@ -253,7 +254,7 @@ def _check_loss(what: str, lost: int, findings: Findings, text: str) -> None:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Return the plain files below a folder, hidden ones left out, links to folders not followed."""
+    """Return the plain files below a folder; no hidden ones, and links are not followed."""
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -262,7 +263,9 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _boxes_of_coco(file: Path) -> int:
-    """Return the number of entries of all lists of annotations, also where a key comes twice with other values."""
+    """Return the number of entries of all lists of annotations, also where a key comes twice with
+    other values.
+    """
     if file.suffix.lower() != ".json":
         return 0
     lengths: list[int] = []
@@ -394,8 +397,12 @@ def read_phrase_file(folder: Path, _: Random | None) -> str:
 
 
 def read_threshold_file(folder: Path, _: Random | None) -> str:
-    found = read_thresholds(_only(folder), 0.5)
-    assert all(0.1 <= score <= 1 for score in found.phrases.values())
+    """Read the file as predict does, and as pseudo-label does, which keeps no score below 0.1."""
+    file = _only(folder)
+    found = read_thresholds(file, 0.5)
+    assert all(0 <= score <= 1 for score in found.phrases.values())
+    stored = read_thresholds(file, 0.5, STORED_FROM)
+    assert all(STORED_FROM <= score <= 1 for score in stored.phrases.values())
     return "used"
 
 
@@ -407,7 +414,9 @@ def _only(folder: Path) -> Path:
 
 
 def read_journal(folder: Path, _: Random | None) -> str:
-    """Open a journal: it keeps all of its whole lines, and every photo that they name; then use its records."""
+    """Open a journal: it keeps all of its whole lines, and every photo that they name; then use its
+    records.
+    """
     file = folder / "labels.scores.jsonl"
     before = file.read_bytes() if file.is_file() else b""
     with Journal(file, seeds.JOURNAL_HEADER) as found:
@@ -693,7 +702,9 @@ STATUSES = {0, 1, 2, 130}
 
 
 def run_command(verb: str) -> Callable[[Path, Random], str]:
-    """Return a reader that runs ``glip`` in the folder with the options of the verb, some of which are changed."""
+    """Return a reader that runs ``glip`` in the folder with the options of the verb, some of which
+    are changed.
+    """
 
     def run(folder: Path, rng: Random | None) -> str:
         words = [verb.partition(" ")[0], *COMMANDS[verb]]

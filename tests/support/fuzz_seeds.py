@@ -1,4 +1,6 @@
-"""One valid example of everything that the product reads: each function writes folders into a folder, one per seed."""
+"""One valid example of everything that the product reads: each function writes folders into a
+folder, one per seed.
+"""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""A small good data set in four formats, and what spoils it: the ground of the malformed data sets."""
+"""A small good data set in four formats, and what spoils it for the malformed data sets."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +41,9 @@ class Cases(dict[str, Write]):
     """Malformed data sets by name; each value writes its set into a folder."""
 
     def spoiling(self, write_good: Write) -> Callable[[Write], Write]:
-        """Make a case of the function below: it spoils the set that ``write_good`` has written into a folder."""
+        """Make a case of the function below: it spoils the set that ``write_good`` has written into
+        a folder.
+        """
 
         def register(spoil: Write) -> Write:
             def write(folder: Path) -> None:
@@ -94,7 +96,7 @@ def coco_of(boxes: dict[str, list[Box]]) -> dict[str, Any]:
 
 
 def coco(folder: Path) -> None:
-    """COCO in the layout of ODinW: a folder for each split with its pictures and its annotations."""
+    """Write COCO in the layout of ODinW: a folder for each split with pictures and annotations."""
     for split, boxes in BOXES.items():
         write_photos(folder / split, split)
         write_json(folder / split / ANNOTATIONS, coco_of(boxes))
@@ -113,7 +115,9 @@ def odinw_task(folder: Path, class_names: Sequence[str]) -> None:
 
 
 def odinw(folder: Path) -> None:
-    """A folder as ../shared/data: the tasks of ODinW that it has, and single photos of which one is grey."""
+    """A folder as ../shared/data: the tasks of ODinW that it has, and single photos of which one is
+    grey.
+    """
     for task, class_names in TASKS.items():
         odinw_task(folder / task, class_names)
     (folder / "_demos").mkdir()

@@ -1,12 +1,13 @@
 """A small Hub on 127.0.0.1: what huggingface_hub asks of the real one, with faults on demand.
 
-Per file the client sends HEAD ``/<repo>/resolve/<revision>/<name>``, reads ETag, X-Repo-Commit and the size from the
-headers, then GETs the same address; after a broken connection it goes on with a Range. Large files lie elsewhere: the
-answer is a redirection whose X-Linked-ETag and X-Linked-Size say what is there. Under any other path the server is one
-of plain files.
+Per file the client sends HEAD ``/<repo>/resolve/<revision>/<name>``, reads ETag, X-Repo-Commit and
+the size from the headers, then GETs the same address; after a broken connection it goes on with a
+Range. Large files lie elsewhere: the answer is a redirection whose X-Linked-ETag and X-Linked-Size
+say what is there. Under any other path the server is one of plain files.
 
-A push creates the repository, has the card's head validated, asks which files are there and which are large, sends the
-large ones by the Git LFS protocol and ends with one commit. The server knows one token.
+A push creates the repository, has the card's head validated, asks which files are there and which
+are large, sends the large ones by the Git LFS protocol and ends with one commit. The server knows
+one token.
 """
 
 import base64

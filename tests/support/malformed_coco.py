@@ -1,7 +1,7 @@
 """Malformed data sets in COCO's format: one function for each fault.
 
-``CASES[name](folder)`` writes the set of that name. Where a docstring does not say otherwise, the fault is in the train
-split.
+``CASES[name](folder)`` writes the set of that name. Where a docstring does not say otherwise, the
+fault is in the train split.
 """
 
 import json
@@ -85,7 +85,9 @@ def pixel_modes(folder: Path) -> None:
 
 @CASES.spoiling(coco)
 def exif_rotated(folder: Path) -> None:
-    """Two photos ask to be turned: size and boxes of picture 0 are those after the turn, of picture 1 those before."""
+    """Two photos ask to be turned: size and boxes of picture 0 are those after the turn, of picture
+    1 those before.
+    """
     turn = Image.Exif()
     turn[0x0112] = UPRIGHT
     turned = photo("img_train_0.jpg").transpose(Image.Transpose.ROTATE_90)
@@ -120,7 +122,9 @@ def path_traversal(folder: Path) -> None:
 
 @CASES.spoiling(coco)
 def box_outside(folder: Path) -> None:
-    """Two boxes leave the picture at opposite corners, one is larger than it and one lies beside it."""
+    """Two boxes leave the picture at opposite corners, one is larger than it and one lies beside
+    it.
+    """
     larger, beside = [-50, -50, WIDTH + 100, HEIGHT + 100], [WIDTH + 20, HEIGHT + 20, 30, 30]
     add_boxes(folder, [[-40, -30, 100, 90], [WIDTH - 50, HEIGHT - 50, 100, 100], beside, larger])
 

@@ -1,7 +1,7 @@
 """Malformed data sets in the formats of YOLO, Pascal VOC and LabelMe: one function for each fault.
 
-``CASES[name](folder)`` writes the set of that name. Where a docstring does not say otherwise, the fault is in the train
-split.
+``CASES[name](folder)`` writes the set of that name. Where a docstring does not say otherwise, the
+fault is in the train split.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs our detector on the inputs of a reference model and names its tensors as the reference does."""
+"""Run our detector on the inputs of a reference model and name tensors as the reference does."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from glip_lightning.weights.official_checkpoint import from_official
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 
 NOT_BUILT = {
-    "head.cls_logits": "the layer's loss is multiplied by zero and its output only counts score columns",
+    "head.cls_logits": "its loss is multiplied by zero, its output only counts score columns",
     "anchors.visibility": "ATSS reads every anchor, visible or not: nothing uses the flag",
 }
 """Reference tensors without a counterpart, each with its reason."""
@@ -56,7 +56,7 @@ def reference_config(folder: Path) -> GLIPConfig:
 
 
 def without_randomness(model: nn.Module) -> nn.Module:
-    """Switch off what the reference switched off in training mode: dropout, drop path, DropBlock."""
+    """Switch off what the reference switched off in training: dropout, drop path, DropBlock."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -73,7 +73,9 @@ def load_reference_model(folder: Path) -> GLIP:
 
 
 def assert_stage(ours: Tensor, theirs: Tensor, noise: float, mask: Tensor, name: str) -> None:
-    """Equal within 10 times the recorded noise, at least 5e-6 of the largest value; padded tokens excepted."""
+    """Equal within 10 times the recorded noise, at least 5e-6 of the largest value; padded tokens
+    excepted.
+    """
     ours, theirs = real_tokens(ours, theirs, mask, name)
     assert ours.shape == theirs.shape
     tolerance = max(10 * noise, 5e-6 * theirs.abs().max().item())

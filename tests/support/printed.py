@@ -4,7 +4,9 @@ import re
 
 
 def words(text: str) -> set[str]:
-    """Return the words of a text without the punctuation around them: options, names and paths are one word each."""
+    """Return the words of a text without the punctuation around them: options, names and paths are
+    one word each.
+    """
     return {word for part in text.split() if (word := part.strip(",;:?!.'\"()[]{}"))}
 
 
@@ -14,7 +16,9 @@ def numbers(text: str) -> list[str]:
 
 
 def line_with(text: str, *values: object) -> str:
-    """Return the line that holds all the values; the test fails where there is none, or more than one."""
+    """Return the line that holds all the values; the test fails where there is none, or more than
+    one.
+    """
     found = [line for line in text.splitlines() if all(str(value) in line for value in values)]
     assert len(found) == 1, f"{len(found)} lines with {values} in:\n{text}"
     return found[0]

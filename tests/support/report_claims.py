@@ -1,4 +1,6 @@
-"""Runs about the claims of the paper without a single training: their AP has the paper's shape, or another one."""
+"""Runs about the claims of the paper without a single training: their AP has the paper's shape, or
+another one.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +38,9 @@ def as_in_the_paper(part: str, shots: Any, tuning: str, prompts: str) -> float:
 def put(
     folder: Path, ap: float, part: str, task: str, shots: Any, seed: int, tuning: str, prompts: str
 ) -> None:
-    """A run of its own. Draws of a task are shared by all runs, as those of the same test images are."""
+    """A run of its own. Draws of a task are shared by all runs, as those of the same test images
+    are.
+    """
     recipe = recipe_of(task, shots, seed, tuning, DETECTORS[part])
     recipe["data"] = {
         "class_path": "Shapes",

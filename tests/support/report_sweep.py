@@ -1,4 +1,5 @@
-"""A plausible sweep without a single training: what glip sweep leaves, with the numbers of a made-up world.
+"""A plausible sweep without a single training: what glip sweep leaves, with the numbers of a
+made-up world.
 
 ``python tests/support/report_sweep.py FOLDER`` writes a large one to look at.
 """
@@ -17,8 +18,8 @@ from glip_lightning.experiments.report.paper_numbers import ORDER, paper_cells
 from glip_lightning.inference.drawing import draw_boxes
 
 CLASSES = {
-    "PascalVOC": "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
-    "pottedplant sheep sofa train tvmonitor",
+    "PascalVOC": "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "
+    "motorbike person pottedplant sheep sofa train tvmonitor",
     "Aquarium": "fish jellyfish penguin puffin shark starfish stingray",
     "AerialMaritimeDrone": "boat car dock jetski lift",
     "ShellfishOpenImages": "Crab Lobster Shrimp",
@@ -68,7 +69,9 @@ def result_of(
     images: int = 20,
     **more: Any,
 ) -> dict[str, Any]:
-    """The content of result.json; ``ap`` from 0 to 1. Redrawn images move it more where there are few."""
+    """The content of result.json; ``ap`` from 0 to 1. Redrawn images move it more where there are
+    few.
+    """
     data = recipe["data"]["init_args"]
     rng = np.random.default_rng(
         int(hashlib.sha256(f"{data['task']}{ap}".encode()).hexdigest()[:8], 16)
@@ -161,7 +164,9 @@ def write_sweep(
     detector: str = "glip-tiny",
     pictures: int = 0,
 ) -> list[dict[str, Any]]:
-    """A finished sweep: AP near the paper's numbers of the detector, or of GLIP-T. Returns its trials."""
+    """A finished sweep: AP near the paper's numbers of the detector, or of GLIP-T. Returns its
+    trials.
+    """
     trials: dict[str, dict[str, Any]] = {}
     for task in tasks:
         for k in shots:

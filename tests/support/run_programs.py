@@ -1,4 +1,6 @@
-"""Run each ``*/program.py`` in its folder, all in this process; ``failed.json`` says what went wrong."""
+"""Run each ``*/program.py`` in its folder, all in this process; ``failed.json`` says what went
+wrong.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""A tiny detector of another kind: a set of queries, no anchors, no NMS, auxiliary losses, a mask of the pixels."""
+"""A tiny detector of another kind: a set of queries, no anchors, no NMS, auxiliary losses, a mask
+of the pixels.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +94,9 @@ class SetDetector(Detector):
     def losses(
         self, outputs: SetOutputs, text: TextFeatures, truth: GroundTruth
     ) -> Mapping[str, Tensor]:
-        """Match each box of an image with a query of its own, the nearest that is left, in every layer."""
+        """Match each box of an image with a query of its own, the nearest that is left, in every
+        layer.
+        """
         losses: dict[str, Tensor] = {}
         for layer, (logits, boxes) in enumerate(zip(outputs.logits, outputs.boxes, strict=True)):
             wanted, distances = torch.zeros_like(logits), [boxes.sum() * 0]

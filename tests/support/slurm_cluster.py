@@ -59,7 +59,9 @@ def program(name: str) -> str | None:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Path]:
-    """Start the daemons, and end them; yield the file for SLURM_CONF. The path of ``folder`` has to be short."""
+    """Start the daemons, and end them; yield the file for SLURM_CONF. The path of ``folder`` has to
+    be short.
+    """
     for name in ("state", "spool"):
         (folder / name).mkdir()
     key, configuration = folder / "munge.key", folder / "slurm.conf"

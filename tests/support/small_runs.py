@@ -85,7 +85,9 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
 
 
 class Offline:
-    """The records of an offline W&B run as the page of a dashboard sees them: config, summary and history."""
+    """The records of an offline W&B run as the page of a dashboard sees them: config, summary and
+    history.
+    """
 
     def __init__(self, run: Path) -> None:
         self.folder = run
@@ -107,7 +109,7 @@ class Offline:
 
 
 class Trouble(Callback):
-    """Something happens before an optimizer step; recipes of the tests name it by its class path."""
+    """Something happens before an optimizer step; recipes of tests name it by its class path."""
 
     def __init__(self, at: int, what: str) -> None:
         self.at, self.what = at, what

@@ -76,7 +76,7 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 
 def know_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let processes that are started find the modules of these tests, whose classes recipes name."""
+    """Let started processes find the modules of these tests, whose classes recipes name."""
     here = Path(__file__).parent
     known = [
         str(here),

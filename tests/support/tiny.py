@@ -1,4 +1,6 @@
-"""A fit of a few steps: generated pictures of 96 pixels, the nano detector with random weights, no files by itself."""
+"""A fit of a few steps: generated pictures of 96 pixels, the nano detector with random weights, no
+files by itself.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,7 +82,9 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 class Scripted(LightningModule):
-    """One weight vector, trained on a scripted factor of the loss per step, validated to a scripted AP per time."""
+    """One weight vector, trained on a scripted factor of the loss per step, validated to a scripted
+    AP per time.
+    """
 
     def __init__(
         self, aps: Sequence[float] = (), factors: Mapping[int, float] | None = None
@@ -91,7 +95,7 @@ class Scripted(LightningModule):
         self.aps, self.factors = list(aps), factors or {}
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        """Loss 4 in the beginning, times the factor of this step or of the last step that has one."""
+        """Loss 4 at first, times the factor of this step or of the last step that has one."""
         given = [step for step in self.factors if step <= self.global_step]
         return self.layer(batch).square().mean() / 4 * (self.factors[max(given)] if given else 1.0)
 
@@ -140,7 +144,9 @@ class Offset(Tuning):
 
 
 def write_sure_run(folder: Path) -> Path:
-    """Make the folder of a finished run whose random detector is sure of itself, so that there are boxes."""
+    """Make the folder of a finished run whose random detector is sure of itself, so that there are
+    boxes.
+    """
     torch.manual_seed(0)
     loaded = load_detector("glip-nano", "random")
     with torch.no_grad():

@@ -1,10 +1,13 @@
-"""Whether every detector with every tuning still comes out the same, bit by bit: `make test-unchanged`.
+"""Whether every detector with every tuning still comes out the same, bit by bit: `make
+test-unchanged`.
 
-    python tests/support/unchanged.py              # run all cells and compare them with the reference
-    python tests/support/unchanged.py --write HEAD # make the reference of this machine, with this code, and store it
+    python tests/support/unchanged.py              # run all cells, compare with the reference
+    python tests/support/unchanged.py --write HEAD # store the reference of this machine and code
 
-Only the command line is used and only files are read, so that modules may move. Bits depend on the processor and on
-PyTorch: where those of the stored reference are others, it is made anew, with the code of the commit that it names.
+Only the command line is used and only files are read, so that modules may move. Bits depend on the
+processor and on
+PyTorch: where those of the stored reference are others, it is made anew, with the code of the
+    commit that it names.
 """
 
 import argparse
@@ -120,7 +123,9 @@ def run_all(glip: Command, folder: Path, source: str = "") -> dict[str, Cell]:
 def single_runs(
     glip: Command, folder: Path, shapes: Path, source: str
 ) -> Iterator[tuple[str, Path]]:
-    """Full tuning, stopped and resumed, and in two processes; a prompt for five classes, one of them a long phrase."""
+    """Full tuning, stopped and resumed, and in two processes; a prompt for five classes, one of
+    them a long phrase.
+    """
     fit = ["fit", "--config", RECIPE, f"--data.root={shapes}", "--run"]
     resumed, two = folder / "resumed", folder / "two"
     if not (resumed / "result.json").is_file():
@@ -148,7 +153,9 @@ def single_runs(
 
 
 def read_cell(run: Path) -> Cell:
-    """Hashes of a finished run: its weights, its detections, its captions with their token spans; its images."""
+    """Hashes of a finished run: its weights, its detections, its captions with their token spans;
+    its images.
+    """
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     detections = json.loads((run / "detections.json").read_text(encoding="utf-8"))
     rows = sorted(json.dumps(row, sort_keys=True) for row in detections)
@@ -190,7 +197,9 @@ def weights_hash(run: Path) -> str:
 
 
 def captions(run: Path, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Phrases, captions and token spans as the files of a run have them, and the hash of the detector below them."""
+    """Phrases, captions and token spans as the files of a run have them, and the hash of the
+    detector below them.
+    """
     found: dict[str, Any] = {"phrases": result["phrases"]}
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in run.glob("*/adapter.json")]
     for path in tensor_files(run):
@@ -204,7 +213,9 @@ def captions(run: Path, result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def numbers(run: Path) -> dict[str, Any]:
-    """What is compared where bits differ: losses by step, metrics, the sizes of the tensors by part."""
+    """What is compared where bits differ: losses by step, metrics, the sizes of the tensors by
+    part.
+    """
     metrics = json.loads((run / "result.json").read_text(encoding="utf-8"))["metrics"]
     norms: dict[str, float] = {}
     for key, tensor in weights(run).items():
@@ -239,7 +250,9 @@ def machine() -> dict[str, str]:
 
 
 def reference() -> dict[str, Cell]:
-    """The stored cells; where the machine is another, those of the same commit on this one, made once."""
+    """The stored cells; where the machine is another, those of the same commit on this one, made
+    once.
+    """
     stored = json.loads(REFERENCE.read_text(encoding="utf-8"))
     if stored["machine"] == machine():
         return stored["cells"]
@@ -252,7 +265,8 @@ def reference() -> dict[str, Cell]:
     )
     if not own.is_file():
         print(
-            f"the reference is of {stored['machine']}, this is {machine()}: making one with commit {stored['commit']}"
+            f"the reference is of {stored['machine']}, this is {machine()}: "
+            f"making one with commit {stored['commit']}"
         )
         own.parent.mkdir(exist_ok=True)
         own.write_text(json.dumps(made_with(stored["commit"]), indent=1), encoding="utf-8")

@@ -1,4 +1,6 @@
-"""Ctrl-C in a step of a run: `--trainer.callbacks unchanged_stop.StopIn --trainer.callbacks.step=6`."""
+"""Ctrl-C in a step of a run: `--trainer.callbacks unchanged_stop.StopIn
+--trainer.callbacks.step=6`.
+"""
 
 import os
 import signal
@@ -8,7 +10,9 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class StopIn(Callback):
-    """The process gets SIGINT when it begins optimizer step ``step`` (from 0), which it still takes."""
+    """The process gets SIGINT when it begins optimizer step ``step`` (from 0), which it still
+    takes.
+    """
 
     def __init__(self, step: int) -> None:
         self.step = step

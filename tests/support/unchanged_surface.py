@@ -1,9 +1,10 @@
-"""What users rely on, as a text to compare: options of verbs, keys of recipes, files and keys of runs, metrics.
+"""What users rely on, as a text to compare: options of verbs, keys of recipes, files and keys of
+runs, metrics.
 
     python tests/support/unchanged_surface.py RUNS > tests/golden/unchanged/surface.txt
 
-RUNS is a folder that `python tests/support/unchanged.py --keep RUNS` has filled. Class paths are left out
-but for their names.
+RUNS is a folder that `python tests/support/unchanged.py --keep RUNS` has filled. Class paths are
+left out but for their names.
 """
 
 import io
@@ -65,7 +66,9 @@ Classes = dict[str, set[str]]
 
 
 def printed(*arguments: str) -> str:
-    """What the installed program prints; run in this process, since a start takes longer than most answers."""
+    """What the installed program prints; run in this process, since a start takes longer than most
+    answers.
+    """
     main = runpy.run_path(program()[0], run_name="glip")["main"]
     text = io.StringIO()
     with redirect_stdout(text), suppress(SystemExit):
@@ -92,7 +95,7 @@ def options(verb: str) -> list[str]:
 
 
 def flat(content: object, start: str = "", classes: Classes | None = None) -> set[str]:
-    """Dotted keys of nested mappings. Of an object its class; the keys of that go to ``classes``."""
+    """Return the dotted keys of nested mappings; of an object, its class (``classes`` has keys)."""
     if isinstance(content, list) and any(
         isinstance(each, Mapping) and "class_path" in each for each in content
     ):
@@ -136,7 +139,9 @@ def complete(arguments: list[str], classes: Classes) -> set[str]:
 
 
 def sections_of_recipes() -> list[str]:
-    """Keys of all recipes, what is special in each, and the keys of all classes that a recipe may name."""
+    """Keys of all recipes, what is special in each, and the keys of all classes that a recipe may
+    name.
+    """
     classes: Classes = {}
     recipes = {file.stem: recipe_keys(file, classes) for file in recipe_files()}
     for given in CLASSES:

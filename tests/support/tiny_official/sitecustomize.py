@@ -1,4 +1,4 @@
-"""With this folder on PYTHONPATH the names of the official detectors mean tiny ones; their files keep their names."""
+"""On PYTHONPATH: the names of the official detectors mean tiny ones; files keep their names."""
 
 from glip_lightning.models.config import VARIANTS
 from tiny_sizes import SIZES
