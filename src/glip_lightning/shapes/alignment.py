@@ -129,7 +129,7 @@ class Alignment(Callback):
 def named_right(
     index: Index, image: int, found: Mapping[str, Tensor], labels: Sequence[int]
 ) -> list[bool]:
-    """Return of each thing of an image whether its label has the highest score of ``labels``.
+    """Return whether each thing of an image has its highest score from its own label.
 
     Args:
         index: of the split.

@@ -163,7 +163,7 @@ def sentence(
 def _named_by_relation(
     subject: Description, relation: str, other: Description, things: Sequence[Thing]
 ) -> list[bool] | None:
-    """Return of each thing whether ``subject relation other`` means it.
+    """Return whether ``subject relation other`` means each thing.
 
     None where that means nothing or is unclear.
     """
