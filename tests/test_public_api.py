@@ -86,6 +86,31 @@ def test_importing_the_package_takes_no_time_and_loads_nothing() -> None:
     assert min(found) < 0.3
 
 
+USED_FROM_PYTHON = """
+import logging
+import numpy, torch
+from PIL import Image
+state = numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+handlers, level = list(logging.root.handlers), logging.root.level
+threads, seed = torch.get_num_threads(), torch.initial_seed()
+import glip_lightning
+for name in glip_lightning.__all__:
+    getattr(glip_lightning, name)
+glip_lightning.Predictor("glip-nano-c")(Image.new("RGB", (64, 64)), "red circle")
+assert logging.root.handlers == handlers and logging.root.level == level
+assert (torch.get_num_threads(), torch.initial_seed()) == (threads, seed)
+assert (numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == state
+"""
+
+
+def test_a_library_leaves_loggers_and_random_numbers_alone() -> None:
+    """Those of the program that uses it: no handler of the root logger, no seed, no number drawn.
+
+    Python's own ``random`` is not looked at: rich draws from it when it is imported.
+    """
+    subprocess.run([sys.executable, "-c", USED_FROM_PYTHON], check=True, capture_output=True)
+
+
 def code_of(path: Path) -> str:
     """Return the text in which imports are looked for: of a notebook, its cells."""
     text = path.read_text(encoding="utf-8")

@@ -299,6 +299,17 @@ def test_an_image_is_detected_alone_as_in_a_batch(detector: Path) -> None:
         torch.testing.assert_close(one.boxes[order], other.boxes[other_order], rtol=1e-4, atol=1e-2)
 
 
+def test_numbers_are_no_names_of_classes(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other programs choose classes by number; here ``0,2`` is a word to look for."""
+    predict = ["predict", str(photos / "0.jpg"), "--detector", "glip-nano-c"]
+    predict += ["--out", str(tmp_path / "out"), "--phrases"]
+    for phrases, said in (("0,2", True), ("0. 2", True), ("0. circle", False)):
+        assert main([*predict, phrases]) == 0
+        assert ("numbers" in capsys.readouterr().err) == said
+
+
 def test_a_list_of_pictures_is_a_list_of_predictions(detector: Path, photos: Path) -> None:
     predictor = Predictor(str(detector), device="cpu", threshold=0.1)
     given = [photos / "0.jpg", str(photos / "grey16.png"), np.zeros((50, 90, 3), np.uint8)]
@@ -313,7 +324,17 @@ def test_a_list_of_pictures_is_a_list_of_predictions(detector: Path, photos: Pat
     assert predictor([], CAPTION) == []
 
 
-@pytest.mark.parametrize("photo", [None, 3, b"x", [None]])
+SQUARE = np.zeros((8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "photo",
+    [
+        *(None, 3, b"x", [None]),
+        *(SQUARE / 255, SQUARE.astype(np.float32), SQUARE.transpose(2, 0, 1), SQUARE[None]),
+        *(SQUARE[:, :, 0], torch.from_numpy(SQUARE)),
+    ],
+)
 def test_what_is_no_photo(detector: Path, photo: Any) -> None:
     with pytest.raises(GLIPError) as caught:
         Predictor(str(detector), device="cpu")(photo, CAPTION)

@@ -10,7 +10,7 @@ from glip_lightning.app.cli import main
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import refuse_pipes, regular_file
 from glip_lightning.data.formats.captioned_images import read_captions
-from glip_lightning.data.formats.coco_json import read_json
+from glip_lightning.data.formats.coco_json import load_coco
 from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.thresholds import read_thresholds
 from glip_lightning.text.phrases import read_phrases_file
@@ -31,7 +31,7 @@ def test_a_file_or_a_link_to_one(tmp_path: Path) -> None:
     "read",
     [
         regular_file,
-        read_json,
+        load_coco,
         lambda path: read_captions(path.rename(path.with_suffix(".csv"))),
         lambda path: read_phrases_file(path.rename(path.with_suffix(".txt"))),
         lambda path: read_thresholds(path, 0.5),

@@ -1,13 +1,16 @@
 """Sizes and learning rates that nobody gives are the detector's own, on the command line, in sweeps and from Python."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from PIL import Image, ImageDraw
 
-from glip_lightning import CustomData, GLIPError, GLIPModule
+from glip_lightning import CustomData, GLIPError, GLIPModule, Predictor
 from glip_lightning.config.recipe_checker import CheckedRecipe, RecipeChecker
 from glip_lightning.config.recipe_files import recipes_folder
 from glip_lightning.data.transforms import train_sizes
@@ -15,10 +18,16 @@ from glip_lightning.experiments.sweep.plan import identity
 from glip_lightning.models.config import VARIANTS
 from glip_lightning.models.rates import Rates
 from glip_lightning.text.phrases import Phrase
+from glip_lightning.training.callbacks.threads import cores
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
-from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, LinearProbe
+from glip_lightning.tuning.weight_tunings import (
+    FullTuning,
+    LanguageTuning,
+    LinearProbe,
+    PartialTuning,
+)
 from glip_lightning.weights.detector_files import own_settings
 from glip_lightning.weights.load import Task, load_detector, save
 from small_runs import go, make_shapes
@@ -155,6 +164,88 @@ def test_a_module_gives_its_tuning_the_rates_that_it_lacks(
     module = GLIPModule("glip-nano", "random", tuning)
     assert {name: getattr(module.tuning, name) for name in rates} == rates
     assert tuning.use_rates(Rates(full=7)) == {}
+
+
+@pytest.mark.parametrize(
+    "tuning",
+    [
+        lambda: FullTuning(lr=-1e-4),
+        lambda: FullTuning(lr=float("nan")),
+        lambda: FullTuning(lr=0.0, text_lr=0.0),
+        lambda: FullTuning(weight_decay=-0.1),
+        lambda: LinearProbe(lr=0.0),
+        lambda: LoRATuning(lr=float("inf")),
+        lambda: PromptTuning(lr=-0.05),
+        lambda: PartialTuning({"^dyhead": -1e-4}),
+    ],
+)
+def test_rates_that_lead_away_from_the_data_are_refused(tuning: Callable[[], Tuning]) -> None:
+    """The optimizer takes them in silence: torch checks its default rate, not those of groups."""
+    with pytest.raises(GLIPError) as refused:
+        GLIPModule("glip-nano", "random", tuning())
+    assert refused.value.code == "bad-value"
+
+
+def test_a_part_may_learn_nothing() -> None:
+    assert GLIPModule("glip-nano", "random", FullTuning(text_lr=0.0)).tuning.text_lr == 0
+
+
+@pytest.mark.parametrize("written", ["1e-4", "1.0e-4", "0.0001", "1E-4"])
+def test_rates_of_recipes_are_numbers_however_they_are_written(
+    tmp_path: Path, written: str
+) -> None:
+    """YAML 1.1 takes 1e-4, without a period, for a text."""
+    content = (recipes_folder() / "custom.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "recipe.yaml"
+    assert "lr: null" in content
+    file.write_text(content.replace(" lr: null", f" lr: {written}"), encoding="utf-8")
+    changes = {"model.detector": "glip-nano", "data.root": "."}
+    found = RecipeChecker().check(file, yaml.safe_load(file.read_text()), changes)
+    rate = found.recipe["model"]["tuning"]["init_args"]["lr"]
+    assert rate == 1e-4
+    assert isinstance(rate, float)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"min_sizes": (64,), "test_size": 128}, True),
+        ({"min_sizes": (160,), "max_size": 200}, True),
+        ({"min_sizes": (64, 160), "max_size": 200}, False),
+        ({}, False),
+    ],
+)
+def test_sizes_of_evaluation_that_training_never_shows_are_told(
+    sizes: dict[str, Any], said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = CustomData(".", **sizes)
+    data.use_input_size((128, 128))
+    data.check_settings()
+    told = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert bool(told) == said
+    assert all("data.test_size=128" in record.message for record in told)
+
+
+@pytest.mark.parametrize(("workers", "said"), [(0, False), (cores(), False), (cores() + 6, True)])
+def test_more_workers_than_cores_are_told(
+    workers: int, said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    CustomData(".", workers=workers).check_settings()
+    assert (f"data.workers={workers}" in caplog.text) == said
+
+
+@pytest.mark.parametrize("side", [33, 100, 127])
+def test_any_size_is_taken(tmp_path: Path, side: int) -> None:
+    """No side has to be a multiple of 32."""
+    loaded = load_detector("glip-nano-c")
+    task = Task((Phrase("red circle"),), (side, side + 10))
+    save(loaded.model, loaded.tokenizer, tmp_path / "detector", task)
+    photo = Image.new("RGB", (90, 70), "white")
+    ImageDraw.Draw(photo).ellipse((20, 20, 60, 60), fill="red")
+    found = Predictor(str(tmp_path), threshold=0.0)(photo)
+    assert len(found.boxes)
+    assert found.boxes.min() >= 0
+    assert (found.boxes <= torch.tensor([90, 70, 90, 70])).all()
 
 
 def test_data_take_the_size_of_a_detector_unless_they_have_one() -> None:

@@ -85,6 +85,9 @@ ON_THE_COMMAND_LINE: list[tuple[list[str], str, str, Named]] = [
         "--data.prompts odinw_3",
         ["odinw_13", "odinw_35"],
     ),
+    ([*BLOCKS, "--data", "tests"], "unknown-class", "--data tests", ["--data.root", "tests"]),
+    ([*BLOCKS, "--data=x/data.yaml"], "unknown-class", "--data x/data.yaml", ["--data.root", "x"]),
+    (["--data.root=.", "--config"], "missing-value", "--config", []),
     ([*BLOCKS, "--data", "ODinWW"], "unknown-class", "--data ODinWW", [*DATA]),
     (
         [*BLOCKS, "--trainer.callbacks=EarlyStoping"],

@@ -81,7 +81,7 @@ def test_an_image_without_boxes_stays(tmp_path: Path) -> None:
     assert sample["labels"].dtype == torch.int64
 
 
-def test_boxes_are_clipped_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
+def test_boxes_are_clipped_and_unusable_ones_are_counted(tmp_path: Path) -> None:
     boxes = (
         [-5, -5, 20, 20],
         [50, 30, 99, 99],
@@ -414,7 +414,7 @@ def test_other_attributes_turn_nothing(tmp_path: Path, attributes: object) -> No
     assert not findings.counts("turned-box")
 
 
-def test_a_picture_that_is_listed_twice_is_said(tmp_path: Path) -> None:
+def test_a_picture_that_is_listed_twice_is_reported(tmp_path: Path) -> None:
     coco = content()
     coco["images"].append({**coco["images"][1], "id": 8})
     coco["annotations"].append(

@@ -34,7 +34,10 @@ FOLDER = "GLIPModel/GLIP/odinw_35"
 
 
 def task_files(*names: str) -> dict[str, bytes]:
-    """All splits of these tasks, without images, and some noise so that the file is larger than a socket's buffers."""
+    """Return all splits of these tasks, without images.
+
+    Some noise makes the file larger than a socket's buffers.
+    """
     found = {}
     for task in map(odinw_task, names):
         for split, file in task.splits.items():
@@ -50,7 +53,7 @@ OTHER_RACCOON = zip_of({**task_files("Raccoon"), "Raccoon/README": b"changed"})
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with running_hub() as running:
-        # the client reads its environment when it is imported; the commands below set the real variable
+        # the client reads its environment when it is imported; commands get the real variable
         template = running.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "ENDPOINT", running.url)
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -78,7 +81,7 @@ def record_of(root: Path, archive: str = "Raccoon.zip") -> Path:
 
 
 def leftovers(root: Path) -> set[str]:
-    """What does not belong to a task, a record or a lock."""
+    """Return what belongs to no task, record or lock."""
     names = {
         str(path.relative_to(root)) for path in root.glob("odinw/.*") if path.name != ".downloads"
     }
@@ -125,7 +128,7 @@ def files_verified(messages: list[str], folder: Path) -> list[str]:
     return re.findall(r"\b\d+\b", line.replace(str(folder), ""))
 
 
-def test_again_it_is_there_and_verified(
+def test_a_second_download_verifies_the_files(
     server: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -157,7 +160,7 @@ def test_a_task_that_was_put_there_by_hand(
     assert server.requests == []
 
 
-def test_a_folder_that_is_in_the_way_is_not_touched(server: Hub, tmp_path: Path) -> None:
+def test_an_unknown_folder_in_place_of_the_task_is_kept(server: Hub, tmp_path: Path) -> None:
     mine = tmp_path / "odinw" / "Raccoon" / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("precious")
@@ -216,7 +219,7 @@ BAD_ARCHIVES = [
 
 
 @pytest.mark.parametrize("content, code, named", BAD_ARCHIVES)
-def test_what_is_wrong_leaves_nothing_and_is_fetched_anew(
+def test_a_bad_zip_file_leaves_nothing_and_is_fetched_anew(
     server: Hub, tmp_path: Path, content: bytes, code: str, named: str
 ) -> None:
     server.files[f"{FOLDER}/Raccoon.zip"] = content
@@ -242,7 +245,7 @@ def test_the_others_are_fetched_when_one_fails(server: Hub, tmp_path: Path) -> N
     assert find_task(tmp_path, "EgoHands").is_dir()
 
 
-def test_an_interrupted_unpacking_leaves_nothing_half(
+def test_an_interrupted_unpacking_leaves_nothing(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -273,7 +276,7 @@ def start(server: Hub, root: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, env=variables, stderr=subprocess.PIPE)
 
 
-def test_killed_in_the_middle_and_resumed(server: Hub, tmp_path: Path) -> None:
+def test_a_killed_download_is_resumed(server: Hub, tmp_path: Path) -> None:
     """The client writes 10 MB at once."""
     files = {**task_files("Raccoon"), "Raccoon/noise": np.random.default_rng(0).bytes(24_000_000)}
     server.files[f"{FOLDER}/Raccoon.zip"] = zip_of(files)
@@ -297,7 +300,7 @@ def test_killed_in_the_middle_and_resumed(server: Hub, tmp_path: Path) -> None:
     assert leftovers(tmp_path) == set()
 
 
-def test_two_at_once(server: Hub, tmp_path: Path) -> None:
+def test_two_processes_download_once(server: Hub, tmp_path: Path) -> None:
     """One process waits for the other; the file is fetched once."""
     server.hold_after = 100_000
     results: list[list[Path]] = []
@@ -338,7 +341,7 @@ def test_the_digest_of_the_hub_is_compared(server: Hub, tmp_path: Path) -> None:
     assert leftovers(tmp_path) == set()
 
 
-def test_a_hub_that_says_no_digest(server: Hub, tmp_path: Path) -> None:
+def test_a_hub_without_digests(server: Hub, tmp_path: Path) -> None:
     server.digests = False
     get(tmp_path, "Raccoon")
     assert (

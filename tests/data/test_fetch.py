@@ -19,7 +19,10 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture(autouse=True)
 def _small_and_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client waits a second before each try, and writes 10 MB at once: what is less of a broken answer is lost."""
+    """Keep the client from waiting a second before each try, and from writing 10 MB at once.
+
+    Of an answer that breaks off, it loses what is less than it writes at once.
+    """
     monkeypatch.setattr(file_download.time, "sleep", lambda _: None)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
 
@@ -77,7 +80,7 @@ def test_breaks_without_progress_end_and_what_arrived_is_kept(server: Hub, tmp_p
     assert parts(tmp_path) == []
 
 
-def test_all_of_it_has_arrived_already(server: Hub, tmp_path: Path) -> None:
+def test_a_complete_part_is_not_fetched_again(server: Hub, tmp_path: Path) -> None:
     """A process was killed after the last byte."""
     (tmp_path / f"a.zip.{DIGEST[:16]}.part").write_bytes(CONTENT)
     assert get(server, tmp_path) == DIGEST
@@ -101,7 +104,7 @@ def test_a_part_of_another_state_is_not_continued(server: Hub, tmp_path: Path) -
     assert server.asked()[-1] is None
 
 
-def test_without_a_digest_nothing_is_pieced_together(server: Hub, tmp_path: Path) -> None:
+def test_without_a_digest_no_part_is_continued(server: Hub, tmp_path: Path) -> None:
     server.break_after.extend([1000] + [0] * 20)
     refused(server, tmp_path, None)
     server.break_after.clear()
@@ -122,7 +125,7 @@ def test_another_file_is_removed(server: Hub, tmp_path: Path) -> None:
     assert parts(tmp_path) == []
 
 
-def test_less_than_there_should_be(server: Hub, tmp_path: Path) -> None:
+def test_a_file_that_is_too_short(server: Hub, tmp_path: Path) -> None:
     server.cut_to = 1000
     assert refused(server, tmp_path).code == "download-failed"
     server.cut_to = None
@@ -134,7 +137,7 @@ def test_a_web_page_is_not_the_file(server: Hub, tmp_path: Path) -> None:
     assert refused(server, tmp_path).code == "download-failed"
 
 
-def test_nobody_answers(server: Hub, tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer(server: Hub, tmp_path: Path) -> None:
     with running_hub() as gone:
         pass
     error = refused(gone, tmp_path)

@@ -3,16 +3,19 @@
 import io
 import os
 import pickle
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from formats import BOXES, CLASSES, HEIGHT, SPLITS, WIDTH, write_parts, write_yolo
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.findings import DataError, Findings
+from glip_lightning.data.checks.photo_check import check_photos
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.formats.hub_dataset import read_hub, to_hub
 from glip_lightning.data.formats.layouts import read_folder
@@ -131,7 +134,7 @@ def test_boxes_as_columns_of_their_own(tmp_path: Path) -> None:
     assert index.sizes.tolist() == [[HEIGHT, WIDTH]] * 2
 
 
-def test_what_is_no_detection_set_is_listed(tmp_path: Path) -> None:
+def test_columns_of_other_data_sets_are_listed(tmp_path: Path) -> None:
     plain = datasets.Dataset.from_dict({"text": ["x"], "label": [1]})
     plain.save_to_disk(tmp_path / "text")
     with pytest.raises(DataError) as caught:
@@ -217,7 +220,7 @@ def test_names_of_splits(tmp_path: Path) -> None:
     assert "odd, even" in str(caught.value)
 
 
-def test_out_of_reach_is_one_line(tmp_path: Path) -> None:
+def test_an_unreachable_data_set_is_one_line(tmp_path: Path) -> None:
     for name in ("nobody/nothing", str(tmp_path / "none")):
         with pytest.raises(DataError) as caught:
             read_hub(name, Findings())
@@ -253,7 +256,7 @@ def equal(first: Index, second: Index) -> None:
             assert a.tolist() == b.tolist()
 
 
-def test_there_and_back(tmp_path: Path) -> None:
+def test_written_and_read_again(tmp_path: Path) -> None:
     folder = write_parts(tmp_path / "coco")
     before = read_folder(folder, Findings()).splits
     to_hub(before).save_to_disk(tmp_path / "saved")
@@ -334,6 +337,35 @@ def test_the_data_module_divides_a_lone_split(tmp_path: Path) -> None:
     }
     assert data.label == "owner-set"
     assert [finding.code for finding in findings] == ["split-by-rule"]
+
+
+def test_rows_are_decoded_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As photos of a folder are; a table that has not changed is not read again."""
+    from glip_lightning.training.data_sources import HubData
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    table = columns()
+    whole = table["image"][0]["bytes"]
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, format="PNG")
+    table["image"][0] = {"bytes": file.getvalue()[:-2000], "path": None}
+    folder = str(saved(tmp_path / "set", table))
+    for _ in range(2):
+        with pytest.raises(DataError) as refused:
+            HubData(folder).read_splits()
+        assert refused.value.code == "undecodable-image"
+    table["image"][0] = {"bytes": whole, "path": None}
+    index = read_hub(saved(tmp_path / "whole", table), Findings())["train"]
+    read: list[int] = []
+
+    def bar(steps: Iterator[None], total: int) -> Iterator[None]:
+        read.append(total)
+        return steps
+
+    for _ in range(2):
+        check_photos({"train": index}, Findings(), bar)
+    assert read == [2]
 
 
 def test_pictures_of_other_columns_are_not_decoded(

@@ -77,6 +77,29 @@ def test_folders_of_splits(tmp_path: Path) -> None:
     assert not findings
 
 
+def test_pictures_of_several_folders_are_used(tmp_path: Path) -> None:
+    write_labelme(tmp_path / "a", tmp_path / "a", ("a.png", "c.png"))
+    write_labelme(tmp_path / "b", tmp_path / "b", ("b 1.png", "d.png"))
+    findings = Findings()
+    assert boxes(tmp_path, findings) == ALL
+    assert [finding.code for finding in findings] == ["split-by-rule"]
+
+
+@pytest.mark.parametrize("ending", [".json", ".JSON"])
+def test_files_are_found_where_pictures_are(tmp_path: Path, ending: str) -> None:
+    """Pictures are looked for behind links, and not in the folder of notes that macOS adds."""
+    write_labelme(tmp_path / "elsewhere", tmp_path / "elsewhere")
+    for file in (tmp_path / "elsewhere").glob("*.json"):
+        file.rename(file.with_suffix(ending))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "photos").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "set" / "__MACOSX").mkdir()
+    (tmp_path / "set" / "__MACOSX" / f"a{ending}").write_text("no JSON")
+    findings = Findings()
+    assert boxes(tmp_path / "set", findings) == ALL
+    assert {finding.code for finding in findings} <= {"split-by-rule"}
+
+
 points = st.lists(st.tuples(st.floats(0, 60), st.floats(0, 40)), min_size=3, max_size=8)
 
 
@@ -147,7 +170,7 @@ def test_faults_are_named(
 
 
 @pytest.mark.parametrize("spoiled", ["", "[", '{"shapes": []}', "[1]"])
-def test_spoiled_files_are_said(tmp_path: Path, spoiled: str) -> None:
+def test_spoiled_files_are_reported(tmp_path: Path, spoiled: str) -> None:
     write_labelme(tmp_path, tmp_path)
     (tmp_path / "c.json").write_text(spoiled)
     findings = Findings()

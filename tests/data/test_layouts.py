@@ -1,4 +1,4 @@
-"""Any folder: its layout is found and named, or the error says what is there and what may be wrong."""
+"""Any folder: its layout is found and named, or the error says what is there and what is wrong."""
 
 import json
 import shutil
@@ -152,7 +152,7 @@ def test_a_lone_train_folder_is_split(tmp_path: Path) -> None:
     }  # nothing is taken from either
 
 
-def test_two_layouts_are_said(tmp_path: Path) -> None:
+def test_two_layouts_are_reported(tmp_path: Path) -> None:
     write_yolo(write_parts(tmp_path))
     findings = Findings()
     assert "Roboflow" in read_folder(tmp_path, findings).name
@@ -160,7 +160,7 @@ def test_two_layouts_are_said(tmp_path: Path) -> None:
     assert "YOLO" in finding.message
 
 
-def test_a_split_folder_without_annotations_is_said(tmp_path: Path) -> None:
+def test_a_split_folder_without_annotations_is_reported(tmp_path: Path) -> None:
     write_parts(tmp_path)
     (tmp_path / "test" / "_annotations.coco.json").unlink()
     findings = Findings()
@@ -181,7 +181,7 @@ def test_a_split_folder_without_annotations_is_said(tmp_path: Path) -> None:
 def test_nothing_found(
     tmp_path: Path, write: Callable[[Path], object], there: str, hint: str | None
 ) -> None:
-    """The first line says what is there, then come the known layouts, then what may be wrong, if anything."""
+    """The first line says what is there, then come the known layouts, then what may be wrong."""
     write(tmp_path)
     with pytest.raises(DataError) as caught:
         read_folder(tmp_path, Findings())
@@ -214,7 +214,7 @@ def test_no_folder(tmp_path: Path) -> None:
         assert (str(tmp_path) in cure) == (there is not None)  # an archive has to be unpacked first
 
 
-def test_which_file_is_meant(tmp_path: Path) -> None:
+def test_several_annotation_files_are_refused(tmp_path: Path) -> None:
     for name in ("x.json", "y.json"):
         write_coco(tmp_path / name, tmp_path)
     with pytest.raises(DataError) as caught:
@@ -238,7 +238,7 @@ def test_a_task_of_odinw(odinw_data: Path) -> None:
     assert list(found.splits) == ["train", "valid", "test"]
 
 
-def test_a_split_of_coco_without_its_annotation_file_is_said(tmp_path: Path) -> None:
+def test_a_split_of_coco_without_its_annotation_file_is_reported(tmp_path: Path) -> None:
     for split, names in SPLITS.items():
         write_coco(
             tmp_path / "annotations" / f"instances_{split}.json",
@@ -283,6 +283,15 @@ def test_pictures_in_other_folders_are_counted(
     assert "copy-images/deep/a.png" in finding.message
 
 
+def test_a_stray_picture_is_counted_once(tmp_path: Path) -> None:
+    """One that lies below the folder of the images, which is that of the data set."""
+    write_coco(tmp_path / "boxes.json", tmp_path)
+    picture(tmp_path / "more", "x.png")
+    findings = Findings()
+    check_splits(read_folder(tmp_path, findings).splits, findings)
+    assert findings.counts("stray-image") == 1
+
+
 @pytest.mark.parametrize("write", [write_parts, write_voc, write_yolo])
 def test_pictures_in_formats_that_are_not_read_are_named(
     write: Callable[[Path], object], tmp_path: Path
@@ -301,7 +310,7 @@ def test_pictures_in_formats_that_are_not_read_are_named(
 
 
 @pytest.mark.parametrize("place", ["train.txt", "ImageSets/train.txt"])
-def test_a_list_that_divides_the_data_otherwise_is_said(tmp_path: Path, place: str) -> None:
+def test_a_list_of_other_splits_is_reported(tmp_path: Path, place: str) -> None:
     write_parts(tmp_path)
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_text("\n".join(SPLITS["train"]))
@@ -358,7 +367,7 @@ def test_other_lists_are_no_table_of_boxes(tmp_path: Path, file: str, text: str)
     assert error.value.code == "no-data-set"
 
 
-def test_one_coco_file_for_each_picture_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_one_coco_file_for_each_picture_is_refused_with_advice(tmp_path: Path) -> None:
     for name in ("a.png", "d.png"):
         write_coco(
             (tmp_path / "annotations" / name).with_suffix(".json"), tmp_path / "images", [name]

@@ -10,6 +10,7 @@ from glip_lightning.data.benchmarks.odinw import (
     ANNOTATIONS,
     FEWSHOT_SEEDS,
     FEWSHOT_SHOTS,
+    SplitFiles,
     fewshot_file,
     find_task,
     odinw_names,
@@ -114,17 +115,17 @@ def place(root: Path, file: str) -> Path:
 def test_layouts(tmp_path: Path, folder: str) -> None:
     for split in ("train", "valid", "test"):
         file = place(tmp_path, f"{folder}/{split}/{ANNOTATIONS}")
-        assert split_files(tmp_path, "Raccoon", split) == (file.parent, file)
+        assert split_files(tmp_path, "Raccoon", split) == SplitFiles(file.parent, file)
     assert find_task(tmp_path, "Raccoon_Raccoon.v2-raw.coco") == tmp_path / folder
 
 
 def test_flat_tasks_and_borrowed_splits(tmp_path: Path) -> None:
     file = place(tmp_path, f"odinw/pistols/export/val_{ANNOTATIONS}")
-    assert split_files(tmp_path, "pistols", "valid") == (file.parent, file)
+    assert split_files(tmp_path, "pistols", "valid") == SplitFiles(file.parent, file)
     file = place(tmp_path, f"PascalVOC/valid/{ANNOTATIONS}")
-    assert split_files(tmp_path, "PascalVOC", "test") == (file.parent, file)
+    assert split_files(tmp_path, "PascalVOC", "test") == SplitFiles(file.parent, file)
     file = place(tmp_path, f"EgoHands/generic/mini_val/{ANNOTATIONS}")
-    assert split_files(tmp_path, "EgoHands", "minival") == (file.parent, file)
+    assert split_files(tmp_path, "EgoHands", "minival") == SplitFiles(file.parent, file)
 
 
 def test_a_short_folder_is_not_taken_for_another_variant(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_a_short_folder_is_not_taken_for_another_variant(tmp_path: Path) -> None
     assert "EgoHands_specific" in str(caught.value)
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFile) as caught:
         find_task(tmp_path, "Raccoon")
     assert caught.value.code == "missing-file"
@@ -169,7 +170,7 @@ def test_prepared_few_shot_lists(tmp_path: Path, split: str, name: str) -> None:
     for shots in FEWSHOT_SHOTS:
         for seed in FEWSHOT_SEEDS:
             file = place(folder, f"fewshot_{name}_shot{shots}_seed{seed}.json")
-            assert fewshot_file(tmp_path, "Raccoon", split, shots, seed) == (folder, file)
+            assert fewshot_file(tmp_path, "Raccoon", split, shots, seed) == SplitFiles(folder, file)
     with pytest.raises(MissingFile) as caught:
         fewshot_file(tmp_path, "Raccoon", split, shots=2, seed=3)
     assert caught.value.code == "missing-file"
@@ -181,12 +182,12 @@ def test_prepared_few_shot_lists(tmp_path: Path, split: str, name: str) -> None:
 def test_prepared_lists_of_a_flat_task(tmp_path: Path) -> None:
     folder = place(tmp_path, f"odinw/pistols/export/train_{ANNOTATIONS}").parent
     file = place(folder, "fewshot_train_shot5_seed300.json")
-    assert fewshot_file(tmp_path, "pistols", "train", 5, 300) == (folder, file)
+    assert fewshot_file(tmp_path, "pistols", "train", 5, 300) == SplitFiles(folder, file)
 
 
 @pytest.mark.parametrize("task", ["Raccoon", "Packages", "pothole", "BCCD", "ChessPieces"])
 def test_tasks_in_their_layout(odinw_data: Path, task: str) -> None:
     for split in ("train", "valid", "test"):
-        images, annotations = split_files(odinw_data, task, split)
-        data = CocoDetection(annotations, images)
+        files = split_files(odinw_data, task, split)
+        data = CocoDetection(files.annotation_file, files.image_dir)
         assert len(data.class_names) == len(odinw_task(task).categories)

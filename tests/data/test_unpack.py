@@ -1,4 +1,4 @@
-"""Archives that are what they say, and those that are not: nothing is ever written outside the new folder."""
+"""Good archives and others: nothing is ever written outside the new folder."""
 
 import io
 import stat
@@ -23,7 +23,10 @@ def write(folder: Path, content: bytes) -> Path:
 
 
 def refused(folder: Path, content: bytes, code: str, *named: str) -> None:
-    """Check that unpacking is refused with this code, names all of ``named``, and leaves nothing beside its folder."""
+    """Check that unpacking is refused with this code, and leaves nothing beside its folder.
+
+    The message has all of ``named``.
+    """
     archive = write(folder, content)
     (folder / "inner").mkdir(exist_ok=True)
     with pytest.raises(GLIPError) as caught:
@@ -41,7 +44,7 @@ def refused(folder: Path, content: bytes, code: str, *named: str) -> None:
     }
 
 
-def test_what_is_below_the_top_folder(tmp_path: Path) -> None:
+def test_files_below_the_top_folder_are_unpacked(tmp_path: Path) -> None:
     extra = {"__MACOSX/Task/._a.jpg": b"x", "README": b"x"}
     files = unpack(
         write(tmp_path, zip_of({**FILES, "Task/": b"", **extra})), "Task", tmp_path / "Task"
@@ -134,12 +137,12 @@ def test_the_same_file_twice(tmp_path: Path) -> None:
     refused(tmp_path, memory.getvalue(), "unsafe-archive", "'Task/a'")
 
 
-def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     refused(tmp_path, zip_of({"Task/a": b"1", "Task/a/b": b"2"}), "broken-archive")
     refused(tmp_path, zip_of({"Task/a/b": b"1", "Task/a": b"2"}), "broken-archive")
 
 
-def test_a_bomb_that_says_so(tmp_path: Path) -> None:
+def test_a_bomb_with_true_sizes(tmp_path: Path) -> None:
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("Task/zeros", bytes(1_000_000))
@@ -147,7 +150,7 @@ def test_a_bomb_that_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "inner" / "Task").exists()
 
 
-def test_a_bomb_that_lies(tmp_path: Path) -> None:
+def test_a_bomb_with_false_sizes(tmp_path: Path) -> None:
     """It declares a hundred bytes and holds a million; not one more than declared is written."""
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -211,7 +214,7 @@ def test_another_top_folder(tmp_path: Path) -> None:
 
 
 def explained(archive: Path, target: Path) -> bool:
-    """Whether it is refused; what else is raised fails the test."""
+    """Return whether it is refused; what else is raised fails the test."""
     try:
         unpack(archive, "Task", target)
     except ValueError as error:

@@ -275,7 +275,8 @@ QUAD = "<x1>3</x1><y1>4</y1><x2>20</x2><y2>6</y2><x3>18</x3><y3>30</y3>"
     ],
 )
 def test_turned_boxes_and_polygons(tmp_path: Path, shape: str, box: list[float]) -> None:
-    edges = "<bndbox><xmin>0</xmin><ymin>0</ymin><xmax>64</xmax><ymax>48</ymax></bndbox>"  # corners are edges from 0
+    # its corners are edges between pixels, counted from 0
+    edges = "<bndbox><xmin>0</xmin><ymin>0</ymin><xmax>64</xmax><ymax>48</ymax></bndbox>"
     objects = [f"<object><name>cat</name>{each}</object>" for each in (shape, edges)]
     findings = Findings()
     index = read_voc(write_one(tmp_path, xml("a.png", (), "".join(objects))), findings)["train"]

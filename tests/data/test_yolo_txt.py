@@ -58,7 +58,8 @@ TWO = {"train": SPLITS["train"], "valid": SPLITS["valid"]}
         "names:\n  0: cat\n  1: dog\nnc: 2\ntrain: ./images/train/\nvalid: [images/valid]\ntest:\n",
         "names: {'0': cat, 1: dog}\npath: .\ntrain: ../images/train\nval: ..\\images\\valid\n",
         "names: [cat, dog]\npath: images\ntrain: train\nval: valid\n",
-        "names: [cat, dog]\npath: /content/drive/set\ntrain: /content/set/images/train\nval: images/valid\n",
+        "names: [cat, dog]\npath: /content/drive/set\n"
+        "train: /content/set/images/train\nval: images/valid\n",
         "names: [cat, dog]\ntrain: train.txt\nval: images/valid\n",
     ],
 )
@@ -79,7 +80,8 @@ def test_roboflow_puts_splits_first(tmp_path: Path) -> None:
     for split, names in SPLITS.items():
         write_labels(tmp_path / split / "images", tmp_path / split / "labels", names)
     (tmp_path / "data.yaml").write_text(
-        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 2\nnames: [cat, dog]\n"
+        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
+        "nc: 2\nnames: [cat, dog]\n"
     )
     check(read(tmp_path), **SPLITS)
     (tmp_path / "data.yaml").unlink()
@@ -118,7 +120,7 @@ def test_polygons_and_overshoot(tmp_path: Path) -> None:
     assert [(f.code, f.level, f.count) for f in findings] == [("polygon", "info", 1)]
 
 
-def test_a_confidence_is_ignored_and_said(tmp_path: Path) -> None:
+def test_a_confidence_is_ignored_and_reported(tmp_path: Path) -> None:
     index, findings = one(tmp_path, "1 0.5 0.5 0.5 0.5 0.93")
     assert index.boxes.xywh.tolist() == [[16, 12, 32, 24]]
     assert [(f.code, f.level, f.count) for f in findings] == [("confidence-column", "warning", 1)]
@@ -170,7 +172,7 @@ def test_no_label_file_at_all_is_an_error(tmp_path: Path) -> None:
     assert [finding.code for finding in findings.errors] == ["no-labels"]
 
 
-def test_a_label_file_of_no_picture_is_said(tmp_path: Path) -> None:
+def test_a_label_file_without_a_picture_is_reported(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     (tmp_path / "images" / "train" / "a.png").unlink()
     findings = Findings()
@@ -186,7 +188,8 @@ def test_a_label_file_of_no_picture_is_said(tmp_path: Path) -> None:
         ("train: images/train", "bad-names", ["classes.txt"]),  # where they can be written
         ("names: 3\ntrain: images/train", "bad-names", ["names", "3"]),
         ("names: []\ntrain: images/train", "bad-names", ["names", "[]"]),
-        ("names: [yes, no]\ntrain: images/train", "bad-names", ["0", "True"]),
+        ("names: {0: cat, 1: }\ntrain: images/train", "bad-names", ["1", "None"]),
+        ("names: [[cat], dog]\ntrain: images/train", "bad-names", ["0", "['cat']"]),
         ("names: {a: cat}\ntrain: images/train", "bad-names", ["names", "'a'"]),
         ("names: {-1: cat}\ntrain: images/train", "bad-names", ["names", "-1"]),
         ("- cat\n- dog", "not-yaml", ["['cat', 'dog']", "names, train"]),
@@ -211,6 +214,34 @@ def test_faulty_descriptions_are_named(
     message = str(caught.value).replace(str(tmp_path), "")  # whose name has numbers
     assert message.startswith("/data.yaml: ")
     assert all(part in message for part in named), message
+
+
+WORDS = [
+    "007",
+    "on",
+    "no",
+    "Yes",
+    "null",
+    "1.0",
+    "1_000",
+    "2024-01-01",
+    "12:30",
+    "0x10",
+    "=",
+    "cat",
+]
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("numbered", [True, False])
+def test_class_names_are_the_text_of_the_file(tmp_path: Path, quote: str, numbered: bool) -> None:
+    """YAML itself reads 007 as a number, on as true and null as nothing."""
+    entries = [f"{quote}{word}{quote}" for word in WORDS]
+    names = f"[{', '.join(entries)}]"
+    if numbered:
+        names = "".join(f"\n  {number}: {entry}" for number, entry in enumerate(entries))
+    write_yolo(tmp_path, f"names: {names}\nnc: {len(WORDS)}\ntrain: images/train\n")
+    assert read(tmp_path)["train"].class_names == tuple(WORDS)
 
 
 def test_paths_that_are_not_there(tmp_path: Path) -> None:
@@ -301,7 +332,7 @@ pose_boxes = st.tuples(*[st.floats(0.3, 0.7)] * 2, *[st.floats(0.1, 0.4)] * 2)
 
 @st.composite
 def poses(draw: st.DrawFn, numbers: int) -> tuple[list[tuple[float, ...]], str]:
-    """Boxes and label lines of a pose data set: as many key points behind each box, drawn ones inside it."""
+    """Draw boxes and label lines of a pose data set: equally many key points inside each box."""
     count = draw(st.integers(1, 5))
     found, lines = [], []
     for _ in range(draw(st.integers(1, 4))):
@@ -331,7 +362,7 @@ def test_key_points_are_left_out_and_counted(
 
 
 @given(st.data(), st.sampled_from((2, 3)))
-def test_key_points_that_nothing_describes_are_suspected(
+def test_key_points_without_a_description_are_suspected(
     tmp_path_factory: pytest.TempPathFactory, data: Any, numbers: int
 ) -> None:
     boxes, lines = data.draw(poses(numbers))
@@ -360,7 +391,7 @@ def test_classes_are_found_among_the_labels(tmp_path: Path, place: str) -> None:
     assert "labels/valid/classes.txt" in str(refused.value)
 
 
-def test_a_class_list_that_differs_from_the_description_is_said(tmp_path: Path) -> None:
+def test_a_class_list_that_differs_from_the_description_is_reported(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     (tmp_path / "classes.txt").write_text("dog\ncat")
     findings = Findings()
@@ -379,8 +410,9 @@ def test_darknet_and_cvat(tmp_path: Path, train: str, valid: str, described: boo
         names = "".join(f"data/obj_{word}_data/{name}\n" for name in SPLITS[split])
         (tmp_path / f"{word}.txt").write_text(names)
     if described:
-        lines = f"classes = 2\n{train} = data/{train}.txt\n{valid} = data/{valid}.txt\nnames = data/my.names\n"
-        (tmp_path / "obj.data").write_text(lines + "backup = backup/\n")
+        lists = f"{train} = data/{train}.txt\n{valid} = data/{valid}.txt\n"
+        text = f"classes = 2\n{lists}names = data/my.names\nbackup = backup/\n"
+        (tmp_path / "obj.data").write_text(text)
     (tmp_path / ("my.names" if described else "obj.names")).write_text("cat\ndog\n")
     check(read(tmp_path), **TWO)
 
@@ -396,7 +428,7 @@ def test_empty_label_files_are_named_with_their_folder(tmp_path: Path) -> None:
     ]
 
 
-def test_labels_of_no_picture_beside_pictures_are_said(tmp_path: Path) -> None:
+def test_labels_without_a_picture_beside_pictures_are_reported(tmp_path: Path) -> None:
     write_labels(tmp_path, tmp_path, list(BOXES))
     (tmp_path / "classes.txt").write_text("cat\ndog")
     (tmp_path / "readme.txt").write_text("five words that are text")
@@ -408,7 +440,7 @@ def test_labels_of_no_picture_beside_pictures_are_said(tmp_path: Path) -> None:
     ]
 
 
-def test_a_path_of_another_machine_is_the_culprit(tmp_path: Path) -> None:
+def test_a_path_of_another_machine_is_named(tmp_path: Path) -> None:
     write_yolo(
         tmp_path,
         "names: [cat, dog]\npath: /content/elsewhere\ntrain: imgs/train\nval: images/valid\n",
@@ -427,7 +459,7 @@ def test_label_files_may_have_the_whole_name_of_the_picture(tmp_path: Path, endi
     check(read(tmp_path), train=tuple(BOXES))
 
 
-def test_a_label_file_of_two_pictures_is_said(tmp_path: Path) -> None:
+def test_a_label_file_of_two_pictures_is_reported(tmp_path: Path) -> None:
     write_labels(tmp_path / "images", tmp_path / "labels", list(BOXES))
     (tmp_path / "classes.txt").write_text("cat\ndog")
     for name in ("a.jpg", "d.bmp"):
@@ -453,7 +485,7 @@ def test_class_lists_that_are_no_utf_8_are_refused(
     assert (error.value.code, str(tmp_path / file) in str(error.value)) == ("bad-names", True)
 
 
-def test_where_pictures_are_is_said_when_a_description_misses_them(tmp_path: Path) -> None:
+def test_a_wrong_description_is_refused_with_the_folders_of_pictures(tmp_path: Path) -> None:
     for split, names in SPLITS.items():
         write_labels(
             tmp_path / "set" / split / "images", tmp_path / "set" / split / "labels", names

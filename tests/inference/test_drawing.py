@@ -73,6 +73,26 @@ def test_lines_and_text_grow_with_the_photo() -> None:
     assert shares[0] == pytest.approx(shares[1], rel=0.25)
 
 
+def test_a_long_label_keeps_its_score() -> None:
+    """The plate stays in the photo, and another score is another picture."""
+    label = "a person in a red jacket who rides a very old bicycle along the street"
+    boxes = [(100, 100, 200, 200)]
+    one, other = (draw_boxes(photo(300, 300), boxes, [label], [score]) for score in (0.87, 0.31))
+    assert not np.array_equal(np.asarray(one), np.asarray(other))
+    short = draw_boxes(photo(300, 300), boxes, ["person"], [0.87])
+    assert pixels_of(one, COLOURS[0]).sum() > pixels_of(short, COLOURS[0]).sum()
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [("\u00d6l", "\u00c5l"), ("\u043a\u043e\u0442", "\u043a\u0438\u0442"), ("\u6d63", "\u72d7")],
+)
+def test_letters_that_the_usual_font_lacks_are_told_apart(pair: tuple[str, str]) -> None:
+    """From another font of this machine, else as their numbers; an empty square says nothing."""
+    one, other = (draw_boxes(photo(), [(100, 100, 300, 300)], [name]) for name in pair)
+    assert not np.array_equal(np.asarray(one), np.asarray(other))
+
+
 def test_truth_and_odd_boxes() -> None:
     drawn = draw_boxes(
         photo(), [(50, 50, 50, 50), (90, 80, 60, 70)], ["dog", "dog"], truth=[(10, 10, 60, 60)]

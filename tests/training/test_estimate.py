@@ -140,6 +140,19 @@ def test_kept_features_are_named(shapes: Path, caplog: pytest.LogCaptureFixture)
     assert min(kept) > first == second  # one more clause
 
 
+class SlowEvaluation(Callback):
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        time.sleep(1.5)
+
+
+def test_evaluations_are_no_part_of_a_step(shapes: Path) -> None:
+    """They come after every second step here, and would make each step a second long."""
+    done = Estimate()
+    fit(shapes, SlowEvaluation(), done, steps=22, val_check_interval=2, limit_val_batches=1)
+    assert done.seconds is not None
+    assert done.seconds / 22 < 0.7
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tuning, least", [(FullTuning, 1 / 1.5), (PromptTuning, 0.0)])
 def test_time_is_foretold_within_a_factor_of_one_and_a_half(

@@ -184,6 +184,23 @@ def test_every_fault_of_every_file_is_named_once(tmp_path: Path, world: Path) ->
     ]
 
 
+def test_pictures_of_sources_are_decoded_before_training(
+    tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same function as photos of a folder; two sources of one file name its faults once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    broken = tmp_path / "world"
+    shutil.copytree(world, broken)
+    content = json.loads((broken / "grounding" / "words.json").read_text())
+    picture = broken / "grounding" / content["images"][0]["file_name"]
+    picture.write_bytes(picture.read_bytes()[:-30])
+    twice = {name: Source("grounding/words.json") for name in ("words", "again")}
+    with pytest.raises(DataError) as refused:
+        ready(mixture(broken, twice), tmp_path)
+    assert refused.value.code == "undecodable-image"
+    assert str(refused.value).count(str(picture)) == 1
+
+
 def test_sources_are_mixed_as_said(tmp_path: Path, world: Path) -> None:
     data = ready(mixture(world), tmp_path)
     train = data.datasets["train"]

@@ -2,22 +2,27 @@
 
 import ast
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning import Trainer
 
 from glip_lightning import CustomData, GLIPError, GLIPModule, fit, load_detector
 from glip_lightning.app.cli import main
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
+from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.text.tokenizer import PLACEHOLDERS
+from glip_lightning.training.data_module import TaskPrompt
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.detector_files import load_words
 from small_runs import BLOCKS, make_shapes
+from tiny import tiny_module, tiny_trainer
 
 PACKAGE = Path(__file__).parent.parent.parent / "src" / "glip_lightning"
 SIZES: dict[str, Any] = {"batch_size": 2, "min_sizes": (64,), "max_size": 64, "test_size": 64}
@@ -79,6 +84,21 @@ def test_a_trainer_of_lightning_fits_validates_and_tests(
     assert data.task_prompt == prompt
     for batch in data.test_dataloader():
         assert (batch["input_ids"] == prompt.tokenizer.encode([prompt.single.caption])[0]).all()
+
+
+def test_spawned_workers_can_be_given_what_they_read(shapes: Path, tmp_path: Path) -> None:
+    """macOS and Windows spawn them: what a loader holds is pickled, and no photo is in it."""
+    module, data = tiny_module(), Shapes(str(shapes), **SIZES)
+    data.prepare_data()
+    data.trainer = tiny_trainer(tmp_path)
+    data.setup("fit")
+    data.ask_with(TaskPrompt.of(data, module.tuning, module.tokenizer))
+    loader = data.train_dataloader()
+    content = pickle.dumps((loader.dataset, loader.collate_fn, loader.worker_init_fn))
+    assert len(content) < 200_000
+    dataset, collate, _ = pickle.loads(content)
+    assert torch.equal(dataset[0]["image"], loader.dataset[0]["image"])
+    collate([dataset[0]])
 
 
 def test_other_data_are_asked_for_their_own_classes(shapes: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(threads.os, "cpu_count", lambda: 2)
     monkeypatch.setattr(threads, "cores", lambda: 2)
     monkeypatch.setattr(threads.os, "getloadavg", lambda: (1.5, 0.0, 0.0))
+    monkeypatch.setattr(threads, "CGROUP", Path("nowhere"))
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
@@ -77,6 +78,30 @@ def test_a_free_processor_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> No
     assert asked == []
 
 
+@pytest.mark.parametrize(
+    ("files", "busy"),
+    [
+        ({"cpu.max": "50000 100000"}, True),
+        ({"cpu.max": "max 100000"}, False),
+        ({"cpu.max": "400000 100000"}, False),
+        ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, True),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, False),
+    ],
+)
+def test_a_container_with_less_time_than_cores_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str], busy: bool
+) -> None:
+    """Its load is that of the whole machine, which may be idle; threads beyond the quota wait for each other."""
+    asked = measured(monkeypatch, 0.01, 1.0)
+    monkeypatch.setattr(threads.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(threads, "CGROUP", tmp_path)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert started(ProcessorThreads()) == (1 if busy else 2)
+    assert asked == ([1, 2] if busy else [])
+
+
 def test_a_resumed_run_keeps_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = measured(monkeypatch, 1.0, 0.01)
     resumed = ProcessorThreads()
@@ -100,6 +125,7 @@ def test_a_sweep_decides_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     asked = measured(monkeypatch, 0.01, 1.0)
     _, workers, number = run_sweep._executor(tmp_path, SweepOptions(workers=1))
     assert (workers, number, asked) == (1, 1, [1, 2])
+    assert run_sweep._executor(tmp_path, SweepOptions(workers=2))[1:] == (2, 1)  # one core each
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert run_sweep._executor(tmp_path, SweepOptions(workers=1))[1:] == (1, 2)
     assert asked == [1, 2]

@@ -2,15 +2,14 @@
 
 import json
 import sys
-from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Column, Table
 from rich.text import Text
 
 from glip_lightning.app.annotated_sheet import save_annotated
 from glip_lightning.common.escaping import printable, printable_lines
+from glip_lightning.common.long_work import tracked
 from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.checks.diagnosis import Diagnosis, diagnose
 from glip_lightning.data.checks.findings import Findings
@@ -47,7 +46,7 @@ def examine(
     splits = layout.splits if layout else {}
     console = Console(stderr=True)
     diagnosis = diagnose(
-        splits, reader, findings, lambda steps, total: _progress(steps, total, console)
+        splits, reader, findings, lambda steps, total: tracked(steps, "reading images", total)
     )
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
@@ -77,19 +76,6 @@ def _reader(detector: str | None) -> tuple[Reader, str]:
     return Reader(
         Tokenizer.nano()
     ), f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
-
-
-def _progress(steps: Iterator[None], total: int, console: Console) -> Iterator[None]:
-    return iter(
-        track(
-            steps,
-            "reading images",
-            total,
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
 
 
 def _print(diagnosis: Diagnosis, title: str, vocabulary: str) -> None:

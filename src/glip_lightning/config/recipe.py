@@ -257,6 +257,9 @@ def _keep_quiet() -> None:
         "ignore", message="Experiment logs directory"
     )  # ours continues what is there
     warnings.filterwarnings(
+        "ignore", message="This DataLoader will create"
+    )  # said once, with the option's name
+    warnings.filterwarnings(
         "ignore", message="The `srun` command is available"
     )  # sweeps submit, fit need not
     logging.getLogger("lightning.pytorch").setLevel(

@@ -43,6 +43,8 @@ OTHER_WORDS = {
     "device": "trainer.accelerator",
 }
 """What other programs call our options."""
+DESCRIPTIONS = (".yaml", ".yml", ".json")
+"""Endings of the files that other programs take as data."""
 LISTED = 8  # at most so many classes are listed; of more, only the close ones
 
 
@@ -72,6 +74,8 @@ class Fault:
 
 def check_recipes(arguments: Sequence[str]) -> None:
     """Raise WrongUsage for recipe files that cannot be meant, before anything heavy is imported."""
+    if arguments and arguments[-1] in ("--config", "-c"):
+        raise WrongUsage(f"{arguments[-1]}: a value is missing, a recipe", code="missing-value")
     for word in arguments:
         if (old := word.split("=")[-1]) in OLD:
             raise WrongUsage(
@@ -284,13 +288,36 @@ def _explain_value(fault: Fault, kind: Any, arguments: Sequence[str]) -> str:
     """Say which class or which kind of value the option takes."""
     if classes := _classes(kind):
         named = isinstance(fault.reason, (ImportError, AttributeError)) and fault.owner
-        name = named.split(".")[-1] if named else fault.value or "the value"
+        given = fault.value or _value_of(fault.key, arguments) or "the value"
+        name = named.split(".")[-1] if named else given
+        if fault.key == "data" and (folder := _folder_of(given)):
+            root = suggest([f"data.root {folder}"], "--")
+            return f"{_place(fault.key, arguments, name)}: not a class of data{root}"
         listed = f"; there are {', '.join(classes)}" if len(classes) <= LISTED else ""
         return f"{_place(fault.key, arguments, name)}: no such class{listed}{meant(name, classes)}"
     choices = [choice for each in _alternatives(kind) for choice in _choices(each)]
     words = [_word(each) for each in _alternatives(kind) if not _choices(each)]
     close = meant(str(fault.value), choices) if len(choices) > 3 else ""
     return f"{_place(fault.key, arguments, fault.value)}: expected {_either([*words, *choices])}{close}"
+
+
+def _value_of(key: str, arguments: Sequence[str]) -> str | None:
+    """Return what the command line gives as the value of an option, None if it gives nothing."""
+    for word, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == f"--{key}":
+            return after or None
+        if word.startswith(f"--{key}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _folder_of(given: str) -> str | None:
+    """Return the folder that is given, or that of a file; None if ``given`` is no path."""
+    path = Path(given)
+    if path.is_dir():
+        return given
+    is_path = path.is_file() or path.suffix in DESCRIPTIONS or "/" in given
+    return str(path.parent) if is_path else None
 
 
 def _alternatives(kind: Any) -> list[Any]:

@@ -15,7 +15,7 @@ import torch
 from glip_lightning.common.escaping import is_text
 from glip_lightning.data.checks.findings import Findings, listing, short
 from glip_lightning.data.dataset import DetectionDataset
-from glip_lightning.data.formats.coco_json import index_coco, read_json
+from glip_lightning.data.formats.coco_json import index_coco, load_coco
 from glip_lightning.data.images import Names
 from glip_lightning.data.sampler import Key, KeyedSample
 from glip_lightning.data.transforms import Transform
@@ -47,7 +47,7 @@ class GroundingDataset(DetectionDataset):
     ) -> None:
         findings = Findings() if findings is None else findings
         file = Path(annotation_file)
-        content = read_json(file)
+        content = load_coco(file)
         captions = _captions(content, file, findings)
         self.phrases = _number_phrases(content, file, findings)
         # one class per distinct span, so that every rule about boxes also holds for what they show

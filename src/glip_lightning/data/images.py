@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -212,6 +212,15 @@ class ImageSource(Protocol):
     def read(self, index: int, *, upright: bool) -> Image.Image: ...
 
 
+@runtime_checkable
+class StoredImages(Protocol):
+    """Images in a table, each of which can be damaged; rows with another content have another fingerprint."""
+
+    fingerprint: str
+
+    def check(self, index: int) -> str: ...
+
+
 def open_image(source: Source) -> ImageFile.ImageFile:
     """Open an image file whose pixels are still encoded, as one of :data:`FORMATS`, for a ``with`` statement.
 
@@ -257,10 +266,10 @@ def read_image(source: Source, *, upright: bool, name: str | None = None) -> Ima
         raise _unreadable(name or source, error) from error
 
 
-def check_image(path: Path) -> str:
-    """Decode a file, JPEG at an eighth of its size, and return what is wrong with it; an empty text for nothing."""
+def check_image(source: Source, name: str | None = None) -> str:
+    """Decode a file, JPEG at an eighth of its size, and return what is wrong; an empty text for nothing."""
     try:
-        with open_image(path) as file:
+        with open_image(source) as file:
             _check_end(file)
             file.draft(
                 "RGB", (max(1, file.width // 8), max(1, file.height // 8))
@@ -271,7 +280,7 @@ def check_image(path: Path) -> str:
     except (GLIPError, FileNotFoundError) as error:
         return str(error)
     except Exception as error:  # the decoders of PIL let all kinds of errors through
-        return str(_unreadable(path, error))
+        return str(_unreadable(name or source, error))
     return ""
 
 

@@ -1,6 +1,11 @@
 """Boxes with their labels on a photo."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -12,6 +17,14 @@ COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 
 TRUTH_COLOUR = "#FF00FF"
 """Magenta: photos seldom have it, and unlike white it is seen on bright ones, too."""
+
+OTHER_FONTS = (
+    *("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "wqy-zenhei.ttc"),
+    *("msyh.ttc", "simhei.ttf", "malgun.ttf", "PingFang.ttc", "Arial Unicode.ttf"),
+)
+"""Looked for where the usual font lacks a letter: accents and Cyrillic, then Chinese, Japanese, Korean."""
+
+NO_LETTER = "\U0010ffff"
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Box = Sequence[float]  # outside corners x1, y1, x2, y2 in pixels of the photo
@@ -52,10 +65,72 @@ def draw_boxes(
     for i, colour in coloured:
         _outline(draw, boxes[i], colour, unit)
     for i, colour in coloured:  # after all boxes, so that no line crosses a label
-        name = printable(labels[i])
-        text = name if scores is None else f"{name} {100 * scores[i]:.0f}%"
-        _plate(draw, boxes[i], text, colour, font, canvas.size)
+        text_font = _font_for(labels[i], font)
+        name = _shown(printable(labels[i]), text_font)
+        score = "" if scores is None else f" {100 * scores[i]:.0f}%"
+        text = _shortened(name, score, text_font, canvas.width)
+        _plate(draw, boxes[i], text, colour, text_font, canvas.size)
     return canvas
+
+
+def _font_for(text: str, usual: _Font) -> _Font:
+    """Return the usual font, or the first of this machine's that has all letters of ``text``, if there is one."""
+    if not _missing(text, usual):
+        return usual
+    for name in OTHER_FONTS:
+        font = _load_font(name, _size(usual))
+        if font is not None and not _missing(text, font):
+            return font
+    return usual
+
+
+@lru_cache
+def _load_font(name: str, size: float) -> ImageFont.FreeTypeFont | None:
+    """Return a font by its file, from the folders of the system or of matplotlib; None where it is not there."""
+    found = find_spec("matplotlib")  # an import would take long
+    folders = [Path(place) / "mpl-data/fonts/ttf" for place in _places(found)]
+    for file in (name, *(str(folder / name) for folder in folders)):
+        with suppress(OSError):
+            return ImageFont.truetype(file, size)
+    return None
+
+
+def _places(found: ModuleSpec | None) -> list[str]:
+    return list(found.submodule_search_locations or ()) if found else []
+
+
+def _missing(text: str, font: _Font) -> set[str]:
+    """Return the letters that ``font`` has no picture of: it draws them as what is no letter."""
+    blank = _picture(NO_LETTER, font)
+    return {x for x in set(text) if not x.isspace() and _picture(x, font) == blank}
+
+
+def _picture(letter: str, font: _Font) -> bytes:
+    side = 2 * round(_size(font))
+    image = Image.new("L", (side, side))
+    ImageDraw.Draw(image).text((0, 0), letter, fill=255, font=font)
+    return image.tobytes()
+
+
+def _size(font: _Font) -> float:
+    """Return the height of a font in pixels."""
+    return font.size if isinstance(font, ImageFont.FreeTypeFont) else 11
+
+
+def _shown(name: str, font: _Font) -> str:
+    r"""Return ``name`` with the letters escaped (``\u6d63``) that no font of this machine has."""
+    missing = _missing(name, font)
+    return "".join(ascii(x)[1:-1] if x in missing else x for x in name)
+
+
+def _shortened(name: str, score: str, font: _Font, width: int) -> str:
+    """Return name and score; of a name that is too long for the photo its beginning, so that the score is seen."""
+    room = width - _size(font)  # the plate has an edge around the text
+    if font.getlength(name + score) <= room:
+        return name + score
+    while len(name) > 1 and font.getlength(f"{name}...{score}") > room:
+        name = name[:-1]
+    return f"{name}...{score}"
 
 
 def _outline(draw: ImageDraw.ImageDraw, box: Box, colour: str, width: int) -> None:

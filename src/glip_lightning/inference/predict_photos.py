@@ -10,12 +10,11 @@ from pathlib import Path
 from signal import SIGINT
 from typing import Any, Literal
 
-from rich.progress import track
-
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import is_disk_full, picture_names, remove_parts, write_text
+from glip_lightning.common.long_work import tracked
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.data.checks.findings import frames_note, listing, unread_note
 from glip_lightning.data.images import pictures, read_image
@@ -111,7 +110,7 @@ def predict_photos(
         if path not in results
     ]
     try:
-        for path, picture in track(left, description="photos", transient=True):
+        for path, picture in tracked(left, "photos", len(left)):
             results.add(path, _predict(predictor, path, picture, wanted))
     except KeyboardInterrupt as stop:
         message = f"{len(results.entries)} of {len(paths)} photos are in {results.file}; the same command goes on"

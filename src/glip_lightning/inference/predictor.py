@@ -4,6 +4,7 @@
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from torchvision.ops import nms
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.class_words import check_words
 from glip_lightning.data.checks.consistency import check_names
-from glip_lightning.data.checks.findings import Findings
+from glip_lightning.data.checks.findings import Findings, listing
 from glip_lightning.data.transforms import resize_image, resize_size
 from glip_lightning.inference.prediction import Photo, Prediction, as_image
 from glip_lightning.inference.thresholds import (
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 DEFAULT_THRESHOLD = 0.5
 
 Phrases = str | Sequence[str | Phrase]
+
+NUMBERS = re.compile(r"[\d\s,]+")
+"""What programs are given that know classes by their numbers."""
 
 NO_LIMIT = 2**31 - 1
 """More detections than there can be: the limit comes after the thresholds, so that what it cuts is counted."""
@@ -152,7 +156,8 @@ class Predictor:
         tuned = {str(path): load_prompt(path) for path in prompts}
         self.tuned = list(tuned.values())
         self.name = detector or (self.tuned[0].base.name if tuned else "glip-tiny")
-        self.loaded: Loaded = load_detector(self.name, text=not tuned)
+        with torch.random.fork_rng(devices=[]):  # drawn before weights are read; not the caller's
+            self.loaded: Loaded = load_detector(self.name, text=not tuned)
         for path, prompt in tuned.items():
             check_prompt(path, prompt, self.loaded.model, self.name)
         self.device = torch.device(choose_device(device))
@@ -254,6 +259,9 @@ class Predictor:
         check_words(
             query.class_names, wanted, self.loaded.reader, "classes" if own else "phrases", found
         )
+        numbers = [repr(phrase.name) for phrase in wanted if NUMBERS.fullmatch(phrase.name)]
+        if not own and len(numbers) == len(wanted):
+            found.add("joined-phrases/numbers", "phrases", len(numbers), items=listing(numbers))
         found.log_to(log)
         if not own:  # else the data were like that
             found.raise_errors()

@@ -15,7 +15,7 @@ from glip_lightning.experiments.report.number_formats import MISSING, of_shots
 from glip_lightning.experiments.report.paper_numbers import paper_mean
 from glip_lightning.experiments.report.runs import Line, Shots
 from glip_lightning.experiments.report.statistics import Group
-from glip_lightning.experiments.report.view import View
+from glip_lightning.experiments.report.view import ReportView
 from glip_lightning.shapes.comparisons import (
     FULL,
     LINEAR,
@@ -234,7 +234,7 @@ CLAIMS: Sequence[Callable[[Cast], Claim | None]] = (
 )
 
 
-def claims_of(view: View) -> list[Claim]:
+def claims_of(view: ReportView) -> list[Claim]:
     """Return the claims whose runs are planned, finished or not, for at least one task."""
     cast = Cast(view)
     found = []

@@ -13,7 +13,7 @@ from typing import Literal
 from glip_lightning.experiments.report.paper_numbers import BASELINE, MODELS, paper_mean
 from glip_lightning.experiments.report.runs import Line, Shots
 from glip_lightning.experiments.report.statistics import Stat
-from glip_lightning.experiments.report.view import View
+from glip_lightning.experiments.report.view import ReportView
 
 Part = Literal["A", "B", "C", "T", "D"]
 
@@ -71,7 +71,7 @@ class Comparison:
 class Cast:
     """The lines of a collection that play the parts."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: ReportView) -> None:
         self.view = view
         self.cells = view.cells
         known = {line.get("detector") for line in view.lines}

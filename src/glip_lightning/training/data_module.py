@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from lightning import LightningDataModule
-from rich.console import Console
-from rich.progress import track
 from torch.utils.data import DataLoader
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.long_work import tracked
 from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.augment import Augment, AugmentName
 from glip_lightning.data.checks.class_words import Reader, check_words
@@ -29,6 +28,7 @@ from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.batching import BatchPlan, check_applied, plan
+from glip_lightning.training.callbacks.threads import cores
 from glip_lightning.tuning.base import Tuning
 
 Shots = int | Literal["all"]
@@ -164,6 +164,22 @@ class DetectionData(LightningDataModule, ABC):
             train_sizes(short) if min_sizes is None else min_sizes, self.max_size
         )
         self.test_transform.resize_to((self.test_size,), self.max_size)
+
+    def check_settings(self) -> None:
+        """Warn where evaluation shows another size than training ever does, and of more workers than cores."""
+        if self.workers > cores():
+            log.warning(
+                "data.workers=%d: this process may use %d cores; more workers wait for each other",
+                self.workers,
+                cores(),
+            )
+        sizes = self.train_transform.min_sizes
+        if not min(sizes) <= self.test_size <= max(sizes):
+            shown = f"data.min_sizes={list(sizes)}, data.test_size={self.test_size}"
+            log.warning(
+                "%s: training never shows the size of evaluation; let test_size lie within min_sizes",
+                shown,
+            )
 
     @abstractmethod
     def read(self, findings: Findings) -> dict[Split, Index]:
@@ -376,17 +392,8 @@ class DetectionData(LightningDataModule, ABC):
 
 
 def photo_bar(steps: Iterator[None], total: int) -> Iterator[None]:
-    """Show a bar on a terminal while photos are checked."""
-    console = Console(stderr=True)
-    bar = track(
-        steps,
-        "checking photos",
-        total,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    return iter(bar)
+    """Show how many photos are checked."""
+    return tracked(steps, "checking photos", total)
 
 
 def _leave_signals(_: int) -> None:

@@ -78,6 +78,7 @@ class GLIPModule(LightningModule):
                 ", ".join(f"{name} {x:g}" for name, x in own.items()),
                 detector,
             )
+        self.tuning.check_rates()
         self.schedule = schedule or Constant()
         self.features = features or FeatureCache()
         self._views_come_again = True
@@ -112,6 +113,8 @@ class GLIPModule(LightningModule):
         self.task_prompt = TaskPrompt.of(self.data, self.tuning, self.tokenizer)
         self.data.check_words(self.reader)
         self.data.use_input_size(self.input_size)
+        if stage == "fit":
+            self.data.check_settings()
         self.data.ask_with(self.task_prompt)
         self._views_come_again = self.data.augment is None
 

@@ -11,8 +11,9 @@ from typing import Any
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.consistency import align_classes, check_index, report_leaks
 from glip_lightning.data.checks.findings import Findings
+from glip_lightning.data.checks.photo_check import check_photos
 from glip_lightning.data.dataset import DetectionDataset
-from glip_lightning.data.formats.coco_json import read_coco, read_json
+from glip_lightning.data.formats.coco_json import load_coco, read_coco
 from glip_lightning.data.grounding import GroundingDataset
 from glip_lightning.data.index import Index
 from glip_lightning.data.mixture import (
@@ -28,7 +29,7 @@ from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.types import Split
 from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.text.tokenizer import ClassTokenizer, Tokenizer
-from glip_lightning.training.data_module import DetectionData, TaskPrompt
+from glip_lightning.training.data_module import DetectionData, TaskPrompt, photo_bar
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +219,10 @@ class Pretraining(DetectionData):
         for split, index in found.items():
             check_index(split, index, self.findings)
         parts = [part for part in self._parts() if part is not None]
+        indexes = {id(part.index): part.index for part in parts}  # sources of one file share it
+        for index in indexes.values():
+            check_photos({"train": index}, self.findings, photo_bar)
+        found = check_photos(found, self.findings, photo_bar, self.skip_unreadable)
         report_leaks([*(("train", part.index) for part in parts), *found.items()], self.findings)
         found = align_classes(found, self.findings)
         self.findings.log_to(log)
@@ -253,7 +258,7 @@ class Pretraining(DetectionData):
     def _read_part(self, file: Path, folder: Path) -> Part:
         findings = Findings()  # of its own, since a grounding file raises all that there are
         if any(
-            isinstance(image, dict) and "caption" in image for image in read_json(file)["images"]
+            isinstance(image, dict) and "caption" in image for image in load_coco(file)["images"]
         ):
             data = self._grounding[file] = GroundingDataset(file, folder, findings=findings)
             part: Part = Sentences(data.index, data.captions, data.phrases)

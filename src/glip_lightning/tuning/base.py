@@ -4,6 +4,7 @@ A tuning owns the learning rates and the weight decay; which parameters learn fa
 detector (:meth:`Detector.optimizer_rule`).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ REMEMBERED = 64  # sets of captions whose features a frozen text encoder need no
 
 
 SETTINGS = (int, float, str, tuple, dict)
+RATES = ("lr", "text_lr")
 
 
 class ParameterGroup(TypedDict):
@@ -62,6 +64,21 @@ class Tuning(nn.Module, ABC):
         for name, rate in found.items():
             setattr(self, name, rate)
         return found
+
+    def check_rates(self) -> None:
+        """Raise GLIPError for rates that would lead away from the data, or with which nothing learns."""
+        settings = vars(self)
+        given: dict[str, float] = {name: settings[name] for name in RATES if name in settings}
+        decay: dict[str, float] = {"weight_decay": settings.get("weight_decay", 0.0)}
+        for name, value in (given | decay).items():
+            if not 0 <= value < math.inf:
+                raise GLIPError(f"tuning.{name}={value}: expected 0 or more", code="bad-value")
+        if given and not any(given.values()):
+            names = " and ".join(f"tuning.{name}" for name in given)
+            raise GLIPError(
+                f"{names} is 0: nothing would be learned; data.shots 0 tests without training",
+                code="bad-value",
+            )
 
     @abstractmethod
     def setup(

@@ -4,6 +4,7 @@ Source: microsoft/GLIP tools/finetune.py:66-92, 215-260 (TUNING_HIGHLEVEL_OVERRI
 modeling/backbone/swint.py:556-571 (freezing), modeling/detector/generalized_vl_rcnn.py:134-173.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import ClassVar, cast
@@ -117,6 +118,8 @@ class PartialTuning(AdapterTuning):
             raise GLIPError(
                 "rates={}: name at least one expression with its learning rate", code="bad-value"
             )
+        if wrong := [f"{name!r}: {lr}" for name, lr in rates.items() if not 0 <= lr < math.inf]:
+            raise GLIPError(f"rates: {', '.join(wrong)}: expected 0 or more", code="bad-value")
         self.rates = {_compiled(pattern): lr for pattern, lr in rates.items()}
         self.weight_decay = weight_decay
 

@@ -1,7 +1,8 @@
-"""One file over HTTP: goes on after a break or a kill, and is verified before it has its name.
+"""Download of one file over HTTP.
 
-Requests, their retries and the progress bar are huggingface_hub's. Its ``hf_hub_download`` writes to a name of its own
-for each process and begins anew after a kill, so the part that has arrived is kept here.
+It goes on after a break or a kill, and the file is verified before it has its name. Requests, their
+retries and the progress bar are huggingface_hub's. Its ``hf_hub_download`` writes to another name
+in each process and begins anew after a kill, so the part that has arrived is kept here.
 """
 
 import hashlib
@@ -12,9 +13,8 @@ from huggingface_hub.file_download import http_get
 
 from glip_lightning.common.errors import GLIPError
 
-UNCHANGED = {
-    "Accept-Encoding": "identity"
-}  # a packed answer has another size, and no middle to go on from
+UNCHANGED = {"Accept-Encoding": "identity"}
+"""Header against packed answers: they have another size, and cannot be continued."""
 
 
 def fetch(
@@ -22,46 +22,46 @@ def fetch(
 ) -> str:
     """Write the file at ``url`` to ``target`` and return its SHA-256.
 
-    What an earlier call has left of a file with the same digest is continued, also that of a process that was killed.
+    A part of a file with the same digest, which an earlier call or a killed process has left, is
+    continued.
 
     Args:
         url: address of the file; redirections are followed, to other hosts without a token.
-        target: where it will lie. Until then it is ``<target>.<digest>.part``.
+        target: its path. Until it is complete, it is ``<target>.<digest>.part``.
         size: bytes of the whole file.
-        sha256: 64 hexadecimal digits. None: the digest is not known, and a part of an earlier call is not continued.
+        sha256: 64 hexadecimal digits. None: the digest is not known, and no part is continued.
         headers: of the request, such as those with a token.
 
     Raises:
-        GLIPError: the server does not answer, refuses, or breaks off too often (code ``download-failed``; what has
-            arrived stays), or another file arrived (code ``wrong-digest``; it is removed).
+        GLIPError: the server does not answer, refuses, or breaks off too often (code
+            ``download-failed``; what has arrived stays), or another file arrived (code
+            ``wrong-digest``; it is removed).
     """
     part = target.with_name(f"{target.name}.{(sha256 or 'unknown')[:16]}.part")
     if part.exists() and (sha256 is None or part.stat().st_size > size):
         part.unlink()
+    all_headers = {**UNCHANGED, **(headers or {})}
     try:
         with part.open("ab") as file:
             http_get(
                 url,
                 file,
                 resume_size=file.tell(),
-                headers=dict(UNCHANGED, **(headers or {})),
+                headers=all_headers,
                 expected_size=size,
                 displayed_filename=target.name,
             )
-    except (
-        Exception
-    ) as error:  # the client lets the errors of its transport through, a class of their own
+    except Exception as error:  # the errors of the client's transport have classes of their own
         kept = part.stat().st_size if part.exists() else 0
-        raise GLIPError(
-            f"{url}: {reason(error)}; {kept} of {size} bytes have arrived: the same command goes on",
-            code="download-failed",
-        ) from error
+        message = f"{url}: {reason(error)}; {kept} of {size} bytes have arrived"
+        raise GLIPError(f"{message}: the same command goes on", code="download-failed") from error
     found = digest(part)
     if sha256 is not None and found != sha256:
         part.unlink()
         raise GLIPError(
-            f"{url}: what arrived has the SHA-256 {found} and not {sha256}: removed; run the same command again, and "
-            "if that does not help look at the address in a browser: a proxy or a log-in may stand in between",
+            f"{url}: what arrived has the SHA-256 {found} and not {sha256}: removed; run the same "
+            "command again, and if that does not help look at the address in a browser: a proxy or "
+            "a log-in may stand in between",
             code="wrong-digest",
         )
     part.replace(target)

@@ -1,16 +1,17 @@
 """The 35 tasks of ODinW: their names, classes and prompts, and where a download keeps their files.
 
-``odinw35.json`` holds the facts of the official configurations (microsoft/GLIP configs/odinw_35 and,
-where the 13-task benchmark differs, configs/odinw_13); annotation files are relative to a task's folder, and
-in that same folder as their images.
+``odinw35.json`` holds the facts of the official configurations (microsoft/GLIP configs/odinw_35
+and, where the 13-task benchmark differs, configs/odinw_13). Annotation files are relative to a
+task's folder, and lie beside their images.
 """
 
 import difflib
 import functools
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.text.phrases import Phrase, clean_name
@@ -20,35 +21,35 @@ ANNOTATIONS = "annotations_without_background.json"
 """The annotation file of every split folder; a few flat tasks put ``train_`` etc. before it."""
 
 FEWSHOT_SHOTS, FEWSHOT_SEEDS = (1, 3, 5, 10), (3, 30, 300)
-"""What the official prepared lists of images exist for, at every task and every split but test."""
+"""What the official prepared lists of images exist for: every task, and every split but test."""
 
 Yaml = Literal["odinw_13", "odinw_35"]
 Benchmark = Literal["odinw13", "odinw35"]
 
 
-class SplitFiles(NamedTuple):
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of a split: the folder of its images, and its COCO file."""
+
     image_dir: Path
     annotation_file: Path
 
 
-class ODinWTask(NamedTuple):
-    """One task; class k of its annotation files is ``categories[k]``, whatever name these give it."""
+@dataclass(frozen=True)
+class ODinWTask:
+    """One task; class k of its annotation files is ``categories[k]``, whatever they call it."""
 
     name: str  # official, e.g. "Raccoon_Raccoon.v2-raw.coco"
     dir: str  # below the folder "odinw" of a download
-    zip: str  # official file; the variants of a task share one, which holds the first folder of ``dir``
-    splits: Mapping[str, str]  # train, valid, test and sometimes minival -> annotation file in dir
-    official_eval_split: (
-        str  # what the official runs select models on: minival where there is one, else valid
-    )
+    zip: str  # official file; the variants of a task share one, which holds the first part of dir
+    splits: Mapping[str, str]  # train, valid, test, sometimes minival -> annotation file in dir
+    official_eval_split: str  # the official runs select models on it: minival if any, else valid
     categories: list[str]
-    caption_prompt: list[
-        Mapping[str, str]
-    ]  # prefix, name, suffix of each class; empty: the plain names
+    # prefix, name, suffix of each class; empty: the plain names
+    caption_prompt: list[Mapping[str, str]]
     in_odinw13: bool
-    odinw13_yaml: (
-        Mapping[str, list] | None
-    )  # categories and caption_prompt of the 13-task benchmark
+    # categories and caption_prompt of the 13-task benchmark; None: it is not in it
+    odinw13_yaml: Mapping[str, list] | None
 
     @property
     def short(self) -> str:
@@ -56,89 +57,106 @@ class ODinWTask(NamedTuple):
         return self.name.split("_")[0]
 
     def phrases(self, yaml: Yaml = "odinw_35") -> list[Phrase]:
-        """The classes as they stand in the official caption; the 13-task benchmark has plain names only."""
-        source: Mapping[str, list] | None = (
-            self._asdict() if yaml == "odinw_35" else self.odinw13_yaml
-        )
-        if source is None:
-            raise GLIPError(
-                f"task {self.name!r} is not in ODinW-13; use its phrases of odinw_35",
-                code="no-phrases",
-            )
-        if source["caption_prompt"]:
-            return [Phrase(**entry) for entry in source["caption_prompt"]]
-        return [Phrase(clean_name(name)) for name in source["categories"]]
+        """Return the classes as the official caption has them.
+
+        Args:
+            yaml: which configuration; the 13-task benchmark has plain names only.
+
+        Raises:
+            GLIPError: the task is not in ODinW-13.
+        """
+        names, prompt = self.categories, self.caption_prompt
+        if yaml == "odinw_13":
+            if self.odinw13_yaml is None:
+                message = f"task {self.name!r} is not in ODinW-13; use its phrases of odinw_35"
+                raise GLIPError(message, code="no-phrases")
+            names, prompt = self.odinw13_yaml["categories"], self.odinw13_yaml["caption_prompt"]
+        if prompt:
+            return [Phrase(**entry) for entry in prompt]
+        return [Phrase(clean_name(name)) for name in names]
 
 
 @functools.cache
 def tasks() -> dict[str, ODinWTask]:
-    """All tasks by their official names."""
+    """Return all tasks by their official names."""
     rows = json.loads(TABLE.read_text(encoding="utf-8"))
     return {row["name"]: ODinWTask(**row) for row in rows}
 
 
 def odinw_names(benchmark: Benchmark) -> list[str]:
-    """The official names of the 13 or 35 tasks of a benchmark, in the order of the table."""
+    """Return the official names of the tasks of a benchmark, in the order of the table."""
     return [task.name for task in tasks().values() if task.in_odinw13 or benchmark == "odinw35"]
 
 
 def odinw_task(name: str) -> ODinWTask:
-    """The task of an official or a short name; a short name of two variants means the one in ODinW-13."""
+    """Return the task of an official or a short name.
+
+    A short name of two variants means the one in ODinW-13.
+
+    Raises:
+        GLIPError: no task is called so, or the name may mean two tasks.
+    """
     if name in tasks():
         return tasks()[name]
     variants = _variants(name)
-    meant = [task for task in variants if name in _short_names(task)]
-    if meant:
-        return meant[0]
+    for task in variants:
+        if _has_short_name(task):
+            return task
     if variants:
         both = " and ".join(repr(task.name) for task in variants)
-        raise GLIPError(
-            f"task {name!r} has the variants {both}; name one of them", code="ambiguous-task"
-        )
-    raise GLIPError(f"no ODinW task is called {name!r}; {_suggestion(name)}", code="unknown-task")
+        message = f"task {name!r} has the variants {both}; name one of them"
+        raise GLIPError(message, code="ambiguous-task")
+    hint = suggestion(name, known_names()) or f"the tasks are {', '.join(tasks())}"
+    raise GLIPError(f"no ODinW task is called {name!r}; {hint}", code="unknown-task")
 
 
 def _variants(short: str) -> list[ODinWTask]:
     return [task for task in tasks().values() if task.short == short]
 
 
-def _short_names(task: ODinWTask) -> list[str]:
-    """The short name, if it means this task and not another variant."""
-    others = len(_variants(task.short)) - 1
-    return [task.short] if task.in_odinw13 or not others else []
+def _has_short_name(task: ODinWTask) -> bool:
+    """Return whether the short name means this task and not another variant."""
+    return task.in_odinw13 or len(_variants(task.short)) == 1
 
 
 def known_names() -> list[str]:
-    """Short and official names."""
-    return list(
-        dict.fromkeys(name for task in tasks().values() for name in (task.short, task.name))
-    )
+    """Return the short and the official names of all tasks."""
+    names: dict[str, None] = {}
+    for task in tasks().values():
+        names |= {task.short: None, task.name: None}
+    return list(names)
 
 
-def _suggestion(name: str) -> str:
-    known = {known.lower(): known for known in known_names()}
-    close = [
-        known[match] for match in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    ]
-    return (
-        f"did you mean {' or '.join(map(repr, close))}?"
-        if close
-        else f"the tasks are {', '.join(tasks())}"
-    )
+def suggestion(name: str, known: list[str]) -> str:
+    """Return the question whether known names were meant that resemble ``name``.
+
+    The text is empty if none does. Capitals do not matter.
+    """
+    lower = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)
+    meant = " or ".join(repr(lower[match]) for match in close)
+    return f"did you mean {meant}?" if close else ""
 
 
 def find_task(root: str | Path, task: str) -> Path:
-    """The folder of ``task``: ROOT/odinw/<official path>, ROOT/<official path>, ROOT/<short or official name>.
+    """Return the folder of ``task``.
 
-    A folder counts if it holds the annotation file of at least one split.
+    It is ROOT/odinw/<official path>, ROOT/<official path> or ROOT/<official or short name>. A
+    folder counts if it holds the annotation file of at least one split.
+
+    Raises:
+        GLIPError: no task is called so.
+        MissingFile: none of the folders has an annotation file.
     """
     found = odinw_task(task)
-    names = dict.fromkeys([f"odinw/{found.dir}", found.dir, found.name, *_short_names(found)])
-    folders = [Path(root) / name for name in names]
+    names = [f"odinw/{found.dir}", found.dir, found.name]
+    if _has_short_name(found):
+        names.append(found.short)
+    folders = [Path(root) / name for name in dict.fromkeys(names)]
     for folder in folders:
         if any((folder / file).is_file() for file in found.splits.values()):
             return folder
-    looked = "\n  ".join(map(str, folders))
+    looked = "\n  ".join(str(folder) for folder in folders)
     raise MissingFile(
         f"no annotations of ODinW task {found.short!r} below {root}; looked in\n  {looked}\n"
         f"for {found.splits['train']}; put the task into one of these folders or correct the root",
@@ -147,41 +165,58 @@ def find_task(root: str | Path, task: str) -> Path:
 
 
 def split_files(root: str | Path, task: str, split: str) -> SplitFiles:
-    """Images and annotations of ``split`` (train, valid, test, for some tasks minival) of ``task``.
+    """Return images and annotations of a split of a task.
 
     As official, PascalVOC's test files are those of valid.
+
+    Args:
+        root: folder of the data (:func:`find_task`).
+        task: its official or short name.
+        split: train, valid, test; minival for some tasks.
+
+    Raises:
+        GLIPError: the task has no such split.
+        MissingFile: its files are not there.
     """
     splits = odinw_task(task).splits
     if split not in splits:
-        raise GLIPError(
-            f"task {task!r} has no split {split!r}; it has {', '.join(splits)}",
-            code="unknown-split",
-        )
+        message = f"task {task!r} has no split {split!r}; it has {', '.join(splits)}"
+        raise GLIPError(message, code="unknown-split")
     file = find_task(root, task) / splits[split]
     if not file.is_file():
-        raise MissingFile(
-            f"{file}: the {split} annotations of ODinW task {task!r} are not there",
-            code="missing-file",
-        )
+        message = f"{file}: the {split} annotations of ODinW task {task!r} are not there"
+        raise MissingFile(message, code="missing-file")
     return SplitFiles(file.parent, file)
 
 
 def fewshot_file(root: str | Path, task: str, split: str, shots: int, seed: int) -> SplitFiles:
-    """The official prepared list: a COCO file of the chosen images of ``split``, beside the split's own file."""
-    image_dir, annotation_file = split_files(root, task, split)
-    file = annotation_file.with_name(
-        f"fewshot_{split.replace('valid', 'val')}_shot{shots}_seed{seed}.json"
-    )
+    """Return the official prepared list: a COCO file of the chosen images of a split.
+
+    It is beside the split's own file.
+
+    Args:
+        root: folder of the data (:func:`find_task`).
+        task: its official or short name.
+        split: train, valid or minival.
+        shots: one of :data:`FEWSHOT_SHOTS`.
+        seed: one of :data:`FEWSHOT_SEEDS`.
+
+    Raises:
+        GLIPError: the task has no such split.
+        MissingFile: there is no such list, or the split's own file is not there.
+    """
+    files = split_files(root, task, split)
+    name = f"fewshot_{split.replace('valid', 'val')}_shot{shots}_seed{seed}.json"
+    file = files.image_dir / name
     if not file.is_file():
-        there = sorted(path.name for path in annotation_file.parent.glob("fewshot_*.json"))
+        there = sorted(path.name for path in files.image_dir.glob("fewshot_*.json"))
+        all_shots = ", ".join(str(number) for number in FEWSHOT_SHOTS)
+        all_seeds = ", ".join(str(number) for number in FEWSHOT_SEEDS)
         raise MissingFile(
-            f"{file}: no such prepared list of ODinW task {task!r}; beside it: {', '.join(there) or 'none'}. Official "
-            f"ones are for shots {_listed(FEWSHOT_SHOTS)} and seeds {_listed(FEWSHOT_SEEDS)} of every split but test; "
-            "use one of them, or choose images without the prepared lists",
+            f"{file}: no such prepared list of ODinW task {task!r}; "
+            f"beside it: {', '.join(there) or 'none'}. Official ones are for shots {all_shots} and "
+            f"seeds {all_seeds} of every split but test; use one of them, or choose images without "
+            "the prepared lists",
             code="missing-file",
         )
-    return SplitFiles(image_dir, file)
-
-
-def _listed(numbers: tuple[int, ...]) -> str:
-    return ", ".join(map(str, numbers))
+    return SplitFiles(files.image_dir, file)

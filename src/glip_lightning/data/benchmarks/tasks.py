@@ -1,6 +1,5 @@
 """The tasks of all benchmarks by name: ODinW, and what plugins add."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -42,7 +41,7 @@ def benchmarks() -> list[str]:
 
 
 def get_task(name: str) -> BenchmarkTask:
-    """Return the task of a name: no name means tasks of two benchmarks.
+    """Return the task of a name; no name means tasks of two benchmarks.
 
     Raises:
         GLIPError: no task is called so.
@@ -52,21 +51,19 @@ def get_task(name: str) -> BenchmarkTask:
     others = set_of(name)
     if others is not None:
         return others.tasks[name]
-    sets = registry.tasks.rows().values()
-    added = [task for each in sets for task in each.tasks]
-    lower = {each.lower(): each for each in [*odinw.known_names(), *added]}
-    close = [
-        lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)
-    ]
-    meant = f"did you mean {' or '.join(map(repr, close))}?"
-    if not close:
-        meant = f"the tasks are {', '.join([*odinw.tasks(), *added])}"
-    titles = " or ".join(["ODinW", *(each.title for each in sets)])
-    raise GLIPError(f"no task of {titles} is called {name!r}; {meant}", code="unknown-task")
+    names, titles = [], ["ODinW"]
+    for each in registry.tasks.rows().values():
+        names += list(each.tasks)
+        titles.append(each.title)
+    hint = odinw.suggestion(name, [*odinw.known_names(), *names])
+    if not hint:
+        hint = f"the tasks are {', '.join([*odinw.tasks(), *names])}"
+    message = f"no task of {' or '.join(titles)} is called {name!r}; {hint}"
+    raise GLIPError(message, code="unknown-task")
 
 
 def set_of(name: str) -> TaskSet | None:
-    """Return the tasks of a plugin among which a name is, None if it is in none."""
+    """Return the benchmark of a plugin that has a task of this name, None if none has."""
     for each in registry.tasks.rows().values():
         if name in each.tasks:
             return each

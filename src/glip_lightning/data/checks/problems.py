@@ -182,6 +182,9 @@ PROBLEMS: dict[str, Problem] = {
         "one phrase each, where several may be meant: {items}",
         "a period with a blank behind it separates phrases",
     ),
+    "joined-phrases/numbers": _warning(
+        "numbers, where words are read: {items}", "name the classes by their words"
+    ),
     "other-order": _warning(
         "{detector} was trained with these classes in another order, {items}",
         "in that order it finds more",

@@ -1,8 +1,14 @@
-"""Photos with sentences about them, before anybody has drawn a box.
+"""Photos with captions, before anybody has drawn a box.
 
-Three kinds of files: JSON with ``images`` and ``annotations``, the caption in the annotations (COCO captions) or in
-the images (MDETR); JSON lines, or a JSON list, of ``{"file_name", "caption"}``; CSV with these two columns. Beside a
-caption, JSON may have ``phrases``, the characters ``[[start, end], ...]`` of what is to be found.
+Three kinds of files are read:
+
+- JSON with ``images`` and ``annotations``. The caption is in the annotations (COCO captions) or in
+  the images (MDETR).
+- JSON lines, or a JSON list, of ``{"file_name", "caption"}``.
+- CSV with these two columns.
+
+Beside a caption, JSON may have ``phrases``: the characters ``[[start, end], ...]`` of what is to be
+found.
 """
 
 import csv
@@ -26,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Sentence(NamedTuple):
-    """A caption and the characters of its phrases; None where the file does not say which they are."""
+    """A caption, and the characters of its phrases; None where the file does not give them."""
 
     caption: str
     spans: tuple[Span, ...] | None = None
@@ -40,21 +46,25 @@ class Captioned(NamedTuple):
 
 
 def read_captions(file: str | Path) -> list[Captioned]:
-    """The photos of ``file`` in the order in which they first come, all sentences of a photo together.
+    """Read the photos of ``file`` in the order in which they first come, with all their sentences.
 
-    Entries whose caption is empty are left out and counted; other faults are a :class:`DataError`.
+    Entries whose caption is empty are left out and counted.
+
+    Raises:
+        DataError: the file is missing, is none of the three kinds, or has a faulty entry.
     """
     path = Path(file)
     readers: dict[str, Callable[[str], Iterable[Any]]] = {
-        ".json": _json,
-        ".jsonl": _lines,
-        ".csv": _csv,
+        ".json": _json_rows,
+        ".jsonl": _json_lines,
+        ".csv": _csv_rows,
     }
-    if path.suffix.lower() not in readers:
+    read_rows = readers.get(path.suffix.lower())
+    if read_rows is None:
         raise data_error("not-captions/ending", path, known=", ".join(readers), ending=path.suffix)
     try:
         text = regular_file(path).read_text(encoding="utf-8-sig")
-        rows = list(readers[path.suffix.lower()](text))
+        rows = list(read_rows(text))
     except _NotCaptions as error:
         raise data_error("not-captions", path, reason=error) from None
     except GLIPError:
@@ -63,107 +73,118 @@ def read_captions(file: str | Path) -> list[Captioned]:
         raise data_error("missing-file", path, kind="file of captions") from None
     except (ValueError, RecursionError, csv.Error) as error:  # broken JSON, other encodings
         raise data_error("not-captions", path, reason=error) from error
-    return _grouped(path, rows)
+    return _by_photo(path, rows)
 
 
 class _NotCaptions(Exception):
-    """What a file lacks to be one of captions; the reader adds which file it is."""
+    """What a file lacks to be one of captions; :func:`read_captions` adds the name of the file."""
 
 
-def _json(text: str) -> Iterable[Any]:
+def _json_rows(text: str) -> Iterable[Any]:
     content = json.loads(text)
     if isinstance(content, list):
         return content
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise _NotCaptions('no list "images" at its top level')
-    images = [image for image in content["images"] if isinstance(image, dict)]
     annotations = content.get("annotations") or []
     if not isinstance(annotations, list):
         raise _NotCaptions(f'"annotations" is {short(annotations)}, no list')
-    sentences = [a for a in annotations if isinstance(a, dict) and "caption" in a]
+    sentences = [entry for entry in annotations if isinstance(entry, dict) and "caption" in entry]
     if not sentences:
         return content["images"]
-    ids = [_id(image.get("id")) for image in images]
-    if twice := [number for number, times in Counter(ids).items() if times > 1]:
-        raise _NotCaptions(
-            f"image ids that occur twice: {listing(twice)}; give every image an id of its own"
-        )
+    images = [image for image in content["images"] if isinstance(image, dict)]
+    ids = [_comparable_id(image.get("id")) for image in images]
+    twice = [number for number, times in Counter(ids).items() if times > 1]
+    if twice:
+        message = f"image ids that occur twice: {listing(twice)}; give every image an id of its own"
+        raise _NotCaptions(message)
     names = {number: image.get("file_name") for number, image in zip(ids, images, strict=True)}
-    owners = [_id(sentence.get("image_id")) for sentence in sentences]
-    if silent := len(names.keys() - set(owners)):
-        log.warning("%d of %d images have no caption; they are left out", silent, len(names))
-    return [
-        {**sentence, "file_name": names.get(owner)}
-        for sentence, owner in zip(sentences, owners, strict=True)
-    ]
+    rows = []
+    silent = set(names)
+    for sentence in sentences:
+        owner = _comparable_id(sentence.get("image_id"))
+        silent.discard(owner)
+        rows.append({**sentence, "file_name": names.get(owner)})
+    if silent:
+        log.warning("%d of %d images have no caption; they are left out", len(silent), len(names))
+    return rows
 
 
-def _id(value: object) -> str:
-    """Ids in quotes mean those without."""
+def _comparable_id(value: object) -> str:
+    """Return an id as text: ids in quotes mean those without."""
     return value if isinstance(value, str) else repr(value)
 
 
-def _lines(text: str) -> Iterable[Any]:
+def _json_lines(text: str) -> Iterable[Any]:
     return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
-def _csv(text: str) -> Iterable[Any]:
-    rows = csv.DictReader(
-        io.StringIO(text, newline="")
-    )  # splitlines would also cut where no line of a file ends
-    if missing := {"file_name", "caption"} - set(rows.fieldnames or ()):
+def _csv_rows(text: str) -> Iterable[Any]:
+    # splitlines would also cut where no line of a file ends
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    missing = {"file_name", "caption"} - set(rows.fieldnames or ())
+    if missing:
         raise _NotCaptions(f"no column {' and '.join(sorted(missing))} in its first line")
     return [{"file_name": row["file_name"], "caption": row["caption"]} for row in rows]
 
 
-def _grouped(path: Path, rows: list[Any]) -> list[Captioned]:
-    faults, blank = [], 0
+def _by_photo(path: Path, rows: list[Any]) -> list[Captioned]:
+    faults: list[str] = []
+    blank = 0
     photos: dict[str, list[Sentence]] = {}
     for place, row in enumerate(rows, start=1):
-        if fault := _fault(row):
+        fault = _fault(row)
+        if fault is not None:
             faults.append(f"number {place} ({fault})")
-        elif not (row.get("caption") or "").strip():
+            continue
+        caption, phrases = row.get("caption"), row.get("phrases")
+        if caption is None or not caption.strip():
             blank += 1
-        else:
-            phrases = row.get("phrases")
-            spans = None if phrases is None else tuple((start, end) for start, end in phrases)
-            photos.setdefault(row["file_name"], []).append(Sentence(row["caption"], spans))
+            continue
+        spans = None
+        if phrases is not None:
+            spans = tuple((start, end) for start, end in phrases)
+        photos.setdefault(row["file_name"], []).append(Sentence(caption, spans))
     if faults:
-        raise data_error(
-            "bad-entry", path, count=len(faults), total=len(rows), items=listing(faults)
-        )
+        items, total = listing(faults), len(rows)
+        raise data_error("bad-entry", path, count=len(faults), total=total, items=items)
     if blank:
-        log.warning(
-            "%s: %d of %d entries have no caption; they are left out", path, blank, len(rows)
-        )
+        message = "%s: %d of %d entries have no caption; they are left out"
+        log.warning(message, path, blank, len(rows))
     if not photos:
         raise data_error("no-caption/file", path)
     return [Captioned(name, tuple(sentences)) for name, sentences in photos.items()]
 
 
 def _fault(row: object) -> str | None:
-    """What is wrong with an entry."""
+    """Return what is wrong with an entry, None if nothing is."""
     if not isinstance(row, dict):
         return f"{short(row)} is no object with file_name and caption"
-    name, caption, phrases = row.get("file_name"), row.get("caption"), row.get("phrases")
+    name = row.get("file_name")
     if name is None and "image_id" in row:
         return f"image_id {short(row['image_id'])} is that of no image with a file_name"
     if not isinstance(name, str) or not name or not is_text(name):
         return f"file_name is {short(name)}"
     if not is_below(name):
         return f"file_name {short(name)} leads out of the folder of the images"
-    if caption is not None and not (isinstance(caption, str) and is_text(caption)):
+    return _caption_fault(row.get("caption"), row.get("phrases"))
+
+
+def _caption_fault(given: object, phrases: object) -> str | None:
+    """Return what is wrong with the caption of an entry or its phrases; both may be missing."""
+    caption = "" if given is None else given
+    if not isinstance(caption, str) or not is_text(caption):
         return f"caption is {short(caption)}"
-    if caption is not None and len(caption) > LONGEST_TEXT:
+    if len(caption) > LONGEST_TEXT:
         return f"caption has {len(caption)} characters, expected at most {LONGEST_TEXT}"
     listed = [] if phrases is None else phrases
-    if not isinstance(listed, list) or not all(_is_span(span, caption or "") for span in listed):
+    if not isinstance(listed, list) or not all(_is_span(span, caption) for span in listed):
         return f"phrases {short(phrases)} are no list of [start, end] inside the caption"
     return None
 
 
 def _is_span(span: object, caption: str) -> bool:
-    if not isinstance(span, list) or len(span) != 2 or any(type(x) is not int for x in span):
-        return False
-    start, end = span
-    return 0 <= start < end <= len(caption) and bool(caption[start:end].strip())
+    match span:
+        case [start, end] if type(start) is int and type(end) is int:
+            return 0 <= start < end <= len(caption) and bool(caption[start:end].strip())
+    return False

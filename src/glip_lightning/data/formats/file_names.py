@@ -1,4 +1,4 @@
-"""Names of pictures that another system or another folder has written."""
+"""Names of pictures: lists of them, and names that another system wrote."""
 
 import unicodedata
 from collections import defaultdict
@@ -6,19 +6,29 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
+from glip_lightning.common.files import regular_file
 from glip_lightning.data.images import pictures
 
 
-def same_last_part(names: Sequence[str], folder: Path, taken: Collection[str]) -> dict[str, str]:
-    """Return the picture below ``folder`` that each of the names means, where only one can be meant.
+def read_list(file: Path) -> list[str]:
+    """Return the lines of a list of names, without blanks around them; lines may be empty.
 
-    The last part of a name counts, after any slash or backslash, whatever its capitals, in the composed form of
-    Unicode, and also without percent signs (``a%20b.jpg``).
+    Bytes that are no UTF-8 are replaced.
+    """
+    text = regular_file(file).read_text(encoding="utf-8-sig", errors="replace")
+    return [line.strip() for line in text.splitlines()]
+
+
+def same_last_part(names: Sequence[str], folder: Path, taken: Collection[str]) -> dict[str, str]:
+    """Return name -> picture below ``folder``, for the names that can mean one picture only.
+
+    The last part of a name counts: what follows the last slash or backslash. Capitals and the form
+    of Unicode do not matter, and percent signs may be decoded (``a%20b.jpg``).
 
     Args:
-        names: of pictures that are not where they say.
-        folder: of all pictures.
-        taken: pictures, by their paths below the folder, that others have named.
+        names: of pictures that are not where the names say.
+        folder: holds all pictures.
+        taken: paths below the folder of the pictures that other names mean.
     """
     there: dict[str, list[str]] = defaultdict(list)
     for path in pictures(folder):
@@ -27,7 +37,9 @@ def same_last_part(names: Sequence[str], folder: Path, taken: Collection[str]) -
             there[_last_part(name)].append(name)
     wanted: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        found = there.get(_last_part(name)) or there.get(_last_part(unquote(name)), [])
+        found = there.get(_last_part(name))
+        if found is None:
+            found = there.get(_last_part(unquote(name)), [])
         if len(found) == 1:
             wanted[found[0]].append(name)
     return {meant[0]: picture for picture, meant in wanted.items() if len(meant) == 1}

@@ -1,13 +1,12 @@
 """LabelMe: one JSON file of shapes beside each picture, also as AnyLabeling writes it."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.findings import Findings, short
-from glip_lightning.data.formats.mask_boxes import is_number
+from glip_lightning.data.formats.mask_boxes import Corners, is_number
 from glip_lightning.data.formats.other_tools import load_json
 from glip_lightning.data.formats.per_picture import (
     Annotation,
@@ -17,32 +16,30 @@ from glip_lightning.data.formats.per_picture import (
     build_indexes,
     one_each,
 )
+from glip_lightning.data.images import is_file, pictures
 from glip_lightning.data.index import Index
 from glip_lightning.data.splits import SPLIT_FILE, SPLIT_WORDS
 from glip_lightning.data.types import Split
 
 LOOKED_AT = 3  # files that decide whether a folder is LabelMe's
 LEAST = {"rectangle": 2, "mask": 2, "polygon": 3, "rotation": 3, "circle": 2}
-"""Points of the shapes that have a box; lines and points have none."""
+"""How many points the shapes with a box have at least; lines and points have no box."""
 IGNORED = ("__ignore__", "_background_")
 VALUES = {"bad-box": {"what": "shapes whose points", "expected": "a list of [x, y] in pixels"}}
 
 
-def json_files(folder: Path) -> Iterator[Path]:
-    """The JSON files below the folder that may be annotations, by name."""
-    for path in sorted(folder.rglob("*.json")):
-        inside = path.relative_to(folder).parts
-        if (
-            path.name != SPLIT_FILE
-            and not any(part.startswith(".") for part in inside)
-            and path.is_file()
-        ):
-            yield path
+def json_files(folder: Path) -> list[Path]:
+    """Return the JSON files below a folder that may be annotations, by name.
+
+    They are looked for in the same sub-folders as pictures: not in hidden ones, and behind links.
+    """
+    files = pictures(folder, frozenset({".json"}))
+    return [path for path in files if path.name != SPLIT_FILE and is_file(path)]
 
 
 def is_labelme(folder: Path) -> bool:
     """Return whether one of the first JSON files beside the pictures is LabelMe's."""
-    for path, _ in zip(json_files(folder), range(LOOKED_AT), strict=False):
+    for path in json_files(folder)[:LOOKED_AT]:
         try:
             content = load_json(path)
         except (ValueError, OSError):
@@ -53,31 +50,32 @@ def is_labelme(folder: Path) -> bool:
 
 
 def is_annotation(content: Any) -> bool:
-    """Return whether a file holds what LabelMe writes."""
-    return (
-        isinstance(content, dict)
-        and isinstance(content.get("shapes"), list)
-        and "imagePath" in content
-    )
+    """Return whether a JSON file with this content is one of LabelMe."""
+    if not isinstance(content, dict) or "imagePath" not in content:
+        return False
+    return isinstance(content.get("shapes"), list)
 
 
 def read_labelme(folder: Path, findings: Findings) -> dict[Split, Index]:
-    """The splits of a folder of LabelMe: by the names of the folders, else ``train`` only.
+    """Read the splits of a folder of LabelMe: by the names of its folders, else ``train`` only.
 
-    Shapes with one label and one group are one object, as in LabelMe's own conversions. Lines and points have no box,
-    and ``__ignore__`` and ``_background_`` are no classes: they are counted and left out.
+    Shapes with one label and one group are one object, as in LabelMe's own conversions. Lines and
+    points have no box, and ``__ignore__`` and ``_background_`` are no classes: all of them are
+    counted and left out. Faults go to ``findings``.
     """
-    faults, finder = Faults(), PictureFinder(folder)
-    found: dict[Split | None, list[Annotation]] = {}
+    faults = Faults()
+    finder = PictureFinder(folder)
+    groups: dict[Split, list[Annotation]] = {}
+    others: list[Annotation] = []
     for file in json_files(folder):
-        words = [part.lower() for part in file.relative_to(folder).parts[:-1]]
-        split = next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
-        if item := _parse(file, finder, faults):
-            found.setdefault(split, []).append(item)
-    others = found.pop(None, [])
-    groups: dict[Split, list[Annotation]] = {
-        split: items for split, items in found.items() if split
-    }
+        item = _parse(file, finder, faults)
+        if item is None:
+            continue
+        split = _split_of(file.relative_to(folder))
+        if split is None:
+            others.append(item)
+        else:
+            groups.setdefault(split, []).append(item)
     if not groups:
         groups = {"train": others}
     elif others:
@@ -87,8 +85,17 @@ def read_labelme(folder: Path, findings: Findings) -> dict[Split, Index]:
     return build_indexes(folder, ".json", groups, findings)
 
 
+def _split_of(path: Path) -> Split | None:
+    """Return the split that the first of the folders of a path names, None if none does."""
+    for folder in path.parts[:-1]:
+        split = SPLIT_WORDS.get(folder.lower())
+        if split is not None:
+            return split
+    return None
+
+
 def _parse(file: Path, finder: PictureFinder, faults: Faults) -> Annotation | None:
-    """What an annotation file says; None, and a fault, if that is of no use."""
+    """Return the annotation that a file holds; None, and a fault, if it cannot be used."""
     try:
         content = load_json(file)
     except (GLIPError, OSError) as error:
@@ -109,12 +116,19 @@ def _parse(file: Path, finder: PictureFinder, faults: Faults) -> Annotation | No
 
 
 def _objects(shapes: list[Any], name: str, faults: Faults) -> list[Object]:
-    """The things in a picture, in the order of their first shapes."""
+    """Return the objects in a picture, in the order of their first shapes.
+
+    Args:
+        shapes: as the file has them.
+        name: of the file, for faults.
+        faults: where shapes without a box or a label are added.
+    """
     merged: dict[object, Object] = {}
-    for number, shape in enumerate(shapes, start=1):
+    for number, entry in enumerate(shapes, start=1):
         place = f"{name}, shape {number}"
-        shape = shape if isinstance(shape, dict) else {}
-        label, kind = shape.get("label"), shape.get("shape_type") or "polygon"
+        shape = entry if isinstance(entry, dict) else {}
+        label = shape.get("label")
+        kind = shape.get("shape_type") or "polygon"
         corners = _corners(kind, shape.get("points"))
         if label in IGNORED:
             faults["left-out-shape"].append(f"{place} ({label})")
@@ -127,20 +141,23 @@ def _objects(shapes: list[Any], name: str, faults: Faults) -> list[Object]:
         else:
             group = shape.get("group_id")
             key = number if group is None else (label, str(group))
-            first = merged.get(key)
-            merged[key] = Object(
-                " ".join(label.split()), _around(first.corners, corners) if first else corners
-            )
+            if key in merged:
+                corners = _around(merged[key].corners, corners)
+            merged[key] = Object(" ".join(label.split()), corners)
     return list(merged.values())
 
 
-def _corners(kind: object, points: Any) -> tuple[float, float, float, float] | None:
-    """The box around a shape; None if its points are no points, or too few."""
+def _corners(kind: object, points: Any) -> Corners | None:
+    """Return the corners of the box around a shape.
+
+    Return None if its points are no points or too few.
+    """
     pairs = points if isinstance(points, list) else []
-    if not all(
-        isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs
-    ):
-        return None
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2:
+            return None
+        if not is_number(pair[0]) or not is_number(pair[1]):
+            return None
     if len(pairs) < LEAST.get(str(kind), 1):
         return None
     xs, ys = zip(*pairs, strict=True)
@@ -150,12 +167,7 @@ def _corners(kind: object, points: Any) -> tuple[float, float, float, float] | N
     return float(min(xs)), float(min(ys)), float(max(xs)), float(max(ys))
 
 
-def _around(
-    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
-) -> tuple[float, float, float, float]:
-    return (
-        min(one[0], other[0]),
-        min(one[1], other[1]),
-        max(one[2], other[2]),
-        max(one[3], other[3]),
-    )
+def _around(one: Corners, other: Corners) -> Corners:
+    left, top = min(one[0], other[0]), min(one[1], other[1])
+    right, bottom = max(one[2], other[2]), max(one[3], other[3])
+    return left, top, right, bottom

@@ -2,22 +2,24 @@
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.checks.consistency import check_splits
 from glip_lightning.data.checks.findings import Findings, data_error, listing
 from glip_lightning.data.formats.coco_json import read_coco
+from glip_lightning.data.formats.file_names import read_list
 from glip_lightning.data.formats.hub_dataset import is_saved, read_hub
 from glip_lightning.data.formats.labelme_json import is_labelme, read_labelme
 from glip_lightning.data.formats.other_tools import refuse_tool, refuse_tools
-from glip_lightning.data.formats.voc_xml import is_voc, read_voc
+from glip_lightning.data.formats.voc_xml import is_voc, read_voc, sub_folders
 from glip_lightning.data.formats.yolo_txt import is_yolo, read_yolo
 from glip_lightning.data.images import (
     PICTURES,
@@ -33,30 +35,36 @@ from glip_lightning.data.types import Split
 
 LAYOUTS = """
   train/, valid/, test/, each with one COCO file (*.json) beside its images (ODinW, Roboflow)
-  annotations/*.json with train, val, test in their names, images in images/ or train2017/, ... (COCO)
+  annotations/*.json with train, val, test in their names, \
+images in images/ or train2017/, ... (COCO)
   data.yaml, or labels/ and classes.txt, with images/ and labels/ (YOLO)
-  Annotations/*.xml, or another folder of them, and JPEGImages/, images/, ..., perhaps ImageSets/Main/*.txt (Pascal VOC)
+  Annotations/*.xml, or another folder of them, and JPEGImages/, images/, ..., \
+perhaps ImageSets/Main/*.txt (Pascal VOC)
   one JSON file per picture (LabelMe), perhaps in train/, valid/, test/
   a folder written by save_to_disk (datasets)
   one COCO file (*.json), images beside it or in images/; it is split by a rule"""
+"""The part of a message that lists what can be read."""
+
 IMAGE_FOLDERS = ("images", "Images", "imgs", "data", "JPEGImages")
-OTHER_TASKS = (
-    "captions",
-    "person_keypoints",
-    "panoptic",
-    "stuff",
-    "image_info",
-)  # of COCO, beside its instances
-WORD = re.compile(
-    rf"(?<![a-z])({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})(?![a-z])\d*"
-)
+USUAL_FILES = (ANNOTATIONS, "_annotations.coco.json")  # of ODinW, of Roboflow
+OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")
+"""First words of the files that COCO has beside its instances."""
+
+_LONGEST_FIRST = sorted(SPLIT_WORDS, key=len, reverse=True)
+SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(_LONGEST_FIRST)})(?![a-z])\d*")
+"""A split's word in the name of a file or a folder, perhaps with a year: train2017."""
+
 SAMPLED = 20  # images whose names decide in which folder they are
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
 Reader = Callable[[Findings], dict[Split, Index]]
 
 
-class Layout(NamedTuple):
-    name: str  # for messages
+@dataclass(frozen=True)
+class Layout:
+    """The layout of a folder, by its name for messages, and the splits that were read."""
+
+    name: str
     splits: dict[Split, Index]
 
 
@@ -64,9 +72,15 @@ class Layout(NamedTuple):
 class DataSet:
     """A folder of labelled images as it was read: its splits and what is wrong with it.
 
-    ``splits[name]`` (``train``, ``valid``, ``test``, as far as they are there) has ``len()`` images, ``name(i)``, the
-    file name of image i, ``boxes_of(i).xywh``, its boxes as x, y, width, height in pixels of the original image
-    (array, float64 [M, 4]), ``boxes_of(i).labels`` (int64 [M]), and ``class_names``, the same in all splits.
+    ``splits[name]`` (``train``, ``valid``, ``test``, as far as they are there) has
+
+    - ``len()``: how many images,
+    - ``name(i)``: the file name of image i,
+    - ``boxes_of(i).xywh``: its boxes as x, y, width, height in pixels of the original image (array,
+      float64 [M, 4]),
+    - ``boxes_of(i).labels``: their classes (int64 [M]),
+    - ``class_names``: the same in all splits.
+
     ``findings`` are in the order in which they were met; each has ``level``, ``code`` and ``text``.
     """
 
@@ -79,11 +93,14 @@ def read_dataset(path: str | Path, split_seed: int = 0) -> DataSet:
     """Read and check a folder of labelled images in any known layout; nothing is written.
 
     Args:
-        path: the folder: COCO, ODinW, Roboflow, YOLO, Pascal VOC, or saved by ``datasets``.
-        split_seed: divides the images where there are no splits, as ``CustomData(split_seed=...)`` does.
+        path: the folder: COCO, ODinW, Roboflow, YOLO, Pascal VOC, LabelMe, or saved by
+            ``datasets``.
+        split_seed: divides the images where there are no splits, as ``CustomData(split_seed=...)``
+            does.
 
     Returns:
-        What ``glip fit`` would train on. Faults are findings; one of level "error" would stop ``glip fit``.
+        What ``glip fit`` would train on. Faults are findings; one of level "error" would stop
+        ``glip fit``.
 
     Raises:
         GLIPError: there is no data set at ``path``, or it cannot be read at all.
@@ -98,146 +115,148 @@ def read_folder(
 ) -> Layout:
     """Return the splits of a data set in any of the layouts above, before they are checked.
 
-    Where there is only one set of images, :mod:`.splits` divides it with ``seed``, and writes that down if
-    ``write``. No layout, or one that cannot be read at all, is a :class:`DataError`; other faults go to ``findings``.
+    Args:
+        folder: the data set.
+        findings: where faults are added.
+        seed: divides the images where there is only one set of them (:mod:`.splits`).
+        write: whether that division is written to the folder.
+
+    Raises:
+        DataError: the folder has no known layout, or cannot be read at all.
     """
     folder = Path(folder)
     try:
-        found = _find(_checked(folder))
+        _check_folder(folder)
+        found = _find_layouts(folder)
         if not found:
             refuse_tools(folder)
-            raise data_error("no-data-set", folder, details=_nothing(folder))
+            raise data_error("no-data-set", folder, details=_describe_unknown(folder))
         name, read = found[0]
-        if others := [other for other, _ in found[1:]]:
+        others = [other for other, _ in found[1:]]
+        if others:
             findings.add("two-layouts", folder, name=name, others=listing(others))
         splits = read(findings)
         _report_strays(folder, splits, findings)
         splits = complete_splits(splits, folder, findings, seed, write)
     except OSError as error:
-        raise data_error(
-            "unreadable-folder", error.filename or folder, reason=error.strerror or error
-        ) from error
+        where = error.filename or folder
+        reason = error.strerror or error
+        raise data_error("unreadable-folder", where, reason=reason) from error
     return Layout(name, splits)
 
 
 def _report_strays(folder: Path, splits: dict[Split, Index], findings: Findings) -> None:
-    """Name the pictures in folders of the data set that no split reads from.
+    """Add findings for the pictures in folders of the data set that no split reads from.
 
-    Those in the folders of the splits are named when the splits are checked; lists of splits, and pictures in formats
-    that are not read, wherever they are.
+    Those in the folders of the splits are named when the splits are checked. Lists of pictures, and
+    pictures in formats that are not read, are named wherever they are.
     """
-    if unread := unread_pictures(folder):
+    unread = unread_pictures(folder)
+    if unread:
         items = listing(path.relative_to(folder) for path in unread)
         findings.add("unread-picture", folder, len(unread), items=items)
     _report_lists(folder, splits, findings)
     known = {finding.where for finding in findings if finding.code == "unannotated-split"}
-    for source in (index.source for index in splits.values()):
-        if not isinstance(source, ImageFiles):
+    for index in splits.values():
+        if not isinstance(index.source, ImageFiles):
             return
-        known.add(str(source.folder))
+        known.add(str(index.source.folder))
     strays = []
     for path in pictures(folder):
-        inside = [path, *path.parents][
-            : -len(folder.parents) - 1
-        ]  # the picture and the folders that it is in
-        if len(inside) > 1 and known.isdisjoint(map(str, inside)):
-            strays.append(str(path.relative_to(folder)))
+        below = path.relative_to(folder)
+        inside = [str(folder / part) for part in (below, *below.parents)]
+        if path.parent != folder and known.isdisjoint(inside):
+            strays.append(str(below))
     if strays:
         findings.add("stray-image/folders", folder, len(strays), items=listing(strays))
 
 
 def _report_lists(folder: Path, splits: dict[Split, Index], findings: Findings) -> None:
-    """Name lists of pictures, such as train.txt, that divide the data in another way than they were divided."""
-    stems = {
-        split: {Path(index.name(i)).stem for i in range(len(index))}
-        for split, index in splits.items()
-    }
+    """Add findings for lists of pictures that divide the data in another way than was done.
+
+    An example is train.txt.
+    """
+    stems: dict[Split, set[str]] = {}
+    for split, index in splits.items():
+        stems[split] = {Path(index.name(i)).stem for i in range(len(index))}
     every = set().union(*stems.values())
     for path in sorted((*folder.glob("*.txt"), *folder.glob("ImageSets/*.txt"))):
         split = SPLIT_WORDS.get(path.stem.lower())
         if split is None or not is_file(path):
             continue
-        lines = regular_file(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        listed = {Path(line.strip().replace("\\", "/")).stem for line in lines if line.strip()}
+        listed = {Path(name.replace("\\", "/")).stem for name in read_list(path) if name}
         if listed & every and listed & every != stems.get(split):
             findings.add("unused-list", path, len(listed), split=split)
 
 
-def _checked(folder: Path) -> Path:
+def _check_folder(folder: Path) -> None:
+    """Raise DataError for what is no folder."""
     if folder.is_dir():
-        return folder
-    if folder.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
+        return
+    if folder.suffix.lower() in ARCHIVES:
         raise data_error("not-a-folder/archive", folder)
     if folder.is_file():
         raise data_error("not-a-folder", folder, parent=folder.parent)
-    near = [path.name for path in _folders(folder.parent)] if folder.parent.is_dir() else []
-    there = (
-        f"{folder.parent} has {listing(near)}"
-        if near
-        else f"{folder.parent} is not there or has no folders"
-    )
+    there = f"{folder.parent} is not there or has no folders"
+    if folder.parent.is_dir():
+        near = [path.name for path in sub_folders(folder.parent)]
+        if near:
+            there = f"{folder.parent} has {listing(near)}"
     raise data_error("missing-folder", folder, near=there)
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
-
-
-def _find(folder: Path) -> list[tuple[str, Reader]]:
-    """The layouts that a folder has, the one to take first."""
+def _find_layouts(folder: Path) -> list[tuple[str, Reader]]:
+    """Return name and reader of the layouts that a folder has, the one to take first."""
     if is_saved(folder):
-        return [("a folder saved by datasets", lambda findings: read_hub(folder, findings))]
+        return [("a folder saved by datasets", partial(read_hub, folder))]
     if is_labelme(folder):
-        return [("LabelMe", lambda findings: read_labelme(folder, findings))]
+        return [("LabelMe", partial(read_labelme, folder))]
     found: list[tuple[str, Reader]] = []
-    if parts := _split_folders(folder):
-        found.append(
-            (
-                "one folder per split (ODinW, Roboflow)",
-                lambda findings: _read_parts(folder, parts, findings),
-            )
-        )
-    if files := _coco_files(folder):
-        found.append(
-            ("annotations by split (COCO)", lambda findings: _read_files(folder, files, findings))
-        )
+    parts = _split_folders(folder)
+    if parts:
+        name = "one folder per split (ODinW, Roboflow)"
+        found.append((name, partial(_read_split_folders, folder, parts)))
+    files = _files_by_split(folder)
+    if files:
+        found.append(("annotations by split (COCO)", partial(_read_files, folder, files)))
     if is_yolo(folder):
-        found.append(("YOLO", lambda findings: read_yolo(folder, findings)))
+        found.append(("YOLO", partial(read_yolo, folder)))
     if is_voc(folder):
-        found.append(("Pascal VOC", lambda findings: read_voc(folder, findings)))
-    if not found and (singles := _singles(folder)):
-        found.append(("one COCO file", lambda findings: _read_single(folder, singles, findings)))
+        found.append(("Pascal VOC", partial(read_voc, folder)))
+    if not found:
+        singles = _files_without_split(folder)
+        if singles:
+            found.append(("one COCO file", partial(_read_single, folder, singles)))
     return found
 
 
 def _json_files(folder: Path) -> list[Path]:
-    files = (path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.is_file())
-    return sorted(
-        path for path in files if path.name != SPLIT_FILE and not path.name.startswith(".")
-    )
+    files = [path for path in folder.iterdir() if path.suffix.lower() == ".json"]
+    shown = [path for path in files if path.name != SPLIT_FILE and not path.name.startswith(".")]
+    return sorted(path for path in shown if path.is_file())
 
 
 def _split_folders(folder: Path) -> dict[Split, list[Path]]:
-    """Annotation files of each split folder; more than one means that none has a known name."""
+    """Return the annotation files of each split folder.
+
+    Only one file is meant, so that several mean that none has a known name.
+    """
     found: dict[Split, list[Path]] = {}
-    for path in _folders(folder):
+    for path in sub_folders(folder):
         split = SPLIT_WORDS.get(path.name.lower())
-        if split and not is_saved(path) and (files := _json_files(path)):
-            known = [
-                path / name
-                for name in (ANNOTATIONS, "_annotations.coco.json")
-                if (path / name).is_file()
-            ]
-            found.setdefault(split, known[:1] or files)
+        if split is None or split in found or is_saved(path):
+            continue
+        files = _json_files(path)
+        known = [path / name for name in USUAL_FILES if (path / name).is_file()]
+        if files:
+            found[split] = known[:1] if known else files
     return found
 
 
-def _read_parts(
+def _read_split_folders(
     folder: Path, parts: dict[Split, list[Path]], findings: Findings
 ) -> dict[Split, Index]:
-    for path in _folders(folder):
+    for path in sub_folders(folder):
         split = SPLIT_WORDS.get(path.name.lower())
         if split and split not in parts and _has_pictures(path):
             findings.add("unannotated-split", path, split=split, named=f" ({ANNOTATIONS}, ...)")
@@ -245,47 +264,61 @@ def _read_parts(
 
 
 def _only(files: Sequence[Path]) -> Path:
+    """Return the only annotation file of a split; raise DataError if there are several."""
     if len(files) > 1:
         refuse_tool(files[0])
-        names = listing(path.name for path in files)
-        raise data_error(
-            "several-annotation-files", files[0].parent, names=names, expected=ANNOTATIONS
-        )
+        where, names = files[0].parent, listing(path.name for path in files)
+        raise data_error("several-annotation-files", where, names=names, expected=ANNOTATIONS)
     return files[0]
 
 
-def _coco_files(folder: Path) -> dict[Split, list[Path]]:
-    """Annotation files with a split in their names, in ``annotations`` or in the folder itself."""
-    places = [path for path in _folders(folder) if path.name.lower() == "annotations"]
-    for place in [*places, folder]:
-        found: dict[Split, list[Path]] = {}
+def _files_by_split(folder: Path) -> dict[Split, list[Path]]:
+    """Return annotation files by the split in their names, none if no name has one.
+
+    They are in ``annotations`` or in the folder itself. COCO's ``instances_*`` precede others.
+    """
+    for place in [*_annotation_folders(folder), folder]:
+        found: defaultdict[Split, list[Path]] = defaultdict(list)
+        instances: defaultdict[Split, list[Path]] = defaultdict(list)
         for file in _json_files(place):
-            word = WORD.search(file.stem.lower())
-            if word and not file.stem.startswith(OTHER_TASKS):
-                found.setdefault(SPLIT_WORDS[word[1]], []).append(file)
+            split = _split_in(file.stem)
+            if split is None or file.stem.startswith(OTHER_TASKS):
+                continue
+            found[split].append(file)
+            if file.stem.startswith("instances"):
+                instances[split].append(file)
         if found:
-            return {
-                split: [f for f in files if f.stem.startswith("instances")] or files
-                for split, files in found.items()
-            }
+            return {**found, **instances}
     return {}
+
+
+def _annotation_folders(folder: Path) -> list[Path]:
+    return [path for path in sub_folders(folder) if path.name.lower() == "annotations"]
+
+
+def _split_in(name: str) -> Split | None:
+    """Return the split that a word in a name says, None if none does."""
+    word = SPLIT_WORD.search(name.lower())
+    return None if word is None else SPLIT_WORDS[word[1]]
 
 
 def _read_files(
     folder: Path, files: dict[Split, list[Path]], findings: Findings
 ) -> dict[Split, Index]:
     splits = {split: _read(_only(found), folder, findings) for split, found in files.items()}
-    for path in (each for place in (folder, *_picture_folders(folder)) for each in _folders(place)):
-        word = WORD.fullmatch(path.name.lower())
-        split = SPLIT_WORDS[word[1]] if word else None
-        if split and split not in splits and _has_pictures(path) and not _is_used(path, splits):
+    children = sub_folders(folder)
+    candidates = list(children)
+    for path in children:
+        if path.name in IMAGE_FOLDERS:
+            candidates += sub_folders(path)
+    for path in candidates:
+        word = SPLIT_WORD.fullmatch(path.name.lower())
+        if word is None or SPLIT_WORDS[word[1]] in splits:
+            continue
+        if _has_pictures(path) and not _is_used(path, splits):
+            split = SPLIT_WORDS[word[1]]
             findings.add("unannotated-split", path, split=split, named="")
     return splits
-
-
-def _picture_folders(folder: Path) -> list[Path]:
-    """Return the folders in which those of splits may be."""
-    return [path for path in _folders(folder) if path.name in IMAGE_FOLDERS]
 
 
 def _has_pictures(folder: Path) -> bool:
@@ -294,13 +327,20 @@ def _has_pictures(folder: Path) -> bool:
 
 def _is_used(folder: Path, splits: dict[Split, Index]) -> bool:
     """Return whether a split has a picture in the folder, whatever the folder is called."""
-    paths = (index.source.path(row) for index in splits.values() for row in index.rows.tolist())  # pyrefly: ignore
-    return any(path.is_relative_to(folder) for path in paths)
+    for index in splits.values():
+        for row in index.rows.tolist():
+            if index.source.path(row).is_relative_to(folder):  # pyrefly: ignore
+                return True
+    return False
 
 
-def _singles(folder: Path) -> list[Path]:
-    places = [path for path in _folders(folder) if path.name.lower() == "annotations"]
-    return next((files for place in [folder, *places] if (files := _json_files(place))), [])
+def _files_without_split(folder: Path) -> list[Path]:
+    """Return the JSON files of the folder, or else those of ``annotations``."""
+    for place in [folder, *_annotation_folders(folder)]:
+        files = _json_files(place)
+        if files:
+            return files
+    return []
 
 
 def _read_single(folder: Path, files: list[Path], findings: Findings) -> dict[Split, Index]:
@@ -312,35 +352,46 @@ def _read(file: Path, folder: Path, findings: Findings) -> Index:
 
 
 def _image_folder(file: Path, folder: Path) -> Path:
-    """The folder with most of the first images of a COCO file; beside the file if there are none anywhere."""
-    names = [name for name in _file_names(file) if is_below(name)]
-    candidates = dict.fromkeys(place for place in _image_folders(file, folder) if place.is_dir())
-    return max(candidates, key=lambda place: sum(is_file(place / name) for name in names))
+    """Return the folder with most of the first images of a COCO file.
+
+    Return the folder of the file if the images are nowhere.
+    """
+    names = [name for name in _first_file_names(file) if is_below(name)]
+    places = dict.fromkeys(_possible_image_folders(file, folder))
+
+    def count(place: Path) -> int:
+        return sum(is_file(place / name) for name in names)
+
+    return max([place for place in places if place.is_dir()], key=count)
 
 
-def _image_folders(file: Path, folder: Path) -> Iterator[Path]:
-    """Where the images of an annotation file may be, more special places first."""
-    word = WORD.search(file.stem.lower())
-    words = (
-        [word[0], *(w for w, split in SPLIT_WORDS.items() if split == SPLIT_WORDS[word[1]])]
-        if word
-        else []
-    )
-    beside = file.parent.name.lower() != "annotations"
-    for place in dict.fromkeys((file.parent, folder) if beside else (folder, file.parent)):
+def _possible_image_folders(file: Path, folder: Path) -> Iterator[Path]:
+    """Yield where the images of an annotation file may be, more special places first."""
+    words: list[str] = []
+    word = SPLIT_WORD.search(file.stem.lower())
+    if word is not None:
+        split = SPLIT_WORDS[word[1]]
+        words = [word[0], *(name for name, meant in SPLIT_WORDS.items() if meant == split)]
+    places = [file.parent, folder]
+    if file.parent.name.lower() == "annotations":
+        places = [folder, file.parent]
+    for place in dict.fromkeys(places):
         for name in words:
-            yield from (
-                place / name,
-                *(place / images / name for images in IMAGE_FOLDERS),
-                place / name / "images",
-            )
-        yield from (place / images for images in IMAGE_FOLDERS)
+            yield place / name
+            for images in IMAGE_FOLDERS:
+                yield place / images / name
+            yield place / name / "images"
+        for images in IMAGE_FOLDERS:
+            yield place / images
         yield place
     yield folder / "images" / file.parent.name
 
 
-def _file_names(file: Path) -> list[str]:
-    """The first file names of a COCO file, found without reading all of it where they come early."""
+def _first_file_names(file: Path) -> list[str]:
+    """Return the first file names of a COCO file.
+
+    Not all of the file is read if they come early.
+    """
     with regular_file(file).open("rb") as stream:
         for size in (1 << 20, -1):
             text = stream.read(size).decode("utf-8", "replace")
@@ -356,34 +407,35 @@ def _file_names(file: Path) -> list[str]:
     return names
 
 
-def _nothing(folder: Path) -> str:
-    """What was looked for, what is there, and what is probably wrong."""
+def _describe_unknown(folder: Path) -> str:
+    """Return what a folder without a known layout holds, the layouts, and what may be wrong."""
     there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     names = listing(f"{path.name}/" if path.is_dir() else path.name for path in there)
     text = f"It holds {names or 'nothing'}. Known layouts:{LAYOUTS}"
-    if inner := next(filter(_is_readable, _below(folder)), None):
-        return f"{text}\ndid you mean {inner}?"
-    if archives := [
-        path.name for path in there if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz")
-    ]:
-        return f"{text}\nunpack {archives[0]} first"
+    for inner in _folders_below(folder):
+        if _is_readable(inner):
+            return f"{text}\ndid you mean {inner}?"
+    for path in there:
+        if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz"):
+            return f"{text}\nunpack {path.name} first"
     if any(path.suffix.lower() in PICTURES for path in islice(folder.rglob("*"), 10_000)):
         return f"{text}\nthere are pictures, but no annotations; add the annotation file or files"
     return text
 
 
 def _is_readable(folder: Path) -> bool:
-    """Whether a folder is a data set; what only looks like one is not worth a proposal."""
-    findings = Findings()
+    """Return whether a folder is a data set, and does not only look like one."""
     with suppress(ValueError, OSError):
-        return any(len(index) for _, read in _find(folder)[:1] for index in read(findings).values())
+        for _, read in _find_layouts(folder)[:1]:
+            splits = read(Findings())
+            return any(len(index) > 0 for index in splits.values())
     return False
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """Folders one and two levels down, as far as they can be read; not all of a whole disk."""
-    near = _folders(folder)[:50]
+def _folders_below(folder: Path) -> Iterator[Path]:
+    """Yield folders one and two levels down that can be read, at most 50 of each folder."""
+    near = sub_folders(folder)[:50]
     yield from near
     for path in near:
         with suppress(OSError):
-            yield from _folders(path)[:50]
+            yield from sub_folders(path)[:50]

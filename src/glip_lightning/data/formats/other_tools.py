@@ -1,4 +1,7 @@
-"""Formats of other tools that are not read: known by what their files hold, and refused with what to do."""
+"""Formats of other tools that are not read.
+
+They are recognised by what their files hold, and refused with a message that says what to do.
+"""
 
 import json
 import re
@@ -11,40 +14,55 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.checks.findings import data_error
 
-HEAD = 4000  # bytes that tell which kind of XML or CSV it is
+HEAD = 4000  # bytes of the beginning of a table or an XML file that tell its kind
 COCO = "export them as COCO there, or convert them to COCO"
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A format that has a name and is not read."""
+    """A format that is known and not read."""
 
     name: str
-    cure: str = COCO
+    cure: str = COCO  # what to do
 
 
-def _keys(*wanted: str) -> Callable[[Any], bool]:
-    """Return whether an object has all of these keys."""
-    return lambda content: isinstance(content, dict) and all(key in content for key in wanted)
+Test = Callable[[Any], bool]
+"""Whether the content of a JSON file has a format."""
 
 
-def _entries(*wanted: str) -> Callable[[Any], bool]:
-    """Return whether the first entry of a list has all of these keys."""
-    fits = _keys(*wanted)
-    return lambda content: isinstance(content, list) and bool(content) and fits(content[0])
+def _has_keys(content: Any, *wanted: str) -> bool:
+    return isinstance(content, dict) and all(key in content for key in wanted)
+
+
+def _keys(*wanted: str) -> Test:
+    """Return the test whether an object has all of these keys."""
+
+    def fits(content: Any) -> bool:
+        return _has_keys(content, *wanted)
+
+    return fits
+
+
+def _entries(*wanted: str) -> Test:
+    """Return the test whether the first entry of a list has all of these keys."""
+
+    def fits(content: Any) -> bool:
+        return isinstance(content, list) and bool(content) and _has_keys(content[0], *wanted)
+
+    return fits
 
 
 def _is_via(content: Any) -> bool:
-    """VIA's own project, or what it exports: an object with an entry for each picture."""
+    """Return whether this is a project of VIA or an export: an object, an entry per picture."""
     if not isinstance(content, dict):
         return False
-    found = list(content.values())
-    return "_via_img_metadata" in content or (
-        bool(found) and all(map(_keys("filename", "regions"), found))
-    )
+    if "_via_img_metadata" in content:
+        return True
+    entries = list(content.values())
+    return bool(entries) and all(_has_keys(entry, "filename", "regions") for entry in entries)
 
 
-JSON_TOOLS: tuple[tuple[Callable[[Any], bool], Tool], ...] = (
+JSON_TOOLS: tuple[tuple[Test, Tool], ...] = (
     (
         _keys("shapes", "imagePath"),
         Tool("a file of LabelMe", "give the folder with all of them and their pictures"),
@@ -120,7 +138,7 @@ FOLDERS: Mapping[str, Tool] = {
 
 
 def load_json(file: Path) -> Any:
-    """What a JSON file holds.
+    """Return what a JSON file holds.
 
     Raises:
         GLIPError: it is no JSON.
@@ -135,24 +153,32 @@ def load_json(file: Path) -> Any:
 
 
 def tool_of(content: Any) -> Tool | None:
-    """Return the format that a JSON file has, if it is one of those that are known and not read."""
-    return next((tool for fits, tool in JSON_TOOLS if fits(content)), None)
+    """Return the format of a JSON file's content, if it is known and not read."""
+    for fits, tool in JSON_TOOLS:
+        if fits(content):
+            return tool
+    return None
 
 
 def refuse_tool(file: Path) -> None:
     """Raise DataError if the file has a format that is known and not read."""
-    if tool := _tool_of_file(file):
+    tool = _tool_of_file(file)
+    if tool is not None:
         raise data_error("other-tool", file, tool=tool.name, cure=tool.cure)
 
 
 def refuse_tools(folder: Path) -> None:
-    """Raise DataError for the first file or folder, two levels deep, with a format that is known and not read."""
-    paths = (path for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern))[:1000])
-    for path in paths:
-        if path.is_dir() and (tool := FOLDERS.get(path.name)):
-            raise data_error("other-tool", path, tool=tool.name, cure=tool.cure)
-        if path.is_file() and not path.name.startswith("."):
-            refuse_tool(path)
+    """Raise DataError for the first file or folder with a format that is known and not read.
+
+    Two levels are searched, and at most 1,000 files and folders of each.
+    """
+    for pattern in ("*", "*/*"):
+        for path in sorted(folder.glob(pattern))[:1000]:
+            if path.is_dir() and path.name in FOLDERS:
+                tool = FOLDERS[path.name]
+                raise data_error("other-tool", path, tool=tool.name, cure=tool.cure)
+            if path.is_file() and not path.name.startswith("."):
+                refuse_tool(path)
 
 
 def _tool_of_file(file: Path) -> Tool | None:
@@ -160,11 +186,15 @@ def _tool_of_file(file: Path) -> Tool | None:
     try:
         if ending == ".json":
             return tool_of(load_json(file))
-        if table := TABLES.get(ending):
+        if ending in TABLES:
             with regular_file(file).open("rb") as stream:
-                head = stream.read(HEAD).decode("utf-8-sig", "replace").replace("\r\n", "\n")
-            text = head.split("\n")[0] if ending == ".csv" else head
-            return next((tool for pattern, tool in table.items() if re.search(pattern, text)), None)
+                text = stream.read(HEAD).decode("utf-8-sig", "replace").replace("\r\n", "\n")
+            if ending == ".csv":
+                text = text.partition("\n")[0]
+            for pattern, tool in TABLES[ending].items():
+                if re.search(pattern, text):
+                    return tool
+            return None
     except (GLIPError, OSError):
         return None
     return ENDINGS.get(ending)

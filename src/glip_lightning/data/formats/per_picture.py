@@ -1,32 +1,37 @@
-"""What formats with one annotation file per picture share: which picture a file is about, and the columns of all."""
+"""Shared parts of the formats with one annotation file per picture.
+
+They find the picture that a file is about, and make an index of all annotations.
+"""
 
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from glip_lightning.data.checks.findings import Findings, listing
+from glip_lightning.data.formats.mask_boxes import Corners
 from glip_lightning.data.images import ImageFiles, is_file, pictures
 from glip_lightning.data.index import Index, RawBox, RawImage, build_index
 from glip_lightning.data.types import Split
 
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "img", "imgs")
-"""What folders of pictures are called, the most usual name first."""
+"""Names of folders of pictures, the most usual one first."""
 
 
 @dataclass(frozen=True)
 class Object:
-    """A thing in a picture, as its annotation file has it."""
+    """A thing in a picture, as its annotation file has it; corners in pixels."""
 
     name: str
-    corners: tuple[float, float, float, float]
+    corners: Corners
     difficult: bool = False
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """An annotation file."""
+    """The content of an annotation file."""
 
     file: Path
     picture: Path
@@ -35,7 +40,7 @@ class Annotation:
 
 
 class Faults(defaultdict[str, list[str]]):
-    """Items by the keys of their problems."""
+    """Items by the keys of their problems (:mod:`~glip_lightning.data.checks.problems`)."""
 
     def __init__(self) -> None:
         super().__init__(list)
@@ -43,79 +48,90 @@ class Faults(defaultdict[str, list[str]]):
     def report(
         self, where: Path, findings: Findings, values: Mapping[str, Mapping[str, str]]
     ) -> None:
-        """Add a finding for each problem; ``values`` are what else its text says."""
+        """Add a finding for each problem.
+
+        Args:
+            where: the folder of the data set, which the findings name.
+            findings: where they are added.
+            values: key of a problem -> values for its text besides items and folder.
+        """
         for key, items in self.items():
-            findings.add(
-                key, where, len(items), items=listing(items), folder=where, **values.get(key, {})
-            )
+            more = values.get(key, {})
+            findings.add(key, where, len(items), items=listing(items), folder=where, **more)
 
 
 class PictureFinder:
-    """Finds the pictures of annotation files below a folder, whatever the folders between are called."""
+    """The pictures below a folder by their names, for annotation files to find theirs.
+
+    The names of the folders between do not matter.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._by_name: defaultdict[str, list[Path]] = defaultdict(list)
         self._by_stem: defaultdict[str, list[Path]] = defaultdict(list)
         for path in pictures(folder):
-            self._by_name[_key(path.name)].append(path)
-            self._by_stem[_key(path.stem)].append(path)
+            self._by_name[_comparable(path.name)].append(path)
+            self._by_stem[_comparable(path.stem)].append(path)
 
     def find(self, name: str, file: Path) -> Path | None:
-        """The picture that ``file`` calls ``name`` (perhaps with folders), else the one with the stem of ``file``.
+        """Return the picture that an annotation file calls ``name``, None if there is none.
 
-        Of several the one in the same folder, in a usual one, or next to the file is taken.
+        ``name`` may begin with folders. Without a picture of this name, the one with the stem of
+        the annotation file is taken, or the one with the stem of ``name``. Of several pictures, the
+        one in the same folder is taken, then one in a folder with a usual name, then the one next
+        to the file.
         """
         given = PurePosixPath(name.replace("\\", "/"))
 
         def rank(path: Path) -> tuple[object, ...]:
-            usual = (
-                IMAGE_FOLDERS.index(path.parent.name)
-                if path.parent.name in IMAGE_FOLDERS
-                else len(IMAGE_FOLDERS)
-            )
+            folder = path.parent.name
+            usual = len(IMAGE_FOLDERS)
+            if folder in IMAGE_FOLDERS:
+                usual = IMAGE_FOLDERS.index(folder)
             common = sum(part in file.parts for part in path.parts)
-            return (
-                path.name != given.name,
-                path.parent.name != given.parent.name,
-                usual,
-                -common,
-                path,
-            )
+            return (path.name != given.name, folder != given.parent.name, usual, -common, path)
 
-        groups = (
-            self._by_name[_key(given.name)],
-            self._by_stem[_key(file.stem)],
-            self._by_stem[_key(given.stem)],
-        )
-        for group in groups:
-            if found := sorted(filter(is_file, group), key=rank):
-                return found[0]
+        for group in (
+            self._by_name[_comparable(given.name)],
+            self._by_stem[_comparable(file.stem)],
+            self._by_stem[_comparable(given.stem)],
+        ):
+            files = [path for path in group if is_file(path)]
+            if files:
+                return min(files, key=rank)
         return None
 
 
-def _key(name: str) -> str:
-    """The same for names that only systems tell apart: by capitals or by how accents are written."""
+def _comparable(name: str) -> str:
+    """Return a name without what some systems ignore: capitals, and how accents are written."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def one_each(items: Iterable[Annotation], faults: Faults) -> list[Annotation]:
-    """One annotation per picture, by file name."""
+    """Return the first annotation of each picture, by file name; others are faults."""
     found: dict[Path, Annotation] = {}
     for item in items:
         first = found.setdefault(item.picture, item)
         if first is not item:
-            faults["duplicate-image/files"].append(
-                f"{item.picture.name} ({first.file.name}, {item.file.name})"
-            )
+            files = f"{first.file.name}, {item.file.name}"
+            faults["duplicate-image/files"].append(f"{item.picture.name} ({files})")
     return sorted(found.values(), key=lambda item: (item.picture.name, item.picture))
 
 
 def build_indexes(
     folder: Path, ending: str, groups: Mapping[Split, Sequence[Annotation]], findings: Findings
 ) -> dict[Split, Index]:
-    """Columns of the annotations of each split, corners being edges; classes are the names that occur, sorted."""
-    items = [item for group in groups.values() for item in group]
-    names = sorted({found.name for item in items for found in item.objects})
+    """Return the index of each split; classes are the names that occur, sorted.
+
+    Args:
+        folder: the data set.
+        ending: of the annotation files, for messages, e.g. ".xml".
+        groups: the annotations of each split. Corners are edges between pixels, counted from 0.
+        findings: where faults are added.
+    """
+    items = list(chain.from_iterable(groups.values()))
+    objects = chain.from_iterable(item.objects for item in items)
+    names = sorted({found.name for found in objects})
     if not names and items:
         findings.add("no-categories", folder, reason="no annotation file has an object")
     categories = dict(enumerate(names, start=1))

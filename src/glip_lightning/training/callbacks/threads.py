@@ -5,8 +5,11 @@ threads on a busy machine of two cores a batch took 62 s, with one 0.6 s.
 """
 
 import logging
+import math
 import os
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +22,7 @@ NAMED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SECONDS = 0.8
 """Longest time that a number of threads is measured, but for the round that has begun."""
 ROUNDS = 40
+CGROUP = Path("/sys/fs/cgroup")
 AT_IMPORT = torch.get_num_threads()
 
 
@@ -60,6 +64,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def quota() -> float:
+    """Return how many cores the time that a container has is worth; infinity where it has no limit."""
+    with suppress(OSError, ValueError):  # "max", or another system
+        allowed, period = (CGROUP / "cpu.max").read_text().split()
+        return int(allowed) / int(period)
+    with suppress(OSError, ValueError):  # version 1; -1 is no limit
+        allowed = int((CGROUP / "cpu/cpu.cfs_quota_us").read_text())
+        period = int((CGROUP / "cpu/cpu.cfs_period_us").read_text())
+        return allowed / period if allowed > 0 else math.inf
+    return math.inf
+
+
 def is_named() -> bool:
     """Return whether the user has said how many threads there are to be."""
     usual = {
@@ -72,8 +88,8 @@ def is_named() -> bool:
 
 
 def is_busy() -> bool:
-    """Return whether the programs of this machine want more than half of its cores."""
-    return hasattr(os, "getloadavg") and os.getloadavg()[0] > cores() / 2
+    """Return whether the programs of this machine want more than half of its cores, or a container has fewer."""
+    return quota() < cores() or (hasattr(os, "getloadavg") and os.getloadavg()[0] > cores() / 2)
 
 
 def best_number(many: int) -> int:
@@ -86,9 +102,9 @@ def best_number(many: int) -> int:
     one, all_of_them = seconds(1), seconds(many)
     chosen = 1 if one < all_of_them else many
     log.info(
-        "the processor is busy (load %.1f on %d cores): a matrix product and a convolution take %.2g ms with 1 thread, "
-        "%.2g ms with %d; %d is used, OMP_NUM_THREADS sets another number",
-        *(os.getloadavg()[0], cores(), 1000 * one, 1000 * all_of_them, many, chosen),
+        "the processor is busy (load %.1f on %.3g cores): a matrix product and a convolution take "
+        "%.2g ms with 1 thread, %.2g ms with %d; %d is used, OMP_NUM_THREADS sets another number",
+        *(os.getloadavg()[0], min(quota(), cores()), 1000 * one, 1000 * all_of_them, many, chosen),
     )
     return chosen
 
