@@ -38,7 +38,7 @@ HONEST = {
     ("tuning/prompt.py", "RuntimeError"),  # a method called before setup
     ("training/callbacks/run_folder.py", "AssertionError"),  # after a loop without end
     # caught in the same file, which adds what file it is about
-    ("data/formats/coco_json.py", "_Twice"),
+    ("data/formats/coco_json.py", "_DuplicateKey"),
     ("data/images.py", "OSError"),
     ("data/formats/captioned_images.py", "_NotCaptions"),
     ("data/benchmarks/unpack.py", "zipfile.BadZipFile"),
