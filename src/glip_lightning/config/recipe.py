@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError, is_ours
-from glip_lightning.common.imports import missing
+from glip_lightning.common.imports import not_installed_message
 from glip_lightning.common.locks import FolderLock
 from glip_lightning.config.arguments import meant_by, translated
 from glip_lightning.config.continuing import check_checkpoint
@@ -202,7 +202,7 @@ def _not_installed(error: ModuleNotFoundError) -> str:
     """
     text = " ".join(str(error).split())
     if "tensorboard" in text:
-        return missing("tensorboard", "trainer.logger", "tensorboard")
+        return not_installed_message("tensorboard", "trainer.logger", "tensorboard")
     return f"a class of the recipe needs a package that is not installed: {text}"
 
 

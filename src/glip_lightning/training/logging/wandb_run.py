@@ -13,7 +13,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 from typing_extensions import override
 
-from glip_lightning.common.imports import missing
+from glip_lightning.common.imports import not_installed_message
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.training.logging.pictures import EvaluatedImage
 from glip_lightning.training.logging.run_names import (
@@ -80,7 +80,10 @@ def start_wandb(folder: Path, labels: Labels) -> CarefulWandb | None:
         return None
     if find_spec("wandb") is None:
         log.warning(
-            "%s", missing("wandb", "no W&B in this run, whose numbers are in logs/metrics.csv")
+            "%s",
+            not_installed_message(
+                "wandb", "no W&B in this run, whose numbers are in logs/metrics.csv"
+            ),
         )
         return None
     try:
