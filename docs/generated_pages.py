@@ -139,7 +139,8 @@ def verbs() -> str:
     page += [
         "",
         "Exit codes: 0 is success, 1 a failure that was explained, 2 a wrong command line; 128",
-        "plus the number of a signal that ended it (130: Ctrl-C). `glip --version` shows the version.",
+        "plus the number of the signal that ended it (130: Ctrl-C).",
+        "`glip --version` shows the version.",
         "",
     ]
     for verb, command in VERBS.items():

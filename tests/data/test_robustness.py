@@ -1,4 +1,4 @@
-"""Whatever the files of a data set hold, reading them ends soon, with findings or a DataError that names a file."""
+"""Reading a data set ends soon, with findings or a DataError that names a file, whatever it has."""
 
 import copy
 import itertools

@@ -96,7 +96,7 @@ def check_parts(config: Namespace) -> None:
     for name in ("model", "trainer"):
         if name in config and not isinstance(config[name], Namespace):
             raise WrongUsage(
-                f"{name}: {short_repr(config[name])}, expected a mapping of the options of --{name}",
+                f"{name}: {short_repr(config[name])}, expected a mapping of options of --{name}",
                 code="bad-value",
             )
 
