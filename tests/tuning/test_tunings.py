@@ -128,6 +128,12 @@ def test_a_rate_that_nobody_gives_is_the_detector_s_own(
     assert GLIPModule("glip-nano-c", tuning=tuning(lr=0.125)).tuning.lr == 0.125
 
 
+def test_a_module_without_a_tuning_trains_all_at_the_detector_s_own_rates() -> None:
+    tuning = GLIPModule("glip-nano-c").tuning
+    assert isinstance(tuning, FullTuning)
+    assert (tuning.lr, tuning.text_lr) == (1e-3, 1e-4)
+
+
 def test_language_tuning_trains_the_text_encoder() -> None:
     model = nano()
     assert trained(LanguageTuning()).keys() == {

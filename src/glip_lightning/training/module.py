@@ -69,7 +69,8 @@ class GLIPModule(LightningModule):
         Args:
             detector: a name, a repository of the Hub, a folder, or the folder of a finished run.
             weights: "random" takes the architecture alone and begins with random weights.
-            tuning: what is trained, and at which learning rates; by default FullTuning.
+            tuning: what is trained, and at which learning rates; by default FullTuning at the
+                rates of the detector.
             schedule: how the learning rates change during the run; by default Constant.
             features: cache for the outputs of frozen layers; by default FeatureCache.
         """
@@ -79,7 +80,7 @@ class GLIPModule(LightningModule):
         self.detector, self.origin, self.task = loaded.name, loaded.weights, loaded.task
         self.reader = loaded.reader
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
-        self.tuning = FullTuning() if tuning is None else tuning
+        self.tuning = FullTuning(lr=None, text_lr=None) if tuning is None else tuning
         self._own_rates = self.tuning.use_rates(self.model.defaults.rates)
         self.tuning.check_rates()
         self.schedule = Constant() if schedule is None else schedule
