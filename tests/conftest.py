@@ -4,12 +4,14 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 import good_sets
+from browser import Page, browser, find_browser
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault
 hypothesis.settings.load_profile("any machine")
@@ -87,6 +89,15 @@ def odinw_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = tmp_path_factory.mktemp("odinw")
         good_sets.odinw(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Page]:
+    """A tab of a browser for the tests of a module, which are skipped where there is no browser."""
+    if find_browser() is None:
+        pytest.skip("no chromium or google-chrome on PATH")
+    with browser() as page:
+        yield page
 
 
 @pytest.fixture(autouse=True)

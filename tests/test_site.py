@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import glip_lightning
-from browser import Page, browser, find_browser
+from browser import Page
 from documents import DOCS, ROOT, generated_pages
 from glip_lightning.app.cli import TRAINING, VERBS
 from glip_lightning.data.checks.problems import PROBLEMS
@@ -53,14 +53,6 @@ def address(site: Path) -> Iterator[str]:
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Say nothing of requests."""
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Page]:
-    if find_browser() is None:
-        pytest.skip("no chromium or google-chrome on PATH")
-    with browser() as page:
-        yield page
 
 
 class _Loaded(HTMLParser):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from formats import write_parts
+from report_sweep import write_sweep
 
 HEAVY = ("torch", "torchvision", "transformers", "timm", "lightning", "wandb", "datasets")
 VERB = "from glip_lightning.app.cli import main; code = main(sys.argv[1:])"
@@ -50,6 +51,12 @@ def test_a_data_set_is_checked_without_the_network(folder: Path) -> None:
 )
 def test_verbs_without_a_detector_start_without_the_network(arguments: list[str]) -> None:
     assert imported(VERB, *arguments) == []
+
+
+def test_a_report_is_written_without_the_network(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "s", ["Raccoon"], [0, 1], [3], ["FullTuning"])
+    assert imported(VERB, "report", tmp_path / "s", "--leaderboard", tmp_path / "board") == []
+    assert (tmp_path / "s" / "report.html").is_file()
 
 
 @pytest.mark.slow

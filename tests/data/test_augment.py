@@ -1,4 +1,4 @@
-"""Augmented photos: boxes follow their pixels, none leaves the picture, and all depends on (seed, epoch, index)."""
+"""Augmented photos: boxes follow their pixels, and all depends on (seed, epoch, index)."""
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ def test_what_lies_beyond_a_photo_has_its_mean_colour() -> None:
 
 
 def test_a_view_that_cuts_a_box_is_drawn_anew() -> None:
-    """Boxes lie so close that any border goes through some; each is whole for the most part in every view."""
+    """Boxes are so close that any border cuts some; most of each box is in every view."""
     corners = torch.from_numpy(np.random.default_rng(0).integers(0, 360, (1000, 2))).float()
     boxes = torch.cat([corners, corners + 39], dim=1)
     views = [Augment("strong").view(400, 400, boxes, 0, index) for index in range(20)]

@@ -104,7 +104,7 @@ def test_sampled_captions_change_with_epoch_and_index_and_seed(tokenizer: Tokeni
 
 
 def test_boxes_whose_classes_do_not_fit_are_left_out(tokenizer: Tokenizer) -> None:
-    """All classes at once: no caption holds them, and none may be taught as background of its own words."""
+    """No caption holds all classes; a box without its words must not be taught as background."""
     collate = Collate(tokenizer, [Phrase(name) for name in MANY])
     batch = collate([sample(list(range(len(MANY))))])
     kept = batch["labels"][0].tolist()

@@ -1,4 +1,4 @@
-"""What is found in data that can be read: boxes, images, classes and files that are not as they should be."""
+"""What is wrong in data that can be read: boxes, images, classes and files."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def messages(findings: Findings, code: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three splits without anything to find but an image without boxes, and boxes of one class only in two of them."""
+    """Three splits with two findings: an image without boxes, and one class only in two splits."""
     write_parts(tmp_path)
     (tmp_path / "test" / "d.png").unlink()
     Image.effect_noise((64, 48), 80).save(tmp_path / "test" / "d.png")
@@ -170,7 +170,7 @@ def test_contradicting_class_lists_are_an_error(folder: Path) -> None:
 @pytest.mark.parametrize(
     "counts, highest", [((100, 1), None), ((144,), "69%"), ((250, 100, 50), "62%")]
 )
-def test_more_objects_than_ap_counts_are_said(
+def test_more_objects_than_ap_counts_are_reported(
     folder: Path, counts: tuple[int, ...], highest: str | None, tmp_path: Path
 ) -> None:
     def fill(content: dict[str, Any]) -> None:

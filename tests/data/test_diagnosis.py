@@ -15,10 +15,10 @@ from glip_lightning.text.tokenizer import Tokenizer
 
 
 @pytest.mark.parametrize("scale, start, flat", [(1, 51_241, True), (16, 0, True), (256, 0, False)])
-def test_pictures_of_nearly_one_colour_are_said(
+def test_images_of_nearly_one_colour_are_reported(
     tmp_path: Path, scale: int, start: int, flat: bool
 ) -> None:
-    """Thermal cameras use a small part of 16 bits: people stretch it before they look at it, a detector does not."""
+    """Thermal cameras use a small part of 16 bits; viewers stretch it, a detector does not."""
     write_parts(tmp_path)
     levels = np.random.default_rng(0).integers(0, 256, (48, 64)).astype(np.uint16) * scale + start
     Image.fromarray(levels).save(tmp_path / "train" / "a.png")

@@ -1,4 +1,4 @@
-"""Pictures are read as pictures: no format that runs a program, no pipe that is waited for, no bytes taken for TGA."""
+"""Files are read as images only: no format runs a program, no pipe is waited for."""
 
 import ast
 import io
@@ -302,7 +302,7 @@ def test_the_first_of_several_frames_is_read_and_they_are_counted(
         (b"RIFF\xff\xff\0\0AVI LIST" + bytes(99), "video"),
     ],
 )
-def test_what_a_file_is_in_truth_is_said(tmp_path: Path, content: bytes, word: str) -> None:
+def test_the_true_kind_of_a_file_is_named(tmp_path: Path, content: bytes, word: str) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
     error = refusal(tmp_path / "a.jpg")
     assert (error.code, word in str(error)) == ("unreadable-image", True)

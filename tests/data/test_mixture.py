@@ -1,4 +1,4 @@
-"""Mixtures: the samples of their parts with captions, in the shares asked for, in an order that is a function."""
+"""Mixtures: samples of all parts with captions, in the shares and the order of each epoch."""
 
 import itertools
 from collections import Counter
@@ -21,12 +21,12 @@ from glip_lightning.data.grounding import GroundingDataset, Spans
 from glip_lightning.data.images import Names
 from glip_lightning.data.mixture import (
     ABSENT,
-    Detections,
+    DetectionPart,
+    GroundingPart,
     Mixture,
     MixtureSampler,
-    Nouns,
-    Sentences,
-    _unsaid,
+    NounPart,
+    _words_not_said,
     portions,
 )
 from glip_lightning.data.sampler import Key
@@ -69,8 +69,8 @@ def mixture(
     detection: DetectionDataset, sentences: list[GroundingDataset], tokenizer: Tokenizer
 ) -> Mixture:
     phrases = [Phrase(name) for name in detection.class_names]
-    words, sentence = (Sentences(data.index, data.captions, data.phrases) for data in sentences)
-    return Mixture([words, Detections(detection.index, phrases, tokenizer, SEED), sentence], RAW)
+    words, sentence = (GroundingPart(data.index, data.captions, data.phrases) for data in sentences)
+    return Mixture([words, DetectionPart(detection.index, phrases, tokenizer, SEED), sentence], RAW)
 
 
 def test_grounding_samples_are_the_parts_own(
@@ -98,7 +98,7 @@ def test_grounding_samples_are_the_parts_own(
 
 def test_nouns_ask_for_the_nouns_of_the_phrases_alone(sentences: list[GroundingDataset]) -> None:
     data = sentences[1]
-    mixture = Mixture([Nouns(data.index, data.captions, data.phrases, SEED)], RAW)
+    mixture = Mixture([NounPart(data.index, data.captions, data.phrases, SEED)], RAW)
     known = {
         word for caption in data.captions for part in caption.split(". ") if (word := noun(part))
     }
@@ -126,7 +126,7 @@ def of_captions(data: GroundingDataset, captions: Sequence[str], spans: Sequence
     said = [captions[k % len(captions)] for k in range(len(data))]
     return Mixture(
         [
-            Nouns(
+            NounPart(
                 data.index,
                 Names(said),
                 [spans[k % len(spans)] for k in range(len(data.phrases))],
@@ -170,7 +170,7 @@ WRITTEN = st.text("adogs -'", max_size=5)
 
 @given(st.lists(WRITTEN), st.lists(WRITTEN.filter(bool)))
 def test_what_a_caption_does_not_say(said: list[str], words: list[str]) -> None:
-    """As the sentence of the function has it, word for word."""
+    """As the docstring of the function says it, word by word."""
     caption = " ".join(said)
     heard = [word.lower() for word in WORD.findall(caption)]
 
@@ -180,7 +180,7 @@ def test_what_a_caption_does_not_say(said: list[str], words: list[str]) -> None:
             word.startswith(other) or other.startswith(word) for other in longer
         )
 
-    assert _unsaid(words, caption) == [word for word in words if not is_said(word)]
+    assert _words_not_said(words, caption) == [word for word in words if not is_said(word)]
 
 
 def test_captions_without_a_noun_stay_whole(sentences: list[GroundingDataset]) -> None:
@@ -221,7 +221,7 @@ def test_boxes_whose_class_does_not_fit_into_the_caption_are_left_out(
     long = [
         Phrase(" ".join([name] * 90)) for name in detection.class_names
     ]  # two of them are too much
-    mixture = Mixture([Detections(detection.index, long, tokenizer, SEED)], RAW)
+    mixture = Mixture([DetectionPart(detection.index, long, tokenizer, SEED)], RAW)
     images = [i for i in range(DETECTION) if len(set(detection[i]["labels"].tolist())) > 2]
     assert images
     for image in images:
@@ -242,7 +242,7 @@ def test_an_image_that_comes_again_has_another_view_and_caption(
 ) -> None:
     phrases = [Phrase(name) for name in detection.class_names]
     mixture = Mixture(
-        [Detections(detection.index, phrases, tokenizer, SEED)], Transform((64,), 64, 0.5, SEED)
+        [DetectionPart(detection.index, phrases, tokenizer, SEED)], Transform((64,), 64, 0.5, SEED)
     )
     sampler = MixtureSampler([len(mixture)], lambda _: [8 * len(mixture)], SEED)
     samples = [mixture[key] for key in sampler if key[1] % len(mixture) == 0]

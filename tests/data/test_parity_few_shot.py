@@ -51,7 +51,7 @@ def index_of(content: dict[str, Any]) -> Index:
 
 
 def official_quotas(content: dict[str, Any], loader: str, shots: int) -> list[int]:
-    """One counter per category, or as many as the largest id; the counter of id i is number i - 1."""
+    """One counter per category, or up to the largest id; that of id i has the number i - 1."""
     ids = [category["id"] for category in content["categories"]]
     return [shots] * (len(ids) if loader == "COCODataset" else max(ids))
 

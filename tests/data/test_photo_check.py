@@ -1,4 +1,4 @@
-"""Damaged photos are found before the first step, once, and left out where that is wished."""
+"""Damaged photos are found before the first step, once, and left out if the user wants it."""
 
 import shutil
 from collections.abc import Iterator
@@ -32,12 +32,12 @@ def photo(path: Path, kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
 @given(st.data())
-def test_what_training_could_not_read_is_seen(
+def test_what_training_cannot_read_is_found(
     tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
 ) -> None:
     file = tmp_path_factory.mktemp("photos") / "a.jpg"
     content = photo(file, kind)
-    assert check_image(file) == ""
+    assert check_image(file).fault == ""
     lost = data.draw(st.integers(1, len(content) - 200))
     file.write_bytes(content[:-lost])
     fault = ""
@@ -45,20 +45,20 @@ def test_what_training_could_not_read_is_seen(
         read_image(file, upright=True)
     except GLIPError as error:
         fault = str(error)
-    assert bool(check_image(file)) == bool(fault)
+    assert bool(check_image(file).fault) == bool(fault)
     assert fault or lost < 60  # of PNG, whose last bytes are no pixels
 
 
 @pytest.mark.parametrize("lost", [64, 1000, 8000])
 @pytest.mark.parametrize("more", [b"", bytes(500), b"MotionPhoto_Data" + bytes(500)])
 def test_a_jpeg_whose_end_is_blank_is_damaged(tmp_path: Path, lost: int, more: bytes) -> None:
-    """Copies and downloads that were not finished are often filled up with zeros; decoders paint the rest grey."""
+    """Unfinished copies and downloads often end in zeros; decoders paint the rest grey."""
     file = tmp_path / "a.jpg"
     content = photo(file, "JPEG")
     file.write_bytes(content + more)  # what phones put behind the end does no harm
-    assert check_image(file) == ""
+    assert check_image(file).fault == ""
     file.write_bytes(content[:-lost] + bytes(lost))
-    assert "zeros" in check_image(file)
+    assert "zeros" in check_image(file).fault
     with pytest.raises(GLIPError) as error:
         read_image(file, upright=True)
     assert error.value.code == "unreadable-image"
@@ -105,13 +105,32 @@ def test_findings_are_kept_by_path_size_and_time(tmp_path: Path) -> None:
     assert (read, findings.errors) == (1, [])
 
 
-def test_a_damaged_cache_is_made_anew(tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("levels, flat", [(2, True), (60, False)])
+def test_photos_of_nearly_one_colour_are_counted(
+    tmp_path: Path, kind: str, levels: int, flat: bool
+) -> None:
+    """Fine detail counts, although it cannot be seen at an eighth of the size."""
+    folder = write_parts(tmp_path / "set") / "train"
+    photo = np.random.default_rng(0).integers(100, 100 + levels, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(folder / "a.png", format=kind, quality=95)
+    for files in (sum(map(len, SPLITS.values())), 0):  # decoded, then known
+        _, findings, read = checked(tmp_path / "set")
+        assert read == files
+        found = [(f.level, f.count, "a.png" in f.message) for f in findings if "flat" in f.code]
+        assert found == [("warning", 1, True)] * flat
+
+
+@pytest.mark.parametrize(
+    "content", ["{", '{"a.png": [1, 2, ""]}', '{"a.png": [1, 2, "", false, 0]}']
+)
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, cache: Path, content: str) -> None:
     folder = damaged(tmp_path / "set")
     checked(folder)
     files = list(cache.rglob("*.json"))
     assert files
     for file in files:
-        file.write_text("{")
+        file.write_text(content)
     _, findings, read = checked(folder)
     assert read == sum(map(len, SPLITS.values()))
     assert findings.counts("undecodable-image") == 1

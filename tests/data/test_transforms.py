@@ -1,4 +1,4 @@
-"""Sizes, boxes that follow their image, and randomness that depends on (seed, epoch, index) alone."""
+"""Sizes, boxes that follow their image, randomness that depends on (seed, epoch, index) only."""
 
 import re
 
@@ -89,7 +89,7 @@ def test_streams_are_separate() -> None:
 @pytest.mark.parametrize(
     "arguments", [{"min_sizes": ()}, {"min_sizes": (900,), "max_size": 800}, {"flip": 2}]
 )
-def test_nonsense_is_refused(arguments: dict) -> None:
+def test_bad_values_are_refused(arguments: dict) -> None:
     with pytest.raises(GLIPError) as caught:
         Transform(**arguments)
     assert caught.value.code == "bad-value"
@@ -135,7 +135,7 @@ def test_sampler_shares_among_ranks(size: int, world: int) -> None:
     assert sum(map(len, shards)) < size + world
 
 
-def test_sampler_refuses_nonsense() -> None:
+def test_sampler_refuses_bad_values() -> None:
     with pytest.raises(GLIPError) as caught:
         EpochSampler(0)
     assert caught.value.code == "bad-value"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glip_lightning.experiments.sweep.board import Board, Rates, point_name
+from glip_lightning.experiments.sweep.board import Board, TrialTimes, point_name
 from glip_lightning.experiments.sweep.jobs import Event, State
 from glip_lightning.experiments.sweep.plan import Planned
 from glip_lightning.experiments.sweep.trial_state import state_of
@@ -32,8 +32,10 @@ def finish(folder: Path, planned: Planned, seconds: float, steps: int | None = N
     (place / "result.json").write_text(json.dumps(content))
 
 
-def rates(planned: Sequence[Planned], folder: Path) -> Rates:
-    return Rates(planned, {each.trial.id: state_of(folder / each.trial.id) for each in planned})
+def rates(planned: Sequence[Planned], folder: Path) -> TrialTimes:
+    return TrialTimes(
+        planned, {each.trial.id: state_of(folder / each.trial.id) for each in planned}
+    )
 
 
 def said(
@@ -44,11 +46,11 @@ def said(
     note: str = "",
     shown: str = "",
 ) -> list[str]:
-    """Return the values in what a line says of the whole: trials done, all trials, and the time to go.
+    """Return the values in a line about the whole: trials done, all trials, time to go.
 
     What it says of the trial names it and its state, which is ``shown`` under another name.
     """
-    board.tell(Event(planned.trial.id, state, note, seconds=1))
+    board.show(Event(planned.trial.id, state, note, seconds=1))
     (line,) = capsys.readouterr().out.splitlines()
     whole, _, own = line.partition(" | ")
     first, _, rest = own.partition(": ")

@@ -1,4 +1,4 @@
-"""Processes of this machine: errors, deaths, signals and GPUs. The jobs here are too small to need torch."""
+"""Processes of this machine: errors, deaths, signals and GPUs; no job needs torch."""
 
 import os
 import signal
@@ -32,7 +32,8 @@ def small(job: Job) -> Event:
         except KeyboardInterrupt:  # what SIGTERM is in a worker
             Path(job.folder, "saved").touch()
             return Event(job.id, "interrupted")
-    note = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')} {os.environ.get('GLIP_LEFT_BEHIND')}"
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+    note = f"{os.getpid()} {gpus} {os.environ.get('GLIP_LEFT_BEHIND')}"
     os.environ["GLIP_LEFT_BEHIND"] = job.id
     return Event(job.id, "finished", note)
 
@@ -58,7 +59,7 @@ def test_every_trial_has_a_clean_process(tmp_path: Path) -> None:
 
 
 def test_modules_are_imported_once_for_all_trials(tmp_path: Path) -> None:
-    """In the server that the processes are forked from; asked in a process of its own, which has no server yet."""
+    """The server imports them that all processes are forked from."""
     (tmp_path / "preloaded.py").write_text(
         "import os\nprint('imported', os.getpid(), flush=True)\n"
     )
@@ -66,7 +67,8 @@ def test_modules_are_imported_once_for_all_trials(tmp_path: Path) -> None:
         "from test_executors import Local, Stop, ended, jobs, small\n"
         "if __name__ == '__main__':\n"
         "    from pathlib import Path\n"
-        "    found = ended(list(Local(2, preload=['preloaded']).run(small, jobs(Path('.'), 'a', 'b', 'c'), Stop())))\n"
+        "    local = Local(2, preload=['preloaded'])\n"
+        "    found = ended(list(local.run(small, jobs(Path('.'), 'a', 'b', 'c'), Stop())))\n"
         "    print(*(event.state for event in found.values()))\n"
     )
     paths = [str(tmp_path), str(Path(__file__).parent)]
@@ -121,7 +123,7 @@ def wait_for(path: Path) -> None:
 
 @pytest.mark.parametrize("held_back", [True, False])
 def test_a_worker_does_not_hear_the_terminal(tmp_path: Path, held_back: bool) -> None:
-    """Whether or not signals were held back when the server started that forks all workers of this process."""
+    """This holds whether or not signals were blocked when the server started that forks them."""
     forkserver._forkserver._stop()
     if not held_back:
         forkserver.ensure_running()

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import yaml
 
+from glip_lightning.config.recipe_files import recipes_folder
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.benchmarks.tasks import get_task, task_names
-from glip_lightning.experiments.sweep.grid import read_grid, select
+from glip_lightning.experiments.sweep.grid import read_grid, select, sweep_file, sweep_folder
 from printed import words
+from refusals import refusal
 
 RECIPE = {
     "model": {
@@ -216,3 +218,47 @@ def test_half_a_character_is_refused(tmp_path: Path) -> None:
         read_grid(tmp_path / "s.yaml")
     assert error.value.code == "broken-text"
     assert str(tmp_path / "s.yaml") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "given, name",
+    [
+        ("own_photos", "sweeps/own_photos"),
+        ("quick", "shapes/sweeps/quick"),
+        ("sweeps/demo", "sweeps/demo"),
+        ("nano", "nano"),
+    ],
+)
+def test_a_sweep_is_found_by_its_name_alone(
+    given: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sweep_file(given) == recipes_folder() / f"{name}.yaml"
+    (tmp_path / given).mkdir(parents=True)
+    assert sweep_file(given) == recipes_folder() / f"{name}.yaml"  # a folder is no sweep file
+    (tmp_path / given).rmdir()
+    (tmp_path / given).touch()
+    assert sweep_file(given) == Path(given)
+
+
+def test_the_folder_of_a_sweep_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (
+        sweep_folder("own_photos") == sweep_folder("sweeps/own_photos") == Path("runs/own_photos")
+    )
+    assert sweep_folder("quick") == Path("runs/claims_quick")  # as its file calls it
+    assert sweep_folder("no_sweep") == Path("no_sweep")
+    (tmp_path / "quick").mkdir()
+    assert sweep_folder("quick") == Path("quick")
+
+
+@pytest.mark.parametrize("name", ["own_photos", "sweeps/own_photos", "quick"])
+def test_the_command_finds_a_sweep_by_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is read before the options are looked at: what is refused is the option."""
+    monkeypatch.chdir(tmp_path)
+    refused = refusal("sweep", name, "--workers", "0")
+    assert (refused.code, {"--workers", "0"} <= words(str(refused))) == ("bad-value", True)

@@ -32,7 +32,7 @@ SEEDS = {"seed": [3, 30, 300, 3000]}
 
 
 class Held(Callback):
-    """A training that stands after its first step until it shall end, or there is no file ``hold`` beside the data."""
+    """A training that waits after its first step as long as ``hold`` is beside the data."""
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         folder = Path(trainer.datamodule.root)  # pyrefly: ignore[missing-attribute]
@@ -42,7 +42,7 @@ class Held(Callback):
 
 
 class Shot(Callback):
-    """The process of seed 30 is killed at its first step, as long as there is a file ``shoot`` beside the data."""
+    """Kills the process of seed 30 at its first step as long as ``shoot`` is beside the data."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # pyrefly: ignore[missing-attribute]

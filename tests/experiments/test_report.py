@@ -1,4 +1,4 @@
-"""``glip report``: what is read, what is averaged, what is said; odd names and broken runs included."""
+"""``glip report``: what it reads, averages and says; odd names and broken runs, too."""
 
 import csv
 import html
@@ -16,15 +16,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glip_lightning.app.cli import main
+from glip_lightning.experiments.report.ap_sections import summary
 from glip_lightning.experiments.report.collect import collect
 from glip_lightning.experiments.report.number_formats import signed, spread
 from glip_lightning.experiments.report.paper_numbers import LARGE, ORDER, official_task, paper_cells
-from glip_lightning.experiments.report.parts import Text
-from glip_lightning.experiments.report.run_sections import best_pictures
+from glip_lightning.experiments.report.parts import ReportTable, ReportText, Tiles
+from glip_lightning.experiments.report.run_sections import best_pictures, undone
+from glip_lightning.experiments.report.runs import Collection, name_lines
 from glip_lightning.experiments.report.statistics import Cells, Stat, groups_of
 from glip_lightning.experiments.report.view import make_view
 from glip_lightning.experiments.report.write import write_report
-from printed import numbers
+from printed import numbers, words
+from refusals import refusal
 from report_sweep import fail, photo, recipe_of, result_of, write_json, write_sweep
 
 VOID = {"meta", "link", "img", "line", "path", "circle", "polygon"}
@@ -80,7 +83,11 @@ def cells_of(folder: Path) -> Cells:
     return Cells(collect(folder))
 
 
-# --- means and spreads -------------------------------------------------------------------------------------------
+def names_of(collection: Collection) -> list[str]:
+    return list(name_lines(collection.lines).names.values())
+
+
+# --- means and spreads ----------------------------------------------------------------------------
 
 
 def test_mean_and_sample_deviation_over_seeds(tmp_path: Path) -> None:
@@ -175,7 +182,7 @@ def test_zero_shot_is_one_run_for_all_tunings_and_seeds(tmp_path: Path) -> None:
     assert len({stat.mean for stat in stats if stat}) == 1
 
 
-# --- what is compared with what ----------------------------------------------------------------------------------
+# --- what is compared with what -------------------------------------------------------------------
 
 
 def test_plain_runs_are_told_apart_by_what_differs_in_their_recipes(tmp_path: Path) -> None:
@@ -185,7 +192,7 @@ def test_plain_runs_are_told_apart_by_what_differs_in_their_recipes(tmp_path: Pa
         put(tmp_path, f"lr{rate}", recipe, 0.5)
     put(tmp_path, "zero", recipe_of("Raccoon", 0, 3, "FullTuning"), 0.2)
     collection = collect(tmp_path)
-    assert set(collection.names().values()) == {"full, lr 0.001", "full, lr 0.0001"}
+    assert set(names_of(collection)) == {"full, lr 0.001", "full, lr 0.0001"}
     cells = Cells(collection)
     assert all(
         (cells.cell(line, k, "Raccoon").stat() or Stat(0, None, 0, ())).n == 1
@@ -209,8 +216,29 @@ def test_runs_that_differ_in_settings_without_effect_are_repeats(tmp_path: Path)
         }
         put(tmp_path, name, recipe, 0.5)
     collection = collect(tmp_path)
-    assert list(collection.names().values()) == ["full"]
+    assert (names_of(collection)) == ["full"]
     assert sorted(run.state for run in collection.runs) == ["finished", "repeated", "repeated"]
+
+
+def test_rows_do_not_repeat_what_all_runs_of_a_tuning_share(tmp_path: Path) -> None:
+    for tuning, rate in (("FullTuning", 1e-3), ("FullTuning", 1e-4), ("PromptTuning", 0.3)):
+        recipe = recipe_of("Raccoon", 10, 3, tuning)
+        settings = {"lr": rate, "weight_decay": 0.05}
+        recipe["model"]["tuning"] = {**recipe["model"]["tuning"], "init_args": settings}
+        put(tmp_path, f"{tuning}{rate}", recipe, 0.5)
+    view = make_view(collect(tmp_path))
+    assert set(view.names.values()) == {"full, lr 0.001", "full, lr 0.0001", "prompt"}
+    assert view.line_names.shared == {
+        "": ["detector glip-tiny", "weights pretrained", "prompts odinw_13", "split test"],
+        "full": [],
+        "prompt": ["lr 0.3"],
+    }
+    _, *notes, _, best = summary(view).parts
+    assert isinstance(best, ReportTable)
+    texts = [note.content for note in notes if isinstance(note, ReportText)]
+    assert [{"lr", "0.3"} <= words(text) for text in texts] == [False, True]  # said once, above it
+    for row in best.rows:
+        assert "0.3" not in str(row[1])
 
 
 @pytest.mark.parametrize(
@@ -236,7 +264,7 @@ def test_detectors_prompts_and_splits_are_never_mixed(
     assert sorted(
         s.mean for line in cells.lines if (s := cells.cell(line, 10, "Raccoon").stat())
     ) == [50, 70]
-    assert len(set(cells.collection.names().values())) == 2
+    assert len(set(names_of(cells.collection))) == 2
 
 
 def test_of_repeated_runs_the_newest_counts_and_the_others_are_shown(tmp_path: Path) -> None:
@@ -284,13 +312,13 @@ def test_other_axes_of_a_sweep_are_lines_of_their_own(tmp_path: Path) -> None:
         trial["points"] = [{**trial["points"][0], "trainer.max_epochs": epochs, "task": "Raccoon"}]
     write_json(tmp_path / "s" / "sweeps" / "s.json", content)
     assert len(trials) == 2
-    assert set(collect(tmp_path / "s").names().values()) == {
+    assert set(names_of(collect(tmp_path / "s"))) == {
         "full, max_epochs 5",
         "full, max_epochs 9",
     }
 
 
-# --- the paper ---------------------------------------------------------------------------------------------------
+# --- the paper ------------------------------------------------------------------------------------
 
 
 def test_the_papers_cells_and_means() -> None:
@@ -338,7 +366,7 @@ def test_own_photos_are_not_a_task_of_the_same_name(tmp_path: Path) -> None:
     assert not view.has_paper
 
 
-# --- the files ---------------------------------------------------------------------------------------------------
+# --- the files ------------------------------------------------------------------------------------
 
 
 def test_a_page_and_tables_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -428,6 +456,46 @@ def test_failed_and_missing_trials_are_shown_with_their_reason(tmp_path: Path) -
     assert "<b>at" not in page
 
 
+def test_trials_that_were_left_out_are_a_count(tmp_path: Path) -> None:
+    """They are no rows, columns or lines of their own; a trial that began is shown all the same."""
+    folder = tmp_path / "s"
+    trials = small_sweep(folder)
+    chosen = [each for each in trials if each["axes"]["tuning"] == "FullTuning"]
+    chosen = [each for each in chosen if each["axes"]["task"] == "Raccoon"]
+    left_out = [each for each in trials if each not in chosen]
+    began, *others = left_out
+    for each in others:
+        shutil.rmtree(folder / "trials" / each["id"])
+    file = folder / "sweeps" / "s.json"
+    content = json.loads(file.read_text())
+    write_json(file, content | {"left_out": [each["id"] for each in left_out]})
+    collection = collect(folder)
+    assert [run.id for run in collection.runs] == [
+        each["id"] for each in trials if each in (*chosen, began)
+    ]
+    assert collection.left_out == len(others)
+    assert {point.line.tuning for point, _ in collection.points} == {
+        "FullTuning",
+        began["axes"]["tuning"],
+    }
+    view = make_view(collection)
+    tiles = summary(view).parts[0]
+    assert isinstance(tiles, Tiles)
+    assert list(tiles.numbers.values())[:4] == [
+        *[str(len(chosen) + 1)] * 2,
+        "0",
+        str(len(others)),
+    ]  # trials, finished, failed, left out
+    texts = [part.content for part in undone(view).parts if isinstance(part, ReportText)]
+    assert numbers(texts[-1]) == [str(len(others))]
+    assert not any(isinstance(part, ReportTable) for part in undone(view).parts)
+    write_report(folder)
+    assert {row["state"] for row in rows_of(folder / "report.csv")} == {"finished"}
+    write_json(file, content)  # a call without --only wants them all
+    assert collect(folder).left_out == 0
+    assert [run.state for run in collect(folder).runs].count("missing") == len(others)
+
+
 def test_nothing_finished_yet(tmp_path: Path) -> None:
     small_sweep(tmp_path / "s")
     shutil.rmtree(tmp_path / "s" / "trials")
@@ -467,7 +535,7 @@ def test_broken_pictures_are_left_out(tmp_path: Path) -> None:
     section = best_pictures(make_view(collect(tmp_path)))
     assert section is not None
     text = section.parts[0]
-    assert isinstance(text, Text)
+    assert isinstance(text, ReportText)
     assert numbers(text.content)[-1] == "1"  # picture is left out
 
 
@@ -586,3 +654,15 @@ def test_a_deep_result_is_listed_and_the_others_stay(tmp_path: Path) -> None:
         "failed",
         "finished",
     ]
+
+
+def test_a_sweep_is_reported_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small_sweep(tmp_path / "runs" / "own_photos", shots=[0])
+    assert main(["report", "own_photos"]) == 0
+    assert str(Path("runs", "own_photos", "report.html")) in capsys.readouterr().out.split()
+    refused = refusal("report", "demo")  # whose trials are not there
+    assert refused.code == "missing-folder"
+    assert str(Path("runs", "demo")) in words(str(refused))

@@ -1,6 +1,7 @@
-"""All numbers of a report: those that were there before, and the same ones on the page and in Markdown.
+"""All numbers of a report: as they were before, and the same on the page and in Markdown.
 
-``PYTHONPATH=tests/support python tests/experiments/test_report_numbers.py`` writes the golden file anew.
+To write the golden file anew:
+``PYTHONPATH=tests/support python tests/experiments/test_report_numbers.py``.
 """
 
 import json
@@ -54,7 +55,7 @@ class Numbers(HTMLParser):
 
 
 def write_folders(folder: Path) -> dict[str, Path]:
-    """Write runs on ODinW-13 of which some failed or are missing, and runs about the claims of the paper."""
+    """Write runs on ODinW-13, some failed or missing, and runs about claims of the paper."""
     sweep = folder / "sweep"
     trials = write_sweep(
         sweep, shots=[0, 10], seeds=[3, 30], tunings=["FullTuning", "PromptTuning"]

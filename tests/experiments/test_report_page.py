@@ -1,13 +1,12 @@
-"""The page in a real browser: complete, quiet, without a request, in light and dark, wide and narrow."""
+"""The page in a browser: complete, quiet, no request, light and dark, wide and narrow."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from browser import Page, browser, find_browser
+from browser import Page
 from glip_lightning.experiments.report.write import write_report
 from report_sweep import fail, write_sweep
 
@@ -23,14 +22,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report.html"
 
 
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Page]:
-    if find_browser() is None:
-        pytest.skip("no chromium or google-chrome on PATH")
-    with browser() as page:
-        yield page
-
-
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1600, 360])
 def test_the_page_as_it_is_seen(tab: Page, page_file: Path, width: int, dark: bool) -> None:
@@ -38,7 +29,8 @@ def test_the_page_as_it_is_seen(tab: Page, page_file: Path, width: int, dark: bo
     assert tab.complaints() == []
     assert tab.requests() == [page_file.as_uri()]
     assert tab.value("document.scripts.length") == 0
-    shown = "[...document.querySelectorAll('figure svg')].filter(x => x.getBoundingClientRect().width > 200).length"
+    shown = """[...document.querySelectorAll('figure svg')].filter(
+        x => x.getBoundingClientRect().width > 200).length"""
     assert tab.value(shown) >= 2 + 13 + 3 + 7 + 3  # means, tasks, differences, classes, cost
     assert tab.value("document.querySelectorAll('figure svg .curve').length") >= (2 * 2 + 13) * 3
     assert tab.value("[...document.images].every(x => x.complete && x.naturalWidth > 100)")
@@ -56,7 +48,8 @@ def test_the_page_as_it_is_seen(tab: Page, page_file: Path, width: int, dark: bo
         const box = svg.getBoundingClientRect();
         return box.width && [...svg.querySelectorAll('text')].some(text => {
             const own = text.getBoundingClientRect();
-            return own.left < box.left - 1 || own.right > box.right + 1 || own.bottom > box.bottom + 2;
+            return own.left < box.left - 1 || own.right > box.right + 1
+                || own.bottom > box.bottom + 2;
         });
     }).map(svg => svg.getAttribute('aria-label'))"""
     assert tab.value(outside) == []

@@ -20,9 +20,9 @@ from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.report.collect import collect
 from glip_lightning.experiments.sweep.jobs import Event
 from glip_lightning.experiments.sweep.plan import Planned
-from glip_lightning.experiments.sweep.run_sweep import _tell
+from glip_lightning.experiments.sweep.run_sweep import _chosen, show_end
 from glip_lightning.experiments.sweep.trial_state import state_of
-from glip_lightning.training.trial import read_trial
+from glip_lightning.training.trial import Trial, read_trial
 from printed import ap_lines, line_with, numbers, words
 from refusals import refusal
 from small_sweeps import results, sweep, trial_folders, write_sweep
@@ -31,7 +31,7 @@ AXES: dict[str, Any] = {"shots": [0, "all"], "seed": [3, 30]}  # four trials: th
 
 
 class Cliff(Callback):
-    """Seed 3 fails and seed 30 dies at the first step, as long as there is a file ``cliff`` beside the data."""
+    """Lets seed 3 fail and seed 30 die at the first step while ``cliff`` is beside the data."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # pyrefly: ignore[missing-attribute]
@@ -167,6 +167,8 @@ def test_dry_run_shows_states_steps_and_times(
     assert not (tmp_path / "new").exists()
     said = capsys.readouterr().out
     assert said.count(" new ") == 4
+    assert said.splitlines()[0].split()[-3:] == ["points", "images", "steps"]  # no time is known
+    assert "?" not in said
     line_with(
         said, tmp_path / "new", "glip-nano", "FullTuning"
     )  # of these no trial is finished, so no time is known
@@ -276,13 +278,42 @@ def test_trials_that_another_sweep_has_finished_are_not_counted(
     """They were its own when this sweep came to them, and are finished when it ends."""
     trials = [read_trial(path) for path in trial_folders(finished[1])]
     chosen = [Planned(trial, {}, 0, 0) for trial in trials if trial]
-    _tell(
+    show_end(
         chosen, {each.trial.id: Event(each.trial.id, "elsewhere") for each in chosen}, finished[1]
     )
     said = capsys.readouterr().out
-    _tell(chosen, {}, finished[1])
+    show_end(chosen, {}, finished[1])
     assert said == capsys.readouterr().out
     assert ["4"] not in map(numbers, said.splitlines())
+
+
+def test_trials_that_only_leaves_out_are_one_line(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "part"
+    assert sweep(finished[0], folder, "--only", "shots=0,seed=3") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert numbers(line_with("\n".join(lines), "--only")) == ["3"]
+    rows = [line.split() for line in lines if line.startswith(("task", "shapes"))]
+    assert [len(row) for row in rows] == [4, 3]  # task, tuning, AP of 0 shots
+    content = json.loads((folder / "sweeps" / "tiny.json").read_text())
+    assert content["left_out"] == [trial["id"] for trial in content["trials"][1:]]
+    assert sweep(finished[0], folder, "--only", "shots=0") == 0
+    assert len(json.loads((folder / "sweeps" / "tiny.json").read_text())["left_out"]) == 2
+    assert not any(numbers(line) == ["3"] for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_trial_of_several_points_stands_for_the_chosen_ones() -> None:
+    """Zero-shot is one trial of all tunings: what a table shows of it is what ``--only`` names."""
+    both = tuple({"shots": 0, "tuning": tuning} for tuning in ("full", "prompt"))
+    few = {"shots": 1, "tuning": "full"}
+    planned = [
+        Planned(Trial("s", "a", both[0], both), {}, 0, 0),
+        Planned(Trial("s", "b", few, (few,)), {}, 0, 0),
+    ]
+    (chosen,) = _chosen(planned, "tuning=prompt")
+    assert (chosen.trial.id, chosen.trial.axes, chosen.trial.points) == ("a", both[1], both[1:])
+    assert _chosen(planned, None) == planned
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,8 @@ def test_the_server_of_trials_has_one_thread_and_asks_for_no_gpu() -> None:
         "torch.cuda.device_count = lambda: asked.append('device_count') or 0\n"
         "import glip_lightning.experiments.sweep.preloaded\n"
         "from pathlib import Path\n"
-        "(threads,) = [x for x in Path('/proc/self/status').read_text().splitlines() if x.startswith('Threads:')]\n"
+        "lines = Path('/proc/self/status').read_text().splitlines()\n"
+        "(threads,) = [line for line in lines if line.startswith('Threads:')]\n"
         "print(asked, torch.cuda.is_initialized(), threads.split()[1])\n"
     )
     command = [sys.executable, "-c", program]

@@ -1,5 +1,6 @@
 """The sweeps of the paper's claims: their trials, and which of them are the same."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def planned(name: str, patch: pytest.MonkeyPatch) -> list[Planned]:
     )
     grid = read_grid(CLAIMS / f"{name}.yaml")
     few: dict[str, list[Any]] = {"task": grid.axes["task"][:1], "seed": grid.axes["seed"][:1]}
-    return resolve(grid._replace(axes=grid.axes | few), [])
+    return resolve(replace(grid, axes=grid.axes | few), [])
 
 
 def test_every_file_is_tested() -> None:

@@ -15,7 +15,7 @@ from glip_lightning.app.cli import main
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.checks.findings import DataError
-from glip_lightning.data.mixture import Mixture, MixtureSampler, Nouns, Sentences
+from glip_lightning.data.mixture import GroundingPart, Mixture, MixtureSampler, NounPart
 from glip_lightning.shapes.data_modules import ShapesDetection, ShapesPretraining
 from glip_lightning.shapes.pretraining_pictures import write_pretraining
 from glip_lightning.text.phrases import words_of
@@ -252,7 +252,7 @@ def test_nouns_share_the_files_of_the_phrases(tmp_path: Path, world: Path) -> No
     train = ready(mixture(world, both), tmp_path).datasets["train"]
     assert isinstance(train, Mixture)
     whole, cut = train.parts
-    assert (type(whole), type(cut)) == (Sentences, Nouns)
+    assert (type(whole), type(cut)) == (GroundingPart, NounPart)
     assert whole.index is cut.index
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -49,7 +50,7 @@ def examine(
         splits, reader, findings, lambda steps, total: tracked(steps, "reading images", total)
     )
     if as_json:
-        print(json.dumps([finding._asdict() for finding in findings], indent=2))
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         _print(diagnosis, f"{layout.name} in {folder}" if layout else folder, used)
     if show is not None and splits:

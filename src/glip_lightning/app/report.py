@@ -10,7 +10,10 @@ from glip_lightning.common.signals import blocked
 
 def report(
     folder: Annotated[
-        str, typer.Argument(metavar="DIR", help="A sweep's folder, or one with runs in it.")
+        str,
+        typer.Argument(
+            metavar="DIR", help="A sweep's folder or name, or a folder with runs in it."
+        ),
     ],
     out: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Where to write (default: DIR).")
@@ -24,11 +27,13 @@ def report(
 ) -> int:
     """Show a sweep or a folder of runs as a page, tables and leaderboard files."""
     from glip_lightning.config.early_checks import need_folder
+    from glip_lightning.experiments.sweep.grid import sweep_folder
 
-    need_folder(folder, folder, "give the folder of a sweep or of runs")
+    place = sweep_folder(folder)
+    need_folder(str(place), str(place), "give the folder of a sweep or of runs")
     with blocked():
         from glip_lightning.experiments.report.write import write_report
 
-    for file in write_report(folder, out, leaderboard):
+    for file in write_report(place, out, leaderboard):
         print(printable(str(file)))
     return 0

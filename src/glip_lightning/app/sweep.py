@@ -11,7 +11,7 @@ from glip_lightning.common.signals import blocked
 def sweep(
     context: typer.Context,
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="The sweep, or the name of one: sweeps/demo.")
+        str, typer.Argument(metavar="FILE", help="The sweep, or the name of one: demo.")
     ],
     dir: Annotated[
         str | None,
@@ -53,11 +53,10 @@ def sweep(
 
     Called again, it goes on where it stopped. Options of recipes, like --data.root DATA, hold for all trials.
     """
-    from glip_lightning.config.recipe_files import recipe_file
-    from glip_lightning.experiments.sweep.grid import read_grid
+    from glip_lightning.experiments.sweep.grid import read_grid, sweep_file
 
     refuse_pipes(context.args)
-    read_grid(recipe_file(file))  # what is wrong with the file is said before torch is imported
+    read_grid(sweep_file(file))  # what is wrong with the file is said before torch is imported
     with blocked():
         from glip_lightning.experiments.sweep.run_sweep import SweepOptions, run_sweep
 

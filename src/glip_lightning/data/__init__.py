@@ -1,1 +1,1 @@
-"""Annotations -> samples -> batches."""
+"""Data: annotations are read into an index, then made into samples and batches."""

@@ -1,6 +1,6 @@
-"""Training photos in other colours and at other scales: what few photos do not show, a detector can learn from them.
+"""Training photos in other colours and at other scales: they add what few photos do not show.
 
-What is drawn depends on (seed, epoch, index) only, as the views of :mod:`glip_lightning.data.transforms` do.
+What is drawn depends on (seed, epoch, index) only, as in :mod:`glip_lightning.data.transforms`.
 """
 
 import math
@@ -18,9 +18,9 @@ from glip_lightning.data.index import Index
 from glip_lightning.data.sampler import random_stream
 from glip_lightning.ops import boxes as box_ops
 
-KEPT = 0.4  # a box is trained on where a crop leaves at least this share of its area,
-GONE = 0.1  # and is left out where not more than this; a crop that leaves something between is drawn anew
-TRIES = 8  # each nearer to the whole photo, which the last one is
+KEPT = 0.4  # a box is trained on if at least this share of its area is in view
+GONE = 0.1  # and left out up to this share; a view with a share in between is drawn again
+TRIES = 8  # each nearer to the whole photo, which is taken after the last one
 
 AugmentName = Literal["light", "strong"]
 
@@ -29,9 +29,8 @@ AugmentName = Literal["light", "strong"]
 class Strength:
     """How far a photo may be changed; colours by a factor of 1 - x to 1 + x."""
 
-    zoom: tuple[
-        float, float
-    ]  # sides of the view over those of the photo: a part of it, or more than it on a canvas
+    # sides of the view over those of the photo: below 1 a part of it, above 1 a canvas around it
+    zoom: tuple[float, float]
     aspect: float  # the ratio of the view's sides changes by up to this factor
     brightness: float
     contrast: float
@@ -64,23 +63,27 @@ STRENGTHS: dict[AugmentName, Strength] = {
 
 @dataclass(frozen=True)
 class View:
-    """A rectangle of the photo's plane, which may reach beyond the photo, and which boxes are trained on in it."""
+    """A rectangle, in pixels of the photo, that training shows; it may reach beyond the photo."""
 
     x: int
     y: int
     width: int
     height: int
-    kept: Tensor  # bool [G]
+    kept: Tensor  # bool [G]: the boxes of the photo that are trained on
 
     def boxes(self, boxes: Tensor) -> Tensor:
-        """Inclusive boxes [G, 4] of the photo -> those that are kept, inclusive, in the frame of the view."""
-        return _clipped(boxes, self.x, self.y, self.width, self.height)[self.kept]
+        """Return the kept ones of the photo's inclusive boxes [G, 4], in the frame of the view."""
+        return _to_view(boxes, self.x, self.y, self.width, self.height)[self.kept]
 
     def pixels(self, image: Image.Image) -> Image.Image:
         """Return the view of a photo in RGB; what lies beyond the photo has its mean colour."""
         if (self.x, self.y, self.width, self.height) == (0, 0, *image.size):
             return image
-        inside = image.crop((max(self.x, 0), max(self.y, 0), *self._far_corner(image)))
+        right, bottom = (
+            min(self.x + self.width, image.width),
+            min(self.y + self.height, image.height),
+        )
+        inside = image.crop((max(self.x, 0), max(self.y, 0), right, bottom))
         if inside.size == (self.width, self.height):
             return inside
         mean = image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
@@ -88,45 +91,47 @@ class View:
         canvas.paste(inside, (max(-self.x, 0), max(-self.y, 0)))
         return canvas
 
-    def _far_corner(self, image: Image.Image) -> tuple[int, int]:
-        return min(self.x + self.width, image.width), min(self.y + self.height, image.height)
-
 
 class Augment:
     """Other scales (:meth:`view`) and other colours (:meth:`recolour`) of training photos."""
 
     def __init__(self, name: AugmentName, seed: int = 0) -> None:
-        """
+        """Make the changes of one strength.
+
         Raises:
-            GLIPError: no strength is called so (code ``bad-value``).
+            GLIPError: there is no strength with this name (``bad-value``).
         """
         if name not in STRENGTHS:
-            raise GLIPError(
-                f"augment={name!r}: expected null, {' or '.join(STRENGTHS)}", code="bad-value"
-            )
+            message = f"augment={name!r}: expected null, {' or '.join(STRENGTHS)}"
+            raise GLIPError(message, code="bad-value")
         self.name, self.seed = name, seed
         self.strength = STRENGTHS[name]
 
     def view(self, height: int, width: int, boxes: Tensor, epoch: int, index: int) -> View:
-        """Return what is shown of a photo with inclusive boxes [G, 4]; at least one box of it, if there is any.
+        """Draw what is shown of a photo of ``height`` x ``width`` with inclusive boxes [G, 4].
 
-        No box is cut to a part between :data:`GONE` and :data:`KEPT`, which might be taken for background.
+        At least one box is in view, if there is any. No box is cut to a share between :data:`GONE`
+        and :data:`KEPT`: such a part would be taught as background.
         """
         rng = random_stream("crop", self.seed, epoch, index)
         for attempt in range(TRIES):
             x, y, w, h = self._rectangle(rng, height, width, 1 - attempt / TRIES)
             share = _visible_area(boxes, x, y, w, h) / box_ops.area(boxes)
-            seen = _clipped(boxes, x, y, w, h)
+            seen = _to_view(boxes, x, y, w, h)
             nonempty = (seen[:, 2] > seen[:, 0]) & (seen[:, 3] > seen[:, 1])
             kept = (share >= KEPT) & nonempty
-            if (kept | (share <= GONE)).all() and (kept.any() or not len(boxes)):
+            is_clear = (kept | (share <= GONE)).all()
+            if is_clear and (kept.any() or not len(boxes)):
                 return View(x, y, w, h, kept)
         return View(0, 0, width, height, torch.ones(len(boxes), dtype=torch.bool))
 
     def _rectangle(
         self, rng: np.random.Generator, height: int, width: int, range_left: float
     ) -> tuple[int, int, int, int]:
-        """Draw x, y, width, height; ``range_left`` of the logarithms of zoom and aspect is used."""
+        """Draw x, y, width, height; ``range_left`` is the share of the ranges that is used.
+
+        The ranges are those of the logarithms of zoom and aspect.
+        """
         low, high = np.log(self.strength.zoom) * range_left
         log_zoom = rng.uniform(low, high)
         log_aspect = rng.uniform(-1, 1) * math.log(self.strength.aspect) * range_left / 2
@@ -136,37 +141,41 @@ class Augment:
         return round((width - w) * x), round((height - h) * y), w, h
 
     def recolour(self, image: Tensor, epoch: int, index: int) -> Tensor:
-        """uint8 RGB [3, h, w] -> the same picture in other colours."""
+        """Return an image, uint8 RGB [3, h, w], in other colours."""
         rng = random_stream("colour", self.seed, epoch, index)
         by = self.strength
         brightness, contrast, saturation, hue = rng.uniform(-1, 1, 4).tolist()
-        grey = rng.random() < by.grey
+        saturation_factor = 1 + by.saturation * saturation
+        if rng.random() < by.grey:
+            saturation_factor = 0.0
         image = colour.adjust_brightness(image, 1 + by.brightness * brightness)
         image = colour.adjust_contrast(image, 1 + by.contrast * contrast)
-        image = colour.adjust_saturation(image, 0.0 if grey else 1 + by.saturation * saturation)
+        image = colour.adjust_saturation(image, saturation_factor)
         return colour.adjust_hue(image, by.hue * hue)
 
     def out_of_view(self, index: Index, photos: int = 200) -> tuple[int, int]:
-        """Count the boxes of the first photos of an index that are not in their views of the first epoch.
+        """Count the boxes of the first photos of an index that are out of view in the first epoch.
 
         Returns:
-            how many are out of view, and so not trained on, of how many boxes.
+            The number of boxes out of view, which are not trained on, and that of all boxes.
         """
         kept = []
         for image in range(min(photos, len(index))):
-            boxes = torch.from_numpy(index.target(image)[0])
-            kept += self.view(*index.size(image), boxes, 0, image).kept.tolist()
+            boxes, _ = index.target(image)
+            height, width = index.size(image)
+            view = self.view(height, width, torch.from_numpy(boxes), 0, image)
+            kept += view.kept.tolist()
         return len(kept) - sum(kept), len(kept)
 
 
-def _clipped(boxes: Tensor, x: int, y: int, width: int, height: int) -> Tensor:
-    """Inclusive boxes [G, 4] of a photo -> in the frame of a view, cut at its border."""
+def _to_view(boxes: Tensor, x: int, y: int, width: int, height: int) -> Tensor:
+    """Move inclusive boxes [G, 4] of a photo to the frame of a view, clipped to it."""
     moved = boxes - boxes.new_tensor([x, y, x, y])
     return box_ops.clip(moved, height, width)
 
 
 def _visible_area(boxes: Tensor, x: int, y: int, width: int, height: int) -> Tensor:
-    """Pixels [G] of inclusive boxes [G, 4] that lie in a view."""
+    """Return how many pixels [G] of inclusive boxes [G, 4] are in a view."""
     near = torch.maximum(boxes[:, :2], boxes.new_tensor([x, y]))
     far = torch.minimum(boxes[:, 2:], boxes.new_tensor([x + width - 1, y + height - 1]))
     return (far - near + 1).clamp(min=0).prod(-1)

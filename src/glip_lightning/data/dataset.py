@@ -23,33 +23,38 @@ from glip_lightning.data.transforms import Transform
 _tensors: WeakKeyDictionary[object, dict[str, Tensor]] = WeakKeyDictionary()
 
 
-def _sent(columns: Boxes | Index | Names) -> tuple[Callable[..., object], tuple[Any, ...]]:
-    """Send arrays as tensors: torch moves these to shared memory once, for all workers that are not forked."""
+def _reduce(columns: Boxes | Index | Names) -> tuple[Callable[..., object], tuple[Any, ...]]:
+    """Pickle arrays as tensors for workers that are not forked.
+
+    Torch moves tensors to shared memory, once for all workers.
+    """
     if columns not in _tensors:
-        arrays = {
-            name: value for name, value in vars(columns).items() if isinstance(value, np.ndarray)
-        }
-        _tensors[columns] = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        _tensors[columns] = {}
+        for name, value in vars(columns).items():
+            if isinstance(value, np.ndarray):
+                _tensors[columns][name] = torch.from_numpy(value)
     tensors = _tensors[columns]
     others = {name: value for name, value in vars(columns).items() if name not in tensors}
-    return _received, (type(columns), others, tensors)
+    return _rebuild, (type(columns), others, tensors)
 
 
-def _received(kind: type, others: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> object:
+def _rebuild(kind: type, others: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> object:
     columns = object.__new__(kind)
-    vars(columns).update(others, **{name: tensor.numpy() for name, tensor in tensors.items()})
+    vars(columns).update(others)
+    for name, tensor in tensors.items():
+        vars(columns)[name] = tensor.numpy()
     return columns
 
 
 for kind in (Boxes, Index, Names):
-    ForkingPickler.register(kind, _sent)
+    ForkingPickler.register(kind, _reduce)
 
 
 class DetectionDataset(Dataset[KeyedSample]):
     """Samples of an index; images without boxes train as negatives.
 
-    With ``copies`` every image comes that many times in an epoch, in views of its own (the official
-    DATASETS.GENERAL_COPY): item i shows image ``i % N``.
+    With ``copies`` every image comes that many times in an epoch, each time in another view (the
+    official DATASETS.GENERAL_COPY): item i shows image ``i % N``.
     """
 
     def __init__(
@@ -70,22 +75,31 @@ class DetectionDataset(Dataset[KeyedSample]):
 
     @property
     def class_names(self) -> list[str]:
+        """The names of the classes, in the order of their labels."""
         return list(self.index.class_names)
 
     @property
     def image_ids(self) -> list[int]:
-        """Each image once, whatever the copies."""
+        """The id of each image, once for all copies."""
         return self.index.ids.tolist()
 
     def __getitem__(self, index: Key | int) -> KeyedSample:
-        """The sample of ``(epoch, item)``; an item alone means epoch 0."""
-        epoch, item = (0, index) if isinstance(index, int) else index
+        """Return the sample of ``(epoch, item)``; an item alone means epoch 0.
+
+        Raises:
+            GLIPError: the image cannot be read, or has changed since the data were read.
+        """
+        if isinstance(index, int):
+            index = (0, index)
+        epoch, item = index
         image = item % len(self.index)
         picture = self.index.picture(image)
-        boxes, labels = map(torch.from_numpy, self.index.target(image))
+        target_boxes, target_labels = self.index.target(image)
+        boxes, labels = torch.from_numpy(target_boxes), torch.from_numpy(target_labels)
         if self.augment is not None:
             view = self.augment.view(picture.height, picture.width, boxes, epoch, item)
-            picture, boxes, labels = view.pixels(picture), view.boxes(boxes), labels[view.kept]
+            picture = view.pixels(picture)
+            boxes, labels = view.boxes(boxes), labels[view.kept]
         resized, boxes = self.transform(picture, boxes, epoch, item)
         if self.augment is not None:
             resized = self.augment.recolour(resized, epoch, item)
@@ -102,7 +116,11 @@ class DetectionDataset(Dataset[KeyedSample]):
 
 
 class CocoDetection(DetectionDataset):
-    """Samples of a COCO file whose images lie in ``image_dir``; see :func:`.formats.coco_json.read_coco`."""
+    """Samples of a COCO file with its images in ``image_dir``.
+
+    :func:`glip_lightning.data.formats.coco_json.read_coco` reads and checks the file: the first
+    fault is a :class:`~glip_lightning.data.checks.findings.DataError` that names all.
+    """
 
     def __init__(
         self, annotation_file: str | Path, image_dir: str | Path, transform: Transform | None = None

@@ -1,27 +1,39 @@
 """Which images make up a few-shot subset: the official greedy rule over whole images.
 
-Source: microsoft/GLIP data/datasets/coco.py:152-172 (COCODataset), data/datasets/modulated_coco.py:62-79
-(CocoGrounding).
+Source: microsoft/GLIP data/datasets/coco.py:152-172 (COCODataset),
+data/datasets/modulated_coco.py:62-79 (CocoGrounding).
 """
 
 import random
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.index import Index
 
 
-class Chosen(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The images of a subset."""
+
     images: list[int]  # positions in the index, in the order in which they were chosen
     counts: list[int]  # per class, the chosen images that show it
 
 
 def few_shot(index: Index, shots: int, seed: int | None) -> Chosen:
-    """Images of ``index`` that show each class ``shots`` times, if so many do; images without boxes never.
+    """Choose images that show each class ``shots`` times, or as often as there are images of it.
 
-    ``seed`` shuffles the images first, as COCODataset does and the prepared official lists are made; None keeps
-    them in ascending id, as CocoGrounding does and so the official fine-tuning command, whatever its seed.
+    Images without boxes are never chosen.
+
+    Args:
+        index: the images to choose from.
+        shots: images per class.
+        seed: shuffles the images first, as COCODataset does, and as the official lists of images
+            were made. None keeps them in ascending id, as CocoGrounding does; so does the official
+            command for fine-tuning, whatever its seed is.
+
+    Raises:
+        GLIPError: ``shots`` is below 1 (``bad-value``).
     """
     if shots < 1:
         message = f"shots={shots}: a subset has at least one image per class"
@@ -32,24 +44,37 @@ def few_shot(index: Index, shots: int, seed: int | None) -> Chosen:
         random.Random(seed).shuffle(images)
     classes = len(index.class_names)
     chosen = take_while_needed(images, shown, [shots] * classes)
-    return Chosen(chosen, [sum(k in shown[image] for image in chosen) for k in range(classes)])
+    counts = [0] * classes
+    for image in chosen:
+        for label in shown[image]:
+            counts[label] += 1
+    return Chosen(chosen, counts)
 
 
 def take_while_needed(
     images: Sequence[int], shown: Mapping[int, Collection[int]], quotas: list[int]
 ) -> list[int]:
-    """The images, in this order, that show at least one class whose quota is not used up.
+    """Return the images, in their order, that show a class whose quota is not used up.
 
-    An image counts once for each class that it shows (crowds included), however many boxes it has, also for
-    classes whose quota is used up. ``quotas[k]``, counted down in place, is that of class k.
+    An image counts once for each class that it shows (crowds included), however many boxes it has,
+    also for classes whose quota is used up.
+
+    Args:
+        images: in the order in which they are considered.
+        shown: the classes that each image shows.
+        quotas: images that each class still needs; counted down in place, also below 0.
+
+    Raises:
+        GLIPError: an image shows a class that has no quota (``bad-value``).
     """
     taken = []
     for image in images:
         if shown[image] and max(shown[image]) >= len(quotas):
-            message = f"image {image} shows class {max(shown[image])}, and there are {len(quotas)} classes"
+            message = f"image {image} shows class {max(shown[image])}, "
+            message += f"and there are {len(quotas)} classes"
             raise GLIPError(message, code="bad-value")
-        if any(quotas[k] > 0 for k in shown[image]):
+        if any(quotas[label] > 0 for label in shown[image]):
             taken.append(image)
-            for k in shown[image]:
-                quotas[k] -= 1
+            for label in shown[image]:
+                quotas[label] -= 1
     return taken

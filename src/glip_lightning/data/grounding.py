@@ -1,7 +1,8 @@
-"""Grounding data: photos with a sentence each, and boxes for phrases of the sentence (MDETR's annotation files).
+"""Grounding data: photos with a sentence each, and boxes for phrases of the sentence.
 
-An image entry has a ``caption``, an annotation ``tokens_positive``: the characters ``[start, end]`` of the
-phrase that its box shows, perhaps several pieces. The same photo comes once for each of its sentences.
+The annotation files are those of MDETR. An image entry has a ``caption``, an annotation has
+``tokens_positive``: the characters ``[start, end]`` of the phrase that its box shows, perhaps in
+several pieces. A file lists the same photo once for each of its sentences.
 
 Source: microsoft/GLIP data/datasets/modulated_coco.py:238-330.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from typing_extensions import override
 
 from glip_lightning.common.escaping import is_text
 from glip_lightning.data.checks.findings import Findings, listing, short
@@ -26,16 +28,16 @@ Spans = tuple[Span, ...]
 
 
 class GroundingSample(KeyedSample):
-    """A sample with a caption of its own; its labels are all 0, its spans tell the boxes apart."""
+    """A sample with a caption of its own; all labels are 0, the spans say what each box shows."""
 
     caption: str
     spans: list[Spans]  # G times: the characters of the caption that name the box
 
 
 class GroundingDataset(DetectionDataset):
-    """One sample per image-caption pair of a file whose images lie in ``image_dir``.
+    """One sample per image-caption pair of a file with its images in ``image_dir``.
 
-    Faults are a :class:`DataError`; ``findings`` takes what is only worth knowing.
+    Faults are a :class:`DataError`; ``findings`` get what is only good to know.
     """
 
     def __init__(
@@ -50,12 +52,13 @@ class GroundingDataset(DetectionDataset):
         content = load_coco(file)
         captions = _captions(content, file, findings)
         self.phrases = _number_phrases(content, file, findings)
-        # one class per distinct span, so that every rule about boxes also holds for what they show
+        # one class per distinct span: all rules about boxes of a class then hold for phrases
         index = index_coco(content, file, image_dir, findings)
         findings.raise_errors()
         self.captions = Names([captions[number] for number in index.ids.tolist()])
         super().__init__(index, transform)
 
+    @override
     def __getitem__(self, index: Key | int) -> GroundingSample:
         sample = super().__getitem__(index)
         spans = [self.phrases[label] for label in sample["labels"].tolist()]
@@ -64,37 +67,40 @@ class GroundingDataset(DetectionDataset):
         return GroundingSample(**sample, caption=caption, spans=spans)
 
     def unnamed(self, tokenizer: Tokenizer) -> int:
-        """Number of boxes to train on whose spans name no token: nothing but background is taught on them."""
-        return sum(self._unnamed(image, tokenizer) for image in range(len(self.index)))
-
-    def _unnamed(self, image: int, tokenizer: Tokenizer) -> int:
-        caption = self.captions[image]
-        named = [self.phrases[label] for label in self.index.target(image)[1].tolist()]
-        doubtful = [spans for spans in named if not any(_is_said(caption, *span) for span in spans)]
-        offsets = (
-            tokenizer.offsets(caption) if doubtful else []
-        )  # which takes longer than to read the file
-        return sum(not token_indices(spans, offsets) for spans in doubtful)
-
-
-def _is_said(caption: str, start: int, end: int) -> bool:
-    """Whether a span surely has a token: letters or digits stand at both of its ends, and each belongs to one."""
-    return end <= len(caption) and caption[start].isalnum() and caption[end - 1].isalnum()
+        """Count the boxes to train on whose spans name no token: they are taught as background."""
+        count = 0
+        for image in range(len(self.index)):
+            caption = self.captions[image]
+            _, labels = self.index.target(image)
+            phrases = [self.phrases[label] for label in labels.tolist()]
+            # tokenizing a caption takes longer than reading it from the file, and is rarely needed
+            doubtful = [spans for spans in phrases if not _surely_has_token(spans, caption)]
+            if doubtful:
+                offsets = tokenizer.offsets(caption)
+                count += sum(not token_indices(spans, offsets) for spans in doubtful)
+        return count
 
 
-def _captions(content: Mapping[str, Any], file: Path, findings: Findings) -> dict[Any, str]:
-    """Image id -> caption."""
-    found: dict[Any, str] = {}
+def _surely_has_token(spans: Spans, caption: str) -> bool:
+    """Return whether a span has letters or digits at both ends: each of them belongs to a token."""
+    for start, end in spans:
+        phrase = caption[start:end]
+        is_whole = len(phrase) == end - start  # spans may reach beyond the caption
+        if is_whole and phrase[0].isalnum() and phrase[-1].isalnum():
+            return True
+    return False
+
+
+def _captions(content: Mapping[str, Any], file: Path, findings: Findings) -> dict[int, str]:
+    """Return the caption of each image id; report entries without one."""
+    found: dict[int, str] = {}
     without = []
     for place, entry in enumerate(content["images"], start=1):
-        caption = entry.get("caption") if isinstance(entry, dict) else None
-        number = entry.get("id") if isinstance(entry, dict) else None
-        if (
-            isinstance(caption, str)
-            and caption.strip()
-            and isinstance(number, int)
-            and is_text(caption)
-        ):
+        caption, number = None, None
+        if isinstance(entry, dict):
+            caption, number = entry.get("caption"), entry.get("id")
+        has_caption = isinstance(caption, str) and caption.strip() and is_text(caption)
+        if has_caption and isinstance(number, int):
             found[number] = caption
         else:
             without.append(f"number {place} (id {short(number)}, caption {short(caption)})")
@@ -104,39 +110,44 @@ def _captions(content: Mapping[str, Any], file: Path, findings: Findings) -> dic
 
 
 def _number_phrases(content: dict[str, Any], file: Path, findings: Findings) -> list[Spans]:
-    """The distinct spans; each annotation's category becomes the number of its own."""
+    """Return the distinct spans, after their numbers became the categories in ``content``."""
     numbers: dict[Spans, int] = {}
     bad = []
     annotations = []
     for place, entry in enumerate(content["annotations"], start=1):
-        spans = _spans(entry.get("tokens_positive")) if isinstance(entry, dict) else None
+        spans, number = None, f"number {place}"
+        if isinstance(entry, dict):
+            spans = _spans(entry.get("tokens_positive"))
+            number = entry.get("id", number)
         if spans is None:
-            number = (
-                entry.get("id", f"number {place}") if isinstance(entry, dict) else f"number {place}"
-            )
             bad.append(short(number))
         else:
-            annotations.append(
-                {**entry, "category_id": numbers.setdefault(spans, len(numbers) + 1)}
-            )
+            category = numbers.setdefault(spans, len(numbers) + 1)
+            annotations.append({**entry, "category_id": category})
     if bad:
         findings.add("bad-span", file, len(bad), items=listing(bad))
     content["annotations"] = annotations
-    names = (", ".join(f"{start}-{end}" for start, end in spans) for spans in numbers)
-    content["categories"] = [
-        {"id": k, "name": f"characters {name}"} for k, name in enumerate(names, start=1)
-    ]
-    if not numbers:
-        content["categories"] = [{"id": 1, "name": "characters"}]
+    categories = []
+    for spans, number in numbers.items():
+        characters = ", ".join(f"{start}-{end}" for start, end in spans)
+        categories.append({"id": number, "name": f"characters {characters}"})
+    content["categories"] = categories or [{"id": 1, "name": "characters"}]
     return list(numbers)
 
 
 def _spans(value: object) -> Spans | None:
-    """Pairs of characters; they may reach beyond the caption (official files have such) and then name less."""
+    """Return ``[start, end]`` pairs as a tuple; None if they are none.
+
+    Pairs may reach beyond the caption, as some of official files do; they then name less.
+    """
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         return None
-    pairs = [tuple(pair) for pair in value if isinstance(pair, Sequence) and len(pair) == 2]
-    whole = all(type(x) is int and abs(x) < 2**31 for pair in pairs for x in pair)
-    if len(pairs) < len(value) or not whole or any(not 0 <= start < end for start, end in pairs):
-        return None
-    return tuple((int(start), int(end)) for start, end in pairs)
+    spans = []
+    for pair in value:
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            return None
+        start, end = pair
+        if type(start) is not int or type(end) is not int or not 0 <= start < end < 2**31:
+            return None
+        spans.append((start, end))
+    return tuple(spans)

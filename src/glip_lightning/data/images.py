@@ -1,11 +1,12 @@
-"""Image files to 8-bit RGB, whatever they hold."""
+"""Image files: their search, their headers, and their pixels as 8-bit RGB."""
 
 import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol, runtime_checkable
+from typing import IO, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -15,118 +16,54 @@ from glip_lightning.common.escaping import printable
 from glip_lightning.common.files import regular_file
 
 ORIENTATION = 0x0112  # EXIF tag
-TGA = frozenset({".tga", ".icb", ".vda", ".vst"})
-PICTURES = TGA | frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".apng",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".webp",
-        ".avif",
-        ".avifs",
-    }
-    | {
-        ".tif",
-        ".tiff",
-        ".jp2",
-        ".j2k",
-        ".jpc",
-        ".jpf",
-        ".jpx",
-        ".j2c",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".pfm",
-    }
-)
-"""File name endings, in lower case, that are taken for pictures."""
 
-FRAMED = frozenset({".gif", ".png", ".apng", ".webp", ".avif", ".avifs", ".tif", ".tiff"})
-"""Endings of pictures that may have several frames."""
 
-UNREAD = frozenset(
-    {
-        ".heic",
-        ".heif",
-        ".hif",
-        ".dng",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".orf",
-        ".rw2",
-        ".raf",
-        ".pef",
-        ".srw",
-        ".raw",
-    }
-    | {
-        ".jxl",
-        ".psd",
-        ".svg",
-        ".eps",
-        ".exr",
-        ".hdr",
-        ".dcm",
-        ".ico",
-        ".pcx",
-        ".sgi",
-        ".ras",
-        ".xbm",
-        ".dds",
-    }
-    | {
-        ".mp4",
-        ".mov",
-        ".m4v",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".mpg",
-        ".mpeg",
-        ".wmv",
-        ".mts",
-        ".3gp",
-        ".pdf",
-    }
+def _endings(names: str) -> frozenset[str]:
+    return frozenset(f".{name}" for name in names.split())
+
+
+TGA = _endings("tga icb vda vst")
+PICTURES = TGA | _endings(
+    "jpg jpeg jpe jfif mpo png apng bmp dib gif webp avif avifs tif tiff "
+    "jp2 j2k jpc jpf jpx j2c ppm pgm pbm pnm pfm"
 )
-"""Endings of pictures and videos that are not read; they are named where they lie among others."""
+"""File name endings, in lower case, that are taken for images."""
+
+FRAMED = _endings("gif png apng webp avif avifs tif tiff")
+"""Endings of images that may have several frames."""
+
+UNREAD = _endings(
+    "heic heif hif dng cr2 cr3 nef arw orf rw2 raf pef srw raw "
+    "jxl psd svg eps exr hdr dcm ico pcx sgi ras xbm dds "
+    "mp4 mov m4v avi mkv webm mpg mpeg wmv mts 3gp pdf"
+)
+"""Endings of images and videos that are not read; they are named where they lie among others."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "AVIF", "TIFF", "GIF", "JPEG2000", "PPM")
 """What Pillow may take a file for, besides TGA.
 
-Left to choose, it gives a file that begins with %!PS, a program, to Ghostscript. The MPO of cameras needs no entry:
-Pillow's JPEG reader recognises it.
+If Pillow may choose any format, it gives a file that begins with %!PS, a program, to Ghostscript.
+The MPO of cameras needs no entry: Pillow's JPEG reader recognises it.
 """
 
-TGA_END = (
-    b"TRUEVISION-XFILE.\0"  # since 1989; the beginning of a TGA file has nothing to know it by
-)
+# the last bytes of TGA files since 1989; their first bytes are not characteristic
+TGA_END = b"TRUEVISION-XFILE.\0"
 
-BLANK, JPEG_END = 64, b"\xff\xd9"
+JPEG_END = b"\xff\xd9"
+BLANK = 64  # last bytes of a JPEG file; if all are zero, its end may be lost
+
+FLAT = 24  # of 256 levels: an image with fewer shows next to nothing
+REDUCTION = 8  # JPEG is decoded at an eighth of its size where damage is looked for
+
 KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"\Z", "it is empty", "copy or download it again"),
-    (
-        rb"version https://git-lfs",
-        "it stands for a file of Git LFS",
-        "get the files by git lfs pull",
-    ),
+    (rb"version https://git-lfs", "it is a placeholder of Git LFS", "run git lfs pull"),
     (
         rb"\s*<(!doctype html|html)",
-        "it is a web page, as of a download that failed",
+        "it is a web page, perhaps of a download that failed",
         "download it again",
     ),
-    (rb"\0\x05\x16\x07", "it is macOS's notes about a file", "remove it"),
+    (rb"\0\x05\x16\x07", "it holds notes of macOS about another file", "remove it"),
     (rb"....ftyp(hei|hev|mif|msf)", "it is HEIC", "convert it to JPEG"),
     (rb"%PDF", "it is PDF", "convert its pages to JPEG or PNG"),
     (
@@ -136,23 +73,26 @@ KINDS: tuple[tuple[bytes, str, str], ...] = (
     ),
     (
         rb"II\*\0|MM\0\*|II\+\0|MM\0\+",
-        "a TIFF with other channels or numbers than are read",
+        "it is a TIFF with other channels or numbers than are read",
         "save it as 8-bit RGB",
     ),
 )
-"""First bytes of what is often called .jpg or .tif and is no picture that can be read: what it is, what to do."""
+"""First bytes of files that are often named .jpg or .tif, but cannot be read as an image.
+
+After the pattern: what such a file is, and what to do.
+"""
 
 Source = str | Path | IO[bytes]
 
 
 def is_below(name: str) -> bool:
-    """Whether ``name`` is a path that stays in its folder, also for Windows."""
+    """Return whether ``name`` is a path that stays in its folder, also for Windows."""
     parts = name.replace("\\", "/").split("/")
     return ".." not in parts and not name.startswith(("/", "\\")) and ":" not in parts[0][:2]
 
 
 def is_file(path: Path) -> bool:
-    """``path.is_file()`` for names that no file can have, too."""
+    """Return ``path.is_file()``, and False for names that no file can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # a name too long, a null byte
@@ -160,7 +100,7 @@ def is_file(path: Path) -> bool:
 
 
 def pictures(folder: Path, endings: frozenset[str] = PICTURES) -> list[Path]:
-    """Pictures below ``folder`` by name, those of sub-folders and behind links too.
+    """Return the images below ``folder`` by name, also in sub-folders and behind links.
 
     Hidden files and folders are left out. A folder that several links lead to is entered once.
 
@@ -175,16 +115,17 @@ def pictures(folder: Path, endings: frozenset[str] = PICTURES) -> list[Path]:
             folders.clear()
             continue
         entered.add(real)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and name != "__MACOSX"
-        )
-        shown = [Path(place, name) for name in files if not name.startswith(".")]
-        found += [path for path in shown if path.suffix.lower() in endings]
+        visible = [name for name in folders if not name.startswith(".")]
+        folders[:] = sorted(name for name in visible if name != "__MACOSX")
+        for name in files:
+            path = Path(place, name)
+            if not name.startswith(".") and path.suffix.lower() in endings:
+                found.append(path)
     return sorted(found)
 
 
 def unread_pictures(folder: Path) -> list[Path]:
-    """Pictures below ``folder`` in formats that are not read."""
+    """Return the images and videos below ``folder`` in formats that are not read."""
     return pictures(folder, UNREAD)
 
 
@@ -192,7 +133,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-class Header(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Header:
     """What a file says of itself before its pixels are decoded."""
 
     stored: tuple[int, int]  # height, width of the stored pixels
@@ -205,37 +147,56 @@ class ImageSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def name(self, index: int) -> str: ...
+    def name(self, index: int) -> str:
+        """Return the name of an image, by which messages and results call it."""
+        ...
 
-    def header(self, index: int) -> Header: ...
+    def header(self, index: int) -> Header:
+        """Read what the image says of itself before its pixels are decoded."""
+        ...
 
-    def read(self, index: int, *, upright: bool) -> Image.Image: ...
+    def read(self, index: int, *, upright: bool) -> Image.Image:
+        """Read an image as RGB, turned as its EXIF orientation says if ``upright``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCheck:
+    """What is wrong with the pixels of an image file."""
+
+    fault: str = ""  # why they cannot be read
+    flat: bool = False  # they are nearly of one colour
 
 
 @runtime_checkable
 class StoredImages(Protocol):
-    """Images in a table, each of which can be damaged; rows with another content have another fingerprint."""
+    """Images in a table, each of which can be damaged."""
 
-    fingerprint: str
+    fingerprint: str  # of the content of the rows
 
-    def check(self, index: int) -> str: ...
+    def check(self, index: int) -> ImageCheck:
+        """Decode an image and return what is wrong with it."""
+        ...
 
 
 def open_image(source: Source) -> ImageFile.ImageFile:
-    """Open an image file whose pixels are still encoded, as one of :data:`FORMATS`, for a ``with`` statement.
+    """Open an image file for a ``with`` statement, as one of :data:`FORMATS`; pixels stay encoded.
 
-    Nearly any bytes can pass for a TGA header: a path has to end like one, and a stream like a file of TGA 2.
+    Nearly any bytes can pass for a TGA header, so a path must have such an ending, and a stream
+    must end like a file of TGA 2.
 
     Raises:
-        GLIPError: what is not a plain file, such as a folder or a named pipe.
-        FileNotFoundError: nothing is there.
+        GLIPError: it is not a plain file, but a folder or a named pipe, for example.
+        MissingFile: nothing is there.
         Exception: Pillow's errors about the content, of all kinds.
     """
     if isinstance(source, str | Path):
         _check_there(source)
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]  # builds of Pillow lack some
-    return Image.open(source, formats=[*formats, "TGA"] if _may_be_tga(source) else formats)
+    if _may_be_tga(source):
+        formats.append("TGA")
+    return Image.open(source, formats=formats)
 
 
 def _may_be_tga(source: Source) -> bool:
@@ -249,11 +210,19 @@ def _may_be_tga(source: Source) -> bool:
 
 
 def read_image(source: Source, *, upright: bool, name: str | None = None) -> Image.Image:
-    """An image file as PIL RGB; grey, palette, CMYK, 16-bit and transparent ones included.
+    """Return an image file as PIL RGB, also if it is grey, palette, CMYK, 16-bit or transparent.
 
-    ``upright=True`` turns the photo as its EXIF orientation says, as a viewer does. ``upright=False`` keeps
-    the stored pixels. Alpha is dropped, as in the official ``Image.open(path).convert("RGB")``. A file that
-    is missing, truncated or no image is an error that names it (by ``name`` where it is no path).
+    Alpha is dropped, as in the official ``Image.open(path).convert("RGB")``.
+
+    Args:
+        source: the file, or a stream of its bytes.
+        upright: True turns the photo as its EXIF orientation says, as a viewer does; False keeps
+            the stored pixels.
+        name: by which errors call a stream.
+
+    Raises:
+        MissingFile: nothing is there.
+        GLIPError: the file is truncated or is no image (``unreadable-image``).
     """
     try:
         with open_image(source) as file:
@@ -266,45 +235,64 @@ def read_image(source: Source, *, upright: bool, name: str | None = None) -> Ima
         raise _unreadable(name or source, error) from error
 
 
-def check_image(source: Source, name: str | None = None) -> str:
-    """Decode a file, JPEG at an eighth of its size, and return what is wrong; an empty text for nothing."""
+def check_image(source: Source, name: str | None = None) -> ImageCheck:
+    """Decode a file, JPEG at an eighth of its size, and return what is wrong with it.
+
+    Args:
+        source: the file, or a stream of its bytes.
+        name: by which the fault calls a stream.
+    """
     try:
         with open_image(source) as file:
             _check_end(file)
-            file.draft(
-                "RGB", (max(1, file.width // 8), max(1, file.height // 8))
-            )  # only JPEG has smaller sizes
-            if file.format != "JPEG":
-                to_rgb(file)  # also finds levels that are not read
-            file.load()
+            width, height = file.size
+            # only JPEG has smaller sizes
+            file.draft("RGB", (max(1, width // REDUCTION), max(1, height // REDUCTION)))
+            image = to_rgb(file)
+        if image.size != (width, height) and is_flat(image):
+            image = read_image(source, upright=False, name=name)  # details may be lost at an eighth
     except (GLIPError, FileNotFoundError) as error:
-        return str(error)
+        return ImageCheck(fault=str(error))
     except Exception as error:  # the decoders of PIL let all kinds of errors through
-        return str(_unreadable(name or source, error))
-    return ""
+        return ImageCheck(fault=str(_unreadable(name or source, error)))
+    return ImageCheck(flat=is_flat(image))
+
+
+def is_flat(image: Image.Image) -> bool:
+    """Return whether an RGB image is nearly of one colour: under 24 of 256 levels per channel."""
+    ranges = np.ptp(image.getextrema(), axis=1)  # of the channels
+    return bool(ranges.max() < FLAT)
 
 
 def read_header(source: Source, name: str | None = None) -> Header:
-    """Sizes of an image file; what is no image is an error that names it."""
+    """Read the sizes of an image file.
+
+    Raises:
+        MissingFile: nothing is there.
+        GLIPError: the file is no image (``unreadable-image``).
+    """
     try:
         with open_image(source) as file:
             exif = Image.Image.getexif(file)  # that of PNG files would decode them
             turned = exif.get(ORIENTATION, 1) in (5, 6, 7, 8)
-            height, width, frames = file.height, file.width, getattr(file, "n_frames", 1)
+            stored = (file.height, file.width)
+            frames = getattr(file, "n_frames", 1)
     except (GLIPError, FileNotFoundError):
         raise
-    except Exception as error:
+    except Exception as error:  # the readers of PIL let all kinds of errors through
         raise _unreadable(name or source, error) from error
-    return Header((height, width), (width, height) if turned else (height, width), frames)
+    upright = stored[::-1] if turned else stored
+    return Header(stored, upright, frames)
 
 
 def with_frames(paths: Iterable[Path]) -> list[Path]:
-    """Return the pictures that have several frames or pages, of which the first is read."""
+    """Return the images that have several frames or pages, of which the first is read."""
     found = []
     for path in paths:
         if path.suffix.lower() in FRAMED:
-            with suppress(GLIPError, OSError):  # told by who reads its pixels
-                found += [path] if read_header(path).frames > 1 else []
+            with suppress(GLIPError, OSError):  # whoever reads the pixels reports the error
+                if read_header(path).frames > 1:
+                    found.append(path)
     return found
 
 
@@ -313,19 +301,16 @@ def _check_there(path: str | Path) -> None:
         regular_file(path)
     except GLIPError:
         raise
-    except (
-        FileNotFoundError,
-        NotADirectoryError,
-        ValueError,
-    ) as error:  # ValueError: a null byte in its name
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        # ValueError: a null byte in its name
         message = f"{printable(str(path))}: no such image file; check the path"
         raise MissingFile(message, code="missing-file") from error
 
 
 def _check_end(file: ImageFile.ImageFile) -> None:
-    """Raise OSError for a JPEG file that was just opened and ends in zeros before its pixels do.
+    """Raise OSError for a JPEG file, just opened, whose pixels end too early in zeros.
 
-    Decoders paint the missing lines grey and say nothing.
+    Decoders paint the missing lines grey and report nothing.
     """
     stream = file.fp
     if file.format != "JPEG" or stream is None:
@@ -338,20 +323,18 @@ def _check_end(file: ImageFile.ImageFile) -> None:
     lost = blank and JPEG_END not in stream.read()
     stream.seek(pixels)
     if lost:
-        raise OSError(
-            "zeros stand where its last lines should be, as after a copy that was not finished"
-        )
+        raise OSError("zeros replace its last lines, perhaps after a copy that was not finished")
 
 
 def _unreadable(name: object, error: Exception) -> GLIPError:
-    reason, cure = (
-        printable(" ".join(str(error).split()) or type(error).__name__),
-        "replace the file or remove it",
-    )
+    """Return the error about a file that is no image that can be read."""
+    reason = printable(" ".join(str(error).split()) or type(error).__name__)
+    cure = "replace the file or remove it"
     if isinstance(error, UnidentifiedImageError):
         reason = f"its content is none of {', '.join(FORMATS)}"
-        if isinstance(name, str | Path):
-            reason, cure = _true_kind(Path(name)) or (reason, cure)
+        known = _true_kind(Path(name)) if isinstance(name, str | Path) else None
+        if known is not None:
+            reason, cure = known
     if isinstance(error, Image.DecompressionBombError):
         cure = "cut it into tiles or scale it down"
     message = f"{printable(str(name))}: not a readable image ({reason}); {cure}"
@@ -359,23 +342,25 @@ def _unreadable(name: object, error: Exception) -> GLIPError:
 
 
 def _true_kind(path: Path) -> tuple[str, str] | None:
-    """What a file is in truth, and what to do about it; None for what has no name here."""
+    """Return what a file really is, and what to do about it; None where :data:`KINDS` lacks it."""
     try:
         with path.open("rb") as stream:
             head = stream.read(64)
     except OSError:  # a name that is no path
         return None
-    flags = re.IGNORECASE | re.DOTALL
-    return next(
-        ((kind, cure) for pattern, kind, cure in KINDS if re.match(pattern, head, flags)), None
-    )
+    for pattern, kind, cure in KINDS:
+        if re.match(pattern, head, re.IGNORECASE | re.DOTALL):
+            return kind, cure
+    return None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to 8-bit RGB; levels of 16 bits are scaled, not clipped."""
-    if image.mode.startswith(
-        "I"
-    ):  # 16 bits and more: convert("RGB") would clip nearly all to white
+    """Convert an image of any mode to 8-bit RGB; levels of 16 bits are scaled, not clipped.
+
+    Raises:
+        GLIPError: its numbers have more than 16 bits (``unreadable-image``).
+    """
+    if image.mode.startswith("I"):  # 16 bits and more: convert("RGB") would clip most to white
         return Image.fromarray(_high_byte(np.asarray(image))).convert("RGB")
     if image.mode == "F":
         message = "its pixels are 32-bit floats; save it with 8 or 16 bits per channel"
@@ -386,7 +371,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _high_byte(values: np.ndarray) -> np.ndarray:
-    """Grey levels 0..65535 to uint8, 65535 becoming 255."""
+    """Scale grey levels 0..65535 to uint8; 65535 becomes 255."""
     if values.min() < 0 or values.max() > 65535:
         message = f"grey levels {values.min()}..{values.max()} exceed 16 bits; save it with 8 or 16"
         raise GLIPError(message, code="unreadable-image")
@@ -394,7 +379,11 @@ def _high_byte(values: np.ndarray) -> np.ndarray:
 
 
 class Names:
-    """Many texts in two arrays: a list of them would be copied into every worker process, touch by touch."""
+    """Many texts in two arrays.
+
+    A list of texts would be copied into every worker process, piece by piece: to read a Python
+    object changes its count of references, so that its page of memory is no longer shared.
+    """
 
     def __init__(self, texts: list[str]) -> None:
         encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
@@ -410,7 +399,7 @@ class Names:
 
 
 class ImageFiles:
-    """Image files below a folder."""
+    """Image files below a folder, an :class:`ImageSource`."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
         self.folder, self._names = folder, Names(names)
@@ -419,13 +408,17 @@ class ImageFiles:
         return len(self._names)
 
     def name(self, index: int) -> str:
+        """Return the file name of an image, below the folder."""
         return self._names[index]
 
     def path(self, index: int) -> Path:
+        """Return the path of an image."""
         return self.folder / self._names[index]
 
     def header(self, index: int) -> Header:
+        """Read the sizes of an image; see :func:`read_header`."""
         return read_header(self.path(index))
 
     def read(self, index: int, *, upright: bool) -> Image.Image:
+        """Read an image as RGB; see :func:`read_image`."""
         return read_image(self.path(index), upright=upright)

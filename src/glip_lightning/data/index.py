@@ -1,13 +1,13 @@
-"""One data set as columns: what every annotation format is read into.
+"""One data set as columns: every annotation format is read into them.
 
-Two rules about boxes, both official: training clips them to the image and leaves out what is then one pixel
-thin or less (in the inclusive convention) and crowds; evaluation takes them as the file has them. Boxes that
-hold no part of their image count for neither.
+Two rules about boxes, both official. Training clips them to the image; it leaves out crowds, and
+boxes that are then one pixel thin or less (in the inclusive convention). Evaluation takes boxes as
+the file has them. Boxes that hold no part of their image count for neither.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,30 +21,31 @@ from glip_lightning.ops import box_arrays
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-CLIPPED = 1.0  # pixels that a box has to leave its image by before that is mentioned
+CLIPPED = 1.0  # pixels by which a box may reach beyond its image before this is reported
 
 
-class RawImage(NamedTuple):
+# not frozen: there may be millions of boxes, and frozen ones take five times as long to make
+@dataclass(slots=True)
+class RawImage:
     """An image as an annotation file lists it."""
 
     id: int
-    size: (
-        tuple[int, int] | None
-    )  # height, width that its boxes refer to; None: those of the stored pixels
+    size: tuple[int, int] | None  # height, width that its boxes refer to; None: as stored
 
 
-class RawBox(NamedTuple):
+@dataclass(slots=True)
+class RawBox:
     """A box as an annotation file has it; the ids are known to exist."""
 
     image: int
     category: int
-    xywh: Sequence[float]
-    area: float | None = None  # of a mask, if it differs from the box's
+    xywh: Sequence[float]  # left, top, width, height in pixels
+    area: float | None = None  # of a mask, if it differs from that of the box
     crowd: bool = False
 
 
 def coordinate(text: str | None) -> float | None:
-    """A number of a text file, finite and usable in float32 arithmetic; None for anything else."""
+    """Return a number of a text file that float32 arithmetic can use; None for anything else."""
     try:
         value = float(text or "")
     except ValueError:
@@ -56,7 +57,7 @@ def coordinate(text: str | None) -> float | None:
 class Boxes:
     """M boxes, those of one image side by side, images in the index's order."""
 
-    xywh: NDArray[np.float64]  # [M, 4], as in the file
+    xywh: NDArray[np.float64]  # [M, 4], left, top, width, height in pixels, as in the file
     area: NDArray[np.float64]  # [M]
     labels: Ints  # [M], 0-based class index
     crowd: Mask  # [M]
@@ -72,7 +73,7 @@ class Boxes:
 class Index:
     """N images in ascending id with their boxes.
 
-    Columns are arrays, which worker processes share: lists would be copied touch by touch.
+    Columns are arrays, because worker processes share them; lists would be copied piece by piece.
     """
 
     where: str  # the file or folder that it was read from
@@ -91,7 +92,7 @@ class Index:
         return len(self.ids)
 
     def name(self, image: int) -> str:
-        """Return the file name of an image (its position, from 0), below the folder of its split."""
+        """Return the file name, below the folder of its split, of an image (position, from 0)."""
         return self.source.name(int(self.rows[image]))
 
     def size(self, image: int) -> tuple[int, int]:
@@ -104,7 +105,7 @@ class Index:
         return self.boxes.select(slice(int(self.starts[image]), int(self.starts[image + 1])))
 
     def select(self, images: Sequence[int]) -> "Index":
-        """The index of some of the images (positions, in the order in which they are given)."""
+        """Return the index of some of the images (positions), in the order given."""
         chosen = np.asarray(images, dtype=np.int64)
         lengths = np.diff(self.starts)[chosen]
         within = [np.arange(self.starts[i], self.starts[i + 1]) for i in chosen]
@@ -121,7 +122,10 @@ class Index:
         )
 
     def only(self, labels: Sequence[int]) -> "Index":
-        """Return the index of some of the classes (labels, ascending): all images, and the boxes of these classes."""
+        """Return the index of some of the classes (labels, ascending).
+
+        All images stay, with the boxes of these classes.
+        """
         new_label = np.full(len(self.class_names), -1, dtype=np.int64)
         new_label[list(labels)] = np.arange(len(labels))
         boxes = self.boxes.select(new_label[self.boxes.labels] >= 0)
@@ -135,43 +139,53 @@ class Index:
         )
 
     def find(self, image_id: int) -> int:
-        """Position of an image."""
+        """Return the position of an image."""
         return int(np.flatnonzero(self.ids == image_id)[0])
 
     def picture(self, image: int) -> Image.Image:
-        """Read an image (its position, from 0) as RGB, in the view that its boxes refer to."""
+        """Read an image (its position, from 0) as RGB, in the view that its boxes refer to.
+
+        Raises:
+            MissingFile: it is not there.
+            GLIPError: it cannot be read, or its size has changed since the data were read.
+        """
         picture = self.source.read(int(self.rows[image]), upright=bool(self.upright[image]))
-        if (picture.height, picture.width) != self.size(image):
-            message = f"{self.where}: {self.name(image)} is {picture.width} x {picture.height} now and was "
-            message += f"{self.size(image)[::-1]} when the data were read; leave files alone while they are in use"
+        height, width = self.size(image)
+        if (picture.height, picture.width) != (height, width):
+            message = f"{self.where}: {self.name(image)} is {picture.width} x {picture.height} now "
+            message += f"and was {width} x {height} when the data were read; "
+            message += "do not change files while they are in use"
             raise GLIPError(message, code="changed-image")
         return picture
 
     def target(self, image: int) -> tuple[NDArray[np.float32], Ints]:
-        """What an image trains on: inclusive float32 boxes [G, 4] in the original frame, labels [G]."""
+        """Return what is trained on in an image (its position, from 0).
+
+        Returns:
+            Inclusive boxes, float32 [G, 4] in the frame of the original image, and labels [G].
+        """
         found = self.boxes_of(image)
         found = found.select(found.inside & ~found.crowd)
-        boxes = box_arrays.clip(
-            box_arrays.from_xywh(found.xywh.astype(np.float32)), self.sizes[image]
-        )
+        boxes = box_arrays.from_xywh(found.xywh.astype(np.float32))
+        boxes = box_arrays.clip(boxes, self.sizes[image])
         keep = box_arrays.nonempty(boxes)
         return boxes[keep], found.labels[keep]
 
     def with_boxes(self) -> list[int]:
-        """The images that have a box to train on, ascending."""
+        """Return the images (positions, ascending) that have a box to train on."""
         return np.flatnonzero(np.bincount(self.boxes.images[self.trains()])).tolist()
 
     def trains(self) -> Mask:
-        """Mask [M] of the boxes that :meth:`target` gives."""
+        """Return the mask [M] of the boxes that :meth:`target` gives."""
         return self.boxes.inside & ~self.boxes.crowd & ~self._thin()
 
     def _thin(self) -> Mask:
-        """Mask [M]: one pixel wide or high, or less, once clipped."""
+        """Return the mask [M] of the boxes that are one pixel wide or high, or less, if clipped."""
         boxes = box_arrays.from_xywh(self.boxes.xywh.astype(np.float32))
         return ~box_arrays.nonempty(box_arrays.clip(boxes, self.sizes[self.boxes.images]))
 
     def dropped(self) -> dict[str, Mask]:
-        """Reason -> mask [M] of the boxes that training does without for it; reasons without a box left out."""
+        """Return the boxes that are not trained on, as a mask [M] for each reason that occurs."""
         flat = self.boxes.xywh[:, 2:].min(1) <= 0
         usable = self.boxes.inside & ~self.boxes.crowd
         reasons = {
@@ -183,41 +197,49 @@ class Index:
         return {reason: mask for reason, mask in reasons.items() if mask.any()}
 
     def clipped(self) -> Mask:
-        """Mask [M] of the boxes that train and leave their image by more than a pixel."""
+        """Return the mask [M] of the boxes to train on that exceed their image by over a pixel."""
         height, width = self.sizes[self.boxes.images].T
         x, y, w, h = self.boxes.xywh.T
         over = np.max([-x, -y, x + w - width, y + h - height], axis=0)
         return self.trains() & (over > CLIPPED)
 
     def ground_truth(self) -> dict[str, list[dict[str, Any]]]:
-        """The COCO dictionary that ``CocoEvaluator`` takes: 1-based classes, annotations numbered from 1.
+        """Return the COCO dictionary that ``CocoEvaluator`` takes.
 
-        Numbered anew, because COCO's evaluation takes a match with annotation 0 for no match.
+        Classes are numbered from 1, and so are annotations: the evaluation of COCO takes a match
+        with annotation 0 for no match.
         """
-        ids, sizes = self.ids.tolist(), self.sizes.tolist()
+        ids = self.ids.tolist()
+        images = []
+        for number, (height, width) in zip(ids, self.sizes.tolist(), strict=True):
+            images.append({"id": number, "height": height, "width": width})
+        categories = []
+        for number, name in enumerate(self.class_names, start=1):
+            categories.append({"id": number, "name": name})
         found = self.boxes.select(self.boxes.inside)
-        columns = (found.xywh, found.area, found.labels, found.crowd, found.images)
-        return {
-            "images": [
-                {"id": i, "height": h, "width": w} for i, (h, w) in zip(ids, sizes, strict=True)
-            ],
-            "categories": [
-                {"id": k, "name": name} for k, name in enumerate(self.class_names, start=1)
-            ],
-            "annotations": [
-                {
-                    "id": number,
-                    "image_id": ids[image],
-                    "category_id": label + 1,
-                    "bbox": xywh,
-                    "area": area,
-                    "iscrowd": int(crowd),
-                }
-                for number, (xywh, area, label, crowd, image) in enumerate(
-                    zip(*(column.tolist() for column in columns), strict=True), start=1
-                )
-            ],
-        }
+        # lists of Python's numbers, because it takes long to read single items of arrays
+        xywh, area, labels = found.xywh.tolist(), found.area.tolist(), found.labels.tolist()
+        crowd, positions = found.crowd.tolist(), found.images.tolist()
+        annotations = []
+        for box in range(len(labels)):
+            annotation = {
+                "id": box + 1,
+                "image_id": ids[positions[box]],
+                "category_id": labels[box] + 1,
+                "bbox": xywh[box],
+                "area": area[box],
+                "iscrowd": int(crowd[box]),
+            }
+            annotations.append(annotation)
+        return {"images": images, "categories": categories, "annotations": annotations}
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The view of an image that its boxes refer to."""
+
+    size: tuple[int, int]  # height, width
+    upright: bool = False  # turned as EXIF asks for, not as stored
 
 
 def build_index(
@@ -228,54 +250,64 @@ def build_index(
     source: ImageSource,
     findings: Findings,
 ) -> Index:
-    """Columns of what a reader found; ``images[i]`` is image i of ``source``.
+    """Make the columns of what a reader found.
 
-    The header of every image is read: files that are no images and sizes that differ from the annotated ones
-    are errors, EXIF turns are decided (by which view has the annotated size), all by name.
+    The header of every image is read. Files that are no images, and sizes that differ from the
+    annotated ones, are errors that are reported by name. Which view of a photo with an EXIF turn
+    the boxes refer to is decided by the annotated size.
+
+    Args:
+        where: the file or folder that was read.
+        categories: names of the classes by their ids in the file.
+        images: ``images[i]`` is image i of ``source``.
+        boxes: in any order; those of one image keep theirs.
+        source: reads the images.
+        findings: get what is wrong.
     """
     order = sorted(range(len(images)), key=lambda row: images[row].id)
-    views = _views(str(where), images, source, findings)
-    sizes, upright = [views[row][0] for row in order], [views[row][1] for row in order]
-    position = {images[row].id: i for i, row in enumerate(order)}
+    views = _decide_views(str(where), images, source, findings)
+    sizes = np.array([views[row].size for row in order], dtype=np.int64).reshape(-1, 2)
+    position = {images[row].id: place for place, row in enumerate(order)}
     ids = sorted(categories)
-    columns = _columns(boxes, position, {number: label for label, number in enumerate(ids)}, sizes)
+    label_of = {number: label for label, number in enumerate(ids)}
+    columns = _columns(boxes, position, label_of, sizes)
+    names = {number: categories[number] for number in ids}
     return Index(
         where=str(where),
-        class_names=_distinct_names(
-            {number: categories[number] for number in ids}, str(where), findings
-        ),
+        class_names=_distinct_names(names, str(where), findings),
         category_ids=tuple(ids),
         source=source,
         rows=np.array(order, dtype=np.int64),
         ids=np.array([images[row].id for row in order], dtype=np.int64),
-        sizes=np.array(sizes, dtype=np.int64).reshape(-1, 2),
-        upright=np.array(upright, dtype=bool),
+        sizes=sizes,
+        upright=np.array([views[row].upright for row in order], dtype=bool),
         boxes=columns,
         starts=_starts(columns.images, len(order)),
     )
 
 
 def _starts(images: Ints, count: int) -> Ints:
+    """Return where the boxes of each image begin, and their number, from the image of each box."""
     return np.searchsorted(images, np.arange(count + 1))
 
 
 def _columns(
-    boxes: Sequence[RawBox],
-    position: dict[int, int],
-    label_of: dict[int, int],
-    sizes: list[tuple[int, int]],
+    boxes: Sequence[RawBox], position: dict[int, int], label_of: dict[int, int], sizes: Ints
 ) -> Boxes:
-    boxes = sorted(
-        boxes, key=lambda box: position[box.image]
-    )  # stable: an image's boxes stay in the file's order
+    """Return the columns of boxes whose images have these positions and ``sizes`` [N, 2]."""
+    # stable: the boxes of an image stay in the order of the file
+    boxes = sorted(boxes, key=lambda box: position[box.image])
     xywh = np.array([box.xywh for box in boxes], dtype=np.float64).reshape(-1, 4)
-    area = [box.xywh[2] * box.xywh[3] if box.area is None else box.area for box in boxes]
+    area = xywh[:, 2] * xywh[:, 3]
+    for place, box in enumerate(boxes):
+        if box.area is not None:
+            area[place] = box.area
     images = np.array([position[box.image] for box in boxes], dtype=np.int64)
-    height, width = np.array(sizes, dtype=np.int64).reshape(-1, 2)[images].T
+    height, width = sizes[images].T
     x, y, w, h = xywh.T
     return Boxes(
         xywh=xywh,
-        area=np.array(area, dtype=np.float64),
+        area=area,
         labels=np.array([label_of[box.category] for box in boxes], dtype=np.int64),
         crowd=np.array([box.crowd for box in boxes], dtype=bool),
         inside=(w > 0) & (h > 0) & (x < width) & (y < height) & (x + w > 0) & (y + h > 0),
@@ -283,54 +315,69 @@ def _columns(
     )
 
 
-def _views(
+def _decide_views(
     where: str, images: Sequence[RawImage], source: ImageSource, findings: Findings
-) -> list[tuple[tuple[int, int], bool]]:
-    """Per image the size of the view that its boxes refer to, and whether that is the upright one."""
-    views, broken, wrong, turned, kept, framed = [], [], [], [], [], []
+) -> list[_View]:
+    """Read the header of each image, and decide which view its boxes refer to."""
+    views = []
+    items: dict[str, list[str]] = {
+        key: []
+        for key in ("unreadable-image", "wrong-size", "exif-turned", "exif-kept", "several-frames")
+    }
     for row, image in enumerate(images):
-        view = image.size if image.size and max(map(abs, image.size)) < 2**31 else (1, 1)
         try:
             header = source.header(row)
         except (ValueError, OSError) as error:
-            broken.append(str(error))
-            views.append((view, False))
+            items["unreadable-image"].append(str(error))
+            views.append(_View(_size_without_file(image)))
             continue
-        view = image.size or header.stored
-        upright = view != header.stored and view == header.upright
+        view, key = _decide_view(image, header)
+        views.append(view)
+        if key == "wrong-size":
+            items[key].append(_describe_sizes(source.name(row), image, header))
+        elif key is not None:
+            items[key].append(source.name(row))
         if header.frames > 1:
-            framed.append(source.name(row))
-        if view not in (header.stored, header.upright):
-            wrong.append(_sizes(source.name(row), image, header))
-            view = header.stored
-        elif upright:
-            turned.append(source.name(row))
-        elif header.stored != header.upright:
-            kept.append(source.name(row))
-        views.append((view, upright))
-    if broken:
-        findings.add("unreadable-image", where, len(broken), items=listing(broken, "; "))
-    if wrong:
-        findings.add("wrong-size", where, len(wrong), items=listing(wrong))
-    if turned:
-        findings.add("exif-turned", where, len(turned), items=listing(turned))
-    if kept:
-        findings.add("exif-kept", where, len(kept), items=listing(kept))
-    if framed:
-        findings.add("several-frames", where, len(framed), items=listing(framed))
+            items["several-frames"].append(source.name(row))
+    for key, found in items.items():
+        if found:
+            separator = "; " if key == "unreadable-image" else ", "
+            findings.add(key, where, len(found), items=listing(found, separator))
     return views
 
 
-def _sizes(name: str, image: RawImage, header: Header) -> str:
+def _decide_view(image: RawImage, header: Header) -> tuple[_View, str | None]:
+    """Return the view of an image by its annotated size, and the problem to report, if any."""
+    size = image.size or header.stored
+    if size not in (header.stored, header.upright):
+        return _View(header.stored), "wrong-size"
+    if size != header.stored:
+        return _View(size, upright=True), "exif-turned"
+    if header.stored != header.upright:
+        return _View(size), "exif-kept"
+    return _View(size), None
+
+
+def _size_without_file(image: RawImage) -> tuple[int, int]:
+    """Return height and width of an image that cannot be read: as annotated, if usable."""
+    if image.size and max(map(abs, image.size)) < 2**31:
+        return image.size
+    return 1, 1
+
+
+def _describe_sizes(name: str, image: RawImage, header: Header) -> str:
     assert image.size is not None
     (height, width), (real_height, real_width) = image.size, header.stored
-    return f"{name} (image {image.id}) is {width} x {height} there, {real_width} x {real_height} in truth"
+    return (
+        f"{name} (image {image.id}) is {width} x {height} there, "
+        f"{real_width} x {real_height} in the file"
+    )
 
 
 def _distinct_names(
     categories: Mapping[int, str], where: str, findings: Findings
 ) -> tuple[str, ...]:
-    """A name for each class that is not blank and no other's; the captions are made of them."""
+    """Return a name for each class, of which captions are made: not blank, and no other's."""
     names: dict[str, int] = {}
     for number, raw in categories.items():
         name = " ".join(raw.split()) or f"category {number}"

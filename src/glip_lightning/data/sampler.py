@@ -1,7 +1,7 @@
-"""Which image comes when, and the randomness that belongs to it: functions of (seed, epoch, index) only.
+"""Which image comes when, and its randomness: functions of (seed, epoch, index) only.
 
-Nothing depends on worker processes, on their number or on what was drawn before, so a run that is resumed
-in the middle of an epoch sees, bit for bit, what the uninterrupted run would have seen.
+Nothing depends on worker processes, on their number or on what was drawn before. So a run that is
+resumed in the middle of an epoch sees, bit for bit, what it would have seen without interruption.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.types import Sample
 
 Key = tuple[int, int]
-"""Epoch and index: what a sampler yields and a data set takes, so that workers need not be told the epoch."""
+"""Epoch and index: a sampler yields both, so that workers know the epoch."""
 
 
 class KeyedSample(Sample):
-    """A sample that knows its key, from which the collation draws its caption."""
+    """A sample that knows its key: collation draws the caption from it."""
 
     epoch: int
     index: int
@@ -34,22 +34,22 @@ def random_stream(
     epoch: int,
     index: int = 0,
 ) -> np.random.Generator:
-    """A generator of its own for each purpose, seed, epoch and image."""
+    """Return a generator of random numbers for one purpose, seed, epoch and image."""
     return np.random.default_rng([STREAMS[stream], seed, epoch, index])
 
 
 def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
-    """What torch is seeded with before a training batch, so that dropout needs no state in a checkpoint."""
+    """Return the seed of torch before a training batch: checkpoints need no state for dropout."""
     return int(np.random.default_rng([STREAMS["step"], seed, epoch, batch, rank]).integers(2**63))
 
 
 class EpochSampler(DistributedSampler[Key]):
-    """Yields ``(epoch, index)``, in an order that (seed, epoch) decides; ``shuffle=False`` keeps the file's.
+    """Yields ``(epoch, index)`` in an order that (seed, epoch) decides, or in that of the file.
 
-    Each of ``world`` processes gets every ``world``-th key from its ``rank`` on; the first keys come again
-    where the size is no multiple of ``world``, since DDP needs equal numbers of steps. Evaluation counts an
-    image once however often it was seen. Of torch's DistributedSampler it has the name alone, by which a trainer knows
-    that the keys are divided already.
+    Each of ``world`` processes gets every ``world``-th key from its ``rank`` on. If the size
+    is not a multiple of ``world``, the first keys come again, because DDP needs equal numbers of
+    steps; evaluation counts an image once, however often it was seen. The base class only tells a
+    trainer that the keys are divided already.
     """
 
     def __init__(
@@ -67,31 +67,36 @@ class EpochSampler(DistributedSampler[Key]):
         self._skip = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch of the next iteration; Lightning calls this before each."""
+        """Set the epoch of the next iteration; Lightning calls this before each."""
         if epoch != self.epoch:
             self._skip = 0  # an epoch whose keys were all seen may never have been iterated
         self.epoch = epoch
 
     def skip(self, count: int) -> None:
-        """Leave out the first ``count`` keys of the next iteration, the ones seen before an interruption."""
+        """Leave out the first ``count`` keys of the next iteration, seen before an interruption.
+
+        Raises:
+            GLIPError: an epoch has fewer keys (``bad-value``).
+        """
         if not 0 <= count <= len(self):
             message = f"cannot skip {count} of the {len(self)} images of an epoch"
             raise GLIPError(message, code="bad-value")
         self._skip = count
 
     def __len__(self) -> int:
-        """Keys of a whole epoch on this rank."""
+        """Return the number of keys of a whole epoch on this rank."""
         return -(-self.dataset_size // self.world)
 
     def __iter__(self) -> Iterator[Key]:
-        # resize repeats from the start
-        order = np.resize(self.order(), len(self) * self.world)[self.rank :: self.world]
+        whole = np.resize(self.order(), len(self) * self.world)  # repeats from the start
+        mine = whole[self.rank :: self.world]
         skip, self._skip = self._skip, 0
-        epoch = self.epoch
-        yield from ((epoch, int(index)) for index in order[skip:])
+        epoch = self.epoch  # which may be set to the next one before the last key is taken
+        for index in mine[skip:].tolist():
+            yield epoch, index
 
     def order(self) -> np.ndarray:
-        """All indices of the epoch, for all processes together."""
+        """Return all indices of the epoch, for all processes together."""
         if not self.shuffle:
             return np.arange(self.dataset_size)
         return random_stream("order", self.seed, self.epoch).permutation(self.dataset_size)

@@ -23,10 +23,11 @@ MAX_SIZE = 1333  # INPUT.MAX_SIZE_TRAIN, MAX_SIZE_TEST
 
 
 def resize_size(height: int, width: int, min_side: int, max_side: int) -> tuple[int, int]:
-    """Height and width after resizing: the shorter side ``min_side`` unless the longer passed ``max_side``.
+    """Return height and width in pixels after resizing.
 
-    As official, down to its roundings: the shorter side is rounded, the longer one cut, and so the longer
-    may end a little off ``max_side``. No side gets shorter than one pixel.
+    The shorter side becomes ``min_side``, or less if the longer one would exceed ``max_side``. As
+    official, also in rounding: the shorter side is rounded, the longer one cut off, so that the
+    longer one may miss ``max_side`` a little. No side gets shorter than one pixel.
     """
     short, long = min(height, width), max(height, width)
     if long / short * min_side > max_side:
@@ -38,7 +39,10 @@ def resize_size(height: int, width: int, min_side: int, max_side: int) -> tuple[
 
 
 def resize_image(image: Image.Image, size: tuple[int, int]) -> Tensor:
-    """PIL RGB -> uint8 [3, h, w] of ``size`` (h, w), antialiased bilinear by PIL as official (bit-equal)."""
+    """Resize PIL RGB to uint8 [3, h, w] of ``size`` (h, w).
+
+    Antialiased bilinear by PIL, bit-equal to the official implementation.
+    """
     height, width = size
     if (image.width, image.height) != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
@@ -46,15 +50,16 @@ def resize_image(image: Image.Image, size: tuple[int, int]) -> Tensor:
 
 
 def train_sizes(test_size: int) -> tuple[int, ...]:
-    """Return the shorter sides to train at where ``test_size`` is that of tests: the official ones up to it."""
-    return (*(size for size in TRAIN_SIZES if size < test_size), test_size)
+    """Return the shorter sides to train at: the official ones below ``test_size``, and that."""
+    smaller = [size for size in TRAIN_SIZES if size < test_size]
+    return (*smaller, test_size)
 
 
 class Transform:
     """Resize to one of ``min_sizes``, mirror with probability ``flip``.
 
-    What is drawn depends on (seed, epoch, index) only. The defaults are those of the official evaluation;
-    official training uses ``Transform(TRAIN_SIZES, flip=0.5)``.
+    What is drawn depends on (seed, epoch, index) only. The defaults are those of the official
+    evaluation; official training uses ``Transform(TRAIN_SIZES, flip=0.5)``.
     """
 
     def __init__(
@@ -70,25 +75,30 @@ class Transform:
         self.resize_to(min_sizes, max_size)
 
     def resize_to(self, min_sizes: Sequence[int], max_size: int) -> None:
-        """Resize to one of ``min_sizes`` from now on, the longer side to at most ``max_size`` pixels."""
+        """Set the sizes in pixels from now on: the shorter side is drawn, the longer one limited.
+
+        Raises:
+            GLIPError: there is no shorter side, or a size is out of range (``bad-value``).
+        """
+        given = f"min_sizes={tuple(min_sizes)}, max_size={max_size}"
         if not min_sizes or min(min_sizes) < 1 or max_size < max(min_sizes):
-            message = f"min_sizes={tuple(min_sizes)}, max_size={max_size}: give at least one shorter side in pixels, "
-            message += "none above max_size"
+            message = f"{given}: give at least one shorter side in pixels, none above max_size"
             raise GLIPError(message, code="bad-value")
-        if (
-            max(min_sizes) > SHORTEST_SIDE.high or max_size > LONGEST_SIDE.high
-        ):  # no file of the run could say so
-            message = (
-                f"min_sizes={tuple(min_sizes)}, max_size={max_size}: expected shorter sides up to "
-            )
-            message += f"{SHORTEST_SIDE.high} and a longer one up to {LONGEST_SIDE.high} pixels"
+        # the files of a run could not hold larger sizes
+        if max(min_sizes) > SHORTEST_SIDE.high or max_size > LONGEST_SIDE.high:
+            message = f"{given}: expected shorter sides up to {SHORTEST_SIDE.high} "
+            message += f"and a longer one up to {LONGEST_SIDE.high} pixels"
             raise GLIPError(message, code="bad-value")
         self.min_sizes, self.max_size = tuple(min_sizes), max_size
 
     def __call__(
         self, image: Image.Image, boxes: Tensor, epoch: int, index: int
     ) -> tuple[Tensor, Tensor]:
-        """PIL RGB and inclusive boxes [G, 4] in its frame -> uint8 [3, h, w] and boxes in the input frame."""
+        """Transform PIL RGB and inclusive boxes [G, 4] in its frame.
+
+        Returns:
+            uint8 [3, h, w], and inclusive boxes [G, 4] in its frame, that of the detector's input.
+        """
         rng = random_stream("view", self.seed, epoch, index)
         min_side = self.min_sizes[rng.integers(len(self.min_sizes))]
         mirrored = rng.random() < self.flip

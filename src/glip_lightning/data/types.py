@@ -1,8 +1,8 @@
-"""What travels from the data to the model: one sample, one batch."""
+"""What the data give to the model: one sample, one batch."""
 
 from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
-if TYPE_CHECKING:  # readers need the names of the splits alone
+if TYPE_CHECKING:  # readers of data need only the names of the splits, and torch is slow to import
     from torch import Tensor
 
 Split = Literal["train", "valid", "test"]
@@ -17,7 +17,7 @@ class Sample(TypedDict):
     labels: "Tensor"  # int64 [G], 0-based class index
     image_id: int
     original_size: tuple[int, int]  # height, width of the file
-    name: str  # of the file, or what else tells the image from others
+    name: str  # of the file, or another name that no other image has
 
 
 class Batch(TypedDict):

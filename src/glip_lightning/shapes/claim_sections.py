@@ -26,12 +26,12 @@ from glip_lightning.experiments.report.parts import (
     Figure,
     Figures,
     Legend,
+    ReportTable,
+    ReportText,
     Section,
-    Table,
-    Text,
 )
 from glip_lightning.experiments.report.statistics import Stat
-from glip_lightning.experiments.report.view import View, ap_frame
+from glip_lightning.experiments.report.view import ReportView, ap_frame
 from glip_lightning.shapes.claims import Claim, claims_of
 from glip_lightning.shapes.comparisons import Comparison
 
@@ -46,7 +46,7 @@ RULE = (
 HEAD = ("comparison", "in the paper", "here", "95 % over images", "seeds, tasks", "holds")
 
 
-def claims(view: View) -> list[Section]:
+def claims(view: ReportView) -> list[Section]:
     """Return the verdicts, then a section per claim; nothing where no run is about any."""
     found = claims_of(view)
     if not found:
@@ -55,7 +55,7 @@ def claims(view: View) -> list[Section]:
     for claim in found:
         kind = {"appears": "good", "does not appear": "bad"}.get(claim.verdict, "soft")
         rows.append([claim.title, Cell(verdict_text(claim), kind=f"left {kind}")])
-    parts = [Text(RULE, True), Table.of("Claims", ["claim", "here"], rows)]
+    parts = [ReportText(RULE, True), ReportTable.of("Claims", ["claim", "here"], rows)]
     return [
         Section("claims", "The paper's claims", "Claims", parts),
         *(_section(view, claim) for claim in found),
@@ -68,12 +68,12 @@ def verdict_text(claim: Claim) -> str:
     return f"{claim.verdict} ({held.count(True)} of {len(held)} comparisons hold, {held.count(None)} open)"
 
 
-def _section(view: View, claim: Claim) -> Section:
+def _section(view: ReportView, claim: Claim) -> Section:
     tasks = ", ".join(map(task_name, claim.group.tasks)) or "none that all comparisons share"
-    table = Table.of(claim.title, HEAD, [_row(each) for each in claim.comparisons])
+    table = ReportTable.of(claim.title, HEAD, [_row(each) for each in claim.comparisons])
     texts = [
-        Text(f"The paper: {claim.paper}"),
-        Text(f"Here: {verdict_text(claim)}. Tasks: {tasks}."),
+        ReportText(f"The paper: {claim.paper}"),
+        ReportText(f"Here: {verdict_text(claim)}. Tasks: {tasks}."),
     ]
     return Section(f"claim-{claim.name}", claim.title, "", [*texts, table, *_charts(view, claim)])
 
@@ -96,7 +96,7 @@ def _row(each: Comparison) -> list[Cell | str]:
     ]
 
 
-def _charts(view: View, claim: Claim) -> list[Legend | Figures]:
+def _charts(view: ReportView, claim: Claim) -> list[Legend | Figures]:
     """Return the curves that are compared, and all comparisons beside each other."""
     shown = claim.lines if claim.group.tasks else []
     figures = []
@@ -125,7 +125,7 @@ def _marks(claim: Claim) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def claims_files(view: View) -> Mapping[str, pd.DataFrame]:
+def claims_files(view: ReportView) -> Mapping[str, pd.DataFrame]:
     """Return ``claims.csv`` where the runs are about claims of the paper.
 
     It has differences in points of AP; ``paper`` is the same difference of its means over ODinW-13.

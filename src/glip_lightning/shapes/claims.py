@@ -12,7 +12,7 @@ from glip_lightning.experiments.report.number_formats import MISSING, of_shots
 from glip_lightning.experiments.report.paper_numbers import paper_mean
 from glip_lightning.experiments.report.runs import Line, Shots
 from glip_lightning.experiments.report.statistics import Group
-from glip_lightning.experiments.report.view import View
+from glip_lightning.experiments.report.view import ReportView
 from glip_lightning.shapes.comparisons import (
     FULL,
     LINEAR,
@@ -209,7 +209,7 @@ CLAIMS: Sequence[Callable[[Cast], Claim | None]] = (
 )
 
 
-def claims_of(view: View) -> list[Claim]:
+def claims_of(view: ReportView) -> list[Claim]:
     """Those whose runs are planned, finished or not, for one task at least."""
     cast = Cast(view)
     made = [claim for make in CLAIMS if (claim := make(cast))]

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from glip_lightning.experiments.report.paper_numbers import BASELINE, MODELS, paper_mean
 from glip_lightning.experiments.report.runs import Line, Shots
 from glip_lightning.experiments.report.statistics import Stat
-from glip_lightning.experiments.report.view import View
+from glip_lightning.experiments.report.view import ReportView
 
 Part = Literal["A", "B", "C", "T", "D"]
 
@@ -61,7 +61,7 @@ class Comparison(NamedTuple):
 class Cast:
     """Which line of a collection takes which part."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: ReportView) -> None:
         self.view, self.cells = view, view.cells
         known = {line.get("detector") for line in view.lines}
         self._family = max(

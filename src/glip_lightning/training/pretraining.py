@@ -17,12 +17,12 @@ from glip_lightning.data.formats.coco_json import load_coco, read_coco
 from glip_lightning.data.grounding import GroundingDataset
 from glip_lightning.data.index import Index
 from glip_lightning.data.mixture import (
-    Detections,
+    DetectionPart,
+    GroundingPart,
     Mixture,
     MixtureSampler,
-    Nouns,
+    NounPart,
     Part,
-    Sentences,
     portions,
 )
 from glip_lightning.data.sampler import EpochSampler
@@ -41,7 +41,7 @@ class Source:
     Args:
         file: annotations, below the data's root: a COCO file, or a grounding file whose images have captions (MDETR).
         images: their folder below the root; the file's own if not given.
-        nouns: of a grounding file, ask for its phrases' nouns alone (:class:`~glip_lightning.data.mixture.Nouns`).
+        nouns: of a grounding file, ask for its phrases' nouns alone (:class:`~glip_lightning.data.mixture.NounPart`).
         share: how much of an epoch, relative to the other sources.
         first_epoch: the epoch (from 0) from which it takes part, ``last_epoch`` the one after which it no longer does.
     """
@@ -151,9 +151,9 @@ class Pretraining(DetectionData):
     def captions(self) -> Iterator[str]:
         """Return the names of detection data and the captions of grounding data."""
         for part in self._mixture().parts:
-            if isinstance(part, Detections):
+            if isinstance(part, DetectionPart):
                 yield from (phrase.text for phrase in part.phrases)
-            elif isinstance(part, Sentences):
+            elif isinstance(part, GroundingPart):
                 yield from (part.captions[image] for image in range(len(part.index)))
 
     def chosen(self) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class Pretraining(DetectionData):
             return
         super().ask_with(prompt)
         for part in self._mixture().parts:
-            if isinstance(part, Detections):
+            if isinstance(part, DetectionPart):
                 part.tokenizer = prompt.tokenizer
         self._report_unnamed(prompt.tokenizer)
 
@@ -250,8 +250,8 @@ class Pretraining(DetectionData):
             )
 
     def _nouns(self, place: str, file: Path, part: Part) -> Part:
-        if isinstance(part, Sentences):
-            return Nouns(part.index, part.captions, part.phrases, self.seed or 0)
+        if isinstance(part, GroundingPart):
+            return NounPart(part.index, part.captions, part.phrases, self.seed or 0)
         self.findings.add("no-caption/nouns", file, place=place)
         return part
 
@@ -261,16 +261,16 @@ class Pretraining(DetectionData):
             isinstance(image, dict) and "caption" in image for image in load_coco(file)["images"]
         ):
             data = self._grounding[file] = GroundingDataset(file, folder, findings=findings)
-            part: Part = Sentences(data.index, data.captions, data.phrases)
+            part: Part = GroundingPart(data.index, data.captions, data.phrases)
         else:
             part = self._detections(read_coco(file, folder, findings))
         check_index("train", part.index, findings)
         self.findings += findings
         return part
 
-    def _detections(self, index: Index) -> Detections:
+    def _detections(self, index: Index) -> DetectionPart:
         phrases = [Phrase(clean_name(name)) for name in index.class_names]
-        return Detections(index, phrases, None, self.seed or 0)
+        return DetectionPart(index, phrases, None, self.seed or 0)
 
     def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
         if split != "train":

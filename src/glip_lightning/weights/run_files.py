@@ -7,6 +7,8 @@ from typing import Any
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import parse_yaml, read_json
 
+RUNS = Path("runs")
+"""Where new runs and sweeps go, below the working directory."""
 RESULT_NAME, RECIPE_NAME = "result.json", "recipe.yaml"
 CHECKPOINTS = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"

@@ -1,8 +1,8 @@
-"""The cheap checks of a data set that was read: what training would trip over, and what it should know."""
+"""Checks of a data set that need no pixels: what stops a training, and what is good to know."""
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +18,15 @@ from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 
-SMALLEST, LONGEST = (
-    8,
-    20,
-)  # pixels of the shorter side, ratio of the sides: beyond them little is left to see
+SMALLEST_SIDE = 8  # pixels; little is left to see in smaller images
+LONGEST_SHAPE = 20  # longer side over shorter side; longer images lose their details in resizing
 COUNTED = 100  # detections of an image that AP looks at (COCO's maxDets)
 LONGEST_NAME = MAX_TOKENS - 4
-"""Tokens that a class may have: a caption holds 256, with [CLS], [SEP], a separator and one to spare, without which
-:func:`..prompts.sample_phrases` finds no class for a picture."""
+"""Tokens that a class may have.
+
+A caption holds 256, with [CLS], [SEP], a separator and one to spare, without which
+:func:`glip_lightning.text.captions.sample_phrases` finds no class for an image.
+"""
 
 DROPPED = {
     "without area": "dropped-box/flat",
@@ -37,42 +38,51 @@ DROPPED = {
 
 
 def check_names(phrases: Sequence[Phrase], tokenizer: Tokenizer, where: object) -> None:
-    """Raise GLIPError for classes whose names no caption can hold; a detector with a table of classes reads none."""
-    if broken := [phrase.text for phrase in phrases if not is_text(phrase.text)]:
+    """Raise an error for classes whose names fit into no caption.
+
+    A detector with a table of classes reads no names, so that every name fits.
+
+    Raises:
+        DataError: a name is not valid text (``broken-text``) or too long (``name-too-long``).
+    """
+    broken = [phrase.text for phrase in phrases if not is_text(phrase.text)]
+    if broken:
         raise data_error("broken-text", where, items=listing(broken))
-    counts = [
-        len(tokenizer.offsets(phrase.text)) - 2 for phrase in phrases
-    ]  # without [CLS] and [SEP]
-    pairs = zip(phrases, counts, strict=True)
-    if long := [
-        f"'{printable(phrase.name[:40])}...' ({n} tokens)"
-        for phrase, n in pairs
-        if n > LONGEST_NAME
-    ]:
+    long = []
+    for phrase in phrases:
+        tokens = len(tokenizer.offsets(phrase.text)) - 2  # without [CLS] and [SEP]
+        if tokens > LONGEST_NAME:
+            long.append(f"'{printable(phrase.name[:40])}...' ({tokens} tokens)")
+    if long:
         raise data_error(
             "name-too-long", where, count=len(long), room=LONGEST_NAME, items=listing(long)
         )
 
 
 def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Split, Index]:
-    """Check each split and all together; the result numbers the classes alike in all of them."""
+    """Check each split and all together.
+
+    Returns:
+        The splits in their usual order, with the same classes in all of them.
+    """
     splits = {split: splits[split] for split in SPLITS if split in splits}
     if not splits:
         return {}
-    if any(map(len, splits.values())) and not any(
-        index.trains().any() for index in splits.values()
-    ):
+    first = next(iter(splits.values()))
+    any_image = any(len(index) for index in splits.values())
+    any_box = any(index.trains().any() for index in splits.values())
+    if any_image and not any_box:
         counts = ", ".join(
-            f"{split}: {len(x.boxes.labels)} boxes in {len(x)} images"
-            for split, x in splits.items()
+            f"{split}: images {len(index)}, boxes {len(index.boxes.labels)}"
+            for split, index in splits.items()
         )
-        findings.add("no-boxes/all", next(iter(splits.values())).where, counts=counts)
+        findings.add("no-boxes/all", first.where, counts=counts)
     for split in SPLITS:
         if split not in splits:
-            findings.add(f"missing-split/{split}", Path(next(iter(splits.values())).where).parent)
+            findings.add(f"missing-split/{split}", Path(first.where).parent)
         else:
             check_index(split, splits[split], findings)
-            _report_twice(splits[split], findings)
+            _report_duplicates(splits[split], findings)
     report_leaks(splits.items(), findings)
     _report_strays(splits, findings)
     aligned = align_classes(splits, findings)
@@ -83,7 +93,7 @@ def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Spli
 def choose_classes(
     splits: Mapping[Split, Index], wanted: Sequence[str] | None, findings: Findings
 ) -> dict[Split, Index]:
-    """Return the splits with the ``wanted`` classes alone, in the order of the data; None are all.
+    """Return the splits with the ``wanted`` classes only, in the order of the data; None for all.
 
     The boxes of the others are counted, their images stay.
 
@@ -97,21 +107,21 @@ def choose_classes(
     unknown = [name for name in wanted if name not in names]
     if unknown or not wanted:
         told = listing(map(repr, unknown)) or "an empty list"
-        raise DataError(
-            f"data.classes: {told} is none of the classes of {first.where}: {', '.join(map(printable, names))}",
-            code="unknown-class",
-        )
+        message = f"data.classes: {told} is none of the classes of {first.where}: "
+        message += ", ".join(map(printable, names))
+        raise DataError(message, code="unknown-class")
     labels = [label for label, name in enumerate(names) if name in wanted]
     others = listing(name for name in names if name not in wanted)
     chosen = {split: index.only(labels) for split, index in splits.items()}
     for split, index in splits.items():
-        if count := len(index.boxes.labels) - len(chosen[split].boxes.labels):
+        count = len(index.boxes.labels) - len(chosen[split].boxes.labels)
+        if count:
             findings.add("class-not-chosen", index.where, count, split=split, items=others)
     return chosen
 
 
 def check_index(split: Split, index: Index, findings: Findings) -> None:
-    """Images and boxes of one split."""
+    """Check images and boxes of one split."""
     kind = "train" if split == "train" else "other"
     if not len(index):
         findings.add(f"empty-split/{kind}", index.where, split=split)
@@ -120,182 +130,209 @@ def check_index(split: Split, index: Index, findings: Findings) -> None:
         findings.add(f"no-boxes/{kind}", index.where, split=split)
     _report_boxes(index, findings)
     if split != "train":
-        _report_many(index, findings)
+        _report_many_objects(index, findings)
     _report_convention(index, findings)
     short, long = index.sizes.min(1), index.sizes.max(1)
-    extreme = (short < SMALLEST) | (long > LONGEST * short)
-    if extreme.any():
-        findings.add(
-            "extreme-image", index.where, int(extreme.sum()), items=_images(index, extreme)
-        )
+    extreme = (short < SMALLEST_SIDE) | (long > LONGEST_SHAPE * short)
+    count = int(extreme.sum())
+    if count:
+        findings.add("extreme-image", index.where, count, items=_list_images(index, extreme))
 
 
 def _report_boxes(index: Index, findings: Findings) -> None:
-    """What training does without, what it clips, and the images without boxes."""
+    """Report boxes that are not trained on or clipped, and images without boxes."""
     for reason, mask in index.dropped().items():
-        items = _images(index, _have(index, mask))
+        items = _list_images(index, _images_with(index, mask))
         findings.add(DROPPED[reason], index.where, int(mask.sum()), items=items)
-    if count := int((clipped := index.clipped()).sum()):
-        findings.add("clipped-box", index.where, count, items=_images(index, _have(index, clipped)))
-    if count := int((empty := ~_have(index, index.trains())).sum()):
-        findings.add(
-            "image-without-boxes", index.where, count, total=len(index), items=_images(index, empty)
-        )
+    clipped = index.clipped()
+    count = int(clipped.sum())
+    if count:
+        items = _list_images(index, _images_with(index, clipped))
+        findings.add("clipped-box", index.where, count, items=items)
+    empty = ~_images_with(index, index.trains())
+    count = int(empty.sum())
+    if count:
+        items = _list_images(index, empty)
+        findings.add("image-without-boxes", index.where, count, total=len(index), items=items)
 
 
-def _report_twice(index: Index, findings: Findings) -> None:
-    """Pictures that are listed more than once, and boxes that their image has already, with the same class."""
-    names = Counter(map(index.name, range(len(index))))
-    if listed := [name for name, count in names.items() if count > 1]:
+def _report_duplicates(index: Index, findings: Findings) -> None:
+    """Report images that are listed twice, and boxes that repeat one of their image and class."""
+    names = Counter(index.name(image) for image in range(len(index)))
+    listed = [name for name, count in names.items() if count > 1]
+    if listed:
         findings.add("duplicate-image/entries", index.where, len(listed), items=listing(listed))
     boxes = index.boxes
     rows = np.column_stack((boxes.images, boxes.labels, boxes.xywh))
     _, first = np.unique(rows, axis=0, return_index=True)
     again = np.ones(len(rows), dtype=bool)
     again[first] = False
-    if again.any():
-        findings.add(
-            "duplicate-box",
-            index.where,
-            int(again.sum()),
-            items=_images(index, _have(index, again)),
-        )
+    count = int(again.sum())
+    if count:
+        items = _list_images(index, _images_with(index, again))
+        findings.add("duplicate-box", index.where, count, items=items)
 
 
-def _report_many(index: Index, findings: Findings) -> None:
-    """Images with more objects than AP counts detections: what is beyond can never be found."""
+def _report_many_objects(index: Index, findings: Findings) -> None:
+    """Report images with more objects than AP counts detections: the others cannot be found."""
     real = index.boxes.inside & ~index.boxes.crowd
     objects = np.bincount(index.boxes.images[real], minlength=len(index))
-    if (many := objects > COUNTED).any():
-        highest = np.minimum(objects, COUNTED).sum() / objects.sum()
-        values = {
-            "counted": COUNTED,
-            "most": objects.max(),
-            "highest": f"{highest:.0%}",
-            "items": _images(index, many),
-        }
-        findings.add("many-objects", index.where, int(many.sum()), **values)
+    many = objects > COUNTED
+    if not many.any():
+        return
+    highest = np.minimum(objects, COUNTED).sum() / objects.sum()
+    findings.add(
+        "many-objects",
+        index.where,
+        int(many.sum()),
+        counted=COUNTED,
+        most=objects.max(),
+        highest=f"{highest:.0%}",
+        items=_list_images(index, many),
+    )
 
 
 def _report_convention(index: Index, findings: Findings) -> None:
-    """Boxes in another convention than x, y, width, height in pixels."""
+    """Report boxes in another convention than x, y, width, height in pixels."""
     x, y, w, h = index.boxes.xywh.T
     if not len(x):
         return
     if float(index.boxes.xywh.max()) <= 1:
         findings.add("normalised-boxes", index.where, len(x))
         return
-    corners = (w > x) & (h > y)
+    # what if w and h were the second corner? Then the area of the file tells, or the border
+    possible = (w > x) & (h > y)
     area = (w - x) * (h - y)
-    by_area = (np.abs(index.boxes.area - area) <= 0.02 * area) & (
-        np.abs(index.boxes.area - w * h) > 0.02 * w * h
-    )
+    is_area_of_corners = np.abs(index.boxes.area - area) <= 0.02 * area
+    is_area_of_sides = np.abs(index.boxes.area - w * h) <= 0.02 * w * h
+    corners = int((possible & is_area_of_corners & ~is_area_of_sides).sum())
     height, width = index.sizes[index.boxes.images].T
-    leaving = (x + w > width + 1) | (y + h > height + 1)
-    suspects = int((by_area & corners).sum()), int(leaving.sum())
-    if corners.all() and max(suspects) > len(x) / 2:
-        findings.add("corner-boxes", index.where, len(x), corners=suspects[0], leaving=suspects[1])
+    leaving = int(((x + w > width + 1) | (y + h > height + 1)).sum())
+    if possible.all() and max(corners, leaving) > len(x) / 2:
+        findings.add("corner-boxes", index.where, len(x), corners=corners, leaving=leaving)
 
 
-def _have(index: Index, mask: Mask) -> Mask:
-    """Mask [N] of the images with a box of ``mask`` [M]."""
-    have = np.zeros(len(index), dtype=bool)
-    have[index.boxes.images[mask]] = True
-    return have
+def _images_with(index: Index, mask: Mask) -> Mask:
+    """Return the mask [N] of the images with a box of ``mask`` [M]."""
+    images = np.zeros(len(index), dtype=bool)
+    images[index.boxes.images[mask]] = True
+    return images
 
 
-def _images(index: Index, mask: Mask) -> str:
+def _list_images(index: Index, mask: Mask) -> str:
+    """Return the names of the images of ``mask`` [N] as a message lists them."""
     return listing(index.name(image) for image in np.flatnonzero(mask).tolist())
 
 
 def align_classes(splits: Mapping[Split, Index], findings: Findings) -> dict[Split, Index]:
-    """Number the classes alike in all splits, by their names, those of the first split (train) first.
+    """Give the classes the same numbers in all splits, by name, those of the first split first.
 
-    A split may have fewer classes, or others besides, which an open vocabulary can be tested on. One that has
-    others and numbers the common ones differently was made with another list in mind: an error.
+    A split may have fewer classes, or others besides, which an open vocabulary can be tested on.
+    One that has others and numbers the common ones differently was made for another list: this is
+    an error.
     """
-    names: dict[str, int] = {}
+    numbers: dict[str, int] = {}  # of all classes, by name
     first: dict[str, int] = {}
+    first_split = next(iter(splits), None)
     for split, index in splits.items():
-        numbered = dict(zip(index.class_names, index.category_ids, strict=True))
-        first = first or numbered
-        unknown = [name for name in numbered if name not in first]
-        other = [name for name, number in numbered.items() if first.get(name, number) != number]
+        own = dict(zip(index.class_names, index.category_ids, strict=True))
+        first = first or own
+        unknown = [name for name in own if name not in first]
+        other = [name for name, number in own.items() if first.get(name, number) != number]
         if unknown and other:
-            values = {"unknown": listing(map(repr, unknown)), "other": listing(map(repr, other))}
             findings.add(
                 "classes-differ/numbers",
                 index.where,
                 len(unknown),
                 split=split,
-                first=next(iter(splits)),
-                **values,
+                first=first_split,
+                unknown=listing(map(repr, unknown)),
+                other=listing(map(repr, other)),
             )
-        elif numbered != first:
-            values = {"own": listing(map(repr, numbered)), "others": listing(map(repr, first))}
+        elif own != first:
             findings.add(
-                "classes-differ/names", index.where, split=split, first=next(iter(splits)), **values
+                "classes-differ/names",
+                index.where,
+                split=split,
+                first=first_split,
+                own=listing(map(repr, own)),
+                others=listing(map(repr, first)),
             )
-        names = names | {name: number for name, number in numbered.items() if name not in names}
-    return {split: _renumbered(index, names) for split, index in splits.items()}
+        numbers |= {name: number for name, number in own.items() if name not in numbers}
+    return {split: _renumber(index, numbers) for split, index in splits.items()}
 
 
 def _report_classes(splits: Mapping[Split, Index], findings: Findings) -> None:
-    """Classes without a box to train on, and those that have some, but none in another split."""
-    counts = {
-        split: np.bincount(index.boxes.labels[index.trains()], minlength=len(index.class_names))
-        for split, index in splits.items()
-    }
+    """Report classes without a box to train on, and those that only another split has boxes of."""
+    counts = {}
+    for split, index in splits.items():
+        labels = index.boxes.labels[index.trains()]
+        counts[split] = np.bincount(labels, minlength=len(index.class_names))
     anywhere = np.sum([*counts.values()], axis=0) > 0
     for split, index in splits.items():
-        absent = counts[split] == 0 if split == "train" else anywhere & (counts[split] == 0)
+        absent = counts[split] == 0
+        key = "untrained-class"
+        if split != "train":
+            absent &= anywhere
+            key = "missing-class"
         missing = [repr(index.class_names[label]) for label in np.flatnonzero(absent)]
         if missing and counts[split].any():  # a split without any box is another finding
-            key = "untrained-class" if split == "train" else "missing-class"
             findings.add(key, index.where, len(missing), split=split, items=listing(missing))
 
 
-def _renumbered(index: Index, names: Mapping[str, int]) -> Index:
-    label_of = {name: label for label, name in enumerate(names)}
-    table = np.array([label_of[name] for name in index.class_names], dtype=np.int64)
-    boxes = replace(index.boxes, labels=table[index.boxes.labels])
-    return replace(index, class_names=tuple(names), category_ids=tuple(names.values()), boxes=boxes)
+def _renumber(index: Index, numbers: Mapping[str, int]) -> Index:
+    """Return the index with the classes of ``numbers``: names in order, with their category ids."""
+    label_of = {name: label for label, name in enumerate(numbers)}
+    new_labels = np.array([label_of[name] for name in index.class_names], dtype=np.int64)
+    boxes = replace(index.boxes, labels=new_labels[index.boxes.labels])
+    ids = tuple(numbers.values())
+    return replace(index, class_names=tuple(numbers), category_ids=ids, boxes=boxes)
 
 
 def report_leaks(parts: Iterable[tuple[Split, Index]], findings: Findings) -> None:
-    """Files with the same bytes in two splits, which may have several parts; only files of equal length are read."""
+    """Report files with the same bytes in two splits.
+
+    A split may have several parts. Only files of equal length are read.
+    """
     parts = list(parts)
-    files = (
-        (split, index.source.path(row))
-        for split, index in parts
-        if isinstance(index.source, ImageFiles)
-        for row in index.rows.tolist()
-    )
     by_length: dict[int, list[tuple[Split, Path]]] = defaultdict(list)
-    for split, path in dict.fromkeys(
-        files
-    ):  # a photo may stand in a file once for each of its captions
-        by_length[path.stat().st_size if path.is_file() else -1].append((split, path))
-    leaks = []
+    # each file once: an annotation file may list a photo once for each of its captions
+    for split, path in dict.fromkeys(_image_files(parts)):
+        if path.is_file():
+            by_length[path.stat().st_size].append((split, path))
+    leaks: list[list[tuple[Split, Path]]] = []
     for length, group in by_length.items():
-        if length < 1 or len({split for split, _ in group}) == 1:
+        if length == 0 or not _is_across_splits(group):
             continue
         by_content: dict[bytes, list[tuple[Split, Path]]] = defaultdict(list)
         for split, path in group:
-            by_content[hashlib.sha256(regular_file(path).read_bytes()).digest()].append(
-                (split, path)
-            )
-        same = [
-            members for members in by_content.values() if len({split for split, _ in members}) > 1
-        ]
-        leaks += [" = ".join(f"{split}/{path.name}" for split, path in members) for members in same]
+            digest = hashlib.sha256(regular_file(path).read_bytes()).digest()
+            by_content[digest].append((split, path))
+        leaks += [members for members in by_content.values() if _is_across_splits(members)]
     if leaks:
-        where = parts[0][1].where
-        findings.add("leak", where, len(leaks), items=listing(leaks))
+        items = listing(_describe_leak(members) for members in leaks)
+        findings.add("leak", parts[0][1].where, len(leaks), items=items)
+
+
+def _describe_leak(members: Sequence[tuple[Split, Path]]) -> str:
+    return " = ".join(f"{split}/{path.name}" for split, path in members)
+
+
+def _image_files(parts: Iterable[tuple[Split, Index]]) -> Iterator[tuple[Split, Path]]:
+    """Yield split and path of all images that are files."""
+    for split, index in parts:
+        if isinstance(index.source, ImageFiles):
+            for row in index.rows.tolist():
+                yield split, index.source.path(row)
+
+
+def _is_across_splits(members: Sequence[tuple[Split, Path]]) -> bool:
+    """Return whether the files are of more than one split."""
+    return len({split for split, _ in members}) > 1
 
 
 def _report_strays(splits: Mapping[Split, Index], findings: Findings) -> None:
-    """Pictures below the image folders that no split lists."""
+    """Report images below the image folders that no split lists."""
     known: set[Path] = set()
     folders: dict[Path, str] = {}
     for index in splits.values():

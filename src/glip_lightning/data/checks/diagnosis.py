@@ -1,9 +1,10 @@
-"""All that can be known of a data set before it is trained on: the cheap checks, every pixel, every class."""
+"""All that can be known of a data set before training: cheap checks, every pixel, every class."""
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -12,17 +13,19 @@ import numpy as np
 from glip_lightning.data.checks.class_words import Reader, check_words, word_pieces
 from glip_lightning.data.checks.consistency import check_names, check_splits
 from glip_lightning.data.checks.findings import Findings, listing
+from glip_lightning.data.images import is_flat
 from glip_lightning.data.index import Index
 from glip_lightning.data.types import SPLITS, Split
 from glip_lightning.text.phrases import Phrase, clean_name
 from glip_lightning.text.tokenizer import Tokenizer
 
 LONG_NAME = 16  # tokens; names are a few words, longer ones are usually a mistake or a description
-READERS = 4
-FLAT = 24  # of 256 levels: a picture with fewer shows next to nothing
+THREADS = 4
 
 
 class SplitCounts(NamedTuple):
+    """Numbers of one split, in the order in which the doctor's table shows them."""
+
     images: int
     without_boxes: int
     boxes: int  # to train on
@@ -31,17 +34,31 @@ class SplitCounts(NamedTuple):
     unreadable: int  # images that cannot be decoded
 
 
-class ClassRow(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """One class in the doctor's table."""
+
     name: str
     category_id: int
     tokens: list[str]  # the word pieces that name it in a caption
-    boxes: dict[Split, int]
+    boxes: dict[Split, int]  # to train on
 
 
-class Diagnosis(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What the doctor says of a data set."""
+
     splits: dict[Split, SplitCounts]
     classes: list[ClassRow]
     findings: Findings
+
+
+@dataclass(frozen=True, slots=True)
+class _Pixels:
+    """What is kept of an image that was read."""
+
+    digest: bytes  # of size and pixels
+    flat: bool
 
 
 def diagnose(
@@ -50,22 +67,26 @@ def diagnose(
     findings: Findings,
     progress: Callable[[Iterator[None], int], Iterator[None]],
 ) -> Diagnosis:
-    """Check splits as read, decode every image, and count what names each class for ``reader``.
+    """Check splits as read, decode every image, and list what names each class for ``reader``.
 
-    ``findings`` holds what the readers found and gets the rest. ``progress`` wraps the iterator over the images,
-    whose number it is told.
+    Args:
+        splits: what a data set was read into, before any check.
+        reader: the detector or the vocabulary that reads the names of the classes.
+        findings: hold what was found while reading, and get the rest.
+        progress: wraps the iterator over the images, whose number it is told.
     """
     checked = check_splits(splits, findings)
     unreadable: dict[Split, int] = {}
-    for _ in progress(_decode(checked, findings, unreadable), sum(map(len, checked.values()))):
+    steps = _decode(checked, findings, unreadable)
+    for _ in progress(steps, sum(len(index) for index in checked.values())):
         pass
-    rows = _classes(checked, reader.tokenizer)
-    _check_names(rows, reader, checked, findings)
-    counts = {split: _counts(index, unreadable[split]) for split, index in checked.items()}
+    rows = _class_rows(checked, reader.tokenizer)
+    _check_class_names(rows, reader, checked, findings)
+    counts = {split: _count(index, unreadable[split]) for split, index in checked.items()}
     return Diagnosis(counts, rows, findings)
 
 
-def _counts(index: Index, unreadable: int) -> SplitCounts:
+def _count(index: Index, unreadable: int) -> SplitCounts:
     trains = index.trains()
     return SplitCounts(
         images=len(index),
@@ -80,95 +101,98 @@ def _counts(index: Index, unreadable: int) -> SplitCounts:
 def _decode(
     splits: Mapping[Split, Index], findings: Findings, unreadable: dict[Split, int]
 ) -> Iterator[None]:
-    """Read every image; one that fails is an error, equal pixels are a warning. Yields once per image.
+    """Read every image and report those that fail, are flat or have equal pixels.
 
     ``unreadable`` gets the number of images of each split that fail.
+
+    Yields:
+        None, once per image.
     """
     seen: dict[bytes, list[tuple[Split, str]]] = defaultdict(list)
     for split, index in splits.items():
         broken, flat = [], []
-        with ThreadPoolExecutor(READERS) as pool:
-            for image, outcome in enumerate(pool.map(partial(_digest, index), range(len(index)))):
-                if isinstance(outcome, Pixels):
-                    seen[outcome.digest].append((split, index.name(image)))
-                    flat += [index.name(image)] if outcome.levels < FLAT else []
-                else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            outcomes = pool.map(partial(_read_pixels, index), range(len(index)))
+            for image, outcome in enumerate(outcomes):
+                if isinstance(outcome, str):
                     broken.append(outcome)
+                else:
+                    seen[outcome.digest].append((split, index.name(image)))
+                    if outcome.flat:
+                        flat.append(index.name(image))
                 yield
         unreadable[split] = len(broken)
         if broken:
             findings.add("undecodable-image", index.where, len(broken), items=listing(broken, "; "))
         if flat:
             findings.add("flat-image", index.where, len(flat), items=listing(flat))
-    _report_equal(seen, splits, findings)
+    _report_equal_pixels(seen, splits, findings)
 
 
-class Pixels(NamedTuple):
-    digest: bytes
-    levels: int  # between the darkest and the brightest, in the channel with most
-
-
-def _digest(index: Index, image: int) -> Pixels | str:
-    """What the pixels are, or what is wrong with the file."""
+def _read_pixels(index: Index, image: int) -> _Pixels | str:
+    """Return what is kept of an image, or what is wrong with its file."""
     try:
         picture = index.picture(image)
     except (ValueError, OSError) as error:
         return str(error)
-    digest = hashlib.blake2b(
-        repr(picture.size).encode() + picture.tobytes(), digest_size=16
-    ).digest()
-    return Pixels(digest, int(np.ptp(np.asarray(picture), axis=(0, 1)).max()))
+    content = repr(picture.size).encode() + picture.tobytes()
+    return _Pixels(hashlib.blake2b(content, digest_size=16).digest(), is_flat(picture))
 
 
-def _report_equal(
+def _report_equal_pixels(
     seen: Mapping[bytes, list[tuple[Split, str]]], splits: Mapping[Split, Index], findings: Findings
 ) -> None:
-    groups = [members for members in seen.values() if len(members) > 1]
-    across = [members for members in groups if len({split for split, _ in members}) > 1]
-    within = [members for members in groups if members not in across]
-    where = splits[next(iter(splits))].where if splits else ""
+    """Report images with equal pixels, in two splits or in one."""
+    across, within = [], []
+    for members in seen.values():
+        if len({split for split, _ in members}) > 1:
+            across.append(_describe_group(members))
+        elif len(members) > 1:
+            within.append(_describe_group(members))
+    where = _first_place(splits)
     more = len(across) - findings.counts("leak")  # those with the same bytes were found before
     if more > 0:
-        findings.add("leak", where, more, items=_names(across))
+        findings.add("leak", where, more, items=listing(across))
     if within:
-        findings.add("duplicate-image/pixels", where, len(within), items=_names(within))
+        findings.add("duplicate-image/pixels", where, len(within), items=listing(within))
 
 
-def _names(groups: Sequence[Sequence[tuple[Split, str]]]) -> str:
-    return listing(" = ".join(f"{split}/{name}" for split, name in members) for members in groups)
+def _describe_group(members: Sequence[tuple[Split, str]]) -> str:
+    return " = ".join(f"{split}/{name}" for split, name in members)
 
 
-def _classes(splits: Mapping[Split, Index], tokenizer: Tokenizer) -> list[ClassRow]:
+def _first_place(splits: Mapping[Split, Index]) -> str:
+    """Return where the first split was read from, an empty text for no splits."""
+    if not splits:
+        return ""
+    return splits[min(splits, key=SPLITS.index)].where
+
+
+def _class_rows(splits: Mapping[Split, Index], tokenizer: Tokenizer) -> list[ClassRow]:
     if not splits:
         return []
-    index = splits[min(splits, key=SPLITS.index)]
-    counts = {
-        split: np.bincount(each.boxes.labels[each.trains()], minlength=len(index.class_names))
-        for split, each in splits.items()
-    }
+    first = splits[min(splits, key=SPLITS.index)]
+    counts = {}
+    for split, index in splits.items():
+        labels = index.boxes.labels[index.trains()]
+        counts[split] = np.bincount(labels, minlength=len(first.class_names)).tolist()
     rows = []
-    for label, (name, number) in enumerate(zip(index.class_names, index.category_ids, strict=True)):
+    for label, (name, number) in enumerate(zip(first.class_names, first.category_ids, strict=True)):
         pieces = word_pieces(Phrase(clean_name(name)), tokenizer)
-        rows.append(
-            ClassRow(
-                name, number, pieces, {split: int(count[label]) for split, count in counts.items()}
-            )
-        )
+        boxes = {split: count[label] for split, count in counts.items()}
+        rows.append(ClassRow(name, number, pieces, boxes))
     return rows
 
 
-def _check_names(
+def _check_class_names(
     rows: Sequence[ClassRow], reader: Reader, splits: Mapping[Split, Index], findings: Findings
 ) -> None:
-    """Classes that words cannot name well."""
-    where = splits[min(splits, key=SPLITS.index)].where if splits else ""
+    """Report classes that words cannot name well."""
+    where = _first_place(splits)
     phrases = [Phrase(clean_name(row.name)) for row in rows]
-    findings.attempt(where, lambda: check_names(phrases, reader.tokenizer, where))
-    long = [
-        f"{row.name[:40]!r} ({len(row.tokens)} tokens)"
-        for row in rows
-        if len(row.tokens) > LONG_NAME
-    ]
+    findings.attempt(where, partial(check_names, phrases, reader.tokenizer, where))
+    long = [row for row in rows if len(row.tokens) > LONG_NAME]
     if long:
-        findings.add("long-name", where, len(long), items=listing(long))
+        items = listing(f"{row.name[:40]!r} ({len(row.tokens)} tokens)" for row in long)
+        findings.add("long-name", where, len(long), items=items)
     check_words([row.name for row in rows], phrases, reader, where, findings)

@@ -1,9 +1,10 @@
-"""What is wrong with a data set: collected while it is read, so that one look names every fault."""
+"""What is wrong with a data set, collected while it is read: all faults are told at once."""
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable, printable_lines
@@ -12,9 +13,12 @@ from glip_lightning.data.images import unread_pictures, with_frames
 
 T = TypeVar("T")
 LISTED = 5  # ids and names that one message spells out
+LOG_LEVELS = {"warning": logging.WARNING, "info": logging.INFO}
+LONGEST_VALUE = 60  # characters of a value that a message shows
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Finding:
     """Something that is wrong with a data set, or good to know about it."""
 
     level: Level
@@ -48,66 +52,86 @@ class Findings(list[Finding]):
     """Findings in the order in which they were met."""
 
     def add(self, key: str, where: object, count: int = 1, /, **values: object) -> None:
-        """Add a problem of the table; ``values`` take the places of its braces."""
+        """Add a problem of the table.
+
+        Args:
+            key: of the row in :data:`.problems.PROBLEMS`.
+            where: the file or folder that it is about.
+            count: the number of images, boxes or classes that it is about.
+            values: take the places of the row's braces; ``count`` is one of them.
+        """
         problem = PROBLEMS[key]
         message = problem.message(count=count, **values)
         self.append(Finding(problem.level, key.split("/")[0], message, str(where), count))
 
     def attempt(self, where: object, read: Callable[[], T]) -> T | None:
-        """Return what ``read`` does; an error of ours becomes one finding of ``where``, and None."""
+        """Return what ``read`` returns; add a GLIPError that it raises as a finding of ``where``.
+
+        Returns:
+            The result, None after an error.
+        """
         try:
             return read()
         except GLIPError as error:
-            self.append(
-                Finding("error", error.code, str(error).removeprefix(f"{where}: "), str(where))
-            )
+            message = str(error).removeprefix(f"{where}: ")
+            self.append(Finding("error", error.code, message, str(where)))
             return None
 
     @property
     def errors(self) -> list[Finding]:
+        """The findings that stop a training."""
         return [finding for finding in self if finding.level == "error"]
 
     def counts(self, *codes: str) -> int:
-        """Sum of the counts of the findings with one of ``codes``."""
+        """Return the sum of the counts of the findings with one of ``codes``."""
         return sum(finding.count for finding in self if finding.code in codes)
 
     def raise_errors(self) -> None:
-        """Raise :class:`DataError` if there is an error among them."""
+        """Raise :class:`DataError` with the code of the first error, if there is one."""
         if self.errors:
             raise DataError("\n  ".join(map(str, self.errors)), code=self.errors[0].code)
 
     def log_to(self, log: logging.Logger) -> None:
-        """Warnings as warnings, notes as information; errors are for :meth:`raise_errors`."""
+        """Log warnings and notes; errors are for :meth:`raise_errors`."""
         for finding in self:
-            if finding.level != "error":
-                log.log(
-                    logging.WARNING if finding.level == "warning" else logging.INFO, "%s", finding
-                )
+            if finding.level in LOG_LEVELS:
+                log.log(LOG_LEVELS[finding.level], "%s", finding)
 
 
 def listing(items: Iterable[object], separator: str = ", ") -> str:
     """Return items with separators, the first five by name and the others as a count."""
     named = [printable(str(item)) for item in items]
-    more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
-    return separator.join(named[:LISTED]) + more
+    text = separator.join(named[:LISTED])
+    if len(named) > LISTED:
+        text += f" and {len(named) - LISTED} more"
+    return text
 
 
 def frames_note(paths: Iterable[Path]) -> str | None:
-    """Return what is said of pictures with several frames; None where there are none."""
+    """Return a message about the images that have several frames; None where there are none."""
     framed = with_frames(paths)
-    message = PROBLEMS["several-frames"].message(count=len(framed), items=listing(map(str, framed)))
-    return message if framed else None
+    if not framed:
+        return None
+    return PROBLEMS["several-frames"].message(count=len(framed), items=listing(framed))
 
 
 def unread_note(folder: Path) -> str | None:
-    """Return what to say of the pictures below a folder whose formats are not read, None if there are none."""
+    """Return a message about images below a folder in formats that are not read.
+
+    Returns:
+        The message, None where there are no such images.
+    """
     unread = unread_pictures(folder)
+    if not unread:
+        return None
     items = listing(path.relative_to(folder) for path in unread)
     message = PROBLEMS["unread-picture"].message(count=len(unread), items=items)
-    return f"{printable(str(folder))}: {message}" if unread else None
+    return f"{printable(str(folder))}: {message}"
 
 
 def short(value: object) -> str:
-    """A value as a message shows it."""
+    """Return the ``repr`` of a value, cut to 60 characters, as messages show it."""
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if len(text) <= LONGEST_VALUE:
+        return text
+    return f"{text[: LONGEST_VALUE - 3]}..."

@@ -22,6 +22,7 @@ from glip_lightning.common.imports import optional
 from glip_lightning.data.checks.findings import DataError, Findings, data_error, listing, short
 from glip_lightning.data.images import (
     Header,
+    ImageCheck,
     ImageFiles,
     ImageSource,
     Source,
@@ -97,12 +98,12 @@ class ImageRows:
         """
         return read_image(self._file(index), upright=upright, name=self.name(index))
 
-    def check(self, index: int) -> str:
-        """Return what is wrong with an image, an empty text for nothing."""
+    def check(self, index: int) -> ImageCheck:
+        """Decode an image and return what is wrong with it."""
         try:
             return check_image(self._file(index), self.name(index))
         except GLIPError as error:  # there is no image
-            return str(error)
+            return ImageCheck(fault=str(error))
 
 
 def is_saved(folder: Path) -> bool:

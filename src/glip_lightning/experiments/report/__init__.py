@@ -1,1 +1,1 @@
-"""``glip report``: what a sweep or a folder of runs has reached, as a page, as tables and for the leaderboard."""
+"""``glip report``: the results of a sweep or a folder of runs, as a page, tables and files."""

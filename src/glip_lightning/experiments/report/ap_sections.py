@@ -12,12 +12,12 @@ from glip_lightning.experiments.report.number_formats import (
     MISSING,
     bounds,
     of_shots,
-    seconds,
     seeds_of,
     signed,
     signed_spread,
     spread,
     task_name,
+    time_text,
 )
 from glip_lightning.experiments.report.parts import (
     Cell,
@@ -26,198 +26,228 @@ from glip_lightning.experiments.report.parts import (
     Heading,
     Legend,
     Part,
+    ReportTable,
+    ReportText,
     Section,
-    Table,
-    Text,
     Tiles,
 )
 from glip_lightning.experiments.report.runs import Line, number
 from glip_lightning.experiments.report.statistics import Group, Stat
-from glip_lightning.experiments.report.view import View
+from glip_lightning.experiments.report.view import ReportView
 
-SPREAD = "± is the sample standard deviation (n - 1) over seeds; brackets hold 95 % of the AP of redrawn test images."
+SPREAD = (
+    "± is the sample standard deviation (n - 1) over seeds; brackets hold 95 % of the AP of "
+    "redrawn test images."
+)
+LARGE_SIZES = ((640, 400), (360, 320))
+"""Pixels of a large chart on wide and on narrow screens."""
+SMALL_SIZE = (330, 230)
+"""Pixels of the chart of one task."""
 
 
-def line_cell(view: View, index: int) -> Cell:
+def line_cell(view: ReportView, index: int) -> Cell:
     """Return the name of a line beside its colour."""
     return Cell(view.names[view.lines[index]], kind="left", line=index)
 
 
-def legend(view: View, where: str, lines: Sequence[Line]) -> Legend:
+def legend(view: ReportView, where: str, lines: Sequence[Line]) -> Legend:
     """Return the legend of the section ``where``."""
     return Legend([(key(view.lines.index(line), where), view.names[line]) for line in lines])
 
 
-def summary(view: View) -> Section:
-    """Return the counts of trials and the best tunings."""
+def summary(view: ReportView) -> Section:
+    """Return the counts of trials, the settings that rows do not repeat, and the best tunings."""
     runs = view.collection.runs
     states = Counter(run.state for run in runs)
-    spent = sum(number((run.result or {}).get("seconds")) or 0.0 for run in runs)
-    tiles = {"trials": len(runs), "finished": states["finished"], "failed": states["failed"]}
-    tiles |= {state: states[state] for state in ("missing", "repeated") if states[state]}
-    numbers = {name: str(n) for name, n in tiles.items()} | {
-        "of training and measuring": seconds(spent)
+    spent = sum(number(run.result.get("seconds")) or 0.0 for run in runs)
+    counts = {"trials": len(runs), "finished": states["finished"], "failed": states["failed"]}
+    further = {
+        "missing": states["missing"],
+        "repeated": states["repeated"],
+        "left out by --only": view.collection.left_out,
     }
-    bad = "failed" if states["failed"] else ""
-    return Section(
-        "summary",
-        "Summary",
-        "",
-        [Tiles(numbers, bad), Heading("Best for each number of shots"), _best(view)],
-    )
+    counts |= {name: count for name, count in further.items() if count}
+    numbers = {name: str(count) for name, count in counts.items()}
+    numbers["of training and measuring"] = time_text(spent)
+    parts: list[Part] = [Tiles(numbers, "failed" if states["failed"] else "")]
+    parts += [ReportText(text, True) for text in _shared_settings(view)]
+    parts += [Heading("Best for each number of shots"), _best(view)]
+    return Section("summary", "Summary", "", parts)
 
 
-def _best(view: View) -> Table:
+def _shared_settings(view: ReportView) -> list[str]:
+    """Return the settings that rows of tables share, which their names do not repeat."""
+    texts = []
+    for start, settings in view.line_names.shared.items():
+        if settings:
+            rows = f"All rows called {start}" if start else "All rows"
+            texts.append(f"{rows}: {', '.join(settings)}.")
+    return texts
+
+
+def _best(view: ReportView) -> ReportTable:
     """Return the highest mean for each number of shots."""
     whole = view.frame[view.frame["whole"] & (view.frame["place"] == view.headline.name)]
     rows: list[list[Cell | str]] = []
     for place, shots in enumerate(view.cells.shots):
         known = whole[whole["x"] == place]
         if known.empty:
-            rows.append(
-                [str(shots), Cell("no complete mean yet", kind="left soft"), MISSING, MISSING]
-            )
+            nothing = Cell("no complete mean yet", kind="left soft")
+            rows.append([str(shots), nothing, MISSING, MISSING])
             continue
         best: Any = known.loc[known["AP"].idxmax()]
-        name = (
-            Cell("every tuning begins here", kind="left")
-            if shots == 0
-            else line_cell(view, best["line"])
-        )
-        value = Cell(spread(best["stat"]), (_fewer(view, best),))
+        name = line_cell(view, best["line"])
+        if shots == 0:
+            name = Cell("every tuning begins here", kind="left")
+        value = Cell(spread(best["stat"]), (_fewer_seeds(view, best),))
         rows.append([str(shots), name, value, bounds(best["stat"]) or MISSING])
     shown = view.headline.name if view.groups else task_name(view.headline.name)
     head = ["shots", "best", f"{shown} AP (%)", "95 % over images"]
-    return Table.of("Best for each number of shots", head, rows)
+    return ReportTable.of("Best for each number of shots", head, rows)
 
 
-def _seeds(view: View) -> int:
-    return len({point.seed for point, _ in view.collection.points if point.shots != 0}) or 1
+def _seeds(view: ReportView) -> int:
+    """Return how many seeds the trained runs have."""
+    seeds = {point.seed for point, _ in view.collection.points if point.shots != 0}
+    return max(1, len(seeds))
 
 
-def _fewer(view: View, row: pd.Series) -> str:
-    """Return the number of seeds where it is not that of the others."""
-    return f"n = {row['stat'].n}" if row["shots"] != 0 and row["stat"].n < _seeds(view) else ""
+def _fewer_seeds(view: ReportView, row: pd.Series) -> str:
+    """Return the number of seeds behind a mean if others have more; else an empty text."""
+    n = row["stat"].n
+    return f"n = {n}" if row["shots"] != 0 and n < _seeds(view) else ""
 
 
-def efficiency(view: View) -> Section:
+def efficiency(view: ReportView) -> Section:
     """Return AP over shots: the means, and every task."""
     places = dict(list(view.frame.groupby("place", sort=False)))
-    large = [
-        curve_figure(view, "AP over shots", places[group.name])
-        for group in view.groups or [view.headline]
-    ]
-    tasks = {task_name(task): places[task] for task in view.cells.tasks if view.groups}
-    label = "AP over shots, {}"
-    small = [
-        Figure(name, _curves(view, label.format(name), own, (330, 230), False))
-        for name, own in tasks.items()
-    ]
+    groups = view.groups or [view.headline]
+    large = [curve_figure(view, "AP over shots", places[group.name]) for group in groups]
     text = (
-        "Line: mean over seeds. Band and whiskers: one sample standard deviation over seeds, small dots: the seeds. "
-        "Thick pale bars: 95 % of the AP of redrawn test images. Hollow: tasks are missing, so it joins no line."
+        "Line: mean over seeds. Band and whiskers: one sample standard deviation over seeds, small "
+        "dots: the seeds. Thick pale bars: 95 % of the AP of redrawn test images. Hollow points: "
+        "tasks are missing, so they join no line."
     )
     if view.has_paper:
         text += " Hollow diamonds on dotted lines: the GLIP paper."
-    parts = [Text(text, True), legend(view, "curves", view.lines), Figures("pair", large)]
-    every = [Heading("Every task"), Figures("grid", small)] if small else []
-    return Section("curves", "Data efficiency", "Data efficiency", [*parts, *every])
+    parts: list[Part] = [
+        ReportText(text, True),
+        legend(view, "curves", view.lines),
+        Figures("pair", large),
+    ]
+    if view.groups:
+        small = []
+        for task in view.cells.tasks:
+            name = task_name(task)
+            chart = _curves(view, f"AP over shots, {name}", places[task], SMALL_SIZE, False)
+            small.append(Figure(name, chart))
+        parts += [Heading("Every task"), Figures("grid", small)]
+    return Section("curves", "Data efficiency", "Data efficiency", parts)
 
 
-def curve_figure(view: View, what: str, frame: pd.DataFrame) -> Figure:
-    """Return the curves of a frame of :func:`.view.ap_frame` with one place, for wide and for narrow screens."""
+def curve_figure(view: ReportView, what: str, frame: pd.DataFrame) -> Figure:
+    """Return curves for wide and for narrow screens.
+
+    ``frame`` is one of :func:`.view.ap_frame` with one place.
+    """
     place = str(frame["place"].iloc[0])
-    wide, narrow = (
-        _curves(view, f"{what}, {place}", frame, size, True) for size in ((640, 400), (360, 320))
-    )
+    wide, narrow = [_curves(view, f"{what}, {place}", frame, size, True) for size in LARGE_SIZES]
     return Figure(place, wide, narrow)
 
 
-def _curves(view: View, label: str, frame: pd.DataFrame, size: tuple[int, int], large: bool) -> str:
+def _curves(
+    view: ReportView, label: str, frame: pd.DataFrame, size: tuple[int, int], large: bool
+) -> str:
+    titles = []
+    papers = []
     rows: list[Any] = list(frame.itertuples())
-    papers = [f"GLIP paper, {row.name}, {of_shots(row.shots)}: {row.paper:.1f}" for row in rows]
-    named = frame.assign(title=[_curve_title(row) for row in rows], paper_title=papers)
-    return curves(named, [str(k) for k in view.cells.shots], *size, label, large)
+    for row in rows:
+        titles.append(_curve_title(row))
+        papers.append(f"GLIP paper, {row.name}, {of_shots(row.shots)}: {row.paper:.1f}")
+    named = frame.assign(title=titles, paper_title=papers)
+    return curves(named, [str(shots) for shots in view.cells.shots], *size, label, large)
 
 
 def _curve_title(row: Any) -> str:
     if row.stat is None:
         return ""
-    said = [f"{row.name}, {of_shots(row.shots)}: {spread(row.stat)}"]
-    said += [row.lacks or seeds_of(row.stat), bounds(row.stat)]
-    return ", ".join(part for part in said if part)
+    start = f"{row.name}, {of_shots(row.shots)}: {spread(row.stat)}"
+    texts = [start, row.lacks or seeds_of(row.stat), bounds(row.stat)]
+    return ", ".join(text for text in texts if text)
 
 
-def _layout(view: View) -> list[tuple[list[Cell | str], pd.DataFrame]]:
+def _layout(view: ReportView) -> list[tuple[list[Cell | str], pd.DataFrame]]:
     """Return the rows of the paper's Tables 14 to 16: how each begins, and the numbers in it."""
-    planned = view.frame[view.frame["planned"]]
-    rows = planned.groupby(["line", "x"], sort=False)
-    return [
-        ([line_cell(view, int(line)), str(view.cells.shots[x])], row) for (line, x), row in rows
-    ]
+    rows = view.frame[view.frame["planned"]].groupby(["line", "x"], sort=False)
+    found = []
+    for (line, x), row in rows:
+        start: list[Cell | str] = [line_cell(view, int(line)), str(view.cells.shots[x])]
+        found.append((start, row))
+    return found
 
 
-def _head(view: View) -> list[str]:
-    return [
-        "tuning",
-        "shots",
-        *(group.short for group in view.groups),
-        *map(task_name, view.cells.tasks),
-    ]
+def _head(view: ReportView) -> list[str]:
+    """Return the columns of :func:`_layout`: the means, then every task."""
+    means = [group.short for group in view.groups]
+    tasks = [task_name(task) for task in view.cells.tasks]
+    return ["tuning", "shots", *means, *tasks]
 
 
-def all_numbers(view: View) -> Section:
+def all_numbers(view: ReportView) -> Section:
     """Return the AP of every tuning, number of shots and task, in the layout of the paper."""
-    rows = [
-        [*start, *(_ap_cell(view, cell) for _, cell in row.iterrows())]
-        for start, row in _layout(view)
-    ]
-    text = f"Test AP in percent; mean of n = {_seeds(view)} seeds unless said otherwise. {SPREAD} "
-    text += "Bold: the highest of its shots. In parentheses: tasks are missing, do not compare."
+    rows = []
+    for start, row in _layout(view):
+        cells = [_ap_cell(view, cell) for _, cell in row.iterrows()]
+        rows.append([*start, *cells])
+    text = (
+        f"Test AP in percent; mean of n = {_seeds(view)} seeds unless said otherwise. {SPREAD} "
+        "Bold: the highest of its shots. In parentheses: tasks are missing, do not compare."
+    )
     if {line.get("split") for line in view.lines} == {"val"}:
         text += " Measured on validation images: there is no test split."
-    numbers = Table.of("All numbers", _head(view), rows, names=2)
-    return Section("table", "All numbers", "All numbers", [Text(text, True), numbers])
+    numbers = ReportTable.of("All numbers", _head(view), rows, names=2)
+    return Section("table", "All numbers", "All numbers", [ReportText(text, True), numbers])
 
 
-def _ap_cell(view: View, row: pd.Series) -> Cell:
-    stat, kind = row["stat"], "mean" if row["is_mean"] else ""
+def _ap_cell(view: ReportView, row: pd.Series) -> Cell:
+    """Return the AP of a cell, or what is undone."""
+    stat = row["stat"]
+    kind = "mean " if row["is_mean"] else ""
     if stat is None:
-        bad = "bad" if "failed" in row["undone"] else "soft"
-        return Cell(row["undone"] or MISSING, kind=f"{kind} {bad}".strip(), title=row["reason"])
+        state = "bad" if "failed" in row["undone"] else "soft"
+        return Cell(row["undone"] or MISSING, kind=kind + state, title=row["reason"])
     if not row["whole"]:
-        return Cell(
-            f"({stat.mean:.1f})", (row["lacks"],), f"{kind} soft", f"mean of {row['known']}"
-        )
-    kind = f"{kind} best".strip() if row["best"] else kind
-    note = _fewer(view, row) if row["is_mean"] else row["undone"]
-    return Cell(spread(stat), (bounds(stat), note), kind, seeds_of(stat))
+        text = f"({stat.mean:.1f})"
+        return Cell(text, (row["lacks"],), f"{kind}soft", f"mean of {row['known']}")
+    if row["best"]:
+        kind += "best"
+    note = _fewer_seeds(view, row) if row["is_mean"] else row["undone"]
+    return Cell(spread(stat), (bounds(stat), note), kind.strip(), seeds_of(stat))
 
 
-def against_paper(view: View) -> Section:
+def against_paper(view: ReportView) -> Section:
     """Return the difference of every number to the paper's."""
     title = "Difference to the paper"
     if not view.has_paper:
         detectors = sorted({line.get("detector") or "unknown" for line in view.lines})
         text = (
-            f"The GLIP paper has no numbers for these tasks with {', '.join(detectors)}: it measured GLIP-T(A) to "
-            "GLIP-L on ODinW-13, which are glip-tiny-a to glip-large here."
+            f"The GLIP paper has no numbers for these tasks with {', '.join(detectors)}: it "
+            "measured GLIP-T(A) to GLIP-L on ODinW-13, which are glip-tiny-a to glip-large here."
         )
-        return Section("paper", title, "Paper", [Text(text)])
-    compared = [
-        (start, [_paper_cell(cell) for _, cell in row.iterrows()]) for start, row in _layout(view)
-    ]
-    rows = [
-        [*start, *cells] for start, cells in compared if any(cell.text != MISSING for cell in cells)
-    ]
+        return Section("paper", title, "Paper", [ReportText(text)])
+    rows = []
+    for start, row in _layout(view):
+        cells = [_paper_cell(cell) for _, cell in row.iterrows()]
+        if any(cell.text != MISSING for cell in cells):
+            rows.append([*start, *cells])
     text = (
-        "Ours minus the paper's cell of the same model, tuning and shots, in points of AP; below it the paper's "
-        "number. Its means are computed from its cells, because the printed ones hold small errors. Its weights, "
-        "splits and images of few shots need not be the released ones."
+        "Ours minus the paper's cell of the same model, tuning and shots, in points of AP; below "
+        "it the paper's number. Its means are computed from its cells, because the printed ones "
+        "hold small errors. Its weights, splits and images of few shots need not be the released "
+        "ones."
     )
-    return Section(
-        "paper", title, "Paper", [Text(text, True), Table.of(title, _head(view), rows, names=2)]
-    )
+    table = ReportTable.of(title, _head(view), rows, names=2)
+    return Section("paper", title, "Paper", [ReportText(text, True), table])
 
 
 def _paper_cell(row: pd.Series) -> Cell:
@@ -227,17 +257,23 @@ def _paper_cell(row: pd.Series) -> Cell:
     return Cell(signed(row["AP"] - row["paper"]), (f"paper {row['paper']:.1f}",), kind)
 
 
-def _partners(view: View) -> list[tuple[Line, Line]]:
-    """Return every line with the full tuning of the same settings, or their first tuning where that is missing."""
-    found = []
-    for settings in dict.fromkeys(line.settings for line in view.lines):
-        same = [line for line in view.lines if line.settings == settings]
-        base = next((line for line in same if view.collection.kind(line) == "FullTuning"), same[0])
-        found += [(line, base) for line in same if line != base]
-    return found
+def _partners(view: ReportView) -> list[tuple[Line, Line]]:
+    """Return every line with the full tuning of the same settings.
+
+    Where that is missing, their first tuning takes its place.
+    """
+    by_settings: dict[Any, list[Line]] = {}
+    for line in view.lines:
+        by_settings.setdefault(line.settings, []).append(line)
+    pairs = []
+    for same in by_settings.values():
+        full = [line for line in same if view.collection.kind(line) == "FullTuning"]
+        base = full[0] if full else same[0]
+        pairs += [(line, base) for line in same if line != base]
+    return pairs
 
 
-def tunings(view: View) -> Section | None:
+def tunings(view: ReportView) -> Section | None:
     """Return each tuning minus full tuning; None where no seed has both."""
     tasks = [Group(task, task_name(task), (task,)) for task in view.cells.tasks]
     places = [*tasks, *view.groups]
@@ -249,65 +285,57 @@ def tunings(view: View) -> Section | None:
     rows: list[list[Cell | str]] = []
     for (_, row), own in means.groupby(["pair", "row"]):
         name = Cell(own["name"].iloc[0], kind="left", line=own["line"].iloc[0])
-        cells = {
-            shots: _difference_cell(stat)
-            for shots, stat in zip(own["shots"], own["stat"], strict=True)
-        }
-        missing = Cell(MISSING, kind="soft")
-        rows.append(
-            [name, Cell(places[row].short, kind="left"), *(cells.get(k, missing) for k in trained)]
-        )
-    table = Table.of("Differences", ["tunings", "mean", *map(str, trained)], rows, names=2)
-    scale = [
-        -1.0,
-        1.0,
-        *frame["x"],
-        *frame["low"].dropna(),
-        *frame["high"].dropna(),
-    ]  # one axis for all
+        stats = dict(zip(own["shots"], own["stat"], strict=True))
+        cells = [_difference_cell(stats.get(shots)) for shots in trained]
+        rows.append([name, Cell(places[row].short, kind="left"), *cells])
+    head = ["tunings", "mean", *(str(shots) for shots in trained)]
+    # one axis for all panels
+    scale = [-1.0, 1.0, *frame["x"], *frame["low"].dropna(), *frame["high"].dropna()]
+    names = [group.short for group in places]
+    axis = "difference in AP (points)"
     panels = []
     for shots in trained:
-        own, title = frame[frame["shots"] == shots], of_shots(shots)
-        label = f"Differences at {title}"
-        names = [group.short for group in places]
-        axis = "difference in AP (points)"
+        own = frame[frame["shots"] == shots]
         if len(own):
-            panels.append(
-                Figure(title, dots(names, own, 320, label, axis, scale, means=len(view.groups)))
-            )
+            title = of_shots(shots)
+            label = f"Differences at {title}"
+            chart = dots(names, own, 320, label, axis, scale, means=len(view.groups))
+            panels.append(Figure(title, chart))
     pairs = _partners(view)
     text = (
-        "Differences of the same seeds, which have the same training images, and of the same draws of test images. "
-        f"Right of zero: better than {view.names[pairs[0][1]]}. {SPREAD} Coloured: zero is not between the brackets."
+        "Differences of the same seeds, which have the same training images, and of the same draws "
+        f"of test images. Right of zero: better than {view.names[pairs[0][1]]}. {SPREAD} Coloured: "
+        "zero is not between the brackets."
     )
-    shown = legend(view, "tunings", [line for line, _ in pairs])
-    parts: list[Part] = [
-        Text(text, True),
-        *([table] if rows else []),
-        shown,
-        Figures("tall", panels),
-    ]
+    parts: list[Part] = [ReportText(text, True)]
+    if rows:
+        parts.append(ReportTable.of("Differences", head, rows, names=2))
+    parts += [legend(view, "tunings", [line for line, _ in pairs]), Figures("tall", panels)]
     return Section("tunings", "Tuning against tuning", "Tunings", parts)
 
 
-def _differences(view: View, places: Sequence[Group]) -> pd.DataFrame:
-    """Return a row per pair of lines, number of shots and place of ``places`` that a seed has of both."""
+def _differences(view: ReportView, places: Sequence[Group]) -> pd.DataFrame:
+    """Return a row per pair of lines, number of shots and place, if a seed has both."""
     rows = []
     for pair, (line, base) in enumerate(_partners(view)):
         name = f"{view.names[line]} minus {view.names[base]}"
         for shots in view.cells.shots:
+            if shots == 0:
+                continue
             for row, group in enumerate(places):
-                stat = view.cells.difference(line, base, shots, group.tasks) if shots != 0 else None
-                if stat is not None:
-                    title = f"{group.short}: {name}: {signed_spread(stat)} {bounds(stat)}"
-                    start = {
-                        "pair": pair,
-                        "line": view.lines.index(line),
-                        "name": name,
-                        "shots": shots,
-                        "row": row,
-                    }
-                    rows.append({**start, "stat": stat, **mark_columns(stat.mean, stat.std, title)})
+                stat = view.cells.difference(line, base, shots, group.tasks)
+                if stat is None:
+                    continue
+                title = f"{group.short}: {name}: {signed_spread(stat)} {bounds(stat)}"
+                place = {
+                    "pair": pair,
+                    "line": view.lines.index(line),
+                    "name": name,
+                    "shots": shots,
+                    "row": row,
+                    "stat": stat,
+                }
+                rows.append(place | mark_columns(stat.mean, stat.std, title))
     return pd.DataFrame(rows)
 
 
@@ -317,7 +345,12 @@ def mark_columns(mean: float, std: float | None, title: str) -> dict[str, Any]:
     return {"x": mean, "low": low, "high": high, "title": title, "kind": "full"}
 
 
-def _difference_cell(stat: Stat) -> Cell:
-    sure = stat.interval is not None and (stat.interval[0] > 0 or stat.interval[1] < 0)
-    kind = ("good" if stat.mean > 0 else "bad") if sure else ""
+def _difference_cell(stat: Stat | None) -> Cell:
+    if stat is None:
+        return Cell(MISSING, kind="soft")
+    kind = ""
+    if stat.interval is not None:
+        low, high = stat.interval
+        if low > 0 or high < 0:
+            kind = "good" if stat.mean > 0 else "bad"
     return Cell(signed_spread(stat), (bounds(stat),), kind, seeds_of(stat))

@@ -1,7 +1,7 @@
-"""The charts of a report: matplotlib's SVG, whose colours are those of the page, in light and dark.
+"""The charts of a report: SVG of matplotlib, in the colours of the page, light or dark.
 
-Series are told apart by colour, by marker and by dashes. The text is text, in the font of the page. No two charts of
-a page share an id, and equal numbers give equal bytes.
+Colour, marker and dashes tell series apart. Text stays text, in the font of the page. No two
+charts of a page share an id, and equal numbers give equal bytes.
 """
 
 import io
@@ -22,28 +22,32 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from glip_lightning.common.escaping import printable
 
 VARIABLES = ("ink", "soft", "grid", "bg", *(f"c{i}" for i in range(7)))
-"""Colours of the style sheet. Matplotlib draws in colours that only stand for them, from #000001 on."""
+"""Colours of the style sheet; matplotlib draws in colours that stand for them, from #000001 on."""
 INK, SOFT, GRID, GROUND, *SERIES = (f"#0000{k:02x}" for k, _ in enumerate(VARIABLES, 1))
 MARKERS = ("o", "s", "^", "D", "v", (5, 1, 0), (4, 1, 0))
 DASHES = ("-", (0, (4, 2)), (0, (5, 2, 1, 2)), (0, (2, 1.5)))
 STYLE = {
-    **{
-        "svg.fonttype": "none",
-        "text.parse_math": False,
-        "font.size": 12,
-        "axes.axisbelow": True,
-        "axes.grid": True,
-    },
-    **{
-        "grid.color": GRID,
-        "grid.linewidth": 1,
-        "axes.edgecolor": SOFT,
-        "axes.labelcolor": SOFT,
-        "text.color": INK,
-    },
-    **{"xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelsize": 11.5, "ytick.labelsize": 11.5},
-    **{"xtick.major.size": 0, "ytick.major.size": 0, "xtick.minor.size": 0, "xtick.major.pad": 6},
-    **{f"axes.spines.{side}": False for side in ("top", "right", "left")},
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 12,
+    "text.color": INK,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "grid.color": GRID,
+    "grid.linewidth": 1,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelsize": 11.5,
+    "ytick.labelsize": 11.5,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "xtick.major.pad": 6,
 }
 Numbers = Sequence[float] | np.ndarray | pd.Series
 CHARACTER = 6.4  # about the width of a letter of 12 pixels
@@ -61,10 +65,11 @@ class Chart:
         top: float = 12,
         bottom: float = 42,
     ) -> None:
-        self.width, self.height = width, height
-        self.inner = width - left - right, height - top - bottom
+        self.width = width
+        self.height = height
+        self.inner = (width - left - right, height - top - bottom)
         self.figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-        share = left / width, bottom / height, self.inner[0] / width, self.inner[1] / height
+        share = (left / width, bottom / height, self.inner[0] / width, self.inner[1] / height)
         self.axes = self.figure.add_axes(share)
         self._titles: dict[str, list[str]] = {}  # of marks, by the id of their group
 
@@ -76,38 +81,46 @@ class Chart:
         )
 
     def mark(
-        self, index: int, xs: Numbers, ys: Numbers, titles: Sequence[str] | pd.Series = (), kind: str = "full",
-        size: float = 8.5, marker: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        index: int,
+        xs: Numbers,
+        ys: Numbers,
+        titles: Sequence[str] | pd.Series = (),
+        kind: str = "full",
+        size: float = 8.5,
+        marker: str = "",
+    ) -> None:
         """Put the sign of a series at points; a title appears when the pointer rests on its point.
 
         ``kind`` is full, hollow, or pale for one of many.
         """
-        colour, group = SERIES[index % 7], f"marks-{len(self._titles)}"
+        colour = SERIES[index % 7]
+        group = f"marks-{len(self._titles)}"
         self._titles[group] = list(titles)
+        face = GROUND if kind == "hollow" else colour
         edge = {"full": GROUND, "hollow": colour, "pale": "none"}[kind]
         self.axes.plot(
-            *(list(xs), list(ys)),
-            **{
-                "linestyle": "",
-                "marker": marker or MARKERS[(index + index // 7) % 7],
-                "markersize": size,
-            },
-            **{"markerfacecolor": GROUND if kind == "hollow" else colour, "markeredgecolor": edge},
-            **{
-                "alpha": 0.5 if kind == "pale" else None,
-                "clip_on": False,
-                "zorder": 3,
-                "gid": group,
-            },
+            list(xs),
+            list(ys),
+            linestyle="",
+            marker=marker or MARKERS[(index + index // 7) % 7],
+            markersize=size,
+            markerfacecolor=face,
+            markeredgecolor=edge,
+            alpha=0.5 if kind == "pale" else None,
+            clip_on=False,
+            zorder=3,
+            gid=group,
         )
 
     def svg(self, label: str, salt: str = "") -> Markup:
         """Return the picture for the page, which shrinks and grows with its place.
 
-        ``label`` says what it shows, empty where a text beside it does. Its ids depend on label, size and ``salt``.
+        ``label`` says what it shows; it is empty where a text beside it does. The ids in the
+        picture depend on label, size and ``salt``.
         """
-        label, file = printable(label), io.StringIO()
+        label = printable(label)
+        file = io.StringIO()
         salt = f"{label} {printable(salt)} {self.width} {self.height}"
         with warnings.catch_warnings(), rc_context({"svg.hashsalt": salt}):
             # a script that the measuring font lacks: the fonts of the browser have it
@@ -117,16 +130,20 @@ class Chart:
         for element in list(root.iter()):
             self._settle(element)
         root.attrib = {
-            **{
-                "viewBox": f"0 0 {self.width:g} {self.height:g}",
-                "style": f"max-width:{1.35 * self.width:.0f}px",
-            },
-            **({"role": "img", "aria-label": label} if label else {"aria-hidden": "true"}),
+            "viewBox": f"0 0 {self.width:g} {self.height:g}",
+            "style": f"max-width:{1.35 * self.width:.0f}px",
         }
+        if label:
+            root.attrib |= {"role": "img", "aria-label": label}
+        else:
+            root.attrib["aria-hidden"] = "true"
         return Markup(ElementTree.tostring(root, encoding="unicode"))
 
     def _settle(self, element: ElementTree.Element) -> None:
-        """Take out what is only for a file of its own; colours become variables, titles are put in."""
+        """Fit an element into a page: colours become variables, and titles are put in.
+
+        What only a file of its own needs is taken out.
+        """
         element.tag = element.tag.rpartition("}")[2]
         for child in list(element):
             if child.tag.endswith(("}metadata", "}style")):
@@ -134,7 +151,8 @@ class Chart:
         found = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
         if element.tag == "g":  # matplotlib counts them in each picture from 1 on
             name = found.pop("id", "")
-            found |= {"class": name} if name == "curve" else {}
+            if name == "curve":
+                found["class"] = name
             titles = self._titles.get(name, [])
             uses = [child for child in element.iter() if child.tag.endswith("use")]
             for use, title in zip(uses, titles, strict=False):
@@ -159,16 +177,22 @@ def _round_axis(axis: Axis, low: float, high: float, count: int) -> None:
     """Let an axis begin and end at about ``count`` round numbers around low to high."""
     ticks = np.asarray(MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
     axis.set_ticks(ticks, [f"{tick:g}".replace("-", "\N{MINUS SIGN}") for tick in ticks.round(10)])
-    set_limits = axis.axes.set_xlim if axis is axis.axes.xaxis else axis.axes.set_ylim
-    set_limits(ticks[0], ticks[-1])
+    if axis is axis.axes.xaxis:
+        axis.axes.set_xlim(ticks[0], ticks[-1])
+    else:
+        axis.axes.set_ylim(ticks[0], ticks[-1])
 
 
 def _percent_axis(axis: Axis, values: Sequence[float], count: int) -> None:
     """Let an axis of AP begin at 0 unless all values lie far above, and never go beyond 100."""
-    low, high = min(values, default=0.0), max(values, default=100.0)
-    pad = max(1.0, 0.06 * (high - low))
-    low, high = max(0.0, low - pad), min(100.0, high + pad)
-    _round_axis(axis, 0.0 if low < 0.3 * high else low, high, count)
+    lowest = min(values, default=0.0)
+    highest = max(values, default=100.0)
+    pad = max(1.0, 0.06 * (highest - lowest))
+    low = max(0.0, lowest - pad)
+    high = min(100.0, highest + pad)
+    if low < 0.3 * high:
+        low = 0.0
+    _round_axis(axis, low, high, count)
 
 
 @rc_context(STYLE)
@@ -177,11 +201,13 @@ def curves(
 ) -> Markup:
     """Return AP over shots, of a frame with ``line, x, stat, whole, title, paper, paper_title``.
 
-    Bands and whiskers are one standard deviation over seeds, small dots seeds, diamonds the paper. Points that are not
-    whole are hollow and join no line. ``large`` charts show the interval over images as thick pale bars.
+    Bands and whiskers are one standard deviation over seeds, small dots are seeds, diamonds the
+    paper. Points that are not whole are hollow and join no line. ``large`` charts show the
+    interval over images as thick pale bars. ``width`` and ``height`` are pixels.
     """
     chart = Chart(width, height)
-    axes, pixels = chart.axes, (chart.inner[0] - 28) / max(1, len(shots) - 1)
+    axes = chart.axes
+    pixels = (chart.inner[0] - 28) / max(1, len(shots) - 1)  # from one number of shots to the next
     axes.set_xticks(range(len(shots)), [printable(name) for name in shots])
     axes.set_xlim(-14 / pixels, len(shots) - 1 + 14 / pixels)
     axes.grid(visible=False, axis="x")
@@ -191,27 +217,43 @@ def curves(
     apart = min(7.0, 26 / max(1, len(lines))) / pixels
     for number, (index, own) in enumerate(lines):  # side by side, so that none hides another
         move = (number - (len(lines) - 1) / 2) * apart
-        heights += _draw_curve(chart, index, own.assign(at=own["x"] + move), large)
+        moved = own.assign(at=own["x"] + move)
+        heights += _draw_paper(chart, index, moved)
+        heights += _draw_line(chart, index, moved)
+        heights += _draw_points(chart, index, moved, large)
     _percent_axis(axes.yaxis, heights, 6 if large else 4)
     return chart.svg(label)
 
 
-def _draw_curve(chart: Chart, index: int, own: pd.DataFrame, large: bool) -> list[float]:
-    """Draw a line of a chart; return the heights that it reaches."""
-    axes, colour = chart.axes, SERIES[index % 7]
+def _draw_paper(chart: Chart, index: int, own: pd.DataFrame) -> list[float]:
+    """Draw the paper's numbers of a line; return the heights that they reach."""
     printed = own[own["paper"].notna()]
-    axes.plot(
-        list(printed["at"]), list(printed["paper"]), color=colour, linestyle=":", linewidth=1.3
-    )
-    chart.mark(index, printed["at"], printed["paper"], printed["paper_title"], "hollow", 7, "D")
+    xs = list(printed["at"])
+    ys = list(printed["paper"])
+    chart.axes.plot(xs, ys, color=SERIES[index % 7], linestyle=":", linewidth=1.3)
+    chart.mark(index, xs, ys, printed["paper_title"], "hollow", 7, "D")
+    return ys
+
+
+def _draw_line(chart: Chart, index: int, own: pd.DataFrame) -> list[float]:
+    """Draw the means of a line and the band of their spread; return the ends of the whiskers."""
+    colour = SERIES[index % 7]
     known = own[own["stat"].notna()]
     known = known.assign(std=[stat.std for stat in known["stat"]]).astype({"std": float})
-    whole, spread = known[known["whole"]], known[known["std"].notna()]
+    whole = known[known["whole"]]
     band = whole.set_index("x").reindex(range(own["x"].max() + 1))
-    low, high = band["AP"] - band["std"].fillna(0), band["AP"] + band["std"].fillna(0)
-    axes.fill_between(band["at"], low, high, color=colour, alpha=0.14, linewidth=0)
+    half = band["std"].fillna(0)
+    chart.axes.fill_between(
+        band["at"],
+        band["AP"] - half,
+        band["AP"] + half,
+        color=colour,
+        alpha=0.14,
+        linewidth=0,
+    )
     chart.curve(index, whole["at"], whole["AP"])
-    axes.errorbar(
+    spread = known[known["std"].notna()]
+    chart.axes.errorbar(
         spread["at"],
         spread["AP"],
         spread["std"],
@@ -220,13 +262,20 @@ def _draw_curve(chart: Chart, index: int, own: pd.DataFrame, large: bool) -> lis
         elinewidth=1.4,
         capsize=3,
     )
-    heights = [*printed["paper"], *(spread["AP"] - spread["std"]), *(spread["AP"] + spread["std"])]
+    return [*(spread["AP"] - spread["std"]), *(spread["AP"] + spread["std"])]
+
+
+def _draw_points(chart: Chart, index: int, own: pd.DataFrame, large: bool) -> list[float]:
+    """Draw means, seeds and intervals of a line; return the heights that they reach."""
+    colour = SERIES[index % 7]
+    known = own[own["stat"].notna()]
+    heights: list[float] = []
     for at, stat in zip(known["at"], known["stat"], strict=True):
         if large and stat.interval:
-            axes.vlines(at, *stat.interval, color=colour, linewidth=5, alpha=0.22)
+            chart.axes.vlines(at, *stat.interval, color=colour, linewidth=5, alpha=0.22)
             heights += stat.interval
         if len(stat.values) > 1:
-            axes.plot(
+            chart.axes.plot(
                 [at] * len(stat.values),
                 stat.values,
                 "o",
@@ -244,19 +293,25 @@ def _draw_curve(chart: Chart, index: int, own: pd.DataFrame, large: bool) -> lis
 
 @rc_context(STYLE)
 def dots(
-    rows: Sequence[str], marks: pd.DataFrame, width: int, label: str, axis: str, scale: Sequence[float] = (),
-    log: bool = False, means: int = 0,
-) -> Markup:  # fmt: skip
-    """Return a row per name with its marks, of a frame with ``row, line, x, low, high, title, kind``.
+    rows: Sequence[str],
+    marks: pd.DataFrame,
+    width: int,
+    label: str,
+    axis: str,
+    scale: Sequence[float] = (),
+    log: bool = False,
+    means: int = 0,
+) -> Markup:
+    """Return a row per name with its marks.
 
-    Lines of a row stand below each other; the last ``means`` rows are set apart. ``scale`` are values that the axis
-    must reach.
+    ``marks`` is a frame with ``row, line, x, low, high, title, kind``. Lines of a row stand below
+    each other; the last ``means`` rows are set apart. ``scale`` are values that the axis must
+    reach. ``width`` is in pixels.
     """
-    room = int(min(0.42 * width, max(map(len, rows), default=0) * CHARACTER) / CHARACTER) + 1
-    names = [name if len(name) <= room else f"{name[: room - 1]}…" for name in map(printable, rows)]
+    names = _names_that_fit(rows, 0.42 * width)
+    longest = max((len(name) for name in names), default=0)
     each = 14 + 7 * min(4, max(1, marks["line"].nunique()))
-    left = 22 + max(map(len, names), default=0) * CHARACTER
-    chart = Chart(width, 50 + each * len(rows), left, 18, 8)
+    chart = Chart(width, 50 + each * len(rows), 22 + longest * CHARACTER, 18, 8)
     axes = chart.axes
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), names, color=INK, fontsize=12)
@@ -280,20 +335,30 @@ def dots(
     return chart.svg(label)
 
 
+def _names_that_fit(names: Sequence[str], pixels: float) -> list[str]:
+    """Return names, those cut that are longer than a number of pixels."""
+    longest = max((len(name) for name in names), default=0)
+    room = int(min(pixels, longest * CHARACTER) / CHARACTER) + 1
+    found = []
+    for name in names:
+        shown = printable(name)
+        found.append(shown if len(shown) <= room else f"{shown[: room - 1]}…")
+    return found
+
+
 def _log_axis(chart: Chart, low: float, high: float) -> None:
     """Let an axis show 1, 2, 5, 10 ... where these are few, else powers of ten."""
     axes = chart.axes
     axes.set_xscale("log")
     axes.set_xlim(low / 1.3, high * 1.3)
-    axes.xaxis.set_major_locator(
-        LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=12)
-    )
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
+    subs = (1, 2, 5) if high < 100 * low else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    axes.xaxis.set_major_formatter(FuncFormatter(tick_text))
     axes.xaxis.minorticks_off()
 
 
-def tick_text(value: float) -> str:
-    """Return a tick's number: 2.5, 40, 1k, 3M."""
+def tick_text(value: float, _: int | None = None) -> str:
+    """Return a tick's number: 2.5, 40, 1k, 3M. Matplotlib also gives the place of the tick."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{letter}"
@@ -314,16 +379,17 @@ def _draw_row(chart: Chart, row: int, own: pd.DataFrame, each: float) -> None:
 
 @rc_context(STYLE)
 def plane(ways: pd.DataFrame, width: int, label: str, across: str, up: str) -> Markup:
-    """Return AP over AP, of a frame with ``way, line, x, y, title``: each way is hollow where it begins."""
+    """Return AP over AP, of a frame with ``way, line, x, y, title``.
+
+    Each way is hollow where it begins. ``width`` is in pixels.
+    """
     chart = Chart(width, 0.85 * width)
     chart.axes.set(xlabel=printable(across), ylabel=printable(up))
     for _, own in ways.groupby("way", sort=False):
-        index, xs, ys, titles = (
-            int(own["line"].iloc[0]),
-            list(own["x"]),
-            list(own["y"]),
-            list(own["title"]),
-        )
+        index = int(own["line"].iloc[0])
+        xs = list(own["x"])
+        ys = list(own["y"])
+        titles = list(own["title"])
         chart.curve(index, xs, ys)
         chart.mark(index, xs[:1], ys[:1], titles[:1], "hollow", 8)
         chart.mark(index, xs[1:], ys[1:], titles[1:], "full", 8)
@@ -334,7 +400,7 @@ def plane(ways: pd.DataFrame, width: int, label: str, across: str, up: str) -> M
 
 @rc_context(STYLE)
 def key(index: int, where: str) -> Markup:
-    """Return the line and the marker of a series for the legend of a section, which ``where`` names."""
+    """Return the line and the marker of a series for the legend of the section ``where``."""
     chart = Chart(30, 16, 0, 0, 0, 0)
     chart.axes.set_axis_off()
     chart.axes.set(xlim=(0, 30), ylim=(0, 16))

@@ -1,14 +1,15 @@
-"""What a folder of runs holds: sweeps with their trials, or runs that were started one by one.
+"""The runs of a folder: sweeps with their trials, or runs that were started one by one.
 
-Every run stands for points (task, line, shots, seed). A *line* is what is compared: a tuning with all that must be
-equal for numbers to stand beside each other (detector, weights, prompts, split, further axes).
+Every run stands for points (task, line, shots, seed). A *line* is what is compared: a tuning with
+all that must be equal for numbers to stand beside each other (detector, weights, prompts, split,
+further axes).
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.escaping import is_text, printable
@@ -18,6 +19,8 @@ from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.report.paper_numbers import official_task
 from glip_lightning.experiments.report.runs import (
+    MEASURED,
+    NO_VALUE,
     SETTINGS,
     Collection,
     Line,
@@ -25,13 +28,14 @@ from glip_lightning.experiments.report.runs import (
     Run,
     Shots,
     State,
-    get,
     percent,
+    value_at,
 )
 from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME, UNFINISHED_NAME
 
+FAILED_NAME = "failed.json"
 PLAIN_AXES = ("task", "shots", "seed", "tuning")
-SAID_ELSEWHERE = (
+IN_POINT = (
     "seed_everything",
     "data.task",
     "data.shots",
@@ -41,19 +45,27 @@ SAID_ELSEWHERE = (
     "weights_only",
 )
 """Settings that a point holds already, and arguments of the command."""
+UNREADABLE = (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError)
+"""Errors from reading a file that somebody has edited or damaged; GLIPError is a ValueError."""
 
 
 def collect(folder: Path) -> Collection:
-    """The runs of a folder of sweeps, of a folder of runs, or the one run that ``folder`` is."""
+    """Return the runs of a folder of sweeps or of runs, or the one run that ``folder`` is.
+
+    Raises:
+        MissingFile: there is no such folder.
+        GLIPError: it holds neither sweeps nor runs (``no-runs``), or a sweep's file is damaged.
+    """
     if not folder.is_dir():
         raise MissingFile(
             f"{folder}: no such folder; give a sweep's folder, or one with runs in it",
             code="missing-folder",
         )
-    if files := sorted((folder / "sweeps").glob("*.json")):
+    files = sorted((folder / "sweeps").glob("*.json"))
+    if files:
         return _sweeps(folder, files)
     places = [folder] if (folder / RESULT_NAME).is_file() else sorted(folder.iterdir())
-    runs = [_plain(place) for place in places if _is_run(place)]
+    runs = [_plain_run(place) for place in places if _is_run(place)]
     if not runs:
         raise GLIPError(
             f"{folder}: neither sweeps/*.json nor runs (folders with a recipe.yaml) in it; "
@@ -64,199 +76,129 @@ def collect(folder: Path) -> Collection:
 
 
 def _is_run(place: Path) -> bool:
-    return any((place / name).is_file() for name in (RECIPE_NAME, RESULT_NAME))
+    return (place / RECIPE_NAME).is_file() or (place / RESULT_NAME).is_file()
 
 
-class _Trial(NamedTuple):
-    points: list[Mapping[str, Any]]
+# --- sweeps ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Trial:
+    """A trial in the files of one or more sweeps."""
+
     recipe: Mapping[str, Any]
-    planned: list[float]  # when each sweep that has it was written
+    points: list[Mapping[str, Any]] = field(default_factory=list)
+    planned: float = 0.0
+    """When the newest file was written that has it."""
+    is_wanted: bool = False
+    """Whether any sweep has it without leaving it out."""
+
+
+@dataclass
+class _Sweeps:
+    """The content of the files of all sweeps in a folder."""
+
+    names: list[str] = field(default_factory=list)
+    axes: dict[str, list[Any]] = field(default_factory=dict)
+    trials: dict[str, _Trial] = field(default_factory=dict)
+
+    def add(self, content: Mapping[str, Any], written: float) -> None:
+        """Add the content of a sweep's file, which was written at the time ``written``."""
+        for axis, labels in content["axes"].items():
+            known = self.axes.setdefault(str(axis), [])
+            known += [label for label in labels if label not in known]
+        left_out = list(content.get("left_out", []))
+        for each in content["trials"]:
+            trial = self.trials.setdefault(str(each["id"]), _Trial(dict(each["recipe"])))
+            points = list(each["points"]) or [each["axes"]]
+            trial.points += [dict(point) for point in points]
+            trial.planned = max(trial.planned, written)
+            trial.is_wanted = trial.is_wanted or each["id"] not in left_out
+        self.names.append(str(content["name"]))
 
 
 def _sweeps(folder: Path, files: Sequence[Path]) -> Collection:
-    """All sweeps of a folder as one: a trial that several have stands for the points of each.
+    """Return all sweeps of a folder as one.
 
-    Where sweeps have different trials for a point, as after a change of weights or pictures, the newest plan counts.
+    A trial that several sweeps have stands for the points of each. Where sweeps have different
+    trials for a point, as after a change of weights or pictures, the newest plan counts. Trials
+    that ``--only`` left out and that did not begin are only counted.
     """
-    names: list[str] = []
-    axes: dict[str, list[Any]] = {}
-    trials: dict[str, _Trial] = {}
+    sweeps = _Sweeps()
     for path in files:
         try:
             content = json.loads(regular_file(path).read_text(encoding="utf-8"))
-            names.append(_add_sweep(with_public_names(content), path.stat().st_mtime, axes, trials))
+            sweeps.add(with_public_names(content), path.stat().st_mtime)
             _check_text(content)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise GLIPError(
                 f"{path}: not what glip sweep writes ({error!r}); run the sweep again",
                 code="damaged-record",
             ) from error
-    runs = [_trial(folder / "trials" / id, id, trial) for id, trial in trials.items()]
-    planned = {id: max(trial.planned) for id, trial in trials.items()}
-    found = _as_planned_last(_with_split(runs), planned)
-    return Collection(names[0] if len(names) == 1 else folder.resolve().name, folder, axes, found)
+    runs = []
+    left_out = 0
+    for id, trial in sweeps.trials.items():
+        run = _trial_run(folder / "trials" / id, id, trial)
+        if trial.is_wanted or run.state != "missing" or _is_run(run.folder):
+            runs.append(run)
+        else:
+            left_out += 1
+    if not runs:
+        raise GLIPError(f"{folder}: its sweeps have no trials; run one again", code="no-runs")
+    runs = _as_planned_last(_with_split(runs), sweeps.trials)
+    if left_out:
+        runs = _without_untrained_lines(runs)
+    name = sweeps.names[0] if len(files) == 1 else folder.resolve().name
+    return Collection(name, folder, sweeps.axes, runs, left_out)
 
 
-def _add_sweep(
-    content: Mapping[str, Any],
-    written: float,
-    axes: dict[str, list[Any]],
-    trials: dict[str, _Trial],
-) -> str:
-    """Add the axes and trials of a sweep's file; its name."""
-    for axis, labels in content["axes"].items():
-        known = axes.setdefault(str(axis), [])
-        known += [label for label in labels if label not in known]
-    for each in content["trials"]:
-        trial = trials.setdefault(str(each["id"]), _Trial([], dict(each["recipe"]), []))
-        trial.planned.append(written)
-        trial.points.extend(dict(point) for point in list(each["points"]) or [each["axes"]])
-    return str(content["name"])
-
-
-def _trial(place: Path, id: str, trial: _Trial) -> Run:
+def _trial_run(place: Path, id: str, trial: _Trial) -> Run:
     state, result, error = _outcome(place)
-    recipe = trial.recipe
-    settings = _settings(recipe, result)
-    points = []
-    for point in trial.points:
-        others = tuple((k, _text(v)) for k, v in point.items() if k not in (*PLAIN_AXES, *SETTINGS))
-        line = Line(str(point.get("tuning")), (*settings, *others))
-        task = _task(recipe, str(point.get("task")))
-        points.append(Point(task, line, _shots(point.get("shots")), point.get("seed")))
-    return Run(id, place, state, tuple(dict.fromkeys(points)), recipe, result, error)
-
-
-def _plain(place: Path) -> Run:
-    """A run of its own; its recipe says the point."""
-    state, result, error = _outcome(place)
-    name = printable(place.name)  # whatever bytes the folder's name has
-    recipe = (result or {}).get("recipe")
-    try:
-        if not recipe:
-            recipe = parse_yaml(
-                regular_file(place / RECIPE_NAME).read_text(encoding="utf-8"), RECIPE_NAME
-            )
-        _check_text(recipe)
-        recipe = with_public_names(recipe)
-    except (OSError, ValueError) as problem:
-        state, result, recipe, error = "failed", None, {}, error or f"recipe.yaml: {problem}"
-    recipe = recipe if isinstance(recipe, Mapping) else {}
-    data = get(recipe, "data.init_args")
-    data = data if isinstance(data, Mapping) else {}
-    tuning = get(recipe, "model.tuning")
-    label = (
-        str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else "FullTuning"
-    )
-    shots = _shots(data.get("shots", "all"))
-    known = (result or {}).get("data") or {"name": _unfinished(place).get("data")}
-    task = _task(recipe, str(data.get("task") or known.get("name") or name))
-    settings = _settings(recipe, result)
-    fixed = shots == 0 and dict(settings).get("weights") != "random"
-    point = Point(task, Line(label, settings), shots, None if fixed else _seed(recipe, data))
-    return Run(name, place, state, (point,), recipe, result, error)
-
-
-def _outcome(place: Path) -> tuple[State, dict[str, Any] | None, str]:
-    """How a run ended: its state, its result and the reason where there is none."""
-    if (place / "failed.json").is_file():  # with a result, too, where the last evaluation failed
-        try:
-            content = json.loads((place / "failed.json").read_text(encoding="utf-8"))
-            _check_text(content)
-            return "failed", None, str(content["error"])
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            return "failed", None, f"failed.json: cannot be read: {error}"
-    path = place / RESULT_NAME
-    if path.is_file():
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            _check(result)
-            return "finished", with_public_names(result), ""
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            return "failed", None, f"{path.name}: cannot be read: {error}"
-    if not _is_run(place):
-        return "missing", None, "not started"
-    said = _unfinished(place)
-    why = f": {said['why'] or 'it still runs, or was killed'}" if said else ""
-    return "missing", None, f"not finished{why}"
-
-
-def _unfinished(place: Path) -> dict[str, str]:
-    """Return what a run without a result says of itself: the name of its ``data`` and ``why`` it ended.
-
-    Runs of earlier versions say nothing.
-    """
-    try:
-        content = json.loads(regular_file(place / UNFINISHED_NAME).read_text(encoding="utf-8"))
-        _check_text(content)
-        return {key: printable(str(content[key])) for key in ("data", "why")}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return {}
-
-
-def _check(result: Any) -> None:
-    if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
-        raise GLIPError("it has no metrics", code="damaged-record")
-    for split, metrics in result["metrics"].items():
-        ap = (metrics or {}).get("AP")
-        if (
-            ap is not None and ap == ap and percent(ap) is None
-        ):  # nan, as null, is an AP without a box to find
-            raise GLIPError(f"AP of {split} is {ap!r}, not from 0 to 1", code="damaged-record")
-        interval = ((metrics or {}).get("bootstrap") or {}).get("interval95")
-        if interval is not None:
-            Items(AxisValue(), 2, 2).check(interval, split, "bootstrap.interval95")
-    if not any(result["metrics"].values()):
-        raise GLIPError("nothing was evaluated", code="damaged-record")
-    if not isinstance(get(result, "recipe.data.init_args") or {}, Mapping):
-        raise GLIPError(
-            f"recipe.data.init_args is {shown(get(result, 'recipe.data.init_args'))}, no mapping",
-            code="damaged-record",
-        )
-    _check_text(result)
-
-
-def _check_text(content: Any) -> None:
-    """Raise an error if there is half a character in it: JSON can hold one, no page and no table can."""
-    if not is_text(json.dumps(content, ensure_ascii=False, default=str)):
-        raise GLIPError("a part of a character in it is no Unicode text", code="broken-text")
-
-
-def _settings(
-    recipe: Mapping[str, Any], result: Mapping[str, Any] | None
-) -> tuple[tuple[str, str], ...]:
-    """Detector, weights, prompts and, of a finished run, the split that was measured."""
-    found = {
-        "detector": get(recipe, "model.detector") or (result or {}).get("detector"),
-        "weights": get(recipe, "model.weights") or (result or {}).get("weights"),
-        "prompts": get(recipe, "data.init_args.prompts"),
-        "split": ("test" if result["metrics"].get("test") else "val") if result else None,
-    }
-    return tuple((key, _text(value)) for key, value in found.items() if value is not None)
+    settings = _settings(trial.recipe, result)
+    points: list[Point] = []
+    for axes in trial.points:
+        further = []
+        for axis, label in axes.items():
+            if axis not in PLAIN_AXES and axis not in SETTINGS:
+                further.append((axis, _label_text(label)))
+        line = Line(str(axes.get("tuning")), (*settings, *further))
+        task = _task(trial.recipe, str(axes.get("task")))
+        point = Point(task, line, _shots(axes.get("shots")), axes.get("seed"))
+        if point not in points:
+            points.append(point)
+    return Run(id, place, state, tuple(points), trial.recipe, result, error)
 
 
 def _with_split(runs: Sequence[Run]) -> list[Run]:
-    """Runs without a result get the split of the finished ones, so that they stand in the cell that misses them."""
-    splits = [split for run in runs for point in run.points if (split := point.line.get("split"))]
+    """Give runs without a result the split of the finished ones: they stand in the same cell."""
+    splits = []
+    for run in runs:
+        for point in run.points:
+            split = point.line.get("split")
+            if split:
+                splits.append(split)
     split = max(set(splits), key=splits.count) if splits else "test"
+    found = []
+    for run in runs:
+        points = []
+        for point in run.points:
+            settings = {"split": split, **dict(point.line.settings)}
+            measured = [(key, settings.pop(key)) for key in MEASURED if key in settings]
+            line = Line(point.line.tuning, (*measured, *settings.items()))
+            points.append(replace(point, line=line))
+        found.append(replace(run, points=tuple(points)))
+    return found
 
-    def complete(point: Point) -> Point:
-        settings = dict(point.line.settings)
-        order = {
-            k: settings.get(k, split if k == "split" else None)
-            for k in ("detector", "weights", "prompts", "split")
-        }
-        full = {**{k: v for k, v in order.items() if v is not None}, **settings}
-        return point._replace(line=Line(point.line.tuning, tuple(full.items())))
 
-    return [replace(run, points=tuple(map(complete, run.points))) for run in runs]
+def _as_planned_last(runs: Sequence[Run], trials: Mapping[str, _Trial]) -> list[Run]:
+    """Give each point to the run that was planned for it last.
 
-
-def _as_planned_last(runs: Sequence[Run], planned: Mapping[str, float]) -> list[Run]:
-    """Each point with the run that was planned for it last. A run without a point is repeated, or no longer wanted."""
+    A run that keeps no point is repeated if it is finished; else nobody waits for it.
+    """
     owner: dict[Point, str] = {}
-    for run in sorted(runs, key=lambda run: planned[run.id]):
-        owner |= dict.fromkeys(run.points, run.id)
+    for run in sorted(runs, key=lambda run: trials[run.id].planned):
+        for point in run.points:
+            owner[point] = run.id
     found = []
     for run in runs:
         points = tuple(point for point in run.points if owner[point] == run.id)
@@ -267,40 +209,96 @@ def _as_planned_last(runs: Sequence[Run], planned: Mapping[str, float]) -> list[
     return found
 
 
+def _without_untrained_lines(runs: Sequence[Run]) -> list[Run]:
+    """Let a zero-shot run stand for the lines that have trained runs, if there are any.
+
+    The trained runs of its other lines are left out.
+    """
+    trained: set[Line] = set()
+    for run in runs:
+        trained |= {point.line for point in run.points if point.shots != 0}
+    found = []
+    for run in runs:
+        kept = tuple(point for point in run.points if point.line in trained)
+        found.append(replace(run, points=kept) if kept else run)
+    return found
+
+
+# --- runs of their own ----------------------------------------------------------------------------
+
+
+def _plain_run(place: Path) -> Run:
+    """Return a run of its own; its recipe says its point."""
+    state, result, error = _outcome(place)
+    name = printable(place.name)  # whatever bytes the folder's name has
+    recipe = result.get("recipe")
+    try:
+        if not recipe:
+            text = regular_file(place / RECIPE_NAME).read_text(encoding="utf-8")
+            recipe = parse_yaml(text, RECIPE_NAME)
+        _check_text(recipe)
+        recipe = with_public_names(recipe)
+    except (OSError, ValueError) as problem:
+        state, result, recipe = "failed", {}, {}
+        error = error or f"recipe.yaml: {problem}"
+    if not isinstance(recipe, Mapping):
+        recipe = {}
+    data = value_at(recipe, "data.init_args")
+    if not isinstance(data, Mapping):
+        data = {}
+    tuning = value_at(recipe, "model.tuning")
+    label = "FullTuning"
+    if isinstance(tuning, Mapping):
+        label = str(tuning["class_path"]).split(".")[-1]
+    shots = _shots(data.get("shots", "all"))
+    known = result.get("data") or {"name": _unfinished(place).get("data")}
+    task = _task(recipe, str(data.get("task") or known.get("name") or name))
+    settings = _settings(recipe, result)
+    # without training a seed matters only where it draws the weights
+    is_drawn = shots != 0 or dict(settings).get("weights") == "random"
+    seed = _seed(recipe, data) if is_drawn else None
+    point = Point(task, Line(label, settings), shots, seed)
+    return Run(name, place, state, (point,), recipe, result, error)
+
+
 def _with_axes(runs: Sequence[Run]) -> list[Run]:
-    """Runs that agree in task, shots, tuning and seed but not in their recipes: what differs becomes an axis."""
+    """Tell runs apart that have the same point: what differs in their recipes becomes an axis."""
     runs = _with_split(runs)
-    flat = {run.id: _flat(run.recipe) for run in runs}
+    recipes = {run.id: _flat(run.recipe) for run in runs}
     groups: dict[Point, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.points[0], []).append(run)
-    varied: dict[str, None] = {}
-    for same in groups.values():
-        keys = dict.fromkeys(key for run in same for key in flat[run.id])
-        varied |= {key: None for key in keys if len({flat[run.id].get(key) for run in same}) > 1}
-
-    def own(run: Run) -> Line:
-        others = tuple((key, flat[run.id].get(key, "-")) for key in varied)
-        return Line(run.points[0].line.tuning, (*run.points[0].line.settings, *others))
-
-    trained = [(run.points[0].line.settings, own(run)) for run in runs if run.points[0].shots != 0]
+    varied: list[str] = []
+    for group in groups.values():
+        own = [recipes[run.id] for run in group]
+        keys: dict[str, str] = {}
+        for recipe in own:
+            keys |= recipe
+        for key in keys:
+            values = {recipe.get(key) for recipe in own}
+            if len(values) > 1 and key not in varied:
+                varied.append(key)
+    lines: dict[str, Line] = {}
+    trained: dict[tuple[tuple[str, str], ...], list[Line]] = {}
+    for run in runs:
+        line = run.points[0].line
+        further = [(key, recipes[run.id].get(key, NO_VALUE)) for key in varied]
+        lines[run.id] = Line(line.tuning, (*line.settings, *further))
+        if run.points[0].shots != 0:
+            trained.setdefault(line.settings, []).append(lines[run.id])
     found = []
     for run in runs:
         point = run.points[0]
-        same = (
-            [line for settings, line in trained if settings == point.line.settings]
-            if point.shots == 0
-            else []
-        )
-        lines = dict.fromkeys(
-            same or [own(run)]
-        )  # zero-shot is where every tuning of its detector begins
-        found.append(replace(run, points=tuple(point._replace(line=line) for line in lines)))
+        own_lines = [lines[run.id]]
+        if point.shots == 0:  # every tuning of a detector begins with its zero-shot run
+            own_lines = trained.get(point.line.settings, own_lines)
+        points = tuple(replace(point, line=line) for line in dict.fromkeys(own_lines))
+        found.append(replace(run, points=points))
     return found
 
 
 def _without_repeats(runs: Sequence[Run]) -> list[Run]:
-    """Of runs with equal points the newest finished one counts; the others are said to be repeated."""
+    """Mark runs as repeated where a newer finished one has equal points."""
     best: dict[tuple[Point, ...], Run] = {}
     for run in runs:
         other = best.get(run.points)
@@ -311,35 +309,136 @@ def _without_repeats(runs: Sequence[Run]) -> list[Run]:
 
 def _rank(run: Run) -> tuple[bool, float]:
     path = run.folder / RESULT_NAME
-    return run.state == "finished", path.stat().st_mtime if path.is_file() else 0.0
+    time = path.stat().st_mtime if path.is_file() else 0.0
+    return run.state == "finished", time
 
 
 def _flat(value: Any, key: str = "") -> dict[str, str]:
-    """A recipe as dotted keys without ``init_args``, less what changes no result."""
-    if isinstance(value, Mapping) and value and key not in WITHOUT_EFFECT:
-        parts = [
-            _flat(x, key if k == "init_args" else f"{key}.{k}".strip(".")) for k, x in value.items()
-        ]
-        return {k: x for part in parts for k, x in part.items()}
-    ignored = key in SAID_ELSEWHERE or key.endswith("class_path")
-    return {} if ignored or key in WITHOUT_EFFECT else {key: _text(value)}
+    """Return a recipe as dotted keys without ``init_args`` and without what changes no result."""
+    if key in WITHOUT_EFFECT:
+        return {}
+    if not isinstance(value, Mapping) or not value:
+        if key in IN_POINT or key.endswith("class_path"):
+            return {}
+        return {key: _label_text(value)}
+    found: dict[str, str] = {}
+    for name, part in value.items():
+        found |= _flat(part, key if name == "init_args" else f"{key}.{name}".strip("."))
+    return found
 
 
 def _seed(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
-    """That of the images; both where the training has another one."""
-    chosen, training = data.get("seed"), recipe.get("seed_everything")
-    return chosen if training is None or training == chosen else f"{chosen}/{training}"
+    """Return the seed of the images; both seeds where the training has another one."""
+    chosen = data.get("seed")
+    training = recipe.get("seed_everything")
+    if training is None or training == chosen:
+        return chosen
+    return f"{chosen}/{training}"
+
+
+# --- files of a run -------------------------------------------------------------------------------
+
+
+def _outcome(place: Path) -> tuple[State, dict[str, Any], str]:
+    """Return how a run ended: its state, its result, and the reason where there is none."""
+    # a run that failed in its last evaluation may have left a result, too
+    for name, read in ((FAILED_NAME, _read_failure), (RESULT_NAME, _read_result)):
+        path = place / name
+        if path.is_file():
+            try:
+                return read(path)
+            except UNREADABLE as error:
+                return "failed", {}, f"{name}: cannot be read: {error}"
+    if not _is_run(place):
+        return "missing", {}, "not started"
+    unfinished = _unfinished(place)
+    if not unfinished:
+        return "missing", {}, "not finished"
+    why = unfinished["why"] or "it still runs, or was killed"
+    return "missing", {}, f"not finished: {why}"
+
+
+def _read_failure(path: Path) -> tuple[State, dict[str, Any], str]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    _check_text(content)
+    return "failed", {}, str(content["error"])
+
+
+def _read_result(path: Path) -> tuple[State, dict[str, Any], str]:
+    result = json.loads(path.read_text(encoding="utf-8"))
+    _check_result(result)
+    return "finished", with_public_names(result), ""
+
+
+def _unfinished(place: Path) -> dict[str, str]:
+    """Return what a run without a result says of itself: its ``data`` and ``why`` it ended.
+
+    Runs of earlier versions say nothing.
+    """
+    try:
+        content = json.loads(regular_file(place / UNFINISHED_NAME).read_text(encoding="utf-8"))
+        _check_text(content)
+        return {key: printable(str(content[key])) for key in ("data", "why")}
+    except UNREADABLE:
+        return {}
+
+
+def _check_result(result: Any) -> None:
+    """Raise an error if a result is not what a report can read."""
+    if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
+        raise GLIPError("it has no metrics", code="damaged-record")
+    for split, metrics in result["metrics"].items():
+        ap = (metrics or {}).get("AP")
+        is_undefined = ap is None or ap != ap  # null and nan: there was no box to find
+        if not is_undefined and percent(ap) is None:
+            raise GLIPError(f"AP of {split} is {ap!r}, not from 0 to 1", code="damaged-record")
+        interval = ((metrics or {}).get("bootstrap") or {}).get("interval95")
+        if interval is not None:
+            Items(AxisValue(), 2, 2).check(interval, split, "bootstrap.interval95")
+    if not any(result["metrics"].values()):
+        raise GLIPError("nothing was evaluated", code="damaged-record")
+    data = value_at(result, "recipe.data.init_args")
+    if data and not isinstance(data, Mapping):
+        raise GLIPError(
+            f"recipe.data.init_args is {shown(data)}, no mapping", code="damaged-record"
+        )
+    _check_text(result)
+
+
+def _check_text(content: Any) -> None:
+    """Raise an error if there is half a character in it, which only JSON can hold."""
+    if not is_text(json.dumps(content, ensure_ascii=False, default=str)):
+        raise GLIPError("a part of a character in it is no Unicode text", code="broken-text")
+
+
+# --- points ---------------------------------------------------------------------------------------
+
+
+def _settings(recipe: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return detector, weights, prompts and, of a finished run, the split that was measured."""
+    found = {name: value_at(recipe, key) for key, name in SETTINGS.items()}
+    found["prompts"] = value_at(recipe, "data.init_args.prompts")
+    if result:
+        for name in ("detector", "weights"):
+            found[name] = found[name] or result.get(name)
+        found["split"] = "test" if result["metrics"].get("test") else "val"
+    return tuple((key, _label_text(value)) for key, value in found.items() if value is not None)
 
 
 def _task(recipe: Mapping[str, Any], label: str) -> str:
-    """The short official name if the data are ODinW's, else the label."""
-    source = str(get(recipe, "data.class_path") or "")
-    return official_task(label) or label if source.split(".")[-1] == "ODinW" else label
+    """Return the short official name if the data are ODinW's, else the label."""
+    source = str(value_at(recipe, "data.class_path") or "")
+    if source.split(".")[-1] != "ODinW":
+        return label
+    return official_task(label) or label
 
 
 def _shots(value: Any) -> Shots:
-    return value if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number else str(value)
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+def _label_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)

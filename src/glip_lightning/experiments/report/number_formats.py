@@ -10,64 +10,83 @@ MINUS, MISSING = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
 def task_name(task: str) -> str:
-    """The paper's word for a task of ODinW-13, which is shorter."""
+    """Return the paper's word for a task of ODinW-13, which is shorter, and others as they are."""
     return SHORT.get(task, task)
 
 
 def of_shots(shots: Shots) -> str:
+    """Return a number of shots with its noun: 1 shot, 10 shots, all shots."""
     return "1 shot" if shots == 1 else f"{shots} shots"
 
 
+def ap_text(ap: float | None) -> str:
+    """Return an AP from 0 to 1 in percent; a dash where there is none."""
+    return MISSING if ap is None else f"{100 * ap:.1f}"
+
+
 def spread(stat: Stat) -> str:
-    """52.3 ± 1.2; without a spread where there is one seed."""
-    return f"{stat.mean:.1f}" + (f" ± {stat.std:.1f}" if stat.std is not None else "")
+    """Return a mean with its spread, like 52.3 ± 1.2; without a spread where there is one seed."""
+    text = f"{stat.mean:.1f}"
+    return text if stat.std is None else f"{text} ± {stat.std:.1f}"
 
 
 def bounds(stat: Stat) -> str:
-    """The interval over images, empty if it is not known."""
+    """Return the interval over images, like [50.1, 54.0]; an empty text where it is not known."""
     if stat.interval is None:
         return ""
-    low, high = (f"{x:.1f}".replace("-0.0", "0.0").replace("-", MINUS) for x in stat.interval)
-    return f"[{low}, {high}]"
+    ends = [f"{x:.1f}".replace("-0.0", "0.0").replace("-", MINUS) for x in stat.interval]
+    return f"[{', '.join(ends)}]"
 
 
 def signed(value: float) -> str:
+    """Return a difference with its sign; zero has none."""
     number = f"{abs(value):.1f}"
-    return number if number == "0.0" else f"{'+' if value > 0 else MINUS}{number}"
+    if number == "0.0":
+        return number
+    return f"{'+' if value > 0 else MINUS}{number}"
 
 
 def signed_spread(stat: Stat) -> str:
-    return signed(stat.mean) + (f" ± {stat.std:.1f}" if stat.std is not None else "")
+    """Return a difference with its sign and its spread, like +2.5 ± 1.2."""
+    text = signed(stat.mean)
+    return text if stat.std is None else f"{text} ± {stat.std:.1f}"
 
 
 def seeds_of(stat: Stat) -> str:
+    """Return how many seeds are behind a mean; one may be a run without a seed."""
     return "1 run" if stat.n == 1 else f"{stat.n} seeds"
 
 
 def lacking(mean: Mean, group: Group) -> str:
-    """What a mean over fewer tasks must say."""
+    """Return what a mean over fewer tasks must say; an empty text for a whole mean."""
     if mean.whole:
         return ""
-    of = f"{len(mean.tasks)} of {len(group.tasks)} tasks"
-    return of if len(mean.tasks) < len(group.tasks) else "no seed has all tasks"
+    if len(mean.tasks) < len(group.tasks):
+        return f"{len(mean.tasks)} of {len(group.tasks)} tasks"
+    return "no seed has all tasks"
 
 
-def seconds(value: float) -> str:
-    if value < 90:
-        return f"{value:.0f} s"
-    return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.1f} h"
+def time_text(seconds: float) -> str:
+    """Return a length of time in seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
-def gigabytes(value: float) -> str:
-    return f"{value / 1e9:.1f} GB"
+def gigabytes(size: float) -> str:
+    """Return a number of bytes in GB of 10^9 bytes."""
+    return f"{size / 1e9:.1f} GB"
 
 
-def millions(value: float) -> str:
-    return f"{value / 1e6:.1f} M" if value >= 1e5 else f"{value:,.0f}"
+def millions(count: float) -> str:
+    """Return a count, in millions from 100,000 on."""
+    return f"{count / 1e6:.1f} M" if count >= 1e5 else f"{count:,.0f}"
 
 
 def inside(folder: Path, path: Path) -> str:
-    """``path`` as it is called from the report's folder."""
+    """Return ``path`` relative to ``folder`` if it lies in it, else as it is."""
     try:
         return str(path.relative_to(folder))
     except ValueError:

@@ -1,7 +1,7 @@
-"""The numbers of the GLIP paper (Tables 14 to 16, ODinW-13) and what is known of its tasks.
+"""The numbers of the GLIP paper (Tables 14 to 16, ODinW-13) and the names of its tasks.
 
-``glip_paper_odinw13.csv`` holds every cell. The averages that the paper prints hold small errors, so that
-those here are computed from the cells.
+``glip_paper_odinw13.csv`` holds every cell. The averages that the paper prints hold small errors:
+averages here are computed from the cells.
 """
 
 import csv
@@ -32,10 +32,18 @@ SHORT = {task: column for column, task in COLUMNS.items()}
 """Names that fit above a column of a table."""
 
 LARGE = (
-    *("PascalVOC", "EgoHands", "pistols", "VehiclesOpenImages"),
-    *("pothole", "Aquarium", "ShellfishOpenImages"),
+    "PascalVOC",
+    "EgoHands",
+    "pistols",
+    "VehiclesOpenImages",
+    "pothole",
+    "Aquarium",
+    "ShellfishOpenImages",
 )
-"""The tasks with at least 58 test images (3,422 to 58). The six others have 3 to 20: one image moves their AP."""
+"""The tasks with at least 58 test images (3,422 to 58).
+
+The six others have 3 to 20, so that one image moves their AP.
+"""
 
 MODELS = {
     "glip-tiny-a": "GLIP-T(A)",
@@ -45,14 +53,17 @@ MODELS = {
     "glip-large": "GLIP-L",
 }
 BASELINE = "DyHead-T O365"
-"""The supervised detector of the paper's comparison; of its two, the one that was pre-trained on Objects365."""
+"""The supervised detector of the paper's comparison that was pre-trained on Objects365."""
 
 TUNINGS = {"FullTuning": "full", "LinearProbe": "linear", "PromptTuning": "prompt"}
 _BY_NAME = {name.lower(): task for column, task in COLUMNS.items() for name in (column, task)}
 
 
 def official_task(label: str) -> str | None:
-    """The short name of the ODinW-13 task of a short or official name in any case; None for other tasks."""
+    """Return the short name of the ODinW-13 task of a short or official name in any case.
+
+    None for other tasks.
+    """
     from glip_lightning.data.benchmarks.odinw import odinw_task
 
     if label.lower() in _BY_NAME:
@@ -66,24 +77,33 @@ def official_task(label: str) -> str | None:
 
 @functools.cache
 def _cells() -> dict[tuple[str, str, str], dict[str, float]]:
-    """(model, shots, tuning) -> AP in percent by task."""
+    """Return AP in percent by task, by (model, shots, tuning)."""
+    cells = {}
     with TABLE.open(newline="", encoding="utf-8") as file:
-        return {
-            (row["model"], row["shot"], row["tune"]): {
-                task: float(row[name]) for name, task in COLUMNS.items()
-            }
-            for row in csv.DictReader(file)
-        }
+        for row in csv.DictReader(file):
+            aps = {task: float(row[column]) for column, task in COLUMNS.items()}
+            cells[row["model"], row["shot"], row["tune"]] = aps
+    return cells
+
+
+def _cells_of(model: str, kind: str, shots: int | str) -> dict[str, float]:
+    """Return AP in percent by task of a model of the paper; empty where the paper has none."""
+    tuning = "zero" if shots == 0 else TUNINGS.get(kind, "")
+    return _cells().get((model, str(shots), tuning), {})
 
 
 def paper_mean(model: str, kind: str, shots: int | str) -> float | None:
-    """The mean over the thirteen tasks of a model that the paper names; None if it was not measured so."""
-    cells = _cells().get((model, str(shots), "zero" if shots == 0 else TUNINGS.get(kind, "")))
+    """Return the mean AP in percent over the thirteen tasks of a model as the paper calls it.
+
+    ``kind`` is the class of a tuning. None if the paper did not measure it.
+    """
+    cells = _cells_of(model, kind, shots)
     return sum(cells.values()) / len(cells) if cells else None
 
 
 def paper_cells(detector: str | None, kind: str, shots: int | str) -> dict[str, float]:
-    """The paper's AP in percent by task for a detector, the class of a tuning and shots; empty where it has none."""
-    model = MODELS.get(detector or "")
-    tuning = "zero" if shots == 0 else TUNINGS.get(kind)
-    return _cells().get((model, str(shots), tuning), {}) if model and tuning else {}
+    """Return the paper's AP in percent by task for a detector, the class of a tuning and shots.
+
+    Empty where the paper has no numbers.
+    """
+    return _cells_of(MODELS.get(detector or "", ""), kind, shots)

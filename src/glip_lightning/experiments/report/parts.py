@@ -1,4 +1,4 @@
-"""What a report is made of. The two templates, of the page and of the Markdown, show the same parts.
+"""The parts of a report. Both templates, of the page and of the Markdown, show the same parts.
 
 A table is one data frame of cells, written by the loop over tables that each template has.
 """
@@ -12,21 +12,29 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table. The lines of ``below`` are part of what it says; ``title`` explains it on the page."""
+    """A cell of a table."""
 
     text: str
     below: tuple[str, ...] = ()
-    kind: str = ""  # classes of the style sheet
+    """Further lines; they are part of what the cell says."""
+    kind: str = ""
+    """Classes of the style sheet."""
     title: str = ""
-    line: int | None = None  # the line of the report whose colour it shows
+    """Explanation that appears on the page when the pointer rests on the cell."""
+    line: int | None = None
+    """Place of the line of the report whose colour the cell shows."""
 
     def __str__(self) -> str:
-        """Return all that it says in one line."""
+        """Return all that the cell says in one line."""
         return " ".join(part for part in (self.text, *self.below) if part)
 
 
+def _cell(content: Cell | str) -> Cell:
+    return content if isinstance(content, Cell) else Cell(content)
+
+
 @dataclass(frozen=True)
-class Text:
+class ReportText:
     """A paragraph; a note explains what stands beside it."""
 
     kind: ClassVar = "text"
@@ -52,7 +60,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Large numbers with their names; ``bad`` are the names of those in red."""
+    """Large numbers by their names; the one called ``bad`` is red."""
 
     kind: ClassVar = "tiles"
     numbers: dict[str, str]
@@ -60,34 +68,34 @@ class Tiles:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A data frame of :class:`Cell`. The first ``names`` cells of a row name it."""
 
     kind: ClassVar = "table"
     label: str
     frame: pd.DataFrame
     names: int = 1
-    folded: bool = (
-        False  # opened by a click on the page; left out in Markdown, since a CSV file has its rows
-    )
+    folded: bool = False
+    """Opened by a click on the page; left out in Markdown, since a CSV file has its rows."""
 
     @classmethod
     def of(
         cls, label: str, head: Sequence[str], rows: Sequence[Sequence[Cell | str]], **more: Any
-    ) -> "Table":
+    ) -> "ReportTable":
         """Return the table of rows whose texts become cells."""
-        cells = [[x if isinstance(x, Cell) else Cell(x) for x in row] for row in rows]
+        cells = [[_cell(each) for each in row] for row in rows]
         return cls(label, pd.DataFrame(cells, columns=list(head), dtype=object), **more)
 
     @property
     def head(self) -> list[tuple[str, bool]]:
-        """Each column's name and whether it stands on the left."""
-        first = self.frame.iloc[0] if len(self.frame) else [Cell("")] * len(self.frame.columns)
-        left = [
-            i < self.names or bool({"left", "wrap"} & {*cell.kind.split()})
-            for i, cell in enumerate(first)
-        ]
-        return list(zip(map(str, self.frame.columns), left, strict=True))
+        """The name of each column, and whether it is aligned to the left."""
+        columns = [str(name) for name in self.frame.columns]
+        first = self.frame.iloc[0] if len(self.frame) else [Cell("")] * len(columns)
+        head = []
+        for place, (name, cell) in enumerate(zip(columns, first, strict=True)):
+            is_left = bool({"left", "wrap"} & {*cell.kind.split()})
+            head.append((name, place < self.names or is_left))
+        return head
 
     @property
     def rows(self) -> list[tuple[Cell, ...]]:
@@ -105,7 +113,7 @@ class Legend:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with its title; ``narrow`` is the same for small screens."""
+    """A chart as SVG with its title; ``narrow`` is the same chart for small screens."""
 
     title: str
     svg: str
@@ -122,36 +130,36 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """Base64 of a JPEG and what it shows."""
+class ReportImage:
+    """A JPEG in Base64 and a text that says what it shows."""
 
     data: str
     alt: str
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The pictures of a task."""
+class TaskImages:
+    """The images of a task."""
 
     title: str
     note: str
-    pictures: list[Picture]
+    pictures: list[ReportImage]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The pictures of all tasks."""
+    """The images of all tasks."""
 
     kind: ClassVar = "gallery"
-    blocks: list[Pictures]
+    blocks: list[TaskImages]
 
 
-Part = Text | Heading | Code | Tiles | Table | Legend | Figures | Gallery
+Part = ReportText | Heading | Code | Tiles | ReportTable | Legend | Figures | Gallery
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the report; ``link`` is its name in the list at the top, empty where it has none."""
+    """A section of the report; ``link`` is its name in the list at the top, or empty."""
 
     anchor: str
     title: str
@@ -159,11 +167,17 @@ class Section:
     parts: Sequence[Part]
 
 
+def _no_files(view: Any) -> Mapping[str, pd.DataFrame]:
+    return {}
+
+
 @dataclass(frozen=True)
 class AddedSections:
-    """What a plugin says about the runs of a report; both are empty where it has nothing to say about them."""
+    """Sections and files that a plugin adds to a report; both may be empty.
 
-    sections: Callable[[Any], list[Section]]  # of a View
-    files: Callable[[Any], Mapping[str, pd.DataFrame]] = field(
-        default=lambda view: {}
-    )  # CSV, beside the report
+    Both are functions of a :class:`.view.ReportView`. Files are CSV files beside the report, by
+    their names.
+    """
+
+    sections: Callable[[Any], list[Section]]
+    files: Callable[[Any], Mapping[str, pd.DataFrame]] = field(default=_no_files)

@@ -1,11 +1,11 @@
-"""The sections about runs: classes, pictures, cost, what failed, how to repeat it."""
+"""The sections about runs: classes, pictures, cost, failures, how to repeat it."""
 
 import base64
 import io
-import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from PIL import Image
@@ -16,12 +16,13 @@ from glip_lightning.experiments.report.charts import dots
 from glip_lightning.experiments.report.frames import costs_of, trained
 from glip_lightning.experiments.report.number_formats import (
     MISSING,
+    ap_text,
     gigabytes,
     inside,
     millions,
     of_shots,
-    seconds,
     task_name,
+    time_text,
 )
 from glip_lightning.experiments.report.parts import (
     Cell,
@@ -29,127 +30,153 @@ from glip_lightning.experiments.report.parts import (
     Figure,
     Figures,
     Gallery,
-    Picture,
-    Pictures,
+    Part,
+    ReportImage,
+    ReportTable,
+    ReportText,
     Section,
-    Table,
-    Text,
+    TaskImages,
 )
 from glip_lightning.experiments.report.runs import Run, Shots, percent
-from glip_lightning.experiments.report.view import View
+from glip_lightning.experiments.report.view import ReportView
 from glip_lightning.weights.run_files import RECIPE_NAME
 
 PICTURE_SIDE, PICTURE_QUALITY = 480, 80
-PICTURES_BYTES = 3_000_000  # of all pictures together, before base64 makes a third more of them
+PICTURES_BYTES = 3_000_000
+"""Size of all pictures together, before Base64 makes a third more of them."""
 PER_TASK = 4
+"""Most pictures of a task."""
+STRIPS = (
+    ("Time of a trial", "minutes", "seconds", 60, time_text),
+    ("Peak memory", "GB", "memory", 1e9, gigabytes),
+    ("Trained parameters", "parameters", "trainable", 1, millions),
+)
+"""Charts of costs: title, axis, column, unit of the axis, how the title of a mark writes it."""
 
 
-def classes(view: View) -> Section | None:
+def classes(view: ReportView) -> Section | None:
     """Return the AP of each class, at the most shots of its task."""
-    panels, single = [], []
+    panels = []
+    single = []
     for task in view.cells.tasks:
-        found = [
-            (shots, marks)
-            for shots in view.cells.shots
-            if len(marks := _class_marks(view, shots, task))
-        ]
+        name = task_name(task)
+        known = [(shots, _class_marks(view, shots, task)) for shots in view.cells.shots]
+        found = [(shots, marks) for shots, marks in known if len(marks)]
         if not found:
             continue
         shots, marks = found[-1]
-        names = list(dict.fromkeys(marks["name"]))
-        if len(names) < 2:
-            single.append(task_name(task))
+        classes = list(dict.fromkeys(marks["name"]))
+        if len(classes) < 2:
+            single.append(name)
             continue
-        title = f"{task_name(task)}, {of_shots(shots)}"
-        marks["row"] = marks["name"].map(names.index)
-        panels.append(
-            Figure(title, dots(names, marks, 320, f"AP of each class, {title}", "AP (%)", [0, 100]))
-        )
+        title = f"{name}, {of_shots(shots)}"
+        marks["row"] = [classes.index(each) for each in marks["name"]]
+        chart = dots(classes, marks, 320, f"AP of each class, {title}", "AP (%)", [0, 100])
+        panels.append(Figure(title, chart))
     if not panels:
         return None
     text = "Mean and sample standard deviation over seeds, at the most shots that were measured."
     if single:
         text += f" Left out, as they have one class: {', '.join(single)}."
-    parts = [Text(text, True), legend(view, "classes", view.lines), Figures("columns", panels)]
+    parts = [
+        ReportText(text, True),
+        legend(view, "classes", view.lines),
+        Figures("columns", panels),
+    ]
     return Section("classes", "AP of each class", "Classes", parts)
 
 
-def _class_marks(view: View, shots: Shots, task: str) -> pd.DataFrame:
-    """Return the mean over seeds of every class and line."""
-    rows = []
+def _class_marks(view: ReportView, shots: Shots, task: str) -> pd.DataFrame:
+    """Return the mean over seeds of every class and line, in percent."""
+    values: dict[tuple[int, str], list[float]] = {}
     for index, line in enumerate(view.lines):
         runs = {run.id: run for run in view.cells.cell(line, shots, task).done.values()}
         for run in runs.values():
             known = run.metrics.get("AP_class")
-            values = known if isinstance(known, dict) else {}
-            rows += [
-                {"line": index, "name": str(name), "AP": percent(ap)} for name, ap in values.items()
-            ]
-    frame = pd.DataFrame(rows, columns=["line", "name", "AP"]).astype({"AP": float}).dropna()
+            if not isinstance(known, dict):
+                continue
+            for name, value in known.items():
+                ap = percent(value)
+                if ap is not None:
+                    values.setdefault((index, str(name)), []).append(ap)
     marks = []
-    for (index, name), aps in frame.groupby(["line", "name"], sort=False)["AP"]:
-        mean, std = aps.mean(), aps.std() if len(aps) > 1 else None
-        spread = f" ± {std:.1f}" if std is not None else ""
-        title = f"{name}, {view.names[view.lines[index]]}: {mean:.1f}{spread}"
+    for (index, name), aps in values.items():
+        series = pd.Series(aps)
+        mean = series.mean()
+        std = series.std() if len(aps) > 1 else None
+        title = f"{name}, {view.names[view.lines[index]]}: {mean:.1f}"
+        if std is not None:
+            title += f" ± {std:.1f}"
         marks.append({"line": index, "name": name, **mark_columns(mean, std, title)})
-    found = pd.DataFrame(marks)
-    return (
-        found.assign(low=found["low"].clip(lower=0), high=found["high"].clip(upper=100))
-        if marks
-        else found
-    )
+    frame = pd.DataFrame(marks)
+    if marks:
+        frame["low"] = frame["low"].clip(lower=0)
+        frame["high"] = frame["high"].clip(upper=100)
+    return frame
 
 
-def best_pictures(view: View) -> Section | None:
+def best_pictures(view: ReportView) -> Section | None:
     """Return pictures of the best trial of each task, as many as fit."""
-    chosen = {task: run for task in view.cells.tasks if (run := _best_run(view, task))}
-    files = {
-        task: sorted((run.folder / "predictions").glob("*.jpg"))[:PER_TASK]
-        for task, run in chosen.items()
-    }
-    shown: dict[str, list[Picture]] = {task: [] for task in chosen}
-    size = left = 0
-    for place, (task, paths) in itertools.product(range(PER_TASK), files.items()):
-        if place >= len(paths):
-            continue
-        content = _shrunk(paths[place]) if size < PICTURES_BYTES else None
-        if content is None:
-            left += 1
-            continue
-        size += len(content)
-        alt = f"{task_name(task)}: detections on {paths[place].stem}"
-        shown[task].append(Picture(base64.b64encode(content).decode(), alt))
-    blocks = [
-        Pictures(task_name(task), _of_run(view, chosen[task], task), images)
-        for task, images in shown.items()
-        if images
-    ]
+    best = {task: _best_run(view, task) for task in view.cells.tasks}
+    chosen = {task: run for task, run in best.items() if run}
+    files = {task: _pictures_of(run)[:PER_TASK] for task, run in chosen.items()}
+    images: dict[str, list[ReportImage]] = {task: [] for task in chosen}
+    size = 0
+    left = 0
+    for place in range(PER_TASK):  # the first pictures of all tasks come before the second ones
+        for task, paths in files.items():
+            if place >= len(paths):
+                continue
+            content = _shrunk(paths[place]) if size < PICTURES_BYTES else None
+            if content is None:
+                left += 1
+                continue
+            size += len(content)
+            alt = f"{task_name(task)}: detections on {paths[place].stem}"
+            images[task].append(ReportImage(base64.b64encode(content).decode(), alt))
+    blocks = []
+    for task, shown in images.items():
+        if shown:
+            note = _point_of_run(view, chosen[task], task)
+            blocks.append(TaskImages(task_name(task), note, shown))
     if not blocks:
         return None
-    text = "Of the trial with the highest test AP of each task: detections from score 0.5 on, true boxes white."
-    text += f" {left} more did not fit or could not be read." if left else ""
-    return Section("pictures", "Pictures", "Pictures", [Text(text, True), Gallery(blocks)])
+    text = (
+        "Of the trial with the highest test AP of each task: detections from score 0.5 on, boxes "
+        "of the ground truth in white."
+    )
+    if left:
+        text += f" {left} more did not fit or could not be read."
+    return Section("pictures", "Pictures", "Pictures", [ReportText(text, True), Gallery(blocks)])
 
 
-def _best_run(view: View, task: str) -> Run | None:
-    """Return the one with the highest AP among those that left pictures."""
-    runs = [
-        run for point, run in view.collection.points if point.task == task and run.ap is not None
-    ]
-    runs = [run for run in runs if any((run.folder / "predictions").glob("*.jpg"))]
-    return max(runs, key=lambda run: run.ap or 0.0, default=None)
+def _pictures_of(run: Run) -> list[Path]:
+    return sorted((run.folder / "predictions").glob("*.jpg"))
 
 
-def _of_run(view: View, run: Run, task: str) -> str:
+def _best_run(view: ReportView, task: str) -> Run | None:
+    """Return the run with the highest AP among those that left pictures."""
+    best = None
+    best_ap = -1.0
+    for point, run in view.collection.points:
+        if point.task != task or run.ap is None or run.ap <= best_ap:
+            continue
+        if _pictures_of(run):
+            best = run
+            best_ap = run.ap
+    return best
+
+
+def _point_of_run(view: ReportView, run: Run, task: str) -> str:
+    """Return tuning, shots, AP and folder of the run with the best pictures of a task."""
     point = next(point for point in run.points if point.task == task)
     place = inside(view.collection.folder, run.folder)
-    return (
-        f"{view.names[point.line]}, {of_shots(point.shots)}, AP {100 * (run.ap or 0):.1f}; {place}"
-    )
+    ap = 100 * (run.ap or 0)
+    return f"{view.names[point.line]}, {of_shots(point.shots)}, AP {ap:.1f}; {place}"
 
 
 def _shrunk(path: Path) -> bytes | None:
-    """Return a JPEG of at most 480 pixels; None if it cannot be read."""
+    """Return a JPEG of at most 480 pixels; None if the picture cannot be read."""
     try:
         with open_image(path) as image:
             image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
@@ -162,35 +189,36 @@ def _shrunk(path: Path) -> bytes | None:
     return content.getvalue()
 
 
-def cost(view: View) -> Section:
+def cost(view: ReportView) -> Section:
     """Return time, memory and trained parameters of every trial."""
     frame = trained(view)
+    lines = list(view.names.values())
     strips = []
-    for title, axis, column, unit, written in (
-        ("Time of a trial", "minutes", "seconds", 60, seconds),
-        ("Peak memory", "GB", "memory", 1e9, gigabytes),
-        ("Trained parameters", "parameters", "trainable", 1, millions),
-    ):
+    for title, axis, column, unit, written in STRIPS:
         marks = frame[frame[column] > 0]
         if column == "trainable":  # equal for most trials
             marks = marks.drop_duplicates(["line", column])
-        titles = [
-            f"{what}: {written(x)}" for what, x in zip(marks["what"], marks[column], strict=True)
-        ]
+        if not len(marks):
+            continue
+        titles = []
+        for what, value in zip(marks["what"], marks[column], strict=True):
+            titles.append(f"{what}: {written(value)}")
         marks = marks.assign(
-            row=marks["line"], x=marks[column] / unit, title=titles, low=math.nan, high=math.nan
+            row=marks["line"],
+            x=marks[column] / unit,
+            title=titles,
+            low=math.nan,
+            high=math.nan,
+            kind="pale",
         )
-        if len(marks):
-            picture = dots(
-                list(view.names.values()), marks.assign(kind="pale"), 320, title, axis, log=True
-            )
-            strips.append(Figure(title, picture))
+        strips.append(Figure(title, dots(lines, marks, 320, title, axis, log=True)))
     text = (
-        "Time from the start of the run to the end of its last measurement. Memory: the peak on the device, of the "
-        "process where there is no device. A dot is a trial that trained; zero-shot trials are in the list below."
+        "Time from the start of the run to the end of its last measurement. Memory: the peak on "
+        "the device, of the process where there is no device. A dot is a trial that trained; "
+        "zero-shot trials are in the list below."
     )
     parts = [
-        Text(text, True),
+        ReportText(text, True),
         Figures("tall", strips),
         _cost_of_tunings(view, frame),
         _every_trial(view),
@@ -198,60 +226,63 @@ def cost(view: View) -> Section:
     return Section("cost", "Cost", "Cost", parts)
 
 
-def _cost_of_tunings(view: View, frame: pd.DataFrame) -> Table:
+def _written(value: Any, write: Any) -> str:
+    """Return a number as ``write`` writes it, a dash where it is not known."""
+    return MISSING if pd.isna(value) else write(value)
+
+
+def _cost_of_tunings(view: ReportView, frame: pd.DataFrame) -> ReportTable:
     rows = []
     for index in range(len(view.lines)):
         own = frame[frame["line"] == index]
-        time, most = own["seconds"], own.max()
-        numbers = [
-            (time.median(), seconds),
-            (time.max(), seconds),
-            (time.sum(min_count=1), seconds),
-        ]
-        numbers += [
-            (most["memory"], gigabytes),
-            (most["trainable"], millions),
-            (most["parameters"], millions),
-        ]
-        texts = [MISSING if pd.isna(value) else written(value) for value, written in numbers]
-        rows.append([line_cell(view, index), str(len(own)), *texts])
+        times = own["seconds"]
+        most = own.max()
+        rows.append(
+            [
+                line_cell(view, index),
+                str(len(own)),
+                _written(times.median(), time_text),
+                _written(times.max(), time_text),
+                _written(times.sum(min_count=1), time_text),
+                _written(most["memory"], gigabytes),
+                _written(most["trainable"], millions),
+                _written(most["parameters"], millions),
+            ]
+        )
     head = ["tuning", "trials", "median time", "longest", "in all", "peak memory", "trained", "of"]
-    return Table.of("Cost of each tuning", head, rows)
+    return ReportTable.of("Cost of each tuning", head, rows)
 
 
-def _every_trial(view: View) -> Table:
+def _every_trial(view: ReportView) -> ReportTable:
     rows: list[list[Cell | str]] = []
     for run in view.collection.runs:
-        point, known = run.points[0], costs_of(run)
-        name = "zero-shot" if point.shots == 0 else view.names.get(point.line, point.line.tuning)
+        point = run.points[0]
+        known = costs_of(run)
+        name = view.names.get(point.line, point.line.tuning)
+        if point.shots == 0:
+            name = "zero-shot"
         state = {"finished": "", "failed": "bad"}.get(run.state, "soft")
         rows.append(
             [
-                *(run.id, Cell(point.task, kind="left"), Cell(name, kind="left")),
-                *(str(point.shots), run.seeds or MISSING, Cell(run.state, kind=state)),
-                f"{100 * run.ap:.1f}" if run.ap is not None else MISSING,
-                seconds(known["seconds"]) if known["seconds"] is not None else MISSING,
+                run.id,
+                Cell(point.task, kind="left"),
+                Cell(name, kind="left"),
+                str(point.shots),
+                run.seeds or MISSING,
+                Cell(run.state, kind=state),
+                ap_text(run.ap),
+                _written(known["seconds"], time_text),
                 gigabytes(known["memory"]) if known["memory"] else MISSING,
-                millions(known["trainable"]) if known["trainable"] is not None else MISSING,
+                _written(known["trainable"], millions),
             ]
         )
-    head = [
-        "trial",
-        "task",
-        "tuning",
-        "shots",
-        "seed",
-        "state",
-        "AP (%)",
-        "time",
-        "memory",
-        "trained",
-    ]
-    return Table.of("Every trial", head, rows, folded=True)
+    head = ["trial", "task", "tuning", "shots", "seed", "state"]
+    head += ["AP (%)", "time", "memory", "trained"]
+    return ReportTable.of("Every trial", head, rows, folded=True)
 
 
-def undone(view: View) -> Section:
-    """Return what failed and what is missing, each with its reason."""
+def undone(view: ReportView) -> Section:
+    """Return failed and missing trials with their reasons, and the number of those left out."""
     title = "Failed and missing trials"
     lost = [run for run in view.collection.runs if run.state in ("failed", "missing")]
     rows: list[list[Cell | str]] = []
@@ -259,36 +290,48 @@ def undone(view: View) -> Section:
         point = run.points[0]
         what = f"{point.task}, {view.names[point.line]}, {of_shots(point.shots)}, seed {point.seed}"
         log = inside(view.collection.folder, run.log) if run.log else MISSING
-        state = Cell(run.state, kind="left bad" if run.state == "failed" else "left soft")
-        reason = Cell(" ".join(run.error.split()), kind="wrap")
-        rows.append([run.id, state, Cell(what, kind="left"), reason, Cell(log, kind="wrap")])
-    table = Table.of(title, ["trial", "state", "what", "reason", "log"], rows)
-    return Section("undone", title, "Failed and missing", [table if rows else Text("None.")])
+        state = "bad" if run.state == "failed" else "soft"
+        rows.append(
+            [
+                run.id,
+                Cell(run.state, kind=f"left {state}"),
+                Cell(what, kind="left"),
+                Cell(" ".join(run.error.split()), kind="wrap"),
+                Cell(log, kind="wrap"),
+            ]
+        )
+    parts: list[Part] = [ReportText("None.")]
+    if rows:
+        parts = [ReportTable.of(title, ["trial", "state", "what", "reason", "log"], rows)]
+    if view.collection.left_out:
+        count = view.collection.left_out
+        text = f"Trials that --only left out: {count}. The sweep without this option runs them."
+        parts.append(ReportText(text))
+    return Section("undone", title, "Failed and missing", parts)
 
 
-def repeat(view: View) -> Section:
+def repeat(view: ReportView) -> Section:
     """Return commands, commits and versions."""
-    done = [run.result for run in view.collection.runs if run.result]
-    commits = _distinct([result.get("git") for result in done])
-    devices = _distinct([result.get("device") for result in done])
-    known = [result.get("versions") for result in done]
-    versions = [
-        ", ".join(f"{k} {v}" for k, v in found.items())
-        for found in known
-        if isinstance(found, dict)
-    ]
+    results = [run.result for run in view.collection.runs if run.result]
     runs = [run for run in view.collection.runs if run.result] or view.collection.runs
+    commits = _distinct([result.get("git") for result in results])
+    devices = _distinct([result.get("device") for result in results])
+    versions = []
+    for result in results:
+        known = result.get("versions")
+        if isinstance(known, dict):
+            versions.append(", ".join(f"{name} {version}" for name, version in known.items()))
     recipe = inside(Path.cwd(), runs[0].folder / RECIPE_NAME)
     parts = [
         Code([f"glip report {view.collection.folder}", f"glip fit --config {recipe}"]),
-        Text("The recipe.yaml of every trial is complete: glip fit --config repeats it."),
-        Text(
-            f"Commits: {', '.join(commits) or MISSING}. Devices: {', '.join(devices) or MISSING}."
-        ),
-        *(Text(each, True) for each in dict.fromkeys(versions)),
+        ReportText("The recipe.yaml of every trial is complete: glip fit --config repeats it."),
+        ReportText(f"Commits: {commits}. Devices: {devices}."),
+        *(ReportText(each, True) for each in dict.fromkeys(versions)),
     ]
     return Section("repeat", "To repeat it", "To repeat it", parts)
 
 
-def _distinct(values: Sequence[object]) -> list[str]:
-    return list(dict.fromkeys(str(value) for value in values if value is not None))
+def _distinct(values: Sequence[object]) -> str:
+    """Return the different values in one text, a dash where there are none."""
+    found = dict.fromkeys(str(value) for value in values if value is not None)
+    return ", ".join(found) or MISSING

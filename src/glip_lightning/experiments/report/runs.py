@@ -1,17 +1,22 @@
-"""The words of a report: runs, the points that they stand for, and the lines that are compared."""
+"""The runs of a report, the points that they stand for, and the lines that are compared."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from glip_lightning.experiments.report.paper_numbers import ORDER
 
 State = Literal["finished", "failed", "missing", "repeated"]
 Shots = int | str
+"""Number of shots, or ``all``."""
 LARGEST = 1e18
+"""No number of a result is larger."""
 
 SETTINGS = {"model.detector": "detector", "model.weights": "weights", "data.prompts": "prompts"}
+"""Keys of a recipe that are settings of every line, and their names."""
+MEASURED = (*SETTINGS.values(), "split")
+"""Settings of every line, in their order."""
 PRETTY = {
     "FullTuning": "full",
     "LinearProbe": "linear",
@@ -20,19 +25,27 @@ PRETTY = {
     "PartialTuning": "partial",
     "LoRATuning": "LoRA",
 }
+"""Short names of tunings."""
 
 
-class Line(NamedTuple):
-    """What is compared: a tuning and what else must agree. ``split`` is the one that was measured."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is compared: a tuning with all settings that must agree within a mean."""
 
-    tuning: str  # as the sweep names it, or its class
-    settings: tuple[tuple[str, str], ...]  # detector, weights, prompts, split, further axes
+    tuning: str
+    """Label of the sweep, or name of the class."""
+    settings: tuple[tuple[str, str], ...]
+    """Detector, weights, prompts, the split that was measured, and further axes."""
 
     def get(self, name: str) -> str | None:
+        """Return a setting; None where the line has none of this name."""
         return dict(self.settings).get(name)
 
 
-class Point(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A task, line, number of shots and seed that a run was made for."""
+
     task: str
     line: Line
     shots: Shots
@@ -41,127 +54,198 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A trial of a sweep or a run of its own; ``result`` is its ``result.json`` if it finished."""
+    """A trial of a sweep or a run of its own."""
 
     id: str
     folder: Path
     state: State
     points: tuple[Point, ...]
     recipe: Mapping[str, Any]
-    result: Mapping[str, Any] | None = None
-    error: str = ""  # why there is no result
+    result: Mapping[str, Any] = field(default_factory=dict)
+    """Content of ``result.json``; empty where the run is not finished."""
+    error: str = ""
+    """Why there is no result."""
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """Those of the test split, of the validation split where there is no other."""
-        metrics = (self.result or {}).get("metrics") or {}
-        return metrics.get("test") or metrics.get("val") or {}
+        """Metrics of the test split, of the validation split where there is no test split."""
+        for split in ("test", "val"):
+            found = mapping_at(mapping_at(self.result, "metrics"), split)
+            if found:
+                return found
+        return {}
 
     @property
     def ap(self) -> float | None:
-        """From 0 to 1; None if nothing is finished or no box was there to be found."""
+        """AP from 0 to 1; None where the run is not finished or no box was there to be found."""
         return number(self.metrics.get("AP")) if self.state == "finished" else None
 
     @property
     def kind(self) -> str | None:
         """Class name of the tuning; None where nothing is tuned."""
-        tuning = get(self.recipe, "model.tuning")
+        tuning = value_at(self.recipe, "model.tuning")
         return str(tuning["class_path"]).split(".")[-1] if isinstance(tuning, Mapping) else None
 
     @property
     def seeds(self) -> str:
-        """Those of all its points, empty if it has none."""
-        return "/".join(
-            dict.fromkeys(str(point.seed) for point in self.points if point.seed is not None)
-        )
+        """Seeds of all its points, empty where it has none."""
+        known = [str(point.seed) for point in self.points if point.seed is not None]
+        return "/".join(dict.fromkeys(known))
 
     @property
     def log(self) -> Path | None:
-        return next((path for path in (self.folder / "trial.log",) if path.is_file()), None)
+        """The log of a trial; None where there is none."""
+        path = self.folder / "trial.log"
+        return path if path.is_file() else None
 
 
-class Collection(NamedTuple):
+@dataclass(frozen=True)
+class Collection:
+    """The runs of a sweep or of a folder."""
+
     name: str
     folder: Path
-    axes: dict[str, list[Any]]  # of a sweep; empty otherwise
+    axes: dict[str, list[Any]]
+    """Labels of each axis of a sweep; empty for a folder of runs."""
     runs: list[Run]
+    left_out: int = 0
+    """Number of trials that ``--only`` left out of the sweep; they are not among the runs."""
 
     @property
     def points(self) -> list[tuple[Point, Run]]:
-        return [
-            (point, run) for run in self.runs if run.state != "repeated" for point in run.points
-        ]
+        """Each point with its run; repeated runs count for none."""
+        found = []
+        for run in self.runs:
+            if run.state != "repeated":
+                found += [(point, run) for point in run.points]
+        return found
 
     @property
     def tasks(self) -> list[str]:
-        """Those of ODinW-13 in the order of the paper, then the others as they come."""
-        found = list(dict.fromkeys(point.task for point, _ in self.points))
-        return [
-            *(task for task in ORDER if task in found),
-            *(task for task in found if task not in ORDER),
-        ]
+        """Tasks of ODinW-13 in the order of the paper, then the others in the order of the runs."""
+        found = dict.fromkeys(point.task for point, _ in self.points)
+        official = [task for task in ORDER if task in found]
+        return [*official, *(task for task in found if task not in ORDER)]
 
     @property
     def shots(self) -> list[Shots]:
-        """Numbers in order, ``all`` last."""
-        return sorted({p.shots for p, _ in self.points}, key=lambda k: (isinstance(k, str), k))
+        """Numbers of shots in order, ``all`` last."""
+        return sorted({point.shots for point, _ in self.points}, key=_shots_order)
 
     @property
     def lines(self) -> list[Line]:
+        """What is compared, in the order of the runs."""
         return list(dict.fromkeys(point.line for point, _ in self.points))
 
     def kind(self, line: Line) -> str:
-        """Class name of the line's tuning; its label where only zero-shot runs are known."""
-        kinds = (run.kind for point, run in self.points if point.line == line and run.kind)
-        return next(kinds, line.tuning)
-
-    def names(self) -> dict[Line, str]:
-        """Each line's tuning, and those of its settings in which lines differ."""
-        lines = self.lines
-        keys = dict.fromkeys(key for line in lines for key, _ in line.settings)
-        varied = [key for key in keys if len({line.get(key) for line in lines}) > 1]
-        return {line: _name(line, varied) for line in lines}
+        """Return the class of a line's tuning; its label where only zero-shot runs are known."""
+        for point, run in self.points:
+            if point.line == line and run.kind:
+                return run.kind
+        return line.tuning
 
 
-def _name(line: Line, varied: Sequence[str]) -> str:
-    parts = [PRETTY.get(line.tuning, line.tuning)]
-    for key in varied:
-        value = line.get(key)
-        if value is not None:
-            short = key.removeprefix("init_args.").split(".")[-1]
-            parts.append(value if key in (*SETTINGS.values(), "split") else f"{short} {value}")
-    return ", ".join(parts)
+def _shots_order(shots: Shots) -> tuple[bool, Shots]:
+    return isinstance(shots, str), shots
 
 
-def get(recipe: Any, key: str) -> Any:
+def value_at(recipe: Any, key: str) -> Any:
+    """Return the value at a dotted key of a recipe; None where there is none."""
     for part in key.split("."):
         recipe = recipe.get(part) if isinstance(recipe, Mapping) else None
     return recipe
 
 
 def number(value: Any) -> float | None:
-    """A number that can be one of a result, None for all else."""
+    """Return a number that can be one of a result; None for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if -LARGEST < value < LARGEST else None
 
 
 def percent(value: Any) -> float | None:
-    """An AP from 0 to 1 in percent, None for all else."""
+    """Return an AP from 0 to 1 in percent; None for all else."""
     found = number(value)
     return 100 * found if found is not None and 0 <= found <= 1 else None
 
 
-def part(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The mapping under ``key``, an empty one if there is none."""
+def mapping_at(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the mapping under ``key``; an empty one where there is none."""
     found = content.get(key)
     return found if isinstance(found, Mapping) else {}
 
 
 def trainable(run: Run) -> float | None:
-    """Parameters that were trained; 0 where nothing was."""
-    groups = (run.result or {}).get("groups")
+    """Return the number of parameters that were trained; 0 where nothing was."""
+    groups = run.result.get("groups")
     if not isinstance(groups, Iterable):
         return None
     counts = [number(group.get("parameters")) for group in groups if isinstance(group, Mapping)]
     return sum(count for count in counts if count is not None)
+
+
+NO_VALUE = "-"
+"""Setting of a line whose recipe does not have the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineNames:
+    """The names of lines, and the settings that these names need not repeat."""
+
+    names: dict[Line, str]
+    """The tuning of a line, and its settings in which lines that are called alike differ."""
+    shared: dict[str, list[str]]
+    """Settings of all lines whose names begin alike, by this beginning; empty: of all lines."""
+
+
+def name_lines(lines: Sequence[Line]) -> LineNames:
+    """Return short names of lines that are told apart by them.
+
+    A name has the settings of :data:`MEASURED` in which any lines differ: without them numbers must
+    not be compared. It has further settings only where lines differ that are called alike without.
+    """
+    varied = _varied(lines)
+    alike: dict[str, list[Line]] = {}
+    for line in lines:
+        start = [PRETTY.get(line.tuning, line.tuning)]
+        for key in varied:
+            value = line.get(key)
+            if key in MEASURED and value is not None:
+                start.append(value)
+        alike.setdefault(", ".join(start), []).append(line)
+    found: dict[Line, str] = {}
+    shared = {"": _texts(lines[0], [key for key in setting_names(lines) if key not in varied])}
+    for start, group in alike.items():
+        own = _varied(group)
+        for line in group:
+            found[line] = ", ".join([start, *_texts(line, own)])
+        shared[start] = _texts(group[0], [key for key in varied if key not in (*own, *MEASURED)])
+    return LineNames({line: found[line] for line in lines}, shared)
+
+
+def setting_names(lines: Sequence[Line]) -> list[str]:
+    """Return the names of all settings of lines, each once."""
+    found: dict[str, str] = {}
+    for line in lines:
+        found |= dict(line.settings)
+    return list(found)
+
+
+def _varied(lines: Sequence[Line]) -> list[str]:
+    """Return the settings in which the lines differ."""
+    varied = []
+    for key in setting_names(lines):
+        values = {line.get(key) for line in lines}
+        if len(values) > 1:
+            varied.append(key)
+    return varied
+
+
+def _texts(line: Line, keys: Sequence[str]) -> list[str]:
+    """Return settings of a line like ``lr 0.001``, without those that it does not have."""
+    found = []
+    for key in keys:
+        value = line.get(key)
+        if value is not None and value != NO_VALUE:
+            found.append(f"{key.removeprefix('init_args.').split('.')[-1]} {value}")
+    return found

@@ -1,4 +1,4 @@
-"""What all parts of a report need to know."""
+"""What all sections of a report need to know."""
 
 import functools
 from collections import Counter
@@ -9,17 +9,20 @@ from typing import Any
 import pandas as pd
 
 from glip_lightning.experiments.report.number_formats import lacking, task_name
-from glip_lightning.experiments.report.runs import Collection, Line, Shots
+from glip_lightning.experiments.report.runs import Collection, Line, LineNames, Shots, name_lines
 from glip_lightning.experiments.report.statistics import Cells, Group, groups_of, headline
 
 
 @dataclass(frozen=True)
-class View:
-    """A collection with its cells; the place of a line in ``lines`` is its colour and its marker everywhere."""
+class ReportView:
+    """A collection with its cells.
+
+    The place of a line in ``lines`` is its colour and its marker everywhere.
+    """
 
     collection: Collection
     cells: Cells
-    names: dict[Line, str]
+    line_names: LineNames
     groups: list[Group]
     headline: Group
 
@@ -27,6 +30,11 @@ class View:
     def lines(self) -> list[Line]:
         """What is compared."""
         return self.cells.lines
+
+    @property
+    def names(self) -> dict[Line, str]:
+        """The name of each line."""
+        return self.line_names.names
 
     @functools.cached_property
     def frame(self) -> pd.DataFrame:
@@ -44,26 +52,25 @@ class View:
         return self.cells.shots.index(shots) if shots in self.cells.shots else -1
 
 
-def make_view(collection: Collection) -> View:
+def make_view(collection: Collection) -> ReportView:
     """Return the view of a collection."""
     cells = Cells(collection)
-    return View(
-        collection, cells, collection.names(), groups_of(cells.tasks), headline(cells.tasks)
+    return ReportView(
+        collection, cells, name_lines(cells.lines), groups_of(cells.tasks), headline(cells.tasks)
     )
 
 
-def ap_frame(view: View, groups: Sequence[Group], lines: Sequence[Line]) -> pd.DataFrame:
-    """Return a row per line, number of shots and group of tasks: its AP, and what lacks.
+def ap_frame(view: ReportView, groups: Sequence[Group], lines: Sequence[Line]) -> pd.DataFrame:
+    """Return a row per line, number of shots and group of tasks: its AP in percent, and what lacks.
 
-    ``stat`` is None where no run has finished. A row is ``whole`` if at least one seed has all tasks, ``best`` if no
-    whole row of as many shots has a higher AP and another one has a lower AP; ``paper`` is the paper's number.
+    ``stat`` is None where no run has finished. A row is ``whole`` if at least one seed has all
+    tasks. It is ``best`` if no whole row of as many shots has a higher AP and another one has a
+    lower AP. ``paper`` is the paper's number.
     """
-    rows = [
-        _ap_row(view, line, shots, group)
-        for line in lines
-        for shots in view.cells.shots
-        for group in groups
-    ]
+    rows = []
+    for line in lines:
+        for shots in view.cells.shots:
+            rows += [_ap_row(view, line, shots, group) for group in groups]
     frame = pd.DataFrame(rows)
     frame = frame.astype({"AP": float, "paper": float})
     whole = frame[frame["whole"] & (frame["x"] != view.shots_place(0))]
@@ -72,13 +79,9 @@ def ap_frame(view: View, groups: Sequence[Group], lines: Sequence[Line]) -> pd.D
     return frame.assign(best=best.reindex(frame.index, fill_value=False))
 
 
-def _ap_row(view: View, line: Line, shots: Shots, group: Group) -> dict[str, Any]:
+def _ap_row(view: ReportView, line: Line, shots: Shots, group: Group) -> dict[str, Any]:
     mean = view.cells.mean(line, shots, group)
-    cell = view.cells.cell(line, shots, group.tasks[0]) if len(group.tasks) == 1 else None
-    undone = cell.open if cell else []
-    counted = Counter(run.state for run in undone).items()
-    said = ", ".join(f"{n} {state}" for state, n in counted)
-    return {
+    row = {
         "line": view.lines.index(line),
         "name": view.names[line],
         "shots": shots,
@@ -86,15 +89,31 @@ def _ap_row(view: View, line: Line, shots: Shots, group: Group) -> dict[str, Any
         "place": group.name,
         "heading": group.short,
         "planned": view.cells.planned(line, shots),
-        "is_mean": cell is None,
-        "stat": mean.stat if mean else None,
-        "AP": mean.stat.mean if mean else None,
-        "whole": mean is not None and mean.whole,
-        "tasks": f"{len(mean.tasks) if mean else 0}/{len(group.tasks)}",
-        "lacks": lacking(mean, group) if mean else "",
-        "known": ", ".join(map(task_name, mean.tasks)) if mean else "",
+        "is_mean": len(group.tasks) != 1,
+        "stat": None,
+        "AP": None,
+        "whole": False,
+        "tasks": f"0/{len(group.tasks)}",
+        "lacks": "",
+        "known": "",
         "paper": view.cells.paper(line, shots, group.tasks),
-        # finished without an AP: no box was there to be found
-        "undone": said.replace("finished", "undefined"),
-        "reason": "; ".join(run.error for run in undone if run.error)[:300],
+        "undone": "",
+        "reason": "",
     }
+    if mean:
+        row |= {
+            "stat": mean.stat,
+            "AP": mean.stat.mean,
+            "whole": mean.whole,
+            "tasks": f"{len(mean.tasks)}/{len(group.tasks)}",
+            "lacks": lacking(mean, group),
+            "known": ", ".join(task_name(task) for task in mean.tasks),
+        }
+    if len(group.tasks) == 1:
+        undone = view.cells.cell(line, shots, group.tasks[0]).open
+        counts = Counter(run.state for run in undone)
+        text = ", ".join(f"{count} {state}" for state, count in counts.items())
+        # a run that finished without an AP had no box to find
+        row["undone"] = text.replace("finished", "undefined")
+        row["reason"] = "; ".join(run.error for run in undone if run.error)[:300]
+    return row

@@ -1,4 +1,4 @@
-"""``glip report``: what a sweep or a folder of runs has reached, as a page, as tables and for the leaderboard."""
+"""``glip report``: a sweep or a folder of runs as a page, as tables and for the leaderboard."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,65 +29,72 @@ from glip_lightning.experiments.report.run_sections import (
     repeat,
     undone,
 )
-from glip_lightning.experiments.report.view import View, make_view
+from glip_lightning.experiments.report.view import ReportView, make_view
 
 FOLDER = Path(__file__).parent
-SECTIONS = (
-    *(
-        efficiency,
-        all_numbers,
-        against_paper,
-        tunings,
-        classes,
-        best_pictures,
-        cost,
-        retention,
-        undone,
-        repeat,
-    ),
+SECTIONS: tuple[Callable[[ReportView], Section | None], ...] = (
+    efficiency,
+    all_numbers,
+    against_paper,
+    tunings,
+    classes,
+    best_pictures,
+    cost,
+    retention,
+    undone,
+    repeat,
 )
+"""Sections after the summary and those of plugins; None where there is nothing to show."""
 
 
 def write_report(
     folder: str | Path, out: str | Path | None = None, leaderboard: str | Path | None = None
 ) -> list[str]:
-    """Write ``report.html``, ``report.md``, ``report.csv`` and ``cells.csv`` into ``out`` (default: ``folder``), and
-    the files of sections that plugins add, such as ``claims.csv``.
+    """Write ``report.html``, ``report.md``, ``report.csv``, ``cells.csv`` and the files of plugins.
 
-    ``leaderboard`` is the folder for the files of the leaderboard, if any. Returns a line for each file.
+    Args:
+        folder: a folder of sweeps or of runs.
+        out: where to write; None: into ``folder``.
+        leaderboard: folder for the files of the leaderboard; None: they are not written.
+
+    Returns:
+        A line for each file.
     """
     view = make_view(collect(Path(folder)))
     target = Path(out) if out else Path(folder)
     remove_parts(target)
     added = registry.report_sections.rows().values()
-    sections = [summary(view), *(section for each in added for section in each.sections(view))]
-    sections += [section for make in SECTIONS if (section := make(view))]
+    sections = [summary(view)]
     frames = {"report.csv": trials(view), "cells.csv": cells(view)}
     for each in added:
+        sections += each.sections(view)
         frames |= each.files(view)
+    for make in SECTIONS:
+        section = make(view)
+        if section:
+            sections.append(section)
     contents = {"report.html": page(view, sections), "report.md": markdown(view, sections)}
-    contents |= {
-        name: frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()
-    }
+    for name, frame in frames.items():
+        contents[name] = frame.to_csv(index=False, lineterminator="\n")
+    lines = []
     for name, content in contents.items():
         write_text(target / name, content)
-    said = [str(target / name) for name in contents]
+        lines.append(str(target / name))
     if leaderboard:
         from glip_lightning.experiments.report.leaderboard import write_leaderboard
 
-        said += write_leaderboard(view, Path(leaderboard)) or [
-            "leaderboard: no test detections on tasks of ODinW"
-        ]
-    return said
+        files = write_leaderboard(view, Path(leaderboard))
+        lines += files or ["leaderboard: no test detections on tasks of ODinW"]
+    return lines
 
 
-def page(view: View, sections: list[Section]) -> str:
-    """Return the report as one HTML file: no script, no request; the policy in its head forbids both."""
+def page(view: ReportView, sections: list[Section]) -> str:
+    """Return the report as one HTML file without script or request, which its head forbids, too."""
     style = (FOLDER / "report.css").read_text(encoding="utf-8")
     return _filled("report.html.jinja", True, printable, view, sections, style=style)
 
 
-def markdown(view: View, sections: list[Section]) -> str:
+def markdown(view: ReportView, sections: list[Section]) -> str:
     """Return the report's texts and tables as Markdown."""
     return _filled("report.md.jinja", False, plain_text, view, sections)
 
@@ -96,14 +103,20 @@ def _filled(
     template: str,
     escape: bool,
     safe: Callable[[str], str],
-    view: View,
+    view: ReportView,
     sections: list[Section],
     **more: str,
 ) -> str:
-    """Return a template with the sections in it; every text goes through ``safe`` first, and is HTML if ``escape``."""
+    """Return a template with the sections in it.
+
+    Every text goes through ``safe`` first and then, if ``escape``, becomes HTML.
+    """
 
     def finalize(value: Any) -> Any:
         return value if isinstance(value, Markup) else safe(str(value))
+
+    def one_line(text: Any) -> Markup:
+        return Markup(printable(str(text)))
 
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -112,9 +125,14 @@ def _filled(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters["one_line"] = lambda text: Markup(printable(str(text)))
-    known = {"title": view.collection.name, "swept": swept(view), "version": __version__}
-    return environment.get_template(template).render(**known, **more, sections=sections)
+    environment.filters["one_line"] = one_line
+    return environment.get_template(template).render(
+        title=view.collection.name,
+        swept=swept(view),
+        version=__version__,
+        sections=sections,
+        **more,
+    )
 
 
 def plain_text(content: str) -> str:
@@ -125,18 +143,20 @@ def plain_text(content: str) -> str:
     return content
 
 
-def swept(view: View) -> str:
-    """Return in a sentence what was varied."""
+def swept(view: ReportView) -> str:
+    """Return in a sentence what was varied: detector, tasks, shots, seeds and tunings."""
+    tasks = view.cells.tasks
     lines = list(view.names.values())
-    shots = ", ".join(map(str, view.cells.shots))
+    detectors = {line.get("detector") for line in view.lines}
     seeds = {point.seed for point, _ in view.collection.points if point.shots != 0}
-    tasks = (
-        f"{len(view.cells.tasks)} tasks"
-        if len(view.cells.tasks) > 1
-        else f"task {view.cells.tasks[0]}"
-    )
-    names = f"{len(lines)} tunings ({', '.join(lines)})" if len(lines) > 1 else lines[0]
-    seed = f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
-    detectors = dict.fromkeys(line.get("detector") for line in view.lines)
-    detector = f"{next(iter(detectors))}: " if len(detectors) == 1 and None not in detectors else ""
-    return f"{detector}{tasks}, {shots} shots, {seed}, {names}."
+    parts = [
+        f"{len(tasks)} tasks" if len(tasks) > 1 else f"task {tasks[0]}",
+        f"{', '.join(str(shots) for shots in view.cells.shots)} shots",
+        f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed",
+        f"{len(lines)} tunings ({', '.join(lines)})" if len(lines) > 1 else lines[0],
+    ]
+    text = f"{', '.join(parts)}."
+    detector = next(iter(detectors))
+    if len(detectors) == 1 and detector is not None:
+        return f"{detector}: {text}"
+    return text

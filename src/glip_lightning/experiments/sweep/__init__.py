@@ -1,1 +1,1 @@
-"""``glip sweep``: a grid of recipes, resolved, run once each, on whatever there is to run them."""
+"""``glip sweep``: the trials of a grid of recipes, each of which runs once."""

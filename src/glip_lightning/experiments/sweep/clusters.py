@@ -1,4 +1,4 @@
-"""Trials as tasks of Ray, or as jobs of SLURM."""
+"""Executors of clusters: trials as tasks of Ray, or as jobs of SLURM."""
 
 import logging
 import math
@@ -33,85 +33,91 @@ GENERAL = (
 
 
 class Ray:
-    """Tasks of Ray: on the cluster that ``RAY_ADDRESS`` names, else on a Ray of this machine for the time of the sweep.
+    """Tasks of Ray, on the cluster that ``RAY_ADDRESS`` names, else on a Ray of the sweep's own.
 
-    All nodes need this package and one file system for data and trials; claims need its locks to work across nodes
-    (see :mod:`run_trial`). Whether tokens guard a Ray is left to Ray and ``RAY_AUTH_MODE``; for one of its own it makes
-    ``~/.ray/auth_token``.
+    All nodes need this package and one file system for data and trials, and its locks have to work
+    across nodes (see :mod:`run_trial`). Ray and ``RAY_AUTH_MODE`` decide whether tokens guard a
+    Ray; for one of its own it makes ``~/.ray/auth_token``.
     """
 
     def __init__(self, trials_per_gpu: int = 1) -> None:
         self.trials_per_gpu = trials_per_gpu
 
     def run(self, function: Function, jobs: Sequence[Job], stop: Stop) -> Iterator[Event]:
-        ray = _ray()
+        """Submit all jobs and wait for them; see :class:`.executors.Executor`."""
+        ray = _start_ray()
         gpus = 1 / self.trials_per_gpu if ray.cluster_resources().get("GPU") else 0
-        # our errors are answers; a task whose process died is not repeated before somebody has looked; a process is
-        # not used again
+        # no process is used twice; a task whose process died is left for somebody to look at
         kind = ray.remote(max_retries=0, max_calls=1, num_cpus=jobs[0].threads or 1, num_gpus=gpus)
         task = kind(function)
         running = {task.remote(job): job for job in jobs}
         asked = 0
         try:
-            yield from (Event(job.id, "submitted") for job in jobs)
+            for job in jobs:
+                yield Event(job.id, "submitted")
             while running:
                 if stop.count > asked:
                     asked = stop.count
                     for reference in running:
                         ray.cancel(reference, force=asked > 1)
-                for reference in ray.wait(list(running), timeout=PAUSE)[0]:
+                done, _ = ray.wait(list(running), timeout=PAUSE)
+                for reference in done:
                     yield _answer(ray, reference, running.pop(reference))
         finally:
             ray.shutdown()
 
 
-def _ray() -> Any:
+def _start_ray() -> Any:
+    """Return the module ``ray``, connected to a cluster or to a Ray of this machine."""
     ray = optional("ray", "--executor ray", "ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address := os.environ.get("RAY_ADDRESS"):
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
         ray.init(address=address, **quiet)
-    else:  # nothing is passed through its store
+    else:  # nothing is passed through its store, which may be small
         ray.init(address="local", include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
     return ray
 
 
 def _answer(ray: Any, reference: Any, job: Job) -> Event:
+    """Return the last event of a task; errors of the trial itself are events already."""
     try:
         return ray.get(reference)
     except ray.exceptions.TaskCancelledError:
         return Event(job.id, "interrupted")
     except ray.exceptions.RayError as error:
-        return Event(
-            job.id, "died", f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-        )
+        lines = str(error).splitlines() or [""]
+        return Event(job.id, "died", f"{type(error).__name__}: {lines[0]}")
 
 
 class Slurm:
     """One array of SLURM jobs through submitit; it does not wait for them.
 
-    The folder has to lie on the file system of the nodes. A job that runs out of time goes back into the queue and on
-    from its last checkpoint. ``folder/<trial>.job`` has the number of the last job of a trial: calling the sweep again
-    submits what is neither finished nor in the queue.
+    The folder has to lie on the file system of the nodes. A job that runs out of time goes back
+    into the queue and goes on from its last checkpoint. ``folder/<trial>.job`` has the number of
+    the last job of a trial: another call of the sweep submits what is neither finished nor in the
+    queue.
     """
 
     def __init__(self, folder: Path, parameters: Mapping[str, Any]) -> None:
-        """``folder`` for submitit's files; ``parameters`` as submitit calls them (timeout_min, partition, ...)."""
-        self.folder, self.parameters = folder, parameters
+        """Take the folder for submitit's files, and parameters by submitit's names for them."""
+        self.folder = folder
+        self.parameters = parameters
 
     def run(self, function: Function, jobs: Sequence[Job], stop: Stop) -> Iterator[Event]:
+        """Submit the jobs that are not in the queue yet; see :class:`.executors.Executor`."""
         executor = self._executor()
-        queue, numbers = _queue(), {job.id: self._number(job) for job in jobs}
-        new = [job for job in jobs if numbers[job.id] not in queue]
+        queue = _queue()
+        earlier = {job.id: self._number(job) for job in jobs}
+        new = [job for job in jobs if earlier[job.id] not in queue]
         submitted = executor.map_array(Requeued(function), new) if new else []
         for job, there in zip(new, submitted, strict=True):
             write_text(self._number_file(job), there.job_id)
         for job in jobs:
-            note = (
-                f"job {self._number(job)}"
-                if job in new
-                else f"job {numbers[job.id]} of an earlier call"
-            )
+            note = f"job {self._number(job)}"
+            if job not in new:
+                note += " of an earlier call"
             yield Event(job.id, "queued", note)
 
     def _executor(self) -> Any:
@@ -120,16 +126,17 @@ class Slurm:
         try:
             executor = submitit.AutoExecutor(self.folder, cluster="slurm")
         except RuntimeError:
-            said = "--executor submitit: there is no srun on this machine; log in to one of SLURM"
-            raise WrongUsage(said, code="no-cluster") from None
+            message = (
+                "--executor submitit: there is no srun on this machine; log in to one of SLURM"
+            )
+            raise WrongUsage(message, code="no-cluster") from None
         try:
-            executor.update_parameters(**self._named())
+            executor.update_parameters(**self._parameter_names())
         except (ValueError, NameError, AssertionError) as error:
-            said = " ".join(str(error).split()).split(" Valid arguments")[
-                0
-            ]  # which it lists with their types
+            # a list of all arguments with their types may follow
+            reason = " ".join(str(error).split()).split(" Valid arguments")[0]
             raise WrongUsage(
-                f"--slurm: {said} submitit's and sbatch's own names are known", code="bad-value"
+                f"--slurm: {reason} submitit's and sbatch's own names are known", code="bad-value"
             ) from None
         return executor
 
@@ -141,8 +148,8 @@ class Slurm:
         file = self._number_file(job)
         return file.read_text(encoding="utf-8").strip() if file.is_file() else None
 
-    def _named(self) -> dict[str, Any]:
-        """As submitit tells its own parameters from those of SLURM alone."""
+    def _parameter_names(self) -> dict[str, Any]:
+        """Return the parameters; submitit wants a prefix for those that only SLURM has."""
         return {
             name if name in GENERAL else f"slurm_{name}": value
             for name, value in self.parameters.items()
@@ -152,26 +159,27 @@ class Slurm:
 def _queue() -> set[str]:
     """Return the numbers of the user's jobs that wait or run, those of arrays as ``12_3``."""
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    if asked.returncode:
-        said = " ".join(asked.stderr.split())
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        reason = " ".join(answer.stderr.split())
         raise GLIPError(
-            f"--executor submitit: squeue does not answer, nothing is submitted: {said}",
+            f"--executor submitit: squeue does not answer, nothing is submitted: {reason}",
             code="no-cluster",
         )
-    return set(asked.stdout.split())
+    return set(answer.stdout.split())
 
 
 class Requeued:
-    """A function that submitit sends back into the queue when its time is over, after it has saved its state."""
+    """A function that goes back into the queue of SLURM when its time is over."""
 
     def __init__(self, function: Function) -> None:
         self.function = function
 
     def __call__(self, job: Job) -> Event:
-        """Call the function; SIGUSR2, which comes when the time is nearly over, ends it as SIGTERM does.
+        """Call the function; end it with its state saved when SIGUSR2 says that the time is over.
 
-        submitit's own handler would end it in the middle of a step.
+        submitit's own handler would end it in the middle of a step. Here SIGUSR2 ends it as SIGTERM
+        does.
         """
         requeue = signal.getsignal(signal.SIGUSR2)
         over: list[int] = []
@@ -188,16 +196,22 @@ class Requeued:
         return event
 
     def checkpoint(self, job: Job) -> Any:
-        """Called by submitit before the job is ended."""
+        """Return what is submitted again; submitit calls this before it ends the job."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, job)
 
 
 def slurm_parameters(given: str) -> dict[str, Any]:
-    """``partition=gpu,timeout_min=60`` as a mapping; values are read as YAML."""
+    """Return ``partition=gpu,timeout_min=60`` as a mapping; values are read as YAML.
+
+    Raises:
+        WrongUsage: a part is no NAME=VALUE (``bad-value``).
+    """
     found: dict[str, Any] = {}
-    for part in filter(None, given.split(",")):
+    for part in given.split(","):
+        if not part:
+            continue
         name, sep, value = part.partition("=")
         if not sep or not name.strip():
             raise WrongUsage(

@@ -1,7 +1,7 @@
-"""Where trials run: what every executor is, and the one of this machine. Those of clusters are in :mod:`clusters`.
+"""Executors: they run one function for many jobs, each call in a process of its own.
 
-An executor is handed one function and what to call it with, and tells what becomes of each call. Each call has a
-process of its own.
+Here are what every executor can do, and the executor of this machine. Those of clusters are in
+:mod:`clusters`.
 """
 
 import math
@@ -24,19 +24,23 @@ PRELOADED = "glip_lightning.experiments.sweep.preloaded"  # by name: it imports 
 
 
 class Stop:
-    """How often the user has asked for the end: once, running trials save their state; twice, they are killed."""
+    """How often the user asked for the end.
+
+    After the first time running trials save their state, after the second they are killed.
+    """
 
     def __init__(self) -> None:
         self.count = 0
-        self.number: signal.Signals | None = None  # of the first
+        self.number: signal.Signals | None = None  # of the first signal
 
     @contextmanager
     def listening(self) -> Iterator["Stop"]:
-        """Take Ctrl-C, SIGTERM and SIGHUP of this process."""
+        """Count Ctrl-C, SIGTERM and SIGHUP of this process in place of ending it."""
 
         def count(number: signal.Signals) -> None:
             self.count += 1
-            self.number = self.number or number
+            if self.number is None:
+                self.number = number
 
         previous = signals.listen(count)
         try:
@@ -46,23 +50,28 @@ class Stop:
 
 
 class Executor(Protocol):
+    """Something that runs jobs."""
+
     def run(self, function: Function, jobs: Sequence[Job], stop: Stop) -> Iterator[Event]:
-        """Call ``function`` with every job. The last event of a job says how it ended; none for those not begun."""
+        """Call ``function`` with every job and yield what becomes of each.
+
+        The last event of a job says how it ended. Jobs that did not begin have no event.
+        """
         ...
 
 
 class Local:
     """Processes of this machine, one per trial, each of which sees one GPU at most.
 
-    Where the system can fork, a server imports the libraries once and every trial is a fork of it: a clean process
-    that need not import them again. The server runs no operator of torch and does not touch a GPU, which no fork could
-    use then.
+    Where the system can fork, a server imports the libraries once and every trial is a fork of it:
+    a clean process that need not import them again. The server runs no operator of torch and does
+    not touch a GPU, which no fork could use then.
     """
 
     def __init__(
         self, workers: int, gpus: Sequence[str] = (), preload: Sequence[str] = (PRELOADED,)
     ) -> None:
-        """``gpus`` as CUDA_VISIBLE_DEVICES names them, dealt out in turn; ``preload``: modules that trials need."""
+        """Take GPUs as CUDA_VISIBLE_DEVICES names them, and modules that all trials need."""
         self.places = [gpus[number % len(gpus)] if gpus else None for number in range(workers)]
         forks = "forkserver" in multiprocessing.get_all_start_methods()
         self._context = multiprocessing.get_context("forkserver" if forks else "spawn")
@@ -70,6 +79,7 @@ class Local:
             self._context.set_forkserver_preload(list(preload))
 
     def run(self, function: Function, jobs: Sequence[Job], stop: Stop) -> Iterator[Event]:
+        """Run as many jobs at once as there are workers; see :class:`Executor`."""
         waiting = deque(jobs)
         free = deque(self.places)
         running: dict[Connection, _Process] = {}
@@ -98,7 +108,8 @@ class _Process:
     """A process that runs one job."""
 
     def __init__(self, context: Any, function: Function, job: Job, gpu: str | None) -> None:
-        self.job, self.gpu = job, gpu
+        self.job = job
+        self.gpu = gpu
         self.connection, theirs = context.Pipe(duplex=False)
         self._process: BaseProcess = context.Process(
             target=_serve, args=(theirs, function, job, gpu)
@@ -111,7 +122,7 @@ class _Process:
         theirs.close()
 
     def end(self, stopped: bool) -> Event:
-        """Return the answer, or how the process ended in its place."""
+        """Return the event that the process sent; where it sent none, say how the process ended."""
         try:
             event = self.connection.recv()
         except (EOFError, OSError):
@@ -122,23 +133,27 @@ class _Process:
             return event
         if stopped:
             return Event(self.job.id, "interrupted")
-        return Event(
-            self.job.id, "died", f"the worker process {_cause(self._process.exitcode or 0)}"
-        )
+        cause = _cause(self._process.exitcode or 0)
+        return Event(self.job.id, "died", f"the worker process {cause}")
 
     def stop(self, kill: bool) -> None:
-        self._process.kill() if kill else self._process.terminate()
+        """End the process: with SIGTERM, which lets the run save its state, or at once."""
+        if kill:
+            self._process.kill()
+        else:
+            self._process.terminate()
 
 
 def _serve(connection: Connection, function: Function, job: Job, gpu: str | None) -> None:
-    """Run one job and send what became of it. The job ends where it would even if the parent has ended.
+    """Run one job and send its last event, also if the parent has ended meanwhile.
 
-    Of the signals only SIGTERM comes through, from the parent or with it; SIGINT and SIGHUP of a terminal, which reach
-    all processes, are left to the parent, which passes them on. A SIGTERM that reaches all comes twice, therefore.
+    Of the signals only SIGTERM comes through, from the parent or with it. SIGINT and SIGHUP of a
+    terminal reach all processes: they are left to the parent, which passes them on. Therefore a
+    SIGTERM that reaches all processes comes twice.
     """
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is used for the first time
-    # the server that forks may have been started by somebody who held nothing back
+    # signals are blocked here, too: the server that forks may be older than this sweep
     with (
         suppress(BrokenPipeError, KeyboardInterrupt),
         signals.blocked(),
@@ -152,19 +167,19 @@ def _cause(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
     name = signal.Signals(-code).name
-    return f"was killed by {name}" + (
-        " (by the system, if memory ran out)" if name == "SIGKILL" else ""
-    )
+    if name == "SIGKILL":
+        return f"was killed by {name} (by the system, if memory ran out)"
+    return f"was killed by {name}"
 
 
 def visible_gpus() -> list[str]:
-    """The CUDA devices of this process as CUDA_VISIBLE_DEVICES names them; none of them is touched."""
+    """Return the CUDA devices of this process by their names in CUDA_VISIBLE_DEVICES.
+
+    None of them is touched.
+    """
     import torch
 
     count = torch.cuda.device_count()
-    named = [
-        name.strip()
-        for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        if name.strip()
-    ]
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    named = [name.strip() for name in names if name.strip()]
     return named[:count] or [str(number) for number in range(count)]

@@ -11,25 +11,29 @@ class Job:
 
     id: str
     folder: str
-    """Absolute: on a cluster, on the file system that all nodes share."""
+    """Absolute path of the trial's folder, which all nodes of a cluster must see."""
     home: str
-    """Working directory, which data.root and the like are relative to."""
+    """Working directory, which ``data.root`` and other paths of the recipe are relative to."""
     recipe: dict[str, Any]
-    """Complete."""
+    """Complete recipe of the run."""
     threads: int | None = None
-    """Threads of torch; None leaves its choice."""
+    """Threads of torch; with None torch chooses."""
     keep_checkpoints: bool = False
 
 
 State = Literal[
     "running", "submitted", "queued", "finished", "failed", "died", "interrupted", "elsewhere"
 ]
-"""``queued`` jobs go on without this process. ``died`` took the process along, so nobody wrote down the error."""
+"""What has become of a job.
+
+``queued`` jobs go on without this process. A job that ``died`` took its process along, so that
+nobody wrote down the error. ``elsewhere``: another process runs the trial.
+"""
 
 
 @dataclass(frozen=True)
 class Event:
-    """What became of a job."""
+    """A change of the state of a job."""
 
     id: str
     state: State

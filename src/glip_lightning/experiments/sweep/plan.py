@@ -1,4 +1,4 @@
-"""The trials of a grid: every point checked and validated, equal runs told by their hash, their work counted."""
+"""The trials of a grid: its points are checked, equal runs are one trial, steps are counted."""
 
 import hashlib
 import json
@@ -39,44 +39,34 @@ CHECKED = (FullTuning, LanguageTuning, LoRATuning, PartialTuning, PromptTuning)
 """Tunings that may not fit a detector."""
 
 UNTRAINED: dict[str, Any] = {
-    **dict.fromkeys(
-        ("model.tuning", "model.schedule", "trainer.callbacks", "trainer.max_epochs"), None
-    ),
-    **dict.fromkeys(
-        ("trainer.gradient_clip_val", "trainer.check_val_every_n_epoch", "data.images_per_device"),
-        None,
-    ),
-    **{
-        "trainer.max_steps": -1,
-        "trainer.min_epochs": None,
-        "trainer.min_steps": None,
-        "trainer.max_time": None,
-    },
+    "model.tuning": None,
+    "model.schedule": None,
+    "trainer.callbacks": None,
+    "trainer.max_epochs": None,
+    "trainer.max_steps": -1,
+    "trainer.min_epochs": None,
+    "trainer.min_steps": None,
+    "trainer.max_time": None,
+    "trainer.gradient_clip_val": None,
+    "trainer.check_val_every_n_epoch": None,
     "trainer.val_check_interval": None,
-    **{
-        "data.seed": 0,
-        "data.copies": 1,
-        "data.batch_size": 1,
-        "data.flip": 0.0,
-        "data.negatives": True,
-    },
+    "data.images_per_device": None,
+    "data.seed": 0,
+    "data.copies": 1,
+    "data.batch_size": 1,
+    "data.flip": 0.0,
+    "data.negatives": True,
 }
 """Keys of training and the values that they get where nothing is trained."""
 
 NOT_READ = (
-    *(
-        "shots",
-        "seed",
-        "copies",
-        "batch_size",
-        "images_per_device",
-        "min_sizes",
-        "max_size",
-        "test_size",
-    ),
-    *("flip", "workers", "negatives", "prompts"),
+    *("shots", "seed", "copies", "batch_size", "images_per_device"),
+    *("min_sizes", "max_size", "test_size", "flip", "workers", "negatives", "prompts"),
 )
 """Arguments of data that do not change which files are read."""
+
+NOT_FOR_SWEEPS = ("--config", "-c", "--run", "--resume", "--ckpt_path")
+"""Options of ``fit`` that the sweep file or the sweep itself decides."""
 
 
 @dataclass(frozen=True)
@@ -85,61 +75,71 @@ class Planned:
 
     trial: Trial
     recipe: dict[str, Any]
-    """Complete."""
+    """Complete recipe of the run."""
     images: int
-    """How many it trains on."""
+    """Number of images that it trains on."""
     steps: int | None
-    """It takes at most so many; None where nothing bounds them."""
+    """Most optimizer steps that it takes; None where nothing bounds them."""
 
 
 def resolve(
-    grid: Grid, overrides: Sequence[str], tell: Callable[[int, int], None] | None = None
+    grid: Grid, overrides: Sequence[str], progress: Callable[[int, int], None] | None = None
 ) -> list[Planned]:
-    """All trials of ``grid`` in the order of its points, with ``overrides`` (options of ``fit``) in each.
+    """Return all trials of ``grid`` in the order of its points.
 
-    Every error of every trial is collected; then :class:`WrongUsage` says each once, with how many trials have it; its
-    code is that of the first one.
-    ``tell`` is told how many points of how many are done.
+    ``overrides`` are options of ``fit`` that hold for each trial. ``progress`` is called with the
+    number of points that are done and of all points.
+
+    Raises:
+        WrongUsage: each error of all trials once, with the number of trials that have it. Its code
+            is that of the first one.
     """
     _check_overrides(grid, overrides)
     points = list(grid.points())
     found: dict[str, Planned] = {}
     errors: Counter[str] = Counter()
     codes = []
-    checker, reader = RecipeChecker(), _Reader()
-    with _silent():
-        for number, point in enumerate(points):
+    checker = RecipeChecker()
+    reader = _Reader()
+    with _without_warnings():
+        for number, point in enumerate(points, start=1):
             try:
                 planned = _planned(grid, point, overrides, checker, reader)
             except (ValueError, TypeError, OSError) as error:
-                errors[_of_axis(str(error), grid)] += 1
+                errors[_with_axis(str(error), grid)] += 1
                 codes.append(getattr(error, "code", "wrong-usage"))
                 continue
             finally:
-                if tell:
-                    tell(number + 1, len(points))
-            if same := found.get(planned.trial.id):
+                if progress:
+                    progress(number, len(points))
+            same = found.get(planned.trial.id)
+            if same:
                 points_of_both = (*same.trial.points, *planned.trial.points)
                 planned = replace(same, trial=same.trial._replace(points=points_of_both))
             found[planned.trial.id] = planned
     if errors:
-        said = "\n  ".join(_counted(message, n, len(points)) for message, n in errors.items())
-        raise WrongUsage(said, code=codes[0])
+        messages = [_with_count(text, count, len(points)) for text, count in errors.items()]
+        raise WrongUsage("\n  ".join(messages), code=codes[0])
     return list(found.values())
 
 
 def _check_overrides(grid: Grid, overrides: Sequence[str]) -> None:
-    taken = {key: axis for axis in grid.axes for key in KEYS.get(axis, (axis,))}
+    """Raise WrongUsage for an option that an axis or the sweep itself sets."""
+    axis_of: dict[str, str] = {}
+    for axis in grid.axes:
+        axis_of |= dict.fromkeys(KEYS.get(axis, (axis,)), axis)
     for word in overrides:
-        key = word.split("=")[0].removeprefix("--").replace(".init_args", "")
         if not word.startswith("-"):
             continue
-        if word.split("=")[0] in ("--config", "-c", "--run", "--resume", "--ckpt_path"):
+        option = word.split("=")[0]
+        if option in NOT_FOR_SWEEPS:
             raise WrongUsage(
-                f"{word.split('=')[0]}: not for a sweep, whose file names recipes and folders",
+                f"{option}: not for a sweep, whose file names recipes and folders",
                 code="option-without-use",
             )
-        if axis := next((axis for k, axis in taken.items() if key == k), None):
+        key = option.removeprefix("--").replace(".init_args", "")
+        if key in axis_of:
+            axis = axis_of[key]
             raise WrongUsage(
                 f"--{key}: {axis} is an axis of {grid.file}; --only {axis}=VALUE runs a part of it",
                 code="option-of-an-axis",
@@ -149,6 +149,7 @@ def _check_overrides(grid: Grid, overrides: Sequence[str]) -> None:
 def _planned(
     grid: Grid, point: Axes, overrides: Sequence[str], checker: RecipeChecker, reader: "_Reader"
 ) -> Planned:
+    """Return the trial of one point, or raise what is wrong with its recipe, data or tuning."""
     regime = grid.regime(point)
     checked = checker.check(regime.file, regime.content, grid.changes(point), overrides)
     if checked.data.shots == 0:
@@ -162,7 +163,7 @@ def _planned(
 
 
 def _own_axes(checked: CheckedRecipe) -> Axes:
-    """The four axes that every trial has, from the recipe where the grid does not name them."""
+    """Return the four axes that every trial has, as the recipe says them."""
     data = checked.data
     tuning = checked.recipe["model"]["tuning"] or {"class_path": "FullTuning"}
     name = tuning["class_path"].split(".")[-1]
@@ -170,9 +171,9 @@ def _own_axes(checked: CheckedRecipe) -> Axes:
 
 
 def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """``recipe`` of a run that trains nothing, without what then cannot matter: equal runs become equal.
+    """Return the recipe of a run that trains nothing, with fixed values where they cannot matter.
 
-    The seed stays where it draws the weights.
+    So recipes of equal runs become equal. The seed stays where it draws the weights.
     """
     content = deepcopy(dict(recipe)) | {"retention": None}
     for key, value in UNTRAINED.items():
@@ -186,8 +187,11 @@ def untrained(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identity(checked: CheckedRecipe) -> str:
-    """Twelve hexadecimal digits of the SHA-256 of all that decides the result: recipe, weights, generated data and
-    version of the package."""
+    """Return the id of a trial: twelve hexadecimal digits of a SHA-256.
+
+    It covers all that decides the result: the recipe, the weights, the version of
+    generated data and the version of the package.
+    """
     content = deepcopy(checked.recipe)
     for key in WITHOUT_EFFECT:
         part, name = key.split(".")
@@ -199,19 +203,22 @@ def identity(checked: CheckedRecipe) -> str:
 
 
 def _weights_of(detector: str) -> str | None:
-    """What is in the folder of a detector, also of a shipped one: trained anew, it makes other trials."""
-    folder = shipped(detector) or detector
-    files = [
-        x
-        for name in (".", RUN_DETECTOR, RUN_ADAPTER)
-        for x in Path(folder, name).glob("*.safetensors")
-    ]
-    return _digest(tuple((str(x), x.stat().st_mtime_ns) for x in sorted(files))) if files else None
+    """Return a hash of the weights of a detector; None where its folder has none.
+
+    Where the detector is trained anew, its trials are other trials.
+    """
+    folder = Path(shipped(detector) or detector)
+    files: list[Path] = []
+    for name in (".", RUN_DETECTOR, RUN_ADAPTER):
+        files += Path(folder, name).glob("*.safetensors")
+    if not files:
+        return None
+    return _digest(tuple((str(file), file.stat().st_mtime_ns) for file in sorted(files)))
 
 
 @cache
 def _digest(files: tuple[tuple[str, int], ...]) -> str:
-    """SHA-256 of the contents; the times say when one has changed."""
+    """Return the SHA-256 of the contents of files, of which each comes with its time of change."""
     digest = hashlib.sha256()
     for file, _ in files:
         digest.update(Path(file).read_bytes())
@@ -225,22 +232,25 @@ class _Reader:
         self._once = Once()
 
     def check_tuning(self, checked: CheckedRecipe) -> None:
-        """Raise an error if the tuning does not fit the detector, as far as the names of its parts say."""
-        model, tuning = checked.recipe["model"], checked.tuning
+        """Raise an error if the tuning does not fit the parts of the detector."""
+        model = checked.recipe["model"]
+        tuning = checked.tuning
         if checked.data.shots != 0 and tuning:
             key = ["tuning", model["detector"], model["tuning"]]
             self._once.get(key, lambda: _set_up(model["detector"], built(tuning)))
 
     def check_probe(self, checked: CheckedRecipe) -> None:
         """Raise an error if the probe set of retention cannot be read."""
-        if (probe := checked.probe) is not None:
+        probe = checked.probe
+        if probe is not None:
             self._once.get(["probe", checked.recipe["retention"]], lambda: probe_split(probe))
 
     def images(self, checked: CheckedRecipe) -> int:
-        """Return how many a trial trains on; a fault of the data is raised for every trial that has them."""
-        data, given = checked.data, checked.recipe["data"]
-        own = () if getattr(data, "prepared", False) else NOT_READ
-        arguments = {key: value for key, value in given["init_args"].items() if key not in own}
+        """Return how many images a trial trains on; raise faults of the data for each trial."""
+        data = checked.data
+        given = checked.recipe["data"]
+        ignored = () if getattr(data, "prepared", False) else NOT_READ
+        arguments = {key: value for key, value in given["init_args"].items() if key not in ignored}
         which = [given["class_path"], arguments]
         train = self._once.get(["data", which], lambda: _train_split(data))
         if data.shots == 0:
@@ -250,15 +260,16 @@ class _Reader:
 
 
 def _set_up(detector: str, tuning: Tuning) -> None:
+    """Raise an error if the tuning does not fit a detector, of which no weights are loaded."""
     model = skeleton(detector) if isinstance(tuning, CHECKED) else None
     if model is None or (isinstance(tuning, PromptTuning) and model.reads_text):
-        return  # a prompt asks the classes of the data
+        return  # a prompt needs the classes of the data
     with torch.device("meta"):
-        tuning.setup(model, None, Tokenizer.nano())  # the others ask neither classes nor tokenizer
+        tuning.setup(model, None, Tokenizer.nano())  # the others use neither classes nor tokenizer
 
 
 def _train_split(data: DetectionData) -> Index | None:
-    """Return the split to train on, of data whose splits have no error."""
+    """Return the split to train on, or raise the errors of the data."""
     findings = Findings()
     data.prepare_data()
     splits = choose_classes(check_splits(data.read(findings), findings), data.classes, findings)
@@ -269,31 +280,30 @@ def _train_split(data: DetectionData) -> Index | None:
 
 
 def _steps(checked: CheckedRecipe, images: int) -> int | None:
-    """Optimizer steps if nothing ends the run early; None where that is unknown."""
-    data, trainer = checked.data, checked.recipe["trainer"]
+    """Return the optimizer steps if nothing ends the run early; None where that is unknown."""
+    data = checked.data
+    trainer = checked.recipe["trainer"]
     if data.shots == 0:
         return 0
-    if (
-        trainer["limit_train_batches"] not in (None, 1.0)
-        or trainer["overfit_batches"]
-        or trainer["fast_dev_run"]
-    ):
+    is_limited = trainer["limit_train_batches"] not in (None, 1.0)
+    if is_limited or trainer["overfit_batches"] or trainer["fast_dev_run"]:
         return None
-    devices = (
-        trainer["devices"] if isinstance(trainer["devices"], int) and trainer["devices"] > 0 else 1
-    )
-    per_epoch = plan(data.batch_size, devices * trainer["num_nodes"], data.images_per_device)
-    epochs, steps = trainer["max_epochs"], trainer["max_steps"]
+    devices = trainer["devices"]
+    if not isinstance(devices, int) or devices < 1:
+        devices = 1
+    batching = plan(data.batch_size, devices * trainer["num_nodes"], data.images_per_device)
+    epochs = trainer["max_epochs"]
+    steps = trainer["max_steps"]
     bounds = [steps] if steps >= 0 else []
     if epochs is None and not bounds:
-        epochs = 1000  # Lightning's
+        epochs = 1000  # the default of Lightning
     if epochs is not None and epochs >= 0:
-        bounds.append(epochs * per_epoch.steps(images * data.copies))
+        bounds.append(epochs * batching.steps(images * data.copies))
     return min(bounds, default=None)
 
 
-def _of_axis(message: str, grid: Grid) -> str:
-    """The axis in the place of the options that it sets."""
+def _with_axis(message: str, grid: Grid) -> str:
+    """Return a message that names the axis in place of the options that it sets."""
     for axis in grid.axes:
         for key in KEYS.get(axis, (axis,)):
             message = message.replace(f"--{key}: ", f"{grid.file}, axis {axis}: ")
@@ -301,17 +311,17 @@ def _of_axis(message: str, grid: Grid) -> str:
     return message
 
 
-def _counted(message: str, count: int, total: int) -> str:
-    return (
-        message
-        if total == 1
-        else f"{message} (in {'all' if count == total else count} of {total} trials)"
-    )
+def _with_count(message: str, count: int, total: int) -> str:
+    """Return a message with the number of trials that it is about."""
+    if total == 1:
+        return message
+    affected = "all" if count == total else count
+    return f"{message} (in {affected} of {total} trials)"
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """What data have to say is said by each trial in its log."""
+def _without_warnings() -> Iterator[None]:
+    """Silence warnings about data: each trial writes them to its own log."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,6 +1,7 @@
-"""Imported once by the server that trials are forked from: what each of them would do anew before its first step.
+"""Imports for the server that trials are forked from: what each trial needs at its start.
 
-No operator of torch runs here and no GPU is touched: a fork could use neither its threads nor the GPU.
+No operator of torch runs here and no GPU is touched: a fork could use neither its threads nor the
+GPU.
 """
 
 import matplotlib.backends.backend_agg  # noqa: F401 - the curves of a trial's picture

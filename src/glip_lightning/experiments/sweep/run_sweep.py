@@ -1,21 +1,21 @@
-"""``glip sweep``: run all trials of a sweep file, each once, and go on where an earlier call stopped."""
+"""``glip sweep``: run each trial of a sweep once; go on where an earlier call stopped."""
 
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.progress import Progress
 
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
-from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.sweep.board import (
     Board,
-    Rates,
+    TrialTimes,
     console,
     point_name,
     show_plan,
@@ -23,7 +23,13 @@ from glip_lightning.experiments.sweep.board import (
 )
 from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_parameters
 from glip_lightning.experiments.sweep.executors import Executor, Local, Stop, visible_gpus
-from glip_lightning.experiments.sweep.grid import Grid, read_grid, select
+from glip_lightning.experiments.sweep.grid import (
+    Grid,
+    default_folder,
+    read_grid,
+    select,
+    sweep_file,
+)
 from glip_lightning.experiments.sweep.jobs import Event, Job
 from glip_lightning.experiments.sweep.plan import Planned, resolve
 from glip_lightning.experiments.sweep.run_trial import (
@@ -33,17 +39,18 @@ from glip_lightning.experiments.sweep.run_trial import (
     run_trial,
 )
 from glip_lightning.experiments.sweep.trial_state import state_of
-from glip_lightning.training.callbacks.run_folder import RUNS
 from glip_lightning.training.callbacks.threads import best_number, cores
 from glip_lightning.training.trial import Axes
 
 SWEEPS, TRIALS = "sweeps", "trials"
 
 
-class SweepOptions(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SweepOptions:
     """What the command line says besides the file."""
 
-    dir: str | None = None  # default: runs/<name of the sweep>
+    dir: str | None = None
+    """Folder of the sweep; None: ``runs/<name of the sweep>``."""
     executor: str = "local"
     workers: int | None = None
     trials_per_gpu: int = 1
@@ -54,60 +61,89 @@ class SweepOptions(NamedTuple):
 
 
 def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -> int:
-    """Run what is left of a sweep; return 0 if no trial failed, 1 if one did, 128 + its number after a signal."""
+    """Run what is left of a sweep and return the exit code of the command.
+
+    It is 0 if no trial failed, 1 if one did, and 128 + the number of the signal after a signal.
+    """
     for name, value in (
         ("--workers", options.workers),
         ("--trials-per-gpu", options.trials_per_gpu),
     ):
         if value is not None and value < 1:
             raise WrongUsage(f"{name} {value}: expected 1 or more", code="bad-value")
-    grid = read_grid(recipe_file(file))
+    grid = read_grid(sweep_file(file))
     planned = _resolve(grid, overrides)
-    folder = Path(options.dir) if options.dir else RUNS / grid.name
+    folder = Path(options.dir) if options.dir else default_folder(grid)
     chosen = _chosen(planned, options.only)
+    place = folder / TRIALS
     if options.dry_run:
-        show_plan(chosen, folder / TRIALS)
+        show_plan(chosen, place)
         return 0
-    for place in (folder, folder / SWEEPS, folder / TRIALS):
-        remove_parts(place)
-    _write_sweep(folder, grid, planned)
-    found = {each.trial.id: state_of(folder / TRIALS / each.trial.id) for each in chosen}
-    left = [each for each in chosen if found[each.trial.id].state != "finished"]
-    print(
-        f"{grid.name}: {len(chosen)} trials in {folder}, {len(chosen) - len(left)} of them finished already"
-    )
+    for each in (folder, folder / SWEEPS, place):
+        remove_parts(each)
+    _write_sweep(folder, grid, planned, chosen)
+    states = {each.trial.id: state_of(place / each.trial.id) for each in chosen}
+    left = [each for each in chosen if states[each.trial.id].state != "finished"]
+    finished = len(chosen) - len(left)
+    print(f"{grid.name}: trials: {len(chosen)}, finished already: {finished}, folder: {folder}")
     stop = Stop()
-    ended = _run(left, Rates(chosen, found), folder, options, stop) if left else {}
-    if queued := sum(event.state == "queued" for event in ended.values()):
-        return _tell_queued(queued)
-    _tell(chosen, ended, folder)
+    times = TrialTimes(chosen, states)
+    ended = _run(left, times, folder, options, stop) if left else {}
+    queued = sum(event.state == "queued" for event in ended.values())
+    if queued:
+        print(
+            f"trials in the queue: {queued} (squeue --me); the same command with --dry-run shows "
+            "their states.\nWithout it, the command submits what is neither finished nor in "
+            "the queue, and shows the results at the end."
+        )
+        return 0
+    show_end(chosen, ended, folder, left_out=len(planned) - len(chosen))
     if stop.number:
         return Interrupted(number=stop.number).exit_code
-    return int(any(state_of(folder / TRIALS / each.trial.id).state == "failed" for each in chosen))
+    return int(any(state_of(place / each.trial.id).state == "failed" for each in chosen))
 
 
 def _resolve(grid: Grid, overrides: Sequence[str]) -> list[Planned]:
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("checking all trials", total=None)
-        return resolve(
-            grid, overrides, lambda done, total: progress.update(task, completed=done, total=total)
-        )
+    """Return the trials of a grid, with a progress bar on a terminal."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("checking all trials", total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        return resolve(grid, overrides, advance)
 
 
 def _chosen(planned: Sequence[Planned], only: str | None) -> list[Planned]:
-    """The trials that stand for one of the points of ``only``."""
+    """Return the trials of the points that ``only`` names, each with these points alone."""
     if only is None:
         return list(planned)
-    points = select([point for each in planned for point in each.trial.points], only)
-    return [each for each in planned if any(point in points for point in each.trial.points)]
+    points = select(_points(planned), only)
+    found = []
+    for each in planned:
+        own = tuple(point for point in each.trial.points if point in points)
+        if own:
+            found.append(replace(each, trial=each.trial._replace(axes=own[0], points=own)))
+    return found
 
 
-def _write_sweep(folder: Path, grid: Grid, planned: Sequence[Planned]) -> None:
-    """Write ``sweeps/NAME.json``, which has all recipes, and ``trial.json`` of every trial: all that a report needs.
+def _points(planned: Sequence[Planned]) -> list[Axes]:
+    """Return the points of all trials."""
+    points: list[Axes] = []
+    for each in planned:
+        points += each.trial.points
+    return points
 
-    Sweeps of other names in the same folder have files of their own there and share the trials that are equal.
+
+def _write_sweep(
+    folder: Path, grid: Grid, planned: Sequence[Planned], chosen: Sequence[Planned]
+) -> None:
+    """Write ``sweeps/NAME.json`` and ``trial.json`` of every trial: all that a report needs.
+
+    ``sweeps/NAME.json`` has all recipes, and in ``left_out`` the trials that ``--only`` left out.
+    Sweeps of other names in the same folder have files of their own there and share the trials
+    that are equal.
     """
-    points = [point for each in planned for point in each.trial.points]
     trials = [
         {
             "id": each.trial.id,
@@ -118,17 +154,23 @@ def _write_sweep(folder: Path, grid: Grid, planned: Sequence[Planned]) -> None:
         }
         for each in planned
     ]
-    content = {"name": grid.name, "axes": _labels(points), "trials": trials}
+    content: dict[str, Any] = {
+        "name": grid.name,
+        "axes": _labels(_points(planned)),
+        "trials": trials,
+    }
+    wanted = {each.trial.id for each in chosen}
+    left_out = [each.trial.id for each in planned if each.trial.id not in wanted]
+    if left_out:
+        content["left_out"] = left_out
     for each in planned:
         each.trial.write(folder / TRIALS / each.trial.id)
-    write_text(
-        folder / SWEEPS / f"{grid.name}.json",
-        json_text(json.dumps(content, indent=2, ensure_ascii=False)),
-    )
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    write_text(folder / SWEEPS / f"{grid.name}.json", json_text(text))
 
 
 def _labels(points: Sequence[Axes]) -> dict[str, list[Any]]:
-    """The labels of each axis in the order in which they first come."""
+    """Return the labels of each axis in the order in which they first come."""
     labels: dict[str, list[Any]] = {axis: [] for axis in points[0]}
     for point in points:
         for axis, label in point.items():
@@ -138,46 +180,42 @@ def _labels(points: Sequence[Axes]) -> dict[str, list[Any]]:
 
 
 def _run(
-    left: Sequence[Planned], rates: Rates, folder: Path, options: SweepOptions, stop: Stop
+    left: Sequence[Planned], times: TrialTimes, folder: Path, options: SweepOptions, stop: Stop
 ) -> dict[str, Event]:
-    """How each trial ended, by its id; those that were not begun are missing."""
+    """Run trials; return the last event of each by its id, none of those that did not begin."""
     executor, workers, threads = _executor(folder, options)
     place = (folder / TRIALS).resolve()
-    jobs = [
-        Job(
-            each.trial.id,
-            str(place / each.trial.id),
-            str(Path.cwd()),
-            each.recipe,
-            threads,
-            options.keep_checkpoints,
-        )
-        for each in left
-    ]
-    with stop.listening(), Board(left, place, workers, rates) as board:
+    home = str(Path.cwd())
+    jobs = []
+    for each in left:
+        id = each.trial.id
+        jobs.append(Job(id, str(place / id), home, each.recipe, threads, options.keep_checkpoints))
+    with stop.listening(), Board(left, place, workers, times) as board:
         for event in executor.run(run_trial, jobs, stop):
             if event.state == "died":
                 record_failure(place / event.id, event.note, "", event.seconds)
-            board.tell(event)
+            board.show(event)
     return board.ended
 
 
 def _executor(folder: Path, options: SweepOptions) -> tuple[Executor, int, int | None]:
-    """The executor, how many trials it runs at once, and the threads of each."""
-    named = os.environ.get("OMP_NUM_THREADS", "")
+    """Return the executor, how many trials it runs at once, and the threads of each."""
     if options.slurm and options.executor != "submitit":
         raise WrongUsage("--slurm: only with --executor submitit", code="option-without-use")
     if options.executor == "submitit":
-        parameters = {
-            "timeout_min": 600,
-            "name": folder.resolve().name,
-            **slurm_parameters(options.slurm),
-        }
+        parameters = {"timeout_min": 600, "name": folder.resolve().name}
+        parameters |= slurm_parameters(options.slurm)
         if options.workers:
             parameters["array_parallelism"] = options.workers
         return Slurm((folder / "submitit").resolve(), parameters), options.workers or 1, None
     gpus = visible_gpus() if options.executor == "local" else []
-    workers = options.workers or len(gpus) * options.trials_per_gpu or max(1, cores() // 2)
+    if options.workers:
+        workers = options.workers
+    elif gpus:
+        workers = len(gpus) * options.trials_per_gpu
+    else:
+        workers = max(1, cores() // 2)
+    named = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(named) if named.isdigit() else max(1, cores() // workers)
     if options.executor == "ray":
         return Ray(options.trials_per_gpu), workers, threads
@@ -186,38 +224,35 @@ def _executor(folder: Path, options: SweepOptions) -> tuple[Executor, int, int |
     return Local(workers, gpus), workers, threads
 
 
-def _tell_queued(count: int) -> int:
-    print(
-        f"{count} trials are in the queue (squeue --me). The same command with --dry-run shows their states; called"
-    )
-    print(
-        "again without it, it submits what is neither finished nor in the queue, and shows the results at the end."
-    )
-    return 0
+def show_end(
+    chosen: Sequence[Planned], ended: dict[str, Event], folder: Path, left_out: int = 0
+) -> None:
+    """Print AP by axes, failures with their logs, and what to do next.
 
-
-def _tell(chosen: Sequence[Planned], ended: dict[str, Event], folder: Path) -> None:
-    """AP by axes, failures with their logs, and what to do next."""
+    ``left_out`` is the number of trials that ``--only`` left out.
+    """
     place = folder / TRIALS
     show_results(chosen, place)
+    waiting: set[str] = set()
     for each in chosen:
         path = place / each.trial.id
-        if state_of(path).state == "failed":
-            print(
-                f"failed   {point_name(each.trial.axes)}: {printable_lines(read_failure(path).error)}"
-            )
+        state = state_of(path).state
+        if state in ("new", "unfinished"):
+            waiting.add(each.trial.id)
+        if state == "failed":
+            error = printable_lines(read_failure(path).error)
+            print(f"failed   {point_name(each.trial.axes)}: {error}")
             print(f"         log: {printable(str(path / LOG_NAME))}")
-    waiting = {
-        each.trial.id
-        for each in chosen
-        if state_of(place / each.trial.id).state in ("new", "unfinished")
-    }
-    if elsewhere := {event.id for event in ended.values() if event.state == "elsewhere"} & waiting:
+    elsewhere = {id for id in waiting if id in ended and ended[id].state == "elsewhere"}
+    if elsewhere:
         print(
-            f"running elsewhere: {len(elsewhere)} trials; the same command shows them when they are finished"
+            f"trials that run elsewhere: {len(elsewhere)}; the same command shows them when they "
+            "are finished"
         )
-    if unfinished := waiting - elsewhere:
-        print(f"unfinished: {len(unfinished)} trials; the same command goes on with them")
+    if waiting - elsewhere:
+        print(f"unfinished trials: {len(waiting - elsewhere)}; the same command goes on with them")
+    if left_out:
+        print(f"trials that --only leaves out: {left_out}; the command without it runs them")
     print(f"next     glip report {folder}")
     if any(place.glob("*/wandb/offline-run-*")):
         print(f"         wandb sync {place}/*/wandb/offline-run-*")

@@ -1,8 +1,9 @@
-"""One trial in a process of its own: whatever a trial sets, no other one sees.
+"""One trial in a process of its own, so that no setting of a trial reaches another trial.
 
-A trial is claimed by a lock on ``<folder>.lock``, which the system gives back when the process ends, however it ends.
-Across the nodes of a cluster that holds where their file system shares such locks (NFS from version 4, Lustre with
-``flock``, GPFS); elsewhere do not run two sweeps over one directory at once.
+A lock on ``<folder>.lock`` claims a trial. The system frees it when the process ends, however it
+ends. Across the nodes of a cluster this holds where their file system shares such locks (NFS from
+version 4, Lustre with ``flock``, GPFS); elsewhere do not run two sweeps over one directory at
+once.
 """
 
 import json
@@ -41,12 +42,14 @@ _ATTEMPTS = Whole(0, 1_000_000)
 
 LOG_NAME = "trial.log"
 FAILED_NAME = "failed.json"
-STAYS = (TRIAL_NAME, LOG_NAME, FAILED_NAME, LOCK_NAME)  # when a trial starts anew
+STAYS = (TRIAL_NAME, LOG_NAME, FAILED_NAME, LOCK_NAME)
+"""Files that stay in the folder when a trial starts anew."""
 
 
 def run_trial(job: Job) -> Event:
-    """Run, or go on with, the trial in ``job.folder`` unless it is finished or somebody else has it."""
-    folder, began = Path(job.folder), time.monotonic()
+    """Run or continue the trial in ``job.folder``, unless it is finished or runs elsewhere."""
+    began = time.monotonic()
+    folder = Path(job.folder)
     try:
         with FileLock(folder.with_suffix(".lock"), blocking=False):
             if (folder / RESULT_NAME).is_file() and not (folder / FAILED_NAME).is_file():
@@ -59,12 +62,12 @@ def run_trial(job: Job) -> Event:
 
 
 def _attempt(job: Job, folder: Path, began: float) -> Event:
+    """Run the trial and turn its end, whatever it is, into an event."""
     try:
         os.chdir(job.home)
         if job.threads is not None:
-            os.environ["OMP_NUM_THREADS"] = str(
-                job.threads
-            )  # the sweep has decided: the run does not measure
+            # the variable says that the sweep has decided: the run does not measure
+            os.environ["OMP_NUM_THREADS"] = str(job.threads)
             torch.set_num_threads(job.threads)
         _fit(job.recipe, folder)
     except KeyboardInterrupt as stop:
@@ -73,15 +76,17 @@ def _attempt(job: Job, folder: Path, began: float) -> Event:
     except Exception as error:
         if _in_use(error):
             return Event(job.id, "elsewhere")
-        if number := received():  # what breaks when a signal ends several processes at once
-            log.warning("interrupted by %s: %s", number.name, _one_line(error))
+        message = _one_line(error)
+        number = received()
+        if number:  # an error may follow where a signal ends several processes at once
+            log.warning("interrupted by %s: %s", number.name, message)
             return Event(job.id, "interrupted", seconds=time.monotonic() - began)
         _close_wandb()
         text = "".join(traceback.format_exception(error))
         print(text, file=sys.stderr)
-        said = _one_line(error)
-        record_failure(folder, said, text, time.monotonic() - began)
-        return Event(job.id, "failed", said, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        record_failure(folder, message, text, seconds)
+        return Event(job.id, "failed", message, seconds)
     if not job.keep_checkpoints:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     (folder / FAILED_NAME).unlink(missing_ok=True)
@@ -89,26 +94,28 @@ def _attempt(job: Job, folder: Path, began: float) -> Event:
 
 
 def _fit(recipe: Mapping[str, Any], folder: Path) -> None:
-    """Go on from the last checkpoint; start anew without one, or if it is of no use."""
+    """Continue from the last checkpoint; start anew where that is missing or of no use."""
     last = folder / CHECKPOINTS / LAST
-    begun = last.is_file() and (folder / RECIPE_NAME).is_file()
-    if begun and not (folder / RESULT_NAME).is_file():
+    is_begun = last.is_file() and (folder / RECIPE_NAME).is_file()
+    if is_begun and not (folder / RESULT_NAME).is_file():
         saved = last.stat().st_mtime_ns
         try:
             fit_recipe(recipe, folder, last)
             return
         except Exception as error:
             if last.is_file() and last.stat().st_mtime_ns != saved:
-                raise  # it went on, and failed later
+                raise  # the run continued and failed later
             if _in_use(error):
                 raise
-            log.warning("cannot go on from %s, the trial starts anew: %s", last, _one_line(error))
+            log.warning(
+                "cannot continue from %s, the trial starts anew: %s", last, _one_line(error)
+            )
     _clear(folder)
     fit_recipe(recipe, folder)
 
 
 def _in_use(error: BaseException) -> bool:
-    """Whether somebody runs ``glip fit`` in the trial's folder; its own lock is that of sweeps."""
+    """Return whether the error says that a ``glip fit`` outside of sweeps has the folder."""
     return isinstance(error, GLIPError) and error.code == "folder-in-use"
 
 
@@ -118,40 +125,48 @@ def _clear(folder: Path) -> None:
     lock.hold(folder)
     try:
         for path in folder.iterdir():
-            if path.name not in STAYS:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.name in STAYS:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     finally:
         lock.release()
 
 
 def record_failure(folder: Path, error: str, text: str, seconds: float) -> None:
-    """Write ``failed.json``: what the report shows and the next call repeats."""
+    """Write ``failed.json``: the report shows it, and the next call of the sweep repeats the trial.
+
+    ``error`` is one line, ``text`` the traceback, ``seconds`` how long the attempt took.
+    """
     path = folder / FAILED_NAME
-    attempts = 1 + (read_failure(folder).attempts if path.is_file() else 0)
+    earlier = read_failure(folder).attempts if path.is_file() else 0
     content = {
         "error": error,
         "traceback": text,
         "log": str(folder / LOG_NAME),
-        "attempts": attempts,
+        "attempts": earlier + 1,
+        "seconds": round(seconds, 1),
     }
-    written = json.dumps({**content, "seconds": round(seconds, 1)}, indent=2, ensure_ascii=False)
-    write_text(path, json_text(written))
+    write_text(path, json_text(json.dumps(content, indent=2, ensure_ascii=False)))
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What ``failed.json`` says."""
+    """The error in ``failed.json`` and the number of attempts that failed."""
 
     error: str
     attempts: int
 
 
 def read_failure(folder: Path) -> Failure:
-    """Return how the trial failed; of an edited file, that it cannot be read: the trial is repeated all the same."""
+    """Return the failure of a trial; where the file cannot be read, a failure that says so."""
     path = folder / FAILED_NAME
     try:
         content = read_json(path, str(path))
-        error, attempts = str(content["error"]), content["attempts"]
+        error = str(content["error"])
+        attempts = content["attempts"]
         _ATTEMPTS.check(attempts, str(path), "attempts")
     except (OSError, KeyError, TypeError, GLIPError) as wrong:
         return Failure(f"{FAILED_NAME} cannot be read: {wrong}", 0)
@@ -159,14 +174,18 @@ def read_failure(folder: Path) -> Failure:
 
 
 def _one_line(error: BaseException) -> str:
+    """Return the first line of an error, with its type unless the message is one of ours."""
+    translated = translate(error)
     text = translate(error, "sweep") or str(error)
-    ours = isinstance(error, OSError | ValueError)
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return first if first and (ours or translate(error)) else f"{type(error).__name__}: {first}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    is_ours = isinstance(error, OSError | ValueError) or translated
+    if lines and is_ours:
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def _send_output_to(path: Path) -> None:
-    """Let all that this process and its children print go to the end of ``path``, also from below Python."""
+    """Append all that this process and its children print to ``path``, also from below Python."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     file = path.open("a", buffering=1, encoding="utf-8")
@@ -178,14 +197,17 @@ def _send_output_to(path: Path) -> None:
 
 @contextmanager
 def _own_temporary_folder() -> Iterator[None]:
-    """Remove with the trial what W&B and others would remove at the exit of a process, where this one calls nothing."""
+    """Remove temporary files with the trial.
+
+    This process ends without the exit handlers of W&B and others, which would remove them.
+    """
     with tempfile.TemporaryDirectory(prefix="glip-", ignore_cleanup_errors=True) as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         yield
 
 
 def _close_wandb() -> None:
-    """Close the run of W&B that an error has left open; a process like this one calls nothing at its exit."""
+    """Close the run of W&B that an error left open: its exit handler is not called here."""
     wandb: Any = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         with suppress(Exception):

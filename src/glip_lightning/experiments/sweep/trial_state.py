@@ -1,8 +1,9 @@
-"""What has become of a trial: its folder says whether it still has to run, and what it reached."""
+"""The state of a trial: its folder says whether it still has to run, and which AP it reached."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import Anything, Keys, Mapped, Real, Whole, read_json, shown
@@ -13,39 +14,57 @@ _SHOWN = {"metrics": Mapped(Anything(), 10), "seconds": Real(0, 1e9), "steps": W
 """Keys of a result that are read here; 1e9 seconds are 30 years."""
 
 
-class TrialState(NamedTuple):
-    """What a trial's folder holds."""
+@dataclass(frozen=True, slots=True)
+class TrialState:
+    """What a trial's folder holds; ``result`` is ``result.json`` of a finished trial."""
 
-    state: str  # finished, failed, unfinished or new
+    state: Literal["finished", "failed", "unfinished", "new"]
     result: Mapping[str, Any] | None = None
 
     @property
     def ap(self) -> float | None:
-        """Of the test split, else of valid; None where no box defines it."""
-        metrics = (self.result or {}).get("metrics") or {}
-        return (metrics.get("test") or metrics.get("val") or {}).get("AP")
+        """AP from 0 to 1 on the test split, on valid where there is no test split.
+
+        None where the trial is not finished or no box defines an AP.
+        """
+        if self.result is None:
+            return None
+        metrics = self.result["metrics"]
+        measured = metrics.get("test") or metrics.get("val") or {}
+        return measured.get("AP")
 
 
 def state_of(folder: Path) -> TrialState:
-    """Return what has become of the trial whose folder this is: what is neither finished nor failed runs next."""
-    if (
-        folder / FAILED_NAME
-    ).is_file():  # there may be a result, too, of a run that failed in its last evaluation
+    """Return the state of the trial in ``folder``.
+
+    Raises:
+        GLIPError: ``result.json`` is none of a run.
+    """
+    # a run that failed in its last evaluation may have left a result, too
+    if (folder / FAILED_NAME).is_file():
         return TrialState("failed")
     if (folder / RESULT_NAME).is_file():
         return TrialState("finished", _read_result(folder / RESULT_NAME))
-    return TrialState("unfinished" if (folder / RECIPE_NAME).is_file() else "new")
+    if (folder / RECIPE_NAME).is_file():
+        return TrialState("unfinished")
+    return TrialState("new")
 
 
 def _read_result(path: Path) -> Mapping[str, Any]:
-    """Return what a run has written, as far as the board shows it; an edited file is an error of one line."""
+    """Return the content of a result whose keys for the board are right, or raise GLIPError."""
     where = f"{path}: not the result of a run (remove it, and the trial runs again)"
     content = read_json(path, where)
     if not isinstance(content, dict):
         raise GLIPError(f"{where}: {shown(content)}, expected a mapping", code="bad-value")
     Keys(_SHOWN).check({key: content[key] for key in _SHOWN if key in content}, where)
     for split, metrics in content["metrics"].items():
-        ap = metrics.get("AP") if isinstance(metrics, dict) else metrics
-        if ap is not None:
-            Real(0, 1).check(ap, where, f"metrics.{split:.60}")
+        key = f"metrics.{split:.60}"
+        if metrics is None:
+            continue
+        if not isinstance(metrics, dict):
+            raise GLIPError(
+                f"{where}: {key}: {shown(metrics)}, expected a mapping", code="bad-value"
+            )
+        if metrics.get("AP") is not None:
+            Real(0, 1).check(metrics["AP"], where, key)
     return content

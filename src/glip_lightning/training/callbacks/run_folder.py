@@ -21,11 +21,10 @@ from glip_lightning.weights.run_files import (
     LAST,
     RECIPE_NAME,
     RESULT_NAME,
+    RUNS,
     UNFINISHED_NAME,
     check_unfinished,
 )
-
-RUNS = Path("runs")
 
 
 class RunFolder(Callback):
