@@ -80,3 +80,48 @@ def test_a_prediction_imports_what_its_detector_needs(folder: Path, tmp_path: Pa
     dyhead = "import glip_lightning; load = glip_lightning.load_detector; "
     dyhead += "code = load('dyhead-nano', weights='random') is None"
     assert imported(dyhead) == ["torch", "torchvision", "timm"]
+
+
+STOPPED = """
+import os, sys
+
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            sys.stderr.flush()
+            os._exit(77)
+
+sys.meta_path.insert(0, Stop())
+{code}
+"""
+
+
+def printed_before_torch(arguments: list[object]) -> list[str]:
+    """Return what a verb writes to stderr in a process that ends where it would import torch."""
+    command = [sys.executable, "-c", STOPPED.format(code=VERB), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode in (0, 77), done.stderr
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("verb", ["fit", "predict", "pseudo-label"])
+def test_a_verb_prints_a_line_before_it_imports_torch(
+    verb: str, folder: Path, tmp_path: Path
+) -> None:
+    given = {
+        "fit": ["--config", "custom_nano", "--data.root", tmp_path, "--trainer.max_epochs", "none"],
+        "predict": [folder / "train", "--device", "none"],
+        "pseudo-label": ["--images", folder / "train", "--phrases", "cat", "--device", "none"],
+    }
+    (line,) = printed_before_torch([verb, *given[verb]])
+    assert line.startswith(f"glip {verb}: ")
+
+
+@pytest.mark.parametrize("arguments", [["fit", "--help"], ["predict", "--help"]])
+def test_help_begins_without_that_line(arguments: list[object]) -> None:
+    assert printed_before_torch(arguments) == []
+
+
+def test_a_printed_recipe_begins_without_that_line(tmp_path: Path) -> None:
+    recipe = ["--config", "custom_nano", "--data.root", tmp_path, "--print_config"]
+    assert printed_before_torch(["fit", *recipe]) == []

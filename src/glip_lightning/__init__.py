@@ -1,7 +1,7 @@
 """Fine-tune GLIP, the detector that understands words, on your own images.
 
-All public names are here. They are imported when they are asked for: ``import glip_lightning`` needs neither torch nor
-Lightning.
+All public names are here. They are imported when they are asked for: ``import glip_lightning``
+needs neither torch nor Lightning.
 """
 
 from importlib import import_module

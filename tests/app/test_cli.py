@@ -10,10 +10,11 @@ import torch
 
 from glip_lightning import __version__
 from glip_lightning.app import cli
-from glip_lightning.app.cli import OTHER_WORDS, TRAINING, VERBS, main
+from glip_lightning.app.cli import OTHER_VERBS, TRAINING, VERBS, main
+from glip_lightning.common import registry
 from glip_lightning.text.tokenizer import NANO_VOCAB
 from glip_lightning.weights.load import load_detector, save
-from printed import line_with, words
+from printed import line_with, numbers, words
 from refusals import refusal
 
 
@@ -117,8 +118,8 @@ def test_an_unknown_verb_is_met_with_a_close_one(
 
 
 def test_words_of_other_programs_mean_verbs_of_ours() -> None:
-    assert set(OTHER_WORDS.values()) <= VERBS.keys()
-    assert not OTHER_WORDS.keys() & VERBS.keys()
+    assert set(OTHER_VERBS.values()) <= VERBS.keys()
+    assert not OTHER_VERBS.keys() & VERBS.keys()
 
 
 def test_options_of_recipes_reach_a_sweep_in_their_order() -> None:
@@ -161,6 +162,31 @@ def test_env_prints_versions_devices_and_the_hub(
         assert word in printed
 
 
+def test_env_lists_detectors_and_counts_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    assert main(["env"]) == 0
+    text = capsys.readouterr().out
+    shipped, official = line_with(text, "glip-nano-c"), line_with(text, "glip-large")
+    assert {*registry.detector_weights.names()} <= words(shipped)
+    assert {"glip-tiny", "glip-tiny-a"} <= words(official)
+    assert shipped != official
+    assert numbers(line_with(text, "./runs").partition("./runs")[2]) == ["0", "0"]
+
+    runs = tmp_path / "runs"
+    for folder in ("Raccoon-1", "sweep/trial", "Raccoon-2", "no_run"):
+        (runs / folder).mkdir(parents=True)
+        (runs / folder / "recipe.yaml").write_text("{}\n")
+    for folder in ("Raccoon-1", "sweep/trial"):
+        (runs / folder / "result.json").write_text("{}\n")
+    (runs / "Raccoon-2" / "checkpoints").mkdir()
+    assert main(["env"]) == 0
+    runs_line = line_with(capsys.readouterr().out, "./runs")
+    assert numbers(runs_line.partition("./runs")[2]) == ["2", "1"]  # finished and not finished
+
+
 def test_env_says_that_the_hub_cannot_be_reached(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +221,8 @@ def test_convert_there_and_back(tmp_path: Path) -> None:
 def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:
     """torch hands them on as a text with their traceback."""
     ours = str(Path(cli.__file__).parent.parent / "data" / "images.py")
-    frame = 'Original Traceback:\n  File "/elsewhere/worker.py", line 1, in f\n    x()\n  File "{}", line 9, in g\n'
+    frame = 'Original Traceback:\n  File "/elsewhere/worker.py", line 1, in f\n    x()\n'
+    frame += '  File "{}", line 9, in g\n'
     caught = "Caught DataError in DataLoader worker process 0.\n" + frame
     kind = "glip_lightning.data.checks.findings.DataError"
     assert cli._explanation(
@@ -205,8 +232,10 @@ def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:
     assert (
         cli._explanation(RuntimeError(coded)) == "a.jpg: cut off"
     )  # torch cannot make an error that needs a code
-    missing = f"{caught.format(ours)}glip_lightning.common.errors.MissingFile: a.jpg: no such image file\n"
-    assert cli._explanation(RuntimeError(missing)) == "a.jpg: no such image file"
+    missing = (
+        f"{caught.format(ours)}glip_lightning.common.errors.MissingFile: a.jpg: no such file\n"
+    )
+    assert cli._explanation(RuntimeError(missing)) == "a.jpg: no such file"
     assert cli._explanation(RuntimeError("something of torch")) is None
     assert (
         cli._explanation(

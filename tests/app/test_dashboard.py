@@ -1,4 +1,4 @@
-"""The page in W&B: what it shows, that runs log all of it, and what is said where it cannot be sent."""
+"""The page in W&B: its panels, whether runs log all of them, and errors where it is not sent."""
 
 import json
 import re

@@ -196,7 +196,7 @@ def test_what_training_shows_is_drawn(
     augment: str | None,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Two photos in five views each; those of a recipe for other data are drawn by its settings, too."""
+    """Two photos in five views each, also by the settings of a recipe for other data."""
     for picture in folder.rglob("*.png"):
         with Image.open(picture) as image:
             Image.new("RGB", image.size, "blue").save(picture)
@@ -240,7 +240,7 @@ def test_a_sheet_needs_a_recipe_and_a_recipe_a_sheet(folder: Path, arguments: li
 
 def test_a_sheet_of_augmented_photos_is_a_picture(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(GLIPError) as error:
-        augmented_sheet.save_sheet(
+        augmented_sheet.save_augmented(
             str(tmp_path / "sheet.pdf"),
             "custom_nano",
             str(folder),

@@ -1,4 +1,4 @@
-"""Runs of the command line that are killed at random moments and stopped by full disks, and go on to the same end."""
+"""Runs that are killed at random moments or stopped by full disks go on to the same end."""
 
 import multiprocessing
 import os
@@ -29,7 +29,7 @@ SAVES = 12  # files that a run brings to the disk before its last checkpoint, ab
 
 
 class Trouble(NamedTuple):
-    """What ends a life of a run: a kill after so many seconds, or in the n-th save, or files that find no room."""
+    """The end of a process: a kill after some seconds or in the n-th save, or a full disk."""
 
     seconds: float | None = None
     save: int | None = None

@@ -382,7 +382,7 @@ def test_hostile_photos_are_refused_each_in_a_line(
 def test_a_file_name_that_is_no_text(
     detector: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bytes that are no UTF-8: the predictions are written, and name the file so that it can be opened again."""
+    """Bytes that are no UTF-8: the predictions name the file so that it can be opened again."""
     file = photos / "caf\udce9.jpg"
     (photos / "0.jpg").rename(file)
     assert (
@@ -479,7 +479,7 @@ def test_results_call_classes_as_the_data_did(detector: Path, photos: Path, tmp_
 def test_nothing_found(
     photos: Path, tmp_path: Path, shipped: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The best score is said; what a shipped detector cannot know only of one that nobody has trained since."""
+    """The best score is printed; limits only of a shipped detector that nobody has trained."""
     detector = "glip-nano-c"
     if not shipped:
         loaded = load_detector(detector)
@@ -525,3 +525,53 @@ def test_words_that_the_detector_cannot_know(
     assert "'raccoon'" in said
     assert main([*predict, "--phrases", "крыша. 🚗"]) == 1
     assert "🚗" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--phrases", "raccoon, dog"],
+        ["--phrases-file", "raccoon, dog\n"],
+        ["--phrases-file", "raccoon; dog\n"],
+    ],
+    ids=" ".join,
+)
+def test_one_phrase_with_commas_is_named_at_the_start_and_where_nothing_is_found(
+    arguments: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    option, given = arguments
+    if option == "--phrases-file":
+        (tmp_path / "phrases.txt").write_text(given)
+        arguments = [option, str(tmp_path / "phrases.txt")]
+    detector = ["--detector", "glip-nano-c", "--threshold", "0.99"]
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["predict", str(photos / "0.jpg"), *arguments, *detector, *out]) == 0
+    assert entries(tmp_path / "out")["photos"][0]["detections"] == []
+    said = capsys.readouterr()
+    phrase = given.strip()
+    assert said.err.splitlines()[0] == line_with(said.err, repr(phrase), "'raccoon. dog'")
+    last = line_with(said.out, "0.99")
+    assert repr(phrase) in last
+    assert "'raccoon. dog'" in last
+    assert registry.detector_limits.find("glip-nano-c") not in last
+
+
+def test_photos_with_several_frames_are_named(
+    detector: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only those that the program decodes in this call, each once."""
+    red, blue = (Image.new("RGB", (40, 30), colour) for colour in ("red", "blue"))
+    red.save(photos / "moving.gif", save_all=True, append_images=[blue])
+    arguments = [
+        "predict",
+        str(photos),
+        "--detector",
+        str(detector),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(arguments) == 0
+    note = line_with(capsys.readouterr().err, "moving.gif")
+    assert "grey16.png" not in note
+    assert main(arguments) == 0  # nothing is left to look at
+    assert "moving.gif" not in capsys.readouterr().err

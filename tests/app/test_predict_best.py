@@ -1,4 +1,4 @@
-"""``glip predict --threshold best``: the least score of each class is that of the run's thresholds.yaml."""
+"""``glip predict --threshold best``: the least scores are those of the run's thresholds.yaml."""
 
 import json
 from pathlib import Path

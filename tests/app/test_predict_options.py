@@ -27,7 +27,7 @@ NAMES = ("red circle", "blue square")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run whose random detector is sure of itself; the ids of its classes have gaps and no order."""
+    """A run whose random detector is sure of itself; its class ids have gaps and no order."""
     folder = tmp_path_factory.mktemp("run")
     torch.manual_seed(0)
     loaded = load_detector("glip-nano", "random")

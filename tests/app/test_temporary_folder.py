@@ -1,4 +1,4 @@
-"""Nothing of ours stays in the folder for temporary files, neither of the product nor of its tests."""
+"""Neither the product nor its tests leave anything in the folder for temporary files."""
 
 import os
 import subprocess
@@ -27,7 +27,8 @@ from glip_lightning.app.cli import main
 shapes, run, out, *fit = sys.argv[1:]
 assert main(["fit", *fit]) == 0
 assert main(["predict", f"{shapes}/test", "--detector", run, "--out", f"{out}/predictions"]) == 0
-assert main(["pseudo-label", "--images", f"{shapes}/test", "--detector", run, "--out", f"{out}/labels.json"]) == 0
+given = ["--images", f"{shapes}/test", "--detector", run, "--out", f"{out}/labels.json"]
+assert main(["pseudo-label", *given]) == 0
 """
 
 

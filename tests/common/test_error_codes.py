@@ -22,8 +22,15 @@ OWN_CODE = {
     for kind in (DataError, DownloadError, NotInRepository, CheckpointError, WrongUsage)
 }
 MADE_BY = {
-    *("data_error", "unknown_detector", "_unsupported", "_unreadable", "_misfit", "self._damaged"),
-    *("self._explained", "explain", "_first_cause"),
+    *(
+        "data_error",
+        "unknown_detector",
+        "_unsupported",
+        "_unreadable",
+        "_wrong_scores",
+        "self._damaged",
+    ),
+    *("explain", "_first_cause"),
 }
 """Functions that return an error."""
 NO_ERRORS = {"Interrupted"}
@@ -38,7 +45,7 @@ HONEST = {
     ("tuning/prompt.py", "RuntimeError"),  # a method called before setup
     ("training/callbacks/run_folder.py", "AssertionError"),  # after a loop without end
     # caught in the same file, which adds what file it is about
-    ("data/formats/coco_json.py", "_Twice"),
+    ("data/formats/coco_json.py", "_DuplicateKey"),
     ("data/images.py", "OSError"),
     ("data/formats/captioned_images.py", "_NotCaptions"),
     ("data/benchmarks/unpack.py", "zipfile.BadZipFile"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_lightning.app.cli import _say
+from glip_lightning.app.cli import _print_error
 from glip_lightning.common.escaping import is_text, json_text, printable, printable_lines
 from glip_lightning.common.logs import show_log
 from glip_lightning.data.checks.findings import Finding, listing
@@ -49,7 +49,7 @@ def test_log_and_command_line(
     monkeypatch.setattr(logging.getLogger("glip_lightning"), "propagate", False)
     show_log()
     logging.getLogger("glip_lightning.x").warning("%s", EVIL.replace("\n", ""))
-    _say(EVIL.replace("\n", ""))
+    _print_error(EVIL.replace("\n", ""))
     said = capsys.readouterr().err.splitlines()
     assert said == [f"glip: {SHOWN}".replace("\\n", "")] * 2
 

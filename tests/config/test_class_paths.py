@@ -1,4 +1,4 @@
-"""Class paths in recipes: public names everywhere; those of version 0.1 are refused, or translated in runs."""
+"""Class paths in recipes: public names; those of version 0.1 are refused, or translated in runs."""
 
 from pathlib import Path
 

@@ -167,7 +167,7 @@ def test_a_run_that_is_over_goes_on_without_its_damaged_best(
 
 
 def test_a_run_that_is_over_keeps_its_best(finished: Path, over: Path) -> None:
-    """Also one whose best.ckpt was written by an earlier version, with all that a run needs to go on."""
+    """Also a run whose best.ckpt an earlier version wrote, with all that a run needs to go on."""
     best, last = (torch.load(over / name, weights_only=True) for name in (BEST, LAST))
     torch.save({**last, **best}, over / BEST)
     assert main(["fit", "--resume", str(over)]) == 0
@@ -191,7 +191,7 @@ def test_a_training_goes_on_without_its_damaged_best(
 def test_best_holds_weights_alone(
     finished: Path, over: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of 4 bytes a parameter, where last has the average, too, and two moments of each trained one."""
+    """Of 4 bytes a parameter; last has the average, too, and two moments of each trained one."""
     best, last = (torch.load(finished / name, weights_only=True) for name in (BEST, LAST))
     assert (
         not {"optimizer_states", "current_model_state", "averaging_state", "callbacks"}

@@ -1,4 +1,4 @@
-"""Paths and names that cannot be right are refused in no time: without torch, Lightning or a download."""
+"""Paths and names that cannot be right are refused without torch, Lightning or a download."""
 
 import subprocess
 import sys

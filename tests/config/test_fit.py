@@ -1,4 +1,4 @@
-"""The main job through the real command line: every recipe, on generated pictures and on real photos."""
+"""Every recipe through the real command line, on generated pictures and on real photos."""
 
 import json
 import shutil
@@ -288,7 +288,7 @@ def test_two_processes_share_one_run(tmp_path: Path, shapes: Path) -> None:
 
 @pytest.mark.slow
 def test_five_real_photos_are_learned_by_heart(tmp_path: Path, shared_data: Path) -> None:
-    """Loss falls and AP50 on the training photos reaches 0.9 when a nano detector has only those."""
+    """Loss falls, AP50 on the training photos reaches 0.9 when a nano detector has only those."""
     source = shared_data / "Raccoon" / "train"
     content = json.loads((source / "annotations_without_background.json").read_text())
     content["images"] = content["images"][:5]

@@ -20,7 +20,7 @@ QUICK = ["--trainer.fast_dev_run=true", "--trainer.accelerator=cpu", "--data.bat
 
 
 def vocabulary() -> bytes:
-    """Return BERT's, or where it is not beside this checkout the one of the nano detectors with rows to fill it up."""
+    """Return BERT's vocabulary, else that of the nano detectors with rows to fill it up."""
     if VOCABULARY.is_file():
         return VOCABULARY.read_bytes()
     words = NANO_VOCAB.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Sizes and learning rates that nobody gives are the detector's own, on the command line, in sweeps and from Python."""
+"""Sizes and learning rates that nobody gives are the detector's own: in fit, sweeps and Python."""
 
 import shutil
 from collections.abc import Callable

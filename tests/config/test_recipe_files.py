@@ -7,7 +7,7 @@ import yaml
 
 from glip_lightning.app.cli import main
 from glip_lightning.config.recipe_files import (
-    first_line,
+    purpose_of,
     recipe_file,
     recipe_names,
     recipes_folder,
@@ -47,8 +47,10 @@ def test_the_recipes_are_those_of_the_checkout() -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_header_begins_with_what_the_recipe_is_for(name: str) -> None:
     lines = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    assert first_line(RECIPES / f"{name}.yaml") == lines[0].removeprefix("# ")
-    assert len(first_line(RECIPES / f"{name}.yaml")) > 20
+    purpose = purpose_of(RECIPES / f"{name}.yaml")
+    assert purpose.startswith(lines[0].removeprefix("# ").split(". ")[0])
+    assert purpose.endswith(".")  # a whole sentence, also where the header wraps it
+    assert len(purpose) > 20
     commands = [line for line in lines if line.startswith("#   ")]
     assert commands, "a header shows the command"
 
@@ -149,7 +151,9 @@ def test_the_verb_lists_and_prints_them(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == recipe_names()
-    assert lines[0].endswith(first_line(RECIPES / f"{recipe_names()[0]}.yaml"))
+    assert lines[0].endswith(purpose_of(RECIPES / f"{recipe_names()[0]}.yaml"))
+    (demo,) = [line for line in lines if line.startswith("sweeps/demo ")]
+    assert demo.endswith("trained as a whole or its prompt alone; no download.")  # of two lines
     assert main(["recipes", "lora"]) == 0
     assert capsys.readouterr().out == (RECIPES / "lora.yaml").read_text(encoding="utf-8")
 

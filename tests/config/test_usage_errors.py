@@ -1,4 +1,4 @@
-"""Wrong command lines and recipes through the real parser: one line that names place, value and fix."""
+"""Wrong command lines and recipes in the real parser: one line with place, value and fix."""
 
 import errno
 import os
@@ -154,13 +154,15 @@ IN_A_RECIPE: list[tuple[str, str, int | None, Named]] = [
         ["data.batchsize", "data.batch_size"],
     ),
     (
-        "model:\n  tuning:\n    class_path: glip_lightning.FullTuning\n    init_args:\n      lr: fast\n",
+        "model:\n  tuning:\n    class_path: glip_lightning.FullTuning\n"
+        "    init_args:\n      lr: fast\n",
         "bad-value",
         5,
         ["model.tuning.lr", "fast", float, NoneType],
     ),
     (
-        "data: Shapes\ntrainer:\n  callbacks:\n  - class_path: EarlyStop\n  - class_path: EarlyStoping\n",
+        "data: Shapes\ntrainer:\n  callbacks:\n"
+        "  - class_path: EarlyStop\n  - class_path: EarlyStoping\n",
         "unknown-class",
         3,
         ["trainer.callbacks", "EarlyStoping", "EarlyStopping", "EarlyStop"],
@@ -174,7 +176,7 @@ IN_A_RECIPE: list[tuple[str, str, int | None, Named]] = [
 
 
 def complaint(*arguments: str) -> WrongUsage:
-    """Return the error with which ``glip fit`` is refused: a wrong command line or recipe, in a few lines."""
+    """Return the error with which ``glip fit`` is refused: a wrong command line or recipe."""
     refused = refusal("fit", *arguments)
     assert isinstance(refused, WrongUsage)
     assert len(str(refused).splitlines()) <= 4
@@ -327,7 +329,8 @@ def test_recipes_are_found_in_both_spellings() -> None:
 def test_lack_of_memory_and_disk_end_with_what_to_change() -> None:
     for error in (
         RuntimeError(
-            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: "
+            "you tried to allocate 9 bytes"
         ),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         MemoryError(),

@@ -107,7 +107,13 @@ def test_words_that_training_has_not_shown() -> None:
 def test_one_phrase_where_several_were_meant() -> None:
     message = found(["circle.square", "star"])["joined-phrases"]
     assert "'circle. square'" in message
-    for name in ("circle, square", "circle | square", "circle\uff0csquare", "circle\u3002square"):
+    for name in (
+        "circle, square",
+        "circle; square",
+        "circle | square",
+        "circle\uff0csquare",
+        "circle\u3002square",
+    ):
         assert "'circle. square'" in found([name])["joined-phrases"]
     assert not found(["2.5 mm", "st. bernard", "wall-e"])
 

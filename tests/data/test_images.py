@@ -22,8 +22,8 @@ from glip_lightning.data.images import (
     pictures,
     read_header,
     read_image,
+    read_with_frames,
     unread_pictures,
-    with_frames,
 )
 
 SOURCES = Path(__file__).parent.parent.parent / "src" / "glip_lightning"
@@ -280,9 +280,15 @@ def test_the_first_of_several_frames_is_read_and_they_are_counted(
     red.save(tmp_path / name, save_all=True, append_images=[blue, red])
     blue.save(tmp_path / f"one-{name}")
     (tmp_path / f"broken-{name}").write_bytes(b"nothing")
-    assert with_frames(sorted(tmp_path.iterdir())) == [tmp_path / name]
     assert read_header(tmp_path / name).frames == 3
-    pixel = read_image(tmp_path / name, upright=True).getpixel((20, 15))
+    first, frames = read_with_frames(tmp_path / name, upright=True)
+    assert frames == 3
+    assert read_with_frames(tmp_path / f"one-{name}", upright=True)[1] == 1
+    with pytest.raises(GLIPError) as caught:
+        read_with_frames(tmp_path / f"broken-{name}", upright=True)
+    assert caught.value.code == "unreadable-image"
+    assert first.tobytes() == read_image(tmp_path / name, upright=True).tobytes()
+    pixel = first.getpixel((20, 15))
     assert isinstance(pixel, tuple)
     assert pixel[0] > 200
 

@@ -94,7 +94,7 @@ def test_every_trial_has_the_four_axes(tmp_path: Path) -> None:
 def test_a_tuning_of_another_class_starts_from_its_own_defaults(tmp_path: Path) -> None:
     full, probe = planned(tmp_path, {"tuning": ["FullTuning", "LinearProbe"]})
     assert full.recipe["model"]["tuning"]["init_args"]["lr"] == 1e-3
-    assert probe.recipe["model"]["tuning"]["init_args"]["lr"] == 1e-4
+    assert probe.recipe["model"]["tuning"]["init_args"]["lr"] == 5e-3  # nano's own
 
 
 def test_steps_follow_from_the_images(tmp_path: Path) -> None:

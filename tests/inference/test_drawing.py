@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.inference.drawing import COLOURS, TRUTH_COLOUR, draw_boxes
+from glip_lightning.inference.drawing import COLOURS, TRUTH_COLOUR, draw_boxes, place_labels
 
 BACKGROUND = (90, 100, 110)
 
@@ -62,6 +62,51 @@ def test_the_best_score_lies_on_top() -> None:
     boxes = [(100, 100, 200, 200), (100, 100, 200, 200)]
     drawn = draw_boxes(photo(), boxes, ["dog", "cat"], scores=[0.9, 0.4])
     assert pixels_of(drawn, COLOURS[0])[150, 100]
+
+
+@pytest.mark.parametrize("scores", [None, [0.9, 0.4], [0.4, 0.9]])
+def test_labels_of_one_object_do_not_cover_each_other(scores: list[float] | None) -> None:
+    """Two phrases on one box: as many pixels of each plate are seen as of the same label alone."""
+    names, box = ["dog", "small animal"], (100, 100, 200, 200)
+    drawn = draw_boxes(photo(), [box, box], names, scores)
+    for place, name in enumerate(names):
+        score = None if scores is None else [scores[place]]
+        apart = draw_boxes(photo(), [(300, 300, 301, 301)], [name], score, classes=names)
+        plate = pixels_of(apart, COLOURS[place]).sum()
+        assert pixels_of(drawn, COLOURS[place]).sum() >= 0.95 * plate
+
+
+def rectangles_overlap(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [(100, 100, 200, 200)] * 7,
+        [(0, 0, 400, 400)] * 4,
+        [(5, 3, 60, 30), (10, 8, 70, 40), (0, 380, 50, 400), (2, 379, 60, 399)],
+        [(-30, -20, 20, 20), (390, 390, 450, 450), (380, 395, 400, 400)],
+    ],
+)
+def test_labels_take_places_of_their_own_inside_the_picture(boxes: list[tuple[int, ...]]) -> None:
+    size = (60, 20)
+    places = place_labels(boxes, [size] * len(boxes), (400, 400))
+    for i, place in enumerate(places):
+        assert (place[2] - place[0], place[3] - place[1]) == size
+        assert min(place) >= 0
+        assert max(place) <= 400
+        assert not any(rectangles_overlap(place, other) for other in places[:i])
+
+
+def test_a_label_alone_lies_above_its_box_and_stays_there_without_room() -> None:
+    boxes = [(100, 100, 200, 200), (300, 20, 350, 60)]
+    assert place_labels(boxes, [(60, 20)] * 2, (400, 400)) == [
+        (99, 80, 159, 100),
+        (299, 0, 359, 20),
+    ]
+    crowded = place_labels([(0, 0, 60, 20)] * 3, [(60, 20)] * 3, (60, 40))
+    assert crowded == [(0, 0, 60, 20), (0, 20, 60, 40), (0, 0, 60, 20)]
 
 
 def test_lines_and_text_grow_with_the_photo() -> None:

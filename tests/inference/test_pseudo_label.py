@@ -551,6 +551,29 @@ def test_inputs_are_not_overwritten_and_have_to_name_something(
     assert file.read_bytes() == before
 
 
+def test_photos_with_several_frames_are_named(
+    teacher: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    frames[0].save(photos / "pages.tif", save_all=True, append_images=frames[1:])
+    assert label(teacher, photos, tmp_path / "labels.json", "--phrases", "red circle") == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "pages.tif" in line]
+    assert len(notes) == 1
+    assert "wide.png" not in notes[0]
+
+
+@pytest.mark.parametrize("ending", [".txt", ".yaml"])
+def test_one_phrase_with_commas_is_named_at_the_start(
+    ending: str, teacher: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / f"phrases{ending}"
+    file.write_text("red circle; dog\n" if ending == ".txt" else "- red circle; dog\n")
+    assert label(teacher, photos, tmp_path / "labels.json", "--phrases-file", file) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert "'red circle; dog'" in first
+    assert "'red circle. dog'" in first
+
+
 def test_progress_is_lines_where_there_is_no_terminal(
     teacher: Path,
     photos: Path,
@@ -685,7 +708,8 @@ def test_ids_in_quotes_are_those_without(tmp_path: Path) -> None:
         ("x.json", '{"images": [], "annotations": 578}', "not-captions", ['"annotations"', "578"]),
         (
             "x.json",
-            '{"images": [{"id": 17}, {"id": "17"}, {"id": 2}], "annotations": [{"image_id": 17, "caption": "x"}]}',
+            '{"images": [{"id": 17}, {"id": "17"}, {"id": 2}], '
+            '"annotations": [{"image_id": 17, "caption": "x"}]}',
             "not-captions",
             ["17"],
         ),

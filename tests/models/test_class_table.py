@@ -1,4 +1,4 @@
-"""Dynamic Head, the baseline without text: one token and one learned row per class, everything else as in GLIP."""
+"""Dynamic Head, the baseline without text: one token and one learned row per class."""
 
 import json
 import re
@@ -39,10 +39,10 @@ from glip_lightning.tuning.weight_tunings import (
     PartialTuning,
 )
 from glip_lightning.weights.adapter import load_adapter
-from glip_lightning.weights.base_model import RUN_ADAPTER
 from glip_lightning.weights.conversion import convert_weights
 from glip_lightning.weights.detector_files import load_tokenizer
 from glip_lightning.weights.load import Task, load_detector, save
+from glip_lightning.weights.run_files import RUN_ADAPTER
 from printed import line_with, words
 from refusals import refusal
 from small_runs import go, make_shapes, options
@@ -307,7 +307,7 @@ def met(
 
 
 def of_other_classes(detector: str, caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the levels of the log lines that name the classes which ``detector`` was trained for."""
+    """Return the levels of the log lines that name the classes of a trained ``detector``."""
     said = [(record.levelname, record.getMessage()) for record in caplog.records]
     return [level for level, line in said if detector in line and "red circle" in line]
 
@@ -365,7 +365,7 @@ def test_an_initial_table_belongs_to_no_list(shapes: Path) -> None:
 def test_an_adapter_holds_the_rows_of_its_classes(
     run: Path, renamed: Path, tmp_path: Path, tuning: list[str]
 ) -> None:
-    """Also where they are random ones that the tuning has not trained: the base has the rows of other classes."""
+    """Untrained random rows are kept, too: the base has the rows of other classes."""
     pretrained = [f"--model.detector={run}", "--model.weights=pretrained"]
     go("fit", renamed, tmp_path / "run", *pretrained, *tuning)
     rows = load_adapter(tmp_path / "run" / RUN_ADAPTER).tensors[f"new.{TABLE}"]
@@ -419,7 +419,7 @@ def test_other_phrases_are_an_error_that_names_its_own(
 
 
 @pytest.mark.parametrize("phrases", [None, "raccoon. dog"])
-def test_an_untrained_one_knows_nothing(phrases: str | None, tmp_path: Path) -> None:
+def test_an_untrained_table_knows_no_classes(phrases: str | None, tmp_path: Path) -> None:
     untrained = load_detector("dyhead-nano", "random")
     folder = save(untrained.model, untrained.tokenizer, tmp_path / "untrained")
     with pytest.raises(GLIPError, match=re.escape(str(folder))) as caught:

@@ -1,4 +1,4 @@
-"""The interface of detectors: all that the rest of the package knows, and enough for one of another kind."""
+"""The interface of detectors: all that others know, and enough for another kind of detector."""
 
 import ast
 from pathlib import Path
@@ -67,12 +67,13 @@ def inner_details(tree: ast.AST) -> list[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_nobody_outside_of_models_and_weights_knows_how_a_detector_is_made(path: Path) -> None:
+def test_other_folders_read_no_inner_parts_of_detectors(path: Path) -> None:
     assert inner_details(ast.parse(path.read_text(encoding="utf-8"))) == []
 
 
 def test_the_search_finds_what_it_looks_for() -> None:
-    code = "from glip_lightning.models.glip.model import GLIP\nself.model.config.classes\nmodel.fpn\nrun.config"
+    code = "from glip_lightning.models.glip.model import GLIP\n"
+    code += "self.model.config.classes\nmodel.fpn\nrun.config"
     assert inner_details(ast.parse(code)) == [
         "import of glip_lightning.models.glip.model",
         ".fpn",
@@ -108,7 +109,7 @@ def test_every_parameter_is_in_exactly_one_part(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_biases_are_those_that_the_official_names_call_so(name: str) -> None:
+def test_biases_are_named_as_officially(name: str) -> None:
     model = made(name)
     assert isinstance(model, GLIP | DynamicHead)
     for key, _ in model.named_parameters():

@@ -1,4 +1,4 @@
-"""What is frozen is computed once and is the same bits: in memory, on disk, resumed, in bfloat16."""
+"""Frozen features are computed once, bit for bit: in memory, on disk, resumed, in bfloat16."""
 
 import json
 import os
@@ -92,13 +92,15 @@ def detect(
 @pytest.mark.parametrize(
     "detector, tuning, expected", CUTS, ids=lambda x: x if isinstance(x, str) else type(x).__name__
 )
-def test_the_cut_follows_from_what_learns(detector: str, tuning: Tuning, expected: str) -> None:
+def test_frozen_stages_end_before_the_first_that_learns(
+    detector: str, tuning: Tuning, expected: str
+) -> None:
     model = prepared(detector, tuning)
     assert last_stage(model, tuning) == expected
     assert last_stage(model.eval(), tuning) == expected  # in a validation
 
 
-def test_what_draws_random_numbers_is_not_kept() -> None:
+def test_features_with_random_numbers_are_not_kept() -> None:
     tuning, features = PromptTuning(), FeatureCache()
     model = prepared("glip-nano", tuning).train()
     text = TextFeatures(torch.randn(1, 5, 128), torch.ones(1, 5, dtype=torch.bool))
@@ -226,7 +228,7 @@ def test_equals_the_detector_itself(
 
 
 def test_a_key_holds_all_that_decides_the_numbers() -> None:
-    """Pixels, view, padding, text, weights and precision; nothing else, so that the same again is found."""
+    """Pixels, view, padding, text, weights and precision, and nothing else."""
     tuning = LinearProbe()
     model, features = prepared("glip-nano", tuning), FeatureCache()
     image = torch.randint(256, (3, 64, 64), dtype=torch.uint8)
@@ -274,7 +276,7 @@ def test_without_fusion_the_text_decides_nothing() -> None:
     assert (features.hits, features.misses) == (1, 1)
 
 
-def test_what_an_evaluation_computes_serves_training() -> None:
+def test_features_of_an_evaluation_serve_training() -> None:
     tuning, features = LinearProbe(), FeatureCache()
     model, image = prepared("glip-nano", tuning), torch.randint(256, (3, 64, 64), dtype=torch.uint8)
     text = TextFeatures(torch.randn(1, 5, 128), torch.ones(1, 5, dtype=torch.bool))
@@ -328,7 +330,7 @@ def summaries(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_second_run_finds_what_the_first_has_left(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Other shots and another seed of the training; half of its images are known, and all of the validation."""
+    """Other shots, another seed: half of the training images are known, all of the validation."""
     folder, data = str(tmp_path / "store"), tmp_path / "data"
     one = {"min_sizes": (96,), "flip": 0}
     first, _ = fit(
@@ -347,7 +349,7 @@ def test_a_second_run_finds_what_the_first_has_left(
     assert numbers(summaries(caplog)[-1]) == [str(second.features.hits), "0", f"{used:.2f}", "2"]
 
 
-def test_the_bound_is_said_once_and_the_run_goes_on(
+def test_a_full_cache_warns_once_and_the_run_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     plain, numbers = fit(tmp_path, PromptTuning(), FeatureCache(0))
@@ -362,7 +364,7 @@ def test_the_bound_is_said_once_and_the_run_goes_on(
     assert len([line for line in caplog.messages if "model.features.gigabytes" in line]) == 1
 
 
-def test_nothing_is_said_or_kept_where_all_is_trained(
+def test_no_features_are_kept_where_all_is_trained(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO", logger="glip_lightning"):
@@ -421,7 +423,7 @@ def assert_kept(found: list[Tensor] | None, seed: int) -> None:
         max_size=12,
     )
 )
-def test_a_folder_gives_what_was_put_or_nothing(
+def test_folder_store__returns_what_was_put_or_nothing(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int, int]]
 ) -> None:
     """Whatever happens to its files in between; a process that opens them first checks them."""
@@ -469,7 +471,7 @@ def test_a_file_under_the_name_of_another_is_not_read(
 
 
 @pytest.mark.parametrize("layout", [[[[6, 2], [2, 1]], [[5], [1]]], [[[10**12], [0]], [[5], [1]]]])
-def test_a_file_says_no_more_and_no_less_than_its_numbers(tmp_path: Path, layout: Any) -> None:
+def test_folder_store__file_with_another_layout_is_refused(tmp_path: Path, layout: Any) -> None:
     """Strides of 0 repeat numbers: such a view may outgrow any memory."""
     store, text = FolderStore(tmp_path, 10**6), json.dumps(layout)
     flat = [x.flatten() for x in tensors(0)]
@@ -503,7 +505,7 @@ def test_parts_of_killed_processes_are_removed(tmp_path: Path) -> None:
     assert ABANDONED > 60
 
 
-def test_a_full_disk_is_said_and_the_run_goes_on(
+def test_a_full_disk_warns_and_the_run_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = FolderStore(tmp_path / "store", 10**6)

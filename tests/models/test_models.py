@@ -88,7 +88,7 @@ def test_config_from_plain_json_values() -> None:
 
 @pytest.mark.parametrize("fusion", [True, False])
 def test_bf16_autocast_trains_and_infers(fusion: bool) -> None:
-    """Values stay near those of fp32 and all gradients are finite; parameters and losses are fp32."""
+    """Values are near those of fp32, gradients are finite, parameters and losses are fp32."""
     model = nano(fusion)
     image = torch.randn(1, 3, 96, 128)
     with torch.no_grad():
@@ -128,8 +128,8 @@ def test_images_are_normalised_as_bgr_and_padded_with_zeros() -> None:
     assert not batch[0, :, :, 50:].any()
 
 
-def test_shift_mask_parts_what_the_roll_joins() -> None:
-    """Against the definition: positions see each other if they were neighbours before the cyclic shift."""
+def test_shift_mask_separates_regions_that_the_roll_joins() -> None:
+    """By definition, positions see each other if they were neighbours before the shift."""
     height, width, window, shift = 9, 14, 7, 3
     mask = shift_mask(height, width, window, torch.device("cpu"))
     side_y, side_x = 14, 14

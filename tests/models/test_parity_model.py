@@ -27,7 +27,8 @@ from parity import (
 pytestmark = pytest.mark.parity
 
 MODELS = ("model_fusion", "model_shallow", "model_large", "model_mini")
-AGGREGATION = {  # reference mode -> ours; the MDETR100 modes differ only in the number of score columns
+# reference mode -> ours; the MDETR100 modes differ only in the number of score columns
+AGGREGATION = {
     "MEAN": "MEAN",
     "MAX": "MAX",
     "MDETR100_MEAN": "MEAN",
@@ -35,8 +36,8 @@ AGGREGATION = {  # reference mode -> ours; the MDETR100 modes differ only in the
     "SINGLE_IMAGE0_MEAN": "MEAN",
 }
 ZERO_GRADIENTS = {
-    ".attention.self.key.bias": "a constant added to all scores of a query drops out of the softmax: "
-    "the gradient is zero in exact arithmetic, both codes hold rounding only",
+    ".attention.self.key.bias": "a constant added to all scores of a query drops out of the "
+    "softmax: the gradient is zero in exact arithmetic, both codes hold rounding only",
 }
 
 
@@ -127,7 +128,7 @@ def test_train_output(golden: Path, model: str, tensor: str) -> None:
 
 
 def assert_target(ref: Reference, tensor: str, theirs: Tensor) -> None:
-    """Labels and token rows are exact; box targets are, for negatives too, those of the first box or the match."""
+    """Labels and token rows are exact; so are box targets, also those of negatives."""
     _, kind, image = tensor.split(".")
     i = int(image.removeprefix("im"))
     outputs = ref.train().outputs
@@ -197,7 +198,7 @@ def test_gradient_norm(golden: Path, model: str, tensor: str) -> None:
 
 
 def test_no_other_gradients(golden: Path, model: str) -> None:
-    """Ours has gradients for the official parameters, frozen ones included, and for nothing else."""
+    """Ours has gradients for all official parameters, also frozen ones, and no others."""
     theirs = read_json(golden / model / "grad_norms.json")
     not_built = {f"rpn.head.cls_logits.{kind}" for kind in ("weight", "bias")}
     ref = reference(golden / model)
@@ -265,7 +266,7 @@ def detections_of(path: Path, name: str) -> Detections:
 
 @pytest.mark.parametrize("more", [0, 7])
 def test_text_length_does_not_matter(golden: Path, model: str, more: int) -> None:
-    """The caption padded to 256 and to (nearly) its own length: equal logits of real tokens, boxes and centerness."""
+    """A caption padded to 256 or to (nearly) its own length gives equal logits and boxes."""
     ref = reference(golden / model)
     model_ = deepcopy(ref.train().model).eval().double()  # exact but for the order of sums
     images = ref.inputs["images"].double()
@@ -282,7 +283,7 @@ def test_text_length_does_not_matter(golden: Path, model: str, more: int) -> Non
 
 
 def test_an_image_alone_and_in_a_batch(golden: Path, model: str) -> None:
-    """Two images of one size, padded alike: the same raw predictions and detections together and one by one."""
+    """Two images of one size have the same predictions together and one by one."""
     ref = reference(golden / model)
     model_ = ref.train().model.eval()
     images = ref.inputs["images"]

@@ -1,4 +1,4 @@
-"""The start of small detectors: words and pixels pass through, and the official initialisation is left alone."""
+"""The start of small detectors: words and pixels pass through; others start officially."""
 
 from dataclasses import replace
 
@@ -66,7 +66,7 @@ def test_maps_pass_through_the_pyramid_and_the_tower(small: GLIP, official: GLIP
 
 
 def cosines(model: GLIP) -> Tensor:
-    """Between the features of all pairs of words of the generated world, which stand in one caption."""
+    """Return cosines between features of all pairs of words in one caption."""
     tokenizer = Tokenizer.nano()
     caption = ". ".join(ATTRIBUTES)
     offsets = tokenizer.offsets(caption)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import glip_lightning
 from glip_lightning.app.cli import _explanation, main
-from glip_lightning.app.examine_data import _print as print_diagnosis
+from glip_lightning.app.examine_data import print_diagnosis
 from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.config.usage_errors import check_recipes
 from glip_lightning.config.wrong_usage import WrongUsage

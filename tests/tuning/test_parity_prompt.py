@@ -1,4 +1,4 @@
-"""The official prompt tuning (language_prompt_v2): forward, losses, gradient and detections of a given offset."""
+"""The official prompt tuning (language_prompt_v2) with a given offset: numbers at each step."""
 
 from functools import cache
 from pathlib import Path
@@ -69,7 +69,10 @@ def prompted(golden: Path, name: str, which: str) -> Prompted:
 
 
 def head_outputs(outputs: DenseOutputs) -> dict[str, Tensor]:
-    """By the reference's names, in its layouts: logits [B, n, T], deltas [B, 4, h, w], centerness [B, 1, h, w]."""
+    """Return outputs by the reference's names and in its layouts.
+
+    Logits [B, n, T], deltas [B, 4, h, w], centerness [B, 1, h, w].
+    """
     found = {}
     logits, deltas, centerness = (
         x.split(outputs.level_counts, dim=1)
@@ -85,7 +88,7 @@ def head_outputs(outputs: DenseOutputs) -> dict[str, Tensor]:
 @pytest.mark.parametrize("which", OFFSETS)
 @pytest.mark.parametrize("name", MODELS)
 def test_forward(golden: Path, name: str, which: str) -> None:
-    """The text as it enters the head and all outputs of the head, within 10 times the recorded noise of each."""
+    """Inputs and outputs of the head are equal within 10 times the recorded noise of each."""
     theirs, job = stored(folder_of(golden, name)), prompted(golden, name, which)
     noise = job.reference.noise["eval_stage_fp32_vs_fp64"]
     mask = job.reference.inputs["train.attention_mask"]

@@ -32,7 +32,8 @@ MODES: dict[str, Callable[[], Tuning]] = {
     "linear_prob": LinearProbe,
     "language_prompt_v1": LanguageTuning,
     "language_prompt_v2": PromptTuning,
-    "language_prompt_v3": LanguageTuning,  # its head is frozen before it could be probed: it does what v1 does
+    # its head is frozen before it could be probed: it does what v1 does
+    "language_prompt_v3": LanguageTuning,
     "language_prompt_v4": lambda: PromptTuning(
         lr=1e-4, weight_decay=0.05
     ),  # likewise v2, at the rates of "full"
@@ -49,10 +50,12 @@ RUNS: dict[str, Callable[[], Tuning]] = {
     "prompt_v2_lr1e-3_wd0.25": lambda: PromptTuning(lr=1e-3),
 }
 ROUNDED_OTHERWISE = {("tuning_fusion", "full_lr1e-4", "fp32"): 2}
-"""Steps that are compared where a rounding that differs sends two fp32 runs apart: there, from step 3 on by up to
-6e-5 in a loss. In fp64 the same run agrees to 4e-7 in every loss, so no rule differs."""
+"""Steps that are compared where a rounding that differs sends two fp32 runs apart.
+
+There they differ by up to 6e-5 in a loss from step 3 on. In fp64 the same run agrees to 4e-7 in
+every loss, so no rule differs."""
 ZERO_GRADIENT = ".attention.self.key.bias"
-"""A constant added to all scores of a query drops out of the softmax: updates are made of rounding alone."""
+"""A constant added to all scores of a query drops out of the softmax: updates are rounding."""
 LOSSES = {"loss_reg": "box", "loss_centerness": "centerness", "loss_dot_product_token": "token"}
 TESTS = Path(__file__).parent.parent
 CAPTION = Prompt(
@@ -74,7 +77,7 @@ def tuned(model: GLIP, tuning: Tuning) -> list[ParameterGroup]:
 
 
 def rates(model: GLIP, groups: list[ParameterGroup]) -> dict[str, list[float]]:
-    """Official name -> learning rate and weight decay; what is none of the model's is the prompt."""
+    """Return learning rate and weight decay by official name; unknown ones are the prompt."""
     names = {id(p): official_names(model.config)[key] for key, p in model.named_parameters()}
     return {
         names.get(id(p), TUNED_PROMPT): [group["lr"], group["weight_decay"]]
@@ -84,7 +87,7 @@ def rates(model: GLIP, groups: list[ParameterGroup]) -> dict[str, list[float]]:
 
 
 def parts_in_training(model: GLIP) -> set[str]:
-    """By their official names. A frozen head is in training mode officially (linear_prob), here it is not."""
+    """Return their official names. A frozen head trains officially (linear_prob), here not."""
     parts = {
         "backbone.body": model.backbone,
         "backbone.fpn": model.fpn,
@@ -155,7 +158,7 @@ def test_counts_of_the_real_variants(detector: str, mode: str) -> None:
 
 
 class ThreeSteps:
-    """Three optimizer steps on the fixed training batch, and the numbers that the reference recorded."""
+    """Three optimizer steps on the fixed training batch, and the reference's numbers."""
 
     def __init__(self, folder: Path, tuning: Tuning, dtype: torch.dtype) -> None:
         self.reference = Reference(folder)
@@ -208,11 +211,12 @@ def three_steps(folder: Path, run: str, precision: str) -> ThreeSteps:
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("name", MODELS)
 def test_three_steps(golden: Path, name: str, run: str, precision: str) -> None:
-    """Losses, gradient norms and update norms within 10 times the recorded difference of fp32 and fp64.
+    """Losses and norms of gradients and updates agree within 10 times the recorded noise.
 
-    A single difference of two roundings can be zero by luck. So no noise is taken to be below the largest one
-    of the losses, or the median relative one of the updates, at whose weights the later gradients are taken; nor,
-    where a prompt is the only update, below the resolution of float32.
+    That is the difference of fp32 and fp64. A single difference of two roundings can be zero by
+    luck. So the noise is at least the largest one of the losses, or the median relative one of
+    the updates, at whose weights the later gradients are taken. Where a prompt is the only
+    update, it is at least the resolution of float32.
     """
     recorded = read_json(folder_of(golden, name) / "tuning.json")["three_steps"][run]
     theirs, other = recorded[precision], recorded["fp64" if precision == "fp32" else "fp32"]
@@ -245,7 +249,10 @@ def test_three_steps(golden: Path, name: str, run: str, precision: str) -> None:
 @pytest.mark.parametrize("run", [run for run in RUNS if run.startswith("prompt")])
 @pytest.mark.parametrize("name", MODELS)
 def test_the_prompt_after_three_steps(golden: Path, name: str, run: str) -> None:
-    """Rows of all tokens, to 1e-5 of their norm: our own fp32 and fp64 runs differ by 2e-6 to 7e-6 there."""
+    """Rows of all tokens, to 1e-5 of their norm.
+
+    Our own fp32 and fp64 runs differ by 2e-6 to 7e-6 there.
+    """
     folder = folder_of(golden, name)
     stored = load_file(folder / "prompt_v2_after_steps.safetensors")
     theirs, unused = (

@@ -14,10 +14,12 @@ from glip_lightning.data.types import Split
 from glip_lightning.models.config import variant
 from glip_lightning.models.dense import LAST_LAYERS
 from glip_lightning.models.glip.model import GLIP
+from glip_lightning.text.captions import Prompt
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.schedules import Plateau
 from glip_lightning.tuning.base import Tuning, count_parts, eval_where_frozen
+from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import (
     FullTuning,
     LanguageTuning,
@@ -104,6 +106,26 @@ def trained(tuning: Tuning, detector: str = "glip-nano") -> dict[str, torch.Tens
 def test_the_linear_probe_trains_the_last_layers_but_the_scales(detector: str) -> None:
     names = {key.removeprefix("grounding.") for key in trained(LinearProbe(), detector)}
     assert names == set(LAST_LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "rates"),
+    [
+        (PromptTuning, {"glip-nano-c": 0.3, "glip-tiny": 0.05}),
+        (LinearProbe, {"glip-nano-c": 5e-3, "glip-tiny": 1e-4}),
+    ],
+)
+def test_a_rate_that_nobody_gives_is_the_detector_s_own(
+    tuning: type[PromptTuning | LinearProbe], rates: dict[str, float]
+) -> None:
+    for detector, rate in rates.items():
+        with torch.device("meta"):
+            groups = tuning().setup(GLIP(variant(detector)), Prompt("", (), ()), Tokenizer.nano())
+        assert {group["lr"] for group in groups} <= {rate, 2 * rate}  # biases of the probe
+        assert groups[0]["lr"] == rate
+    module = GLIPModule("glip-nano-c", tuning=tuning())
+    assert module.tuning.lr == rates["glip-nano-c"]
+    assert GLIPModule("glip-nano-c", tuning=tuning(lr=0.125)).tuning.lr == 0.125
 
 
 def test_language_tuning_trains_the_text_encoder() -> None:
@@ -251,8 +273,8 @@ class Steady(GLIPModule):
         self.record.metrics[stage] = {"AP": 0.5}
 
 
-def test_the_plateau_hears_of_every_validation_once(tmp_path: Path) -> None:
-    """Also where several epochs pass between two: with patience 0 the second equal AP lowers the rates."""
+def test_plateau__steps_once_per_validation(tmp_path: Path) -> None:
+    """Several epochs may pass between two; with patience 0 the second equal AP lowers the rates."""
     module = Steady("glip-nano", "random", FullTuning(lr=1e-3, text_lr=1e-3), Plateau(patience=0))
     trainer = tiny_trainer(tmp_path, max_epochs=5, check_val_every_n_epoch=2)
     trainer.fit(module, datamodule=tiny_data(tmp_path / "data"))  # validated after epochs 2 and 4

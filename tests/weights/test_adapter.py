@@ -16,9 +16,10 @@ from glip_lightning.models.glip.model import GLIP
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.weights.adapter import TENSORS_NAME, load_adapter
-from glip_lightning.weights.base_model import CONTENT_NAME, RUN_ADAPTER
+from glip_lightning.weights.base_model import CONTENT_NAME
 from glip_lightning.weights.detector_files import load_tokenizer
 from glip_lightning.weights.load import load_detector, save
+from glip_lightning.weights.run_files import RUN_ADAPTER
 from small_runs import go, make_shapes, options, result
 
 TUNINGS = {
@@ -133,7 +134,7 @@ def test_the_text_encoder_belongs_to_the_base(run: Path, base: Path, tmp_path: P
 def test_a_run_killed_after_its_last_step_keeps_what_it_learned(
     base: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted in the test: no result; resumed, nothing is trained any more, and the adapter is there."""
+    """Interrupted in the test, a run has no result; resumed, it trains no more."""
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt

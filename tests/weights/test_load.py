@@ -65,7 +65,7 @@ def hub(pth, tmp_path, monkeypatch) -> Iterator[Hub]:
     with running_hub() as hub:
         hub.files[f"{WEIGHTS.repo}/{WEIGHTS.name}"] = pth.read_bytes()
         hub.files["google-bert/bert-base-uncased/vocab.txt"] = NANO_VOCAB.read_bytes()
-        # the client reads its environment when it is imported; the last test sets the real variables
+        # the client reads its environment when it is imported; the last test sets real variables
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         monkeypatch.setattr(
             constants,
@@ -112,7 +112,7 @@ def test_every_official_name_is_a_variant():
 
 
 @pytest.mark.parametrize("detector", ["glip-tinny", "./nowhere", "nowhere.pth", "a/nowhere.pth"])
-def test_what_cannot_be_meant_is_an_error(detector):
+def test_unknown_detector_is_an_error(detector):
     with pytest.raises(GLIPError) as caught:
         load_detector(detector)
     assert caught.value.code == "unknown-detector"
@@ -326,7 +326,7 @@ def test_conversion_writes_no_unknown_ending(pth, model, tmp_path, name):
 
 
 @pytest.mark.parametrize("options", [{"half": True}, {"without_text": True}])
-def test_conversion_of_what_only_folders_can_be(pth, model, tmp_path, options):
+def test_conversion__options_for_folders_are_refused_for_files(pth, model, tmp_path, options):
     folder = save(model, TOKENIZER, tmp_path / "folder")
     for source, given in ((folder, options), (pth, options), (pth, {})):
         with pytest.raises(GLIPError) as caught:
@@ -478,7 +478,8 @@ def test_environment_chooses_the_endpoint_and_the_cache(hub, model, tmp_path):
     hub.files |= {
         f"user/raccoons/{name}": content for name, content in snapshot(tmp_path / "out").items()
     }
-    code = "from glip_lightning.weights.load import load_detector; print(load_detector('user/raccoons').name)"
+    code = "from glip_lightning.weights.load import load_detector\n"
+    code += "print(load_detector('user/raccoons').name)"
     variables = {
         "HF_ENDPOINT": hub.url,
         "HF_HUB_CACHE": str(tmp_path / "other"),

@@ -1,4 +1,4 @@
-"""Runs, and parts of them, as detectors: unfinished ones, checkpoints, adapters, runs that trained nothing."""
+"""Runs as detectors: unfinished ones, checkpoints, adapters, runs that trained nothing."""
 
 import json
 import re
@@ -85,7 +85,7 @@ def test_weights_that_were_never_validated(
     assert caught.value.code == "unfinished-run"
 
 
-def test_a_checkpoint_that_does_not_say_of_what_it_is(unfinished: Path) -> None:
+def test_a_checkpoint_without_its_detector_is_refused(unfinished: Path) -> None:
     path = unfinished / "checkpoints" / "best.ckpt"
     content = torch.load(path, weights_only=True)
     for wrong, code in (

@@ -122,7 +122,7 @@ def test_sizes_are_found_in_the_official_models(manifest, caplog):
 
 @pytest.mark.parity
 @pytest.mark.parametrize("folder", ["model_mini", "model_fusion", "model_shallow", "model_large"])
-def test_what_is_made_anew_is_what_the_official_code_stores(golden, folder):
+def test_tensors_made_anew_equal_the_official_ones(golden, folder):
     path = golden / folder / "weights.safetensors"
     if not path.is_file():
         pytest.skip(f"{folder} is not in {golden.name}")
@@ -235,7 +235,7 @@ def test_everything_is_listed_at_once_and_ten_by_name():
     ]
 
 
-def test_the_way_out_checks_too():
+def test_to_official__wrong_tensors_are_refused():
     state = random_state(SMALL)
     del state["grounding.token_bias"]
     with pytest.raises(CheckpointError) as caught:
@@ -284,7 +284,7 @@ def counts_of(pattern: str, lines: list[str]) -> list[int]:
     ]
 
 
-def test_files_without_what_is_made_anew_load(official):
+def test_files_without_unused_tensors_load(official):
     used = {key: official[key] for key in official_names(SMALL).values()}
     assert_equal(from_official(used, SMALL), from_official(official, SMALL))
 
@@ -324,7 +324,7 @@ def test_half_precision_becomes_float32(tmp_path, official):
 
 @pytest.fixture
 def cfg_node(monkeypatch: pytest.MonkeyPatch) -> type:
-    """A class that pickles as yacs' CfgNode, which official training may store beside the weights."""
+    """A class that pickles as yacs' CfgNode, which official files may hold beside weights."""
     module = ModuleType("yacs.config")
     module.CfgNode = type("CfgNode", (dict,), {"__module__": "yacs.config"})
     monkeypatch.setitem(sys.modules, "yacs", ModuleType("yacs"))

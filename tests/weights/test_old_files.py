@@ -1,4 +1,4 @@
-"""What version 0.1 wrote (tests/golden/runs_0_1) is read by every later version: runs, prompts, adapters, labels."""
+"""Files of version 0.1 (tests/golden/runs_0_1) are read: runs, prompts, adapters, labels."""
 
 import csv
 import json
@@ -16,7 +16,9 @@ from glip_lightning.app.cli import main
 OLD = Path(__file__).parent.parent / "golden" / "runs_0_1"
 EXPECTED: dict[str, Any] = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))
 STOPPED_IN = 4
-"""The step during which the interrupted run got Ctrl-C. Version 0.1 took it, but left its loss out of metrics.csv."""
+"""The step during which the interrupted run got Ctrl-C.
+
+Version 0.1 took it, but left its loss out of metrics.csv."""
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +140,7 @@ def test_photos_are_searched_with_an_old_adapter_or_prompt(run: str) -> None:
 
 
 def test_pseudo_labels_go_on_with_another_threshold(folder: Path) -> None:
-    """No photo is looked at again: the journal stays as it is, and holds the scores that were not kept."""
+    """No photo is read again: the journal stays, with the scores that were not kept."""
     journal = folder / "labels.scores.jsonl"
     written = journal.read_text(encoding="utf-8").replace("PHOTOS", str(folder / "photos"))
     journal.write_text(written, encoding="utf-8")

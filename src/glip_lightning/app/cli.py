@@ -1,4 +1,7 @@
-"""The command ``glip``. Heavy imports wait inside the verbs: ``glip --help`` needs neither torch nor Lightning."""
+"""The command ``glip``.
+
+Heavy imports wait inside the verbs: ``glip --help`` needs neither torch nor Lightning.
+"""
 
 import inspect
 import os
@@ -11,9 +14,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
+from typing_extensions import override
 
 from glip_lightning import __version__
-from glip_lightning.app import train
 from glip_lightning.app.convert import convert
 from glip_lightning.app.dashboard import dashboard
 from glip_lightning.app.doctor import doctor
@@ -21,10 +24,11 @@ from glip_lightning.app.download_tasks import download
 from glip_lightning.app.environment import env
 from glip_lightning.app.predict import predict
 from glip_lightning.app.pseudo_label import pseudo_label
-from glip_lightning.app.push import push
+from glip_lightning.app.push import push_command
 from glip_lightning.app.recipes import recipes
 from glip_lightning.app.report import report
 from glip_lightning.app.sweep import sweep
+from glip_lightning.app.train import fit_command, test_command, validate_command
 from glip_lightning.common.errors import PACKAGE, is_ours
 from glip_lightning.common.escaping import printable_lines
 from glip_lightning.common.logs import show_log
@@ -34,7 +38,7 @@ from glip_lightning.config.wrong_usage import WrongUsage, meant, suggest
 from glip_lightning.training.ranks import is_orphan, lost_rank
 
 TRAINING = ("fit", "validate", "test")
-OTHER_WORDS = {
+OTHER_VERBS = {
     "train": "fit",
     "finetune": "fit",
     "fine-tune": "fit",
@@ -47,7 +51,7 @@ OTHER_WORDS = {
     "export": "convert",
     "upload": "push",
 }
-"""What other programs call our verbs."""
+"""What other programs call our verbs, and our name."""
 OTHER_OPTIONS = {
     "--conf": ("--threshold",),
     "--conf-thres": ("--threshold",),
@@ -64,41 +68,44 @@ OTHER_OPTIONS = {
     "--output": ("--out",),
     "--save-dir": ("--out",),
 }
-"""What other programs call the options of our verbs."""
+"""What other programs call the options of our verbs, and our names, of which a verb has one."""
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""For verbs that hand options of recipes on."""
+"""Settings of verbs that take options of recipes."""
 
 
 class Verbs(TyperGroup):
-    """The verbs of ``glip``; one that does not exist is met with a close one."""
+    """The verbs of ``glip``. For a verb that does not exist, the error names a close one."""
 
+    @override
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the verb that the first word names, and the words after it."""
         verb = args[0]
         if verb not in self.commands:
-            ours = OTHER_WORDS.get(verb)
+            ours = OTHER_VERBS.get(verb)
             hint = f"; did you mean {ours}?" if ours else meant(verb, list(self.commands))
             raise WrongUsage(f"{verb}: no such verb{hint}", code="unknown-verb")
         return super().resolve_command(ctx, args)
 
 
 class Verb(TyperCommand):
-    """A verb of ours. No option takes the next option for its value."""
+    """A verb of ours. An option whose value is missing does not take the next option for it."""
 
+    @override
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the words after the verb."""
-        own = {name for parameter in self.params for name in (*parameter.opts, parameter.metavar)}
+        known: set[str | None] = set()
+        for parameter in self.params:
+            known.update([*parameter.opts, parameter.metavar])
         for word in args:
-            theirs = word.partition("=")[0]
-            ours = [name for name in OTHER_OPTIONS.get(theirs, ()) if name in own]
-            if theirs not in own and ours:
-                raise WrongUsage(f"{theirs}: no such option{suggest(ours)}", code="unknown-option")
+            option = word.partition("=")[0]
+            ours = [name for name in OTHER_OPTIONS.get(option, ()) if name in known]
+            if option not in known and ours:
+                raise WrongUsage(f"{option}: no such option{suggest(ours)}", code="unknown-option")
         rest = super().parse_args(ctx, args)
         for parameter in self.params:
-            values = ctx.params.get(parameter.name)
-            for value in values if isinstance(values, list) else [values]:
-                if isinstance(value, str) and value.startswith("--"):
-                    raise WrongUsage(f"{parameter.opts[0]}={value}: no value", code="missing-value")
+            value = ctx.params.get(parameter.name)
+            values = value if isinstance(value, list) else [value]
+            for each in values:
+                if isinstance(each, str) and each.startswith("--"):
+                    raise WrongUsage(f"{parameter.opts[0]}={each}: no value", code="missing-value")
         return rest
 
 
@@ -129,34 +136,48 @@ def glip(
     """Fine-tune GLIP, the detector that understands words, on your own images."""
 
 
-def _add(verb: Callable[..., int], **settings: Any) -> None:
-    """Make a function a verb; the first line of its docstring stands in the list of verbs, however long it is."""
-    first = (inspect.getdoc(verb) or "").partition("\n")[0]
-    app.command(short_help=first, **settings)(verb)
+def _add_verb(name: str, function: Callable[..., int], **settings: Any) -> None:
+    """Make a function a verb.
+
+    The first line of its docstring stands in the list of verbs, however long it is.
+    """
+    first_line = (inspect.getdoc(function) or "").partition("\n")[0]
+    app.command(name, short_help=first_line, **settings)(function)
 
 
-for each in (train.fit, train.validate, train.test):
-    _add(each, context_settings=PASSED_ON, add_help_option=False)
-for each in (predict, pseudo_label, convert, doctor, download, report, push):
-    _add(each, cls=Verb)
-_add(sweep, cls=Verb, context_settings=PASSED_ON)
-for each in (dashboard, recipes, env):
-    _add(each, cls=Verb)
+_add_verb("fit", fit_command, context_settings=PASSED_ON, add_help_option=False)
+_add_verb("validate", validate_command, context_settings=PASSED_ON, add_help_option=False)
+_add_verb("test", test_command, context_settings=PASSED_ON, add_help_option=False)
+_add_verb("predict", predict, cls=Verb)
+_add_verb("pseudo-label", pseudo_label, cls=Verb)
+_add_verb("convert", convert, cls=Verb)
+_add_verb("doctor", doctor, cls=Verb)
+_add_verb("download", download, cls=Verb)
+_add_verb("report", report, cls=Verb)
+_add_verb("push", push_command, cls=Verb)
+_add_verb("sweep", sweep, cls=Verb, context_settings=PASSED_ON)
+_add_verb("dashboard", dashboard, cls=Verb)
+_add_verb("recipes", recipes, cls=Verb)
+_add_verb("env", env, cls=Verb)
 VERBS = typer.main.get_group(app).commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; return 0 for success, 1 for a failure that was explained, 2 for a wrong command line.
+    """Run one verb and return its exit code; errors are printed.
 
-    A signal that ends the program gives 128 plus its number, as in shells: 130 for Ctrl-C, 143 for SIGTERM, 129 for
-    SIGHUP (a closed terminal).
+    Returns:
+        0 for success, 1 for a failure that was explained, 2 for a wrong command line, and 128 plus
+        its number for a signal that ended the program, as in shells: 130 for Ctrl-C, 143 for
+        SIGTERM, 129 for SIGHUP (a closed terminal).
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
     with interrupting():
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        show_log()
+        return _run_and_explain(arguments)
 
 
 def run_verb(arguments: list[str]) -> int:
-    """Run one verb and return its exit code; errors are raised as they are, a ``GLIPError`` with its code."""
+    """Run one verb and return its exit code; errors are raised, a ``GLIPError`` with its code."""
     program = typer.main.get_command(app)
     try:
         with program.make_context("glip", arguments) as context:
@@ -165,75 +186,83 @@ def run_verb(arguments: list[str]) -> int:
         return done.exit_code
 
 
-def _run(arguments: list[str]) -> int:
-    show_log()
+def _run_and_explain(arguments: list[str]) -> int:
     verb = arguments[0] if arguments else ""
     try:
         return run_verb(arguments)
     except (WrongUsage, TyperException) as error:
-        hint = (
-            f"glip {verb} --help lists the options"
-            if verb in VERBS
-            else "glip --help lists the verbs"
-        )
-        _say(f"{_wrong(error)}\n  {hint}")
+        hint = "glip --help lists the verbs"
+        if verb in VERBS:
+            hint = f"glip {verb} --help lists the options"
+        _print_error(f"{_usage_message(error)}\n  {hint}")
         return 2
     except KeyboardInterrupt as stop:
         ended = stop if isinstance(stop, Interrupted) else Interrupted(str(stop))
-        _say(f"interrupted: {ended}" if str(ended) else f"interrupted by {ended.number.name}", stop)
+        message = f"interrupted by {ended.number.name}"
+        if str(ended):
+            message = f"interrupted: {ended}"
+        _print_error(message, stop)
         return ended.exit_code
     except Exception as error:
         message = translate(error, verb) or lost_rank(error) or _explanation(error)
-        if number := received():  # what breaks when a signal ends several processes at once
-            first = (message or f"{type(error).__name__}: {error}").splitlines()[0]
-            _say(f"interrupted by {number.name} ({first})", error)
+        number = received()
+        if number:  # a signal that ends several processes at once breaks what they share
+            shown = message or f"{type(error).__name__}: {error}"
+            _print_error(f"interrupted by {number.name} ({shown.splitlines()[0]})", error)
             return Interrupted(number=number).exit_code
         if message is None:
             raise
-        _say(message, error, always=is_orphan() and lost_rank(error) is not None)
+        _print_error(message, error, always=is_orphan() and lost_rank(error) is not None)
         return 1
 
 
-def _wrong(error: WrongUsage | TyperException) -> str:
-    """Return what is wrong with a command line, with the value that typer leaves out of what pydantic says."""
+def _usage_message(error: WrongUsage | TyperException) -> str:
+    """Return what is wrong with a command line, with the value that typer leaves out."""
     if isinstance(error, typer.BadParameter) and error.param and hasattr(error.__cause__, "errors"):
-        fault = error.__cause__.errors()[0]
+        fault = error.__cause__.errors()[0]  # of pydantic
         return f"{error.param.opts[0]} {fault['input']}: {fault['msg']}"
-    return error.format_message() if isinstance(error, TyperException) else str(error)
+    if isinstance(error, TyperException):
+        return error.format_message()
+    return str(error)
 
 
-def _say(message: str, error: BaseException | None = None, always: bool = False) -> None:
-    """Write the message and the notes of the error to stderr, once for all processes of a run unless ``always``."""
-    if always or os.environ.get("LOCAL_RANK", "0") == "0":
-        for line in (
-            f"glip: {message}",
-            *(f"  {note}" for note in getattr(error, "__notes__", ())),
-        ):
-            print(printable_lines(line), file=sys.stderr)
+def _print_error(message: str, error: BaseException | None = None, always: bool = False) -> None:
+    """Write a message and the notes of its error to stderr.
+
+    The first process of a run does it for all of them; with ``always`` every process does.
+    """
+    if not always and os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    notes = getattr(error, "__notes__", ())
+    for line in (f"glip: {message}", *(f"  {note}" for note in notes)):
+        print(printable_lines(line), file=sys.stderr)
 
 
 def _explanation(error: BaseException) -> str | None:
-    """The message if it says all: it names a file, or the error is one of ours. Others keep their traceback."""
-    worker = re.match(r"Caught \w+ in DataLoader worker process", str(error))
-    if not worker and not isinstance(
-        error, OSError | ValueError
-    ):  # torch makes others of those that have a code
+    """Return the message of an error that names a file or is one of ours.
+
+    None stands for an error that has to be shown with its traceback.
+    """
+    in_worker = re.match(r"Caught \w+ in DataLoader worker process", str(error))
+    if in_worker:  # whatever the worker raised, torch may have made another error of it
+        return _explanation_of_worker(str(error))
+    if not isinstance(error, OSError | ValueError):
         return None
     if isinstance(error, OSError) and error.filename:
         return str(error)
-    if worker:
-        *frames, last = re.split(
-            r'^ +File "', worker.string, flags=re.MULTILINE
-        )  # a traceback as text
-        said = re.search(
-            r"^(?:[\w.]+\.)?\w*(?:Error|MissingFile): (.*)", last, re.MULTILINE | re.DOTALL
-        )
-        return (
-            said[1].strip()
-            if frames and said and Path(last.split('"')[0]).is_relative_to(PACKAGE)
-            else None
-        )
     return str(error) if is_ours(error) else None
+
+
+def _explanation_of_worker(traceback: str) -> str | None:
+    """Return the message of an error of ours in a worker, from its traceback as a text, or None."""
+    *frames, last = re.split(r'^ +File "', traceback, flags=re.MULTILINE)
+    message = re.search(
+        r"^(?:[\w.]+\.)?\w*(?:Error|MissingFile): (.*)", last, re.MULTILINE | re.DOTALL
+    )
+    if not frames or message is None:
+        return None
+    is_our_frame = Path(last.split('"')[0]).is_relative_to(PACKAGE)
+    return message[1].strip() if is_our_frame else None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The parts of a detector, their parameters, and how many of them each tuning trains."""
+"""The parts of a detector, their parameters, and how many parameters each tuning trains."""
 
 import re
 from collections.abc import Sequence
@@ -17,46 +17,39 @@ from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, Lin
 from glip_lightning.weights.load import load_detector, skeleton
 
 TUNINGS = (FullTuning, LinearProbe, LanguageTuning, LoRATuning, PromptTuning)
-"""Those that train the same, by their defaults, whatever the recipe says: not PartialTuning and SavedPrompt."""
+"""Tunings that train the same whatever the recipe says: not PartialTuning and SavedPrompt."""
 
 
 def describe_parts(detector: str) -> str:
-    """Return two tables as text: the submodules of each part, and the parameters by part and tuning.
+    """Return two tables: the submodules of each part, and the parameters by part and tuning.
 
     A named detector, a folder and a run are not loaded: their sizes are enough.
     """
     model = skeleton(detector) or load_detector(detector).model.to("meta")
-    parts = [
-        [part, ", ".join(_patterns(names)) or "(none)"] for part, names in model.parts().items()
-    ]
+    parts = []
+    for part, names in model.parts().items():
+        parts.append([part, ", ".join(_name_patterns(names)) or "(none)"])
     counts = count_parts(model, LinearProbe())
     columns = [part for part in counts if part != "all"]
-    rows = [["parameters", *columns, "added", "all"]]
-    rows.append(
-        [
-            "there are",
-            *(f"{counts[part].total:,}" for part in columns),
-            "",
-            f"{counts['all'].total:,}",
-        ]
-    )
+    totals = [f"{counts[part].total:,}" for part in columns]
+    rows = [
+        ["parameters", *columns, "added", "all"],
+        ["there are", *totals, "", f"{counts['all'].total:,}"],
+    ]
     notes = []
     for kind in TUNINGS:
-        tuning = kind()
         try:
-            trained = _trained(deepcopy(model), tuning)
+            trained = _count_trained(deepcopy(model), kind())
         except ValueError as error:
             notes.append(f"{kind.__name__}: not with its defaults: {error}")
             continue
-        rows.append(
-            [kind.__name__, *(f"{trained.get(part, 0):,}" for part in [*columns, "tuning", "all"])]
-        )
-    return "\n".join(
-        [f"{type(model).__name__} {detector}", *_aligned(parts), "", *_aligned(rows), *notes]
-    )
+        numbers = [f"{trained.get(part, 0):,}" for part in (*columns, "tuning", "all")]
+        rows.append([kind.__name__, *numbers])
+    title = f"{type(model).__name__} {detector}"
+    return "\n".join([title, *_table_of_texts(parts), "", *_table_of_numbers(rows), *notes])
 
 
-def _trained(model: Detector, tuning: Tuning) -> dict[str, int]:
+def _count_trained(model: Detector, tuning: Tuning) -> dict[str, int]:
     """Return how many numbers of each part a tuning trains."""
     tokenizer = Tokenizer.nano()  # any: the sizes of a prompt are the same for all
     prompt = build_prompts([Phrase("object")], tokenizer)[0]
@@ -65,16 +58,22 @@ def _trained(model: Detector, tuning: Tuning) -> dict[str, int]:
     return {part: count.trainable for part, count in count_parts(model, tuning).items()}
 
 
-def _patterns(names: Sequence[str]) -> list[str]:
-    """Return the names of submodules, those that differ in a number only once: ``rounds.*.vision``."""
+def _name_patterns(names: Sequence[str]) -> list[str]:
+    """Return names of submodules; names that differ in a number are one: ``rounds.*.vision``."""
     return list(dict.fromkeys(re.sub(r"\.\d+(?=\.|$)", ".*", name) for name in names))
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as lines; the first column is aligned to the left, columns of numbers to the right."""
+def _table_of_texts(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of a name and a text as lines."""
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}  {text}" for name, text in rows]
+
+
+def _table_of_numbers(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of a name and numbers as lines, the numbers aligned to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    if len(widths) == 2:
-        return [f"{name:<{widths[0]}}  {text}" for name, text in rows]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
+    lines = []
+    for name, *numbers in rows:
+        cells = [name.ljust(widths[0]), *map(str.rjust, numbers, widths[1:])]
+        lines.append("  ".join(cells))
+    return lines

@@ -28,10 +28,10 @@ def doctor(
         typer.Option(metavar="FILE.jpg", help="Where: photos in their first views, with boxes."),
     ] = None,
 ) -> int:
-    """Check a folder of labelled images before training on it; exit code 1 says that it cannot be trained on."""
+    """Check a folder of labelled images; exit code 1: it cannot be trained on."""
     if (config is None) != (show_augmented is None):
         raise WrongUsage(
-            "--config and --show-augmented belong together: by the recipe, what training shows is drawn"
+            "--config and --show-augmented belong together: the recipe says how photos are drawn"
         )
     if detector is not None:
         from glip_lightning.weights.detector_files import check_detector

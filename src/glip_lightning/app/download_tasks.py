@@ -20,8 +20,8 @@ def download(
     ] = None,
 ) -> int:
     """Get tasks of ODinW; goes on where an interrupted download stopped."""
-    from glip_lightning.data.benchmarks.download import download_tasks as download_all
+    from glip_lightning.data.benchmarks.download import download_tasks
 
-    for folder in download_all(tasks, root, source):
+    for folder in download_tasks(tasks, root, source):
         print(printable(str(folder)))
     return 0

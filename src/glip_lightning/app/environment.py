@@ -1,24 +1,30 @@
-"""What a bug report begins with."""
+"""``glip env``: what a bug report begins with, or the parts of a detector."""
 
 import os
 import platform
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from glip_lightning.common.signals import blocked
+from glip_lightning.config.class_paths import of_a_run
+from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME
+
+RUNS = Path("runs")
+"""Where runs and sweeps are written unless the command line names another folder."""
 
 
 def env(
     detector: Annotated[
         str | None,
         typer.Option(
-            help="Show the parts of this detector, their parameters, and how many each tuning trains."
+            help="Show the parts of this detector, their parameters, how many each tuning trains."
         ),
     ] = None,
 ) -> int:
-    """Show versions, devices and reach of the Hub: the first thing of a bug report."""
+    """Show versions, devices, detectors, runs and the Hub: the first thing of a bug report."""
     if detector is None:
         print(describe_environment())
         return 0
@@ -33,21 +39,35 @@ def env(
 
 
 def describe_environment() -> str:
-    """Return versions, devices and whether the Hub can be reached, as aligned lines."""
+    """Return versions, devices, detectors, runs and the state of the Hub, as aligned lines."""
     from huggingface_hub import constants
 
+    from glip_lightning.common import registry
     from glip_lightning.common.versions import versions
+    from glip_lightning.weights.hub_files import OFFICIAL
 
+    finished, unfinished = count_runs(RUNS)
     rows = [
         ("Python", f"{platform.python_version()} ({sys.implementation.name})"),
         ("platform", platform.platform()),
         *versions().items(),
         *_devices(),
-        ("Hub", _hub()),
+        ("shipped detectors", ", ".join(registry.detector_weights.names()) or "none"),
+        ("official detectors", ", ".join(OFFICIAL)),
+        ("runs in ./runs", f"{finished} finished, {unfinished} not finished"),
+        ("Hub", _state_of_hub()),
         ("Hub cache", constants.HF_HUB_CACHE),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def count_runs(folder: Path) -> tuple[int, int]:
+    """Return how many finished and unfinished runs lie in ``folder`` and in the sweeps in it."""
+    recipes = [*folder.glob(f"*/{RECIPE_NAME}"), *folder.glob(f"*/*/{RECIPE_NAME}")]
+    runs = [recipe.parent for recipe in recipes if of_a_run(recipe)]
+    finished = sum((run / RESULT_NAME).is_file() for run in runs)
+    return finished, len(runs) - finished
 
 
 def _devices() -> list[tuple[str, str]]:
@@ -63,7 +83,7 @@ def _devices() -> list[tuple[str, str]]:
     return rows
 
 
-def _hub() -> str:
+def _state_of_hub() -> str:
     from huggingface_hub import HfApi, constants
 
     if constants.is_offline_mode():

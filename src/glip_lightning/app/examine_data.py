@@ -36,12 +36,17 @@ def examine(
     config: str | None = None,
     show_augmented: str | None = None,
 ) -> int:
-    """Examine ``folder``; 0 if it can be trained on, else 1.
+    """Examine a data set, print what is in it, and return 0 if it can be trained on, else 1.
 
-    ``detector`` is the one whose vocabulary counts the tokens of the class names. ``show`` is the file of a sheet of
-    photos with their annotations, ``show_augmented`` that of what training by the recipe ``config`` shows.
+    Args:
+        folder: the data set.
+        detector: its vocabulary counts the tokens of the class names.
+        as_json: print the findings as JSON instead of tables.
+        show: the file of a sheet of photos with their annotations.
+        config: a recipe, for ``show_augmented``.
+        show_augmented: the file of a sheet of photos as training by the recipe sees them.
     """
-    reader, used = _reader(detector)
+    reader, vocabulary = _reader(detector)
     findings = Findings()
     layout = findings.attempt(folder, lambda: read_folder(folder, findings))
     splits = layout.splits if layout else {}
@@ -52,80 +57,74 @@ def examine(
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        _print(diagnosis, f"{layout.name} in {folder}" if layout else folder, used)
+        title = f"{layout.name} in {folder}" if layout else folder
+        print_diagnosis(diagnosis, title, vocabulary)
     if show is not None and splits:
-        print(printable(save_annotated(show, splits)), file=sys.stderr if as_json else sys.stdout)
+        stream = sys.stderr if as_json else sys.stdout
+        print(printable(save_annotated(show, splits)), file=stream)
     if findings.errors or "train" not in splits:
         return 1
     if config is not None and show_augmented is not None:
-        from glip_lightning.app.augmented_sheet import save_sheet  # imports all that trains
+        from glip_lightning.app.augmented_sheet import save_augmented  # imports all that trains
 
-        console.print(
-            save_sheet(show_augmented, config, folder, splits["train"]),
-            markup=False,
-            soft_wrap=True,
-        )
+        line = save_augmented(show_augmented, config, folder, splits["train"])
+        console.print(line, markup=False, soft_wrap=True)
     return 0
 
 
 def _reader(detector: str | None) -> tuple[Reader, str]:
-    """Who reads the names, and whose vocabulary that is; nothing is downloaded that was not asked for."""
+    """Return who reads the names of classes, and whose vocabulary that is.
+
+    Only the vocabulary of a detector that the user names is downloaded.
+    """
     if detector:
         return load_reader(detector), detector
     if is_cached(OFFICIAL_VOCAB):
         return Reader(load_tokenizer(DEFAULT), DEFAULT), DEFAULT
-    return Reader(
-        Tokenizer.nano()
-    ), f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
+    vocabulary = f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
+    return Reader(Tokenizer.nano()), vocabulary
 
 
-def _print(diagnosis: Diagnosis, title: str, vocabulary: str) -> None:
+def print_diagnosis(diagnosis: Diagnosis, title: str, vocabulary: str) -> None:
+    """Print tables of splits and classes, the findings, and whether the data can be trained on."""
     console = Console(highlight=False)
     console.print(Text(printable_lines(title), style="bold"), soft_wrap=True)
     if diagnosis.splits:
         console.print(_split_table(diagnosis), _class_table(diagnosis, vocabulary))
-    for finding in sorted(diagnosis.findings, key=lambda finding: list(SIGNS).index(finding.level)):
+    levels = list(SIGNS)
+    for finding in sorted(diagnosis.findings, key=lambda finding: levels.index(finding.level)):
         sign, style = SIGNS[finding.level]
         console.print(Text(sign, style=style), Text(f"{finding.code}: {finding}"), soft_wrap=True)
     errors = len(diagnosis.findings.errors)
     warnings = sum(finding.level == "warning" for finding in diagnosis.findings)
-    verdict = (
-        "cannot be trained on yet"
-        if errors or "train" not in diagnosis.splits
-        else "can be trained on"
-    )
+    verdict = "can be trained on"
+    if errors or "train" not in diagnosis.splits:
+        verdict = "cannot be trained on yet"
     console.print(Text(f"{verdict}: {errors} errors, {warnings} warnings", style="bold"))
 
 
 def _split_table(diagnosis: Diagnosis) -> Table:
-    table = Table(
-        "split",
-        *(
-            _right(x)
-            for x in ("images", "without boxes", "boxes", "dropped", "clipped", "unreadable")
-        ),
-    )
+    names = ("images", "without boxes", "boxes", "dropped", "clipped", "unreadable")
+    table = Table("split", *(_number_column(name) for name in names))
     for split, counts in diagnosis.splits.items():
         table.add_row(split, *map(str, counts))
     return table
 
 
-def _right(name: str) -> Column:
+def _number_column(name: str) -> Column:
     return Column(name, justify="right")
 
 
 def _class_table(diagnosis: Diagnosis, vocabulary: str) -> Table:
     splits = [split for split in SPLITS if split in diagnosis.splits]
-    table = Table(
-        "id", "class", *(_right(split) for split in splits), _right("tokens"), "word pieces"
-    )
+    columns = [_number_column(split) for split in splits]
+    table = Table("id", "class", *columns, _number_column("tokens"), "word pieces")
     table.caption = f"boxes per class; tokens by the vocabulary of {vocabulary}"
     for row in diagnosis.classes:
-        counts = [str(row.boxes[split]) for split in splits]
         cells = [
             str(row.category_id),
             printable(row.name[:40]),
-            *counts,
+            *(str(row.boxes[split]) for split in splits),
             str(len(row.tokens)),
             " ".join(row.tokens[:12]),
         ]

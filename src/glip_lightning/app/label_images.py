@@ -1,4 +1,4 @@
-"""``glip pseudo-label``: a teacher's boxes for photos with captions or of a class list, as one file to train on."""
+"""A teacher's boxes for photos, as one file to train on: what ``glip pseudo-label`` does."""
 
 import json
 import shlex
@@ -6,9 +6,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from signal import SIGINT
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -42,17 +43,18 @@ from glip_lightning.inference.thresholds import (
     MAX_DETECTIONS,
     Thresholds,
     check_threshold,
+    phrase_key,
     read_thresholds,
-    same,
 )
 from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases_file
 from glip_lightning.weights.run_files import category_ids
 
-EVERY = 100  # images between two lines where there is no terminal
+EVERY = 100  # images between two lines of progress where there is no terminal
 
 
-class LabelOptions(NamedTuple):
-    """What the command line says."""
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """The options of the command line."""
 
     images: str
     captions: str | None = None
@@ -70,43 +72,52 @@ class LabelOptions(NamedTuple):
     device: str = "auto"
 
     def command(self) -> str:
-        """As it would be typed, defaults left out."""
+        """Return the command as a user would type it, without options that have their default."""
         words = ["glip", "pseudo-label"]
-        for name, value in self._asdict().items():
-            if value != self._field_defaults.get(name):
-                words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if value == option.default:
+                continue
+            words.append(f"--{option.name.replace('_', '-')}")
+            if value is not True:
+                words.append(str(value))
         return shlex.join(words)
 
 
 def label_images(options: LabelOptions) -> int:
-    """1 if some photo could not be read, the others being labelled all the same."""
-    floors = _floors(options)
+    """Find boxes in all photos, write the file, and return 1 if some photo could not be read.
+
+    The other photos are labelled all the same.
+    """
+    thresholds = _thresholds(options)
     folder, out = Path(options.images), Path(options.out)
     captioned = read_captions(options.captions) if options.captions else None
     phrases = _phrases(options)
     _check_paths(folder, out, options.captions)
     teacher = Teacher(options.detector, options.device)
     counts: Counter[str] = Counter()
-    given = _class_lists(folder, teacher.class_lists(phrases)) if captioned is None else captioned
-    counts["images"] = len(given)
-    if captioned is not None:
-        counts["captions"] = sum(len(photo.sentences) for photo in given)
-    photos = given if captioned is None else with_phrases(given, teacher, counts)
+    if captioned is None:
+        photos = _with_class_lists(folder, teacher.class_lists(phrases))
+        counts["images"] = len(photos)
+    else:
+        counts["images"] = len(captioned)
+        counts["captions"] = sum(len(photo.sentences) for photo in captioned)
+        photos = with_phrases(captioned, teacher, counts)
     if not photos:
-        raise GLIPError(
-            f"{options.captions}: no caption names a thing that can be found; give phrases with them",
-            code="no-phrases",
-        )
-    if note := frames_note(folder / photo.file_name for photo in photos):
-        print(f"glip: {note}", file=sys.stderr)
+        message = f"{options.captions}: no caption names a thing that can be found; "
+        message += "give phrases with them"
+        raise GLIPError(message, code="no-phrases")
     remove_parts(out.parent)
     with Journal(out.with_suffix(".scores.jsonl"), header(teacher, folder, photos)) as journal:
-        _find(teacher, folder, photos, journal, options.batch)
-        content = _content(photos, journal, floors, options, counts)
+        _find_boxes(teacher, folder, photos, journal, options.batch)
+        content = _content(photos, journal, thresholds, options, counts)
         failed = journal.failed
-    content["info"] = _info(teacher, options, counts, floors)
+    content["info"] = _info(teacher, options, counts, thresholds)
     write_text(out, json.dumps(content))
-    _tell(failed, counts, out, journal.path)
+    note = frames_note(sorted(teacher.with_frames))
+    if note:
+        print(f"glip: {note}", file=sys.stderr)
+    _print_result(failed, counts, out, journal.path)
     return 1 if failed else 0
 
 
@@ -126,37 +137,35 @@ def _check_paths(folder: Path, out: Path, captions: str | None) -> None:
         )
 
 
-def _floors(options: LabelOptions) -> Thresholds:
-    """Thresholds as they are given; all numbers are checked before anything is loaded."""
+def _thresholds(options: LabelOptions) -> Thresholds:
+    """Return the thresholds; all numbers of the options are checked before anything is loaded."""
     if options.batch < 1:
         raise GLIPError(f"--batch {options.batch}: expected 1 or more images", code="bad-value")
     if options.max_detections > STORED_MOST:
-        message = f"--max-detections {options.max_detections}: at most {STORED_MOST} boxes of a caption are stored"
+        message = f"--max-detections {options.max_detections}: "
+        message += f"at most {STORED_MOST} boxes of a caption are stored"
         raise GLIPError(message, code="bad-value")
     if options.one_label and options.captions is not None:
-        message = "--one-label: only with a class list; phrases of a caption that show one object are one box already"
+        message = "--one-label: only with a class list; "
+        message += "phrases of a caption that show one object are one box already"
         raise GLIPError(message, code="option-without-use")
     default = check_threshold(options.threshold, "--threshold", STORED_FROM)
-    floors = (
-        read_thresholds(options.thresholds, default, STORED_FROM)
-        if options.thresholds
-        else Thresholds(default)
-    )
+    thresholds = Thresholds(default)
+    if options.thresholds:
+        thresholds = read_thresholds(options.thresholds, default, STORED_FROM)
     if options.best_from is None:
-        return floors
+        return thresholds
     if options.captions is None:
-        raise GLIPError(
-            "--best-from: only with --captions; what a list of classes names need not be in every photo",
-            code="option-without-use",
-        )
+        message = "--best-from: only with --captions; "
+        message += "a class of a list need not be in every photo"
+        raise GLIPError(message, code="option-without-use")
     best_from = check_threshold(options.best_from, "--best-from", STORED_FROM)
-    highest = max([default, *floors.phrases.values()])
+    highest = max([default, *thresholds.phrases.values()])
     if best_from >= highest:
-        raise GLIPError(
-            f"--best-from {best_from}: is for boxes below their threshold, {highest}; give a lower score",
-            code="bad-value",
-        )
-    return floors._replace(best_from=best_from)
+        message = f"--best-from {best_from}: is for boxes below their threshold, {highest}; "
+        message += "give a lower score"
+        raise GLIPError(message, code="bad-value")
+    return replace(thresholds, best_from=best_from)
 
 
 def _phrases(options: LabelOptions) -> list[Phrase] | None:
@@ -169,62 +178,64 @@ def _phrases(options: LabelOptions) -> list[Phrase] | None:
     return phrases
 
 
-def _class_lists(folder: Path, sentences: tuple[Sentence, ...]) -> list[Captioned]:
-    """Every picture below the folder with the same captions."""
+def _with_class_lists(folder: Path, sentences: tuple[Sentence, ...]) -> list[Captioned]:
+    """Return all pictures below the folder, each with the same captions."""
     names = [path.relative_to(folder).as_posix() for path in pictures(folder)]
-    if unread := unread_note(folder):
-        print(f"glip: {unread}", file=sys.stderr)
+    note = unread_note(folder)
+    if note:
+        print(f"glip: {note}", file=sys.stderr)
     if not names:
         raise GLIPError(f"--images {folder}: there is no picture in it", code="no-pictures")
     return [Captioned(name, sentences) for name in names]
 
 
-def _find(
+def _find_boxes(
     teacher: Teacher, folder: Path, photos: Sequence[Captioned], journal: Journal, batch: int
 ) -> None:
+    """Complete the journal and show the progress."""
     done = 0
     try:
         with _Meter(len(photos)) as meter:
             for step in find_all(teacher, folder, photos, journal, batch):
                 done += step
-                meter.tell(done)
+                meter.show(done)
     except KeyboardInterrupt as stop:
-        message = (
-            f"{done} of {len(photos)} images are done; the same command goes on with {journal.path}"
-        )
+        message = f"{done} of {len(photos)} images are done; "
+        message += f"the same command goes on with {journal.path}"
         raise Interrupted(message, getattr(stop, "number", SIGINT)) from None
 
 
 def _content(
     photos: Sequence[Captioned],
     journal: Journal,
-    floors: Thresholds,
+    thresholds: Thresholds,
     options: LabelOptions,
     counts: Counter[str],
 ) -> dict[str, Any]:
-    """The three lists of the file."""
+    """Return the three lists of the file: images, annotations, categories."""
     labelled = [photo for photo in photos if photo.file_name in journal]
 
-    def records() -> Iterable[
-        tuple[Captioned, Any]
-    ]:  # read anew each time: all scores may be more than the memory
+    def records() -> Iterable[tuple[Captioned, Any]]:
+        # read anew each time: all scores may be more than the memory
         return ((photo, journal.get(photo.file_name)) for photo in labelled)
 
-    found = {same(phrase) for phrase, _ in phrase_scores(records())} if floors.phrases else set()
-    if unused := sorted(floors.phrases.keys() - found):
-        print(
-            f"glip: --thresholds {options.thresholds}: there is no box of {', '.join(map(printable, unused))}",
-            file=sys.stderr,
-        )
+    if thresholds.phrases:
+        found = {phrase_key(phrase) for phrase, _ in phrase_scores(records())}
+        unused = sorted(thresholds.phrases.keys() - found)
+        if unused:
+            names = ", ".join(printable(phrase) for phrase in unused)
+            print(
+                f"glip: --thresholds {options.thresholds}: there is no box of {names}",
+                file=sys.stderr,
+            )
     most, keep_empty = options.max_detections, options.keep_empty
     if options.captions is not None:
-        content, chosen = grounding_content(records(), floors, keep_empty, most)
+        content, chosen = grounding_content(records(), thresholds, keep_empty, most)
     else:
-        categories = _categories(photos[0], options.detector)
         content, chosen = class_content(
             records(),
-            categories,
-            floors,
+            _categories(photos[0], options.detector),
+            thresholds,
             keep_empty=keep_empty,
             most=most,
             one_label=options.one_label,
@@ -235,8 +246,13 @@ def _content(
 
 
 def _categories(photo: Captioned, detector: str) -> list[tuple[int, str]]:
-    """Return id and name of each class that the captions of every photo name; ids of a run's classes are its data's."""
-    names = [name for sentence in photo.sentences for name in names_in(sentence)]
+    """Return id and name of each class that the captions of ``photo``, as of all photos, name.
+
+    Where the detector is a run, the ids are those of its data.
+    """
+    names = []
+    for sentence in photo.sentences:
+        names += names_in(sentence)
     return list(zip(category_ids(Path(detector), names), names, strict=True))
 
 
@@ -245,7 +261,7 @@ def _info(
 ) -> dict[str, Any]:
     return {
         "description": "boxes found by a detector; not checked by a person",
-        "teacher": {**teacher.base._asdict(), "weights": teacher.loaded.weights},
+        "teacher": {**asdict(teacher.base), "weights": teacher.loaded.weights},
         "thresholds": {
             "default": thresholds.default,
             "best_from": thresholds.best_from,
@@ -257,32 +273,36 @@ def _info(
     }
 
 
-def _tell(failed: Sequence[str], counts: Counter[str], out: Path, scores: Path) -> None:
+def _print_result(failed: Sequence[str], counts: Counter[str], out: Path, scores: Path) -> None:
     for error in failed:
         print(f"glip: {printable_lines(error)}", file=sys.stderr)
-    print("\n".join(f"{number:>9} {what}" for what, number in counts.items() if number))
-    kept = f"{counts['boxes kept']} boxes in {out}; {scores.name} keeps all scores for other thresholds"
-    print(printable(kept))
+    for what, number in counts.items():
+        if number:
+            print(f"{number:>9} {what}")
+    kept = f"{counts['boxes kept']} boxes in {out}"
+    print(printable(f"{kept}; {scores.name} keeps all scores for other thresholds"))
 
 
 class _Meter:
-    """Progress with rate and remaining time: a bar, or a line every ``EVERY`` images where there is no terminal."""
+    """Progress with rate and remaining time: a bar in a terminal, else a line every 100 images."""
 
     def __init__(self, total: int) -> None:
         console = Console(stderr=True)
-        rate = TextColumn("{task.fields[rate]}")
         columns = (
             TextColumn("images"),
             BarColumn(),
             MofNCompleteColumn(),
             TaskProgressColumn(),
-            rate,
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
-        self.total, self.lines = total, not console.is_terminal
-        self.bar = Progress(*columns, console=console, transient=True, disable=self.lines)
+        self.total = total
+        self.prints_lines = not console.is_terminal
+        self.bar = Progress(*columns, console=console, transient=True, disable=self.prints_lines)
         self.task = self.bar.add_task("", total=total, rate="")
-        self.begun, self.first, self.told = time.monotonic(), -1, 0
+        self.begun = time.monotonic()
+        self.done_before: int | None = None  # images that an earlier call had done
+        self.printed = 0
 
     def __enter__(self) -> "_Meter":
         self.bar.start()
@@ -291,17 +311,17 @@ class _Meter:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def tell(self, done: int) -> None:
-        """The first number is what an earlier call had done."""
-        self.first = done if self.first < 0 else self.first
+    def show(self, done: int) -> None:
+        """Show how many images are done; the first number is what an earlier call had done."""
+        if self.done_before is None:
+            self.done_before = done
         seconds = time.monotonic() - self.begun
-        rate = (done - self.first) / seconds if seconds else 0.0
+        rate = (done - self.done_before) / seconds if seconds else 0.0
         self.bar.update(self.task, completed=done, rate=f"{rate:.1f}/s")
-        if self.lines and (done // EVERY > self.told // EVERY or done == self.total):
-            left = (
-                f", {(self.total - done) / rate / 60:.1f} min left"
-                if rate and done < self.total
-                else ""
-            )
+        passed_hundred = done // EVERY > self.printed // EVERY
+        if self.prints_lines and (passed_hundred or done == self.total):
+            left = ""
+            if rate and done < self.total:
+                left = f", {(self.total - done) / rate / 60:.1f} min left"
             print(f"glip: {done} of {self.total} images, {rate:.1f}/s{left}", file=sys.stderr)
-            self.told = done
+            self.printed = done

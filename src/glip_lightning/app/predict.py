@@ -15,63 +15,74 @@ from glip_lightning.app.options import (
     PhrasesFile,
     at_most_one,
 )
+from glip_lightning.app.starting import heavy_imports
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.signals import blocked
 from glip_lightning.config.early_checks import need_file
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.inference.prediction_files import FILES
 from glip_lightning.inference.thresholds import MAX_DETECTIONS
 
+Photos = Annotated[
+    list[str], typer.Argument(metavar="PHOTO", help="Image files, folders or glob patterns.")
+]
+Prompt = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="A tuned prompt (prompt.safetensors of a run); may be given several times.",
+    ),
+]
+Detector = Annotated[
+    str | None,
+    typer.Option(
+        help="Name, folder, run or Hub repository (default: glip-tiny, or what the prompts were "
+        "tuned for)."
+    ),
+]
+Threshold = Annotated[
+    str,
+    typer.Option(
+        metavar="SCORE|best",
+        help="Least score, or best: those of the run's thresholds.yaml; class scores below 0.05 "
+        "are never kept.",
+    ),
+]
+Out = Annotated[
+    str, typer.Option(metavar="DIR", help="Where pictures and predictions.json are written.")
+]
+Thresholds = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="YAML or JSON: least scores of some classes, by name."),
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST", help="What is written beside pictures: json (always), coco, yolo, csv."
+    ),
+]
+
 
 def predict(
-    photos: Annotated[
-        list[str], typer.Argument(metavar="PHOTO", help="Image files, folders or glob patterns.")
-    ],
+    photos: Photos,
     phrases: Phrases = None,
     phrases_file: PhrasesFile = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE",
-            help="A tuned prompt (prompt.safetensors of a run); may be given several times.",
-        ),
-    ] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            help="Name, folder, run or Hub repository (default: glip-tiny, or what the prompts were tuned for)."
-        ),
-    ] = None,
-    threshold: Annotated[
-        str,
-        typer.Option(
-            metavar="SCORE|best",
-            help="Least score, or best: those of the run's thresholds.yaml; class scores below 0.05 are never kept.",
-        ),
-    ] = "0.5",
-    out: Annotated[
-        str, typer.Option(metavar="DIR", help="Where pictures and predictions.json are written.")
-    ] = ("predictions"),
-    thresholds: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="YAML or JSON: least scores of some classes, by name."),
-    ] = None,
+    prompt: Prompt = None,
+    detector: Detector = None,
+    threshold: Threshold = "0.5",
+    out: Out = "predictions",
+    thresholds: Thresholds = None,
     max_detections: MaxDetections = MAX_DETECTIONS,
     one_label: OneLabel = False,
-    format: Annotated[
-        str,
-        typer.Option(
-            metavar="LIST", help="What is written beside pictures: json (always), coco, yolo, csv."
-        ),
-    ] = "json",
+    format: Format = "json",
     device: Device = "auto",
 ) -> int:
     """Find what phrases name in photos."""
     at_most_one(phrases=phrases, phrases_file=phrases_file, prompt=prompt)
-    least, formats = _threshold(threshold), _formats(format)
+    least = _threshold(threshold)
+    formats = _formats(format)
     _check_paths(photos, phrases_file, prompt or [], detector)
     need_file(thresholds, f"--thresholds {thresholds}")
-    with blocked():
+    with heavy_imports("predict"):
         from glip_lightning.inference.predict_photos import predict_photos
 
     return predict_photos(
@@ -101,10 +112,14 @@ def _threshold(given: str) -> float | Literal["best"]:
 
 
 def _formats(text: str) -> list[str]:
-    """Return the formats of a list with commas, each once, without json, which is always written."""
+    """Return the formats of a list with commas, each once.
+
+    The list has no json, which is always written.
+    """
     wanted = [name.strip().lower() for name in text.split(",")]
     known = ("json", *FILES)
-    if unknown := [name for name in wanted if name not in known]:
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
         raise WrongUsage(
             f"--format {text}: {unknown[0]!r} is no format; choose of {', '.join(known)}"
         )
@@ -114,10 +129,13 @@ def _formats(text: str) -> list[str]:
 def _check_paths(
     photos: Sequence[str], phrases_file: str | None, prompts: Sequence[str], detector: str | None
 ) -> None:
-    """Raise GLIPError for what is not there, before torch is imported; of several photos, some may be missing."""
+    """Raise GLIPError for paths that do not exist, before torch is imported.
+
+    Of several photos, some may be missing.
+    """
     from glip_lightning.weights.detector_files import check_detector
 
-    if not any(map(_is_there, photos)):
+    if not any(map(_exists, photos)):
         others = f" (nor any of the {len(photos) - 1} others)" if len(photos) > 1 else ""
         raise GLIPError(
             f"{photos[0]}: no such file, folder or pattern of files{others}", code="missing-image"
@@ -129,7 +147,10 @@ def _check_paths(
         check_detector(detector)
 
 
-def _is_there(photo: str) -> bool:
-    """Return whether there is such a file or folder, or what matches such a pattern."""
-    matches = glob.has_magic(photo) and glob.glob(photo, recursive=True)  # noqa: PTH207 - Path.glob: none of them absolute
-    return Path(photo).exists() or bool(matches)
+def _exists(photo: str) -> bool:
+    """Return whether there is such a file or folder, or a file that matches such a pattern."""
+    if Path(photo).exists():
+        return True
+    if not glob.has_magic(photo):
+        return False
+    return bool(glob.glob(photo, recursive=True))  # noqa: PTH207 - Path.glob has no absolute patterns

@@ -12,45 +12,51 @@ from glip_lightning.app.options import (
     PhrasesFile,
     at_most_one,
 )
-from glip_lightning.common.signals import blocked
+from glip_lightning.app.starting import heavy_imports
+from glip_lightning.config.early_checks import need_file, need_folder
 from glip_lightning.inference.thresholds import MAX_DETECTIONS
+
+Images = Annotated[
+    str, typer.Option(metavar="DIR", help="The photos, or where the file names start from.")
+]
+Captions = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="COCO captions, MDETR's JSON, JSON lines or CSV of file_name and caption.",
+    ),
+]
+Out = Annotated[str, typer.Option(metavar="FILE", help="The file to write.")]
+Thresholds = Annotated[
+    str | None, typer.Option(metavar="FILE", help="YAML or JSON: least scores of some phrases.")
+]
+BestFrom = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SCORE",
+        help="Where no box of a caption's phrase reaches its least score, take the best one from "
+        "this score on that no other phrase has.",
+    ),
+]
+KeepEmpty = Annotated[
+    bool,
+    typer.Option(
+        "--keep-empty", help="Keep captions, or photos, without a box: they train as negatives."
+    ),
+]
 
 
 def pseudo_label(
-    images: Annotated[
-        str, typer.Option(metavar="DIR", help="The photos, or where the file names start from.")
-    ],
-    captions: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="COCO captions, MDETR's JSON, JSON lines or CSV of file_name and caption.",
-        ),
-    ] = None,
+    images: Images,
+    captions: Captions = None,
     phrases: Phrases = None,
     phrases_file: PhrasesFile = None,
     detector: Annotated[str, typer.Option(help="The teacher.")] = "glip-tiny",
-    out: Annotated[
-        str, typer.Option(metavar="FILE", help="The file to write.")
-    ] = "pseudo_labels.json",
+    out: Out = "pseudo_labels.json",
     threshold: Annotated[float, typer.Option(help="Least score.")] = 0.5,
-    thresholds: Annotated[
-        str | None, typer.Option(metavar="FILE", help="YAML or JSON: least scores of some phrases.")
-    ] = None,
-    best_from: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SCORE",
-            help="Where no box of a caption's phrase reaches its least score, take the best one from this score on "
-            "that no other phrase has.",
-        ),
-    ] = None,
-    keep_empty: Annotated[
-        bool,
-        typer.Option(
-            "--keep-empty", help="Keep captions, or photos, without a box: they train as negatives."
-        ),
-    ] = False,
+    thresholds: Thresholds = None,
+    best_from: BestFrom = None,
+    keep_empty: KeepEmpty = False,
     max_detections: MaxDetections = MAX_DETECTIONS,
     one_label: OneLabel = False,
     batch: Annotated[int, typer.Option(metavar="N", help="Photos at once.")] = 8,
@@ -58,25 +64,21 @@ def pseudo_label(
 ) -> int:
     """Find boxes for photos with captions or class lists, as data to train on.
 
-    Of a class list it writes a COCO file of these classes, of captions one whose boxes name phrases (for --data
-    Pretraining).
+    Of a class list it writes a COCO file of these classes, of captions one whose boxes name phrases
+    (for --data Pretraining).
 
-    The same command goes on after a stop. All scores are kept beside --out: with other thresholds it writes the file
-    anew and looks at no photo again.
+    The same command goes on after a stop. All scores are kept beside --out: with other thresholds
+    it writes the file anew and looks at no photo again.
     """
     at_most_one(captions=captions, phrases=phrases, phrases_file=phrases_file)
-    from glip_lightning.config.early_checks import need_file, need_folder
+    need_folder(images, f"--images {images}", "give the one that the file names start from")
+    need_file(captions, f"--captions {captions}")
+    need_file(phrases_file, f"--phrases-file {phrases_file}")
+    need_file(thresholds, f"--thresholds {thresholds}")
     from glip_lightning.weights.detector_files import check_detector
 
-    need_folder(images, f"--images {images}", "give the one that the file names start from")
-    for option, file in (
-        ("captions", captions),
-        ("phrases-file", phrases_file),
-        ("thresholds", thresholds),
-    ):
-        need_file(file, f"--{option} {file}")
     check_detector(detector)
-    with blocked():
+    with heavy_imports("pseudo-label"):
         from glip_lightning.app.label_images import LabelOptions, label_images
 
     options = LabelOptions(

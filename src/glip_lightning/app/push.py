@@ -8,7 +8,7 @@ import typer
 from glip_lightning.common.signals import blocked
 
 
-def push(
+def push_command(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     repository: Annotated[
         str, typer.Argument(metavar="OWNER/NAME", help="A model repository; made where it is new.")

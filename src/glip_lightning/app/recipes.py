@@ -1,4 +1,4 @@
-"""``glip recipes``: which recipes there are, what is in one, and a copy of it to change."""
+"""``glip recipes``: list the recipes, print one, or write a copy of it to change."""
 
 import sys
 from difflib import get_close_matches
@@ -9,7 +9,7 @@ import typer
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import write_text
-from glip_lightning.config.recipe_files import first_line, recipe_names, recipes_folder
+from glip_lightning.config.recipe_files import purpose_of, recipe_names, recipes_folder
 from glip_lightning.config.wrong_usage import WrongUsage
 
 
@@ -26,9 +26,9 @@ def recipes(
                 f"--copy {copy}: say which recipe, as in glip recipes few_shot --copy {copy}",
                 code="missing-value",
             )
-        _list()
+        _print_list()
         return 0
-    text = _find(name).read_text(encoding="utf-8")
+    text = _recipe_of_name(name).read_text(encoding="utf-8")
     if copy is None:
         sys.stdout.write(text)
         return 0
@@ -40,14 +40,14 @@ def recipes(
     return 0
 
 
-def _list() -> None:
+def _print_list() -> None:
     names = recipe_names()
-    width = max(map(len, names))
+    width = max(len(name) for name in names)
     for name in names:
-        print(f"{name:{width}}  {first_line(recipes_folder() / f'{name}.yaml')}")
+        print(f"{name:{width}}  {purpose_of(recipes_folder() / f'{name}.yaml')}")
 
 
-def _find(name: str) -> Path:
+def _recipe_of_name(name: str) -> Path:
     """Return the file of a recipe.
 
     Raises:
@@ -55,13 +55,11 @@ def _find(name: str) -> Path:
     """
     names = recipe_names()
     if name not in names:
-        last = {known.rsplit("/", 1)[-1]: known for known in names}  # sweeps/demo for demo
-        close = dict.fromkeys(
-            [
-                *get_close_matches(name, names, n=3),
-                *(last[x] for x in get_close_matches(name, last)),
-            ]
-        )
-        meant = f"did you mean {' or '.join(close)}?" if close else "glip recipes lists them"
-        raise GLIPError(f"no recipe is called {name!r}; {meant}", code="unknown-recipe")
+        last_part = {known.rsplit("/", 1)[-1]: known for known in names}  # demo: sweeps/demo
+        close = get_close_matches(name, names, n=3)
+        close += [last_part[part] for part in get_close_matches(name, last_part)]
+        hint = "glip recipes lists them"
+        if close:
+            hint = f"did you mean {' or '.join(dict.fromkeys(close))}?"
+        raise GLIPError(f"no recipe is called {name!r}; {hint}", code="unknown-recipe")
     return recipes_folder() / f"{name}.yaml"

@@ -51,12 +51,13 @@ def sweep(
 ) -> int:
     """Run a recipe over tasks, shots, seeds, tunings or any of its keys.
 
-    Called again, it goes on where it stopped. Options of recipes, like --data.root DATA, hold for all trials.
+    Called again, it goes on where it stopped. Options of recipes, like --data.root DATA, hold for
+    all trials.
     """
     from glip_lightning.experiments.sweep.grid import read_grid, sweep_file
 
     refuse_pipes(context.args)
-    read_grid(sweep_file(file))  # what is wrong with the file is said before torch is imported
+    read_grid(sweep_file(file))  # faults of the file are found before torch is imported
     with blocked():
         from glip_lightning.experiments.sweep.run_sweep import SweepOptions, run_sweep
 

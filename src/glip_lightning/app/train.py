@@ -1,31 +1,32 @@
-"""``glip fit``, ``validate`` and ``test``: the verbs of LightningCLI, which gets their arguments as they are."""
+"""``glip fit``, ``validate`` and ``test``: verbs of LightningCLI, which reads their arguments."""
 
 from collections.abc import Sequence
 
 import typer
 
+from glip_lightning.app.starting import heavy_imports
 from glip_lightning.common.files import refuse_pipes
 from glip_lightning.common.signals import blocked
+from glip_lightning.config.early_checks import asks_to_print, check_training
 from glip_lightning.config.recipe_files import recipe_file, with_recipes
 
 
-def fit(context: typer.Context) -> int:
+def fit_command(context: typer.Context) -> int:
     """Train by a recipe, test the best weights, keep the detector (glip fit --help)."""
     return _run(["fit", *context.args])
 
 
-def validate(context: typer.Context) -> int:
-    """Evaluate a detector or a recipe on the validation split: glip validate RUN (glip validate --help)."""
+def validate_command(context: typer.Context) -> int:
+    """Evaluate a detector or a recipe on valid data: glip validate RUN (glip validate --help)."""
     return _run(["validate", *context.args])
 
 
-def test(context: typer.Context) -> int:
+def test_command(context: typer.Context) -> int:
     """Evaluate a detector or a recipe on the test split: glip test RUN (glip test --help)."""
     return _run(["test", *context.args])
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from glip_lightning.config.early_checks import check_training
     from glip_lightning.config.tested_detector import with_detector
     from glip_lightning.config.usage_errors import check_recipes
 
@@ -34,9 +35,8 @@ def _run(arguments: Sequence[str]) -> int:
     check_recipes(arguments)
     refuse_pipes(arguments[1:])
     check_training(arguments)
-    with (
-        blocked()
-    ):  # an exception in the middle of loading a library in C++ ends the process with its traceback
+    imports = blocked() if asks_to_print(arguments) else heavy_imports(arguments[0])
+    with imports:
         from glip_lightning.config.recipe import run
 
     run(arguments)

@@ -39,7 +39,7 @@ COLUMNS = (
 def make_page(
     project: str, entity: str | None = None, sweep: str | None = None, show: bool = False
 ) -> int:
-    """Make the page and send it; with ``show``, print it as JSON instead, which needs no network."""
+    """Make the page and save it in W&B; with ``show``, print it as JSON, which needs no network."""
     os.environ.setdefault("WANDB_SILENT", "true")  # else W&B asks for a key in the terminal
     for package in ("wandb", "wandb_workspaces"):
         optional(package, "glip dashboard", "dashboard")
@@ -47,12 +47,19 @@ def make_page(
     if show:
         print(page._to_model().model_dump_json(indent=2, by_alias=True, exclude_none=True))
     else:
-        print(push(page))
+        print(save_page(page))
     return 0
 
 
-def push(page: "ws.Workspace") -> str:
-    """Save the page as a new view of its project, by default one of the user's own; its address."""
+def save_page(page: "ws.Workspace") -> str:
+    """Save the page as a new view of its project and return its address.
+
+    A project without an owner is one of the user's own.
+
+    Raises:
+        GLIPError: nobody is logged in (code ``not-logged-in``), or W&B does not take the page
+            (``refused-by-wandb``).
+    """
     import wandb
 
     try:
@@ -64,24 +71,27 @@ def push(page: "ws.Workspace") -> str:
             code="not-logged-in",
         ) from None
     except Exception as error:  # what W&B raises has no common base
-        hint = (
-            "Is the network there, the login right (wandb login), a run of it synced (wandb sync)?"
-        )
-        said = str(error).rstrip(".")
-        raise GLIPError(
-            f"W&B does not take the page of project {page.project!r}: {said}. {hint}",
-            code="refused-by-wandb",
-        ) from error
+        reason = str(error).rstrip(".")
+        message = f"W&B does not take the page of project {page.project!r}: {reason}. "
+        message += "Check the network, the login (wandb login), and that a run of the project is "
+        message += "synced (wandb sync)"
+        raise GLIPError(message, code="refused-by-wandb") from error
     return page.url
 
 
 def build(project: str, entity: str, sweep: str | None = None) -> "ws.Workspace":
-    """The page: one section per question. Runs are grouped by sweep, then by tuning; ``sweep`` leaves out others."""
+    """Return the page, which has one section per question.
+
+    Runs are grouped by sweep, then by tuning. With ``sweep``, runs of other sweeps are left out.
+    """
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces.expr import Metric
 
+    name, filters = "GLIP", ""
+    if sweep:
+        name, filters = f"GLIP: {sweep}", f"Metric('Group') == {sweep!r}"
     runs = ws.RunsetSettings(
-        filters=f"Metric('Group') == {sweep!r}" if sweep else "",
+        filters=filters,
         groupby=[Metric("Group"), Metric("JobType")],
         pinned_columns=list(COLUMNS),
     )
@@ -96,7 +106,7 @@ def build(project: str, entity: str, sweep: str | None = None) -> "ws.Workspace"
     return ws.Workspace(
         entity=entity,
         project=project,
-        name=f"GLIP: {sweep}" if sweep else "GLIP",
+        name=name,
         sections=sections,
         settings=ws.WorkspaceSettings(max_runs=RUNS_SHOWN),
         runset_settings=runs,
@@ -117,7 +127,7 @@ def _efficiency() -> "list[wr.LinePlot | wr.BarPlot | wr.ScatterPlot]":
 
 
 def _curve(title: str, x: str, title_x: str) -> "wr.LinePlot":
-    """A line per tuning: mean and standard deviation over seeds and tasks."""
+    """Return a plot with a line per tuning: mean and standard deviation over seeds and tasks."""
     import wandb_workspaces.reports.v2 as wr
 
     return wr.LinePlot(
@@ -133,7 +143,7 @@ def _curve(title: str, x: str, title_x: str) -> "wr.LinePlot":
 
 
 def _bars(title: str, metric: str) -> "wr.BarPlot":
-    """A bar per tuning: mean and standard deviation over its runs."""
+    """Return a plot with a bar per tuning: mean and standard deviation over its runs."""
     import wandb_workspaces.reports.v2 as wr
 
     tuning = wr.Config("tuning")
@@ -174,14 +184,11 @@ def _classes() -> "list[wr.WeavePanelSummaryTable | wr.LinePlot]":
 def _pictures() -> "list[wr.MediaBrowser]":
     import wandb_workspaces.reports.v2 as wr
 
-    return [
-        wr.MediaBrowser(
-            title=title,
-            media_keys=[picture_key(stage, i) for i in range(PICTURES)],
-            num_columns=PICTURES,
-        )
-        for stage, title in (("test", "Test images"), ("val", "Validation images"))
-    ]
+    panels = []
+    for stage, title in (("test", "Test images"), ("val", "Validation images")):
+        keys = [picture_key(stage, i) for i in range(PICTURES)]
+        panels.append(wr.MediaBrowser(title=title, media_keys=keys, num_columns=PICTURES))
+    return panels
 
 
 def _cost() -> "list[wr.BarPlot | wr.ScatterPlot]":
@@ -202,7 +209,7 @@ def _cost() -> "list[wr.BarPlot | wr.ScatterPlot]":
 
 
 def _retention() -> "list[wr.BarPlot | wr.ScatterPlot | wr.WeavePanelSummaryTable]":
-    """For runs with a probe (``retention`` in the recipe)."""
+    """Return the panels about runs with a probe (``retention`` in the recipe)."""
     import wandb_workspaces.reports.v2 as wr
 
     after, reached = wr.SummaryMetric(AFTER), wr.SummaryMetric("test/AP")

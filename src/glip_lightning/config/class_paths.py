@@ -1,7 +1,7 @@
-"""What recipes call classes: ``glip_lightning.NAME``, and what version 0.1 called them.
+"""Names of classes in recipes: ``glip_lightning.NAME``, and those of version 0.1.
 
-A recipe that somebody wrote is changed by its owner, once; what a run of version 0.1 wrote is translated when it is
-read and stays as it is.
+The owner of a recipe changes old names in it once. The recipe of a run of version 0.1 stays as it
+is: its names are translated when it is read.
 """
 
 from pathlib import Path
@@ -13,26 +13,30 @@ from glip_lightning import PUBLIC
 from glip_lightning.weights.run_files import CHECKPOINTS, RECIPE_NAME, RESULT_NAME
 
 _MODULES_0_1 = {
-    **dict.fromkeys(
-        ("FullTuning", "LinearProbe", "LanguageTuning", "PartialTuning"),
-        ("tuning", "tuning.weights"),
-    ),
-    **dict.fromkeys(("PromptTuning", "SavedPrompt"), ("tuning", "tuning.prompt")),
+    "FullTuning": ("tuning", "tuning.weights"),
+    "LinearProbe": ("tuning", "tuning.weights"),
+    "LanguageTuning": ("tuning", "tuning.weights"),
+    "PartialTuning": ("tuning", "tuning.weights"),
+    "PromptTuning": ("tuning", "tuning.prompt"),
+    "SavedPrompt": ("tuning", "tuning.prompt"),
     "LoRATuning": ("tuning", "tuning.lora"),
     "FeatureCache": ("features",),
-    **dict.fromkeys(("Constant", "Cosine", "MultiStep", "Plateau"), ("schedules",)),
+    "Constant": ("schedules",),
+    "Cosine": ("schedules",),
+    "MultiStep": ("schedules",),
+    "Plateau": ("schedules",),
     "EMA": ("ema",),
     "EarlyStop": ("selection",),
     "DivergenceGuard": ("divergence",),
     "Retention": ("retention",),
     "Alignment": ("alignment",),
-    **dict.fromkeys(
-        ("ODinW", "CustomData", "HubData", "Shapes"), ("datamodules", "datamodules.sources")
-    ),
-    **dict.fromkeys(
-        ("Pretraining", "ShapesDetection", "ShapesPretraining"),
-        ("datamodules", "datamodules.pretraining"),
-    ),
+    "ODinW": ("datamodules", "datamodules.sources"),
+    "CustomData": ("datamodules", "datamodules.sources"),
+    "HubData": ("datamodules", "datamodules.sources"),
+    "Shapes": ("datamodules", "datamodules.sources"),
+    "Pretraining": ("datamodules", "datamodules.pretraining"),
+    "ShapesDetection": ("datamodules", "datamodules.pretraining"),
+    "ShapesPretraining": ("datamodules", "datamodules.pretraining"),
 }
 """The modules of version 0.1 in which a recipe could name each class."""
 
@@ -41,21 +45,21 @@ OLD = {
     for name, modules in _MODULES_0_1.items()
     for module in modules
 }
-"""Class paths of version 0.1 and what they are called now."""
+"""Public names of classes by their class paths in version 0.1."""
 
-_PUBLIC = {
-    **OLD,
-    **{f"{module}.{name}": f"glip_lightning.{name}" for name, module in PUBLIC.items()},
-}
-"""What recipes call a class, by all paths that it has or had."""
+_PRESENT = {f"{module}.{name}": f"glip_lightning.{name}" for name, module in PUBLIC.items()}
+
+_PUBLIC_NAMES = {**OLD, **_PRESENT}
+"""Public names of classes by all class paths that they have or had."""
 
 RUN_FILES = ("logs", CHECKPOINTS, RESULT_NAME)
-"""One of these lies beside the recipe.yaml that a run has written."""
+"""At least one of these lies beside the recipe.yaml that a run has written."""
 
 
 def of_a_run(recipe: Path) -> bool:
-    """Return whether a run wrote this recipe, so that nobody has to change it."""
-    return recipe.name == RECIPE_NAME and any((recipe.parent / name).exists() for name in RUN_FILES)
+    """Return whether a run wrote this recipe: nobody has to change it."""
+    beside = [recipe.parent / name for name in RUN_FILES]
+    return recipe.name == RECIPE_NAME and any(path.exists() for path in beside)
 
 
 def old_names(text: str) -> list[tuple[int, str]]:
@@ -70,4 +74,6 @@ def with_public_names(content: Any) -> Any:
         return {key: with_public_names(value) for key, value in content.items()}
     if isinstance(content, list):
         return [with_public_names(value) for value in content]
-    return _PUBLIC.get(content, content) if isinstance(content, str) else content
+    if isinstance(content, str):
+        return _PUBLIC_NAMES.get(content, content)
+    return content

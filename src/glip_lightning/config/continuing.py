@@ -1,4 +1,4 @@
-"""Which checkpoint a command uses, and what still works where it is damaged."""
+"""Which checkpoint a command uses, and what still works if the checkpoint is damaged."""
 
 import shlex
 from collections.abc import Sequence
@@ -15,63 +15,100 @@ PLAIN = (bool, int, float, str, list)
 ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 MAY_CHANGE = (
     *ENDS,
-    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
-    *("trainer.logger", "trainer.enable_progress_bar"),
-    *("data.root", "data.workers", "data.images_per_device"),
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.logger",
+    "trainer.enable_progress_bar",
+    "data.root",
+    "data.workers",
+    "data.images_per_device",
 )
-"""Options that a resumed run uses. All others it has from its checkpoint, or its first steps were made by them."""
+"""Options that may change when a run is resumed.
+
+Others come from the checkpoint, or the first steps of the run were made with them.
+"""
 NO_SETTINGS = ("help", "print_config", "weights_only")
 """Options of one start that change nothing in the run."""
 
 
 def resumed(arguments: Sequence[str]) -> list[str]:
-    """``fit --resume RUN`` as what it stands for: the run's recipe, its folder and its last checkpoint."""
-    joined = [
-        part for a in arguments for part in (a.split("=", 1) if a.startswith("--resume=") else [a])
-    ]
-    if "--resume" not in joined:
+    """Return the arguments that ``fit --resume RUN`` stands for; others come back as they are.
+
+    They name the run's recipe, its folder and its last checkpoint.
+
+    Raises:
+        WrongUsage: the option is not for this verb, it has no value, or another option contradicts
+            it or the run.
+        GLIPError: the folder is no run (code ``no-run``), the run is finished (``finished-run``) or
+            has no checkpoint (``no-checkpoint``).
+    """
+    words = _with_split_resume(arguments)
+    if "--resume" not in words:
         return list(arguments)
-    place = joined.index("--resume")
-    others = [*joined[1:place], *joined[place + 2 :]]
-    if joined[0] != "fit":
+    place = words.index("--resume")
+    others = [*words[1:place], *words[place + 2 :]]
+    if words[0] != "fit":
         raise WrongUsage(
             "--resume: goes on with a training, glip fit --resume RUN", code="option-without-use"
         )
-    if len(joined) < place + 2:
+    if len(words) < place + 2:
         raise WrongUsage(
             "--resume: a value is missing, the folder of the interrupted run", code="missing-value"
         )
-    if taken := [
-        a for a in others if a.split("=")[0] in ("--run", "--config", "-c", "--ckpt_path")
-    ]:
+    of_run = ("--run", "--config", "-c", "--ckpt_path")
+    taken = [word for word in others if word.split("=")[0] in of_run]
+    if taken:
         raise WrongUsage(
             f"{taken[0]}: not together with --resume, which takes it from the run",
             code="exclusive-options",
         )
-    run = Path(joined[place + 1])
-    recipe, last = run / RECIPE_NAME, run / CHECKPOINTS / LAST
+    run = Path(words[place + 1])
+    last = run / CHECKPOINTS / LAST
+    recipe = run / RECIPE_NAME
     if not recipe.is_file():
         raise MissingFile(
             f"--resume {run}: no {RECIPE_NAME} in it, this is not the folder of a run",
             code="no-run",
         )
-    again = shlex.join(["glip", "fit", "--config", str(recipe)])
-    names = [_key(word) for word in others if word.startswith("--")]
-    _refuse_changes(
-        run, [name for name in names if not _is_one_of(name, (*MAY_CHANGE, *NO_SETTINGS))]
-    )
-    if (run / RESULT_NAME).exists() and not any(_is_one_of(name, ENDS) for name in names):
+    keys = [_key(word) for word in others if word.startswith("--")]
+    _refuse_changes(run, keys)
+    _check_resumable(run, has_new_end=any(_is_one_of(key, ENDS) for key in keys))
+    return ["fit", "--config", str(recipe), "--run", str(run), "--ckpt_path", str(last), *others]
+
+
+def _with_split_resume(arguments: Sequence[str]) -> list[str]:
+    """Return ``arguments`` with ``--resume=RUN`` as two words."""
+    words = []
+    for word in arguments:
+        if word.startswith("--resume="):
+            words += word.split("=", 1)
+        else:
+            words.append(word)
+    return words
+
+
+def _check_resumable(run: Path, has_new_end: bool) -> None:
+    """Raise GLIPError for a run that is finished and has no new end, or that has no checkpoint."""
+    start_anew = _start_anew(run)
+    if (run / RESULT_NAME).exists() and not has_new_end:
         raise GLIPError(
             f"--resume {run}: this run is finished; it goes on with a larger --trainer.max_epochs, "
-            f"{again} starts another one like it",
+            f"{start_anew} starts another one like it",
             code="finished-run",
         )
+    last = run / CHECKPOINTS / LAST
     if not last.exists():
         raise MissingFile(
-            f"--resume {run}: there is no {last}, nothing was saved yet; {again} starts anew",
+            f"--resume {run}: there is no {last}, nothing was saved yet; {start_anew} starts anew",
             code="no-checkpoint",
         )
-    return ["fit", "--config", str(recipe), "--run", str(run), "--ckpt_path", str(last), *others]
+
+
+def _start_anew(run: Path) -> str:
+    """Return the command that starts another run by the recipe of this one."""
+    return shlex.join(["glip", "fit", "--config", str(run / RECIPE_NAME)])
 
 
 def _key(option: str) -> str:
@@ -80,71 +117,81 @@ def _key(option: str) -> str:
 
 
 def _is_one_of(key: str, known: Sequence[str]) -> bool:
-    """Whether ``key`` is one of the known ones or an argument of one."""
+    """Return whether ``key`` is one of the known keys or an argument of one."""
     return any(key == name or key.startswith(f"{name}.") for name in known)
 
 
 def _refuse_changes(run: Path, keys: Sequence[str]) -> None:
-    """Raise WrongUsage if there is a key that a resumed run cannot use, which names the value that it keeps."""
-    if not keys:
+    """Raise WrongUsage (code ``fixed-by-run``) for a key that may not change in a resumed run.
+
+    The message names the value that the run keeps.
+    """
+    fixed = [key for key in keys if not _is_one_of(key, (*MAY_CHANGE, *NO_SETTINGS))]
+    if not fixed:
         return
+    key = fixed[0]
     recipe = run / RECIPE_NAME
     value = parse_yaml(recipe.read_text(encoding="utf-8"), str(recipe))
-    for name in keys[0].split("."):
-        value = value.get("init_args", value) if isinstance(value, dict) else None
+    for name in key.split("."):
+        if isinstance(value, dict):
+            value = value.get("init_args", value)
         value = value.get(name) if isinstance(value, dict) else None
-    kept = f" {value}" if isinstance(value, PLAIN) and value is not None else f" that of {recipe}"
+    kept = f"that of {recipe}"
+    if isinstance(value, PLAIN) and value is not None:
+        kept = str(value)
     raise WrongUsage(
-        f"--{keys[0]}: a resumed run keeps{kept}; what may change is {', '.join(MAY_CHANGE)}. With other settings a "
-        f"new run starts: glip fit --config {shlex.quote(str(recipe))} --{keys[0]} VALUE",
+        f"--{key}: a resumed run keeps {kept}; what may change is {', '.join(MAY_CHANGE)}. "
+        f"With other settings a new run starts: {_start_anew(run)} --{key} VALUE",
         code="fixed-by-run",
     )
 
 
 def check_checkpoint(given: str, verb: str, trusted: bool) -> None:
-    """Raise a GLIPError in one line for a checkpoint that ``verb`` cannot use; it says what still works.
+    """Raise GLIPError for a checkpoint that ``verb`` cannot use.
 
-    An address of a cloud's storage and Lightning's words for checkpoints are left to Lightning. ``trusted``: whether
-    it was told to load any object from the file.
+    The message has one line and says what still works. Lightning checks an address of a cloud's
+    storage and its own words for checkpoints.
+
+    Args:
+        given: the value of ``--ckpt_path``.
+        verb: ``fit``, ``validate`` or ``test``.
+        trusted: whether Lightning was told to load any object from the file.
+
+    Raises:
+        GLIPError: the checkpoint is damaged (code ``damaged-checkpoint``), or a training cannot go
+            on from it (``weights-only-checkpoint``).
     """
     path = Path(given)
     if "://" in given or given in KEYWORDS:
         return
-    if wrong := damage(path, trusted):
-        raise GLIPError(f"{path} {wrong}; {_way_on(path, verb)}", code="damaged-checkpoint")
+    fault = damage(path, trusted)
+    if fault:
+        raise GLIPError(f"{path} {fault}; {_way_on(path, verb)}", code="damaged-checkpoint")
     if verb == "fit" and not trusted and "optimizer_states" not in about(path):
         raise GLIPError(
-            f"{path} holds weights alone: a training goes on from {LAST}, with glip fit --resume RUN",
+            f"{path} holds weights alone: a training goes on from {LAST}, "
+            "with glip fit --resume RUN",
             code="weights-only-checkpoint",
         )
 
 
 def _way_on(path: Path, verb: str) -> str:
-    """What still works where the checkpoint at ``path`` cannot be used."""
-    run, other = path.parent.parent, path.with_name(BEST if path.name == LAST else LAST)
+    """Return what still works although the checkpoint at ``path`` cannot be used."""
+    run = path.parent.parent
     recipe = run / RECIPE_NAME
-    of_run = path.parent.name == CHECKPOINTS and recipe.is_file()
-    if not of_run:
+    is_of_run = path.parent.name == CHECKPOINTS and recipe.is_file()
+    if not is_of_run:
         return "give another one to --ckpt_path"
-    anew = shlex.join(["glip", "fit", "--config", str(recipe)])
+    start_anew = _start_anew(run)
+    other = path.with_name(BEST if path.name == LAST else LAST)
     if damage(other):
-        return (
-            f"there is no other checkpoint in this run that could be used; start anew with: {anew}"
-        )
-    use = shlex.join(
-        [
-            "glip",
-            "test" if verb == "fit" else verb,
-            "--config",
-            str(recipe),
-            "--ckpt_path",
-            str(other),
-        ]
-    )
-    whole = about(other)
-    others = f"{other.name} is whole (epoch {whole['epoch'] + 1}, step {whole['global_step']}), use it with: {use}"
-    return (
-        f"the training cannot go on, but {others}; or start anew with: {anew}"
-        if verb == "fit"
-        else others
-    )
+        message = "there is no other checkpoint in this run that could be used; "
+        return message + f"start anew with: {start_anew}"
+    verb_of_other = "test" if verb == "fit" else verb
+    use = ["glip", verb_of_other, "--config", str(recipe), "--ckpt_path", str(other)]
+    content = about(other)
+    message = f"{other.name} is whole (epoch {content['epoch'] + 1}, "
+    message += f"step {content['global_step']}), use it with: {shlex.join(use)}"
+    if verb == "fit":
+        return f"the training cannot go on, but {message}; or start anew with: {start_anew}"
+    return message

@@ -1,12 +1,13 @@
-"""Paths and names of a command line, checked before anything heavy is imported and anything is downloaded.
+"""Paths and names of a command line, checked before heavy imports and before any download.
 
-Only what cannot be right is refused here; what needs torch, Lightning or the network to be known is checked later.
+Only faults that need neither torch, Lightning nor the network to be known are found here.
 """
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
@@ -18,17 +19,24 @@ from glip_lightning.weights.detector_files import check_detector
 from glip_lightning.weights.run_files import check_unfinished
 
 READ_FROM_ROOT = ("ODinW", "CustomData", "Pretraining")
-"""Classes of data whose root has to be there; others make theirs."""
+"""Classes of data whose root has to exist; others make theirs."""
 PRINTING = ("--help", "-h", "--print_config")
+"""Options with which a verb prints something and runs nothing."""
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-"""What tells the processes of a run apart: the first one has 0 or none in all of them."""
+"""Variables that tell the processes of a run apart: in the first process each is 0 or not set."""
 
 
-class Given(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Given:
     """The value of an option, and where it stands."""
 
     value: Any
     place: str
+
+
+def asks_to_print(arguments: Sequence[str]) -> bool:
+    """Return whether an option like ``--help`` asks for a text, and no run is to start."""
+    return any(word.split("=")[0] in PRINTING for word in arguments)
 
 
 def check_training(arguments: Sequence[str]) -> None:
@@ -36,44 +44,43 @@ def check_training(arguments: Sequence[str]) -> None:
 
     Raises:
         WrongUsage: neither a recipe nor a class of data is named (``no-recipe``).
-        GLIPError: a folder of data, a file of phrases or a detector that is not there; a folder for the run that is
-            finished or in use.
+        GLIPError: a folder of data, a file of phrases or a detector does not exist, or the folder
+            for the run holds a finished run or is in use.
     """
-    if any(word.split("=")[0] in PRINTING for word in arguments):
+    if asks_to_print(arguments):
         return
-    given = {key: each for key, each in _given(arguments) if isinstance(each.value, str)}
+    given = {key: each for key, each in _options_in(arguments) if isinstance(each.value, str)}
     names = {word.split("=")[0] for word in arguments}
     if not names & {"--config", "-c", "--data", "--resume"}:
         message = (
-            "needs --config RECIPE: custom_nano for photos of yours on a CPU, custom with a GPU"
+            f"{arguments[0]}: needs --config RECIPE: custom_nano for photos of yours on a CPU, "
         )
-        raise WrongUsage(f"{arguments[0]}: {message}; glip recipes lists all", code="no-recipe")
-    if (
-        "data.root" in given
-        and "data" in given
-        and given["data"].value.split(".")[-1] in READ_FROM_ROOT
-    ):
-        root = given["data.root"]
-        need_folder(
-            root.value, root.place, "give the folder of the data; glip download gets tasks of ODinW"
-        )
-    if "data.phrases_file" in given:
-        need_file(*given["data.phrases_file"])
+        message += "custom with a GPU; glip recipes lists all"
+        raise WrongUsage(message, code="no-recipe")
+    data, root = given.get("data"), given.get("data.root")
+    if data and root and data.value.split(".")[-1] in READ_FROM_ROOT:
+        cure = "give the folder of the data; glip download gets tasks of ODinW"
+        need_folder(root.value, root.place, cure)
+    phrases = given.get("data.phrases_file")
+    if phrases:
+        need_file(phrases.value, phrases.place)
     detector = given.get("model.detector")
-    if detector and (
-        arguments[0] == "fit" or detector.place.startswith("--")
-    ):  # test of a run takes what it learned
+    # test and validate of a run take what it learned, not the detector of its recipe
+    if detector and (arguments[0] == "fit" or detector.place.startswith("--")):
         check_detector(detector.value)
-    if "resume" in given:
-        need_folder(
-            given["resume"].value, given["resume"].place, "give the folder of the interrupted run"
-        )
-    if "run" in given and all(os.environ.get(rank, "0") == "0" for rank in RANKS):
-        _check_run(Path(given["run"].value))
+    resume = given.get("resume")
+    if resume:
+        need_folder(resume.value, resume.place, "give the folder of the interrupted run")
+    run = given.get("run")
+    if run and all(os.environ.get(rank, "0") == "0" for rank in RANKS):
+        _check_run(Path(run.value))
 
 
 def need_file(path: str | None, place: str) -> None:
-    """Raise GLIPError if no file is at ``path``; ``place`` begins the message. None is a file that is not asked for."""
+    """Raise GLIPError (code ``missing-file``) if no file is at ``path``.
+
+    ``place`` begins the message. Nothing is checked where ``path`` is None.
+    """
     if path is None:
         return
     try:
@@ -83,7 +90,10 @@ def need_file(path: str | None, place: str) -> None:
 
 
 def need_folder(path: str, place: str, cure: str = "check the path") -> None:
-    """Raise GLIPError if no folder is at ``path``; ``place`` begins the message, ``cure`` ends it."""
+    """Raise GLIPError (code ``missing-folder``) if no folder is at ``path``.
+
+    ``place`` begins the message, ``cure`` ends it.
+    """
     if not Path(path).is_dir():
         what = "is a file, not a folder" if Path(path).exists() else "no such folder"
         raise GLIPError(f"{place}: {what}; {cure}", code="missing-folder")
@@ -98,24 +108,29 @@ def _check_run(folder: Path) -> None:
         lock.release()
 
 
-def _given(arguments: Sequence[str]) -> Iterator[tuple[str, Given]]:
-    """Yield the dotted key of each option with its value; of an object its class. Later ones replace earlier ones."""
+def _options_in(arguments: Sequence[str]) -> Iterator[tuple[str, Given]]:
+    """Yield the dotted key of each option, and its value; of an object, its class.
+
+    Recipes come before the command line: of equal keys, the last one counts.
+    """
     for file in given_recipes(arguments):
-        for key, value in _flat(parse_yaml(Path(file).read_text(encoding="utf-8"), file)):
+        content = parse_yaml(Path(file).read_text(encoding="utf-8"), file)
+        for key, value in _flat(content):
             yield key, Given(value, f"{file}: {key}: {value}")
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if word.startswith("--"):
             name, equals, value = word.removeprefix("--").partition("=")
-            value = value if equals else following
+            if not equals:
+                value = following
             yield name.replace(".init_args", ""), Given(value, f"--{name} {value}")
 
 
 def _flat(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested mappings by dotted key, without ``init_args`` and ``class_path``."""
+    """Yield the values of nested mappings by dotted key, without ``init_args``, ``class_path``."""
     if not isinstance(content, dict):
         yield key, content
         return
     for name, value in content.items():
-        yield from _flat(
-            value, key if name in ("init_args", "class_path") else f"{key}.{name}".lstrip(".")
-        )
+        passed_through = name in ("init_args", "class_path")
+        below = key if passed_through else f"{key}.{name}".lstrip(".")
+        yield from _flat(value, below)

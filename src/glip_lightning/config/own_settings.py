@@ -1,6 +1,7 @@
-"""Sizes and learning rates that a recipe leaves open (null) are the detector's own: numbers before anything is made.
+"""The detector's own sizes and learning rates, for settings that a recipe leaves open (null).
 
-So they decide the identity of a trial, and stand in ``recipe.yaml``.
+They are filled in before anything is made: they decide the identity of a trial, and stand in
+``recipe.yaml``.
 """
 
 from collections.abc import Callable
@@ -12,41 +13,45 @@ from glip_lightning.models.rates import Rates
 from glip_lightning.weights.detector_files import own_settings
 
 Own = Callable[[str], tuple[tuple[int, int], Rates]]
-"""What :func:`own_settings` is."""
+"""What :func:`own_settings` is: the name of a detector to its input size and its learning rates."""
+
+SIZES = ("min_sizes", "max_size", "test_size")
 
 
 def fill_in(
     model: Any, data: Any, retention: Any = None, own: Own = own_settings
 ) -> dict[str, Any]:
-    """Give the open settings of a parsed recipe their values in place, and return them by their key.
+    """Give the open settings of a parsed recipe their values in place; return them by key.
 
     The parts of the recipe are mappings, plain ones or those of jsonargparse.
     """
-    parts = {"data": data}
+    filled = _fill_in_sizes("data", data["init_args"], model["detector"], own)
     if retention is not None:
-        parts["retention.data"] = retention["init_args"]["data"]
-    filled: dict[str, Any] = {}
-    for key, part in parts.items():
-        arguments = part["init_args"]
-        missing = [
-            name
-            for name in ("min_sizes", "max_size", "test_size")
-            if arguments.get(name, 0) is None
-        ]
-        if missing:
-            (short, longest), _ = own(model["detector"])
-            sizes = {"min_sizes": list(train_sizes(short)), "max_size": longest, "test_size": short}
-            for name in missing:
-                arguments[name] = filled[f"{key}.{name}"] = sizes[name]
+        of_retention = retention["init_args"]["data"]["init_args"]
+        filled |= _fill_in_sizes("retention.data", of_retention, model["detector"], own)
     tuning = model["tuning"]
     if tuning is not None:
-        for name, kind in _class(tuning["class_path"]).own_rates.items():
+        for name, kind in _class_of(tuning["class_path"]).own_rates.items():
             if tuning["init_args"].get(name, 0) is None:
                 _, rates = own(model["detector"])
-                tuning["init_args"][name] = filled[f"model.tuning.{name}"] = getattr(rates, kind)
+                rate = getattr(rates, kind)
+                tuning["init_args"][name] = rate
+                filled[f"model.tuning.{name}"] = rate
     return filled
 
 
-def _class(path: str) -> Any:
+def _fill_in_sizes(key: str, arguments: Any, detector: str, own: Own) -> dict[str, Any]:
+    """Give the open sizes of a data module their values in place, and return them by their key."""
+    missing = [name for name in SIZES if arguments.get(name, 0) is None]
+    if not missing:
+        return {}
+    (short, longest), _ = own(detector)
+    sizes = {"min_sizes": list(train_sizes(short)), "max_size": longest, "test_size": short}
+    for name in missing:
+        arguments[name] = sizes[name]
+    return {f"{key}.{name}": sizes[name] for name in missing}
+
+
+def _class_of(path: str) -> Any:
     module, _, name = path.rpartition(".")
     return getattr(import_module(module), name)

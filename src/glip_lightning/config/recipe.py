@@ -1,4 +1,4 @@
-"""A recipe file -> checked configuration -> a run in a folder of its own."""
+"""From a recipe to a checked configuration and a run in a folder of its own."""
 
 import logging
 import os
@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
+from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError, is_ours
 from glip_lightning.common.imports import missing
@@ -33,7 +34,6 @@ from glip_lightning.config.recipe_parser import (
     register_classes,
 )
 from glip_lightning.config.usage_errors import explain, options_of
-from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.training import run as runs
 from glip_lightning.training.callbacks.progress import Lines, Progress
 from glip_lightning.training.callbacks.run_folder import take_folder
@@ -48,13 +48,16 @@ VERBS = ("fit", "validate", "test")
 
 
 class GLIPCLI(LightningCLI):
-    """The verbs of :mod:`glip_lightning.training.run` with all that a recipe says."""
+    """The verbs of :mod:`glip_lightning.training.run` with the settings of a recipe."""
 
     model: GLIPModule
     datamodule: DetectionData
 
     def __init__(self, arguments: Sequence[str], *args: Any, **kwargs: Any) -> None:
-        """Run the verb; Lightning does all of it in here. ``arguments`` are what a user would type for it."""
+        """Run the verb from start to end, as Lightning's class does.
+
+        ``arguments`` are the words that a user would type. All others go to Lightning.
+        """
         self.arguments = list(arguments)
         self.lock = FolderLock()
         try:
@@ -62,35 +65,40 @@ class GLIPCLI(LightningCLI):
         finally:
             self.lock.release()
 
+    @override
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        ours = {
-            verb: names for verb, names in LightningCLI.subcommands().items() if verb != "predict"
-        }
-        return {verb: names | {"verbose"} for verb, names in ours.items()}  # the summary is ours
+        names = LightningCLI.subcommands()
+        return {verb: names[verb] | {"verbose"} for verb in VERBS}  # the summary is ours
 
+    @override
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add nothing; the seed is a part of the recipe."""
+        pass  # the seed is a part of the recipe
 
+    @override
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for add_part in PARTS.values():
             add_part(parser)
 
+    @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            raise self._explained(error) from None
+            command = self.arguments[0]
+            options = options_of(self._parser(command))
+            raise explain(error, self.arguments, options, command) from None
         verb = str(self.config["subcommand"])
         config = self.config[verb]
         check_parts(config)
-        if filled := fill_in(config.model, config.data, config.retention):
+        filled = fill_in(config.model, config.data, config.retention)
+        if filled:
             named = ", ".join(f"{key} {value}" for key, value in filled.items())
             log.info("%s: %s, which the recipe leaves open", config.model.detector, named)
         self._take_folder(verb)
 
     def _take_folder(self, verb: str) -> None:
-        """Take the folder and check the checkpoint before Lightning or anybody else reads it."""
+        """Lock the folder of the run and check its checkpoint, before Lightning reads them."""
         config = self.config[verb]
         run = Path(config.run) if config.run else None
         checkpoint = config.get("ckpt_path")
@@ -99,41 +107,40 @@ class GLIPCLI(LightningCLI):
         if checkpoint:
             check_checkpoint(checkpoint, verb, config.get("weights_only") is False)
 
-    def _explained(self, error: ArgumentError) -> WrongUsage:
-        verb = self.arguments[0]
-        return explain(error, self.arguments, options_of(self._parser(verb)), verb)
-
     def _recipe(self, verb: str) -> dict[str, Any]:
-        """Return the checked recipe, complete, as it stands in ``recipe.yaml``."""
+        """Return the checked, complete recipe for ``recipe.yaml``."""
         recipe = complete_recipe(self.parser, self.config)[verb]
         return {key: value for key, value in recipe.items() if key not in NOT_KEPT}
 
+    @override
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
         except (ValueError, TypeError) as error:
             raise _first_cause(error) from None
 
+    @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the record of the run, then the trainer; :mod:`~..training.run` brings them together."""
+        # the record of the run comes first; training.run brings it and the trainer together
         verb = str(self.subcommand)
         given = self.config_init[f"{verb}.trainer"]
         self.record = self._record(verb, wandb=given.logger is not False)
         callbacks = _listed(given.callbacks, Callback)
         retention = self.config_init[verb].retention
         if verb == "fit" and retention:
-            callbacks.append(
-                retention
-            )  # first: what cannot be read is known before a folder is made
-        if given.enable_progress_bar is not False and not any(
-            isinstance(c, ProgressBar) for c in callbacks
-        ):
-            callbacks.append(Progress() if sys.stdout.isatty() else Lines())
-            kwargs["enable_progress_bar"] = sys.stdout.isatty()
-        named = _listed(given.logger, Logger) or False
+            # before the others: it reads data, whose faults are found before a folder is made
+            callbacks.append(retention)
+        has_progress = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        if given.enable_progress_bar is not False and not has_progress:
+            in_terminal = sys.stdout.isatty()
+            callbacks.append(Progress() if in_terminal else Lines())
+            kwargs["enable_progress_bar"] = in_terminal
+        loggers = _listed(given.logger, Logger) or False
         root = {"default_root_dir": str(given.default_root_dir or Path.cwd())}
         try:
-            return super().instantiate_trainer(callbacks=callbacks, logger=named, **root, **kwargs)
+            return super().instantiate_trainer(
+                callbacks=callbacks, logger=loggers, **root, **kwargs
+            )
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise GLIPError(f"trainer: {error}", code="bad-trainer") from None
 
@@ -144,39 +151,42 @@ class GLIPCLI(LightningCLI):
         return RunRecord(cast(Verb, verb), self._recipe(verb), command, folder, self.lock, wandb)
 
     def fit(self, model: GLIPModule, datamodule: DetectionData, **options: Any) -> None:
+        """Train by the recipe, with the trainer and the record that were made."""
         runs.fit(model, datamodule, self.trainer, self.record, **options)
 
     def validate(self, model: GLIPModule, datamodule: DetectionData, **options: Any) -> None:
+        """Evaluate on the valid split."""
         runs.validate(model, datamodule, self.trainer, self.record, **options)
 
     def test(self, model: GLIPModule, datamodule: DetectionData, **options: Any) -> None:
+        """Evaluate on the test split."""
         runs.test(model, datamodule, self.trainer, self.record, **options)
 
 
 def is_first_process() -> bool:
-    """Whether this is the process of a run that writes; known before there is a trainer."""
+    """Return whether this process of a run writes its files; no trainer is needed to know it."""
     node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     return getattr(rank_zero_only, "rank", 0) == 0 and node == "0"
 
 
 def _listed(given: Any, kind: type) -> list[Any]:
-    """One, several or none (also true and false) as a list."""
-    return (
-        [given]
-        if isinstance(given, kind)
-        else list(given)
-        if isinstance(given, list | tuple)
-        else []
-    )
+    """Return one object or several objects as a list; it is empty for none, true and false."""
+    if isinstance(given, kind):
+        return [given]
+    if isinstance(given, list | tuple):
+        return list(given)
+    return []
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """Return what jsonargparse has wrapped into its paragraph about the ways in which a value could have been right.
+    """Return the error that jsonargparse has wrapped into its own.
 
-    That is the first error of ours, which has explained its own cause, or where there is none the innermost error.
+    It is the first error of ours, which explains its own cause, else the innermost error.
     """
     while not is_ours(error):
-        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        cause = error.__cause__
+        if cause is None and not error.__suppress_context__:
+            cause = error.__context__
         if cause is None:
             break
         error = cause
@@ -186,11 +196,14 @@ def _first_cause(error: BaseException) -> BaseException:
 
 
 def _not_installed(error: ModuleNotFoundError) -> str:
-    """Return the message about a package that a class of the recipe needs; Lightning names that of its loggers."""
-    said = " ".join(str(error).split())
-    if "tensorboard" in said:
+    """Return the message about a package that a class of the recipe needs.
+
+    Lightning's error names the package of its loggers.
+    """
+    text = " ".join(str(error).split())
+    if "tensorboard" in text:
         return missing("tensorboard", "trainer.logger", "tensorboard")
-    return f"a class of the recipe needs a package that is not installed: {said}"
+    return f"a class of the recipe needs a package that is not installed: {text}"
 
 
 def run(arguments: Sequence[str]) -> GLIPCLI:
@@ -200,16 +213,22 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
 
 
 def fit_recipe(recipe: Mapping[str, Any], folder: Path, checkpoint: Path | None = None) -> GLIPCLI:
-    """Run ``fit`` by a recipe in ``folder``, go on from ``checkpoint`` of an earlier run there if one is given."""
-    place = {"run": str(folder), **({"ckpt_path": str(checkpoint)} if checkpoint else {})}
-    words = [word for name, value in place.items() for word in (f"--{name}", value)]
-    config = {"subcommand": "fit", "fit": {**recipe, **place}}
-    return _start(["fit", "--config", str(folder / RECIPE_NAME), *words], config)
+    """Run ``fit`` by a recipe in ``folder``.
+
+    With ``checkpoint``, of an earlier run in the folder, the run goes on from it.
+    """
+    place = {"run": str(folder)}
+    if checkpoint:
+        place["ckpt_path"] = str(checkpoint)
+    words = ["fit", "--config", str(folder / RECIPE_NAME)]
+    for name, value in place.items():
+        words += [f"--{name}", value]
+    return _start(words, {"subcommand": "fit", "fit": {**recipe, **place}})
 
 
 def _start(arguments: Sequence[str], content: list[str] | dict[str, Any]) -> GLIPCLI:
-    """Run ``content``, which is what ``arguments`` mean."""
-    _keep_quiet()
+    """Run a verb by ``content``, words or a configuration; messages quote ``arguments``."""
+    _hide_warnings()
     register_classes()
     strict = {"exit_on_error": False, "allow_abbrev": False}
     try:
@@ -224,45 +243,30 @@ def _start(arguments: Sequence[str], content: list[str] | dict[str, Any]) -> GLI
             save_config_callback=None,
             parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
         )
-    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+    except SystemExit as stop:  # Lightning makes it of Ctrl-C
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise stop.__context__ from None
         raise
 
 
-def _keep_quiet() -> None:
-    """Warnings and advertisements of others that say nothing here."""
-    warnings.filterwarnings(
-        "ignore", message="LightningCLI's args parameter"
-    )  # we pass what we were given
-    warnings.filterwarnings(
-        "ignore", message=".*LeafSpec.*"
-    )  # raised inside lightning 2.6 on every fit
-    warnings.filterwarnings(
-        "ignore", message="The number of training batches"
-    )  # few shots are few batches
-    warnings.filterwarnings(
-        "ignore", message=r"Found \d+ module\(s\) in eval mode"
-    )  # what the tuning freezes
-    warnings.filterwarnings(
-        "ignore", message="Total length of `list` across ranks is zero"
-    )  # no such split
-    warnings.filterwarnings(
-        "ignore", message="You're resuming from a checkpoint that ended before"
-    )  # ours can
-    warnings.filterwarnings(
-        "ignore", message="Checkpoint directory .* exists"
-    )  # there is a check of our own
-    warnings.filterwarnings(
-        "ignore", message="Experiment logs directory"
-    )  # ours continues what is there
-    warnings.filterwarnings(
-        "ignore", message="This DataLoader will create"
-    )  # said once, with the option's name
-    warnings.filterwarnings(
-        "ignore", message="The `srun` command is available"
-    )  # sweeps submit, fit need not
-    logging.getLogger("lightning.pytorch").setLevel(
-        logging.WARNING
-    )  # advertisements among the news
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+NEEDLESS_WARNINGS = {
+    "LightningCLI's args parameter": "we pass the words that we were given",
+    ".*LeafSpec.*": "lightning 2.6 raises it itself on every fit",
+    "The number of training batches": "few shots are few batches",
+    r"Found \d+ module\(s\) in eval mode": "the tuning freezes them",
+    "Total length of `list` across ranks is zero": "the data have no such split",
+    "You're resuming from a checkpoint that ended before": "our checkpoints can do that",
+    "Checkpoint directory .* exists": "a check of our own comes before",
+    "Experiment logs directory": "our logs go on with what is there",
+    "This DataLoader will create": "a warning of our own names the option",
+    "The `srun` command is available": "sweeps submit jobs, fit need not",
+}
+"""Warnings of other packages that tell nothing here, and the reason."""
+
+
+def _hide_warnings() -> None:
+    """Hide warnings and advertisements of other packages that tell nothing here."""
+    for message in NEEDLESS_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)

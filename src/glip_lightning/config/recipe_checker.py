@@ -1,4 +1,7 @@
-"""Recipes of ``fit`` checked, with neither detector nor trainer built: a mapping in, the complete mapping out."""
+"""The check of recipes of ``fit``, without a detector or a trainer.
+
+A mapping goes in, the complete mapping comes out.
+"""
 
 import json
 from argparse import ArgumentError
@@ -24,7 +27,7 @@ from glip_lightning.config.recipe_parser import (
     complete_recipe,
     register_classes,
 )
-from glip_lightning.config.usage_errors import explain, options_of
+from glip_lightning.config.usage_errors import Option, explain, options_of
 from glip_lightning.models.rates import Rates
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.run import refuse_untrained
@@ -38,9 +41,9 @@ class CheckedRecipe:
     """A recipe without errors."""
 
     recipe: dict[str, Any]
-    """Complete, as a run writes it."""
+    """The complete recipe as a run writes it."""
     data: DetectionData
-    """Built, not read."""
+    """The data module; its data are not read."""
     tuning: Namespace | None
     """Class and arguments, for :func:`built`."""
     probe: DetectionData | None
@@ -48,7 +51,10 @@ class CheckedRecipe:
 
 
 class Once:
-    """Results by what they were made from. An error is a result, too: who asks again gets it again."""
+    """Results by the values that they were made from, each made once.
+
+    An error is a result, too: it is raised again for the same values.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, Any] = {}
@@ -68,14 +74,14 @@ class Once:
 
 
 class RecipeChecker:
-    """Checks recipes; each part once, however many recipes have it."""
+    """A checker of recipes. A part that many recipes have is checked once."""
 
     def __init__(self) -> None:
         register_classes()
         self._parsers = {part: _parser_of(part) for part in PARTS}
-        self._options = [
-            option for parser in self._parsers.values() for option in options_of(parser)
-        ]
+        self._options: list[Option] = []
+        for parser in self._parsers.values():
+            self._options += options_of(parser)
         self._once = Once()
 
     def check(
@@ -85,49 +91,54 @@ class RecipeChecker:
         changes: Mapping[str, Any] | None = None,
         words: Sequence[str] = (),
     ) -> CheckedRecipe:
-        """Check the recipe ``content`` with ``changes``, values by dotted key, and ``words`` of the command line.
+        """Check a recipe and return it complete, with its data module.
 
-        ``file`` is where the content was read; messages name it.
+        Args:
+            file: where the content was read; messages name it.
+            content: the recipe as it stands in the file.
+            changes: other values of the recipe by dotted key.
+            words: options of the command line.
 
         Raises:
             WrongUsage: a key or the type of a value is wrong.
             GLIPError: data, tuning or schedule refuse a value.
         """
-        options = [*(f"--{key}={_text(value)}" for key, value in (changes or {}).items()), *words]
+        options = [f"--{key}={_option_value(value)}" for key, value in (changes or {}).items()]
+        options += words
+        command = ["fit", "--config", str(file), *options]
         recipe: dict[str, Any] = {}
         configs: dict[str, Namespace] = {}
         for part in PARTS:
             own = {key: value for key, value in content.items() if _part_of(key) == part}
             of_part = _options_of(part, options)
-            read = partial(self._read, part, own, of_part, ["fit", "--config", str(file), *options])
+            read = partial(self._read, part, own, of_part, command)
             configs[part], complete = self._once.get([part, str(file), own, of_part], read)
             recipe |= complete
         recipe = deepcopy(recipe)  # a part is that of many recipes
-        model, data, retention = (
-            deepcopy(part)
-            for part in (configs["model"].model, configs["data"].data, configs["run"].retention)
-        )
-        fill_in(model, data, retention, self._own)
-        fill_in(recipe["model"], recipe["data"], recipe["retention"], self._own)
-        self._once.get(["model", recipe["model"]], lambda: _check_model(model))
-        data_module = self._once.get(["data", recipe["data"]], lambda: built(data))
-        if retention is None:
-            return CheckedRecipe(recipe, data_module, model.tuning, None)
-        probe = self._once.get(
-            ["probe", recipe["retention"]], lambda: built(retention.init_args.data)
-        )
+        model = deepcopy(configs["model"].model)
+        data = deepcopy(configs["data"].data)
+        retention = deepcopy(configs["run"].retention)
+        fill_in(model, data, retention, self._own_settings)
+        fill_in(recipe["model"], recipe["data"], recipe["retention"], self._own_settings)
+        self._once.get(["model", recipe["model"]], partial(_check_model, model))
+        data_module = self._once.get(["data", recipe["data"]], partial(built, data))
+        probe = None
+        if retention is not None:
+            make_probe = partial(built, retention.init_args.data)
+            probe = self._once.get(["probe", recipe["retention"]], make_probe)
         return CheckedRecipe(recipe, data_module, model.tuning, probe)
 
-    def _own(self, detector: str) -> tuple[tuple[int, int], Rates]:
-        return self._once.get(["own", detector], lambda: own_settings(detector))
+    def _own_settings(self, detector: str) -> tuple[tuple[int, int], Rates]:
+        return self._once.get(["own", detector], partial(own_settings, detector))
 
     def _read(
         self, part: str, own: Mapping[str, Any], options: list[str], given: list[str]
     ) -> tuple[Namespace, dict[str, Any]]:
-        """Return one part of a recipe, complete: as parsed, and as plain values.
+        """Return one part of a recipe, complete: as jsonargparse parses it, and as plain values.
 
-        Messages look for the place of a fault in ``given``. jsonargparse has dotted keys that know the classes of a
-        recipe on its command line only.
+        Messages look for the place of a fault in ``given``. The options of the command line are
+        passed as such: there alone jsonargparse knows the dotted keys of the classes that the
+        recipe names.
         """
         parser = self._parsers[part]
         try:
@@ -155,23 +166,27 @@ def _part_of(key: str) -> str:
 
 def _options_of(part: str, words: Sequence[str]) -> list[str]:
     """Return the options of ``part`` on a command line, each with its value."""
-    found, belongs = [], part == "run"
+    found: list[str] = []
+    belongs = part == "run"
     for word in fresh(words):
         if word.startswith("--"):
-            belongs = _part_of(word.removeprefix("--").split("=")[0].rstrip("+")) == part
+            key = word.removeprefix("--").split("=")[0].rstrip("+")
+            belongs = _part_of(key) == part
         if belongs:
             found.append(word)
     return found
 
 
-def _text(value: object) -> str:
+def _option_value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _check_model(model: Namespace) -> None:
-    """Raise an error if there is no such detector, or tuning or schedule refuse a value."""
+    """Raise GLIPError if there is no such detector, or tuning or schedule refuse a value."""
     check_detector(model.detector)
-    tuning, _ = (given and built(given) for given in (model.tuning, model.schedule))
+    tuning = built(model.tuning) if model.tuning else None
+    if model.schedule:
+        built(model.schedule)
     refuse_untrained(tuning)
 
 

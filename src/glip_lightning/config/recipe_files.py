@@ -1,5 +1,6 @@
-"""The recipes that come with the package: by name (``few_shot``, ``sweeps/demo``), wherever it is installed."""
+"""The recipes that come with the package, by their names: ``few_shot``, ``sweeps/demo``."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ CONFIG = ("--config", "-c")
 
 
 def recipes_folder() -> Path:
-    """Return the folder of the recipes: in the installed package, or in the checkout of an editable installation."""
+    """Return the folder of the recipes: in the package, or in the checkout beside ``src``."""
     installed = PACKAGE / "recipes"
     return installed if installed.is_dir() else PACKAGE.parent.parent / "recipes"
 
@@ -21,9 +22,10 @@ def recipe_names() -> list[str]:
 
 
 def recipe_file(given: str, beside: Path = Path()) -> Path:
-    """Return the file that the name of a recipe or a path below ``beside`` means; the path if there is no such recipe.
+    """Return the file of a recipe, which is given by its name or as a path below ``beside``.
 
-    What exists at the path wins over a recipe of that name, but for a folder, which is no recipe.
+    A file at the path comes before a recipe of that name. Where neither exists, the path is
+    returned.
     """
     path = beside / given
     if given not in recipe_names() or (path.exists() and not path.is_dir()):
@@ -33,26 +35,40 @@ def recipe_file(given: str, beside: Path = Path()) -> Path:
 
 def with_recipes(arguments: Sequence[str], change: Callable[[str], str]) -> list[str]:
     """Return ``arguments`` with each value of ``--config`` (``-c``) changed."""
-    changed, follows = [], False
+    changed: list[str] = []
+    is_value = False
     for word in arguments:
         option, equals, value = word.partition("=")
-        if follows:
-            word = change(word)
+        if is_value:
+            changed.append(change(word))
+            is_value = False
         elif equals and option in CONFIG:
-            word = f"{option}={change(value)}"
-        follows = word in CONFIG and not follows
-        changed.append(word)
+            changed.append(f"{option}={change(value)}")
+        else:
+            changed.append(word)
+            is_value = word in CONFIG
     return changed
 
 
 def given_recipes(arguments: Sequence[str]) -> list[str]:
     """Return the values of ``--config`` (``-c``) in ``arguments``."""
     found: list[str] = []
-    with_recipes(arguments, lambda file: found.append(file) or file)
-    return [file for file in found if file]
+
+    def note(file: str) -> str:
+        if file:
+            found.append(file)
+        return file
+
+    with_recipes(arguments, note)
+    return found
 
 
-def first_line(recipe: Path) -> str:
-    """Return the first line of a recipe's header."""
-    with recipe.open(encoding="utf-8") as file:
-        return file.readline().lstrip("#").strip()
+def purpose_of(recipe: Path) -> str:
+    """Return the first sentence of a recipe's header, which may go over several lines."""
+    words: list[str] = []
+    for line in recipe.read_text(encoding="utf-8").splitlines():
+        text = line.removeprefix("#").strip()
+        if not line.startswith("#") or not text:
+            break
+        words.append(text)
+    return re.split(r"(?<=\.)\s", " ".join(words), maxsplit=1)[0]

@@ -1,4 +1,4 @@
-"""What a recipe may hold: one description for the command line and for sweeps, and the complete recipe of a parse."""
+"""The options of a recipe, for the command line and for sweeps, and the complete recipe."""
 
 from typing import Any
 
@@ -11,12 +11,14 @@ from glip_lightning.common import registry
 from glip_lightning.common.schema import shown
 from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.config.wrong_usage import WrongUsage
-from glip_lightning.training import data_sources, pretraining  # noqa: F401 - a recipe may name their classes
-from glip_lightning.training.callbacks import divergence, ema  # noqa: F401 - as above
+
+# F401: a recipe may name classes of these modules
+from glip_lightning.training import data_sources, pretraining  # noqa: F401
+from glip_lightning.training.callbacks import divergence, ema  # noqa: F401
 from glip_lightning.training.callbacks.retention import Retention
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
-from glip_lightning.tuning import lora  # noqa: F401 - as above
+from glip_lightning.tuning import lora  # noqa: F401
 
 TRAINER_DEFAULTS = {
     "use_distributed_sampler": False,
@@ -80,11 +82,17 @@ PARTS = {
     "data": add_data,
     "run": add_run,
 }
-"""What adds each part of a recipe to a parser, ``run`` all other keys. No part depends on another."""
+"""The function that adds each part of a recipe to a parser; ``run`` has all other keys.
+
+No part depends on another.
+"""
 
 
 def check_parts(config: Namespace) -> None:
-    """Raise an error if model or trainer is no mapping: the parser takes whatever stands there (``model: false``)."""
+    """Raise WrongUsage (code ``bad-value``) if model or trainer is no mapping.
+
+    The parser takes any value there (``model: false``).
+    """
     for name in ("model", "trainer"):
         if name in config and not isinstance(config[name], Namespace):
             raise WrongUsage(
@@ -94,5 +102,8 @@ def check_parts(config: Namespace) -> None:
 
 
 def complete_recipe(parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
-    """Return what ``parser`` has read with all defaults, as plain values, classes under their public names."""
+    """Return what ``parser`` has read, with all defaults, as plain values.
+
+    Classes have their public names.
+    """
     return with_public_names(yaml.safe_load(parser.dump(config, skip_none=False)))

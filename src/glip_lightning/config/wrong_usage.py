@@ -1,4 +1,4 @@
-"""The error for a command line or a recipe that cannot be meant, and what was meant instead."""
+"""The error for a command line or a recipe that cannot be meant, and suggestions for it."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -7,21 +7,26 @@ from glip_lightning.common.errors import GLIPError
 
 
 class WrongUsage(GLIPError):
-    """A command line, recipe or sweep file that cannot be meant; the message says all."""
+    """The error for a command line, recipe or sweep file that cannot be meant."""
 
     def __init__(self, message: str, *, code: str = "wrong-usage") -> None:
-        """Make an error that says ``message``, with the code of its kind."""
+        """Make an error with a message and the code of its kind."""
         super().__init__(message, code=code)
 
 
 def meant(name: str, known: Sequence[str]) -> str:
-    """Return the end of a message that names what is close to ``name``; nothing if nothing is."""
+    """Return the end of a message with known names like ``name``, or an empty text if none is."""
     lower = {option.lower(): option for option in known}
-    return suggest(
-        [lower[match] for match in get_close_matches(name.lower(), lower, n=2, cutoff=0.7)]
-    )
+    close = get_close_matches(name.lower(), lower, n=2, cutoff=0.7)
+    return suggest([lower[match] for match in close])
 
 
 def suggest(close: Sequence[str], dash: str = "") -> str:
-    """Return ``; did you mean --lr or --lora?`` with ``dash`` before each, nothing if nothing is close."""
-    return f"; did you mean {' or '.join(dash + match for match in close)}?" if close else ""
+    """Return ``; did you mean --lr or --lora?`` with ``dash`` before each name.
+
+    The text is empty if there is no name.
+    """
+    if not close:
+        return ""
+    names = " or ".join(f"{dash}{name}" for name in close)
+    return f"; did you mean {names}?"

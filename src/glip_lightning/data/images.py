@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, runtime_checkable
@@ -224,15 +224,40 @@ def read_image(source: Source, *, upright: bool, name: str | None = None) -> Ima
         MissingFile: nothing is there.
         GLIPError: the file is truncated or is no image (``unreadable-image``).
     """
+    with _opened(source, name) as file:
+        return _first_frame(file, upright)
+
+
+def read_with_frames(path: Path, *, upright: bool) -> tuple[Image.Image, int]:
+    """Return what :func:`read_image` returns, the first frame, and how many frames the file has.
+
+    The number is 1 where frames cannot be counted, and for a JPEG file, whose others are previews.
+    """
+    with _opened(path) as file:
+        frames = 1
+        if path.suffix.lower() in FRAMED:
+            try:
+                frames = getattr(file, "n_frames", 1)
+            except Exception:  # a later frame is damaged: PIL raises all kinds of errors
+                file.seek(0)
+        return _first_frame(file, upright), frames
+
+
+@contextmanager
+def _opened(source: Source, name: str | None = None) -> Iterator[ImageFile.ImageFile]:
+    """Yield an opened image file; what goes wrong with it becomes an error that names it."""
     try:
         with open_image(source) as file:
-            _check_end(file)
-            image = ImageOps.exif_transpose(file) if upright else file
-            return to_rgb(image)
-    except (GLIPError, FileNotFoundError):  # of open_image itself
+            yield file
+    except (GLIPError, FileNotFoundError):
         raise
     except Exception as error:  # the decoders of PIL let all kinds of errors through
         raise _unreadable(name or source, error) from error
+
+
+def _first_frame(file: ImageFile.ImageFile, upright: bool) -> Image.Image:
+    _check_end(file)
+    return to_rgb(ImageOps.exif_transpose(file) if upright else file)
 
 
 def check_image(source: Source, name: str | None = None) -> ImageCheck:
@@ -271,29 +296,13 @@ def read_header(source: Source, name: str | None = None) -> Header:
         MissingFile: nothing is there.
         GLIPError: the file is no image (``unreadable-image``).
     """
-    try:
-        with open_image(source) as file:
-            exif = Image.Image.getexif(file)  # that of PNG files would decode them
-            turned = exif.get(ORIENTATION, 1) in (5, 6, 7, 8)
-            stored = (file.height, file.width)
-            frames = getattr(file, "n_frames", 1)
-    except (GLIPError, FileNotFoundError):
-        raise
-    except Exception as error:  # the readers of PIL let all kinds of errors through
-        raise _unreadable(name or source, error) from error
+    with _opened(source, name) as file:
+        exif = Image.Image.getexif(file)  # that of PNG files would decode them
+        turned = exif.get(ORIENTATION, 1) in (5, 6, 7, 8)
+        stored = (file.height, file.width)
+        frames = getattr(file, "n_frames", 1)
     upright = stored[::-1] if turned else stored
     return Header(stored, upright, frames)
-
-
-def with_frames(paths: Iterable[Path]) -> list[Path]:
-    """Return the images that have several frames or pages, of which the first is read."""
-    found = []
-    for path in paths:
-        if path.suffix.lower() in FRAMED:
-            with suppress(GLIPError, OSError):  # whoever reads the pixels reports the error
-                if read_header(path).frames > 1:
-                    found.append(path)
-    return found
 
 
 def _check_there(path: str | Path) -> None:

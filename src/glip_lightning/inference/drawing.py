@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
-from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,18 +15,34 @@ COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 """Okabe and Ito's colours (2008), distinct also for colour-blind readers; black is left out."""
 
 TRUTH_COLOUR = "#FF00FF"
-"""Magenta: photos seldom have it, and unlike white it is seen on bright ones, too."""
+"""Magenta: photos seldom have it, and it is seen on bright photos, where white is not."""
 
 OTHER_FONTS = (
-    *("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "wqy-zenhei.ttc"),
-    *("msyh.ttc", "simhei.ttf", "malgun.ttf", "PingFang.ttc", "Arial Unicode.ttf"),
+    "DejaVuSans.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "wqy-microhei.ttc",
+    "wqy-zenhei.ttc",
+    "msyh.ttc",
+    "simhei.ttf",
+    "malgun.ttf",
+    "PingFang.ttc",
+    "Arial Unicode.ttf",
 )
-"""Looked for where the usual font lacks a letter: accents and Cyrillic, then Chinese, Japanese, Korean."""
+"""Fonts for letters that the usual font lacks: accents, Cyrillic, Chinese, Japanese, Korean."""
 
 NO_LETTER = "\U0010ffff"
+"""A character that no font has: its picture is that of all missing letters."""
 
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-Box = Sequence[float]  # outside corners x1, y1, x2, y2 in pixels of the photo
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+Box = Sequence[float]
+"""Outside corners x1, y1, x2, y2 in pixels of the picture."""
+
+Rectangle = tuple[int, int, int, int]
+"""Corners x1, y1, x2, y2 in pixels; x2 and y2 lie just outside."""
+
+LINES = (0, 1, -1, 2, -2, 3, -3)
+"""By how many lines a label may move down, in the order in which places are tried."""
 
 
 def draw_boxes(
@@ -38,94 +53,110 @@ def draw_boxes(
     truth: Sequence[Box] | None = None,
     classes: Sequence[str] | None = None,
 ) -> Image.Image:
-    """Return a copy of ``image`` with ``boxes``, each with its label and, where given, its score (0 to 1) in percent.
+    """Return a copy of a picture with boxes and their labels; lines and text grow with the picture.
 
-    Boxes are outside corners x1, y1, x2, y2 in pixels of the image, as a ``Prediction`` has them. Every class keeps
-    its colour from photo to photo if ``classes`` lists them all; otherwise colours go by the first appearance of a
-    label. ``truth`` boxes are thin and magenta. The best score is drawn last, on top; lines and text grow with the
-    photo.
+    Args:
+        image: the picture, in any mode; the copy is RGB.
+        boxes: outside corners x1, y1, x2, y2 in pixels of the picture, as of a ``Prediction``.
+        labels: the name of each box.
+        scores: the score of each box, 0 to 1, drawn in percent. The box with the best score is
+            drawn last, on top.
+        truth: boxes of the ground truth, drawn thin and in magenta.
+        classes: all class names: every class keeps its colour from picture to picture. Without
+            them, colours go by the first appearance of a label.
 
     Raises:
-        ValueError: not one label, or not one score, per box.
+        GLIPError: not one label, or not one score, per box (code ``bad-value``).
     """
-    if not len(boxes) == len(labels) == len(boxes if scores is None else scores):
-        counts = f"{len(boxes)} boxes, {len(labels)} labels, {len(boxes if scores is None else scores)} scores"
+    count = len(boxes)
+    scored = count if scores is None else len(scores)
+    if not count == len(labels) == scored:
+        counts = f"{count} boxes, {len(labels)} labels, {scored} scores"
         raise GLIPError(f"{counts}: give one label and one score per box", code="bad-value")
     names = list(dict.fromkeys([*(classes or ()), *labels]))
+    colours = [COLOURS[names.index(label) % len(COLOURS)] for label in labels]
+    order = list(range(count))  # of drawing
+    if scores is not None:
+        order.sort(key=lambda i: scores[i])
     canvas = image.convert("RGB")
     draw = ImageDraw.Draw(canvas)
     unit = max(1, round(min(canvas.size) / 200))  # line width; 2 at 400 pixels
-    font = ImageFont.load_default(size=max(11, 5 * unit + 3))
-    for box in truth or ():
-        _outline(draw, box, TRUTH_COLOUR, max(1, unit // 2))
-    order = (
-        range(len(boxes)) if scores is None else sorted(range(len(boxes)), key=lambda i: scores[i])
-    )
-    coloured = [(i, COLOURS[names.index(labels[i]) % len(COLOURS)]) for i in order]
-    for i, colour in coloured:
-        _outline(draw, boxes[i], colour, unit)
-    for i, colour in coloured:  # after all boxes, so that no line crosses a label
-        text_font = _font_for(labels[i], font)
-        name = _shown(printable(labels[i]), text_font)
+    usual_font = ImageFont.load_default(size=max(11, 5 * unit + 3))
+    fonts = [_font_for(label, usual_font) for label in labels]
+    texts = []
+    for i, label in enumerate(labels):
+        name = _with_escapes(printable(label), fonts[i])
         score = "" if scores is None else f" {100 * scores[i]:.0f}%"
-        text = _shortened(name, score, text_font, canvas.width)
-        _plate(draw, boxes[i], text, colour, text_font, canvas.size)
+        texts.append(_shortened(name, score, fonts[i], canvas.width))
+    for box in truth or ():
+        _draw_outline(draw, box, TRUTH_COLOUR, max(1, unit // 2))
+    for i in order:
+        _draw_outline(draw, boxes[i], colours[i], unit)
+    choosing = order if scores is None else order[::-1]  # the best score takes the best place
+    sizes = [_plate_size(draw, texts[i], fonts[i]) for i in choosing]
+    places = place_labels([boxes[i] for i in choosing], sizes, canvas.size)
+    place_of = dict(zip(choosing, places, strict=True))
+    for i in order:  # after all boxes, so that no line crosses a label
+        _draw_plate(draw, place_of[i], texts[i], colours[i], fonts[i])
     return canvas
 
 
-def _font_for(text: str, usual: _Font) -> _Font:
-    """Return the usual font, or the first of this machine's that has all letters of ``text``, if there is one."""
-    if not _missing(text, usual):
+def _font_for(text: str, usual: Font) -> Font:
+    """Return the usual font, or if it lacks a letter of the text, another font of this machine.
+
+    If no font has all letters, it is the usual font.
+    """
+    if not _missing_letters(text, usual):
         return usual
     for name in OTHER_FONTS:
-        font = _load_font(name, _size(usual))
-        if font is not None and not _missing(text, font):
+        font = _load_font(name, _font_size(usual))
+        if font is not None and not _missing_letters(text, font):
             return font
     return usual
 
 
 @lru_cache
 def _load_font(name: str, size: float) -> ImageFont.FreeTypeFont | None:
-    """Return a font by its file, from the folders of the system or of matplotlib; None where it is not there."""
-    found = find_spec("matplotlib")  # an import would take long
-    folders = [Path(place) / "mpl-data/fonts/ttf" for place in _places(found)]
-    for file in (name, *(str(folder / name) for folder in folders)):
+    """Return a font of the system or of matplotlib by its file, None if there is no such file."""
+    files = [name]
+    matplotlib = find_spec("matplotlib")  # an import would take long
+    if matplotlib is not None:
+        places = matplotlib.submodule_search_locations or ()
+        files += [str(Path(place, "mpl-data", "fonts", "ttf", name)) for place in places]
+    for file in files:
         with suppress(OSError):
             return ImageFont.truetype(file, size)
     return None
 
 
-def _places(found: ModuleSpec | None) -> list[str]:
-    return list(found.submodule_search_locations or ()) if found else []
+def _missing_letters(text: str, font: Font) -> set[str]:
+    """Return the letters that a font has no picture of."""
+    missing = _picture_of(NO_LETTER, font)
+    letters = {letter for letter in text if not letter.isspace()}
+    return {letter for letter in letters if _picture_of(letter, font) == missing}
 
 
-def _missing(text: str, font: _Font) -> set[str]:
-    """Return the letters that ``font`` has no picture of: it draws them as what is no letter."""
-    blank = _picture(NO_LETTER, font)
-    return {x for x in set(text) if not x.isspace() and _picture(x, font) == blank}
-
-
-def _picture(letter: str, font: _Font) -> bytes:
-    side = 2 * round(_size(font))
+def _picture_of(letter: str, font: Font) -> bytes:
+    side = 2 * round(_font_size(font))
     image = Image.new("L", (side, side))
     ImageDraw.Draw(image).text((0, 0), letter, fill=255, font=font)
     return image.tobytes()
 
 
-def _size(font: _Font) -> float:
+def _font_size(font: Font) -> float:
     """Return the height of a font in pixels."""
     return font.size if isinstance(font, ImageFont.FreeTypeFont) else 11
 
 
-def _shown(name: str, font: _Font) -> str:
-    r"""Return ``name`` with the letters escaped (``\u6d63``) that no font of this machine has."""
-    missing = _missing(name, font)
-    return "".join(ascii(x)[1:-1] if x in missing else x for x in name)
+def _with_escapes(name: str, font: Font) -> str:
+    r"""Return a name in which letters that the font lacks are escaped (``\u6d63``)."""
+    missing = _missing_letters(name, font)
+    return "".join(ascii(letter)[1:-1] if letter in missing else letter for letter in name)
 
 
-def _shortened(name: str, score: str, font: _Font, width: int) -> str:
-    """Return name and score; of a name that is too long for the photo its beginning, so that the score is seen."""
-    room = width - _size(font)  # the plate has an edge around the text
+def _shortened(name: str, score: str, font: Font, width: int) -> str:
+    """Return name and score; a name that is too long for the picture is cut, the score is not."""
+    room = width - _font_size(font)  # the plate has an edge around the text
     if font.getlength(name + score) <= room:
         return name + score
     while len(name) > 1 and font.getlength(f"{name}...{score}") > room:
@@ -133,35 +164,95 @@ def _shortened(name: str, score: str, font: _Font, width: int) -> str:
     return f"{name}...{score}"
 
 
-def _outline(draw: ImageDraw.ImageDraw, box: Box, colour: str, width: int) -> None:
-    """A coloured line along the box with a dark one around it, to be seen on light and on dark photos."""
-    x1, y1, x2, y2 = _sorted(box)
+def place_labels(
+    boxes: Sequence[Box], sizes: Sequence[tuple[int, int]], picture: tuple[int, int]
+) -> list[Rectangle]:
+    """Return the place of the label of each box; all labels lie inside the picture.
+
+    A label lies above its box, else inside the top of the box. If it would cover the label of an
+    earlier box, it moves to the right end of the box, or up or down by some lines. If there is no
+    room, it stays where it is.
+
+    Args:
+        boxes: outside corners in pixels of the picture.
+        sizes: width and height of each label, in pixels.
+        picture: width and height of the picture, in pixels.
+    """
+    placed: list[Rectangle] = []
+    for box, size in zip(boxes, sizes, strict=True):
+        candidates = _label_candidates(box, size, picture)
+        free = (place for place in candidates if not _covers_any(place, placed))
+        placed.append(next(free, candidates[0]))
+    return placed
+
+
+def _label_candidates(box: Box, size: tuple[int, int], picture: tuple[int, int]) -> list[Rectangle]:
+    """Return the places inside the picture where the label of a box may lie, the best one first."""
+    width, height = size
+    x1, y1, x2, _ = _sorted_corners(box)
+    last_x, last_y = max(picture[0] - width, 0), max(picture[1] - height, 0)
+    left = min(max(x1 - 1, 0), last_x)
+    right = min(max(x2 - width, 0), last_x)
+    above_or_inside = y1 - height if y1 >= height else y1
+    best = min(max(above_or_inside, 0), last_y)
+    found = []
+    for lines in LINES:
+        y = best + lines * height
+        if 0 <= y <= last_y:
+            found += [(x, y, x + width, y + height) for x in (left, right)]
+    return found
+
+
+def _covers_any(place: Rectangle, others: Sequence[Rectangle]) -> bool:
+    x1, y1, x2, y2 = place
+    return any(x1 < b[2] and b[0] < x2 and y1 < b[3] and b[1] < y2 for b in others)
+
+
+def _draw_outline(draw: ImageDraw.ImageDraw, box: Box, colour: str, width: int) -> None:
+    """Draw a coloured line along the box, with a dark line around it.
+
+    The dark line is seen on light photos, the coloured line on dark ones.
+    """
+    x1, y1, x2, y2 = _sorted_corners(box)
     draw.rectangle((x1 - 1, y1 - 1, x2, y2), outline="#202020", width=width + 2)
     draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=width)
 
 
-def _sorted(box: Box) -> tuple[int, int, int, int]:
+def _sorted_corners(box: Box) -> tuple[int, int, int, int]:
     x1, y1, x2, y2 = (round(float(x)) for x in box)
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
-def _plate(
-    draw: ImageDraw.ImageDraw, box: Box, text: str, colour: str, font: _Font, size: tuple[int, int]
-) -> None:
-    """The label on a plate of its colour: above the box, else inside its top, always inside the photo."""
-    left, _, right, _ = draw.textbbox((0, 0), text, font=font)
+def _line_of_text(draw: ImageDraw.ImageDraw, font: Font) -> tuple[float, int, int]:
+    """Return the top of a line of text, its height and the padding around it, in pixels."""
     _, top, _, bottom = draw.textbbox((0, 0), "Ág", font=font)  # the same height for all labels
-    pad = max(2, round((bottom - top) / 6))
-    width, height = round(right - left) + 2 * pad, round(bottom - top) + 2 * pad
-    x1, y1, _, _ = _sorted(box)
-    x = min(max(x1 - 1, 0), max(size[0] - width, 0))
-    y = y1 - height if y1 >= height else y1
-    y = min(max(y, 0), max(size[1] - height, 0))
-    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
-    draw.text((x + pad - left, y + pad - top), text, fill=_ink(colour), font=font)
+    return top, round(bottom - top), max(2, round((bottom - top) / 6))
 
 
-def _ink(colour: str) -> str:
-    """Black or white, whichever is easier to read on ``colour`` (luminance of ITU-R BT.601)."""
+def _plate_size(draw: ImageDraw.ImageDraw, text: str, font: Font) -> tuple[int, int]:
+    """Return width and height of a label with its padding, in pixels."""
+    left, _, right, _ = draw.textbbox((0, 0), text, font=font)
+    _, height, padding = _line_of_text(draw, font)
+    return round(right - left) + 2 * padding, height + 2 * padding
+
+
+def _draw_plate(
+    draw: ImageDraw.ImageDraw, place: Rectangle, text: str, colour: str, font: Font
+) -> None:
+    """Draw the label on a plate of its colour."""
+    x1, y1, x2, y2 = place
+    left = draw.textbbox((0, 0), text, font=font)[0]
+    top, _, padding = _line_of_text(draw, font)
+    draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=colour)
+    start = (x1 + padding - left, y1 + padding - top)
+    draw.text(start, text, fill=_text_colour(colour), font=font)
+
+
+def _text_colour(colour: str) -> str:
+    """Return black or white: the one that is easier to read on ``colour`` (``#RRGGBB``).
+
+    The luminance is that of ITU-R BT.601.
+    """
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 120 else "#FFFFFF"
+    luminance = 0.299 * red + 0.587 * green + 0.114 * blue
+    return "#000000" if luminance > 120 else "#FFFFFF"

@@ -16,22 +16,31 @@ from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import no_room, picture_names, remove_parts, write_text
 from glip_lightning.common.long_work import tracked
 from glip_lightning.common.signals import Interrupted
+from glip_lightning.data.checks.class_words import SEVERAL
 from glip_lightning.data.checks.findings import frames_note, listing, unread_note
-from glip_lightning.data.images import pictures, read_image
+from glip_lightning.data.images import pictures, read_with_frames
 from glip_lightning.inference.prediction_files import (
     FILES,
-    check_free,
+    refuse_other_files,
     remove_formats,
     write_formats,
 )
 from glip_lightning.inference.predictor import DEFAULT_THRESHOLD, Predictor, as_phrases
-from glip_lightning.inference.thresholds import MAX_DETECTIONS, Thresholds, read_thresholds, same
+from glip_lightning.inference.thresholds import (
+    MAX_DETECTIONS,
+    Thresholds,
+    phrase_key,
+    read_thresholds,
+)
 from glip_lightning.text.phrases import Phrase, read_phrases_file
 from glip_lightning.weights.base_model import weights_hash
 from glip_lightning.weights.run_files import category_ids
 
 RESULT_NAME = "predictions.json"
-EVERY = 60  # seconds between two writings of it: what a kill may lose
+EVERY = 60  # seconds between two writings of predictions.json: what a kill may lose
+
+Entry = dict[str, Any]
+"""What ``predictions.json`` says of one photo."""
 
 
 def predict_photos(
@@ -49,22 +58,19 @@ def predict_photos(
     one_label: bool = False,
     formats: Sequence[str] = (),
 ) -> int:
-    """Detect in every photo; return 1 if some photo failed, the others being done all the same.
+    """Detect in every photo and return 1 if some photo failed; the others are done all the same.
 
-    The same command goes on with what is in ``out``; another one takes its place. ``formats`` are written besides, by
-    :mod:`glip_lightning.inference.prediction_files`.
+    The same command goes on with what is in the folder ``out``; another command replaces it.
+    Other ``formats`` are written by :mod:`glip_lightning.inference.prediction_files`.
     """
+    folder = Path(out)
     named = read_thresholds(thresholds, DEFAULT_THRESHOLD).phrases if thresholds else {}
-    wanted = _phrases(phrases, phrases_file)
-    paths = find_photos(photos, Path(out))
-    pictures = [Path(out) / name for name in picture_names(paths)]
-    if clash := {path.resolve() for path in paths} & {picture.resolve() for picture in pictures}:
-        message = f"--out {out}: would overwrite the photo {min(clash)}; choose another folder"
-        raise GLIPError(message, code="file-exists")
-    earlier = _read_results(Path(out) / RESULT_NAME)
-    check_free(Path(out), formats, earlier["formats"] if earlier else ())
-    if note := frames_note(paths):
-        print(f"glip: {note}", file=sys.stderr)
+    wanted = _read_phrases(phrases, phrases_file)
+    paths = find_photos(photos, folder)
+    drawn = [folder / name for name in picture_names(paths)]
+    _refuse_overwriting(paths, drawn, folder)
+    earlier = _read_results(folder / RESULT_NAME)
+    refuse_other_files(folder, formats, earlier["formats"] if earlier else ())
     predictor = Predictor(
         detector,
         prompts=prompts,
@@ -74,172 +80,287 @@ def predict_photos(
         max_detections=max_detections,
         one_label=one_label,
     )
-    queries = predictor.queries(wanted)
-    captions = [prompt.caption for query in queries for prompt in query.prompts]
-    names = [name for query in queries for name in query.class_names]
-    if predictor.tuned or not predictor.model.reads_text:
-        print(
-            f"{'tuned prompt' if predictor.tuned else 'classes'}: {', '.join(map(printable, names))}"
-        )
-    else:
-        print(f"caption: {' | '.join(map(printable, captions))}")
+    settings = _settings(predictor, prompts, wanted)
+    names = settings["classes"]
+    _print_classes(predictor, names, settings["caption"])
     if threshold == "best":
-        _tell_least_scores(predictor, names)
-    if unused := sorted(named.keys() - set(map(same, names))):
-        print(
-            f"glip: --thresholds {thresholds}: no class is called {listing(unused)}",
-            file=sys.stderr,
-        )
-    settings = {
+        _print_least_scores(predictor, names)
+    unused = sorted(named.keys() - {phrase_key(name) for name in names})
+    if unused:
+        note = f"--thresholds {thresholds}: no class is called {listing(unused)}"
+        print(f"glip: {note}", file=sys.stderr)
+    remove_parts(folder)
+    results = Results(folder, settings, paths, drawn, formats)
+    _predict_all(predictor, results, paths, drawn, wanted)
+    entries = results.listed()
+    written = write_formats(folder, formats, entries, _categories(names, detector, prompts))
+    _print_results(predictor, results, wanted or [])
+    for file in written:
+        print(f"{file.stem:<8} {printable(str(file))}")
+    saved = [entry["picture"] for entry in entries if "picture" in entry]
+    if len(saved) == 1:
+        print(f"picture  {printable(saved[0])}")
+    elif saved:
+        print(f"pictures {printable(out)}")
+    return 1 if any("error" in entry for entry in entries) else 0
+
+
+def _refuse_overwriting(photos: Sequence[Path], drawn: Sequence[Path], folder: Path) -> None:
+    """Raise GLIPError if a picture to be drawn would replace a photo."""
+    both = {path.resolve() for path in photos} & {picture.resolve() for picture in drawn}
+    if both:
+        message = f"--out {folder}: would overwrite the photo {min(both)}; choose another folder"
+        raise GLIPError(message, code="file-exists")
+
+
+def _settings(
+    predictor: Predictor, prompts: Sequence[str], wanted: list[Phrase] | None
+) -> dict[str, Any]:
+    """Return what decides which boxes are found, as it stands in ``predictions.json``."""
+    queries = predictor.queries(wanted)
+    names: list[str] = []
+    captions: list[str] = []
+    for query in queries:
+        names += query.class_names
+        captions += [prompt.caption for prompt in query.prompts]
+    return {
         "detector": predictor.name,
         "prompts": list(map(str, prompts)),
         "weights": predictor.loaded.weights,
         "threshold": predictor.threshold,
         "thresholds": dict(sorted(predictor.thresholds.items())),
-        "max_detections": max_detections,
-        "one_label": one_label,
+        "max_detections": predictor.max_detections,
+        "one_label": predictor.one_label,
         "classes": names,
         "caption": captions,
         "sha256": _fingerprint(predictor),
     }
-    remove_parts(Path(out))
-    results = Results(Path(out), settings, paths, pictures, formats)
-    left = [
-        (path, picture)
-        for path, picture in zip(paths, pictures, strict=True)
-        if path not in results
-    ]
+
+
+def _print_classes(predictor: Predictor, names: Sequence[str], captions: Sequence[str]) -> None:
+    """Print what is looked for: the caption, or the classes of a detector that needs none."""
+    if predictor.tuned:
+        print(f"tuned prompt: {', '.join(map(printable, names))}")
+    elif not predictor.model.reads_text:
+        print(f"classes: {', '.join(map(printable, names))}")
+    else:
+        print(f"caption: {' | '.join(map(printable, captions))}")
+
+
+def _print_least_scores(predictor: Predictor, names: Sequence[str]) -> None:
+    """Print the least score of each class, where a run has chosen it."""
+    least = Thresholds(predictor.threshold, predictor.thresholds)
+    scores = ", ".join(f"{printable(name)} {least.of(name):g}" for name in names)
+    print(f"least scores: {scores}")
+    unknown = sum(phrase_key(name) not in predictor.thresholds for name in names)
+    if unknown:
+        print(
+            f"{unknown} of {len(names)} classes have no best score in the run: "
+            f"{predictor.threshold:g}"
+        )
+
+
+def _predict_all(
+    predictor: Predictor,
+    results: "Results",
+    photos: Sequence[Path],
+    drawn: Sequence[Path],
+    wanted: list[Phrase] | None,
+) -> None:
+    """Detect in the photos that have no result yet; print which of them have several frames."""
+    pairs = zip(photos, drawn, strict=True)
+    left = [(photo, picture) for photo, picture in pairs if photo not in results]
+    framed: list[Path] = []
     try:
-        for path, picture in tracked(left, "photos", len(left)):
-            results.add(path, _predict(predictor, path, picture, wanted))
+        for photo, picture in tracked(left, "photos", len(left)):
+            results.add(photo, _predict(predictor, photo, picture, wanted, framed))
     except KeyboardInterrupt as stop:
-        message = f"{len(results.entries)} of {len(paths)} photos are in {results.file}; the same command goes on"
+        message = f"{len(results.entries)} of {len(photos)} photos are in {results.file}; "
+        message += "the same command goes on"
         raise Interrupted(message, getattr(stop, "number", SIGINT)) from None
     finally:  # what is done is kept
         results.write()
-    entries = results.listed()
-    written = write_formats(Path(out), formats, entries, _categories(names, detector, prompts))
-    failed = [entry for entry in entries if "error" in entry]
-    for entry in failed:
-        print(f"glip: {printable_lines(entry['error'])}", file=sys.stderr)
-    boxes = sum(len(entry["detections"]) for entry in entries)
-    print(f"{boxes} boxes in {len(entries) - len(failed)} photos: {printable(str(results.file))}")
-    _tell_of_nothing(predictor, entries)
-    if cut := [entry["cut"] for entry in entries if entry.get("cut")]:
-        told = f"{sum(cut)} more boxes in {len(cut)} photos are left out"
-        print(
-            f"glip: {told}: a photo keeps the {max_detections} best ones (--max-detections)",
-            file=sys.stderr,
-        )
-    for file in written:
-        print(f"{file.stem:<8} {printable(str(file))}")
-    if drawn := [entry["picture"] for entry in entries if "picture" in entry]:
-        print(
-            f"picture  {printable(drawn[0])}" if len(drawn) == 1 else f"pictures {printable(out)}"
-        )
-    return 1 if failed else 0
+    note = frames_note(framed)
+    if note:
+        print(f"glip: {note}", file=sys.stderr)
 
 
-def _tell_least_scores(predictor: Predictor, names: Sequence[str]) -> None:
-    """Print from which score on each class is shown, where a run has chosen that."""
-    least = Thresholds(predictor.threshold, predictor.thresholds)
-    print(f"least scores: {', '.join(f'{printable(name)} {least.of(name):g}' for name in names)}")
-    if unknown := sum(same(name) not in predictor.thresholds for name in names):
-        print(
-            f"of {unknown} of {len(names)} classes the run knows no best one: {predictor.threshold:g}"
-        )
+def _predict(
+    predictor: Predictor,
+    photo: Path,
+    picture: Path,
+    wanted: list[Phrase] | None,
+    framed: list[Path],
+) -> Entry:
+    """Return the entry of one photo; a photo that cannot be read has its error in it.
+
+    A photo with several frames is added to ``framed``.
+    """
+    try:
+        state = _file_state(photo)
+        image, frames = read_with_frames(photo, upright=True)
+        if frames > 1:
+            framed.append(photo)
+        found = predictor(image, wanted)
+        found.save(picture)
+    except (OSError, ValueError) as error:
+        if no_room(error) or getattr(error, "code", None) == "not-finite":
+            raise  # the next photo would end in the same way
+        return {"photo": str(photo), "error": str(error), "detections": []}
+    height, width = found.size
+    entry: Entry = {
+        "photo": str(photo),
+        "width": width,
+        "height": height,
+        "picture": str(picture),
+        "file": state,
+        "cut": found.cut,
+        "detections": found.rows(),
+    }
+    if not found.names:
+        entry["best_score"] = round(found.best_score, 4)
+    return entry
 
 
 def _categories(
     names: Sequence[str], detector: str | None, prompts: Sequence[str]
 ) -> dict[int, str]:
-    """Return the classes by the ids that the data of the run have, where a run is the detector, else by 1, 2, ..."""
+    """Return the classes by their ids: those of the run that is the detector, else 1, 2, ..."""
     folders = [Path(detector)] if detector else [Path(prompt).parent for prompt in prompts]
-    ids = category_ids(folders[0], names) if len(folders) == 1 else range(1, len(names) + 1)
+    ids: Sequence[int] = range(1, len(names) + 1)
+    if len(folders) == 1:
+        ids = category_ids(folders[0], names)
     return dict(zip(ids, names, strict=True))
 
 
+def _print_results(predictor: Predictor, results: "Results", wanted: Sequence[Phrase]) -> None:
+    """Print failed photos, the number of boxes, photos without boxes, boxes that are left out."""
+    entries = results.listed()
+    failed = [entry for entry in entries if "error" in entry]
+    for entry in failed:
+        print(f"glip: {printable_lines(entry['error'])}", file=sys.stderr)
+    boxes = sum(len(entry["detections"]) for entry in entries)
+    photos = len(entries) - len(failed)
+    print(f"{boxes} boxes in {photos} photos: {printable(str(results.file))}")
+    _print_photos_without_boxes(predictor, entries, wanted)
+    cut = [entry["cut"] for entry in entries if entry.get("cut")]
+    if cut:
+        most = predictor.max_detections
+        print(
+            f"glip: {sum(cut)} more boxes in {len(cut)} photos are left out: "
+            f"a photo keeps the {most} best ones (--max-detections)",
+            file=sys.stderr,
+        )
+
+
+def _print_photos_without_boxes(
+    predictor: Predictor, entries: Sequence[Entry], wanted: Sequence[Phrase]
+) -> None:
+    """Print how near the best score of photos without a box was, and what may be the reason.
+
+    The reason is a phrase that may be meant as several, or else what a shipped detector cannot
+    know.
+    """
+    best = [entry["best_score"] for entry in entries if "best_score" in entry]
+    if not best:
+        return
+    message = f"nothing in {len(best)} of {len(entries)} photos; "
+    message += f"the best score there is {max(best):.2f}, the threshold {predictor.threshold:g}"
+    untrained = predictor.loaded.weights == "shipped" and not predictor.tuned
+    limits = registry.detector_limits.get(predictor.name) if untrained else None
+    joined = [phrase.name for phrase in wanted if SEVERAL.search(phrase.name)]
+    if joined:
+        several = SEVERAL.sub(". ", joined[0])
+        message += f"; {joined[0]!r} is one phrase, several phrases are {several!r}"
+    elif limits:
+        message += f"; {predictor.name} {limits}"
+    print(printable(message))
+
+
 class Results:
-    """The entries of ``predictions.json``: those that an earlier call has left and this one need not find again, and
-    new ones. The file is written whole or not at all, about once a minute."""
+    """The entries of ``predictions.json``: those of an earlier call that still hold, and new ones.
+
+    The file is written whole or not at all, about once a minute.
+    """
 
     def __init__(
         self,
         out: Path,
         settings: Mapping[str, Any],
         photos: Sequence[Path],
-        pictures: Sequence[Path],
+        drawn: Sequence[Path],
         formats: Sequence[str] = (),
     ) -> None:
-        """Take over what was found with the same ``settings`` in photos that have not changed since; if the file in
-        ``out`` is of other settings or of other photos, a new one takes its place and its pictures are deleted.
+        """Take over what an earlier call found in photos that have not changed since.
 
-        The files of other ``formats`` that it lists are deleted: they are written anew when all photos are done."""
-        self.file, self.settings = out / RESULT_NAME, json.loads(json.dumps(settings))
-        self.photos, self.formats = photos, list(formats)
-        self.entries: dict[str, dict[str, Any]] = {}
-        self._written, self._seconds = time.monotonic(), 0.0
+        If the file in ``out`` was made with other settings or of other photos, it is replaced, and
+        its pictures are deleted. Files of other formats that it lists are deleted: they are written
+        anew when all photos are done.
+
+        Args:
+            out: the folder of the file.
+            settings: what decides which boxes are found; of an earlier call they must be the same.
+            photos: the photos that were asked for.
+            drawn: the picture with boxes of each photo.
+            formats: the other formats that are to be written.
+        """
+        self.file = out / RESULT_NAME
+        self.settings = json.loads(json.dumps(settings))
+        self.photos = photos
+        self.formats = list(formats)
+        self.entries: dict[str, Entry] = {}
+        self._written = time.monotonic()
+        self._seconds = 0.0  # that the last writing took
         if not self.file.exists():
             return
         old = _read_results(self.file)
         if old is None:
-            print(
-                f"glip: {self.file} cannot be read and is replaced; pictures beside it stay",
-                file=sys.stderr,
-            )
+            note = f"{self.file} cannot be read and is replaced; pictures beside it stay"
+            print(f"glip: {note}", file=sys.stderr)
             return
         remove_formats(out, old["formats"])
-        same = all(old.get(key) == value for key, value in self.settings.items())
-        listed = {entry["photo"]: entry for entry in old["photos"]} if same else {}
-        for photo, picture in zip(photos, pictures, strict=True):
-            entry = listed.get(str(photo))
-            if (
-                entry
-                and entry.get("picture") == str(picture)
-                and picture.is_file()
-                and _is_done(photo, entry)
-            ):
-                self.entries[str(photo)] = entry
-        self._replace(old["photos"], {*map(str, pictures)} if same else set(), same)
-
-    def _replace(self, old: Sequence[Mapping[str, Any]], stay: set[str], same: bool) -> None:
-        """Say what goes on; delete the pictures that the old file lists and the new one will not draw anew."""
-        given = {path.resolve() for path in self.photos}
-        gone = [
-            Path(entry["picture"])
-            for entry in old
-            if "picture" in entry and entry["picture"] not in stay
-        ]
-        folder = self.file.parent.resolve()
-        ours = [
-            path for path in gone if path.parent.resolve() == folder and path.resolve() not in given
-        ]
+        same_settings = all(old.get(key) == value for key, value in self.settings.items())
+        if same_settings:
+            listed = {entry["photo"]: entry for entry in old["photos"]}
+            for photo, picture in zip(photos, drawn, strict=True):
+                entry = listed.get(str(photo))
+                if entry and _still_holds(photo, picture, entry):
+                    self.entries[str(photo)] = entry
+        stay = {str(picture) for picture in drawn} if same_settings else set()
+        gone = [entry.get("picture") for entry in old["photos"]]
         self.write()  # before the pictures go: no file lists what is not there
-        deleted = 0
-        for path in ours:
-            if path.is_file() and path.suffix == ".jpg":
-                path.unlink()
-                deleted += 1
-        if same:
-            print(
-                f"{len(self.entries)} of {len(self.photos)} photos are done already, with the same settings"
-            )
+        deleted = self._delete_pictures([Path(name) for name in gone if name and name not in stay])
+        if same_settings:
+            done, total = len(self.entries), len(self.photos)
+            print(f"{done} of {total} photos are done already, with the same settings")
         else:
             print(f"{self.file} was made with other settings and is replaced")
         if deleted:
             print(f"{deleted} pictures that it listed are deleted")
 
+    def _delete_pictures(self, pictures: Sequence[Path]) -> int:
+        """Delete pictures that an earlier call has drawn beside the file; return how many."""
+        given = {path.resolve() for path in self.photos}
+        folder = self.file.parent.resolve()
+        deleted = 0
+        for path in pictures:
+            is_beside = path.parent.resolve() == folder and path.resolve() not in given
+            if is_beside and path.is_file() and path.suffix == ".jpg":
+                path.unlink()
+                deleted += 1
+        return deleted
+
     def __contains__(self, photo: Path) -> bool:
-        """Return whether the photo needs no second look."""
+        """Return whether the photo has a result already."""
         return str(photo) in self.entries
 
-    def add(self, photo: Path, entry: dict[str, Any]) -> None:
-        """Take the entry of a photo, and write the file if it is old; a large one less often."""
+    def add(self, photo: Path, entry: Entry) -> None:
+        """Take the entry of a photo, and write the file if it is old; a large file less often."""
         self.entries[str(photo)] = entry
         if time.monotonic() - self._written > max(EVERY, 20 * self._seconds):
             self.write()
 
-    def listed(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[Entry]:
         """Return the entries in the order of the photos."""
         return [self.entries[str(photo)] for photo in self.photos if photo in self]
 
@@ -253,124 +374,110 @@ class Results:
 
 
 def _read_results(file: Path) -> dict[str, Any] | None:
-    """Return what an earlier call has written, None if it is something else."""
+    """Return what an earlier call has written, or None if the file is something else."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         entries = [(entry["photo"], entry.get("picture", "")) for entry in content["photos"]]
         formats = [name for name in content.get("formats", ()) if name in FILES]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    usable = all(isinstance(name, str) for entry in entries for name in entry)
-    return {**content, "formats": formats} if usable else None
+    for photo, picture in entries:
+        if not isinstance(photo, str) or not isinstance(picture, str):
+            return None
+    return {**content, "formats": formats}
 
 
 def _fingerprint(predictor: Predictor) -> str:
-    """Return a hash of all numbers that decide what is found: of the detector, and of the texts that it looks for."""
+    """Return a hash of all numbers of the detector, and of the texts that it looks for."""
     digest = hashlib.sha256(weights_hash(predictor.model, text=not predictor.tuned).encode())
-    digest.update(json.dumps(predictor._input_sizes()).encode())
+    digest.update(json.dumps(predictor.input_sizes()).encode())
     for prompt in predictor.tuned:
         for text in prompt.query.texts:
             digest.update(text.hidden.numpy().tobytes())
     return digest.hexdigest()
 
 
-def _is_done(photo: Path, entry: Mapping[str, Any]) -> bool:
-    """Return whether the photo was read and has not changed since."""
+def _still_holds(photo: Path, picture: Path, entry: Mapping[str, Any]) -> bool:
+    """Return whether the photo was read, has its picture and has not changed since."""
+    if entry.get("picture") != str(picture) or not picture.is_file():
+        return False
+    if "error" in entry or "detections" not in entry:
+        return False
     try:
-        return "error" not in entry and "detections" in entry and _state(photo) == entry.get("file")
+        return _file_state(photo) == entry.get("file")
     except OSError:
         return False
 
 
-def _state(photo: Path) -> dict[str, Any]:
+def _file_state(photo: Path) -> dict[str, Any]:
     """Return what changes when a file is written anew."""
     status = photo.stat()
     return {"bytes": status.st_size, "modified": status.st_mtime}
 
 
-def _phrases(phrases: str | None, file: str | None) -> list[Phrase] | None:
+def _read_phrases(phrases: str | None, file: str | None) -> list[Phrase] | None:
     if file is not None:
         return read_phrases_file(file)
-    return None if phrases is None else as_phrases(phrases)
+    if phrases is not None:
+        return as_phrases(phrases)
+    return None
 
 
-def _predict(
-    predictor: Predictor, path: Path, picture: Path, wanted: list[Phrase] | None
-) -> dict[str, Any]:
-    """Return the JSON entry of one photo; one that cannot be read gives its error instead."""
-    try:
-        state = _state(path)
-        image = read_image(path, upright=True)
-        found = predictor(image, wanted)
-        found.save(picture)
-    except (OSError, ValueError) as error:
-        if no_room(error) or getattr(error, "code", None) == "not-finite":
-            raise  # the next photo would end in the same way
-        return {"photo": str(path), "error": str(error), "detections": []}
-    height, width = found.size
-    return {
-        "photo": str(path),
-        "width": width,
-        "height": height,
-        "picture": str(picture),
-        "file": state,
-        "cut": found.cut,
-        "detections": found.rows(),
-        **({} if found.names else {"best_score": round(found.best_score, 4)}),
-    }
+def _without_drawn(photos: Sequence[Path], folder: Path, out: Path) -> list[Path]:
+    """Return the photos of a folder without the pictures that an earlier call has drawn.
 
-
-def _tell_of_nothing(predictor: Predictor, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Say of photos without a box how near one was, and what a shipped detector cannot know."""
-    best = [entry["best_score"] for entry in entries if "best_score" in entry]
-    if not best:
-        return
-    message = f"nothing in {len(best)} of {len(entries)} photos; the best score there is {max(best):.2f}, "
-    message += f"the threshold {predictor.threshold:g}"
-    untrained = predictor.loaded.weights == "shipped" and not predictor.tuned
-    limits = registry.detector_limits.get(predictor.name) if untrained else None
-    print(f"{message}; {predictor.name} {limits}" if limits else message)
-
-
-def _not_drawn(photos: Sequence[Path], folder: Path, out: Path) -> list[Path]:
-    """Return the photos that no earlier call has drawn: it lists them, or they lie in ``out`` inside the folder."""
+    A picture was drawn if ``predictions.json`` in ``out`` lists it, or if it lies in ``out`` and
+    ``out`` lies in the folder.
+    """
     earlier = _read_results(out / RESULT_NAME) or {"photos": ()}
-    drawn = {Path(entry["picture"]).resolve() for entry in earlier["photos"] if "picture" in entry}
+    listed = {Path(entry["picture"]).resolve() for entry in earlier["photos"] if "picture" in entry}
     target = out.resolve()
-    inside = target != folder.resolve() and target.is_relative_to(folder.resolve())
-    return [
-        path
-        for path in photos
-        if path.resolve() not in drawn and not (inside and path.resolve().is_relative_to(target))
-    ]
+    out_is_below = target != folder.resolve() and target.is_relative_to(folder.resolve())
+    kept = []
+    for photo in photos:
+        path = photo.resolve()
+        is_in_out = out_is_below and path.is_relative_to(target)
+        if path not in listed and not is_in_out:
+            kept.append(photo)
+    return kept
 
 
 def find_photos(given: Iterable[str], out: Path) -> list[Path]:
-    """Files as they are, the images below folders, and what glob patterns match, each once, in order.
+    """Return files as they are, the photos below folders, and what glob patterns match.
 
-    A file that does not exist stays in the list: it fails by itself and stops no other. What a folder holds and is not
-    used is said: pictures in formats that are not read, and those in ``out``, which an earlier call has drawn.
+    Each photo comes once, in order. A file that does not exist stays in the list: its error stops
+    no other photo. Two kinds of files in folders are left out with a note: pictures in formats that
+    are not read, and pictures that an earlier call has drawn in ``out``.
+
+    Raises:
+        GLIPError: a folder without photos, or a pattern that no file matches (code
+            ``no-pictures``).
     """
     paths: list[Path] = []
     for name in given:
         if Path(name).is_dir():
-            below = pictures(Path(name))
-            found = _not_drawn(below, Path(name), out)
-            if drawn := len(below) - len(found):
-                print(
-                    f"glip: {drawn} pictures in {out} are left out, as --out is there",
-                    file=sys.stderr,
-                )
-            if unread := unread_note(Path(name)):
-                print(f"glip: {unread}", file=sys.stderr)
-            if not found:
-                raise GLIPError(f"{name}: the folder holds no images", code="no-pictures")
-            paths += found
+            paths += _photos_below(Path(name), out)
         elif glob.has_magic(name) and not Path(name).exists():
-            found = sorted(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 - Path.glob has no absolute patterns
+            found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob has no absolute patterns
             if not found:
                 raise GLIPError(f"{name}: no file matches this pattern", code="no-pictures")
-            paths += found
+            paths += [Path(path) for path in found]
         else:
             paths.append(Path(name))
     return list(dict.fromkeys(paths))
+
+
+def _photos_below(folder: Path, out: Path) -> list[Path]:
+    """Return the photos below a folder, and print what is left out."""
+    below = pictures(folder)
+    found = _without_drawn(below, folder, out)
+    drawn = len(below) - len(found)
+    if drawn:
+        note = f"{drawn} pictures in {out} are left out, as --out is there"
+        print(f"glip: {note}", file=sys.stderr)
+    unread = unread_note(folder)
+    if unread:
+        print(f"glip: {unread}", file=sys.stderr)
+    if not found:
+        raise GLIPError(f"{folder}: the folder holds no images", code="no-pictures")
+    return found

@@ -1,4 +1,4 @@
-"""What a detector has found in a photo, as numbers, as a picture, and in the forms of other libraries."""
+"""Detections of a photo as numbers, as a picture, and in the forms of other libraries."""
 
 import io
 import sys
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from torch import Tensor
+from torchvision.ops import box_convert
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import replacing
@@ -25,16 +26,19 @@ Photo = str | Path | Image.Image | np.ndarray
 class Prediction:
     """What was found in one photo, best first; all tensors are on the CPU."""
 
-    boxes: Tensor  # [n, 4] outside corners, pixels of the photo as it is seen (EXIF orientation applied)
+    boxes: Tensor
+    """float [n, 4]: outside corners x1, y1, x2, y2 in pixels of the photo as it is seen.
+
+    The EXIF orientation of a file is applied.
+    """
     scores: Tensor  # [n]
     labels: Tensor  # int64 [n], 0-based class index
     names: list[str]  # the name of each detection's class
     size: tuple[int, int]  # height, width of the photo
     classes: list[str]  # all names that were looked for, in the order of the labels
     photo: Photo = field(repr=False)  # as it was given
-    best_score: float = (
-        0.0  # of all boxes, those below the threshold, too; 0 where no class scores 0.05
-    )
+    best_score: float = 0.0
+    """The best score of all boxes, also of those below the threshold; 0 if no class scores 0.05."""
     cut: int = 0  # detections beyond the largest number, which are left out
 
     def __len__(self) -> int:
@@ -43,29 +47,33 @@ class Prediction:
 
     def rows(self) -> list[dict[str, object]]:
         """Return plain rows for JSON: class id (from 0), name, score, box as x1, y1, x2, y2."""
-        return [
-            {
-                "class_id": int(label),
-                "name": name,
-                "score": round(float(score), 6),
-                "box": [round(float(x), 2) for x in box],
-            }
-            for box, score, label, name in zip(
-                self.boxes, self.scores, self.labels, self.names, strict=True
+        found: list[dict[str, object]] = []
+        for k, name in enumerate(self.names):
+            found.append(
+                {
+                    "class_id": int(self.labels[k]),
+                    "name": name,
+                    "score": round(float(self.scores[k]), 6),
+                    "box": [round(x, 2) for x in self.boxes[k].tolist()],
+                }
             )
-        ]
+        return found
 
     def to_coco(self, image_id: int = 1) -> list[dict[str, Any]]:
-        """Return COCO results: image id, category id (from 1), bbox as x, y, width, height in pixels, score."""
+        """Return COCO results: image id, category id (from 1), box, score.
+
+        A box is x, y, width, height in pixels.
+        """
         found = []
-        rows = zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True)
-        for (x1, y1, x2, y2), score, label in rows:
-            bbox = [round(x, 2) for x in (x1, y1, x2 - x1, y2 - y1)]
+        boxes = box_convert(self.boxes.double().reshape(-1, 4), "xyxy", "xywh").tolist()
+        for box, score, label in zip(
+            boxes, self.scores.tolist(), self.labels.tolist(), strict=True
+        ):
             found.append(
                 {
                     "image_id": image_id,
                     "category_id": label + 1,
-                    "bbox": bbox,
+                    "bbox": [round(x, 2) for x in box],
                     "score": round(score, 6),
                 }
             )
@@ -88,7 +96,7 @@ class Prediction:
         )
 
     def draw(self) -> Image.Image:
-        """Return the photo with its boxes; a file is read again."""
+        """Return the photo with its boxes as an RGB picture; a file is read again."""
         boxes, scores = self.boxes.tolist(), self.scores.tolist()
         return draw_boxes(as_image(self.photo), boxes, self.names, scores, classes=self.classes)
 
@@ -100,7 +108,8 @@ class Prediction:
         """
         target = Path(path)
         if target.suffix.lower() not in Image.registered_extensions():
-            message = f"{target}: its ending stands for no format of pictures; give a name that ends with .jpg or .png"
+            message = f"{target}: its ending stands for no format of pictures; "
+            message += "give a name that ends with .jpg or .png"
             raise GLIPError(message, code="unknown-ending")
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as fresh:
@@ -108,15 +117,15 @@ class Prediction:
         return target
 
     def show(self) -> None:
-        """Show the photo with its boxes: in a notebook below the cell, else in the program for pictures."""
-        shell = sys.modules.get("IPython")
+        """Show the photo with its boxes: below the cell of a notebook, else in a viewer."""
+        shell = sys.modules.get("IPython")  # a notebook has imported it
         if shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None:
-            import_module("IPython.display").display(self.draw())  # a notebook has brought it
+            import_module("IPython.display").display(self.draw())
         else:
             self.draw().show()
 
     def _repr_png_(self) -> bytes:
-        """Return the picture that a notebook shows where a prediction is the last line of a cell."""
+        """Return the PNG file that a notebook shows for a prediction."""
         file = io.BytesIO()
         self.draw().save(file, format="PNG")
         return file.getvalue()
@@ -126,7 +135,8 @@ def as_image(photo: Photo) -> Image.Image:
     """Return a photo as PIL RGB; a file is turned as its EXIF orientation says.
 
     Raises:
-        GLIPError: a file that is no readable image, or an array of another kind.
+        GLIPError: a file that is no readable image, or an array of another kind (code
+            ``not-an-image``).
     """
     if isinstance(photo, str | Path):
         return read_image(Path(photo), upright=True)
@@ -136,6 +146,7 @@ def as_image(photo: Photo) -> Image.Image:
             raise GLIPError(text, code="not-an-image")
         return Image.fromarray(photo)
     if not isinstance(photo, Image.Image):
-        text = f"{type(photo).__name__}: no photo; give a path, a PIL image, an RGB array, or a list of them"
+        text = f"{type(photo).__name__}: no photo; "
+        text += "give a path, a PIL image, an RGB array, or a list of them"
         raise GLIPError(text, code="not-an-image")
     return to_rgb(photo)

@@ -22,17 +22,22 @@ Categories = Mapping[int, str]
 """Id -> name, in the order of the classes."""
 
 
-def check_free(out: Path, formats: Iterable[str], ours: Sequence[str]) -> None:
-    """Raise GLIPError where the file of a format exists and is none of ``ours``, the formats of an earlier call."""
+def refuse_other_files(out: Path, formats: Iterable[str], ours: Sequence[str]) -> None:
+    """Raise GLIPError if the file of a format exists that no earlier call has written.
+
+    ``ours`` are the formats that an earlier call has written. The code is ``file-exists``.
+    """
     for name in formats:
         if name not in ours and (out / FILES[name]).exists():
-            message = f"--out {out}: holds {FILES[name]}, which glip predict has not written; choose another folder"
+            message = f"--out {out}: holds {FILES[name]}, which glip predict has not written; "
+            message += "choose another folder"
             raise GLIPError(message, code="file-exists")
 
 
 def remove_formats(out: Path, formats: Iterable[str]) -> None:
-    """Remove what an earlier call has written."""
-    for path in [out / FILES[name] for name in formats]:
+    """Remove the files of formats that an earlier call has written."""
+    for name in formats:
+        path = out / FILES[name]
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -44,21 +49,17 @@ def write_formats(
 ) -> list[Path]:
     """Write the entries of ``predictions.json`` in other formats and return the files and folders.
 
-    Photos that could not be read are in none of them. Names of photos are relative to the folder that all are in;
-    the labels of YOLO are called as the pictures in ``out`` are.
+    Photos that could not be read are in none of them. Names of photos are relative to the folder
+    that all photos are in. The labels of YOLO have the names of the pictures in ``out``.
     """
     seen = [entry for entry in entries if "error" not in entry]
-    photos = _names(entries)
+    photos = _names_in_common_folder(entries)
     written = []
     for name in formats:
         with replacing(out / FILES[name]) as fresh:
             if name == "coco":
-                _write_text(
-                    fresh,
-                    json_text(
-                        json.dumps(coco_content(seen, photos, categories), ensure_ascii=False)
-                    ),
-                )
+                content = coco_content(seen, photos, categories)
+                _write_text(fresh, json_text(json.dumps(content, ensure_ascii=False)))
             elif name == "csv":
                 _write_text(fresh, _csv_text(seen, photos, categories))
             else:
@@ -67,17 +68,25 @@ def write_formats(
     return written
 
 
-def _names(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Photo as it was given -> its path below the folder that all photos are in."""
+def _names_in_common_folder(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the path of each photo below the folder that all are in, by the path as given."""
     paths = {entry["photo"]: Path(entry["photo"]).absolute() for entry in entries}
-    folder = os.path.commonpath([path.parent for path in paths.values()]) if paths else "."
+    if not paths:
+        return {}
+    folder = os.path.commonpath([path.parent for path in paths.values()])
     return {photo: path.relative_to(folder).as_posix() for photo, path in paths.items()}
 
 
 def coco_content(
     entries: Sequence[Mapping[str, Any]], photos: Mapping[str, str], categories: Categories
 ) -> dict[str, Any]:
-    """Return a COCO file with the score of each box."""
+    """Return the content of a COCO file in which each box has its score.
+
+    Args:
+        entries: those of ``predictions.json``; boxes are outside corners in pixels of the photo.
+        photos: the file name of each photo, by the photo as it was given.
+        categories: the name of each class by its id, in the order of the classes.
+    """
     ids = list(categories)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -111,21 +120,18 @@ def _csv_text(
     table = csv.writer(text, lineterminator="\n")
     table.writerow(CSV_COLUMNS)
     for entry in entries:
+        photo = photos[entry["photo"]]
         for row in entry["detections"]:
-            table.writerow(
-                [
-                    photos[entry["photo"]],
-                    ids[row["class_id"]],
-                    row["name"],
-                    row["score"],
-                    *row["box"],
-                ]
-            )
+            category_id = ids[row["class_id"]]
+            table.writerow([photo, category_id, row["name"], row["score"], *row["box"]])
     return text.getvalue()
 
 
 def _write_yolo(folder: Path, entries: Iterable[Mapping[str, Any]], categories: Categories) -> None:
-    """Write ``labels/NAME.txt`` for each photo, empty where nothing was found, and ``classes.txt`` in a new folder."""
+    """Write a new folder with ``classes.txt`` and ``labels/NAME.txt`` for each photo.
+
+    The file of a photo in which nothing was found is empty.
+    """
     (folder / "labels").mkdir(parents=True)
     _write_text(folder / "classes.txt", "".join(f"{name}\n" for name in categories.values()))
     for entry in entries:
@@ -133,18 +139,14 @@ def _write_yolo(folder: Path, entries: Iterable[Mapping[str, Any]], categories: 
         for row in entry["detections"]:
             x1, y1, x2, y2 = row["box"]
             across, down = entry["width"], entry["height"]
-            shares = (
-                (x1 + x2) / 2 / across,
-                (y1 + y2) / 2 / down,
-                (x2 - x1) / across,
-                (y2 - y1) / down,
-            )
-            lines.append(
-                " ".join([str(row["class_id"]), *(f"{share:.6f}" for share in shares)]) + "\n"
-            )
-        _write_text(folder / "labels" / f"{Path(entry['picture']).stem}.txt", "".join(lines))
+            center_x, center_y = (x1 + x2) / 2 / across, (y1 + y2) / 2 / down
+            width, height = (x2 - x1) / across, (y2 - y1) / down
+            box = f"{center_x:.6f} {center_y:.6f} {width:.6f} {height:.6f}"
+            lines.append(f"{row['class_id']} {box}\n")
+        file = folder / "labels" / f"{Path(entry['picture']).stem}.txt"
+        _write_text(file, "".join(lines))
 
 
 def _write_text(path: Path, text: str) -> None:
-    """Write UTF-8; names of files that are no text keep their bytes."""
+    """Write a text in UTF-8; bytes of file names that are no UTF-8 stay as they are."""
     path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")

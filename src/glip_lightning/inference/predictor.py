@@ -1,6 +1,6 @@
-"""From an image and phrases to detections: what a finished detector is for.
+"""From an image and phrases to detections.
 
-:func:`find_classes` is the one inference path: the predictor, validation and test all go through it.
+:func:`find_classes` is the one path of inference: predictor, validation and test go through it.
 """
 
 import logging
@@ -24,7 +24,7 @@ from glip_lightning.inference.thresholds import (
     ONE_LABEL_IOU,
     Thresholds,
     check_threshold,
-    same,
+    phrase_key,
 )
 from glip_lightning.models.detector import Detector, EncodedImages, Outputs
 from glip_lightning.models.query import Query, encode_query, same_names
@@ -41,12 +41,16 @@ log = logging.getLogger(__name__)
 DEFAULT_THRESHOLD = 0.5
 
 Phrases = str | Sequence[str | Phrase]
+"""A caption like "raccoon. dog", or a list of names or phrases."""
 
 NUMBERS = re.compile(r"[\d\s,]+")
-"""What programs are given that know classes by their numbers."""
+"""What users give to programs that know classes by their numbers."""
 
 NO_LIMIT = 2**31 - 1
-"""More detections than there can be: the limit comes after the thresholds, so that what it cuts is counted."""
+"""More detections than there can be.
+
+The limit of a predictor comes after the thresholds, so that it counts what it cuts.
+"""
 
 
 def find_classes(
@@ -55,13 +59,19 @@ def find_classes(
     name: str | None = None,
     settings: DetectionSettings | None = None,
 ) -> list[Detections]:
-    """Return what is found of the query's classes in each image, in inclusive boxes of the input frame.
+    """Return the detections of the query's classes in each image.
 
-    Every class is in one of the query's prompts, so no second suppression is needed where these are joined.
-    ``settings`` are the detector's own unless given.
+    Boxes are inclusive corners in the frame of the input. Every class is in one of the query's
+    prompts, so the detections of several prompts are joined without another suppression.
+
+    Args:
+        encoded: the images.
+        query: the classes.
+        name: that of the detector, where its scores are to be checked.
+        settings: those of the detector unless given.
 
     Raises:
-        GLIPError: where ``name`` is given, for scores of that detector that are no numbers (code ``not-finite``).
+        GLIPError: scores of the detector ``name`` are no numbers (code ``not-finite``).
     """
     model, count = encoded.model, len(encoded.images)
     settings = settings or model.defaults.detection
@@ -78,21 +88,33 @@ def find_classes(
 
 
 def check_finite(model: Detector, outputs: Outputs, name: str) -> None:
-    """Raise GLIPError if a score or a box is NaN: it would be left out as if nothing were there.
+    """Raise GLIPError (code ``not-finite``) if a score or a box is NaN.
 
-    Weights that are finite can be so large that what they compute is not.
+    A box with NaN would be left out as if nothing were there. Weights that are finite can be so
+    large that their outputs are not.
     """
     if not model.is_finite(outputs):
-        message = f"{name}: its weights give scores or boxes that are no numbers (NaN); give another detector"
+        message = f"{name}: its weights give scores or boxes that are no numbers (NaN); "
+        message += "give another detector"
         raise GLIPError(message, code="not-finite")
 
 
 def _joined(parts: Sequence[Detections]) -> Detections:
-    return Detections(*map(torch.cat, zip(*parts, strict=True)))
+    return Detections(
+        boxes=torch.cat([part.boxes for part in parts]),
+        scores=torch.cat([part.scores for part in parts]),
+        labels=torch.cat([part.labels for part in parts]),
+    )
 
 
 def to_original(found: Detections, size: tuple[int, int], original: tuple[int, int]) -> Detections:
-    """From the input frame (``size`` = height, width) to outside boxes in the ``original`` frame, on the CPU."""
+    """Return detections in the frame of the photo, on the CPU.
+
+    Args:
+        found: detections with inclusive boxes in the frame of the input.
+        size: height and width of the input.
+        original: height and width of the photo. The new boxes are outside corners in its pixels.
+    """
     scale_h, scale_w = original[0] / size[0], original[1] / size[1]
     boxes = box_ops.to_outside(found.boxes.float(), scale_w, scale_h)
     return Detections(boxes.cpu(), found.scores.float().cpu(), found.labels.cpu())
@@ -116,47 +138,46 @@ class Predictor:
         max_detections: int = MAX_DETECTIONS,
         one_label: bool = False,
     ) -> None:
-        """
+        """Load the detector and the prompts.
+
         Args:
-            detector: a name, a Hub repository, a folder or a run; default ``glip-tiny``, with ``prompts`` the one
-                that they were tuned for. A run that tuned a prompt stands for its prompt.
-            prompts: files of tuned prompts; all their classes are looked for, and the text encoder is not loaded.
+            detector: a name, a Hub repository, a folder or a run. The default is ``glip-tiny``,
+                with ``prompts`` the detector that they were tuned for. A run that tuned a prompt
+                stands for its prompt.
+            prompts: files of tuned prompts. All their classes are looked for, and the text encoder
+                is not loaded.
             device: ``auto`` is CUDA, else MPS, else the CPU.
-            threshold: the least score, 0 to 1, or ``best``: that of each class which a run has found best on its valid
-                split (``thresholds.yaml``), 0.5 of classes that it says nothing of.
-            thresholds: least scores of some classes by their names, whatever their capitals and blanks.
-            max_detections: boxes of a photo that are kept, the best ones; a prediction says how many were cut.
-            one_label: of boxes of different classes that overlap (IoU above 0.6) only the best is kept.
+            threshold: the least score, 0 to 1, or ``best``: of each class the score that a run has
+                found best on its valid split (``thresholds.yaml``), 0.5 for other classes.
+            thresholds: least scores of some classes by their names, whatever their capitals and
+                blanks.
+            max_detections: boxes of a photo that are kept, the best ones. A prediction says how
+                many boxes were cut.
+            one_label: keep only the best of boxes of different classes that overlap (IoU above
+                0.6).
 
         Raises:
-            GLIPError: no such detector or device, a threshold that is no score, files that are damaged, prompts that
-                were tuned for another detector, or ``best`` without a run that says what is best (code
-                ``no-thresholds``).
+            GLIPError: no such detector or device, a threshold that is no score, files that are
+                damaged, prompts that were tuned for another detector, or ``best`` without a run
+                that has found the best scores (code ``no-thresholds``).
         """
-        named = dict(thresholds or {})
-        if threshold == "best":
-            if detector is None:
-                message = "threshold best: say whose: give the run as detector"
-                raise GLIPError(message, code="no-thresholds")
-            named, threshold = {**read_thresholds_of(detector), **named}, DEFAULT_THRESHOLD
-        self.threshold = check_threshold(threshold, "threshold")
-        self.thresholds = {
-            same(name): check_threshold(score, f"threshold of {name}")
-            for name, score in named.items()
-        }
-        """Least scores of the classes that have one of their own."""
+        self.threshold, self.thresholds = _least_scores(detector, threshold, thresholds or {})
+        """The least score, and those of the classes that have one of their own."""
         if max_detections < 1:
             raise GLIPError(
                 f"max_detections={max_detections}: expected 1 or more", code="bad-value"
             )
-        self.max_detections, self.one_label = max_detections, one_label
+        self.max_detections = max_detections
+        self.one_label = one_label
         if detector is not None and not prompts and (Path(detector) / PROMPT_NAME).is_file():
             prompts = [Path(detector) / PROMPT_NAME]
-            detector = detector if (Path(detector) / RUN_DETECTOR).is_dir() else None
+            if not (Path(detector) / RUN_DETECTOR).is_dir():
+                detector = None  # the prompt knows its own
         tuned = {str(path): load_prompt(path) for path in prompts}
         self.tuned = list(tuned.values())
-        self.name = detector or (self.tuned[0].base.name if tuned else "glip-tiny")
-        with torch.random.fork_rng(devices=[]):  # drawn before weights are read; not the caller's
+        default = self.tuned[0].base.name if tuned else "glip-tiny"
+        self.name = detector or default
+        with torch.random.fork_rng(devices=[]):  # random weights come before those of the file
             self.loaded: Loaded = load_detector(self.name, text=not tuned)
         for path, prompt in tuned.items():
             check_prompt(path, prompt, self.loaded.model, self.name)
@@ -177,14 +198,19 @@ class Predictor:
     def __call__(
         self, photo: Photo | Sequence[Photo], phrases: Phrases | None = None
     ) -> Prediction | list[Prediction]:
-        """Detect in a file, a PIL image (as it is stored, not turned by EXIF) or an RGB array uint8 [h, w, 3].
+        """Return what is found in a photo; of a list of photos, a list of predictions.
 
-        A list of photos gives a list of predictions, one by one: each as if it were alone. ``phrases`` is
-        "raccoon. dog", a list of names, or a list of :class:`Phrase`; left out, the classes that a fine-tuned
-        detector or the tuned prompts know.
+        Every photo of a list is looked at alone, so that the others change nothing.
+
+        Args:
+            photo: a file, a PIL image (as it is stored, not turned by EXIF) or an RGB array uint8
+                [h, w, 3].
+            phrases: "raccoon. dog", a list of names, or a list of :class:`Phrase`. Left out, they
+                are the classes that a fine-tuned detector or the tuned prompts know.
 
         Raises:
-            GLIPError: a file that is no readable image, an array of another kind, phrases that nobody can mean.
+            GLIPError: a file that is no readable image, an array of another kind, or phrases that
+                nobody can mean.
         """
         queries = self.queries(phrases)
         if isinstance(photo, Sequence) and not isinstance(photo, str):
@@ -195,25 +221,26 @@ class Predictor:
         """Return what the queries find in one photo."""
         image = as_image(photo)
         original = (image.height, image.width)
-        parts, first = [], 0
+        parts: list[Detections] = []
+        classes: list[str] = []
         encoded: dict[tuple[int, int], EncodedImages] = {}  # once per size
-        for query, wanted in zip(
-            queries, self._input_sizes(), strict=True
-        ):  # each as if it were alone
-            if wanted not in encoded:
-                resized = resize_image(image, resize_size(*original, *wanted))
-                encoded[wanted] = self.model.encode_images([resized])
-            (in_input,) = find_classes(encoded[wanted], query, self.name, self._settings)
-            found = to_original(in_input, encoded[wanted].sizes[0], original)
-            parts.append(found._replace(labels=found.labels + first))
-            first += len(query.phrases)
-        classes = [name for query in queries for name in query.class_names]
-        return self._chosen(_joined(parts), classes, photo, original)
+        for query, size in zip(queries, self.input_sizes(), strict=True):
+            if size not in encoded:
+                resized = resize_image(image, resize_size(*original, *size))
+                encoded[size] = self.model.encode_images([resized])
+            (in_input,) = find_classes(encoded[size], query, self.name, self._settings)
+            found = to_original(in_input, encoded[size].sizes[0], original)
+            parts.append(found._replace(labels=found.labels + len(classes)))
+            classes += query.class_names
+        return self._choose(_joined(parts), classes, photo, original)
 
-    def _chosen(
+    def _choose(
         self, found: Detections, classes: Sequence[str], photo: Photo, size: tuple[int, int]
     ) -> Prediction:
-        """Return the detections that pass, best first; ``found`` has outside boxes in the frame of the photo."""
+        """Return the detections from their least score on, best first.
+
+        ``found`` has outside boxes in the frame of the photo. ``size`` is height and width of it.
+        """
         thresholds = Thresholds(self.threshold, self.thresholds)
         least = torch.tensor([thresholds.of(name) for name in classes], device=found.scores.device)
         keep = (found.scores >= least[found.labels]).nonzero().flatten()
@@ -221,20 +248,34 @@ class Predictor:
         boxes = box_ops.clip_outside(found.boxes[keep], *size)
         if self.one_label:
             best = nms(boxes.double(), found.scores[keep].double(), ONE_LABEL_IOU)  # best first
-            keep, boxes = keep[best], boxes[best]
+            keep = keep[best]
+            boxes = boxes[best]
         cut = max(0, len(keep) - self.max_detections)
-        keep, boxes = keep[: self.max_detections], boxes[: self.max_detections]
+        keep = keep[: self.max_detections]
         labels = found.labels[keep]
-        names, best_score = (
-            [classes[k] for k in labels.tolist()],
-            max(found.scores.tolist(), default=0.0),
-        )
         return Prediction(
-            boxes, found.scores[keep], labels, names, size, list(classes), photo, best_score, cut
+            boxes=boxes[: self.max_detections],
+            scores=found.scores[keep],
+            labels=labels,
+            names=[classes[k] for k in labels.tolist()],
+            size=size,
+            classes=list(classes),
+            photo=photo,
+            best_score=max(found.scores.tolist(), default=0.0),
+            cut=cut,
         )
 
     def queries(self, phrases: Phrases | None) -> list[Query]:
-        """The encoded class list, or those of the tuned prompts; the last one is remembered."""
+        """Return the encoded class list, or the class lists of the tuned prompts.
+
+        The last class list is kept, so that it is encoded once for all photos.
+
+        Raises:
+            GLIPError: phrases beside tuned prompts, phrases that nobody can mean (codes as of
+                ``check_phrases`` and ``check_words``), phrases that a table of classes does not
+                have (``unknown-class``), or none where the detector has no classes
+                (``no-classes``).
+        """
         if self.tuned:
             if phrases is not None:
                 message = "phrases: tuned prompts have classes of their own; give one or the other"
@@ -256,59 +297,90 @@ class Predictor:
             message = f"the detector's vocabulary has no token for {', '.join(map(repr, silent))}"
             raise GLIPError(f"{message}; name it with other words", code="bad-phrases")
         found = Findings()
-        check_words(
-            query.class_names, wanted, self.loaded.reader, "classes" if own else "phrases", found
-        )
+        where = "classes" if own else "phrases"
+        check_words(query.class_names, wanted, self.loaded.reader, where, found)
         numbers = [repr(phrase.name) for phrase in wanted if NUMBERS.fullmatch(phrase.name)]
         if not own and len(numbers) == len(wanted):
             found.add("joined-phrases/numbers", "phrases", len(numbers), items=listing(numbers))
         found.log_to(log)
-        if not own:  # else the data were like that
+        if not own:  # classes of its own stood in its data as they are
             found.raise_errors()
         self._queries = [query]
         return self._queries
 
     def _check_known(self, wanted: Sequence[Phrase]) -> None:
-        """A detector with a table of classes finds no others."""
-        if not self.model.reads_text and not same_names(wanted, known := self._own_phrases()):
+        """Raise GLIPError if a detector with a table of classes is asked for others."""
+        if self.model.reads_text:
+            return
+        known = self._own_phrases()
+        if not same_names(wanted, known):
             names = ", ".join(phrase.name for phrase in known)
-            message = f"phrases: {self.name} knows only the classes that it was trained for, {names}; leave the "
-            message += "phrases out, or take a detector that reads names (glip-tiny)"
+            message = (
+                f"phrases: {self.name} knows only the classes that it was trained for, {names}; "
+            )
+            message += "leave the phrases out, or take a detector that reads names (glip-tiny)"
             raise GLIPError(message, code="unknown-class")
 
     def _own_phrases(self) -> Sequence[Phrase]:
-        if self.loaded.task is None and not self.model.reads_text:
-            message = f"{self.name} knows no classes yet: train it (glip fit), then give the run as detector"
-            raise GLIPError(message, code="no-classes")
-        if self.loaded.task is None:
-            message = "say what to look for: phrases='raccoon. dog' (this detector has no classes of its own)"
-            raise GLIPError(message, code="no-classes")
-        return self.loaded.task.phrases
+        """Return the classes of the detector, or raise GLIPError (code ``no-classes``)."""
+        if self.loaded.task is not None:
+            return self.loaded.task.phrases
+        if self.model.reads_text:
+            message = "say what to look for: phrases='raccoon. dog' "
+            message += "(this detector has no classes of its own)"
+        else:
+            message = f"{self.name} knows no classes yet: "
+            message += "train it (glip fit), then give the run as detector"
+        raise GLIPError(message, code="no-classes")
 
-    def _input_sizes(self) -> list[tuple[int, int]]:
-        """Short side and longest side for each of the queries."""
+    def input_sizes(self) -> list[tuple[int, int]]:
+        """Return shorter and longest side of the input, in pixels, for each of the queries."""
         if self.tuned:
             return [prompt.base.input_size for prompt in self.tuned]
-        return [self.loaded.task.input_size if self.loaded.task else self.model.defaults.input_size]
+        if self.loaded.task:
+            return [self.loaded.task.input_size]
+        return [self.model.defaults.input_size]
+
+
+def _least_scores(
+    detector: str | None, threshold: float | Literal["best"], thresholds: Mapping[str, float]
+) -> tuple[float, dict[str, float]]:
+    """Return the least score of most classes, and by the key of their phrase those of others."""
+    named = dict(thresholds)
+    if threshold == "best":
+        if detector is None:
+            message = "threshold best: give the run that has found the best scores as detector"
+            raise GLIPError(message, code="no-thresholds")
+        named = {**read_thresholds_of(detector), **named}
+        threshold = DEFAULT_THRESHOLD
+    default = check_threshold(threshold, "threshold")
+    least: dict[str, float] = {}
+    for name, score in named.items():
+        least[phrase_key(name)] = check_threshold(score, f"threshold of {name}")
+    return default, least
 
 
 def as_phrases(phrases: Phrases) -> list[Phrase]:
-    """A caption, a list of names or a list of phrases -> phrases."""
+    """Return phrases of a caption, of a list of names or of a list of phrases."""
     if isinstance(phrases, str):
         return read_phrases(phrases)
     return [phrase if isinstance(phrase, Phrase) else Phrase(phrase) for phrase in phrases]
 
 
 def choose_device(device: str) -> str:
-    """``auto`` is CUDA, else MPS, else the CPU; what this machine lacks is an error that says what it has."""
-    usable = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+    """Return the name of a device; ``auto`` is CUDA, else MPS, else the CPU.
+
+    Raises:
+        GLIPError: this machine has no such device (code ``bad-device``); the message names its own.
+    """
+    usable = ["cpu"]
+    if torch.backends.mps.is_available():
+        usable.insert(0, "mps")
+    if torch.cuda.is_available():
+        usable.insert(0, "cuda")
     if device == "auto":
-        return next(name for name, there in usable.items() if there)
-    if not usable.get(device.split(":")[0]):
-        message = f"device={device!r}: this machine has {', '.join(n for n, there in usable.items() if there)}"
+        return usable[0]
+    if device.split(":")[0] not in usable:
+        message = f"device={device!r}: this machine has {', '.join(usable)}"
         raise GLIPError(message, code="bad-device")
     return device

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from glip_lightning.common.errors import GLIPError
@@ -17,7 +18,7 @@ FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
 def check_sheet(file: str, option: str) -> None:
-    """Raise GLIPError (code ``bad-value``) if the name of ``file`` has another ending than those of JPEG and PNG."""
+    """Raise GLIPError (code ``bad-value``) if the name of ``file`` has no ending of JPEG or PNG."""
     if Path(file).suffix.lower() not in FORMATS:
         raise GLIPError(
             f"{option} {file}: expected a name that ends with {', '.join(FORMATS)}",
@@ -28,25 +29,28 @@ def check_sheet(file: str, option: str) -> None:
 def small_with_boxes(
     image: Image.Image, boxes: Sequence[Box], labels: Sequence[str], classes: Sequence[str]
 ) -> Image.Image:
-    """Return a copy of at most ``SIDE`` pixels with boxes (corners in pixels of ``image``) and readable labels."""
+    """Return a copy of at most ``SIDE`` pixels with boxes and readable labels.
+
+    ``boxes`` are outside corners in pixels of ``image``.
+    """
     scale = min(1.0, SIDE / max(image.size))
     small = image.copy()
     small.thumbnail((SIDE, SIDE))
-    return draw_boxes(small, [[scale * x for x in box] for box in boxes], labels, classes=classes)
+    scaled = (scale * np.asarray(boxes).reshape(-1, 4)).tolist()
+    return draw_boxes(small, scaled, labels, classes=classes)
 
 
 def save_sheet(file: str, rows: Sequence[Sequence[tuple[Image.Image, str]]]) -> None:
-    """Write rows of pictures, none larger than ``SIDE``, each with its text, as a JPEG or PNG file."""
+    """Write rows of pictures of at most ``SIDE`` pixels, each with its text, to a picture file."""
     columns = max(map(len, rows), default=1)
     sheet = Image.new("RGB", (columns * SIDE, len(rows) * (SIDE + LINE)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+    draw = ImageDraw.Draw(sheet)
+    draw.font = ImageFont.load_default(size=12)
     for row, places in enumerate(rows):
         for column, (picture, text) in enumerate(places):
             x, y = column * SIDE, row * (SIDE + LINE)
             sheet.paste(picture, (x, y))
-            draw.text(
-                (x + 4, y + picture.height + 3), printable(text)[:50], fill="black", font=font
-            )
+            draw.text((x + 4, y + picture.height + 3), printable(text)[:50], fill="black")
     content = io.BytesIO()
     sheet.save(content, FORMATS[Path(file).suffix.lower()], quality=92)
     write_bytes(Path(file), content.getvalue())

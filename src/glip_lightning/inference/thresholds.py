@@ -1,42 +1,51 @@
 """Which boxes of a phrase are kept: from which score on, and how many."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import regular_file
 from glip_lightning.common.schema import MOST_CLASSES, Text, parse_json, parse_yaml, shown
 
 MAX_DETECTIONS = 300
-"""Boxes of a photo that are kept where nobody says otherwise; evaluations keep the detector's own number, 100."""
+"""Boxes of a photo that are kept by default; evaluations keep the detector's own number, 100."""
 
 ONE_LABEL_IOU = 0.6
-"""Overlap from which boxes of different classes are one object: that from which the official NMS takes boxes of one
-class for one."""
+"""Overlap from which boxes of different classes are one object.
+
+The official NMS takes boxes of one class for one from this overlap on.
+"""
 
 
-class Thresholds(NamedTuple):
-    """Least score of every phrase; phrases are the same whatever their capitals and blanks.
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The least score of every phrase, whatever the capitals and blanks of the phrase.
 
-    What a caption names is in the picture: of a phrase that has no box from its score on, the best one that no
-    other phrase has counts from ``best_from`` on.
+    ``best_from`` is for captions, whose phrases are in the picture: where a phrase has no box from
+    its least score on, its best box counts from ``best_from`` on, if no other phrase has that box.
     """
 
     default: float
-    phrases: Mapping[str, float] = {}
+    phrases: Mapping[str, float] = field(default_factory=dict)
     best_from: float | None = None
 
     def of(self, phrase: str) -> float:
-        return self.phrases.get(same(phrase), self.default)
+        """Return the least score of a phrase."""
+        return self.phrases.get(phrase_key(phrase), self.default)
 
 
-def same(phrase: str) -> str:
+def phrase_key(phrase: str) -> str:
+    """Return a phrase in small letters with single blanks: equal phrases become equal texts."""
     return " ".join(phrase.lower().split())
 
 
 def check_threshold(value: object, where: str, least: float = 0) -> float:
-    """Return a score from ``least``, below which none is stored, to 1."""
+    """Return a score from ``least`` to 1.
+
+    Raises:
+        GLIPError: something else (code ``bad-value``); ``where`` begins the message.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 1:
         lowest = f"{least} (lower ones are not stored)" if least else "0"
         raise GLIPError(
@@ -46,9 +55,12 @@ def check_threshold(value: object, where: str, least: float = 0) -> float:
 
 
 def read_thresholds(file: str | Path, default: float, least: float = 0) -> Thresholds:
-    """Read a YAML or JSON mapping of phrases to scores; the other phrases have the ``default``.
+    """Read a YAML or JSON mapping of phrases to scores; other phrases have the ``default``.
 
-    In the place of a score may stand a mapping with the key ``threshold``.
+    A mapping with the key ``threshold`` may stand in the place of a score.
+
+    Raises:
+        GLIPError: the file is missing or no such mapping, or a score is not from ``least`` to 1.
     """
     try:
         text = regular_file(file).read_text(encoding="utf-8-sig")
@@ -62,7 +74,8 @@ def read_thresholds(file: str | Path, default: float, least: float = 0) -> Thres
     parse = parse_json if Path(file).suffix.lower() == ".json" else parse_yaml
     content = parse(text, f"{file}: neither YAML nor JSON")
     if not isinstance(content, dict):
-        message = f"{file}: expected phrases with a score each, e.g. 'red ring: 0.4', found {shown(content)}"
+        message = f"{file}: expected phrases with a score each, e.g. 'red ring: 0.4', "
+        message += f"found {shown(content)}"
         raise GLIPError(message, code="bad-value")
     return Thresholds(default, _scores(content, file, least))
 
@@ -81,10 +94,10 @@ def _scores(content: Mapping[object, object], file: str | Path, least: float) ->
             )
         name = str(phrase)
         Text().check(name, f"{file}", "a phrase")
-        if same(name) in found:
+        if phrase_key(name) in found:
             raise GLIPError(
                 f"{file}: {shown(name)} stands there twice; keep one of them", code="bad-value"
             )
         score = value.get("threshold") if isinstance(value, dict) else value
-        found[same(name)] = check_threshold(score, f"{file}: {shown(phrase)}:", least)
+        found[phrase_key(name)] = check_threshold(score, f"{file}: {shown(phrase)}:", least)
     return found

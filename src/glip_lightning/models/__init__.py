@@ -1,1 +1,1 @@
-"""Detectors."""
+"""Detectors: GLIP and Dynamic Head, their layers, sizes and learning rates."""

@@ -1,8 +1,9 @@
 """Every size of the detector in one dataclass, and the named variants as data.
 
-Sources: microsoft/GLIP configs/pretrain/glip_{A_Swin_T_O365,Swin_T_O365,Swin_T_O365_GoldG,Swin_L}.yaml
-and config/defaults.py. The nano variants are ours: the same structure with a few million parameters. Dynamic Head
-(arXiv 2106.08322) is the detector that GLIP is built upon, without the text.
+Sources: microsoft/GLIP config/defaults.py and
+configs/pretrain/glip_{A_Swin_T_O365,Swin_T_O365,Swin_T_O365_GoldG,Swin_L}.yaml. The nano variants
+are ours: the same structure with a few million parameters. Dynamic Head (arXiv 2106.08322) is the
+detector that GLIP is built upon, without the text.
 """
 
 import difflib
@@ -20,11 +21,10 @@ SIZE_DIVISOR = 32
 """Batches are zero-padded to multiples of the coarsest stride of the backbone."""
 
 GROUPS = 16
-"""Of the group norms of the head (dynamic_conv.py)."""
-
+"""Groups of the group norms in the head (dynamic_conv.py)."""
 
 RATE = Real(0, 0.99)
-"""Of what is dropped in training: where all of it is, nothing is left to divide by."""
+"""The share that is dropped in training: where all is dropped, nothing is left to divide by."""
 
 # Sizes end about four times above the largest published model of the kind, which is named.
 _TEXT = Keys(
@@ -35,9 +35,8 @@ _TEXT = Keys(
         "num_attention_heads": Whole(1, 64),  # BERT-large 16
         "intermediate_size": Whole(1, 16_384),  # BERT-large 4096
         "max_position_embeddings": Whole(1, 8192),  # BERT 512; longer captions are cut at 256
-        "layer_norm_eps": Real(
-            1e-15, 0.1
-        ),  # BERT 1e-12; 0 divides by zero where all features are equal
+        # BERT 1e-12; 0 divides by zero where all features are equal
+        "layer_norm_eps": Real(1e-15, 0.1),
         "dropout": RATE,
     }
 )
@@ -67,7 +66,7 @@ _SIZES = Keys(
 )
 _TEXT_FROM_JSON = Keys(_TEXT.fields, optional=_TEXT.fields.keys())
 CONFIG = Keys({**_SIZES.fields, "text": _TEXT_FROM_JSON}, optional=_SIZES.fields.keys())
-"""``config.json``; what it does not say has its default."""
+"""The content of ``config.json``; keys that it lacks have their defaults."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,16 @@ class TextConfig:
 
 
 _SMALL_RATES = Rates(full=1e-3, text=1e-4, probe=5e-3, lora=2e-3, prompt=0.3)
-"""Of detectors with few channels, tried on the tasks of the generated world and on photos (recipes/sweeps/)."""
+"""For detectors with few channels; tried on tasks of the generated world and on photos
+(recipes/sweeps/)."""
 
 
 @dataclass(frozen=True)
 class GLIPConfig:
-    """Sizes of a GLIP detector. ``fusion=False`` is variant A: text and image meet only in the last layer."""
+    """Sizes of a GLIP detector.
+
+    ``fusion=False`` is variant A: text and image meet only in the last layer.
+    """
 
     fusion: bool = True
     swin_dim: int = 96
@@ -112,12 +115,10 @@ class GLIPConfig:
     fusion_dropout: float = 0.1
     text: TextConfig = field(default_factory=TextConfig)
     text_encoder: bool = True  # False: a detector that only runs tuned prompts
-    classes: int = (
-        0  # rows of a table that stands in the place of the text encoder; 0: there is no table
-    )
-    log_scale: float = (
-        0.0  # initial value; logits are divided by its exponential (MODEL.DYHEAD.LOG_SCALE)
-    )
+    # rows of a table that stands in the place of the text encoder; 0: there is no table
+    classes: int = 0
+    # initial value; logits are divided by its exponential (MODEL.DYHEAD.LOG_SCALE)
+    log_scale: float = 0.0
     small_start: bool = False  # initialisation for training from random weights (small_start.py)
     # short side and longest side of an image in evaluations, no part of the architecture (repr);
     # INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST
@@ -127,40 +128,40 @@ class GLIPConfig:
     pixel_std: tuple[float, float, float] = (57.375, 57.12, 58.395)
 
     def __post_init__(self) -> None:
-        if not isinstance(
-            self.text, TextConfig
-        ):  # a config that came from JSON holds lists and a plain mapping
+        # a configuration from JSON holds lists and a plain mapping
+        if not isinstance(self.text, TextConfig):
             _TEXT_FROM_JSON.check(self.text, "the detector's sizes", "text")
             object.__setattr__(self, "text", TextConfig(**self.text))
         _SIZES.check({**vars(self), "text": vars(self.text)}, "the detector's sizes")
         for name in ("swin_depths", "swin_heads", "input_size", "pixel_mean", "pixel_std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for stage, heads in enumerate(self.swin_heads):
-            _check_multiple(
-                self.swin_dim * 2**stage,
-                f"the width of stage {stage}",
-                heads,
-                f"swin_heads[{stage}]",
-            )
+            width = self.swin_dim * 2**stage
+            _check_multiple(width, f"the width of stage {stage}", heads, f"swin_heads[{stage}]")
         _check_multiple(self.channels, "channels", GROUPS, "the groups of its norms")
         if self.classes and self.fusion:
-            message = f"classes is {self.classes}, expected 0 with fusion: a table of classes has no words to fuse with"
+            message = f"classes is {self.classes}, expected 0 with fusion: a table of classes has "
+            message += "no words to fuse with"
             raise GLIPError(f"the detector's sizes: {message}", code="bad-value")
         if self.fusion:
             _check_multiple(self.fusion_dim, "fusion_dim", self.fusion_heads, "fusion_heads")
         longest = self.text.max_position_embeddings
         if self.text_encoder and not self.classes and longest < MAX_TOKENS:
-            message = f"text.max_position_embeddings is {longest}, expected at least {MAX_TOKENS}, the longest caption"
+            message = f"text.max_position_embeddings is {longest}, expected at least {MAX_TOKENS}, "
+            message += "the longest caption"
             raise GLIPError(f"the detector's sizes: {message}", code="bad-value")
 
     @property
     def rates(self) -> Rates:
-        """The learning rates that it is tuned at: those of the official recipes but for detectors with few channels."""
+        """Return the learning rates that it is tuned at.
+
+        They are those of the official recipes, but for detectors with few channels.
+        """
         return _SMALL_RATES if self.small_start else Rates()
 
 
 def _check_multiple(size: int, what: str, parts: int, of: str) -> None:
-    """Raise an error that names both if ``size`` cannot be cut into equal ``parts``."""
+    """Raise GLIPError that names both if ``size`` cannot be cut into equal ``parts``."""
     if size % parts:
         message = f"{what} is {size}, expected a multiple of {of} ({parts})"
         raise GLIPError(f"the detector's sizes: {message}", code="bad-value")
@@ -181,7 +182,8 @@ _NANO = GLIPConfig(
     swin_dim=32,
     swin_depths=(2, 2, 2, 1),
     swin_heads=(1, 2, 4, 8),
-    swin_window=4,  # fits maps of 128 pixels without padding: 7 would pad them to up to three times their area
+    # fits maps of 128 pixels without padding: 7 would pad them to up to three times their area
+    swin_window=4,
     drop_path=0.0,
     drop_block=0.0,
     channels=64,
@@ -218,7 +220,11 @@ VARIANTS: dict[str, GLIPConfig] = {
 
 
 def variant(name: str) -> GLIPConfig:
-    """Configuration of a named variant; an unknown name is an error that lists the closest ones."""
+    """Return the configuration of a named variant.
+
+    Raises:
+        GLIPError: there is none (``unknown-detector``); the message lists the closest names.
+    """
     if name not in VARIANTS:
         close = difflib.get_close_matches(name, VARIANTS, n=3) or list(VARIANTS)
         message = f"no detector is named {name!r}; the closest names are {', '.join(close)}"

@@ -1,16 +1,19 @@
-"""What every detector is to the rest of the package: training, tunings, inference, evaluation and sweeps know no more.
+"""The abstract class of all detectors.
+
+Training, tunings, inference, evaluation and sweeps know no more of a detector than this.
 
 Training, evaluation, prediction and pseudo-labels run a detector in this order::
 
-    encoded = detector.encode_images(images)          RGB uint8 [3, h, w] of any sizes, already resized; once
-    text    = detector.encode_text(ids, mask)         once per distinct caption, then ``text.select`` per image
-    outputs = encoded.detect(text)                    may be called again with another text
-    losses  = detector.losses(outputs, text, truth)           in training
-    found   = detector.detections(outputs, class_tokens, ...) in inference
+    encoded = detector.encode_images(images)     once; RGB uint8 [3, h, w] of any sizes, resized
+    text    = detector.encode_text(ids, mask)    once per distinct caption, then text.select
+    outputs = encoded.detect(text)               may be called again with another text
+    losses  = detector.losses(outputs, text, truth)            in training
+    found   = detector.detections(outputs, class_tokens, ...)  in inference
 
-``detector(detector.preprocess(images), text)`` is the same forward pass as one pure function. Preprocessed images,
-features and outputs are the detector's own: others pass them on and never look inside. Letters of shapes: B images,
-U distinct captions, T tokens, D width of the text features, G boxes of an image, K classes.
+``detector(detector.preprocess(images), text)`` is the same forward pass as one pure function.
+Preprocessed images, features and outputs are the detector's own: others pass them on and never look
+inside. Letters of shapes: B images, U distinct captions, T tokens, D width of the text features, G
+boxes of an image, K classes.
 """
 
 import hashlib
@@ -19,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -34,33 +37,34 @@ from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.postprocess import Detections, DetectionSettings
 
 Inputs = Any
-"""What ``preprocess`` makes and the first stage reads: the pixels of a batch, with a mask of the padding where the
-detector needs one."""
+"""The output of ``preprocess``, which the first stage reads: the pixels of a batch, with a mask of
+the padding where the detector needs one."""
 
 Features = list[Tensor]
-"""What is known of a batch at a stage of the forward pass: tensors [B, ...], one row per image. Rows may be taken out
-of it and joined again with those of images of the same padded size, which is all that others do with it."""
+"""Tensors [B, ...] at a stage of the forward pass, one row per image. Others only take rows out of
+them, and join them with rows of images of the same padded size."""
 
 Outputs = Any
-"""What ``predict`` makes and only the detector reads: all that ``losses`` and ``detections`` need, so also the outputs
-of auxiliary layers and of the encoder, or the features that a second pass over the ground truth begins with."""
+"""The output of ``predict``, which only the detector reads: all that ``losses`` and ``detections``
+need. So it may hold the outputs of auxiliary layers and of the encoder, or the features that a
+second pass over the ground truth begins with."""
 
 
-class GroundTruth(NamedTuple):
-    """What the images of a batch show."""
+@dataclass(frozen=True, slots=True)
+class GroundTruth:
+    """The annotated boxes in the images of a batch."""
 
-    boxes: Sequence[
-        Tensor
-    ]  # of each image [G, 4], inclusive xyxy, input frame (pixels of the resized image)
-    positive_maps: Sequence[
-        Tensor
-    ]  # of each image [G, T], non-zero at the tokens that name the box
-    image_sizes: Sequence[tuple[int, int]]  # height, width of each resized image before padding
+    # of each image [G, 4], inclusive xyxy, input frame (pixels of the resized image)
+    boxes: Sequence[Tensor]
+    # of each image [G, T], non-zero at the tokens that name the box
+    positive_maps: Sequence[Tensor]
+    # height, width of each resized image before padding
+    image_sizes: Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a detector is used with where nobody says otherwise."""
+    """The settings of a detector where nobody gives others."""
 
     input_size: tuple[int, int]  # short side and longest side of an image, in pixels
     detection: DetectionSettings
@@ -79,10 +83,10 @@ class OptimizerRule:
 
 @dataclass(frozen=True)
 class Stage:
-    """A point of the forward pass at which the features may be kept: all before it is a function of its inputs.
+    """A point of the forward pass at which the features may be kept.
 
-    ``modules`` are those between the stage before and this one. Where ``reads_text``, the text entered there or
-    earlier.
+    All before it is a function of its inputs. ``modules`` are those between the stage before and
+    this one. With ``reads_text`` the text has entered there or earlier.
     """
 
     name: str
@@ -90,11 +94,14 @@ class Stage:
     modules: tuple[nn.Module, ...]
     reads_text: bool
     run: Callable[..., Features]
-    """From the features of the stage before (the first stage: from the inputs) to those of this one; where
-    ``reads_text``, the second argument is the text [B, T, D]."""
+    """Takes the features of the stage before (the first stage: the inputs) to those of this one.
+    With ``reads_text`` the second argument is the text [B, T, D]."""
 
     def __call__(self, features: Any, text: TextFeatures | None = None) -> Features:
-        """Return the features of this stage from those of the stage before; other stages take no text."""
+        """Return the features of this stage from those of the stage before.
+
+        The text matters only with ``reads_text``.
+        """
         return self.run(features, text) if self.reads_text else self.run(features)
 
 
@@ -103,22 +110,24 @@ class Detector(
 ):
     """The abstract class of all detectors; see the module's docstring for the order of calls.
 
-    There is no state between calls, no tokenizer and no target in it. ``config`` is a dataclass whose ``repr`` names
-    every size of the architecture; what is in it only the detector and :mod:`glip_lightning.weights` know.
-    ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` come from the Hub mixin.
+    It holds no state between calls, no tokenizer and no target. ``config`` is a dataclass whose
+    ``repr`` names every size of the architecture; only the detector and
+    :mod:`glip_lightning.weights` know its fields. ``from_pretrained``, ``save_pretrained`` and
+    ``push_to_hub`` come from the Hub mixin.
     """
 
     config: Any
     reads_text: ClassVar[bool] = True
-    """Whether ``encode_text`` reads words. A detector with a table of classes finds those of one list alone."""
+    """Whether ``encode_text`` reads words. A table of classes knows one class list."""
     adapted_layers: ClassVar[tuple[type[nn.Module], ...]] = (nn.Linear,)
-    """Types of the layers that low-rank updates may adapt: those whose forward pass reads ``self.weight``."""
+    """Types of the layers that low-rank updates may adapt: their forward pass reads
+    ``self.weight``."""
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **kwargs: Any) -> Self:
-        """Load as the mixin does, but strictly: a missing tensor must not keep its initial value unnoticed.
+        """Load as the mixin does, but strictly, and only finite numbers.
 
-        All numbers have to be finite.
+        A missing tensor must not keep its initial value unnoticed.
         """
         model = super()._from_pretrained(strict=strict, **kwargs)
         check_tensors(model.state_dict(), str(kwargs.get("model_id", "the detector")))
@@ -132,10 +141,14 @@ class Detector(
 
     @abstractmethod
     def preprocess(self, images: Sequence[Tensor], size: tuple[int, int] | None = None) -> Inputs:
-        """Return RGB images, uint8 [3, h, w] of any sizes, as one normalised batch on the detector's device.
+        """Return images as one normalised batch on the detector's device.
 
-        Channels, mean and deviation are the detector's; what is added to the right and below, up to ``size`` (height,
-        width; that of :meth:`padded_size` if not given), comes after them.
+        Order of channels, mean and deviation are the detector's. Padding to the right and below
+        comes after the normalisation.
+
+        Args:
+            images: RGB, uint8 [3, h, w] of any sizes.
+            size: height and width of the batch; None takes those of :meth:`padded_size`.
         """
 
     @abstractmethod
@@ -144,16 +157,16 @@ class Detector(
     ) -> TextFeatures:
         """Return the features of token ids and mask [U, T] of distinct captions.
 
-        Prompt tuning adds its offset to what this returns, so it is the last value that belongs to the text alone.
-        ``embeddings`` [U, T, E] stand in the place of those that :attr:`word_embeddings` gives for the ids.
+        This is the last value that belongs to the text alone: prompt tuning adds its offset to it.
+        ``embeddings`` [U, T, E] replace those of :attr:`word_embeddings` for the ids.
         """
 
     @abstractmethod
     def predict(self, features: Features, text: TextFeatures) -> Outputs:
-        """Return the predictions from the features of the last stage: what is left of the forward pass."""
+        """Return the predictions from the features of the last stage."""
 
     def forward(self, inputs: Inputs, text: TextFeatures) -> Outputs:
-        """Return the predictions for preprocessed images and the text features [B, T, D] of each."""
+        """Return the predictions for preprocessed images and the text [B, T, D] of each."""
         features = inputs
         for stage in self.stages():
             features = stage(features, text)
@@ -165,11 +178,16 @@ class Detector(
         frozen: Sequence[Stage] = (),
         cache: FeatureCache | None = None,
     ) -> "EncodedImages":
-        """Encode RGB images, uint8 [3, h, w], as far as no text is read: :meth:`EncodedImages.detect` does the rest.
+        """Encode images as far as no text is read; :meth:`EncodedImages.detect` does the rest.
 
-        ``frozen`` are the first of :meth:`stages`, those that never change, as a tuning says (``frozen_stages``). They
-        take one image after the other, so that an image has the same features in every batch, run and resumed run,
-        with or without a ``cache`` that keeps them.
+        Frozen stages take one image after the other. So an image has the same features in every
+        batch, run and resumed run, with or without a cache.
+
+        Args:
+            images: RGB, uint8 [3, h, w].
+            frozen: the first of :meth:`stages` whose output never changes; a tuning knows them
+                (``frozen_stages``).
+            cache: keeps the features of the last frozen stage.
         """
         return EncodedImages(self, images, frozen, cache)
 
@@ -177,11 +195,12 @@ class Detector(
     def losses(
         self, outputs: Outputs, text: TextFeatures, truth: GroundTruth
     ) -> Mapping[str, Tensor]:
-        """Return the weighted losses of a batch by name, scalars in float32; what is trained is their sum.
+        """Return the weighted losses of a batch by name: scalars in float32, to be summed up.
 
-        Sums over boxes are normalised so that the mean of the gradients over the processes of a distributed run equals
-        that of one process with the whole batch. A batch without boxes gives zeros that are part of the graph.
-        What needs the ground truth (matching, sampling of proposals, denoising queries) happens here.
+        Sums over boxes are normalised so that the mean of the gradients over the processes of a
+        distributed run equals that of one process with the whole batch. A batch without boxes gives
+        zeros that are part of the graph. What needs the ground truth (matching, sampling of
+        proposals, denoising queries) happens here.
         """
 
     @abstractmethod
@@ -192,95 +211,127 @@ class Detector(
         image_sizes: Sequence[tuple[int, int]],
         settings: DetectionSettings,
     ) -> list[Detections]:
-        """Return what was found in each image, in inclusive boxes of the input frame, clipped to the image.
+        """Return the detections of each image: inclusive boxes, input frame, clipped to the image.
 
-        ``class_tokens[i][k]`` are the tokens of class k in the caption of image i (a class without tokens is never
-        found), ``image_sizes`` height and width of the resized images before padding. ``settings`` are those of
-        ``defaults.detection`` or changed ones.
+        Args:
+            outputs: of :meth:`predict`.
+            class_tokens: ``class_tokens[i][k]`` are the tokens of class k in the caption of image
+                i; a class without tokens is never found.
+            image_sizes: height and width of the resized images before padding.
+            settings: ``defaults.detection`` or changed ones.
         """
 
     @abstractmethod
     def is_finite(self, outputs: Outputs) -> bool:
-        """Return whether all scores and boxes are numbers, not NaN. Infinite logits are scores of 0 and 1."""
+        """Return whether all scores and boxes are numbers, not NaN.
+
+        Infinite logits are scores of 0 and 1.
+        """
 
     # -- what it is made of
 
     @property
     @abstractmethod
     def defaults(self) -> Defaults:
-        """Input size, settings of detections and learning rates where nobody says otherwise."""
+        """Return input size, settings of detections and learning rates where none are given."""
 
     @property
     @abstractmethod
     def prompt_width(self) -> int:
-        """D, the width of the text features."""
+        """Return D, the width of the text features."""
 
     @property
     def word_embeddings(self) -> nn.Module:
-        """The table of the words' embeddings, ids [U, T] -> [U, T, E]; its ``weight`` is [words, E]."""
+        """Return the table of word embeddings, ids [U, T] -> [U, T, E]; ``weight`` [words, E].
+
+        Raises:
+            GLIPError: the detector has no text encoder (``no-text-encoder``).
+        """
         message = f"{type(self).__name__}: has no text encoder, so its words cannot be learned"
         raise GLIPError(message, code="no-text-encoder")
 
     @property
     def device(self) -> torch.device:
-        """Where its parameters are."""
+        """Return the device of its parameters."""
         return next(self.parameters()).device
 
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
-        """Return the points at which the features may be kept, in the order of the forward pass; at least one."""
+        """Return the points at which features may be kept, in the order of the forward pass.
+
+        There is at least one.
+        """
 
     @abstractmethod
     def parts(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the names of the submodules (or single parameters) of each part: vision, text, fusion, head.
+        """Return the submodules (or single parameters) of the parts vision, text, fusion, head.
 
-        Every parameter is in exactly one part; a part that the detector lacks is empty. "text" consists of submodules:
-        all that ``encode_text`` runs and nothing else.
+        They are names. Every parameter is in exactly one part; a part that the detector lacks is
+        empty. "text" consists of submodules: all that ``encode_text`` runs and nothing else.
         """
 
     def part_of(self, name: str) -> str:
         """Return the part that a parameter, buffer or submodule belongs to, by its full name."""
         for part, prefixes in self.parts().items():
-            if any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes):
+            if any(f"{name}.".startswith(f"{prefix}.") for prefix in prefixes):
                 return part
         raise KeyError(f"{name} is in no part of {type(self).__name__}")
 
     def modules_of(self, part: str) -> list[nn.Module]:
-        """Return the submodules of a part that has no single parameters in its list, as "text" has none."""
+        """Return the submodules of a part that lists no single parameters, such as "text"."""
         return [self.get_submodule(name) for name in self.parts()[part]]
 
     @abstractmethod
     def backbone_stages(self) -> Sequence[nn.Module]:
-        """Return the image backbone in the order of the forward pass: patch embedding (or stem), then each stage.
+        """Return the parts of the image backbone in the order of the forward pass.
 
-        Tunings that freeze the first layers count in it.
+        They are patch embedding (or stem), then each stage. Tunings that freeze the first layers
+        count in them.
         """
 
     @abstractmethod
     def last_layers(self) -> Sequence[str]:
-        """Return the names of the parameters that a linear probe trains, those of ``class_parameters`` included."""
+        """Return the names of the parameters that a linear probe trains.
+
+        Those of ``class_parameters`` are among them.
+        """
 
     def class_parameters(self) -> Sequence[str]:
-        """Return the names of the parameters that mean the classes of one list: none where words name the classes."""
+        """Return the names of the parameters that belong to the classes of one list.
+
+        None do where words name the classes.
+        """
         return ()
 
     def start_classes_anew(self, seed: int) -> None:
-        """Give ``class_parameters`` initial values for another class list, as a function of ``seed`` alone."""
+        """Give ``class_parameters`` initial values for another class list.
+
+        They are a function of ``seed`` alone.
+        """
 
     def optimizer_rule(self, name: str) -> OptimizerRule:
-        """Return how the published recipe optimises a parameter; this one knows but a rate of the text encoder."""
+        """Return how the published recipe optimises a parameter.
+
+        Here only the text encoder has its own rate.
+        """
         if name in self.class_parameters():
             return OptimizerRule("classes")
         text = self.part_of(name) == "text"
         return OptimizerRule("text" if text else "detector", text)
 
     def architecture(self) -> str:
-        """Return class and sizes as a string: equal weights in equal architectures compute equal numbers."""
+        """Return class and sizes as a string.
+
+        Equal weights in equal architectures compute equal numbers.
+        """
         return f"{type(self).__name__}({self.config!r})"
 
 
 class EncodedImages:
-    """Images of a batch, encoded once for any number of texts; made by :meth:`Detector.encode_images`."""
+    """Images of a batch, encoded once for any number of texts.
+
+    :meth:`Detector.encode_images` makes them.
+    """
 
     def __init__(
         self,
@@ -298,11 +349,8 @@ class EncodedImages:
         self._before_text: dict[int, Features] = {}  # of an image alone, for several texts
         if frozen and frozen[-1].reads_text:
             return
-        features = (
-            self._frozen_features(range(len(images)))
-            if frozen
-            else model.preprocess(images, self._size)
-        )
+        rows = range(len(images))
+        features = self._frozen_features(rows) if frozen else model.preprocess(images, self._size)
         while self._later and not self._later[0].reads_text:
             features = self._later[0](features)
             self._later = self._later[1:]
@@ -310,17 +358,23 @@ class EncodedImages:
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """Height and width of each image, without padding."""
+        """Return height and width of each image, without padding."""
         return [(x.shape[1], x.shape[2]) for x in self.images]
 
     def detect(self, text: TextFeatures, rows: Sequence[int] | None = None) -> Outputs:
-        """Return the predictions with the text [B, T, D] of each image, or of those images that ``rows`` names."""
+        """Return the predictions for the images.
+
+        Args:
+            text: the text [B, T, D] of each image.
+            rows: the images; None takes all.
+        """
         if self._features is None:
-            features = self._frozen_features(
-                range(len(self.images)) if rows is None else rows, text
-            )
+            everyone = range(len(self.images))
+            features = self._frozen_features(everyone if rows is None else rows, text)
+        elif rows is None:
+            features = self._features
         else:
-            features = self._features if rows is None else [x[rows] for x in self._features]
+            features = [x[rows] for x in self._features]
         for stage in self._later:
             features = stage(features, text)
         return self.model.predict(features, text)
@@ -332,18 +386,18 @@ class EncodedImages:
             compute = partial(self._compute, row, text, place)
             key = partial(self._key, row, text, place)
             found.append(self._cache.fetch(key, compute) if self._cache else compute())
-        return _stacked(found, self.model.device)
+        return _stack(found, self.model.device)
 
     def _compute(self, row: int, text: TextFeatures | None, place: int) -> Features:
-        """Return the features of the last frozen stage of an image alone, without the axis of the batch.
+        """Return the features of the last frozen stage of an image, without the axis of the batch.
 
-        ``place`` is its row in the text. A later training step may use the features, also where they are computed in
-        an evaluation.
+        ``place`` is its row in the text. A later training step may use the features, also where
+        they are computed in an evaluation.
 
         Raises:
-            RuntimeError: what is said to be frozen draws random numbers, or depends on a tensor that learns.
+            RuntimeError: a frozen stage draws random numbers, or depends on a tensor that learns.
         """
-        if any(module.training for stage in self._frozen for module in stage.modules):
+        if any(module.training for module in self._frozen_modules()):
             raise RuntimeError(
                 "a frozen stage is in train mode, its dropout would be kept: call eval_where_frozen"
             )
@@ -352,29 +406,34 @@ class EncodedImages:
             if text is not None:
                 alone = TextFeatures(text.hidden[place : place + 1], text.mask[place : place + 1])
                 for stage in self._frozen:
-                    features = stage(features, alone) if stage.reads_text else features
+                    if stage.reads_text:
+                        features = stage(features, alone)
         if any(x.requires_grad for x in features):
-            message = "depends on a tensor that learns, but trains() and learns_text of the tuning leave it out"
-            raise RuntimeError(f"a frozen stage {message}")
+            message = (
+                "a frozen stage depends on a tensor that learns, but trains() and learns_text "
+            )
+            message += "of the tuning leave it out"
+            raise RuntimeError(message)
         return [x[0] for x in features]
 
     def _compute_before_text(self, row: int) -> Features:
-        """Return the features [1, ...] of an image after the last frozen stage that reads no text."""
+        """Return the features [1, ...] of an image after the frozen stages that read no text."""
         if row not in self._before_text:
             features = self.model.preprocess([self.images[row]], self._size)
             for stage in self._frozen:
-                features = features if stage.reads_text else stage(features)
+                if not stage.reads_text:
+                    features = stage(features)
             self._before_text[row] = features
         return self._before_text[row]
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        return list(chain.from_iterable(stage.modules for stage in self._frozen))
 
     def _key(self, row: int, text: TextFeatures | None, place: int) -> bytes:
         """Return all that decides the frozen features of an image, as bytes."""
         image = self.images[row]
-        key = (
-            self._base_key
-            + repr(tuple(image.shape)).encode()
-            + hashlib.sha256(tensor_bytes(image)).digest()
-        )
+        digest = hashlib.sha256(tensor_bytes(image)).digest()
+        key = self._base_key + repr(tuple(image.shape)).encode() + digest
         if text is None:
             return key
         shape = repr(tuple(text.hidden.shape[1:])).encode()
@@ -382,22 +441,24 @@ class EncodedImages:
 
     @cached_property
     def _base_key(self) -> bytes:
-        """What decides the features of every image of the batch: weights, precision, code and padded size."""
+        """Return what decides the features of every image: weights, precision, code, size."""
         assert self._cache is not None
-        modules = [module for stage in self._frozen for module in stage.modules]
-        weights = [x for module in modules for x in chain(module.parameters(), module.buffers())]
-        precision = precision_of(self.model.device.type)
-        own = (
+        weights: list[Tensor] = []
+        for module in self._frozen_modules():
+            weights += [*module.parameters(), *module.buffers()]
+        key = (
             self._frozen[-1].name,
             self.model.architecture(),
             self._cache.hash_of_weights(weights),
-            precision,
+            precision_of(self.model.device.type),
+            hash_of_code(),
+            self._size,
         )
-        return repr((*own, hash_of_code(), self._size)).encode()
+        return repr(key).encode()
 
 
-def _stacked(rows: Sequence[Features], device: torch.device) -> Features:
-    """Return the tensors of each image as batches on the device, in the strides that they were computed in."""
+def _stack(rows: Sequence[Features], device: torch.device) -> Features:
+    """Return the tensors of each image as batches on the device, with their strides."""
     batches = []
     for parts in zip(*rows, strict=True):
         first = parts[0]

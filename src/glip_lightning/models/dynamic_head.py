@@ -1,6 +1,7 @@
-"""Dynamic Head (arXiv 2106.08322), the detector that GLIP is built upon: no text, a learned row per class.
+"""Dynamic Head (arXiv 2106.08322), the detector that GLIP is built upon: a learned row per class.
 
-It is GLIP without fusion whose text features are a table, so that losses, assignment and post-processing are the same.
+It reads no text. It is GLIP without fusion whose text features are a table, so that losses,
+assignment and post-processing are the same.
 """
 
 from collections.abc import Sequence
@@ -20,26 +21,26 @@ from glip_lightning.models.text_features import TextFeatures
 
 
 class DynamicHead(DenseDetector):
-    """The baseline without text. Its captions are those of :class:`glip_lightning.text.tokenizer.ClassTokenizer`, whose
-    ids are rows of the table."""
+    """The baseline without text.
+
+    Its captions are those of :class:`glip_lightning.text.tokenizer.ClassTokenizer`, whose ids are
+    rows of the table.
+    """
 
     reads_text = False
 
     def __init__(self, config: GLIPConfig) -> None:
         super().__init__()
         if not config.classes:
-            message = (
-                f"classes={config.classes}: a DynamicHead has a table of classes; GLIP reads words"
-            )
+            message = f"classes={config.classes}: a DynamicHead has a table of classes; GLIP reads "
+            message += "words"
             raise GLIPError(message, code="wrong-detector")
         self.config = config
         self.backbone = Swin(config)
         self.fpn = FPN(self.backbone.channels, config.channels, config.drop_block)
-        self.language = (
-            ClassTable(config.classes, config.text.hidden_size)
-            if config.text_encoder
-            else NoLanguage()
-        )
+        self.language = NoLanguage()
+        if config.text_encoder:
+            self.language = ClassTable(config.classes, config.text.hidden_size)
         self.dyhead = DyHead(Round(config.channels) for _ in range(config.rounds))
         self.grounding = GroundingHead(config)
         if config.small_start:

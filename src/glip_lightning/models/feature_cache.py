@@ -1,7 +1,7 @@
-"""A cache of image features, so that what is frozen is computed once per image, view and padded size.
+"""A cache of image features, so that frozen layers run once per image, view and padded size.
 
-It is handed to :meth:`glip_lightning.models.detector.Detector.encode_images`, which says what is frozen and computes
-it. Nothing depends on the cache but time.
+It is handed to :meth:`glip_lightning.models.detector.Detector.encode_images`, which says what is
+frozen and computes it. The cache saves time and changes no number.
 """
 
 import hashlib
@@ -24,24 +24,35 @@ CODE = ("torch", "torchvision", "timm")  # packages whose code makes the feature
 
 
 class FeatureCache:
-    """Keeps the features of images by a key made of all that decides their numbers."""
+    """A cache of image features. Its keys are made of all that decides the numbers."""
 
     def __init__(self, gigabytes: float = 2.0, folder: str | None = None) -> None:
-        """Keeps at most ``gigabytes`` in the memory of each process, or in ``folder``, where other runs (shots,
-        seeds) and processes find them. 0 keeps nothing. P3..P7 of an image of 800x1333 take 23 MB, half in bf16."""
+        """Make an empty cache, or open the one in ``folder``.
+
+        P3..P7 of an image of 800x1333 take 23 MB, half of that in bf16.
+
+        Args:
+            gigabytes: limit for the memory of each process, or for ``folder``. 0 keeps nothing.
+            folder: keeps the features in files, which other processes and runs (shots, seeds) use.
+        """
         if not gigabytes >= 0:
             message = f"features.gigabytes={gigabytes}: expected 0 (keep nothing) or more"
             raise GLIPError(message, code="bad-value")
         limit = int(gigabytes * 1e9)
-        self.store: Store = (
-            FolderStore(Path(folder), limit) if folder and limit else MemoryStore(limit)
-        )
+        self.store: Store = MemoryStore(limit)
+        if folder and limit:
+            self.store = FolderStore(Path(folder), limit)
         self.hits = self.misses = 0
         self._full = False
-        self._weights: tuple[object, str, Sequence[Tensor]] = (None, "", ())
+        self._hashed: _HashedWeights | None = None
 
     def fetch(self, key: Callable[[], bytes], compute: Callable[[], list[Tensor]]) -> list[Tensor]:
-        """Return what is kept under ``key``, or is computed and kept: tensors of one image."""
+        """Return the tensors of one image that are kept under ``key``, else compute and keep them.
+
+        Args:
+            key: returns all that decides the numbers; called only if something can be kept.
+            compute: returns the tensors; called only if none are kept.
+        """
         if not self.store.limit:
             self.misses += 1
             return compute()
@@ -55,45 +66,57 @@ class FeatureCache:
         if not self.store.put(name, found) and not self._full and self.store.limit:
             self._full = True
             log.warning(
-                "the cache of features is full after %d images (%g GB); those of the others are computed every time: "
-                "raise model.features.gigabytes, or give it a folder",
-                *(self.misses - 1, self.store.limit / 1e9),
+                "the cache of features is full after %d images (%g GB); the features of the other "
+                "images are computed every time: raise model.features.gigabytes, or give it a "
+                "folder",
+                self.misses - 1,
+                self.store.limit / 1e9,
             )
         return found
 
     def hash_of_weights(self, weights: Sequence[Tensor]) -> str:
-        """Return the SHA-256 of weights; it is computed anew only where one of them was written to."""
-        # a checkpoint that is loaded changes weights in place; an average of frozen ones is what it was
-        state = [(id(x), x.data_ptr(), 0 if x.is_inference() else x._version) for x in weights]
-        if self._weights[0] != state:
-            digest = hashlib.sha256()
-            for x in weights:
-                digest.update(repr((tuple(x.shape), x.dtype)).encode())
-                digest.update(tensor_bytes(x))
-            self._weights = (
-                state,
-                digest.hexdigest(),
-                weights,
-            )  # held, so that no other tensor gets their id
-        return self._weights[1]
+        """Return the SHA-256 of weights; it is computed anew only after one of them changed."""
+        # a checkpoint that is loaded changes weights in place; an average of frozen ones is equal
+        places = [(id(x), x.data_ptr()) for x in weights]
+        state = list(zip(places, versions_of(weights), strict=True))
+        if self._hashed is None or self._hashed.state != state:
+            self._hashed = _HashedWeights(state, weights)
+        return self._hashed.sha256
 
     def summary(self) -> str:
-        """Return what was computed and what was found, for the log."""
+        """Return how many features were computed and how many found, for the log."""
         return (
             f"{self.hits} taken from the cache, {self.misses} computed; "
             f"{self.store.used() / 1e9:.2f} of {self.store.limit / 1e9:g} GB kept"
         )
 
 
+class _HashedWeights:
+    """The SHA-256 of weights in one state. It holds the tensors, so no other ones get their id."""
+
+    def __init__(self, state: object, weights: Sequence[Tensor]) -> None:
+        self.state, self.weights = state, weights
+        digest = hashlib.sha256()
+        for x in weights:
+            digest.update(repr((tuple(x.shape), x.dtype)).encode())
+            digest.update(tensor_bytes(x))
+        self.sha256 = digest.hexdigest()
+
+
+def versions_of(tensors: Sequence[Tensor]) -> list[int]:
+    """Return torch's counters of changes in place; 0 for tensors of the inference mode."""
+    return [0 if x.is_inference() else x._version for x in tensors]
+
+
 def precision_of(device: str) -> tuple[object, ...]:
-    """Return the settings of torch that decide how precisely a device computes."""
+    """Return the settings of torch that decide how precisely a type of device computes."""
     half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     return device, half, torch.get_float32_matmul_precision()
 
 
 @cache
 def hash_of_code() -> str:
-    """Return the SHA-256 of the sources in models/ and of the versions of the packages that they compute with."""
+    """Return the SHA-256 of the sources in models/ and of the versions of their packages."""
     digest = hashlib.sha256(repr([versions()[name] for name in CODE]).encode())
     for path in sorted(Path(models.__path__[0]).rglob("*.py")):
         digest.update(path.read_bytes())

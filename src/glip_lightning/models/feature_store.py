@@ -1,4 +1,4 @@
-"""Where computed features are kept: in memory, or memory-mapped in a folder that other runs may use, too."""
+"""Stores of computed features: in memory, or in a folder that other runs may use, too."""
 
 import hashlib
 import json
@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import remove_parts, write_bytes
@@ -25,7 +26,7 @@ HEADER = 1024  # bytes of a file beside its numbers, at most
 
 
 class Store(Protocol):
-    """Keeps what was computed for one image: dense tensors, with their shapes and strides, on the CPU."""
+    """A store of dense tensors for each image, with their shapes and strides, on the CPU."""
 
     limit: int  # bytes
 
@@ -34,26 +35,31 @@ class Store(Protocol):
         ...
 
     def put(self, key: str, tensors: Sequence[Tensor]) -> bool:
-        """Keep the tensors, unless that would pass the limit. Says whether it did."""
+        """Keep the tensors, unless that would pass the limit; return whether they were kept."""
         ...
 
     def used(self) -> int:
-        """Bytes."""
+        """Return the bytes in use."""
         ...
 
 
-class MemoryStore:
-    """In the memory of this process. Nothing is thrown out for something new: images come in turns, and the one
-    that was not used for longest is the one that comes next."""
+class MemoryStore(Store):
+    """A store in the memory of this process.
+
+    Nothing is thrown out for something new: images come in turns, and the one that was not used for
+    longest is the one that comes next.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._kept: dict[str, list[Tensor]] = {}
         self._bytes = 0
 
+    @override
     def get(self, key: str) -> list[Tensor] | None:
         return self._kept.get(key)
 
+    @override
     def put(self, key: str, tensors: Sequence[Tensor]) -> bool:
         size = sum(x.nbytes for x in tensors)
         if self._bytes + size > self.limit:
@@ -62,16 +68,18 @@ class MemoryStore:
         self._bytes += size
         return True
 
+    @override
     def used(self) -> int:
         return self._bytes
 
 
-class FolderStore:
-    """A file per key, read by mapping it into memory; several processes and later runs may share the folder.
+class FolderStore(Store):
+    """A store with a file per key, read by mapping it into memory.
 
-    A file appears whole, under its name, or not at all. What is not as it was written (torn, foreign, of another
-    key or shape; the content is checked when this process first opens it) is removed and computed anew. Where the
-    limit is reached, no more are written.
+    Several processes and later runs may share the folder. A file appears whole, under its name, or
+    not at all. A file that is torn, foreign, of another key or shape is removed, and its features
+    are computed anew; the content is checked when this process first opens it. Where the limit is
+    reached, no more files are written.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -84,6 +92,7 @@ class FolderStore:
             raise GLIPError(message, code="no-folder") from None
         remove_parts(folder)
 
+    @override
     def get(self, key: str) -> list[Tensor] | None:
         path = self._path(key)
         if not path.exists():
@@ -106,18 +115,19 @@ class FolderStore:
             about = file.metadata() or {}
             layout = json.loads(about["layout"])
             flat = [file.get_tensor(str(i)) for i in range(len(layout))]
-        if about["key"] != key or [x.numel() for x in flat] != [
-            _count(shape) for shape, _ in layout
-        ]:
+        sizes = [torch.Size(shape).numel() for shape, _ in layout]
+        if about["key"] != key or [x.numel() for x in flat] != sizes:
             raise ValueError("it holds something else")
         if key not in self._checked:
             if about["sha256"] != _checksum(flat, about["layout"]):
                 raise ValueError("its checksum differs")
             self._checked.add(key)
-        return [
-            x.as_strided(shape, strides) for x, (shape, strides) in zip(flat, layout, strict=True)
-        ]
+        tensors = []
+        for x, (shape, strides) in zip(flat, layout, strict=True):
+            tensors.append(x.as_strided(shape, strides))
+        return tensors
 
+    @override
     def put(self, key: str, tensors: Sequence[Tensor]) -> bool:
         try:
             if self.used() + sum(x.nbytes for x in tensors) + HEADER > self.limit:
@@ -141,6 +151,7 @@ class FolderStore:
         about = {"key": key, "layout": layout, "sha256": _checksum(flat, layout)}
         write_bytes(self._path(key), save({str(i): x for i, x in enumerate(flat)}, about))
 
+    @override
     def used(self) -> int:
         sizes = []
         for path in self.folder.iterdir():
@@ -153,10 +164,6 @@ class FolderStore:
         return self.folder / f"{key}{SUFFIX}"
 
 
-def _count(shape: Sequence[int]) -> int:
-    return torch.Size(shape).numel()
-
-
 def _checksum(flat: Sequence[Tensor], layout: str) -> str:
     found = hashlib.sha256(layout.encode())
     for x in flat:
@@ -166,5 +173,5 @@ def _checksum(flat: Sequence[Tensor], layout: str) -> str:
 
 
 def tensor_bytes(x: Tensor) -> memoryview:
-    """The numbers of a tensor on any device, row-major, as bytes."""
+    """Return the numbers of a tensor on any device, row-major, as bytes."""
     return x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data

@@ -1,12 +1,13 @@
-"""A class list as a detector takes it: captions with their tokens, encoded once for any number of images.
+"""A class list as a detector takes it: captions with their tokens, encoded once for all images.
 
 Three words for what a detector is asked:
 
-* a *phrase* (:class:`~glip_lightning.text.phrases.Phrase`) is one class as it stands in a caption: "a red star";
-* a *prompt* (:class:`~glip_lightning.text.captions.Prompt`) is one caption of phrases, "a red star. a circle", and says
-  which of its tokens name which class;
-* a *query* (:class:`Query`) is the class list of a task: its phrases, as many prompts as it takes, since a caption
-  holds at most 256 tokens, and the text features of each.
+* a *phrase* (:class:`~glip_lightning.text.phrases.Phrase`) is one class as it stands in a caption:
+  "a red star";
+* a *prompt* (:class:`~glip_lightning.text.captions.Prompt`) is one caption of phrases,
+  "a red star. a circle", and says which of its tokens name which class;
+* a *query* (:class:`Query`) is the class list of a task: its phrases, as many prompts as it takes
+  (a caption holds at most 256 tokens), and the text features of each.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +24,7 @@ from glip_lightning.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Query:
-    """A class list ready for the detector: one prompt, or several where the caption would be too long."""
+    """A class list ready for the detector: one prompt, or several for a long list."""
 
     phrases: tuple[Phrase, ...]
     prompts: tuple[Prompt, ...]
@@ -32,11 +33,11 @@ class Query:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What results call the classes."""
+        """Return what results call the classes."""
         return self.names or tuple(phrase.name for phrase in self.phrases)
 
     def class_tokens(self, k: int) -> list[tuple[int, ...]]:
-        """Tokens of every class in prompt ``k``, empty for the classes of the other prompts."""
+        """Return the tokens of every class in prompt ``k``; none for classes of other prompts."""
         tokens: list[tuple[int, ...]] = [()] * len(self.phrases)
         for index, found in zip(self.prompts[k].classes, self.prompts[k].tokens, strict=True):
             tokens[index] = found
@@ -44,7 +45,10 @@ class Query:
 
 
 def same_names(one: Iterable[Phrase], other: Iterable[Phrase]) -> bool:
-    """Whether both are the same classes in the same order, whatever stands around their names."""
+    """Return whether both have the same class names in the same order.
+
+    Words around the names do not count.
+    """
     return [phrase.name for phrase in one] == [phrase.name for phrase in other]
 
 
@@ -57,7 +61,12 @@ def encode_query(
 ) -> Query:
     """Tokenise and encode a class list once, for any number of images.
 
-    ``encode_text`` is a tuning's. ``names``: what the data call the classes, where phrases say it in other words.
+    Args:
+        model: the detector.
+        tokenizer: of the detector.
+        phrases: the classes as they stand in captions.
+        encode_text: of a tuning; None takes the detector's own.
+        names: what the data call the classes, where phrases say it in other words.
     """
     encode_text = encode_text or model.encode_text
     prompts = build_prompts(phrases, tokenizer)

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates of AdamW at which a detector is tuned where nobody says otherwise."""
+    """Learning rates of AdamW at which a detector is tuned where nobody gives others.
+
+    The defaults are those of GLIP.
+    """
 
     full: float = 1e-4  # the whole detector
     text: float = 1e-5  # its text encoder, so that words keep their meaning

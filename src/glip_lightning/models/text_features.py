@@ -1,4 +1,4 @@
-"""Encoded captions: what a detector reads of its text."""
+"""Encoded captions: the text as a detector reads it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,10 @@ class TextFeatures:
     mask: Tensor  # bool [B, T]
 
     def select(self, rows: Tensor) -> "TextFeatures":
-        """Return the features of some captions, in the given order (int64 [B]): one caption may serve many images."""
+        """Return the features of the captions ``rows`` (int64 [B]), in this order.
+
+        One caption may serve many images.
+        """
         return TextFeatures(self.hidden[rows], self.mask[rows])
 
     def to(self, device: torch.device) -> "TextFeatures":
@@ -24,7 +27,7 @@ class TextFeatures:
 
     @classmethod
     def joined(cls, texts: "Sequence[TextFeatures]") -> "TextFeatures":
-        """Return one caption each [1, T, D] as a batch [B, T, D]; shorter ones end with masked tokens."""
+        """Return captions [1, T, D] as a batch [B, T, D]; shorter ones end with masked tokens."""
         longest = max(text.mask.shape[1] for text in texts)
         first = texts[0]
         hidden = first.hidden.new_zeros(len(texts), longest, first.hidden.shape[2])

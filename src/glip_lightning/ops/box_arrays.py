@@ -9,10 +9,22 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 
 
-def from_xywh(boxes: Floats) -> Floats:
-    """Return COCO ``x, y, width, height`` [G, 4] as inclusive corners [G, 4] in the same frame and type."""
+def outside_from_xywh(boxes: Floats) -> Floats:
+    """Return COCO ``x, y, width, height`` [G, 4] as outside corners [G, 4], as pictures are drawn.
+
+    Outside corners lie around the last pixel of a box: ``x2 = x + width``. Frame and type stay.
+    """
     corners = boxes.copy()
     corners[:, 2:] += boxes[:, :2]
+    return corners
+
+
+def from_xywh(boxes: Floats) -> Floats:
+    """Return COCO ``x, y, width, height`` [G, 4] as inclusive corners [G, 4].
+
+    The frame and the type of the numbers stay as they are.
+    """
+    corners = outside_from_xywh(boxes)
     corners[:, 2:] -= 1
     return corners
 

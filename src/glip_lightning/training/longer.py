@@ -11,9 +11,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.training.callbacks.run_folder import RECIPE_NAME
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.trial import TRIAL_NAME
-from glip_lightning.weights.base_model import RUN_ADAPTER
-from glip_lightning.weights.detector_files import RUN_DETECTOR
-from glip_lightning.weights.run_files import RESULT_NAME
+from glip_lightning.weights.run_files import RESULT_NAME, RUN_ADAPTER, RUN_DETECTOR
 
 
 def check_longer(folder: Path, module: GLIPModule, trainer: Trainer) -> None:

@@ -38,7 +38,7 @@ from glip_lightning.tuning.base import (
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.base_model import absolute
 from glip_lightning.weights.load import Loaded, Task, load_detector
-from glip_lightning.weights.trained_weights import describe
+from glip_lightning.weights.trained_weights import describe_trained_detector
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class GLIPModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put averaged weights into a checkpoint of weights alone, which Lightning does not show to callbacks."""
         if self.task_prompt is not None:
-            checkpoint["detector"] = describe(
+            checkpoint["detector"] = describe_trained_detector(
                 self.model,
                 base=absolute(self.detector),
                 phrases=self.data.phrases(),

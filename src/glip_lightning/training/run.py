@@ -40,8 +40,7 @@ from glip_lightning.training.summary_picture import save_summary
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import SavedPrompt
 from glip_lightning.tuning.weight_tunings import FullTuning
-from glip_lightning.weights.detector_files import RUN_DETECTOR
-from glip_lightning.weights.run_files import CHECKPOINTS, LAST, RESULT_NAME, goes_on
+from glip_lightning.weights.run_files import CHECKPOINTS, LAST, RESULT_NAME, RUN_DETECTOR, goes_on
 from glip_lightning.weights.threshold_file import write_thresholds
 
 log = logging.getLogger(__name__)

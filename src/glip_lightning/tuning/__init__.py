@@ -1,1 +1,1 @@
-"""What of a detector is trained, and how fast: one object per way of tuning, chosen in a recipe by its class name."""
+"""Ways to tune a detector: what is trained and how fast. A recipe names one by its class."""

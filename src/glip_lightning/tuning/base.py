@@ -1,40 +1,41 @@
-"""What every tuning is, and how the parameters that it trains are grouped for the optimizer.
+"""The base classes of tunings, and how trained parameters are grouped for the optimizer.
 
-A tuning owns the learning rates and the weight decay; which parameters learn faster, or are not decayed, says the
-detector (:meth:`Detector.optimizer_rule`).
+A tuning has the learning rates and the weight decay. The detector says which parameters learn
+faster, and which are not decayed (:meth:`Detector.optimizer_rule`).
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple, TypedDict
+from typing import ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.detector import Detector, OptimizerRule, Stage
-from glip_lightning.models.feature_cache import precision_of
+from glip_lightning.models.feature_cache import precision_of, versions_of
 from glip_lightning.models.rates import Rates
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.weights.adapter import Adapter, save_adapter
-from glip_lightning.weights.base_model import RUN_ADAPTER, Base, absolute, weights_hash
-from glip_lightning.weights.load import RUN_DETECTOR, Loaded, Task, save
+from glip_lightning.weights.base_model import Base, absolute, weights_hash
+from glip_lightning.weights.load import Loaded, Task, save
+from glip_lightning.weights.run_files import RUN_ADAPTER, RUN_DETECTOR
 
-REMEMBERED = 64  # sets of captions whose features a frozen text encoder need not compute again
-
-
-SETTINGS = (int, float, str, tuple, dict)
+REMEMBERED = 64  # sets of captions whose features from a frozen text encoder are kept
+SETTINGS = (int, float, str, tuple, dict)  # types of attributes that a repr shows
 RATES = ("lr", "text_lr")
 
 
 class ParameterGroup(TypedDict):
-    """What an optimizer of torch takes as a group, with a name for the logged learning rates."""
+    """A parameter group of a torch optimizer, with a name for the logged learning rates."""
 
     name: str
     params: list[nn.Parameter]
@@ -49,16 +50,21 @@ class Tuning(nn.Module, ABC):
     """
 
     own_rates: ClassVar[Mapping[str, str]] = {}
-    """Arguments that may be None, and which of the detector's own :class:`Rates` each then is."""
+    """Arguments that may be None, each with the field of the detector's :class:`Rates` it then
+    takes."""
     learns_text = False
-    """Whether :meth:`encode_text` adds something that learns to what the text encoder returns."""
+    """Whether :meth:`encode_text` adds something that learns to the output of the text encoder."""
 
     def __init__(self) -> None:
         super().__init__()
         self._texts = TextMemory()
 
     def use_rates(self, own: Rates) -> dict[str, float]:
-        """Take the detector's ``own`` rates wherever none is given, and return them by the argument's name."""
+        """Take the detector's ``own`` rates wherever none is given.
+
+        Returns:
+            The rates that were taken, by the name of the argument.
+        """
         missing = [name for name in self.own_rates if getattr(self, name) is None]
         found = {name: getattr(own, self.own_rates[name]) for name in missing}
         for name, rate in found.items():
@@ -66,7 +72,7 @@ class Tuning(nn.Module, ABC):
         return found
 
     def check_rates(self) -> None:
-        """Raise GLIPError for rates that would lead away from the data, or with which nothing learns."""
+        """Raise GLIPError (``bad-value``) for a negative or infinite rate, or if all are 0."""
         settings = vars(self)
         given: dict[str, float] = {name: settings[name] for name in RATES if name in settings}
         decay: dict[str, float] = {"weight_decay": settings.get("weight_decay", 0.0)}
@@ -84,33 +90,41 @@ class Tuning(nn.Module, ABC):
     def setup(
         self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
     ) -> list[ParameterGroup]:
-        """Set ``requires_grad`` of every parameter of ``model``, and return what the optimizer gets.
+        """Set ``requires_grad`` of every parameter of ``model``, and return the parameter groups.
 
-        Called once, before the strategy wraps the model. ``prompt`` is the caption of the task, None where
-        its classes need several captions.
+        Called once, before the strategy wraps the model.
+
+        Args:
+            model: the detector.
+            prompt: the caption of the task; None where its classes need several captions.
+            tokenizer: of the detector.
         """
 
     def phrases(self, phrases: Sequence[Phrase]) -> list[Phrase]:
-        """How the classes stand in the caption: as the data say, unless the tuning adds words of its own."""
+        """Return the phrases of the classes as they stand in the caption.
+
+        These are the phrases of the data, unless the tuning adds words of its own.
+        """
         return list(phrases)
 
     def encode_text(
         self, model: Detector, input_ids: Tensor, attention_mask: Tensor
     ) -> TextFeatures:
         """Return the features [U, T, D] of token ids and mask [U, T] of the distinct captions."""
-        if any(part.training or self.trains(part) for part in model.modules_of("text")):
+        parts = model.modules_of("text")
+        if any(part.training or self.trains(part) for part in parts):
             return model.encode_text(input_ids, attention_mask)
         return self._texts.encode(model, input_ids, attention_mask)
 
     def trains(self, part: nn.Module) -> bool:
-        """Return whether training changes what a part of the detector computes, for the same input."""
+        """Return whether training changes the output of a part for the same input."""
         return any(p.requires_grad for p in part.parameters())
 
     def frozen_stages(self, model: Detector) -> list[Stage]:
-        """Return the first stages of the detector: those that are the same throughout the training.
+        """Return the first stages of the detector whose output never changes during training.
 
-        A stage is the same where nothing in it or before it learns, and where the text that it reads, if it reads any,
-        does not learn either.
+        Nothing in such a stage or before it learns. If it reads the text, the text does not learn
+        either.
         """
         text_learns = self.learns_text or any(map(self.trains, model.modules_of("text")))
         frozen: list[Stage] = []
@@ -120,13 +134,14 @@ class Tuning(nn.Module, ABC):
             frozen.append(stage)
         return frozen
 
+    @override
     def extra_repr(self) -> str:
-        """The settings, for people to read."""
-        return ", ".join(
-            f"{name}={x}"
-            for name, x in vars(self).items()
-            if isinstance(x, SETTINGS) and name[0] != "_" and name != "training"
-        )
+        settings = []
+        for name, value in vars(self).items():
+            hidden = name.startswith("_") or name == "training"
+            if isinstance(value, SETTINGS) and not hidden:
+                settings.append(f"{name}={value}")
+        return ", ".join(settings)
 
     def described(self) -> str:
         """Return class and settings, for people to read."""
@@ -134,52 +149,61 @@ class Tuning(nn.Module, ABC):
 
     @property
     def update_scale(self) -> float:
-        """What low-rank updates are multiplied by, where the tuning learns some."""
+        """Return the factor of low-rank updates; it matters only where the tuning learns some."""
         return 1.0
 
     def merge(self, model: Detector) -> None:
-        """Fold what was learned into ``model``, which then stands without the tuning; training is over."""
+        """Fold what was learned into ``model``, which then works without the tuning.
+
+        Training is over afterwards.
+        """
 
     # -- what a run keeps: here the whole detector
 
     def remember_base(self, model: Detector) -> None:
-        """Remember which weights the training starts from, where what is saved belongs to them.
+        """Remember which weights the training starts from, where the saved files depend on them.
 
         Called once, before :meth:`setup`: in the precision 16-true training rounds all weights.
         """
 
     def save(self, folder: Path, trained: Loaded, task: Task) -> None:
-        """Write what was learned into the ``folder`` of a run; afterwards it cannot be trained on.
+        """Write what was learned into the ``folder`` of a run; training cannot go on afterwards.
 
-        Random weights are to be had nowhere else, so a detector that began with them is saved as a whole by all
-        tunings.
+        Random weights exist nowhere else. So all tunings save a detector that began with them as a
+        whole.
 
         Args:
             folder: of the run.
-            trained: the detector as it is now; its name and the origin of its weights are those it began with.
+            trained: the detector as it is now, with the name and the origin of its first weights.
             task: the classes as the data say them, the size of the images in evaluations.
         """
         self.merge(trained.model)
         save(trained.model, trained.tokenizer, folder / RUN_DETECTOR, task, words=trained.words)
 
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
-        """Return the bytes of each large file or folder that :meth:`save` will write, by its name in the run's folder.
+        """Return the bytes of the large files or folders that :meth:`save` will write.
 
-        ``random``: whether the detector began with random weights.
+        Args:
+            model: the detector.
+            random: whether the detector began with random weights.
+
+        Returns:
+            The bytes by the name of the file in the folder of the run.
         """
         return {RUN_DETECTOR: sum(x.nbytes for x in model.state_dict().values())}
 
 
 class AdapterTuning(Tuning):
-    """A tuning of which a run keeps what was trained, with name and hash of the detector it was trained on."""
+    """A tuning whose runs keep the trained tensors, with name and hash of their base detector."""
 
     _base_sha256 = ""
 
+    @override
     def remember_base(self, model: Detector) -> None:
         self._base_sha256 = weights_hash(model, text=True)
 
     def trained(self, model: Detector) -> dict[str, Tensor]:
-        """Return what was learned as the tensors of an adapter (:mod:`glip_lightning.weights.adapter`).
+        """Return what was learned as tensors of an adapter (:mod:`glip_lightning.weights.adapter`).
 
         A table of classes is part of it even if frozen: the base may have it for other classes.
         """
@@ -190,18 +214,24 @@ class AdapterTuning(Tuning):
             if p.requires_grad or key in classes
         }
 
+    @override
     def save(self, folder: Path, trained: Loaded, task: Task) -> None:
         if trained.weights == "random":
             super().save(folder, trained, task)
             return
-        classes = tuple(self.phrases(task.phrases))
-        captions = tuple(prompt.caption for prompt in build_prompts(classes, trained.tokenizer))
-        base = Base(absolute(trained.name), self._base_sha256, task.input_size)
+        phrases = tuple(self.phrases(task.phrases))
+        captions = tuple(prompt.caption for prompt in build_prompts(phrases, trained.tokenizer))
         adapter = Adapter(
-            self.trained(trained.model), classes, captions, self.described(), base, task.names
+            tensors=self.trained(trained.model),
+            phrases=phrases,
+            captions=captions,
+            tuning=self.described(),
+            base=Base(absolute(trained.name), self._base_sha256, task.input_size),
+            names=task.names,
         )
         save_adapter(folder / RUN_ADAPTER, adapter)
 
+    @override
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
         if random:
             return super().saved_bytes(model, random)
@@ -209,25 +239,28 @@ class AdapterTuning(Tuning):
 
 
 class TextMemory:
-    """What a frozen text encoder returned, so that each set of captions is encoded once."""
+    """The outputs of a frozen text encoder, so that each set of captions is encoded once."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[object, ...], TextFeatures] = OrderedDict()
 
     def encode(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         """Return the features of captions [U, T], as computed now or before."""
-        weights = [p for module in model.modules_of("text") for p in module.parameters()]
-        # a checkpoint that is loaded changes frozen weights in place
-        versions = sum(0 if p.is_inference() else p._version for p in weights)
+        weights: list[Tensor] = []
+        for module in model.modules_of("text"):
+            weights += module.parameters()
         captions = str((input_ids.tolist(), attention_mask.tolist()))
-        key = (versions, model.device, precision_of(input_ids.device.type), captions)
+        precision = precision_of(input_ids.device.type)
+        # a checkpoint that is loaded changes frozen weights in place
+        key = (sum(versions_of(weights)), model.device, precision, captions)
         if key not in self._known:
             # what is made in inference mode could not take part in training later
             with torch.inference_mode(False), torch.enable_grad():
                 text = model.encode_text(input_ids.clone(), attention_mask.clone())
             if text.hidden.requires_grad:
                 raise RuntimeError(
-                    "the text encoder depends on a tensor that learns, but trains() of the tuning denies it"
+                    "the text encoder depends on a tensor that learns, but trains() of the tuning "
+                    "denies it"
                 )
             self._known[key] = text
             if len(self._known) > REMEMBERED:
@@ -239,38 +272,47 @@ class TextMemory:
 def official_groups(
     model: Detector, rate_of: Callable[[str, OptimizerRule], float], weight_decay: float
 ) -> list[ParameterGroup]:
-    """Return the trainable parameters of ``model`` by learning rate and weight decay, after the detector's rules.
+    """Return the trainable parameters of ``model`` in groups of one learning rate and decay.
 
-    ``rate_of`` a parameter's name and rule is the rate before the rule's factor.
+    Args:
+        model: the detector; its rules change rates and decay (:meth:`Detector.optimizer_rule`).
+        rate_of: returns the rate for a parameter's name and rule, before the rule's factor.
+        weight_decay: of the parameters that are decayed at all.
     """
     groups: dict[tuple[float, float], ParameterGroup] = {}
     for key, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         rule = model.optimizer_rule(key)
-        name, rate = rule.group, rate_of(key, rule) * rule.lr_factor
+        rate = rate_of(key, rule) * rule.lr_factor
         decay = weight_decay if rule.decay else 0.0
-        group = groups.setdefault(
-            (rate, decay), ParameterGroup(name=name, params=[], lr=rate, weight_decay=decay)
-        )
-        if name not in group["name"].split("+"):
-            group["name"] += f"+{name}"
+        if (rate, decay) not in groups:
+            groups[rate, decay] = ParameterGroup(
+                name=rule.group, params=[], lr=rate, weight_decay=decay
+            )
+        group = groups[rate, decay]
+        if rule.group not in group["name"].split("+"):
+            group["name"] += f"+{rule.group}"
         group["params"].append(parameter)
     return list(groups.values())
 
 
 def need_text_encoder(model: Detector, tuning: Tuning) -> None:
-    """Raise an error where a table of classes stands in the place of the text that ``tuning`` is about."""
+    """Raise GLIPError if ``tuning`` trains text, and the detector has a table of classes instead.
+
+    The code is ``no-text-encoder``.
+    """
     if not model.reads_text:
         raise GLIPError(
-            f"{type(tuning).__name__} needs a text encoder, but a Dynamic Head (dyhead-nano or trained from it) has a "
-            "table of classes instead; use FullTuning, LinearProbe, LoRATuning or PartialTuning",
+            f"{type(tuning).__name__} needs a text encoder, but a Dynamic Head (dyhead-nano or "
+            "trained from it) has a table of classes instead; use FullTuning, LinearProbe, "
+            "LoRATuning or PartialTuning",
             code="no-text-encoder",
         )
 
 
 def eval_where_frozen(module: nn.Module) -> None:
-    """Set eval mode for submodules that have parameters and train none of them: no dropout, no dropped paths."""
+    """Set eval mode for submodules whose parameters are all frozen: no dropout, no drop paths."""
     learning = [p.requires_grad for p in module.parameters()]
     if learning and not any(learning):
         module.eval()
@@ -279,7 +321,8 @@ def eval_where_frozen(module: nn.Module) -> None:
         eval_where_frozen(child)
 
 
-class PartCount(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PartCount:
     """Numbers (not tensors) in one part of the detector."""
 
     trainable: int
@@ -287,16 +330,18 @@ class PartCount(NamedTuple):
 
 
 def count_parts(model: Detector, tuning: Tuning) -> dict[str, PartCount]:
-    """Count what is trained of each part, then of the tuning's parameters, then of all; empty parts are left out."""
+    """Count the parameters of each part, then those of the tuning ("tuning"), then all ("all").
+
+    Empty parts are left out.
+    """
     found: dict[str, list[nn.Parameter]] = {part: [] for part in model.parts()}
     for key, parameter in model.named_parameters():
         found[model.part_of(key)].append(parameter)
     found["tuning"] = list(tuning.parameters())
     found["all"] = [*model.parameters(), *found["tuning"]]
-    return {
-        part: PartCount(
-            sum(p.numel() for p in group if p.requires_grad), sum(p.numel() for p in group)
-        )
-        for part, group in found.items()
-        if group
-    }
+    counts = {}
+    for part, parameters in found.items():
+        if parameters:
+            trainable = sum(p.numel() for p in parameters if p.requires_grad)
+            counts[part] = PartCount(trainable, sum(p.numel() for p in parameters))
+    return counts

@@ -1,4 +1,7 @@
-"""Only the prompt's embeddings are optimised; image encoder, fusion, text encoder and head are frozen."""
+"""Prompt tuning: only embeddings of the prompt learn.
+
+Image encoder, fusion, text encoder and head are frozen.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,10 +10,11 @@ from typing import ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.detector import Detector
-from glip_lightning.models.query import encode_query
+from glip_lightning.models.query import encode_query, same_names
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import Prompt
@@ -20,54 +24,60 @@ from glip_lightning.tuning.base import ParameterGroup, Tuning, need_text_encoder
 from glip_lightning.weights.base_model import Base, absolute, weights_hash
 from glip_lightning.weights.load import Loaded, Task
 from glip_lightning.weights.prompt_file import (
-    PROMPT_NAME,
     TunedPrompt,
     check_prompt,
     load_prompt,
     save_prompt,
 )
+from glip_lightning.weights.run_files import PROMPT_NAME
 
 Form = Literal["offset", "features", "context"]
 
 
 class TextTuning(Tuning):
-    """A tuning of the text features alone, of which a run keeps those of its classes: a small file, the whole task."""
+    """A tuning of the text features alone; its runs keep the features of their classes.
+
+    They are a small file that holds the whole task.
+    """
 
     learns_text = True
     _base_sha256 = ""
 
+    @override
     def remember_base(self, model: Detector) -> None:
         self._base_sha256 = weights_hash(model, text=False)
 
+    @override
     def save(self, folder: Path, trained: Loaded, task: Task) -> None:
         base = Base(absolute(trained.name), self._base_sha256, task.input_size)
         if trained.weights == "random":
             super().save(folder, trained, task)
-            base = Base(
-                absolute(str(folder)), weights_hash(trained.model, text=False), task.input_size
-            )
+            sha256 = weights_hash(trained.model, text=False)
+            base = Base(absolute(str(folder)), sha256, task.input_size)
         encode_text = partial(self.encode_text, trained.model)
-        query = encode_query(
-            trained.model, trained.tokenizer, self.phrases(task.phrases), encode_text, task.names
-        )
+        phrases = self.phrases(task.phrases)
+        query = encode_query(trained.model, trained.tokenizer, phrases, encode_text, task.names)
         save_prompt(folder / PROMPT_NAME, TunedPrompt(query, self.described(), base))
 
+    @override
     def saved_bytes(self, model: Detector, random: bool) -> dict[str, int]:
         return super().saved_bytes(model, random) if random else {}
 
 
 class PromptTuning(TextTuning):
-    """A task's prompt, learned.
+    """A learned prompt for one task.
 
-    * ``offset``: a vector per token is added to the text encoder's output, before the first fusion layer; zero in
-      the beginning (official modes "language_prompt_v2" and v4; modeling/rpn/vldyhead.py:888-917).
-    * ``features``: the text encoder's output itself is optimised; it starts as the caption's, and the text encoder
-      is not needed any more.
-    * ``context``: words without meaning of their own stand before every class, the same for all; their embeddings
-      are learned through the frozen text encoder (as CoOp, arXiv 2109.01134, with one context for all classes).
+    * ``offset``: a vector per token is added to the text encoder's output, before the first fusion
+      layer; zero in the beginning (official modes "language_prompt_v2" and v4;
+      modeling/rpn/vldyhead.py:888-917).
+    * ``features``: the text encoder's output itself is optimised. It starts as the caption's, and
+      the text encoder is not needed any more.
+    * ``context``: words without a meaning of their own stand before every class, the same for all.
+      Their embeddings are learned through the frozen text encoder (as CoOp, arXiv 2109.01134, with
+      one context for all classes).
 
-    The first two begin as the untuned detector, bit for bit. They belong to one caption, so a class list that needs
-    several captions takes ``context``.
+    The first two begin as the untuned detector, bit for bit. They belong to one caption, so a class
+    list that needs several captions takes ``context``.
     """
 
     own_rates: ClassVar = {"lr": "prompt"}
@@ -75,13 +85,19 @@ class PromptTuning(TextTuning):
     def __init__(
         self,
         form: Form = "offset",
-        lr: float | None = 0.05,
+        lr: float | None = None,
         weight_decay: float | None = None,
         context: int = 4,
     ) -> None:
-        """A null ``lr`` is the detector's own. ``weight_decay`` pulls towards zero, which is the untuned prompt for
-        ``offset`` alone: the default is the official 0.25 there, 0 otherwise. ``context``: so many learned words before
-        each class."""
+        """Make the tuning.
+
+        Args:
+            form: what is learned.
+            lr: learning rate of AdamW. null is the detector's own: GLIP 0.05, nano 0.3.
+            weight_decay: pulls towards zero, which is the untuned prompt for ``offset`` alone.
+                null is the official 0.25 for ``offset``, 0 for the other forms.
+            context: number of learned words before each class, for ``context``.
+        """
         super().__init__()
         if form not in get_args(Form):
             raise GLIPError(
@@ -91,35 +107,39 @@ class PromptTuning(TextTuning):
             raise GLIPError(
                 f"context={context}: expected 1 to {len(PLACEHOLDERS)} words", code="bad-value"
             )
+        if weight_decay is None:
+            weight_decay = 0.25 if form == "offset" else 0.0
         self.form: Form = form
-        self.lr, self.context = cast(float, lr), context
-        self.weight_decay = (
-            weight_decay if weight_decay is not None else 0.25 if form == "offset" else 0.0
-        )
+        self.lr, self.weight_decay = cast(float, lr), weight_decay  # None until use_rates
+        self.context = context
         self.learned: _Offset | _Features | _Context | None = None
 
+    @override
     def extra_repr(self) -> str:
-        return f"form={self.form}, lr={self.lr:g}, weight_decay={self.weight_decay:g}"
+        rate = "own" if self.lr is None else f"{self.lr:g}"
+        return f"form={self.form}, lr={rate}, weight_decay={self.weight_decay:g}"
 
+    @override
     def phrases(self, phrases: Sequence[Phrase]) -> list[Phrase]:
-        """Placeholders of the learned words before each class."""
+        """Return the classes, each after placeholders of the learned words."""
         if self.form != "context":
             return list(phrases)
         words = " ".join(PLACEHOLDERS[: self.context])
         return [phrase._replace(prefix=f"{words} {phrase.prefix.lstrip()}") for phrase in phrases]
 
+    @override
     def setup(
         self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
     ) -> list[ParameterGroup]:
         need_text_encoder(model, self)
+        self.use_rates(model.defaults.rates)
         model.requires_grad_(False)
         self.learned = self._begin(model, prompt, tokenizer)
         learned = list(self.learned.parameters())
-        return [
-            ParameterGroup(
-                name="prompt", params=learned, lr=self.lr, weight_decay=self.weight_decay
-            )
-        ]
+        group = ParameterGroup(
+            name="prompt", params=learned, lr=self.lr, weight_decay=self.weight_decay
+        )
+        return [group]
 
     def _begin(
         self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
@@ -129,16 +149,16 @@ class PromptTuning(TextTuning):
             return _Context(model, tokenizer, self.context)
         if prompt is None:
             raise GLIPError(
-                f"PromptTuning(form={self.form!r}) learns the tokens of one caption, but these classes need several; "
-                "use form: context, or train on fewer classes",
+                f"PromptTuning(form={self.form!r}) learns the tokens of one caption, but these "
+                "classes need several; use form: context, or train on fewer classes",
                 code="several-captions",
             )
-        return (
-            _Offset(model)
-            if self.form == "offset"
-            else _Features(model, *tokenizer.encode([prompt.caption]))
-        )
+        if self.form == "offset":
+            return _Offset(model)
+        ids, mask = tokenizer.encode([prompt.caption])
+        return _Features(model, ids, mask)
 
+    @override
     def encode_text(
         self, model: Detector, input_ids: Tensor, attention_mask: Tensor
     ) -> TextFeatures:
@@ -157,6 +177,7 @@ class _Offset(nn.Module):
         # the official table has 1000 rows, of which those above the longest caption never learn
         self.offset = nn.Parameter(torch.zeros(MAX_TOKENS, model.prompt_width))
 
+    @override
     def forward(self, text: TextFeatures) -> TextFeatures:
         return TextFeatures(text.hidden + self.offset[: text.hidden.shape[1]], text.mask)
 
@@ -179,9 +200,11 @@ class _Features(nn.Module):
         self.features = nn.Parameter(text.hidden[0].clone())
         self.register_buffer("caption", input_ids[0].to(model.device), persistent=False)
 
+    @override
     def forward(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         if input_ids.shape[1:] != self.caption.shape or (input_ids != self.caption).any():
-            message = "the learned features belong to the caption that they were made for, not to another one"
+            message = "the learned features belong to the caption that they were made for, not to "
+            message += "another one"
             raise GLIPError(message, code="other-classes")
         rows = len(input_ids)
         return TextFeatures(self.features.expand(rows, -1, -1), attention_mask.to(torch.bool))
@@ -208,6 +231,7 @@ class _Context(nn.Module):
             raise GLIPError(message, code="no-placeholders")
         self.register_buffer("words", words, persistent=False)
 
+    @override
     def forward(self, model: Detector, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         known = model.word_embeddings(input_ids)  # [U, T, E]
         is_word = input_ids[..., None] == self.words  # [U, T, n]
@@ -220,21 +244,24 @@ class SavedPrompt(TextTuning):
     """A tuned prompt, used as it is: for ``glip test`` and ``glip validate``."""
 
     def __init__(self, file: str) -> None:
-        """``file``: ``prompt.safetensors`` of a run with PromptTuning."""
+        """Read ``file``, the ``prompt.safetensors`` of a run with PromptTuning."""
         super().__init__()
         self.file, self.prompt = file, load_prompt(file)
         self._captions: list[Tensor] = []
 
+    @override
     def phrases(self, phrases: Sequence[Phrase]) -> list[Phrase]:
         saved = self.prompt.query.phrases
-        if [phrase.name for phrase in phrases] != [phrase.name for phrase in saved]:
+        if not same_names(phrases, saved):
             raise GLIPError(
                 f"{self.file}: tuned for {', '.join(p.name for p in saved)}, but the data have "
-                f"{', '.join(p.name for p in phrases)}; the classes must be the same, in the same order",
+                f"{', '.join(p.name for p in phrases)}; the classes must be the same, in the same "
+                "order",
                 code="other-classes",
             )
         return list(saved)
 
+    @override
     def setup(
         self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
     ) -> list[ParameterGroup]:
@@ -243,6 +270,7 @@ class SavedPrompt(TextTuning):
         self._captions = [tokenizer.encode([part.caption])[0] for part in self.prompt.query.prompts]
         return []
 
+    @override
     def encode_text(
         self, model: Detector, input_ids: Tensor, attention_mask: Tensor
     ) -> TextFeatures:

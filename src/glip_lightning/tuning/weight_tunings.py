@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar, cast
 
+from typing_extensions import override
+
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.detector import Detector, OptimizerRule
 from glip_lightning.text.captions import Prompt
@@ -23,7 +25,7 @@ from glip_lightning.tuning.base import (
 
 
 class FullTuning(Tuning):
-    """Everything is trained but the first stages of the image backbone (official mode "full")."""
+    """Tuning of everything but the first stages of the image backbone (official mode "full")."""
 
     own_rates: ClassVar = {"lr": "full", "text_lr": "text"}
 
@@ -34,16 +36,25 @@ class FullTuning(Tuning):
         weight_decay: float = 0.05,
         freeze_at: int = 2,
     ) -> None:
-        """A rate that is null is the detector's own. ``text_lr`` is for BERT; a table of classes learns at ``lr``, as
-        the head does. ``freeze_at`` counts as MODEL.BACKBONE.FREEZE_CONV_BODY_AT: -1 freezes nothing, 0 and 1 the
-        patch embedding, 2 the first stage with it, 5 the whole body but its norms."""
+        """Make the tuning.
+
+        Args:
+            lr: learning rate of AdamW, also that of the head and of a table of classes. null is the
+                detector's own.
+            text_lr: learning rate of the text encoder. null is the detector's own.
+            weight_decay: of the parameters that are decayed officially.
+            freeze_at: counts as MODEL.BACKBONE.FREEZE_CONV_BODY_AT: -1 freezes nothing, 0 and 1 the
+                patch embedding, 2 the first stage with it, 5 the whole body but its norms.
+        """
         super().__init__()
         self.lr, self.text_lr = cast(float, lr), cast(float, text_lr)  # None until use_rates
         self.weight_decay, self.freeze_at = weight_decay, freeze_at
 
+    @override
     def setup(
         self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
     ) -> list[ParameterGroup]:
+        self.use_rates(model.defaults.rates)
         model.requires_grad_(True)
         freeze_backbone(model, self.freeze_at)
         return official_groups(model, self._rate, self.weight_decay)
@@ -53,7 +64,10 @@ class FullTuning(Tuning):
 
 
 def freeze_backbone(model: Detector, freeze_at: int) -> None:
-    """Freeze the patch embedding (``freeze_at`` >= 0) and the first ``freeze_at - 1`` stages with their merging."""
+    """Freeze the patch embedding (``freeze_at`` >= 0) and the first ``freeze_at - 1`` stages.
+
+    A stage includes the merging of patches at its end.
+    """
     stages = model.backbone_stages()  # the patch embedding is the first
     if not -1 <= freeze_at <= len(stages):
         message = f"freeze_at={freeze_at}: expected -1 (nothing) to {len(stages)} (all stages)"
@@ -64,86 +78,119 @@ def freeze_backbone(model: Detector, freeze_at: int) -> None:
 
 
 class LinearProbe(AdapterTuning):
-    """Only the last layers, of GLIP projection of the text, boxes, centerness, scale and biases of the logits
-    (official mode "linear_prob"), and the table of classes of a detector that has one.
+    """Tuning of the last layers alone (official mode "linear_prob").
 
-    Officially dropout stays on in the frozen fusion and text layers; here what is frozen is in eval mode, so that
-    all before the last layers can be computed once.
+    In GLIP these are projection of the text, boxes, centerness, scale and biases of the logits. A
+    table of classes is trained as well.
+
+    Officially dropout stays on in the frozen fusion and text layers. Here frozen layers are in eval
+    mode, so that all before the last layers can be computed once.
     """
 
     own_rates: ClassVar = {"lr": "probe"}
 
-    def __init__(self, lr: float | None = 1e-4, weight_decay: float = 0.05) -> None:
-        """Take the detector's own rate where ``lr`` is null."""
-        super().__init__()
-        self.lr, self.weight_decay = cast(float, lr), weight_decay
+    def __init__(self, lr: float | None = None, weight_decay: float = 0.05) -> None:
+        """Make the tuning.
 
+        Args:
+            lr: learning rate of AdamW. null is the detector's own: GLIP 1e-4, nano 5e-3.
+            weight_decay: of the parameters that are decayed officially.
+        """
+        super().__init__()
+        self.lr, self.weight_decay = cast(float, lr), weight_decay  # None until use_rates
+
+    @override
     def setup(
         self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
     ) -> list[ParameterGroup]:
+        self.use_rates(model.defaults.rates)
         model.requires_grad_(False)
         for name in model.last_layers():
             model.get_parameter(name).requires_grad_(True)
-        return official_groups(model, lambda key, rule: self.lr, self.weight_decay)
+        return official_groups(model, self._rate, self.weight_decay)
+
+    def _rate(self, key: str, rule: OptimizerRule) -> float:
+        return self.lr
 
 
 class LanguageTuning(Tuning):
-    """Only the text encoder (official mode "language_prompt_v1", and v3, which does the same)."""
+    """Tuning of the text encoder alone (official modes "language_prompt_v1" and v3, the same)."""
 
     own_rates: ClassVar = {"text_lr": "text"}
 
     def __init__(self, text_lr: float | None = 1e-5, weight_decay: float = 0.05) -> None:
-        """Take the detector's own rate where ``text_lr`` is null."""
-        super().__init__()
-        self.text_lr, self.weight_decay = cast(float, text_lr), weight_decay
+        """Make the tuning.
 
+        Args:
+            text_lr: learning rate of AdamW. null is the detector's own.
+            weight_decay: of the parameters that are decayed officially.
+        """
+        super().__init__()
+        self.text_lr, self.weight_decay = cast(float, text_lr), weight_decay  # None until use_rates
+
+    @override
     def setup(
         self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
     ) -> list[ParameterGroup]:
         need_text_encoder(model, self)
+        self.use_rates(model.defaults.rates)
         model.requires_grad_(False)
         for module in model.modules_of("text"):
             module.requires_grad_(True)
-        return official_groups(model, lambda key, rule: self.text_lr, self.weight_decay)
+        return official_groups(model, self._rate, self.weight_decay)
+
+    def _rate(self, key: str, rule: OptimizerRule) -> float:
+        return self.text_lr
 
 
 class PartialTuning(AdapterTuning):
-    """What regular expressions name, each with a learning rate of its own."""
+    """Tuning of the parameters that regular expressions name, each with its own learning rate."""
 
     def __init__(self, rates: Mapping[str, float], weight_decay: float = 0.05) -> None:
-        """``rates``: expression -> learning rate, e.g. ``{"^fpn": 1e-4, "^dyhead.*fusion": 1e-5}``, searched for in
-        the names of the parameters; the first that fits decides. Biases learn at twice the rate, as officially."""
+        """Make the tuning.
+
+        Args:
+            rates: expression -> learning rate, e.g. ``{"^fpn": 1e-4, "^dyhead.*fusion": 1e-5}``.
+                Expressions are searched for in the names of the parameters; the first that fits
+                decides. Biases learn at twice the rate, as officially.
+            weight_decay: of the parameters that are decayed officially.
+        """
         super().__init__()
         if not rates:
             raise GLIPError(
                 "rates={}: name at least one expression with its learning rate", code="bad-value"
             )
-        if wrong := [f"{name!r}: {lr}" for name, lr in rates.items() if not 0 <= lr < math.inf]:
+        wrong = [f"{name!r}: {lr}" for name, lr in rates.items() if not 0 <= lr < math.inf]
+        if wrong:
             raise GLIPError(f"rates: {', '.join(wrong)}: expected 0 or more", code="bad-value")
         self.rates = {_compiled(pattern): lr for pattern, lr in rates.items()}
         self.weight_decay = weight_decay
 
+    @override
     def setup(
         self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
     ) -> list[ParameterGroup]:
         used = set()
+        examples: dict[str, str] = {}  # one parameter of each module at the top
         for key, parameter in model.named_parameters():
-            pattern = self._first(key)
+            pattern = self._first_fit(key)
             parameter.requires_grad_(pattern is not None)
             used.add(pattern)
-        if unused := [pattern.pattern for pattern in self.rates if pattern not in used]:
+            examples[key.split(".")[0]] = key
+        unused = [repr(pattern.pattern) for pattern in self.rates if pattern not in used]
+        if unused:
             raise GLIPError(
-                f"rates: {', '.join(map(repr, unused))} fits no parameter that an earlier expression has left; "
-                f"names are like {', '.join(_examples(model))}",
+                f"rates: {', '.join(unused)} fits no parameter that an earlier expression has "
+                f"left; names are like {', '.join(examples.values())}",
                 code="unused-pattern",
             )
         return official_groups(model, self._rate, self.weight_decay)
 
-    def _first(self, key: str) -> re.Pattern[str] | None:
+    def _first_fit(self, key: str) -> re.Pattern[str] | None:
         return next((pattern for pattern in self.rates if pattern.search(key)), None)
 
     def _rate(self, key: str, rule: OptimizerRule) -> float:
-        pattern = self._first(key)
+        pattern = self._first_fit(key)
         assert pattern is not None, f"{key} is trained, but has no rate"
         return self.rates[pattern]
 
@@ -155,8 +202,3 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise GLIPError(
             f"rates: {pattern!r} is no regular expression: {error}", code="bad-value"
         ) from None
-
-
-def _examples(model: Detector) -> list[str]:
-    """One parameter of each top-level part."""
-    return list({key.split(".")[0]: key for key, _ in model.named_parameters()}.values())

@@ -1,1 +1,1 @@
-"""A name, file, folder or repository -> detector, and back."""
+"""Files of detectors: names, folders, checkpoints, adapters and prompts, read and written."""

@@ -1,14 +1,17 @@
-"""A tuned detector as what was trained and the name of its base: megabytes where a copy takes a gigabyte.
+"""A tuned detector as the tensors that were trained and the name of its base.
 
-A folder of ``adapter.safetensors`` (``new.<name>`` replaces a tensor, ``up.<name>``, ``down.<name>`` and
-``scale.<name>`` are a low-rank update that is added to one) and ``adapter.json`` (base, its hash, classes, caption).
+It takes megabytes where a copy of the detector takes a gigabyte. The folder holds
+``adapter.safetensors`` and ``adapter.json`` (base, its hash, classes, captions). In the tensors
+``new.<name>`` replaces a tensor; ``up.<name>``, ``down.<name>`` and ``scale.<name>`` are a low-rank
+update that is added to one.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -33,8 +36,9 @@ TENSORS_NAME = "adapter.safetensors"
 UPDATE = ("up", "down", "scale")  # of a low-rank update
 
 
-class Adapter(NamedTuple):
-    """What was learned on a base, for which classes."""
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """The tensors that were trained on a base detector, and the classes they were trained for."""
 
     tensors: Mapping[str, Tensor]
     phrases: tuple[Phrase, ...]
@@ -46,26 +50,32 @@ class Adapter(NamedTuple):
 
 def save_adapter(folder: Path, adapter: Adapter) -> None:
     """Write the folder at once or not at all."""
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "tuning": adapter.tuning,
-        "base": adapter.base._asdict(),
+        "base": asdict(adapter.base),
         "phrases": [phrase._asdict() for phrase in adapter.phrases],
         "captions": adapter.captions,
-        **({"names": adapter.names} if adapter.names else {}),
     }
+    if adapter.names:
+        content["names"] = adapter.names
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in adapter.tensors.items()}
     with replacing(folder) as fresh:
         fresh.mkdir()
         save_file(tensors, fresh / TENSORS_NAME)
-        (fresh / CONTENT_NAME).write_text(
-            json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8"
-        )
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        (fresh / CONTENT_NAME).write_text(text, encoding="utf-8")
 
 
 def load_adapter(folder: Path) -> Adapter:
-    """Read a folder of :func:`save_adapter`; anything else is an error that says why."""
-    if missing := [name for name in (TENSORS_NAME, CONTENT_NAME) if not (folder / name).is_file()]:
+    """Read a folder of :func:`save_adapter`.
+
+    Raises:
+        MissingFile: a file is missing (``missing-file``).
+        GLIPError: a file is damaged or holds something else; the message says what.
+    """
+    missing = [name for name in (TENSORS_NAME, CONTENT_NAME) if not (folder / name).is_file()]
+    if missing:
         message = f"{folder}: no adapter, {' and '.join(missing)} missing"
         raise MissingFile(message, code="missing-file")
     content = read_content(folder)
@@ -74,55 +84,68 @@ def load_adapter(folder: Path) -> Adapter:
     _check_names(tensors, where)
     check_tensors(tensors, where)
     return Adapter(
-        tensors,
-        tuple(Phrase(**phrase) for phrase in content["phrases"]),
-        tuple(content["captions"]),
-        content["tuning"],
-        read_base(content["base"]),
-        class_names(content, "phrases", f"{folder / CONTENT_NAME}: {NO_ADAPTER}"),
+        tensors=tensors,
+        phrases=tuple(Phrase(**phrase) for phrase in content["phrases"]),
+        captions=tuple(content["captions"]),
+        tuning=content["tuning"],
+        base=read_base(content["base"]),
+        names=class_names(content, "phrases", f"{folder / CONTENT_NAME}: {NO_ADAPTER}"),
     )
 
 
 def _check_names(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Each tensor of the base is replaced, or updated by all parts of a low-rank update."""
+    """Raise GLIPError unless each tensor is a new one, or a low-rank update with all its parts."""
     given: dict[str, set[str]] = {}
     for key in tensors:
         kind, _, name = key.partition(".")
         given.setdefault(name, set()).add(kind)
     for name, kinds in given.items():
         if kinds not in ({"new"}, set(UPDATE)):
-            told = f"{', '.join(sorted(kinds))} of the tensor {name!r:.100}"
-            raise GLIPError(
-                f"{where}: {told}, expected new, or {', '.join(UPDATE)}", code="unknown-key"
-            )
+            found = f"{', '.join(sorted(kinds))} of the tensor {name!r:.100}"
+            message = f"{where}: {found}, expected new, or {', '.join(UPDATE)}"
+            raise GLIPError(message, code="unknown-key")
 
 
 @torch.no_grad()
 def apply_adapter(model: Detector, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Put what was learned into the base; the same sums as merging it after the training."""
+    """Put the tensors of an adapter into its base, in place.
+
+    The sums are the same as those of merging it after the training.
+
+    Args:
+        model: the base.
+        tensors: of the adapter.
+        where: the beginning of messages.
+
+    Raises:
+        GLIPError: the base lacks a tensor (``unknown-key``), a tensor does not fit
+            (``bad-tensor``), or a sum is infinite (``not-finite``).
+    """
     state = model.state_dict()
     names = {key.split(".", 1)[1] for key in tensors}
-    if unknown := sorted(names - state.keys()):
-        raise GLIPError(f"{where}: the base has no {_some(unknown)}", code="unknown-key")
+    unknown = sorted(names - state.keys())
+    if unknown:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        message = f"{where}: the base has no {', '.join(unknown[:3])}{more}"
+        raise GLIPError(message, code="unknown-key")
     for name in names:
         new, shape = tensors.get(f"new.{name}"), tuple(state[name].shape)
-        if new is not None:
-            if new.shape != shape:
-                raise GLIPError(
-                    f"{where}: {name} is {tuple(new.shape)}, in the base {shape}", code="bad-tensor"
-                )
-            state[name].copy_(new)
-        else:
+        if new is None:
             up, down, scale = (tensors[f"{part}.{name}"] for part in UPDATE)
             _check_update(up, down, scale, shape, f"{where}: the update of {name}")
             state[name].add_(low_rank(up, down, scale, shape))
+        elif new.shape == shape:
+            state[name].copy_(new)
+        else:
+            message = f"{where}: {name} is {tuple(new.shape)}, in the base {shape}"
+            raise GLIPError(message, code="bad-tensor")
         check_tensors({name: state[name]}, where)  # an update of finite numbers may be infinite
 
 
 def _check_update(
     up: Tensor, down: Tensor, scale: Tensor, shape: tuple[int, ...], where: str
 ) -> None:
-    """[out, r], [r, in] and one number for a weight of ``shape``."""
+    """Raise GLIPError unless these are [out, r], [r, in] and one number for ``shape``."""
     size = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
     rank = up.shape[-1] if up.ndim else 0
     if up.shape != (size[0], rank) or down.shape != (rank, size[1]) or scale.numel() != 1:
@@ -136,9 +159,8 @@ def _check_update(
 
 
 def low_rank(up: Tensor, down: Tensor, scale: Tensor | float, shape: Sequence[int]) -> Tensor:
-    """[out, r] and [r, in] -> what is added to a weight of ``shape``."""
+    """Return the update ``up @ down * scale`` of a weight, in its ``shape``.
+
+    up [out, r], down [r, in]; the axes of ``shape`` after the first one make up ``in``.
+    """
     return (up @ down * scale).view(*shape)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -21,21 +21,29 @@ def convert_weights(
     without_text: bool = False,
     half: bool = False,
 ) -> Path:
-    """Write a detector in another form: the ending of ``target`` says which, ``.pth`` or ``.pt`` the official one.
+    """Write a detector in another form, official file or exchange folder.
 
-    A name without an ending is that of an exchange folder. ``vocab`` is the vocabulary of an official file, by default
-    ``vocab.txt`` beside it or bert-base-uncased. ``without_text``: the folder is written without the text encoder, for
-    tuned prompts only. ``half``: it is written in half precision.
+    Args:
+        source: an official file, an exchange folder, a run or a checkpoint.
+        target: what to write. The ending ``.pth`` or ``.pt`` asks for an official file, a name
+            without an ending for an exchange folder.
+        vocab: the vocabulary of an official file; None takes ``vocab.txt`` beside it or
+            bert-base-uncased.
+        without_text: leaves the text encoder out of the folder, for tuned prompts only.
+        half: writes the folder in half precision.
+
+    Returns:
+        The target.
 
     Raises:
-        GLIPError: the ending is another one, or does not go with the source and the options (``unknown-ending``); there
-            is something at ``target`` (``file-exists``).
+        GLIPError: the target has another ending, or one that does not go with the source and the
+            options (``unknown-ending``); something lies at the target (``file-exists``).
     """
     source, target = Path(source), Path(target)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise GLIPError(
-            f"{target}: exists already; remove it or choose another target", code="file-exists"
-        )
+    empty = target.is_dir() and not any(target.iterdir())
+    if target.exists() and not empty:
+        message = f"{target}: exists already; remove it or choose another target"
+        raise GLIPError(message, code="file-exists")
     official = _is_official(target)
     if official and (without_text or half):
         message = (
@@ -43,10 +51,12 @@ def convert_weights(
         )
         raise GLIPError(message, code="unknown-ending")
     if official and not source.is_dir():
-        message = f"{target}: {source} is a file, of which a folder is made; give a name without an ending"
+        message = f"{target}: a file ({source}) can only be converted to a folder; give a name "
+        message += "without an ending"
         raise GLIPError(message, code="unknown-ending")
     if source.is_dir() and vocab is not None:
-        message = f"vocab={str(vocab)!r}: {source} is a folder with a vocabulary of its own; leave vocab out"
+        message = f"vocab={str(vocab)!r}: {source} is a folder with a vocabulary of its own; "
+        message += "leave vocab out"
         raise GLIPError(message, code="option-without-use")
     loaded = _load(source, vocab, text=not without_text)
     if official:
@@ -60,14 +70,16 @@ def convert_weights(
 
 
 def _is_official(target: Path) -> bool:
-    """Return whether an official file is asked for, not a folder; a dot before digits (``v1.5``) begins no ending."""
+    """Return whether ``target`` is an official file, not a folder.
+
+    A dot before digits (``v1.5``) begins no ending.
+    """
     if target.suffix in OFFICIAL_ENDINGS:
         return True
     if not target.is_dir() and re.fullmatch(r"\.[A-Za-z]\w*", target.suffix):
-        message = f"{target}: convert writes official files (.pth, .pt) and exchange folders (names without an "
-        message += (
-            f"ending), not {target.suffix} (nor ONNX, TensorRT, TFLite, ...); give another name"
-        )
+        message = f"{target}: convert writes official files (.pth, .pt) and exchange folders "
+        message += f"(names without an ending), not {target.suffix} (nor ONNX, TensorRT, TFLite, "
+        message += "...); give another name"
         raise GLIPError(message, code="unknown-ending")
     return False
 
@@ -82,9 +94,7 @@ def _load(source: Path, vocab: str | Path | None, text: bool) -> Loaded:
 
 def _save_official(loaded: Loaded, source: Path, target: Path) -> Path:
     state = official_state(loaded.model, str(source))
-    with (
-        replacing(target) as fresh,
-        fresh.open("wb") as file,
-    ):  # of a name torch would make one of its archive
+    # an open file, since torch would write a file's name into its archive
+    with replacing(target) as fresh, fresh.open("wb") as file:
         torch.save({"model": state}, file)
     return target

@@ -1,8 +1,8 @@
 """A name, file, folder or Hub repository -> detector and tokenizer, and back.
 
-An exchange folder holds ``config.json``, ``model.safetensors`` and, where the detector reads names, ``vocab.txt``;
-``task.json`` beside them says what a fine-tuned detector was trained to find, ``words.txt`` which words its training
-has shown. Official weights come from the Hub, into its cache.
+An exchange folder holds ``config.json``, ``model.safetensors`` and, where the detector reads names,
+``vocab.txt``. ``task.json`` beside them says what a fine-tuned detector was trained to find,
+``words.txt`` which words it saw in training. Official weights come from the Hub, into its cache.
 """
 
 import json
@@ -10,9 +10,9 @@ import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,10 +20,7 @@ from torch import Tensor
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import replacing
-from glip_lightning.common.schema import (
-    PHRASES,
-    class_names,
-)
+from glip_lightning.common.schema import PHRASES, class_names
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE
@@ -33,17 +30,17 @@ from glip_lightning.models.detector import Detector
 from glip_lightning.text.phrases import Phrase, words_of
 from glip_lightning.text.tokenizer import VOCAB_NAME, Tokenizer
 from glip_lightning.weights.adapter import apply_adapter, load_adapter
-from glip_lightning.weights.base_model import CONTENT_NAME, RUN_ADAPTER, base_of, check_base
+from glip_lightning.weights.base_model import CONTENT_NAME, base_of, check_base
 from glip_lightning.weights.detector_files import (
     CHECKPOINT_ENDING,
     CONFIG_NAME,
     EXCHANGE,
-    RUN_DETECTOR,
     TASK_NAME,
     WEIGHTS_NAME,
     WORDS_NAME,
     as_path,
     exchange_files,
+    exchange_folder,
     is_repository,
     load_tokenizer,
     named_tokenizer,
@@ -69,12 +66,15 @@ from glip_lightning.weights.official_checkpoint import (
     infer_config,
     read_official,
 )
-from glip_lightning.weights.prompt_file import PROMPT_NAME, load_prompt
+from glip_lightning.weights.prompt_file import load_prompt
 from glip_lightning.weights.run_files import (
     BEST,
     CHECKPOINTS,
     LAST,
+    PROMPT_NAME,
     RESULT_NAME,
+    RUN_ADAPTER,
+    RUN_DETECTOR,
     read_result,
     started_from,
 )
@@ -88,15 +88,17 @@ TEXT_PREFIX = "language."  # of the text encoder's tensors
 Origin = Literal["random", "official", "shipped", "folder"]
 
 
-class Task(NamedTuple):
-    """What a fine-tuned detector looks for, and the input size (short side, longest side) it was trained at."""
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The classes that a fine-tuned detector looks for, and the input size it was trained at."""
 
     phrases: tuple[Phrase, ...]
-    input_size: tuple[int, int] = (TEST_SIZE, MAX_SIZE)
+    input_size: tuple[int, int] = (TEST_SIZE, MAX_SIZE)  # short side, longest side in pixels
     names: tuple[str, ...] = ()  # of the classes in the data; empty where these are not on record
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Loaded:
     """A detector in eval mode, its tokenizer, and where both come from."""
 
     model: Detector
@@ -104,14 +106,13 @@ class Loaded(NamedTuple):
     name: str  # as asked for
     weights: Origin
     task: Task | None = None
-    words: frozenset[str] | None = (
-        None  # that training has shown; None where they are not on record
-    )
+    words: frozenset[str] | None = None  # seen in training; None where they are not on record
 
     @property
     def reader(self) -> Reader:
-        """Who reads the words of a class list."""
-        return Reader(self.tokenizer, self.name, self.words, self.task.phrases if self.task else ())
+        """Return the reader of class names that belongs to the detector."""
+        phrases = self.task.phrases if self.task else ()
+        return Reader(self.tokenizer, self.name, self.words, phrases)
 
 
 def load_detector(
@@ -120,22 +121,25 @@ def load_detector(
     """Build the detector that ``detector`` means, in eval mode on the CPU, with its tokenizer.
 
     Args:
-        detector: a name (``glip-tiny``, ``glip-nano-a``, ...), a folder (exchange folder or finished run), an
-            official ``.pth`` file, or a Hub repository (``user/name``) with the files of an exchange folder.
+        detector: a name (``glip-tiny``, ``glip-nano-a``, ...), a folder (exchange folder or
+            finished run), an official ``.pth`` file, or a Hub repository (OWNER/NAME) with the
+            files of an exchange folder.
         weights: ``random`` starts a named detector from its initialisation.
         text: False leaves the text encoder out, which tuned prompts do not need.
 
     Raises:
-        GLIPError: nothing has this name, weights are asked for that it does not have, files are missing, damaged or do
-            not fit each other, a download failed.
+        GLIPError: nothing has this name (``unknown-detector``); it has no weights (``no-weights``);
+            files are missing, damaged or do not fit each other.
+        DownloadError: a download failed.
     """
     if weights not in ("pretrained", "random"):
         raise GLIPError(f"weights={weights!r}: expected 'pretrained' or 'random'", code="bad-value")
     if detector in VARIANTS:
         return _load_name(detector, weights, text)
     if weights == "random":
-        message = f"weights='random' starts a named detector ({', '.join(VARIANTS)}), and {detector!r} is none; "
-        message += "weights='pretrained' loads folders, runs, files and repositories"
+        message = f"weights='random' starts a named detector ({', '.join(VARIANTS)}), and "
+        message += f"{detector!r} is none; weights='pretrained' loads folders, runs, files and "
+        message += "repositories"
         raise GLIPError(message, code="bad-value")
     path = as_path(detector)
     if path.is_dir():
@@ -145,7 +149,8 @@ def load_detector(
         log.info("%s: weights of epoch %d", detector, epoch + 1)
         return loaded
     if path.suffix == ".safetensors" and path.is_file():
-        message = f"{path}: weights alone are no detector, the files beside them belong to it; give {path.parent}"
+        message = f"{path}: weights alone are no detector, the files beside them belong to it; "
+        message += f"give {path.parent}"
         raise GLIPError(message, code="not-a-detector")
     if path.is_file():
         return load_official(detector, path, text=text)
@@ -157,25 +162,20 @@ def load_detector(
 def _load_name(name: str, weights: str, text: bool) -> Loaded:
     config = variant(name)
     if weights == "random":
-        return _loaded(
-            build_detector(replace(config, text_encoder=text)),
-            named_tokenizer(name),
-            name,
-            "random",
-        )
+        model = build_detector(replace(config, text_encoder=text))
+        return _loaded(model, named_tokenizer(name), name, "random")
     if name in OFFICIAL:
         return load_official(name, hub_file(OFFICIAL[name]), config, text=text)
     folder = shipped(name)
     if folder is None:
-        raise GLIPError(
-            f"detector={name!r}: no installed package has its weights; weights='random' starts from its initialisation",
-            code="no-weights",
-        )
+        message = f"detector={name!r}: no installed package has its weights; weights='random' "
+        message += "starts from its initialisation"
+        raise GLIPError(message, code="no-weights")
     return load_folder(folder, name, text, "shipped")
 
 
 def shipped(name: str) -> Path | None:
-    """Return the exchange folder of a name whose weights come with an installed package, as nano detectors' do."""
+    """Return the exchange folder of a named detector whose weights an installed package brings."""
     return None if name in OFFICIAL else registry.detector_weights.get(name)
 
 
@@ -186,6 +186,19 @@ def load_official(
     vocab: str | Path | None = None,
     text: bool = True,
 ) -> Loaded:
+    """Load an official ``.pth`` file.
+
+    Args:
+        name: what messages and results call the detector.
+        path: the file.
+        config: its sizes; None reads them from the shapes of its tensors.
+        vocab: its vocabulary; None takes ``vocab.txt`` beside it or bert-base-uncased.
+        text: False leaves the text encoder out.
+
+    Raises:
+        CheckpointError: the file cannot be read, or its tensors do not fit the detector.
+        DownloadError: the vocabulary could not be downloaded.
+    """
     state = read_official(path)
     try:
         config = config or infer_config(state)
@@ -193,28 +206,42 @@ def load_official(
     except GLIPError as error:
         raise CheckpointError(f"{path}: {error}", code=error.code) from error
     check_tensors(ours, str(path))
-    return _loaded(
-        _build(config, ours, text), Tokenizer(vocab or official_vocab(path)), name, "official"
-    )
+    tokenizer = Tokenizer(vocab or official_vocab(path))
+    return _loaded(_build(config, ours, text), tokenizer, name, "official")
 
 
 def load_folder(
     folder: Path, name: str | None = None, text: bool = True, origin: Origin = "folder"
 ) -> Loaded:
+    """Load an exchange folder, an adapter, or a run, finished or not.
+
+    Args:
+        folder: the folder.
+        name: what messages and results call the detector; None calls it by the folder.
+        text: False leaves the text encoder out.
+        origin: where the weights come from.
+
+    Raises:
+        MissingFile: files are missing, or a run tuned a prompt (``missing-file``).
+        GLIPError: files are damaged or do not fit each other, or a run has learned nothing.
+    """
     name = name or str(folder)
     for adapter in (folder / RUN_ADAPTER, folder):
         if (adapter / CONTENT_NAME).is_file():
             return _load_adapted(adapter, name)
-    run, folder = folder, folder / RUN_DETECTOR if (folder / RUN_DETECTOR).is_dir() else folder
+    run = folder
+    folder = exchange_folder(run)
     if (folder / PROMPT_NAME).is_file() and not (folder / CONFIG_NAME).is_file():
         base = load_prompt(folder / PROMPT_NAME).base.name
         message = f"{folder}: this run tuned a prompt for {base} and left no detector; give {base}"
         raise MissingFile(message, code="missing-file")
-    if missing := [file for file in exchange_files(folder) if not (folder / file).is_file()]:
-        if len(missing) == len(EXCHANGE) and started_from(run):
-            return _load_run(run, name, text)
-        message = f"{folder}: no exchange folder, {' and '.join(missing)} missing; one holds {', '.join(EXCHANGE)}. "
-        message += f"A run has one in {RUN_DETECTOR}/ when it is finished; `glip convert` makes one of an official file"
+    missing = [file for file in exchange_files(folder) if not (folder / file).is_file()]
+    if len(missing) == len(EXCHANGE) and started_from(run):
+        return _load_run(run, name, text)
+    if missing:
+        message = f"{folder}: no exchange folder, {' and '.join(missing)} missing; one holds "
+        message += f"{', '.join(EXCHANGE)}. A run has one in {RUN_DETECTOR}/ when it is finished; "
+        message += "`glip convert` makes one of an official file"
         raise MissingFile(message, code="missing-file")
     config = read_config(folder / CONFIG_NAME)
     try:
@@ -228,11 +255,13 @@ def load_folder(
 
 
 def _load_run(run: Path, name: str, text: bool) -> Loaded:
-    """Return the detector of a run that has not kept one: its best weights so far, or those it began with.
+    """Return the detector of a run that has not kept one.
+
+    It has the best weights so far, or those that the run began with.
 
     Raises:
-        GLIPError: an unfinished run has saved nothing yet (``unfinished-run``), or a finished one has trained nothing
-            and began with random weights (``nothing-trained``).
+        GLIPError: an unfinished run has saved nothing yet (``unfinished-run``), or a finished one
+            has trained nothing and began with random weights (``nothing-trained``).
     """
     result = read_result(run)
     if result:
@@ -246,33 +275,47 @@ def _load_run(run: Path, name: str, text: bool) -> Loaded:
             loaded, epoch = load_checkpoint(path, name, text)
             log.warning("%s: unfinished run; its %s, epoch %d", name, which, epoch + 1)
             return loaded
-    message = f"{run}: unfinished run that has saved no weights yet; train it first (glip fit --run FOLDER ...)"
+    message = f"{run}: unfinished run that has saved no weights yet; train it first "
+    message += "(glip fit --run FOLDER ...)"
     raise GLIPError(message, code="unfinished-run")
 
 
 def _load_untrained(run: Path, name: str, result: dict[str, Any], text: bool) -> Loaded:
-    """Return the detector that a finished run of 0 shots, or one that only evaluated, used, with the run's classes."""
+    """Return the detector that a finished run without training used, with the run's classes.
+
+    Such a run had 0 shots, or evaluated only.
+    """
     base = result["detector"]
     if result.get("weights") == "random" or as_path(base).resolve() == run.resolve():
-        message = f"{run}: this run trained nothing and began with random weights, which it has not kept; give {base}"
+        message = f"{run}: this run trained nothing and began with random weights, which it has "
+        message += f"not kept; give {base}"
         raise GLIPError(message, code="nothing-trained")
     PHRASES.check(result.get("phrases"), str(run / RESULT_NAME), "phrases")
     log.info("%s: nothing was trained in this run; %s with its classes", name, base)
     loaded = load_detector(base, text=text)
     recipe = result.get("recipe") or {}
     data = (recipe.get("data") or {}).get("init_args") or {}
-    sizes = data.get("test_size"), data.get("max_size")
-    own = loaded.model.defaults.input_size
-    short, longest = (
-        size if type(size) is int else usual for size, usual in zip(sizes, own, strict=True)
-    )
+    short, longest = loaded.model.defaults.input_size
+    if type(data.get("test_size")) is int:
+        short = data["test_size"]
+    if type(data.get("max_size")) is int:
+        longest = data["max_size"]
+    phrases = tuple(Phrase(**phrase) for phrase in result["phrases"])
     names = tuple(result.get("classes") or ())
-    task = Task(tuple(Phrase(**phrase) for phrase in result["phrases"]), (short, longest), names)
-    return loaded._replace(name=name, weights="folder", task=task)
+    task = Task(phrases, (short, longest), names)
+    return replace(loaded, name=name, weights="folder", task=task)
 
 
 def load_checkpoint(path: Path, name: str, text: bool = True) -> tuple[Loaded, int]:
-    """Return the detector in a checkpoint of a training, called ``name``, and the epoch of its weights, from 0.
+    """Load the detector in a checkpoint of a training.
+
+    Args:
+        path: the checkpoint.
+        name: what messages and results call the detector.
+        text: False leaves the text encoder out.
+
+    Returns:
+        The detector, and the epoch of its weights, from 0.
 
     Raises:
         GLIPError: as :func:`~glip_lightning.weights.trained_weights.read_checkpoint`.
@@ -294,17 +337,16 @@ def _load_adapted(folder: Path, name: str) -> Loaded:
     try:
         loaded = load_detector(base.name)
     except (OSError, ValueError) as error:
-        message = f"{folder} was trained on the detector {base.name}, which cannot be had: {error}"
+        message = f"{folder} was trained on the detector {base.name}, which cannot be loaded: "
+        message += str(error)
         raise GLIPError(message, code=getattr(error, "code", "no-base")) from error
     check_base(str(folder), base, loaded.model, base.name, text=True)
     apply_adapter(loaded.model, adapter.tensors, str(folder))
-    words = (
-        None
-        if loaded.words is None
-        else loaded.words | words_of(phrase.text for phrase in adapter.phrases)
-    )
+    words = loaded.words
+    if words is not None:
+        words |= words_of(phrase.text for phrase in adapter.phrases)
     task = Task(adapter.phrases, base.input_size, adapter.names)
-    return loaded._replace(name=name, weights="folder", task=task, words=words)
+    return replace(loaded, name=name, weights="folder", task=task, words=words)
 
 
 def _read_weights(path: Path, text: bool) -> dict[str, Tensor]:
@@ -330,9 +372,9 @@ def _load_repository(repo: str, text: bool) -> Loaded:
 def _build(config: GLIPConfig, state: dict[str, Tensor], text: bool = True) -> Detector:
     config = replace(config, text_encoder=config.text_encoder and text)
     model = build_detector(config)
-    model.load_state_dict(
-        {k: x for k, x in state.items() if config.text_encoder or not k.startswith(TEXT_PREFIX)}
-    )
+    if not config.text_encoder:
+        state = {key: x for key, x in state.items() if not key.startswith(TEXT_PREFIX)}
+    model.load_state_dict(state)
     return model
 
 
@@ -351,22 +393,21 @@ def _loaded(
 def _check_vocabulary(model: Detector, tokenizer: Tokenizer, name: str) -> None:
     expected = model.config.classes or model.config.text.vocab_size
     if len(tokenizer) != expected:
-        message = (
-            f"{name}: the vocabulary has {len(tokenizer)} tokens, the text encoder {expected}; "
-        )
-        message += f"use the {VOCAB_NAME} that belongs to these weights"
+        message = f"{name}: the vocabulary has {len(tokenizer)} tokens, the text encoder "
+        message += f"{expected}; use the {VOCAB_NAME} that belongs to these weights"
         raise GLIPError(message, code="other-vocabulary")
 
 
 def skeleton(detector: str) -> Detector | None:
     """Return a named detector, or that of a folder or run, without numbers (on the meta device).
 
-    None for what would have to be loaded first.
+    None where it would have to be loaded first.
     """
     files = [as_path(detector) / name / CONFIG_NAME for name in (RUN_DETECTOR, ".")]
+    found = [file for file in files if file.is_file()]
     if detector in VARIANTS:
         config = variant(detector)
-    elif found := [file for file in files if file.is_file()]:
+    elif found:
         config = read_config(found[0])
     else:
         return None
@@ -380,7 +421,8 @@ def _read_task(path: Path, config: GLIPConfig) -> Task | None:
     where, content = read_task(path)
     phrases = tuple(Phrase(**phrase) for phrase in content["phrases"])
     if config.classes and len(phrases) > config.classes:
-        message = f"{where}: {len(phrases)} phrases, expected at most {config.classes}, as {CONFIG_NAME} says (classes)"
+        message = f"{where}: {len(phrases)} phrases, expected at most {config.classes}, as "
+        message += f"{CONFIG_NAME} says (classes)"
         raise GLIPError(message, code="bad-value")
     short, longest = content["input_size"]
     return Task(phrases, (short, longest), class_names(content, "phrases", where))
@@ -394,34 +436,47 @@ def save(
     half: bool = False,
     words: Iterable[str] | None = None,
 ) -> Path:
-    """Write an exchange folder at once or not at all; another exchange folder in its place is replaced.
+    """Write an exchange folder, at once or not at all; it replaces another exchange folder.
 
-    ``half`` stores the numbers in half precision; they are loaded as float32 again. ``words``: that training has
-    shown, if they are on record.
+    Args:
+        model: the detector.
+        tokenizer: its tokenizer.
+        folder: where to write.
+        task: the classes of a fine-tuned detector.
+        half: stores the numbers in half precision; they are loaded as float32 again.
+        words: the words that the detector saw in training; None where they are not on record.
+
+    Returns:
+        The folder.
+
+    Raises:
+        GLIPError: a file or other things lie in its place (``file-exists``), or the tokenizer has
+            another number of tokens than the detector (``other-vocabulary``).
     """
     folder = Path(folder)
     _check_vocabulary(model, tokenizer, str(folder))
     if folder.is_file():
         raise GLIPError(f"{folder}: is a file; give a folder to write to", code="file-exists")
-    if folder.exists() and (
-        foreign := sorted({path.name for path in folder.iterdir()} - MAY_REPLACE)
-    ):
+    there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    foreign = sorted(there - MAY_REPLACE)
+    if foreign:
         message = f"{folder}: holds {foreign[0]}, which is no part of an exchange folder; "
         message += "choose another folder or remove it"
         raise GLIPError(message, code="file-exists")
     with replacing(folder) as fresh:
         fresh.mkdir()
-        (deepcopy(model).half() if half else model).save_pretrained(fresh)
+        written = deepcopy(model).half() if half else model
+        written.save_pretrained(fresh)
         tokenizer.save(fresh)
         if task is not None:
-            content = {
+            content: dict[str, Any] = {
                 "phrases": [phrase._asdict() for phrase in task.phrases],
                 "input_size": task.input_size,
             }
-            content |= {"names": task.names} if task.names else {}
-            (fresh / TASK_NAME).write_text(
-                json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8"
-            )
+            if task.names:
+                content["names"] = task.names
+            text = json.dumps(content, indent=2, ensure_ascii=False)
+            (fresh / TASK_NAME).write_text(text, encoding="utf-8")
         if words is not None:
             lines = "".join(f"{word}\n" for word in sorted(words))
             (fresh / WORDS_NAME).write_text(lines, encoding="utf-8", newline="\n")

@@ -1,7 +1,7 @@
-"""Official checkpoints: one two-way table of names, a reader that runs nothing, sizes from shapes.
+"""Official checkpoints: a table of names for both ways, a safe reader, sizes from shapes.
 
-Source of the official names: microsoft/GLIP, state dicts of configs/pretrain/*.yaml. What the network does
-not use is left out on the way in, with a log line, and made anew on the way out.
+Source of the official names: microsoft/GLIP, state dicts of configs/pretrain/*.yaml. Tensors that
+the network does not use are left out on the way in, with a log line, and made anew on the way out.
 """
 
 import logging
@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 StateDict = dict[str, Tensor]
 
 NAMES = (
-    # ours, official; {3r+2} is three times the number {r} of the left side plus two; what follows is equal
+    # ours, official; {3r+2} is three times the number {r} of the left side plus two;
+    # the rest of the name is equal
     ("backbone.patch_embed", "backbone.body.patch_embed"),
     ("backbone.stages.{i}", "backbone.body.layers.{i}"),
     ("backbone.norms.{i}", "backbone.body.norm{i+1}"),
@@ -96,23 +97,28 @@ PRIOR = 0.01  # MODEL.RETINANET.PRIOR_PROB, sets the bias of cls_logits
 BERT_HEAD_DIM = 64  # of every published BERT
 
 NOT_IN_SHAPES = (
-    *("drop_path", "drop_block", "fusion_heads", "fusion_dropout"),
+    "drop_path",
+    "drop_block",
+    "fusion_heads",
+    "fusion_dropout",
     "log_scale",
     "small_start",
+    "input_size",
+    "pixel_mean",
+    "pixel_std",
 )
-NOT_IN_SHAPES += ("input_size", "pixel_mean", "pixel_std")
 NOT_IN_TEXT_SHAPES = ("num_attention_heads", "layer_norm_eps", "dropout")
 
 
 class CheckpointError(GLIPError):
-    """A file or state dict that is not the expected detector; the message lists everything that differs."""
+    """A file or state dict is not the expected detector; the message lists all differences."""
 
     def __init__(self, message: str, *, code: str = "no-checkpoint") -> None:
         super().__init__(message, code=code)
 
 
 class Inert:
-    """Stands in for a class that a checkpoint names beside its tensors; takes anything, does nothing."""
+    """An object in place of one that a checkpoint names beside its tensors: it does nothing."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -120,7 +126,7 @@ class Inert:
 
 
 STAND_INS: dict[str, type] = {
-    "yacs.config.CfgNode": OrderedDict,  # a mapping: torch fills only its own kinds of them
+    "yacs.config.CfgNode": OrderedDict,  # torch fills no other kind of mapping
     "argparse.Namespace": Inert,
     "numpy.dtype": Inert,
     "numpy.ndarray": Inert,
@@ -129,145 +135,178 @@ STAND_INS: dict[str, type] = {
     "numpy.core.multiarray._reconstruct": Inert,
     "numpy._core.multiarray._reconstruct": Inert,
 }
-"""Globals that official training files may name beside torch's own; nothing else is let in."""
+"""Classes that official training files may name beside torch's own; others are refused."""
 
 
 def official_name(key: str, fusion: bool) -> str:
-    """Our name of a tensor -> the official one. Without fusion a round of the tower is a single module."""
+    """Return the official name of our tensor ``key``.
+
+    Without ``fusion`` a round of the tower is a single module.
+    """
     for ours, official in NAMES:
         pattern = re.sub(r"\\{(\w)\\}", r"(?P<\1>\\d+)", re.escape(ours)) + r"(?=\.|$)"
-        if match := re.match(pattern, key):
-            official = official if fusion else official.replace("{3r+2}", "{r}")
-            return _fill(official, match.groupdict()) + key[match.end() :]
+        match = re.match(pattern, key)
+        if match:
+            template = official if fusion else official.replace("{3r+2}", "{r}")
+            return _fill(template, match.groupdict()) + key[match.end() :]
     raise CheckpointError(f"{key}: no row of the table of names fits")
 
 
-def _fill(official: str, numbers: Mapping[str, str]) -> str:
+def _fill(template: str, numbers: Mapping[str, str]) -> str:
+    """Return an official name whose terms, such as ``{3r+2}``, are replaced by numbers."""
+
     def number(term: re.Match[str]) -> str:
-        factor, name, shift = term.groups()
+        factor, name, shift = term.groups(default="")
         return str(int(factor or 1) * int(numbers[name]) + int(shift or 0))
 
-    return re.sub(r"\{(\d*)([a-z])(\+\d+)?\}", number, official)
+    return re.sub(r"\{(\d*)([a-z])(\+\d+)?\}", number, template)
 
 
 @lru_cache(maxsize=2)
 def expected_shapes(config: GLIPConfig) -> dict[str, torch.Size]:
-    """Our name -> shape of every tensor of the detector."""
+    """Return the shape of every tensor of the detector, by our names."""
     with torch.device("meta"):
-        return {key: tensor.shape for key, tensor in build_detector(config).state_dict().items()}
+        model = build_detector(config)
+    return {key: tensor.shape for key, tensor in model.state_dict().items()}
 
 
 def official_names(config: GLIPConfig) -> dict[str, str]:
-    """Our name -> official name of every tensor of the detector."""
+    """Return the official name of every tensor of the detector, by our names."""
     return {key: official_name(key, config.fusion) for key in expected_shapes(config)}
 
 
 def check(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:
-    """Raise one error that lists the missing, the unknown and the differently shaped tensors."""
+    """Raise CheckpointError where a state dict does not have exactly the tensors in ``shapes``.
+
+    The message lists the missing, the unknown and the differently shaped tensors; the code is
+    ``other-tensors``.
+    """
     common = state.keys() & shapes.keys()
+    misshapen = []
+    for key in common:
+        found, expected = state[key].shape, shapes[key]
+        if found != expected:
+            misshapen.append(f"{key} ({_shape_text(found)}, expected {_shape_text(expected)})")
     problems = {
         "missing": shapes.keys() - common,
         "unknown": state.keys() - common,
-        "of another shape": [
-            f"{key} ({_by(state[key].shape)}, expected {_by(shapes[key])})"
-            for key in common
-            if state[key].shape != shapes[key]
-        ],
+        "of another shape": misshapen,
     }
     listed = [f"{len(keys)} {kind}: {_first_ten(keys)}" for kind, keys in problems.items() if keys]
     if listed:
-        raise CheckpointError(
-            "the tensors do not fit the detector. " + "; ".join(listed), code="other-tensors"
-        )
+        message = "the tensors do not fit the detector. " + "; ".join(listed)
+        raise CheckpointError(message, code="other-tensors")
 
 
-def _by(shape: torch.Size) -> str:
+def _shape_text(shape: torch.Size) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
 def _first_ten(keys: Iterable[str]) -> str:
-    keys = sorted(keys)
-    return ", ".join(keys[:10]) + (", ..." if len(keys) > 10 else "")
+    names = sorted(keys)
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
 
 
 def from_official(state: Mapping[str, Tensor], config: GLIPConfig) -> StateDict:
-    """Official state dict -> ours; anything unknown, missing or of another shape is a :class:`CheckpointError`."""
-    state = _leave_out(strip_module(state))
-    names, shapes = official_names(config), expected_shapes(config)
-    check(state, {names[key]: shape for key, shape in shapes.items()})
+    """Return our state dict of an official one.
+
+    Raises:
+        CheckpointError: a tensor is unknown, missing or of another shape (``other-tensors``).
+    """
+    state = _without_unused(strip_module(state))
+    names = official_names(config)
+    check(state, {names[key]: shape for key, shape in expected_shapes(config).items()})
     return {ours: state[official] for ours, official in names.items()}
 
 
 def to_official(state: Mapping[str, Tensor], config: GLIPConfig) -> StateDict:
-    """Our state dict -> the official one, with what the official model holds beside it."""
+    """Return the official state dict of ours, with the tensors that only the official model holds.
+
+    Raises:
+        CheckpointError: a tensor is unknown, missing or of another shape (``other-tensors``).
+    """
     check(state, expected_shapes(config))
     tensors = {official: state[ours] for ours, official in official_names(config).items()}
     return tensors | _unused_tensors(config)
 
 
 def official_state(model: Detector, where: str) -> StateDict:
-    """Return what an official checkpoint of ``model`` holds; an error names ``where`` the detector came from."""
+    """Return the content of an official checkpoint of ``model``.
+
+    Raises:
+        GLIPError: it has no text encoder (``no-official-layout``); the message names ``where`` the
+            detector came from.
+    """
     if not model.reads_text:
-        message = f"{where}: has a table of classes, an official checkpoint a text encoder; keep the folder"
+        message = f"{where}: has a table of classes, an official checkpoint a text encoder; "
+        message += "keep the folder"
         raise GLIPError(message, code="no-official-layout")
     if not model.config.text_encoder:
-        message = f"{where}: has no text encoder, an official checkpoint needs one; convert the whole detector"
+        message = f"{where}: has no text encoder, an official checkpoint needs one; "
+        message += "convert the whole detector"
         raise GLIPError(message, code="no-official-layout")
     return to_official(model.state_dict(), model.config)
 
 
 def strip_module(state: Mapping[str, Tensor]) -> StateDict:
-    """Without the ``module.`` of DistributedDataParallel, if all names have it (model_serialization.py)."""
-    wrapped = all(key.startswith("module.") for key in state)
-    return {
-        key.removeprefix("module.") if wrapped else key: tensor for key, tensor in state.items()
-    }
+    """Return a state dict without the prefix ``module.``, if all of its names have it.
+
+    DistributedDataParallel adds it (model_serialization.py).
+    """
+    if not all(key.startswith("module.") for key in state):
+        return dict(state)
+    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
 
 
-def _leave_out(state: StateDict) -> StateDict:
-    kept, counts = {}, Counter()
+def _without_unused(state: StateDict) -> StateDict:
+    """Return a state dict without the tensors that the network does not use; log what they are."""
+    kept: StateDict = {}
+    counts: Counter[str] = Counter()
     for key, tensor in state.items():
         pattern = next((pattern for pattern in LEFT_OUT if fnmatchcase(key, pattern)), None)
         if pattern is None:
             kept[key] = tensor
-        counts[pattern] += 1
-    for pattern in counts.keys() - {None}:
-        logger.info("left out %d tensors, %s: %s", counts[pattern], pattern, LEFT_OUT[pattern])
+        else:
+            counts[pattern] += 1
+    for pattern, count in counts.items():
+        logger.info("left out %d tensors, %s: %s", count, pattern, LEFT_OUT[pattern])
     if TUNED_PROMPT in state and state[TUNED_PROMPT].any():
         logger.warning(
-            "the file holds a tuned prompt (%s), which is not applied: results will be those of the detector "
-            "before prompt tuning",
+            "the file holds a tuned prompt (%s), which is not applied: results will be those of "
+            "the detector before prompt tuning",
             TUNED_PROMPT,
         )
     return kept
 
 
 def _unused_tensors(config: GLIPConfig) -> StateDict:
-    """What the official model holds and ours does not, as its own initialisation makes it."""
+    """Return the tensors that only the official model holds, as it initialises them."""
+    found: StateDict = {}
     index = get_relative_position_index(config.swin_window, config.swin_window)
-    blocks = [(i, j) for i, depth in enumerate(config.swin_depths) for j in range(depth)]
-    return {
-        **{
-            f"backbone.body.layers.{i}.blocks.{j}.attn.relative_position_index": index.clone()
-            for i, j in blocks
-        },
-        **{
-            f"rpn.anchor_generator.cell_anchors.{i}": torch.tensor([cell_anchor(s)])
-            for i, s in enumerate(STRIDES)
-        },
-        "language_backbone.body.model.embeddings.position_ids": torch.arange(
-            config.text.max_position_embeddings
-        )[None],
-        "rpn.head.cls_logits.weight": torch.zeros(CLASSES, config.channels, 1, 1),
-        "rpn.head.cls_logits.bias": torch.full((CLASSES,), -log((1 - PRIOR) / PRIOR)),
-    }
+    for i, depth in enumerate(config.swin_depths):
+        for j in range(depth):
+            key = f"backbone.body.layers.{i}.blocks.{j}.attn.relative_position_index"
+            found[key] = index.clone()
+    for i, stride in enumerate(STRIDES):
+        key = f"rpn.anchor_generator.cell_anchors.{i}"
+        found[key] = torch.tensor([cell_anchor(stride)])
+    positions = torch.arange(config.text.max_position_embeddings)
+    found["language_backbone.body.model.embeddings.position_ids"] = positions[None]
+    found["rpn.head.cls_logits.weight"] = torch.zeros(CLASSES, config.channels, 1, 1)
+    found["rpn.head.cls_logits.bias"] = torch.full((CLASSES,), -log((1 - PRIOR) / PRIOR))
+    return found
 
 
 def read_official(path: str | Path) -> StateDict:
-    """Tensors of the ``model`` in an official ``.pth`` file, floats as float32; no code in it is ever run.
+    """Return the tensors of the ``model`` in an official ``.pth`` file, floats as float32.
 
-    ``model_ema``, ``optimizer`` and the rest are ignored; files that hold the state dict alone, or under
-    ``state_dict``, are read as well.
+    No code in the file is ever run. ``model_ema``, ``optimizer`` and the rest are ignored. Files
+    that hold the state dict alone, or under ``state_dict``, are read as well.
+
+    Raises:
+        MissingFile: there is no such file (``missing-file``).
+        CheckpointError: it holds no tensors (``no-tensors``), or cannot be read (see
+            :func:`load_tensors`).
     """
     path = Path(path)
     if not path.is_file():
@@ -275,21 +314,25 @@ def read_official(path: str | Path) -> StateDict:
     content = load_tensors(path)
     if isinstance(content, dict):
         content = content.get("model", content.get("state_dict", content))
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(isinstance(x, Tensor) for x in content.values())
-    ):
-        message = (
-            f"{path}: expected a dict of tensors, alone or under the key 'model' or 'state_dict'"
-        )
+    if not isinstance(content, dict) or not _holds_tensors(content):
+        message = f"{path}: expected a dict of tensors, alone or under the key 'model' or "
+        message += "'state_dict'"
         raise CheckpointError(message, code="no-tensors")
     check_storage(content, str(path))
     return {key: x.float() if x.is_floating_point() else x for key, x in content.items()}
 
 
+def _holds_tensors(content: Mapping[str, object]) -> bool:
+    return bool(content) and all(isinstance(x, Tensor) for x in content.values())
+
+
 def load_tensors(path: Path) -> object:
-    """Return what a file of torch holds; one that asks for more than tensors and plain values is an error."""
+    """Return the content of a file of torch: tensors and plain values; no code in it is run.
+
+    Raises:
+        CheckpointError: the file cannot be read. The code says why: ``web-page``, ``lfs-pointer``,
+            ``unsafe-checkpoint`` (it asks for other classes), ``onnx``, else ``no-checkpoint``.
+    """
     with safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()]):
         try:
             # memory-mapped, the optimizer state beside the weights is never read
@@ -301,36 +344,37 @@ def load_tensors(path: Path) -> object:
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    """Return the error that says why torch cannot load ``path``; ``error`` is the one that torch raised."""
+    """Return the error for a file that torch cannot load; ``error`` is torch's own."""
     with path.open("rb") as file:
         head = file.read(64).lstrip()
     if head.startswith(b"<"):
-        message = "a web page, no checkpoint; download the file itself (.../resolve/..., not .../blob/...)"
+        message = "a web page, no checkpoint; download the file itself (.../resolve/..., not "
+        message += ".../blob/...)"
         return CheckpointError(f"{path}: {message}", code="web-page")
     if head.startswith(b"version https://git-lfs"):
         message = "a Git LFS pointer, no checkpoint; run `git lfs pull` or download the file itself"
         return CheckpointError(f"{path}: {message}", code="lfs-pointer")
-    if names := _forbidden_globals(path, error):
+    forbidden = _forbidden_globals(path, error)
+    if forbidden:
         message = (
-            f"refused, and nothing in it was run: it asks for {', '.join(names)}, which no file of weights needs. "
-            "If you trust whoever made it, save the tensors alone there: torch.save({'model': model.state_dict()}, ...)"
+            f"refused, and nothing in it was run: it asks for {', '.join(forbidden)}, which no "
+            "file of weights needs. If you trust whoever made it, save the tensors alone there: "
+            "torch.save({'model': model.state_dict()}, ...)"
         )
         return CheckpointError(f"{path}: {message}", code="unsafe-checkpoint")
     if path.suffix.lower() == ".onnx":
-        message = (
-            "ONNX runs in other programs; give the folder, run or .pth file that it was made from"
-        )
+        message = "ONNX runs in other programs; give the folder, run or .pth file that it was made "
+        message += "from"
         return CheckpointError(f"{path}: {message}", code="onnx")
-    reason = (
-        str(error).strip().partition("\n")[0]
-    )  # torch goes on with advice to run the file's code
+    # in later lines torch advises to run the file's code
+    reason = str(error).strip().partition("\n")[0]
     if isinstance(error, pickle.UnpicklingError):
         reason = "torch.save has not written it, or more than tensors"
     return CheckpointError(f"{path}: no readable checkpoint ({type(error).__name__}: {reason})")
 
 
 def _forbidden_globals(path: Path, error: Exception) -> list[str]:
-    """What the file wants to import; of a file older than torch 1.6 (no zip) the first such name."""
+    """Return what the file wants to import; of a file before torch 1.6 (no zip) the first name."""
     try:
         return sorted(get_unsafe_globals_in_checkpoint(path))
     except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
@@ -338,10 +382,18 @@ def _forbidden_globals(path: Path, error: Exception) -> list[str]:
 
 
 def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> GLIPConfig:
-    """Sizes of the detector in an official state dict.
+    """Return the sizes of the detector in an official state dict.
 
-    What shapes do not show (dropout rates, heads of fusion and text) is that of the named variant with the
-    same shapes, else the default. ``text_heads`` is needed where BERT's width is no multiple of 64.
+    Shapes do not show dropout rates and the heads of fusion and text. These are the ones of the
+    named variant with the same shapes, else the defaults.
+
+    Args:
+        state: the official state dict.
+        text_heads: attention heads of BERT; needed where its width is no multiple of 64.
+
+    Raises:
+        CheckpointError: it holds no GLIP detector (``no-detector``), or ``text_heads`` is needed
+            (``missing-text-heads``).
     """
     try:
         found = _sizes(strip_module(state))
@@ -351,43 +403,42 @@ def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> 
         ) from None
     except (IndexError, ValueError) as error:  # tensors of other ranks, sizes out of bounds
         raise CheckpointError(f"no GLIP detector: {error}", code="no-detector") from error
-    if same := [name for name, config in VARIANTS.items() if _like(config, found) == found]:
+    same = [name for name, config in VARIANTS.items() if _same_in_shapes(config, found)]
+    if same:
         logger.info("the sizes are those of %s", ", ".join(same))
         return VARIANTS[same[0]]
     width = found.text.hidden_size
     if text_heads is None and width % BERT_HEAD_DIM:
-        message = (
-            f"a text encoder of width {width} does not show its number of heads; give text_heads"
-        )
+        message = f"a text encoder of width {width} does not show its number of heads; give "
+        message += "text_heads"
         raise CheckpointError(message, code="missing-text-heads")
-    return replace(
-        found, text=replace(found.text, num_attention_heads=text_heads or width // BERT_HEAD_DIM)
-    )
+    heads = text_heads or width // BERT_HEAD_DIM
+    return replace(found, text=replace(found.text, num_attention_heads=heads))
 
 
-def _like(config: GLIPConfig, found: GLIPConfig) -> GLIPConfig:
-    """``config`` with everything that shapes do not show taken from ``found``."""
+def _same_in_shapes(config: GLIPConfig, found: GLIPConfig) -> bool:
+    """Return whether both configurations are equal in everything that shapes show."""
     hidden = NOT_IN_SHAPES if config.fusion else (*NOT_IN_SHAPES, "fusion_dim")
     text = replace(config.text, **{name: getattr(found.text, name) for name in NOT_IN_TEXT_SHAPES})
-    return replace(config, text=text, **{name: getattr(found, name) for name in hidden})
+    alike = replace(config, text=text, **{name: getattr(found, name) for name in hidden})
+    return alike == found
 
 
 def _sizes(state: StateDict) -> GLIPConfig:
-    stages = _count(state, r"backbone\.body\.layers\.(\d+)\.")
-    blocks = [
-        _count(state, rf"backbone\.body\.layers\.{i}\.blocks\.(\d+)\.") for i in range(stages)
-    ]
-    tables = [
-        state[f"backbone.body.layers.{i}.blocks.0.attn.relative_position_bias_table"].shape
-        for i in range(stages)
-    ]
+    depths, heads, offsets = [], [], []
+    for i in range(_count(state, r"backbone\.body\.layers\.(\d+)\.")):
+        depths.append(_count(state, rf"backbone\.body\.layers\.{i}\.blocks\.(\d+)\."))
+        table = state[f"backbone.body.layers.{i}.blocks.0.attn.relative_position_bias_table"]
+        rows, columns = table.shape
+        offsets.append(rows)  # (2 * window - 1) squared
+        heads.append(columns)
     fused = "rpn.head.dyhead_tower.0.b_attn.attn.v_proj.weight"
     return GLIPConfig(
         fusion=fused in state,
         swin_dim=state["backbone.body.patch_embed.proj.weight"].shape[0],
-        swin_depths=tuple(blocks),
-        swin_heads=tuple(heads for _, heads in tables),
-        swin_window=(isqrt(tables[0][0]) + 1) // 2 if tables else 0,
+        swin_depths=tuple(depths),
+        swin_heads=tuple(heads),
+        swin_window=(isqrt(offsets[0]) + 1) // 2 if offsets else 0,
         channels=state["backbone.fpn.fpn_layer2.weight"].shape[0],
         rounds=_count(state, r"rpn\.head\.dyhead_tower\.(\d+)\.offset\.weight"),
         fusion_dim=state[fused].shape[0] if fused in state else GLIPConfig.fusion_dim,
@@ -409,5 +460,10 @@ def _text_sizes(state: StateDict) -> TextConfig:
 
 
 def _count(state: StateDict, pattern: str) -> int:
-    """Different numbers that the group of ``pattern`` takes at the start of the names."""
-    return len({match[1] for key in state if (match := re.match(pattern, key))})
+    """Return how many different numbers the group of ``pattern`` takes at the start of names."""
+    found = set()
+    for key in state:
+        match = re.match(pattern, key)
+        if match:
+            found.add(match[1])
+    return len(found)

@@ -1,14 +1,14 @@
-"""A tuned prompt as one small file: the final text features of a task, and for which detector they were made.
+"""A tuned prompt as one small file: the final text features of a task, and their detector.
 
-The file is safetensors: ``features.<k>`` float32 [T, D] and ``mask.<k>`` bool [T] of caption k; all else is JSON in
-its metadata. Whoever has it needs no text encoder.
+The file is safetensors: ``features.<k>`` float32 [T, D] and ``mask.<k>`` bool [T] of caption k. All
+else is JSON in its metadata. Whoever has it needs no text encoder.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -36,14 +36,12 @@ from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import Prompt
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.weights.base_model import Base, check_base, read_base
-
-PROMPT_NAME = "prompt.safetensors"
-"""Of a finished run that tuned a prompt."""
+from glip_lightning.weights.run_files import PROMPT_NAME
 
 KEY, FORMAT = "glip_lightning.prompt", 1
 
 LARGEST_FEATURE = 1e6
-"""Features of BERT are below 20. Squares of much larger ones are infinite, and nothing would be found."""
+"""Features of BERT are below 20. Squares of much larger ones are infinite: nothing is found."""
 
 _TOKENS = Items(Whole(0, MAX_TOKENS - 1), 0, MAX_TOKENS)
 _CAPTION = Keys(
@@ -66,7 +64,8 @@ _PROMPT = Keys(
 )
 
 
-class TunedPrompt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TunedPrompt:
     """Classes with their final text features (on the CPU)."""
 
     query: Query
@@ -76,23 +75,30 @@ class TunedPrompt(NamedTuple):
 
 def save_prompt(path: Path, prompt: TunedPrompt) -> None:
     """Write the file at once or not at all."""
-    query, tensors = prompt.query, {}
+    query = prompt.query
+    tensors: dict[str, torch.Tensor] = {}
     for k, text in enumerate(query.texts):
         tensors[f"features.{k}"] = text.hidden[0].detach().to("cpu", torch.float32).contiguous()
         tensors[f"mask.{k}"] = text.mask[0].cpu().contiguous()
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "tuning": prompt.tuning,
-        "base": prompt.base._asdict(),
+        "base": asdict(prompt.base),
         "classes": [phrase._asdict() for phrase in query.phrases],
         "captions": [part._asdict() for part in query.prompts],
-        **({"names": query.names} if query.names else {}),
     }
+    if query.names:
+        content["names"] = query.names
     write_bytes(path, save(tensors, {KEY: json.dumps(content)}))
 
 
 def load_prompt(path: str | Path) -> TunedPrompt:
-    """Read a file of :func:`save_prompt`; anything else is an error that says why."""
+    """Read a file of :func:`save_prompt`.
+
+    Raises:
+        MissingFile: there is no such file (``missing-file``).
+        GLIPError: the file is damaged or holds something else; the message says what.
+    """
     if not Path(path).is_file():
         message = f"{path}: no such tuned prompt; a run with PromptTuning leaves {PROMPT_NAME}"
         raise MissingFile(message, code="missing-file")
@@ -105,61 +111,60 @@ def load_prompt(path: str | Path) -> TunedPrompt:
     _PROMPT.check(content, where)
     _check_classes(content, where)
     _check_texts(tensors, len(content["captions"]), where)
-    return TunedPrompt(
-        _query(content, tensors, where), content["tuning"], read_base(content["base"])
-    )
+    query = _read_query(content, tensors, where)
+    return TunedPrompt(query, content["tuning"], read_base(content["base"]))
 
 
 def _check_classes(content: Mapping[str, Any], where: str) -> None:
-    """Each class stands in one caption, so that none is missed and none is found twice."""
+    """Raise GLIPError unless each class stands in exactly one caption.
+
+    Otherwise it would never be found, or be found twice.
+    """
     placed: dict[int, str] = {}
     last = Whole(0, len(content["classes"]) - 1)
     for k, part in enumerate(content["captions"]):
         if len(part["classes"]) != len(part["tokens"]):
-            told = f"{len(part['classes'])} classes and the tokens of {len(part['tokens'])}"
-            raise GLIPError(
-                f"{where}: captions[{k}] has {told}, expected as many", code="bad-value"
-            )
+            found = f"{len(part['classes'])} classes and the tokens of {len(part['tokens'])}"
+            message = f"{where}: captions[{k}] has {found}, expected as many"
+            raise GLIPError(message, code="bad-value")
         for place, index in enumerate(part["classes"]):
             key = f"captions[{k}].classes[{place}]"
             last.check(index, where, key)
             if index in placed:
-                raise GLIPError(
-                    f"{where}: {key} is {index}, which {placed[index]} is already", code="bad-value"
-                )
+                message = f"{where}: {key} is {index}, which {placed[index]} is already"
+                raise GLIPError(message, code="bad-value")
             placed[index] = key
-    if missing := sorted(set(range(len(content["classes"]))) - placed.keys()):
-        raise GLIPError(
-            f"{where}: classes[{missing[0]}] is in none of the captions", code="bad-value"
-        )
+    missing = sorted(set(range(len(content["classes"]))) - placed.keys())
+    if missing:
+        message = f"{where}: classes[{missing[0]}] is in none of the captions"
+        raise GLIPError(message, code="bad-value")
 
 
 def _check_texts(tensors: Mapping[str, torch.Tensor], captions: int, where: str) -> None:
-    """Features and mask of each caption: of one width, finite, and nothing else."""
-    names = {f"{kind}.{k}" for k in range(captions) for kind in ("features", "mask")}
-    for kind, keys in {
-        "missing": names - tensors.keys(),
-        "unknown": tensors.keys() - names,
-    }.items():
+    """Raise GLIPError unless each caption has features and a mask, finite and of one width."""
+    names = set()
+    for k in range(captions):
+        names |= {f"features.{k}", f"mask.{k}"}
+    problems = {"missing": names - tensors.keys(), "unknown": tensors.keys() - names}
+    for kind, keys in problems.items():
         if keys:
             raise GLIPError(f"{where}: the tensor {min(keys)} is {kind}", code=f"{kind}-key")
     width = tensors["features.0"].shape[-1] if tensors["features.0"].ndim else 0
     for k in range(captions):
         hidden, mask = tensors[f"features.{k}"], tensors[f"mask.{k}"]
-        _check_tensor(
-            hidden, torch.float32, (len(mask) if mask.ndim else 0, width), f"{where}: features.{k}"
-        )
+        tokens = len(mask) if mask.ndim else 0
+        _check_tensor(hidden, torch.float32, (tokens, width), f"{where}: features.{k}")
         _check_tensor(mask, torch.bool, tuple(hidden.shape[:1]), f"{where}: mask.{k}")
-        if not 1 <= len(mask) <= MAX_TOKENS or not width or not mask.any():
-            told = f"{len(mask)} tokens ({int(mask.sum())} of them used) of width {width}"
-            raise GLIPError(
-                f"{where}: caption {k} has {told}, expected 1 to {MAX_TOKENS} tokens",
-                code="bad-tensor",
-            )
+        if not 1 <= tokens <= MAX_TOKENS or not width or not mask.any():
+            found = f"{tokens} tokens ({int(mask.sum())} of them used) of width {width}"
+            message = f"{where}: caption {k} has {found}, expected 1 to {MAX_TOKENS} tokens"
+            raise GLIPError(message, code="bad-tensor")
         check_tensors({f"features.{k}": hidden}, where)
-        if (largest := float(hidden.abs().max())) > LARGEST_FEATURE:
-            told = f"features.{k} has the number {largest:g}, expected at most {LARGEST_FEATURE:g}"
-            raise GLIPError(f"{where}: {told}", code="bad-tensor")
+        largest = float(hidden.abs().max())
+        if largest > LARGEST_FEATURE:
+            message = f"{where}: features.{k} has the number {largest:g}, expected at most "
+            message += f"{LARGEST_FEATURE:g}"
+            raise GLIPError(message, code="bad-tensor")
 
 
 def _check_tensor(
@@ -172,14 +177,18 @@ def _check_tensor(
         )
 
 
-def _query(content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], where: str) -> Query:
+def _read_query(
+    content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], where: str
+) -> Query:
     prompts, texts = [], []
     for k, part in enumerate(content["captions"]):
         hidden, mask = tensors[f"features.{k}"], tensors[f"mask.{k}"]
         for place, group in enumerate(part["tokens"]):
-            if outside := [token for token in group if token >= len(mask) or not mask[token]]:
-                told = f"captions[{k}].tokens[{place}] has {outside[0]}, no token of a caption of {int(mask.sum())}"
-                raise GLIPError(f"{where}: {told}", code="bad-value")
+            outside = [token for token in group if token >= len(mask) or not mask[token]]
+            if outside:
+                message = f"{where}: captions[{k}].tokens[{place}] has {outside[0]}, no token of a "
+                message += f"caption of {int(mask.sum())}"
+                raise GLIPError(message, code="bad-value")
         tokens = tuple(map(tuple, part["tokens"]))
         prompts.append(Prompt(part["caption"], tokens, tuple(part["classes"])))
         texts.append(TextFeatures(hidden[None], mask[None]))
@@ -188,11 +197,22 @@ def _query(content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], wher
 
 
 def check_prompt(file: str, prompt: TunedPrompt, model: Detector, name: str) -> None:
-    """Raise an error if ``prompt`` was made for another detector than ``model``, called ``name``."""
+    """Raise GLIPError if ``prompt`` was made for another detector than ``model``.
+
+    Args:
+        file: of the prompt, for the message.
+        prompt: its content.
+        model: the detector that it is used with.
+        name: of ``model``.
+
+    Raises:
+        GLIPError: with the code ``other-base`` or ``bad-tensor``.
+    """
     check_base(file, prompt.base, model, name, text=False)
     found, expected = prompt.query.texts[0].hidden.shape[-1], model.prompt_width
     if found != expected:
-        message = f"{file}: not a tuned prompt of glip-lightning: features of width {found}, {name} has {expected}"
+        message = f"{file}: not a tuned prompt of glip-lightning: features of width {found}, "
+        message += f"{name} has {expected}"
         raise GLIPError(message, code="bad-tensor")
 
 

@@ -1,4 +1,4 @@
-"""The files in a run's folder, and what they say about the run; read without torch."""
+"""The files in the folder of a run, and how to read them; without torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +12,14 @@ RUNS = Path("runs")
 RESULT_NAME, RECIPE_NAME = "result.json", "recipe.yaml"
 CHECKPOINTS = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"
+RUN_DETECTOR = "detector"
+"""Exchange folder of the trained detector."""
+RUN_ADAPTER = "adapter"
+"""Folder with the few tensors that were trained, where the other weights stayed as they were."""
+PROMPT_NAME = "prompt.safetensors"
+"""File of a tuned prompt."""
 UNFINISHED_NAME = "unfinished.json"
-"""In the folder of a run until it is finished: the name of its data, and why it ended where it says so."""
+"""In the folder of a run until it is finished: the name of its data, and why the run ended."""
 
 
 def check_unfinished(folder: Path) -> None:
@@ -26,21 +32,23 @@ def check_unfinished(folder: Path) -> None:
 
 
 def goes_on(verb: str, folder: str | Path | None, checkpoint: str | Path | None) -> bool:
-    """Return whether ``verb`` goes on with the run in ``folder``: it trains from a checkpoint of that run."""
+    """Return whether ``verb`` trains on in ``folder`` from a checkpoint of the run in it."""
     if verb != "fit" or not folder or not checkpoint:
         return False
     return Path(checkpoint).resolve().is_relative_to(Path(folder).resolve())
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Return ``result.json`` of a finished run; nothing of any other folder, also where it is not readable as such."""
+    """Return ``result.json`` of a finished run; an empty dict where there is none."""
     path = folder / RESULT_NAME
-    content = read_json(path, f"{path}: not the result of a run") if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    content = read_json(path, f"{path}: not the result of a run")
     return content if isinstance(content, dict) else {}
 
 
 def started_from(folder: Path) -> str | None:
-    """Return the detector that a run, finished or not, began with; None where the folder is that of no run."""
+    """Return the detector that a run, finished or not, began with; None for other folders."""
     content: Any = read_result(folder)
     path = folder / RECIPE_NAME
     if not content and path.is_file():
@@ -51,13 +59,18 @@ def started_from(folder: Path) -> str | None:
 
 
 def category_ids(folder: Path, names: Sequence[str]) -> Sequence[int]:
-    """Return the ids that the data of a finished run have for its classes; 1, 2, ... where it says nothing of them.
+    """Return the ids of the classes in the data of a finished run.
 
-    ``names`` are those of the classes that are looked for: other ones than the run's are numbered anew.
+    They are 1, 2, ... where the run says nothing of them, or has other classes.
+
+    Args:
+        folder: of the run.
+        names: the classes that are looked for.
     """
     result = read_result(folder)
     ids = result.get("category_ids")
+    usual = range(1, len(names) + 1)
     if result.get("classes") != list(names) or not isinstance(ids, list) or len(ids) != len(names):
-        return range(1, len(names) + 1)
+        return usual
     usable = all(type(number) is int for number in ids) and len(set(ids)) == len(ids)
-    return ids if usable else range(1, len(names) + 1)
+    return ids if usable else usual

@@ -1,4 +1,4 @@
-"""``thresholds.yaml`` of a finished run: for each class, from which score on its boxes are worth showing."""
+"""``thresholds.yaml`` of a finished run: the least score of the boxes to show, for each class."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +12,10 @@ from glip_lightning.evaluation.best_threshold import IOU, BestThreshold
 
 THRESHOLDS_NAME = "thresholds.yaml"
 HEADER = f"""\
-# For each class the least score with the best F1 on the valid split (a box is right from IoU {IOU:g} on), what it
-# reaches there, and on how many boxes that rests. glip predict PHOTOS --detector RUN --threshold best uses it; change
-# it freely. Classes of which nothing was found there have none: 0.5 is used.
+# For each class the least score with the best F1 on the valid split, its precision and recall
+# there, and the number of boxes behind them. A box is right from IoU {IOU:g} on. It is used by
+# glip predict PHOTOS --detector RUN --threshold best; change it freely. A class of which nothing
+# was found has no row: 0.5 is used.
 """
 _SHARE = Real(0, 1)
 _CLASS = Keys(
@@ -42,14 +43,16 @@ def read_thresholds_of(run: str | Path) -> dict[str, float]:
     """Return the thresholds of a finished run by class name.
 
     Raises:
-        GLIPError: there are none (code ``no-thresholds``), or the file was changed to something else.
+        GLIPError: there are none (``no-thresholds``), or the file was changed to something else.
     """
     file = Path(run) / THRESHOLDS_NAME
     if not file.is_file():
-        message = f"{file}: there is no such file, as a fit with a valid split writes it; give a number as threshold"
+        message = (
+            f"{file}: there is no such file; a fit with a valid split writes it. Give a number "
+        )
+        message += "as threshold"
         raise GLIPError(message, code="no-thresholds")
-    content = parse_yaml(
-        regular_file(file).read_text(encoding="utf-8", errors="surrogateescape"), str(file)
-    )
+    text = regular_file(file).read_text(encoding="utf-8", errors="surrogateescape")
+    content = parse_yaml(text, str(file))
     Mapped(_CLASS, MOST_CLASSES).check(content, str(file))
     return {name: row["threshold"] for name, row in content.items()}

@@ -37,7 +37,7 @@ _DETECTOR = Keys(
         "update_scale": Real(-1e6, 1e6),
     }
 )
-"""What the checkpoint of a training says of its detector."""
+"""The key ``detector`` in the checkpoint of a training."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class TrainedWeights:
     epoch: int  # from 0
 
 
-def describe(
+def describe_trained_detector(
     model: Detector,
     *,
     base: str,
@@ -64,7 +64,7 @@ def describe(
     learns_text: bool,
     update_scale: float,
 ) -> dict[str, Any]:
-    """Return what a checkpoint says besides weights: all that makes a detector of them.
+    """Return the key ``detector`` of a checkpoint: all that makes a detector of its weights.
 
     Args:
         model: the detector that is trained.
@@ -90,43 +90,53 @@ def read_checkpoint(path: Path) -> TrainedWeights:
     """Read a checkpoint of Lightning, half precision as float32.
 
     Raises:
-        GLIPError: it does not say of what detector it is (``no-detector``), or learns a prompt
-            (``unfinished-prompt``), which is none before the end of the run.
+        GLIPError: it does not say which detector it holds (``no-detector``), or its run learns a
+            prompt, which is saved only at the end of the run (``unfinished-prompt``).
     """
     content = load_tensors(path)
     about = content.get("detector") if isinstance(content, dict) else None
     if not isinstance(content, dict) or about is None:
-        message = f"{path}: does not say of what detector it is (a checkpoint of version 0.1, or of another program); "
-        message += "go on with its run (glip fit --resume RUN) and give the finished run"
+        message = f"{path}: does not say of what detector it is (a checkpoint of version 0.1, or "
+        message += "of another program); go on with its run (glip fit --resume RUN) and give the "
+        message += "finished run"
         raise GLIPError(message, code="no-detector")
     _DETECTOR.check(about, str(path), "detector")
     if about["learns_text"]:
-        message = f"{path}: of a run that tunes a prompt, which is kept at its end; finish it (glip fit --resume RUN)"
+        message = f"{path}: of a run that tunes a prompt, which is saved at the end of the run; "
+        message += "finish it (glip fit --resume RUN)"
         raise GLIPError(message, code="unfinished-prompt")
-    tensors = {
-        key: x.float() if x.is_floating_point() else x for key, x in content["state_dict"].items()
-    }
+    state, others = {}, {}
+    for key, tensor in content["state_dict"].items():
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+        if key.startswith("model."):
+            state[key.removeprefix("model.")] = tensor
+        else:
+            others[key] = tensor
+    config = parse_json(about["config"], str(path))
     short, longest = about["input_size"]
     return TrainedWeights(
         base=about["name"],
-        config=parse_config(parse_json(about["config"], str(path)), f"{path}: not a GLIP detector"),
-        state={
-            key.removeprefix("model."): x for key, x in tensors.items() if key.startswith("model.")
-        },
+        config=parse_config(config, f"{path}: not a GLIP detector"),
+        state=state,
         phrases=tuple(Phrase(**phrase) for phrase in about["phrases"]),
         names=tuple(about["names"]),
         input_size=(short, longest),
-        updates=_updates(tensors, about["update_scale"]),
+        updates=_low_rank_updates(others, about["update_scale"]),
         epoch=int(content.get("epoch", 0)),
     )
 
 
-def _updates(tensors: dict[str, Any], scale: float) -> dict[str, Tensor]:
-    """Return the low-rank updates of a checkpoint as those of an adapter; LoRATuning names layers with slashes."""
+def _low_rank_updates(tensors: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """Return the low-rank updates of a checkpoint as tensors of an adapter.
+
+    LoRATuning names layers with slashes.
+    """
     found = {}
     for key, tensor in tensors.items():
         if key.startswith("tuning.updates."):
             layer, _, part = key.removeprefix("tuning.updates.").rpartition(".")
             weight = f"{layer.replace('/', '.')}.weight"
-            found |= {f"{part}.{weight}": tensor, f"scale.{weight}": torch.tensor(scale)}
+            found[f"{part}.{weight}"] = tensor
+            found[f"scale.{weight}"] = torch.tensor(scale)
     return found

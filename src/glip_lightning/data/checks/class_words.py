@@ -12,7 +12,7 @@ from glip_lightning.text.tokenizer import ClassTokenizer, Tokenizer
 
 UNKNOWN = "[UNK]"
 SHORTEST = 4  # letters of a word in which a slip is looked for: "cat" and "car" are both meant
-SEVERAL = re.compile(r"(?<=[^\W\d_])(?:\.|\s*[,|\u3001\u3002\uff0c\uff1b]\s*)(?=[^\W\d_])")
+SEVERAL = re.compile(r"(?<=[^\W\d_])(?:\.|\s*[,;|\u3001\u3002\uff0c\uff1b]\s*)(?=[^\W\d_])")
 """Signs that people write between phrases, also in East Asian scripts, but that separate none.
 
 Only a period with a blank after it separates two phrases.

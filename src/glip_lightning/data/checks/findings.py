@@ -1,7 +1,7 @@
 """What is wrong with a data set, collected while it is read: all faults are told at once."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +9,7 @@ from typing import TypeVar
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.data.checks.problems import PROBLEMS, Level
-from glip_lightning.data.images import unread_pictures, with_frames
+from glip_lightning.data.images import unread_pictures
 
 T = TypeVar("T")
 LISTED = 5  # ids and names that one message spells out
@@ -107,9 +107,8 @@ def listing(items: Iterable[object], separator: str = ", ") -> str:
     return text
 
 
-def frames_note(paths: Iterable[Path]) -> str | None:
-    """Return a message about the images that have several frames; None where there are none."""
-    framed = with_frames(paths)
+def frames_note(framed: Sequence[Path]) -> str | None:
+    """Return a message about images that have several frames; None where there are none."""
     if not framed:
         return None
     return PROBLEMS["several-frames"].message(count=len(framed), items=listing(framed))

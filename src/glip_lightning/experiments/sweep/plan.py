@@ -31,9 +31,8 @@ from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.lora import LoRATuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, PartialTuning
-from glip_lightning.weights.base_model import RUN_ADAPTER
-from glip_lightning.weights.detector_files import RUN_DETECTOR
 from glip_lightning.weights.load import shipped, skeleton
+from glip_lightning.weights.run_files import RUN_ADAPTER, RUN_DETECTOR
 
 CHECKED = (FullTuning, LanguageTuning, LoRATuning, PartialTuning, PromptTuning)
 """Tunings that may not fit a detector."""

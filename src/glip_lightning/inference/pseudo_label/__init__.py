@@ -1,1 +1,4 @@
-"""Images and sentences -> grounding data by a teacher, as in GLIP's self-training (arXiv 2112.03857, section 3.3)."""
+"""Grounding data of images and sentences, by a teacher.
+
+This is GLIP's self-training (arXiv 2112.03857, section 3.3).
+"""

@@ -1,11 +1,11 @@
-"""What a teacher found of a class list -> the content of a COCO file of these classes, an ordinary data set."""
+"""A teacher's boxes of a class list as the content of a COCO file, an ordinary data set."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torchvision.ops import nms
+from torchvision.ops import box_convert, nms
 
 from glip_lightning.inference.pseudo_label.grounding_file import (
     CUT,
@@ -28,17 +28,22 @@ def class_content(
     most: int,
     one_label: bool,
 ) -> tuple[dict[str, Any], Counter[str]]:
-    """Return the three lists of the file and what became of photos and boxes.
+    """Return the content of the file and the counts of photos and boxes that were kept or left out.
 
-    Every photo has the same captions, which together name the classes of ``categories`` (id and name) in their order.
-    At most ``most`` boxes of a photo are kept; with ``one_label`` only the best of those of an object.
+    Args:
+        labelled: every photo with its record. All photos have the same captions.
+        categories: id and name of each class, in the order in which the captions name them.
+        thresholds: the least scores.
+        keep_empty: keep photos without a box.
+        most: the largest number of boxes of a photo; the best ones are kept.
+        one_label: keep only the best box of an object, whatever its class.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     for photo, record in labelled:
         passed: list[tuple[int, Row]] = []  # class and row
-        first = 0
+        first = 0  # class that the sentence names first
         for sentence, rows in found_in(photo, record):
             names = names_in(sentence)
             chosen = [row for row in rows if row[1] >= thresholds.of(names[row[0]])]
@@ -46,7 +51,7 @@ def class_content(
             passed += [(first + row[0], row) for row in chosen]
             first += len(names)
         passed.sort(key=lambda found: -found[1][1])
-        kept = _one_per_object(passed) if one_label else passed
+        kept = _best_of_objects(passed) if one_label else passed
         counts["boxes of an object that has a better one"] += len(passed) - len(kept)
         counts[CUT] += len(kept[most:])
         counts["photos in which nothing was found"] += not kept
@@ -54,17 +59,18 @@ def class_content(
             continue
         images.append(image_entry(len(images) + 1, photo.file_name, record))
         for label, row in kept[:most]:
-            annotations.append(
-                annotation_entry(len(annotations) + 1, len(images), categories[label][0], row)
-            )
-    counts["photos kept"], counts["boxes kept"] = len(images), len(annotations)
+            category_id = categories[label][0]
+            entry = annotation_entry(len(annotations) + 1, len(images), category_id, row)
+            annotations.append(entry)
+    counts["photos kept"] = len(images)
+    counts["boxes kept"] = len(annotations)
     listed = [{"id": number, "name": name} for number, name in categories]
     return {"images": images, "annotations": annotations, "categories": listed}, counts
 
 
-def _one_per_object(found: Sequence[tuple[int, Row]]) -> list[tuple[int, Row]]:
-    """Return the best of the boxes that show one object, whatever their classes; ``found`` is sorted."""
+def _best_of_objects(found: Sequence[tuple[int, Row]]) -> list[tuple[int, Row]]:
+    """Return the best box of each object, whatever the classes; ``found`` is sorted by score."""
     rows = torch.tensor([row for _, row in found], dtype=torch.float64).reshape(-1, 6)
-    corners = torch.cat([rows[:, 2:4], rows[:, 2:4] + rows[:, 4:]], dim=1)
+    corners = box_convert(rows[:, 2:], "xywh", "xyxy")
     keep = nms(corners, rows[:, 1], ONE_LABEL_IOU)  # best first
     return [found[k] for k in keep.tolist()]

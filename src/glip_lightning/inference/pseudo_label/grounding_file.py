@@ -1,14 +1,15 @@
-"""What a teacher found -> the content of a grounding file, which ``data.grounding.GroundingDataset`` reads.
+"""A teacher's boxes as a grounding file, which ``data.grounding.GroundingDataset`` reads.
 
-Boxes of different phrases of one caption that show the same object (IoU of ``SAME_OBJECT`` and more: a *ring* that is
-also a *red ring*) become one annotation with the characters of all these phrases, the best box and its score. In
-training an anchor is assigned to one box, so of two equal ones it would learn the words of one and be taught that
-the words of the other are wrong.
+Boxes of different phrases of one caption that show the same object (IoU of ``SAME_OBJECT`` and
+more: a *ring* that is also a *red ring*) become one annotation. It has the characters of all these
+phrases, the best box and its score. In training an anchor is assigned to one box: of two equal
+boxes it would learn the words of one, and learn that the words of the other are wrong.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +25,15 @@ from glip_lightning.text.token_spans import Span
 
 SAME_OBJECT = 0.9
 CUT = "boxes beyond --max-detections"
-TAKEN = 0.5  # IoU from which an object is that of another phrase's box
+TAKEN = 0.5  # IoU from which two boxes show one object, where a phrase has no sure box
 
 Labelled = Iterable[tuple[Captioned, Record]]
 """Every photo with what was found in it."""
 
 
-class Label(NamedTuple):
-    """One box with the characters that name it."""
+@dataclass(slots=True)
+class Label:
+    """One box with the characters of the caption that name it."""
 
     row: Row
     spans: tuple[Span, ...]
@@ -44,42 +46,54 @@ def found_in(photo: Captioned, record: Record) -> Iterator[tuple[Sentence, Seque
         GLIPError: the record is not what a teacher writes for these sentences.
     """
     found = record["found"]
-    spans = [len(sentence.spans or ()) for sentence in photo.sentences]
-    if len(found) != len(spans):
-        raise _misfit(photo, f"{len(found)} lists of boxes for {len(spans)} captions")
-    for sentence, phrases, rows in zip(photo.sentences, spans, found, strict=True):
+    if len(found) != len(photo.sentences):
+        raise _wrong_scores(
+            photo, f"{len(found)} lists of boxes for {len(photo.sentences)} captions"
+        )
+    for sentence, rows in zip(photo.sentences, found, strict=True):
+        phrases = len(sentence.spans or ())
         if not isinstance(rows, list) or not all(_is_row(row, phrases) for row in rows):
-            raise _misfit(photo, "a box that is not phrase, score, x, y, width, height")
+            raise _wrong_scores(photo, "a box that is not phrase, score, x, y, width, height")
         yield sentence, rows
 
 
-def _misfit(photo: Captioned, what: str) -> GLIPError:
+def _wrong_scores(photo: Captioned, fault: str) -> GLIPError:
     cure = "remove its line from the file of scores, or give another --out"
     return GLIPError(
-        f"the kept scores of {photo.file_name}: {what}; {cure}", code="damaged-journal"
+        f"the kept scores of {photo.file_name}: {fault}; {cure}", code="damaged-journal"
     )
 
 
 def _is_row(row: object, phrases: int) -> bool:
-    """Return whether it is one of ``phrases`` with a score and a box."""
-    if not isinstance(row, list) or len(row) != 6 or not all(type(x) in (int, float) for x in row):
+    """Return whether ``row`` is the number of a phrase below ``phrases``, a score and a box."""
+    if not isinstance(row, list) or len(row) != 6:
+        return False
+    if not all(type(x) in (int, float) for x in row):
         return False
     phrase, score, *box = row
     return phrase in range(phrases) and 0 <= score <= 1 and all(-1e9 < x < 1e9 for x in box)
 
 
 def phrase_scores(labelled: Labelled) -> Iterable[tuple[str, float]]:
-    """Phrase and score of every box."""
+    """Yield phrase and score of every box."""
     for photo, record in labelled:
         for sentence, rows in found_in(photo, record):
             names = names_in(sentence)
-            yield from ((names[row[0]], row[1]) for row in rows)
+            for phrase, score, *_ in rows:
+                yield names[phrase], score
 
 
 def grounding_content(
     labelled: Labelled, thresholds: Thresholds, keep_empty: bool, most: int = MAX_DETECTIONS
 ) -> tuple[dict[str, Any], Counter]:
-    """Return the three lists of the file, ``most`` boxes of a caption, and what became of the captions and boxes."""
+    """Return the content of the file, and counts of captions and boxes that were kept or left out.
+
+    Args:
+        labelled: every photo with its record.
+        thresholds: the least scores.
+        keep_empty: keep captions without a box.
+        most: the largest number of boxes of a caption; the best ones are kept.
+    """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
@@ -90,13 +104,12 @@ def grounding_content(
             counts["captions in which nothing was found"] += not labels
             if not labels and not keep_empty:
                 continue
-            images.append(
-                image_entry(len(images) + 1, photo.file_name, record)
-                | {"caption": sentence.caption}
-            )
+            image = image_entry(len(images) + 1, photo.file_name, record)
+            images.append({**image, "caption": sentence.caption})
             for found in labels[:most]:
                 annotations.append(_annotation(len(annotations) + 1, len(images), found))
-    counts["captions kept"], counts["boxes kept"] = len(images), len(annotations)
+    counts["captions kept"] = len(images)
+    counts["boxes kept"] = len(annotations)
     categories = [{"supercategory": "object", "id": 1, "name": "object"}]
     return {"images": images, "annotations": annotations, "categories": categories}, counts
 
@@ -104,33 +117,38 @@ def grounding_content(
 def choose(
     sentence: Sentence, rows: Sequence[Row], thresholds: Thresholds, counts: Counter[str]
 ) -> list[Label]:
-    """The boxes that pass, those of one object as one, best first."""
+    """Return the boxes of a sentence from their least score on, best first, one per object.
+
+    ``counts`` gets how many boxes were left out or joined.
+    """
     names, spans = names_in(sentence), sentence.spans or ()
     passed = [row for row in rows if row[1] >= thresholds.of(names[row[0]])]
     if thresholds.best_from is not None:
         passed += _best_of_others(rows, passed, thresholds.best_from)
     labels: list[Label] = []
     for row in sorted(passed, key=lambda row: -row[1]):
-        same = _overlapped(row, [label.row for label in labels], SAME_OBJECT)
+        span = spans[row[0]]
+        same = _most_overlapped(row, [label.row for label in labels], SAME_OBJECT)
         if same is None:
-            labels.append(Label(row, (spans[row[0]],)))
+            labels.append(Label(row, (span,)))
         else:
-            labels[same] = labels[same]._replace(
-                spans=_joined((*labels[same].spans, spans[row[0]]))
-            )
+            labels[same].spans = _joined_spans([*labels[same].spans, span])
     counts["boxes below their threshold"] += len(rows) - len(passed)
     counts["boxes joined with another phrase's"] += len(passed) - len(labels)
     return labels
 
 
 def _best_of_others(rows: Sequence[Row], passed: Sequence[Row], least: float) -> list[Row]:
-    """Of each phrase without a row that ``passed`` the best row, from score ``least`` on, whose object no other phrase
-    has: of a word that the teacher does not know, what is left over is the best guess."""
+    """Return the best row of each phrase that has none in ``passed``, from the score ``least`` on.
+
+    A row whose object another phrase has is left out. For a word that the teacher does not know,
+    the object that is left over is the best guess.
+    """
     known = {row[0] for row in passed}
     found: dict[int, Row] = {}
     for row in sorted(rows, key=lambda row: -row[1]):
-        new = row[1] >= least and row[0] not in known and row[0] not in found
-        if new and _overlapped(row, [*passed, *found.values()], TAKEN) is None:
+        is_new = row[1] >= least and row[0] not in known and row[0] not in found
+        if is_new and _most_overlapped(row, [*passed, *found.values()], TAKEN) is None:
             found[row[0]] = row
     return list(found.values())
 
@@ -140,8 +158,8 @@ def names_in(sentence: Sentence) -> list[str]:
     return [sentence.caption[start:end] for start, end in sentence.spans or ()]
 
 
-def _overlapped(row: Row, others: Sequence[Row], least: float) -> int | None:
-    """Which of the ``others`` the box of ``row`` overlaps most, if their IoU is at least ``least``."""
+def _most_overlapped(row: Row, others: Sequence[Row], least: float) -> int | None:
+    """Return which of the ``others`` the box of ``row`` overlaps most, with an IoU of ``least``."""
     if not others:
         return None
     rows = np.array([row, *others], dtype=np.float64)
@@ -150,8 +168,8 @@ def _overlapped(row: Row, others: Sequence[Row], least: float) -> int | None:
     return int(best) if overlap >= least else None
 
 
-def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Ascending, overlapping ones as one."""
+def _joined_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return spans in ascending order; spans that overlap or touch become one."""
     found: list[Span] = []
     for start, end in sorted(spans):
         if found and start <= found[-1][1]:
@@ -162,7 +180,7 @@ def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def image_entry(number: int, file_name: str, record: Record) -> dict[str, Any]:
-    """Return the entry of a photo in the list of images."""
+    """Return the entry of a photo in the list of images; ``record`` has its size."""
     return {
         "id": number,
         "file_name": file_name,
@@ -178,7 +196,7 @@ def _annotation(number: int, image: int, label: Label) -> dict[str, Any]:
 
 
 def annotation_entry(number: int, image: int, category: int, row: Row) -> dict[str, Any]:
-    """Return the entry of a box in the list of annotations."""
+    """Return the entry of a box in the list of annotations; x, y, width, height are in pixels."""
     _, score, x, y, w, h = row
     return {
         "id": number,

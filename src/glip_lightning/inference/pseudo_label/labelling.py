@@ -1,7 +1,8 @@
-"""A teacher over a folder of photos, as far as an earlier call has not been there.
+"""A teacher over the photos of a folder that no earlier call has done.
 
-Photos are read ahead in windows, those of one padded size in a window are found together. Windows and batches depend
-on the list of photos alone, so that one that goes on finds the same as one that was never killed.
+Photos are read ahead in windows. Photos of one padded size in a window go through the detector
+together. Windows and batches depend on the list of photos alone: a call that goes on finds the same
+as a call that was never killed.
 """
 
 import hashlib
@@ -18,13 +19,16 @@ from glip_lightning.inference.pseudo_label.teacher import STORED_MOST, PreparedP
 from glip_lightning.text.noun_phrases import noun_phrases
 
 READERS = 4  # threads that decode photos
-WINDOW = 4  # batches: of so many photos, those of one size are put together
+WINDOW = 4  # batches whose photos are grouped by their size
 
 
 def with_phrases(
     photos: Sequence[Captioned], teacher: Teacher, counts: Counter[str]
 ) -> list[Captioned]:
-    """Every sentence with the phrases that the detector can find; sentences without one are left out and counted."""
+    """Return the photos whose sentences have phrases that the detector can find.
+
+    Sentences without such a phrase are left out and counted.
+    """
     found = []
     for photo in photos:
         sentences = [_with_phrases(sentence, teacher, counts) for sentence in photo.sentences]
@@ -36,7 +40,10 @@ def with_phrases(
 
 
 def _with_phrases(sentence: Sentence, teacher: Teacher, counts: Counter[str]) -> Sentence:
-    spans = tuple(noun_phrases(sentence.caption)) if sentence.spans is None else sentence.spans
+    """Return a sentence with the phrases that have tokens: its own, or its noun phrases."""
+    spans = sentence.spans
+    if spans is None:
+        spans = noun_phrases(sentence.caption)
     whole = sentence._replace(spans=tuple(dict.fromkeys(spans)))
     tokens = teacher.tokens(whole)
     kept = tuple(span for span, found in zip(whole.spans or (), tokens, strict=True) if found)
@@ -45,7 +52,7 @@ def _with_phrases(sentence: Sentence, teacher: Teacher, counts: Counter[str]) ->
 
 
 def header(teacher: Teacher, folder: Path, photos: Sequence[Captioned]) -> dict[str, Any]:
-    """What decides what is found; a journal of something else is not gone on with."""
+    """Return the settings that decide which boxes are found: the first line of the journal."""
     digest = hashlib.sha256()
     for photo in photos:
         digest.update(json.dumps(photo).encode() + b"\n")
@@ -63,19 +70,24 @@ def header(teacher: Teacher, folder: Path, photos: Sequence[Captioned]) -> dict[
 def find_all(
     teacher: Teacher, folder: Path, photos: Sequence[Captioned], journal: Journal, batch: int
 ) -> Iterator[int]:
-    """Complete ``journal``; after each step, how many photos it was about."""
+    """Complete ``journal``, and yield after each step of how many photos it was."""
     size = batch * WINDOW
-    windows = [photos[start : start + size] for start in range(0, len(photos), size)]
-    left = [window for window in windows if not all(photo.file_name in journal for photo in window)]
-    yield len(photos) - sum(map(len, left))
+    left: list[Sequence[Captioned]] = []  # windows
+    for first in range(0, len(photos), size):
+        window = photos[first : first + size]
+        if any(photo.file_name not in journal for photo in window):
+            left.append(window)
+    yield len(photos) - sum(len(window) for window in left)
     with ThreadPoolExecutor(READERS) as pool:
 
-        def start(window: Sequence[Captioned]) -> list[Future[PreparedPhoto]]:
+        def start_reading(window: Sequence[Captioned]) -> list[Future[PreparedPhoto]]:
             return [pool.submit(teacher.read, folder / photo.file_name) for photo in window]
 
-        coming = start(left[0]) if left else []
+        coming = start_reading(left[0]) if left else []
         for place, window in enumerate(left, start=1):
-            reading, coming = coming, start(left[place]) if place < len(left) else []
+            reading = coming
+            if place < len(left):
+                coming = start_reading(left[place])
             yield from _find_window(teacher, window, reading, journal, batch)
 
 
@@ -86,6 +98,7 @@ def _find_window(
     journal: Journal,
     batch: int,
 ) -> Iterator[int]:
+    """Add the records of a window of photos to the journal."""
     groups: dict[tuple[int, int], list[tuple[Captioned, PreparedPhoto]]] = {}
     for photo, future in zip(window, reading, strict=True):
         try:
@@ -98,7 +111,7 @@ def _find_window(
     for group in groups.values():
         for first in range(0, len(group), batch):
             found, views = zip(*group[first : first + batch], strict=True)
-            if not all(photo.file_name in journal for photo in found):
+            if any(photo.file_name not in journal for photo in found):
                 journal.append(_records(teacher, found, views))
             yield len(found)
 
@@ -106,13 +119,11 @@ def _find_window(
 def _records(
     teacher: Teacher, photos: Sequence[Captioned], views: Sequence[PreparedPhoto]
 ) -> list[Record]:
-    rows = teacher.find(views, photos)
-    return [
-        {
-            "file_name": photo.file_name,
-            "height": view.original[0],
-            "width": view.original[1],
-            "found": found,
-        }
-        for photo, view, found in zip(photos, views, rows, strict=True)
-    ]
+    """Return the records of photos of one padded size."""
+    records = []
+    for photo, view, rows in zip(photos, views, teacher.find(views, photos), strict=True):
+        height, width = view.original
+        records.append(
+            {"file_name": photo.file_name, "height": height, "width": width, "found": rows}
+        )
+    return records

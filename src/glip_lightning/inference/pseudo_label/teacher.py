@@ -1,24 +1,25 @@
 """A detector that finds the phrases of sentences in photos: the expensive half of pseudo-labels.
 
-A photo is encoded once for all of its sentences, a caption once as long as it is remembered, and photos of the same
-padded size share a batch. Every box of a score from ``STORED_FROM`` on is kept, so that thresholds come later.
+A photo is encoded once for all of its sentences. The features of recent captions are kept, and
+photos of the same padded size share a batch. Every box of a score from ``STORED_FROM`` on is
+stored, so that thresholds can be changed later.
 """
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_convert
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.class_words import check_words
 from glip_lightning.data.checks.consistency import check_names
 from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence
-from glip_lightning.data.images import read_header, read_image
+from glip_lightning.data.images import FRAMED, read_header, read_image
 from glip_lightning.data.transforms import resize_image, resize_size
 from glip_lightning.inference.predictor import check_finite, choose_device, to_original
 from glip_lightning.models.text_features import TextFeatures
@@ -45,7 +46,8 @@ Row = tuple[int, float, float, float, float, float]
 """Number of the phrase in its sentence, score, then x, y, width, height in pixels of the photo."""
 
 
-class PreparedPhoto(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PreparedPhoto:
     """A photo as the detector takes it."""
 
     image: Tensor  # uint8 [3, h, w]
@@ -54,56 +56,80 @@ class PreparedPhoto(NamedTuple):
 
 
 class Teacher:
-    """A detector as :func:`glip_lightning.weights.load.load` takes it; boxes come from its whole text encoder."""
+    """A detector that reads words: a name, a folder or a run, with its whole text encoder."""
 
     def __init__(self, detector: str, device: str = "auto") -> None:
+        """Load the detector.
+
+        Raises:
+            GLIPError: the detector has a table of classes (code ``reads-no-words``).
+        """
         self.device = torch.device(choose_device(device))
         self.loaded = load_detector(detector)
         if not self.loaded.model.reads_text:
-            message = f"--detector {detector}: has a table of classes and reads no words; take one that does"
+            message = f"--detector {detector}: has a table of classes and reads no words; "
+            message += "take a detector that reads words"
             raise GLIPError(message, code="reads-no-words")
         self.model = self.loaded.model.to(self.device).eval()
         size = self.loaded.task.input_size if self.loaded.task else self.model.defaults.input_size
         self.base = Base(detector, weights_hash(self.model, text=True), size)
+        self.with_frames: list[Path] = []
+        """Photos with several frames that were read so far; the first frame is used."""
         self._known: dict[Sentence, tuple[TextFeatures, list[tuple[int, ...]]]] = {}
 
     def class_lists(self, phrases: Sequence[Phrase] | None) -> tuple[Sentence, ...]:
-        """As few captions as hold all ``phrases``, by default the classes that a fine-tuned detector knows."""
-        if phrases is None and self.loaded.task is None:
-            message = f"say what to look for: --captions FILE, --phrases or --phrases-file ({self.base.name} has no "
-            message += "classes of its own)"
-            raise GLIPError(message, code="no-classes")
-        wanted = self.loaded.task.phrases if phrases is None and self.loaded.task else phrases or ()
+        """Return as few captions as hold all ``phrases``.
+
+        By default the phrases are the classes that a fine-tuned detector knows.
+
+        Raises:
+            GLIPError: no phrases for a detector without classes of its own (code ``no-classes``),
+                or phrases that the detector has no token for (``bad-phrases``).
+        """
+        wanted = phrases
+        if wanted is None:
+            if self.loaded.task is None:
+                message = "say what to look for: --captions FILE, --phrases or --phrases-file "
+                message += f"({self.base.name} has no classes of its own)"
+                raise GLIPError(message, code="no-classes")
+            wanted = self.loaded.task.phrases
         check_names(wanted, self.loaded.tokenizer, "phrases")
         prompts = build_prompts(wanted, self.loaded.tokenizer)
-        if silent := classes_without_tokens(prompts, [phrase.name for phrase in wanted]):
+        silent = classes_without_tokens(prompts, [phrase.name for phrase in wanted])
+        if silent:
             named = ", ".join(map(repr, silent))
-            message = (
-                f"the detector's vocabulary has no token for {named}; name it with other words"
-            )
+            message = f"the detector's vocabulary has no token for {named}; "
+            message += "name it with other words"
             raise GLIPError(message, code="bad-phrases")
+        names = [phrase.name for phrase in wanted]
         found = Findings()
-        check_words(
-            [phrase.name for phrase in wanted], wanted, self.loaded.reader, "phrases", found
-        )
+        check_words(names, wanted, self.loaded.reader, "phrases", found)
         found.log_to(log)
         found.raise_errors()
-        captions = (caption_of(wanted[k] for k in prompt.classes) for prompt in prompts)
-        return tuple(Sentence(caption, tuple(spans)) for caption, spans in captions)
+        sentences = []
+        for prompt in prompts:
+            caption, spans = caption_of([wanted[k] for k in prompt.classes])
+            sentences.append(Sentence(caption, tuple(spans)))
+        return tuple(sentences)
 
     def tokens(self, sentence: Sentence) -> list[tuple[int, ...]]:
-        """Of each phrase, as training will see them: none beyond the longest caption."""
-        offsets = self.loaded.tokenizer.offsets(sentence.caption)[
-            : MAX_TOKENS - 1
-        ]  # [SEP] is the last
-        return [token_indices([span], offsets) for span in sentence.spans or ()]
+        """Return the tokens of each phrase of a sentence as training will see them.
+
+        A phrase beyond the longest caption has none.
+        """
+        offsets = self.loaded.tokenizer.offsets(sentence.caption)
+        seen = offsets[: MAX_TOKENS - 1]  # [SEP] is the last token
+        return [token_indices([span], seen) for span in sentence.spans or ()]
 
     def read(self, path: Path) -> PreparedPhoto:
-        """The view that :class:`GroundingDataset` takes for the boxes: turned by EXIF where the size tells so.
+        """Return a photo turned as its EXIF orientation says, if that changes its size.
 
-        Half a turn, or a turn of a square photo, leaves the size as it is, and the pixels as they are stored.
+        :class:`GroundingDataset` sees the photo in the same way. A photo that is turned by 180
+        degrees, or is a square, keeps its size, so its pixels are taken as they are stored.
         """
         header = read_header(path)
+        if header.frames > 1 and path.suffix.lower() in FRAMED:
+            self.with_frames.append(path)
         image = read_image(path, upright=header.upright != header.stored)
         size = (image.height, image.width)
         resized = resize_image(image, resize_size(*size, *self.base.input_size))
@@ -113,14 +139,21 @@ class Teacher:
     def find(
         self, views: Sequence[PreparedPhoto], photos: Sequence[Captioned]
     ) -> list[list[list[Row]]]:
-        """For each photo (all of one padded size) and each of its sentences what was found, best first."""
+        """Return the boxes of each photo and each of its sentences, best first.
+
+        All photos have one padded size. ``photos`` are the sentences of ``views``.
+        """
         encoded = self.model.encode_images([view.image for view in views])
         found: list[list[list[Row]]] = [[] for _ in views]
         for k in range(max(len(photo.sentences) for photo in photos)):
             rows = [i for i, photo in enumerate(photos) if k < len(photo.sentences)]
-            sentences = [photos[i].sentences[k] for i in rows]
-            text = TextFeatures.joined([self._encode(sentence)[0] for sentence in sentences])
-            tokens = [self._encode(sentence)[1] for sentence in sentences]
+            texts = []
+            tokens = []
+            for i in rows:
+                features, of_phrases = self._encode(photos[i].sentences[k])
+                texts.append(features)
+                tokens.append(of_phrases)
+            text = TextFeatures.joined(texts)
             sizes = [_size(views[i]) for i in rows]
             settings = replace(self.model.defaults.detection, max_detections=STORED_MOST)
             outputs = encoded.detect(text, None if len(rows) == len(views) else rows)
@@ -131,7 +164,7 @@ class Teacher:
         return found
 
     def _encode(self, sentence: Sentence) -> tuple[TextFeatures, list[tuple[int, ...]]]:
-        """The features of the caption [1, T, D] and the tokens of its phrases."""
+        """Return the features of a caption [1, T, D] and the tokens of its phrases."""
         if sentence not in self._known:
             if len(self._known) >= REMEMBERED:
                 self._known.pop(next(iter(self._known)))  # the oldest
@@ -147,12 +180,17 @@ def _size(view: PreparedPhoto) -> tuple[int, int]:
 
 
 def _rows(found: Detections, view: PreparedPhoto) -> list[Row]:
-    """Return the boxes of a score from ``STORED_FROM`` on, best first."""
+    """Return the boxes of a score from ``STORED_FROM`` on, best first, in pixels of the photo."""
     boxes, scores, labels = to_original(found, _size(view), view.original)
     boxes = box_ops.clip_outside(boxes, *view.original)
-    xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
+    xywh = box_convert(boxes, "xyxy", "xywh")
     keep = (scores >= STORED_FROM) & (xywh[:, 2:] > 1).all(-1)  # training leaves thinner ones out
     order = keep.nonzero().flatten()
     order = order[scores[order].argsort(descending=True, stable=True)]
-    columns = zip(labels[order].tolist(), scores[order].tolist(), xywh[order].tolist(), strict=True)
-    return [(label, round(score, 4), *(round(v, 2) for v in box)) for label, score, box in columns]
+    rows: list[Row] = []
+    for label, score, box in zip(
+        labels[order].tolist(), scores[order].tolist(), xywh[order].tolist(), strict=True
+    ):
+        x, y, width, height = (round(value, 2) for value in box)
+        rows.append((label, round(score, 4), x, y, width, height))
+    return rows

@@ -7,21 +7,23 @@ modeling/rpn/vldyhead.py (VLFuse, BertEncoderLayer), modeling/rpn/modeling_bert.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from glip_lightning.models.config import TextConfig
 from glip_lightning.models.layers.grounding_head import CLAMP
 
 
 class Fusion(nn.Module):
-    """Image positions read from the tokens and tokens from the image positions, by one score matrix.
+    """Cross-attention between image positions and tokens, both ways with one score matrix.
 
-    Officially every image position is projected to ``dim`` (2048) three times. Since a score is bilinear
-    in image and text, all projections can be folded onto the few tokens instead, so that no image tensor
+    Officially every image position is projected to ``dim`` (2048) three times. A score is bilinear
+    in image and text, so all projections can be folded onto the few tokens instead: no image tensor
     wider than ``channels`` exists. With k the keys of head h and v the normed image features:
 
     * scores   S = (W_q v + b_q) k / sqrt(d) = v (W_q^T k) / sqrt(d) + b_q k / sqrt(d)
     * to image sum over h of softmax_T(S) (W_vl l + b) W_o^T, the bracket and W_o multiplied first
-    * to text  softmax_N(S^T) (W_vv v + b) = (softmax_N(S^T) v) W_vv^T + b * (row sum, 1 without dropout)
+    * to text  softmax_N(S^T) (W_vv v + b) = (softmax_N(S^T) v) W_vv^T + b * (row sum; it is 1
+      without dropout)
     """
 
     def __init__(
@@ -46,26 +48,27 @@ class Fusion(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
+    @override
     def forward(self, vision: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """vision [B, N, C], text [B, T, D], mask bool [B, T] -> the two, updated.
+        """Return vision [B, N, C] and text [B, T, D], updated; mask bool [B, T].
 
-        The residuals start from the *normed* inputs (fuse_helper.py:419-426). Padded tokens are hidden from
-        the image; the softmax over image positions is not masked at all (fuse_helper.py:250-273).
+        The residuals start from the *normed* inputs (fuse_helper.py:419-426). Padded tokens are
+        hidden from the image; the softmax over image positions is not masked at all
+        (fuse_helper.py:250-273).
         """
         vision, text = self.norm_vision(vision), self.norm_text(text)
-        scores = self._scores(
-            vision, text
-        )  # [B, h, T, N]: both softmaxes then run along rows of N positions
+        # [B, h, T, N]: both softmaxes then run along rows of N positions
+        scores = self._scores(vision, text)
         vision_update = self._read_text(scores, text, mask)
         text_update = self._read_image(scores, vision)
         return vision + self.gate_vision * vision_update, text + self.gate_text * text_update
 
     def _split(self, x: Tensor) -> Tensor:
-        """[B, T, h * d] -> [B, h, T, d]"""
+        """Return [B, T, h * d] as [B, h, T, d]."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def _per_head(self, rows: Tensor) -> Tensor:
-        """A weight or bias whose first axis is ``dim`` -> [h, d, ...]"""
+        """Return a weight or bias whose first axis is ``dim`` as [h, d, ...]."""
         return rows.unflatten(0, (self.heads, -1))
 
     def _scores(self, vision: Tensor, text: Tensor) -> Tensor:
@@ -87,9 +90,8 @@ class Fusion(nn.Module):
 
     def _read_image(self, scores: Tensor, vision: Tensor) -> Tensor:
         share = self.dropout(scores.softmax(3))  # over positions
-        pooled = (share.flatten(1, 2).to(vision.dtype) @ vision).unflatten(
-            1, (self.heads, -1)
-        )  # [B, h, T, C]
+        pooled = share.flatten(1, 2).to(vision.dtype) @ vision  # [B, h * T, C]
+        pooled = pooled.unflatten(1, (self.heads, -1))  # [B, h, T, C]
         weight = self._per_head(self.value_vision.weight).transpose(1, 2)  # [h, C, d]
         bias = self._per_head(self.value_vision.bias)[:, None]  # [h, 1, d]
         value = pooled @ weight + share.sum(3)[..., None] * bias  # [B, h, T, d]
@@ -97,7 +99,10 @@ class Fusion(nn.Module):
 
 
 class TextLayer(nn.Module):
-    """One post-norm BERT layer over the fused text, with the official clamps (modeling_bert.py:139-272)."""
+    """One post-norm BERT layer over the fused text, with the official clamps.
+
+    Source: modeling_bert.py:139-272.
+    """
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -114,17 +119,18 @@ class TextLayer(nn.Module):
         self.attention_dropout = nn.Dropout(config.dropout)
         self.dropout = nn.Dropout(config.dropout)
 
+    @override
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x [B, T, D], mask bool [B, T] -> [B, T, D]"""
+        """Return the text x [B, T, D], updated; mask bool [B, T]."""
         x = self.norm1(x + self.dropout(self.out(self._attention(x, mask))))
         hidden = _clamp(F.gelu(_clamp(self.fc1(x))))
         return _clamp(self.norm2(x + _clamp(self.dropout(self.fc2(hidden)))))
 
     def _attention(self, x: Tensor, mask: Tensor) -> Tensor:
-        query, key, value = (
+        query, key, value = (  # each [B, h, T, d]
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
-        )  # [B, h, T, d]
+        )
         scores = _clamp(query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5)
         share = scores.masked_fill(~mask[:, None, None], float("-inf")).softmax(-1)
         return (self.attention_dropout(share).to(value.dtype) @ value).transpose(1, 2).flatten(2)

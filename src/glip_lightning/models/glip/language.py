@@ -1,24 +1,23 @@
-"""What a class is known by: BERT's features of its name.
+"""The text encoder: BERT's features of class names.
 
-Source of the text encoder (BERT without its pooler): microsoft/GLIP modeling/language_backbone/bert_model.py.
+Source (BERT without its pooler): microsoft/GLIP modeling/language_backbone/bert_model.py.
 """
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from glip_lightning.models.config import TextConfig
 from glip_lightning.models.text_features import TextFeatures
 
 
 class Language(nn.Module):
-    """Token ids [U, T] and attention mask [U, T] -> text features [U, T, D]."""
+    """BERT: token ids [U, T] and attention mask [U, T] -> text features [U, T, D]."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        from transformers import (
-            BertConfig,
-            BertModel,
-        )  # 0.5 s that tuned prompts and tables of classes do without
+        # 0.5 s that tuned prompts and tables of classes do not need
+        from transformers import BertConfig, BertModel
 
         sizes = BertConfig(
             vocab_size=config.vocab_size,
@@ -33,13 +32,12 @@ class Language(nn.Module):
         )
         self.bert = BertModel(sizes, add_pooling_layer=False)
 
+    @override
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return TextFeatures(hidden, attention_mask.to(torch.bool))
 
     def from_embeddings(self, embeddings: Tensor, attention_mask: Tensor) -> TextFeatures:
-        """The same from word embeddings [U, T, D] instead of ids: some of them may be learned."""
-        hidden = self.bert(
-            inputs_embeds=embeddings, attention_mask=attention_mask
-        ).last_hidden_state
-        return TextFeatures(hidden, attention_mask.to(torch.bool))
+        """Return the text features of word embeddings [U, T, D]; some of them may be learned."""
+        output = self.bert(inputs_embeds=embeddings, attention_mask=attention_mask)
+        return TextFeatures(output.last_hidden_state, attention_mask.to(torch.bool))

@@ -4,6 +4,7 @@ Source: microsoft/GLIP modeling/detector/generalized_vl_rcnn.py, modeling/rpn/vl
 """
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.config import GLIPConfig
@@ -24,9 +25,8 @@ class GLIP(DenseDetector):
     def __init__(self, config: GLIPConfig) -> None:
         super().__init__()
         if config.classes:
-            message = (
-                f"classes={config.classes}: GLIP reads words; a DynamicHead has a table of classes"
-            )
+            message = f"classes={config.classes}: GLIP reads words; a DynamicHead has a table of "
+            message += "classes"
             raise GLIPError(message, code="wrong-detector")
         self.config = config
         self.backbone = Swin(config)
@@ -40,13 +40,17 @@ class GLIP(DenseDetector):
     def encode_text(
         self, input_ids: Tensor, attention_mask: Tensor, embeddings: Tensor | None = None
     ) -> TextFeatures:
-        """Return BERT's features [U, T, D] of token ids and mask [U, T]: what enters the first fusion layer."""
+        """Return BERT's features [U, T, D] of token ids and mask [U, T].
+
+        They enter the first fusion layer.
+        """
         if embeddings is None:
             return self.language(input_ids, attention_mask)
         assert isinstance(self.language, Language)
         return self.language.from_embeddings(embeddings, attention_mask)
 
     @property
+    @override
     def word_embeddings(self) -> nn.Module:
         if not isinstance(self.language, Language):
             return super().word_embeddings

@@ -1,1 +1,1 @@
-"""Layers that detectors are built of: image backbone, feature pyramid, tower, prediction head, table of classes."""
+"""Layers of detectors: image backbone, pyramid, tower, prediction head, table of classes."""

@@ -4,8 +4,8 @@ The three routes agree to the rounding of fp32 (tests/models/test_deform_conv.py
 benchmarks/model.py:
 
 * CPU: bilinear sampling is a weighted sum of four rows of the channels-last map, which is what
-  ``embedding_bag`` does with contiguous reads; one matrix product follows. torchvision's CPU kernel needs
-  ten times longer in the backward pass.
+  ``embedding_bag`` does with contiguous reads; one matrix product follows. torchvision's CPU kernel
+  needs ten times longer in the backward pass.
 * CUDA, and any device while exporting: ``torchvision.ops.deform_conv2d``.
 * elsewhere (MPS): the same weighted sum with plain indexing, which every backend has.
 
@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
+from typing_extensions import override
 
 TAPS = 9
 PIECE = 512  # positions sampled at a time: 4.7 MB of columns at 256 channels
@@ -39,19 +40,20 @@ class DeformConv(nn.Module):
         bound = 1 / math.sqrt(channels_in * TAPS)  # layers/deform_conv.py reset_parameters
         nn.init.uniform_(self.weight, -bound, bound)
 
+    @override
     def forward(
         self, maps: Sequence[Tensor], offsets: Sequence[Tensor], masks: Sequence[Tensor]
     ) -> list[Tensor]:
-        """The same convolution over several maps, computed in fp32.
+        """Return several maps after the same convolution, computed in fp32.
 
-        maps [B, C, H, W], offsets [B, 18, h, w] in pixels, masks [B, 9, h, w] -> maps [B, C', h, w].
+        maps [B, C, H, W], offsets [B, 18, h, w] in pixels, masks [B, 9, h, w] -> [B, C', h, w].
         """
-        # fp32 also under autocast: half-precision offsets would move samples by whole pixels, and the
-        # bf16 kernel does not exist on CPU (as official, layers/deform_conv.py:378-382)
+        # fp32 also under autocast: half-precision offsets would move samples by whole pixels, and
+        # the bf16 kernel does not exist on CPU (as official, layers/deform_conv.py:378-382)
         with torch.autocast(maps[0].device.type, enabled=False):
-            inputs = [
-                [x.float() for x in group] for group in zip(maps, offsets, masks, strict=True)
-            ]
+            inputs = []
+            for x, offset, mask in zip(maps, offsets, masks, strict=True):
+                inputs.append([x.float(), offset.float(), mask.float()])
             outputs = self._run(inputs, self.weight.float(), self.bias.float())
         return [x.to(self.weight.dtype) for x in outputs]
 
@@ -65,7 +67,7 @@ class DeformConv(nn.Module):
 def sampled_deform_conv(
     inputs: list[list[Tensor]], weight: Tensor, bias: Tensor, stride: int
 ) -> list[Tensor]:
-    """Rows of all (map, offset, mask), all taps sampled, then one matrix product for all maps."""
+    """Return all (map, offset, mask) after the convolution: one matrix product for all maps."""
     rows = [x.permute(0, 2, 3, 1).flatten(0, 2) for x, _, _ in inputs]
     indices, shares, start = [], [], 0
     for x, offset, mask in inputs:
@@ -85,11 +87,13 @@ def sampled_deform_conv(
 class SampledProduct(torch.autograd.Function):
     """``sample(rows, index, share) @ matrix + bias``, piece by piece.
 
-    The columns of a whole map are nine times the map. In pieces they stay in the processor's cache and in
-    memory that is already mapped, and sampling them again in the backward pass is cheaper than keeping them.
+    The columns of a whole map are nine times the map. In pieces they stay in the processor's
+    cache and in memory that is already mapped, and sampling them again in the backward pass is
+    cheaper than keeping them.
     """
 
     @staticmethod
+    @override
     def forward(
         ctx: Any, rows: Tensor, index: Tensor, share: Tensor, matrix: Tensor, bias: Tensor
     ) -> Tensor:
@@ -103,6 +107,7 @@ class SampledProduct(torch.autograd.Function):
         return out
 
     @staticmethod
+    @override
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
         (grad,) = grad_outputs
@@ -122,16 +127,16 @@ class SampledProduct(torch.autograd.Function):
             grad_band, grad_share = torch.autograd.grad(columns, (band, s), g @ matrix.T)
             grad_rows[read] += grad_band
             grad_shares.append(grad_share)
-        grad_matrix, grad_bias = (
-            grad_matrix if wants_matrix else None,
-            grad.sum(0) if wants_bias else None,
-        )
-        return grad_rows, None, torch.cat(grad_shares), grad_matrix, grad_bias
+        grad_bias = grad.sum(0) if wants_bias else None
+        grad_weight = grad_matrix if wants_matrix else None
+        return grad_rows, None, torch.cat(grad_shares), grad_weight, grad_bias
 
 
 def rows_read(index: Tensor, count: int) -> slice:
-    """The band of a map's rows that a piece reads: what adds to its gradient need not touch the others. All of
-    them where the two numbers would have to be waited for."""
+    """Return the band of a map's rows that a piece reads: its gradient touches no others.
+
+    All rows on other devices than the CPU, where the two numbers would have to be waited for.
+    """
     if index.device.type != "cpu":
         return slice(0, count)
     first, last = index.aminmax()
@@ -139,31 +144,30 @@ def rows_read(index: Tensor, count: int) -> slice:
 
 
 def sample(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
-    """Weighted sums of four rows [B * H * W, C] per tap -> columns [positions, 9 * C]."""
-    columns = (
-        sample_by_bags(rows, index, share)
-        if rows.device.type == "cpu"
-        else sample_by_index(rows, index, share)
-    )
+    """Return weighted sums of four rows [B * H * W, C] per tap as columns [positions, 9 * C]."""
+    method = sample_by_bags if rows.device.type == "cpu" else sample_by_index
+    columns = method(rows, index, share)
     return columns.view(-1, TAPS * rows.shape[1])
 
 
 def sample_by_bags(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
+    """Return the weighted sums [positions * 9, C], with contiguous reads: fastest on CPUs."""
     return F.embedding_bag(index, rows, per_sample_weights=share, mode="sum")
 
 
 def sample_by_index(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
+    """Return the weighted sums [positions * 9, C], with plain indexing, which all devices have."""
     return (share[..., None] * rows[index]).sum(1)
 
 
 def bilinear_taps(
     offset: Tensor, mask: Tensor, height: int, width: int, stride: int
 ) -> tuple[Tensor, Tensor]:
-    """The four rows that each sample reads from the flattened maps [B * H * W, C], and their shares.
+    """Return the four rows that each sample reads from the flattened maps, and their shares.
 
-    Returns indices (int64) and shares, both [B * h * w * 9, 4]. A share is bilinear weight times
-    modulation; corners outside the map get share 0 (and any valid index), as zero padding would.
-    Offset channel 2k moves tap k = 3i + j down, channel 2k + 1 moves it right.
+    Rows are indices (int64) into [B * H * W, C]; both results are [B * h * w * 9, 4]. A share is
+    bilinear weight times modulation; corners outside the map get share 0 (and any valid index), as
+    with zero padding. Offset channel 2k moves tap k = 3i + j down, channel 2k + 1 moves it right.
     """
     batch, _, h, w = offset.shape
     tap = torch.arange(3, device=offset.device) - 1
@@ -183,7 +187,7 @@ def bilinear_taps(
 
 
 def _corners(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Both neighbours [..., 2] of each position along one axis, and their linear shares."""
+    """Return both neighbours [..., 2] of each position on one axis, and their linear shares."""
     low = position.floor()
     share = torch.stack([low + 1 - position, position - low], dim=-1)
     corner = torch.stack([low, low + 1], dim=-1).long()

@@ -6,6 +6,7 @@ Source: microsoft/GLIP modeling/rpn/vldyhead.py (DyConv), layers/dyrelu.py.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from glip_lightning.models.config import GROUPS
 from glip_lightning.models.layers.deform_conv import TAPS, DeformConv
@@ -14,15 +15,20 @@ OFFSETS = 2 * TAPS
 
 
 class DyReLU(nn.Module):
-    """max(a1 x + b1, a2 x + b2) per channel, with slopes and shifts from the pooled map (dyrelu.py:39-120)."""
+    """max(a1 x + b1, a2 x + b2) per channel, slopes and shifts from the pooled map.
+
+    Source: dyrelu.py:39-120.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels, channels // 4)
         self.fc2 = nn.Linear(channels // 4, 4 * channels)
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
-        theta = F.hardsigmoid(self.fc2(F.relu(self.fc1(x.mean((2, 3)))))) - 0.5
+        pooled = x.mean((2, 3))
+        theta = F.hardsigmoid(self.fc2(F.relu(self.fc1(pooled)))) - 0.5
         a1, b1, a2, b2 = theta[..., None, None].chunk(4, dim=1)
         # their maximum, whose own backward pass takes three times as long
         first, second = torch.addcmul(b1, x, 2 * a1 + 1), torch.addcmul(b2, x, 2 * a2)
@@ -30,11 +36,13 @@ class DyReLU(nn.Module):
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group norm that also takes groups of one number, as 16 channels on a map of one pixel are: that gives the bias.
+    """Group norm that also takes groups of one number, such as 16 channels on a map of one pixel.
 
-    ``nn.GroupNorm`` refuses them, although nothing has to be divided by a spread of 0.
+    The result is the bias. ``nn.GroupNorm`` refuses such groups, although nothing has to be divided
+    by a spread of 0.
     """
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised [B, C, H, W]."""
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
@@ -58,15 +66,15 @@ class DyConv(nn.Module):
         nn.init.normal_(self.scale_attention.weight, std=0.01)
         nn.init.zeros_(self.scale_attention.bias)  # pyrefly: ignore
 
+    @override
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
-        """P3..P7, each [B, C, H, W] -> the same shapes; all levels read the inputs, none the outputs."""
+        """Return P3..P7 in their shapes [B, C, H, W]; no level reads the output of another."""
         offsets, masks = zip(*(self._offset_and_mask(x) for x in levels), strict=True)
         sizes = [(x.shape[-2], x.shape[-1]) for x in levels]
-        below = self.convs[0](
-            levels[1:],
-            [flat_prefix(x, size) for x, size in zip(offsets, sizes[1:], strict=False)],
-            [flat_prefix(x, size) for x, size in zip(masks, sizes[1:], strict=False)],
-        )
+        # each level but the coarsest reads the next coarser one
+        offsets_below = [flat_prefix(x, size) for x, size in zip(offsets, sizes[1:], strict=False)]
+        masks_below = [flat_prefix(x, size) for x, size in zip(masks, sizes[1:], strict=False)]
+        below = self.convs[0](levels[1:], offsets_below, masks_below)
         here = self.convs[1](levels, offsets, masks)
         above = self.convs[2](levels[:-1], offsets[1:], masks[1:])
         mixed = []
@@ -85,7 +93,10 @@ class DyConv(nn.Module):
         return offset, mask.sigmoid()
 
     def _mean(self, terms: list[Tensor]) -> Tensor:
-        """Mean of the terms, each scaled by its attention (at least 0.5: a ReLU precedes the hard sigmoid)."""
+        """Return the mean of the terms, each scaled by its attention.
+
+        That is at least 0.5: a ReLU precedes the hard sigmoid.
+        """
         total = torch.zeros((), device=terms[0].device, dtype=terms[0].dtype)
         for term in terms:
             attention = F.hardsigmoid(F.relu(self.scale_attention(term.mean((2, 3), keepdim=True))))
@@ -94,7 +105,7 @@ class DyConv(nn.Module):
 
 
 def flat_prefix(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """The first C * h * w numbers of each image's [C, H, W] block, read as [C, h, w].
+    """Return the first C * h * w numbers of each image's [C, H, W] block as [C, h, w].
 
     The official CUDA kernel addresses the finer level's offsets with the coarser level's strides
     (csrc/cuda/deform_conv_kernel_cuda.cu:615-617); released weights were trained with that.

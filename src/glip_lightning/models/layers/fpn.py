@@ -6,10 +6,11 @@ Source: microsoft/GLIP modeling/backbone/fpn.py, layers/dropblock.py.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 
 class DropBlock(nn.Module):
-    """Drops 3x3 blocks of positions, the same ones in all channels; active in training only."""
+    """A layer that drops 3x3 blocks of positions in training, the same ones in all channels."""
 
     block = 3
 
@@ -17,6 +18,7 @@ class DropBlock(nn.Module):
         super().__init__()
         self.drop_prob = drop_prob
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.drop_prob == 0:
             return x
@@ -29,7 +31,7 @@ class DropBlock(nn.Module):
 
 
 class FPN(nn.Module):
-    """Three backbone maps (strides 8, 16, 32) -> P3..P7 [B, channels, H/s, W/s], s = 8..128."""
+    """Pyramid: three backbone maps (strides 8, 16, 32) -> P3..P7 [B, channels, H/s, W/s]."""
 
     def __init__(self, channels_in: list[int], channels: int, drop_block: float) -> None:
         super().__init__()
@@ -45,6 +47,7 @@ class FPN(nn.Module):
                 nn.init.kaiming_uniform_(module.weight, a=1)
                 nn.init.zeros_(module.bias)
 
+    @override
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         c3, c4, c5 = (lateral(x) for lateral, x in zip(self.lateral, maps, strict=True))
         m4 = c4 + F.interpolate(c5, size=c4.shape[-2:], mode="nearest")
@@ -58,7 +61,7 @@ class FPN(nn.Module):
 
 
 def _halved(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv(x)`` of stride 2 and padding 1, padded by hand where ``x`` is one pixel wide.
+    """Return ``conv(x)`` of stride 2 and padding 1, padded by hand where ``x`` is one pixel wide.
 
     There torch 2.15 leaves the gradient of a bfloat16 weight uninitialised on CPUs (oneDNN).
     """

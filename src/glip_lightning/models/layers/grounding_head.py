@@ -1,7 +1,7 @@
 """Last layers: every position is scored against every token, and gets a box and a centerness.
 
-Source: microsoft/GLIP modeling/rpn/vldyhead.py:645-693, 731-859. The official ``cls_logits`` layer is not
-built: its loss is multiplied by zero and its output only counts score columns.
+Source: microsoft/GLIP modeling/rpn/vldyhead.py:645-693, 731-859. The official ``cls_logits`` layer
+is not built: its loss is multiplied by zero and its output only counts score columns.
 """
 
 import math
@@ -9,6 +9,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from glip_lightning.models.config import STRIDES, GLIPConfig
 from glip_lightning.models.layers.tower import flatten_levels
@@ -36,13 +37,15 @@ class GroundingHead(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)  # pyrefly: ignore
 
+    @override
     def forward(self, levels: list[Tensor], text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps [B, C, H, W] of five levels and text [B, T, D] -> logits [B, N, T], deltas [B, N, 4],
-        centerness logits [B, N]."""
+        """Return logits [B, N, T], deltas [B, N, 4] and centerness logits [B, N].
+
+        The inputs are maps [B, C, H, W] of five levels and text [B, T, D].
+        """
         vision = flatten_levels(levels)
-        deltas = F.linear(
-            vision, self.box.weight.flatten(1), self.box.bias
-        ) * self._scale_per_position(levels)
+        deltas = F.linear(vision, self.box.weight.flatten(1), self.box.bias)
+        deltas = deltas * self._scale_per_position(levels)
         centerness = F.linear(vision, self.centerness.weight.flatten(1), self.centerness.bias)
         return self._logits(vision, text), deltas, centerness.squeeze(-1)
 
@@ -55,7 +58,7 @@ class GroundingHead(nn.Module):
         return logits.clamp(-CLAMP, CLAMP)
 
     def _scale_per_position(self, levels: list[Tensor]) -> Tensor:
-        sizes = [x.shape[-2] * x.shape[-1] for x in levels]
-        return torch.cat([s.expand(n) for s, n in zip(self.box_scales, sizes, strict=True)])[
-            :, None
-        ]
+        scales = []
+        for scale, level in zip(self.box_scales, levels, strict=True):
+            scales.append(scale.expand(level.shape[-2] * level.shape[-1]))
+        return torch.cat(scales)[:, None]

@@ -1,6 +1,6 @@
-"""A start for small detectors that learn from random weights: the part of the images.
+"""An initialisation for small detectors that learn from random weights: the part of the images.
 
-Why and what it is worth stands in :mod:`glip_lightning.models.glip.small_start`, which adds the part of the words.
+:mod:`glip_lightning.models.glip.small_start` gives the reasons, and adds the part of the words.
 """
 
 from torch import nn

@@ -1,13 +1,14 @@
 """Swin Transformer body, from timm's blocks with GLIP's padding order and output norms.
 
-timm rolls the map before it pads it, GLIP pads first, so the two agree only where nothing is padded.
-GLIP also always shifts, normalises the outputs of stages 2 to 4 one by one, and merges patches at the
-end of a stage. Source: microsoft/GLIP modeling/backbone/swint.py.
+timm rolls the map before it pads it, GLIP pads first, so the two agree only where nothing is
+padded. GLIP also always shifts, normalises the outputs of stages 2 to 4 one by one, and merges
+patches at the end of a stage. Source: microsoft/GLIP modeling/backbone/swint.py.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from glip_lightning.common.imports import without
 from glip_lightning.models.config import GLIPConfig
@@ -26,7 +27,10 @@ with without("wandb"):  # timm's helpers for training take it where it is instal
 
 
 class SwinBlock(nn.Module):
-    """Window attention and MLP; maps are padded to whole windows before they are shifted (swint.py:201-236)."""
+    """Window attention and MLP.
+
+    Maps are padded to whole windows before they are shifted (swint.py:201-236).
+    """
 
     def __init__(self, dim: int, heads: int, window: int, shifted: bool, drop_path: float) -> None:
         super().__init__()
@@ -40,8 +44,9 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(dim, 4 * dim)
         self.drop_path = DropPath(drop_path)
 
+    @override
     def forward(self, x: Tensor, shift_mask: Tensor) -> Tensor:
-        """x [B, H, W, C], shift_mask [windows, area, area] (0 or -100) -> [B, H, W, C]."""
+        """Return x [B, H, W, C], updated; shift_mask [windows, area, area] is 0 or -100."""
         x = x + self.drop_path(self._window_attention(self.norm1(x), shift_mask))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
@@ -77,22 +82,23 @@ class SwinStage(nn.Module):
         )
         self.downsample: PatchMerging | None = PatchMerging(dim) if downsample else None
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, H, W, C] -> the same, before patch merging."""
+        """Return x [B, H, W, C], updated, before patch merging."""
         mask = shift_mask(x.shape[1], x.shape[2], self.window, x.device)
         for block in self.blocks:
             x = block(x, mask)
         return x
 
     def merge(self, x: Tensor) -> Tensor:
-        """[B, H, W, C] -> [B, H/2, W/2, 2 C]; the last stage keeps its map."""
+        """Return x [B, H, W, C] as [B, H/2, W/2, 2 C]; the last stage keeps its map."""
         return x if self.downsample is None else self.downsample(x)
 
 
 class Swin(nn.Module):
-    """Images [B, 3, H, W], sides multiples of 32 -> maps of stages 2 to 4 [B, C, H/s, W/s], s = 8, 16, 32.
+    """Image backbone: images [B, 3, H, W] -> maps of stages 2 to 4 [B, C, H/s, W/s], s = 8, 16, 32.
 
-    The maps are channels-last in memory.
+    Sides of the images are multiples of 32. The maps are channels-last in memory.
     """
 
     def __init__(self, config: GLIPConfig) -> None:
@@ -111,18 +117,14 @@ class Swin(nn.Module):
         self.stages = nn.ModuleList()
         for i, depth in enumerate(config.swin_depths):
             stage_rates, rates = rates[:depth], rates[depth:]
-            last = i == len(dims) - 1
-            self.stages.append(
-                SwinStage(
-                    dims[i],
-                    config.swin_heads[i],
-                    config.swin_window,
-                    stage_rates,
-                    downsample=not last,
-                )
+            merges = i < len(dims) - 1
+            stage = SwinStage(
+                dims[i], config.swin_heads[i], config.swin_window, stage_rates, downsample=merges
             )
+            self.stages.append(stage)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims[1:])
 
+    @override
     def forward(self, images: Tensor) -> list[Tensor]:
         x = self.patch_embed(images)
         outputs = []
@@ -136,7 +138,7 @@ class Swin(nn.Module):
 
 
 def shift_mask(height: int, width: int, window: int, device: torch.device) -> Tensor:
-    """Additive mask [windows, area, area] that parts the regions which a cyclic shift brings together.
+    """Return the additive mask [windows, area, area] between regions that a cyclic shift joins.
 
     Built on the padded size, with -100 and not -inf (swint.py:354-373).
     """
@@ -149,6 +151,9 @@ def shift_mask(height: int, width: int, window: int, device: torch.device) -> Te
 
 
 def _shift_region(size: int, window: int, device: torch.device) -> Tensor:
-    """0 for the untouched part of an axis, 1 and 2 for the two sides of the seam in its last window."""
+    """Return the region of each position [size] of an axis.
+
+    0 is the untouched part, 1 and 2 are the two sides of the seam in the last window.
+    """
     position = torch.arange(size, device=device)
     return (position >= size - window).long() + (position >= size - window // 2).long()

@@ -1,5 +1,6 @@
 """What a run measures of itself for its record: its time, and what it trains."""
 
+from dataclasses import asdict
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -41,7 +42,7 @@ class TrainedParameters(Callback):
         """Not when the training starts: a run that was killed after its last step trains no more."""
         assert isinstance(pl_module, GLIPModule)
         self.record.groups = group_settings(trainer)
-        self.record.parts = {name: part._asdict() for name, part in pl_module.parts().items()}
+        self.record.parts = {name: asdict(part) for name, part in pl_module.parts().items()}
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.record.fitted = trainer.global_step > 0
