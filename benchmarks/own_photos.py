@@ -31,7 +31,7 @@ from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.formats.layouts import read_dataset
 from glip_lightning.data.index import Index
 from glip_lightning.evaluation.best_threshold import best_thresholds
-from glip_lightning.evaluation.bootstrap import Rows, match
+from glip_lightning.evaluation.bootstrap import Rows, match_detections
 from glip_lightning.inference.predictor import DEFAULT_THRESHOLD, Predictor
 
 OUT = Path("runs/own_photos")
@@ -238,7 +238,7 @@ def _rows(predictor: Predictor, index: Index) -> dict[int, np.ndarray]:
 
 def _f1(index: Index, rows: Rows, thresholds: dict[str, float]) -> float:
     right = shown = boxes = 0
-    for matches in match(index.ground_truth(), rows):
+    for matches in match_detections(index.ground_truth(), rows):
         least = thresholds.get(index.class_names[matches.category - 1], DEFAULT_THRESHOLD)
         counted = (matches.scores >= least) & ~matches.ignored[:, 0]
         right += int(matches.hit[counted, 0].sum())

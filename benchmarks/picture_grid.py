@@ -28,10 +28,10 @@ PART = "combinations/held_out"
 def pictures(seed: int) -> Iterator[tuple[Image.Image, str, list[Box]]]:
     """Yield a picture, a held-out phrase that is true of things in it, and the boxes of these."""
     for index in count():
-        image, things, boxes = show(PART, seed, index)
+        shown = show(PART, seed, index)
         pairs = [
             (a, s)
-            for thing in things
+            for thing in shown.things
             for a, s in sorted(HELD_OUT)
             if {a, s} <= {*thing.words.values()}
         ]
@@ -39,10 +39,10 @@ def pictures(seed: int) -> Iterator[tuple[Image.Image, str, list[Box]]]:
             pair = pairs[index % len(pairs)]
             named = [
                 box
-                for thing, box in zip(things, boxes, strict=True)
+                for thing, box in zip(shown.things, shown.boxes, strict=True)
                 if {*pair} <= {*thing.words.values()}
             ]
-            yield image, " ".join(pair), named
+            yield shown.image, " ".join(pair), named
 
 
 def cell(

@@ -1,4 +1,4 @@
-"""What users' input is refused with has a code: every `raise` of the package, and one table for all about data."""
+"""Every error about users' input has a code, and one table has all codes about data."""
 
 import ast
 import re
@@ -30,7 +30,7 @@ MADE_BY = {
         "_wrong_scores",
         "self._damaged",
     ),
-    *("explain", "_first_cause"),
+    *("explain", "_first_cause", "_nesting_error"),
 }
 """Functions that return an error."""
 NO_ERRORS = {"Interrupted"}

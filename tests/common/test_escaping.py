@@ -45,7 +45,7 @@ def test_json_of_any_file_name() -> None:
 def test_log_and_command_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # pytest keeps what reaches the root logger, and its workers cannot send half a character to each other
+    # pytest keeps what reaches the root logger; its workers cannot send half a character
     monkeypatch.setattr(logging.getLogger("glip_lightning"), "propagate", False)
     show_log()
     logging.getLogger("glip_lightning.x").warning("%s", EVIL.replace("\n", ""))

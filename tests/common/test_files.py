@@ -91,7 +91,7 @@ def test_nothing_passes_through_the_temporary_folder(
 
 
 def test_what_killed_processes_leave_is_removed(tmp_path: Path) -> None:
-    """Never what others have there; a part that may be in work only if nobody else works in the folder."""
+    """Files of others stay; a fresh part goes only if nobody else works in the folder."""
     others = [tmp_path / name for name in (".glip-cache", ".12345678.a.txt", "a.txt")]
     parts = [tmp_path / f".glip-{x * 8}-a.txt" for x in "ab"]
     for path in (*others, *parts):

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.imports import optional, without
+from glip_lightning.common.imports import hide_package, import_optional
 
 
 def test_a_module_that_is_there_is_returned() -> None:
-    assert optional("json.decoder", "a test") is sys.modules["json.decoder"]
+    assert import_optional("json.decoder", "a test") is sys.modules["json.decoder"]
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_a_module_that_is_there_is_returned() -> None:
 )
 def test_a_missing_package_is_named_with_its_command(extra: str | None, command: str) -> None:
     with pytest.raises(GLIPError) as caught:
-        optional("no.such", "--executor x", extra)
+        import_optional("no.such", "--executor x", extra)
     assert caught.value.code == "not-installed"
     assert str(caught.value).startswith("--executor x: no ")
     assert str(caught.value).endswith(command)
@@ -30,13 +30,13 @@ def test_what_the_package_itself_needs_is_no_missing_extra(
     (tmp_path / "half_there.py").write_text("import what_it_needs\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError) as caught:
-        optional("half_there", "a test", "slurm")
+        import_optional("half_there", "a test", "slurm")
     assert caught.value.name == "what_it_needs"
 
 
 def test_a_library_does_without_a_package_for_a_while() -> None:
     sys.modules.pop("wave", None)
-    with without("wave"), pytest.raises(ModuleNotFoundError):
+    with hide_package("wave"), pytest.raises(ModuleNotFoundError):
         import wave
     import wave
 

@@ -84,7 +84,7 @@ def test_other_words_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_readers_of_data_look_before_they_open() -> None:
-    """``PATH.read_text()`` stands nowhere in data/ without ``regular_file(PATH)``, but for tables of our own."""
+    """All ``PATH.read_text()`` in data/ have ``regular_file(PATH)``, but for tables of our own."""
     unchecked = []
     for path in sorted(DATA.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

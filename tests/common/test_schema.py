@@ -1,4 +1,4 @@
-"""Files that others hand over: each edit is refused in one line with a code, or the file works as it is."""
+"""Files of others: each edit is refused in one line with a code, or the file works as it is."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Real signals to real processes: what is done is kept, nothing is left behind, nobody sees a traceback."""
+"""Real signals to real processes: finished work is kept, nothing is left, no traceback."""
 
 import fcntl
 import functools
@@ -37,7 +37,7 @@ LONG = ["--trainer.max_epochs=500", "--trainer.accelerator=cpu"]
 
 
 class Stop(Callback):
-    """Sends Ctrl-C once, before training batch ``batch`` of a run, counted over its epochs and lives."""
+    """Sends Ctrl-C once, before training batch ``batch`` of a run, counted over all epochs."""
 
     def __init__(self, batch: int, hook: str = "on_train_batch_start") -> None:
         self.batch = batch
@@ -64,7 +64,7 @@ class Process:
         terminal: int | None = None,
         hub: str | None = None,
     ) -> None:
-        """``terminal`` is the controlling terminal and takes stdout; ``log`` takes the rest; ``hub``: its address."""
+        """``terminal`` controls it and takes stdout; ``log`` takes the rest; ``hub``: a URL."""
         variables = {"WANDB_MODE": wandb, "OMP_NUM_THREADS": "1"}
         if hub is not None:
             variables |= {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"}
@@ -138,7 +138,7 @@ def lines_of(run: Path) -> list[str]:
     return (run / "logs" / "metrics.csv").read_text().splitlines()
 
 
-# ---- metrics.csv ---------------------------------------------------------------------------------------------------
+# ---- metrics.csv -------------------------------------------------------------------------------
 ACCUMULATED = "--data.images_per_device=1"  # of batches of two: four batches an epoch, two steps
 
 
@@ -158,9 +158,10 @@ def table(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
 def interrupted(
     shapes: Path, run: Path, option: str, *batches: int, hook: str = "on_train_batch_start"
 ) -> list[str]:
-    """metrics.csv of a run that Ctrl-C has ended at each of ``batches``, and that then came to its end.
+    """Return metrics.csv of a run that Ctrl-C ended at each of ``batches`` before it finished.
 
-    In the last step of the first epoch and its validation nothing was saved yet: the run is started anew.
+    In the last step of the first epoch and its validation nothing was saved yet: the run starts
+    anew.
     """
     anew = command = ["fit", *options(shapes, run), option]
     for batch in batches:
@@ -249,7 +250,7 @@ def test_wandb_has_the_rows_of_a_whole_run(
     assert wandb_rows(tmp_path / "parts") == whole
 
 
-# ---- training ------------------------------------------------------------------------------------------------------
+# ---- training ----------------------------------------------------------------------------------
 def fit(shapes: Path, folder: Path, *more: object, **given: Any) -> Process:
     """A long training that has finished an epoch."""
     command = ["fit", *options(shapes, folder / "run"), *LONG, *more]
@@ -339,7 +340,7 @@ def test_a_lost_rank_ends_the_other_with_a_line(lost: str, shapes: Path, tmp_pat
     assert "gloo" not in process.said
 
 
-# ---- predict and pseudo-label --------------------------------------------------------------------------------------
+# ---- predict and pseudo-label ------------------------------------------------------------------
 def predict(photos: Path, out: Path, *more: object) -> list[str]:
     words = [
         "predict",
@@ -454,10 +455,10 @@ def test_signals_keep_the_journal_of_pseudo_labels(photos: Path, tmp_path: Path)
     assert journal.read_bytes().count(b"\n") >= 4
 
 
-# ---- other verbs, sweeps -------------------------------------------------------------------------------------------
+# ---- other verbs, sweeps -----------------------------------------------------------------------
 @contextmanager
 def waiting(folder: Path, **given: Any) -> Iterator[Process]:
-    """A verb that keeps nothing, in the middle: a download from a server that accepts and never answers."""
+    """The verb is in the middle: a download from a server that accepts and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         hub = f"http://127.0.0.1:{server.getsockname()[1]}"
         process = Process(
@@ -517,7 +518,7 @@ def test_signals_end_a_sweep(number: signal.Signals, group: bool, tmp_path: Path
         assert "Traceback" not in said
 
 
-# ---- the module ----------------------------------------------------------------------------------------------------
+# ---- the module --------------------------------------------------------------------------------
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_interrupts(number: signal.Signals) -> None:
     before = [signal.getsignal(each) for each in SIGNALS]

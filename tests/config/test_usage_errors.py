@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from glip_lightning.app.cli import main
-from glip_lightning.common.resources import translate
+from glip_lightning.common.resources import resource_advice
 from glip_lightning.config.recipe_files import given_recipes
 from glip_lightning.config.usage_errors import WORDS, explain
 from glip_lightning.config.wrong_usage import WrongUsage
@@ -336,7 +336,7 @@ def test_lack_of_memory_and_disk_end_with_what_to_change() -> None:
         MemoryError(),
         type("OutOfMemoryError", (RuntimeError,), {})("CUDA error"),
     ):
-        message = translate(error)
+        message = resource_advice(error)
         assert message is not None
         for key in (
             "data.images_per_device",
@@ -346,8 +346,8 @@ def test_lack_of_memory_and_disk_end_with_what_to_change() -> None:
         ):
             assert key in message
         assert len(message.splitlines()) <= 6
-    full = translate(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a/last.ckpt"))
+    full = resource_advice(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a/last.ckpt"))
     assert full is not None
     assert "runs/a/last.ckpt" in words(full)
     assert "--run FOLDER" in full
-    assert translate(ValueError("something else")) is None
+    assert resource_advice(ValueError("something else")) is None

@@ -67,7 +67,9 @@ def test_tensor(tensor: str, tensors: dict[str, Tensor], facts: dict) -> None:
         assert list(resized.shape[1:]) == facts["transforms"][image_name]["transformed_hw"]
         torch.testing.assert_close(normalised(resized, facts), expected, rtol=0, atol=1e-5)
     else:
-        clipped = box_arrays.clip(box_arrays.from_xywh(boxes.numpy()), np.array([height, width]))
+        clipped = box_arrays.clip_to_images(
+            box_arrays.from_xywh(boxes.numpy()), np.array([height, width])
+        )
         ours = {
             "boxes": box_ops.rescale(boxes, 1, 1),
             "boxes_transformed": moved,

@@ -13,7 +13,7 @@ NAMES = ["cat", "dog"]
 def truth(
     *boxes: tuple[int, int, list[float]], crowd: int | None = None
 ) -> dict[str, list[dict[str, Any]]]:
-    """A COCO dictionary of boxes: image, category, x y w h; the one at place ``crowd`` is a crowd."""
+    """Return a COCO dictionary of boxes: image, category, x y w h; number ``crowd`` is a crowd."""
     annotations = [
         {
             "id": i,
@@ -50,7 +50,7 @@ def test_the_threshold_lies_between_the_last_that_helps_and_the_next() -> None:
 
 
 def test_a_wrong_one_is_shown_where_a_right_one_below_it_is_worth_it() -> None:
-    """0.9 right, 0.8 wrong, 0.6 right: F1 2/3, 1/2, 4/5; two of three are right, two of two found."""
+    """0.9 right, 0.8 wrong, 0.6 right: F1 2/3, 1/2, 4/5; 2 of 3 are right, 2 of 2 found."""
     found = best_thresholds(
         truth((0, 1, A), (1, 1, B)), rows((0, 1, A, 0.9), (0, 1, FAR, 0.8), (1, 1, B, 0.6)), NAMES
     )

@@ -1,4 +1,4 @@
-"""The bootstrap over images: equal to COCO's evaluation where every image counts once, and where some count twice."""
+"""The bootstrap over images equals COCO's evaluation, also where images count twice."""
 
 import time
 from typing import Any
@@ -132,7 +132,7 @@ def test_interval_is_deterministic_and_holds_the_ap() -> None:
 
 
 def test_interval_of_rare_classes_holds_the_ap() -> None:
-    """Of many classes with two boxes each among many false detections, all images drawn once have the least AP."""
+    """Many classes with two boxes each: AP is lowest where each image is drawn once."""
     rng = np.random.default_rng(0)
     images, classes = 60, 120
     chosen = rng.integers(0, images, (classes, 2))

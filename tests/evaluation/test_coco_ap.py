@@ -1,4 +1,4 @@
-"""COCO AP: equal to torchmetrics' with exact thresholds, one image counted once, the same on every rank."""
+"""COCO AP: equal to torchmetrics with exact thresholds, each image once, equal on all ranks."""
 
 import json
 import math
@@ -127,7 +127,7 @@ def test_equals_torchmetrics(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_identical_to_pycocotools(seed: int) -> None:
-    """In all areas and for each class, among crowds, empty images and detections of an unused class."""
+    """All areas and classes, with crowds, empty images and detections of an unused class."""
     coco, cocoeval = (
         pytest.importorskip("pycocotools.coco"),
         pytest.importorskip("pycocotools.cocoeval"),

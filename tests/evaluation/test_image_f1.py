@@ -11,7 +11,7 @@ BOX = (10.0, 10.0, 20.0, 20.0)
 
 
 def truth(*boxes: tuple[int, int], crowd: int = 0) -> dict[str, list[dict[str, Any]]]:
-    """Return a COCO dictionary of boxes that all lie at the same place, each of an image and a category."""
+    """Return a COCO dictionary of boxes at the same place, each of an image and a category."""
     annotations = [
         {
             "id": k,

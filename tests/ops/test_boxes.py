@@ -27,10 +27,10 @@ def corners(boxes: Tensor) -> Tensor:
 def test_annotated_boxes_are_what_torch_makes_of_them_bit_for_bit(boxes: Tensor) -> None:
     x, y, w, h = boxes.unbind(-1)
     assert torch.equal(corners(boxes), torch.stack([x, y, x + w - 1, y + h - 1], dim=-1))
-    clipped = box_arrays.clip(corners(boxes).numpy(), np.array([240, 320]))
-    assert torch.equal(torch.from_numpy(clipped), box_ops.clip(corners(boxes), 240, 320))
+    clipped = box_arrays.clip_to_images(corners(boxes).numpy(), np.array([240, 320]))
+    assert torch.equal(torch.from_numpy(clipped), box_ops.clip_inclusive(corners(boxes), 240, 320))
     assert clipped.dtype == np.float32
-    each = box_arrays.clip(corners(boxes).numpy(), np.array([[240, 320]] * len(boxes)))
+    each = box_arrays.clip_to_images(corners(boxes).numpy(), np.array([[240, 320]] * len(boxes)))
     assert np.array_equal(each, clipped)
     assert box_arrays.nonempty(clipped).tolist() == [
         x2 > x1 and y2 > y1 for x1, y1, x2, y2 in clipped.tolist()
@@ -95,4 +95,4 @@ def test_nms_of_nothing() -> None:
 
 def test_clip_keeps_boxes_on_pixels() -> None:
     boxes = torch.tensor([[-5.0, -5, 700, 500]])
-    assert box_ops.clip(boxes, height=480, width=640).tolist() == [[0, 0, 639, 479]]
+    assert box_ops.clip_inclusive(boxes, height=480, width=640).tolist() == [[0, 0, 639, 479]]

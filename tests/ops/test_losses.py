@@ -46,7 +46,7 @@ def boxes_of(*images: list[list[float]]) -> list[Tensor]:
 
 
 def test_images_without_boxes_train_as_negatives() -> None:
-    """The official code raises here. All anchors are negatives: only the token loss pulls, all gradients exist."""
+    """The official code raises here. All anchors are negatives: only the token loss is not zero."""
     predicted = outputs(2)
     losses = losses_of(predicted, boxes_of([], []))
     losses.total.backward()
@@ -103,7 +103,7 @@ def _rank(rank: int, folder: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    """DDP averages gradients; that mean equals one process with both images, also if one has no positives."""
+    """The mean of DDP equals one process with both images, also if one has no positives."""
     mp.start_processes(_rank, args=(str(tmp_path),), nprocs=2, start_method="spawn")
     predicted = outputs(2)
     losses_of(predicted, boxes_of([[5.0, 5, 40, 40], [10.0, 20, 60, 50]], [])).total.backward()

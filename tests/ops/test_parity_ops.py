@@ -30,9 +30,9 @@ FILES = (
 )  # transforms: test_parity_transforms.py
 NOT_COMPARED = {
     "visibility.": "ATSS reads every anchor, visible or not: nothing uses the flag",
-    "v1.ONEHOT": "the first columns of the token map: no released config scores so, and it is not offered",
-    "sigmoid_focal.": "the loss of cls_logits, a layer that is not built (its loss is multiplied by zero)",
-    "keep_official_cpu_branch": "the official CPU branch forgets the +1; the reference is the CUDA kernel",
+    "v1.ONEHOT": "first columns of the token map: no released config has it",
+    "sigmoid_focal.": "loss of cls_logits, a layer that is not built (weight 0)",
+    "keep_official_cpu_branch": "the CPU branch lacks the +1; the reference is the CUDA kernel",
 }
 INPUTS = {
     "atss": (".gt_boxes", ".gt_labels"),

@@ -14,7 +14,7 @@ from glip_lightning.data.index import Index
 from glip_lightning.models.glip.fusion import Fusion
 from glip_lightning.models.query import encode_query
 from glip_lightning.shapes import alignment
-from glip_lightning.shapes.alignment import Alignment, fusion_shut, named_right
+from glip_lightning.shapes.alignment import Alignment, fusion_disabled, named_right
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.module import GLIPModule
@@ -28,7 +28,7 @@ RED, BLUE, STAR = 0, 1, 2
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
-    """One picture with a red star at 10, 10 and a blue one at 60, 60, each 20 pixels wide; a box per word."""
+    """Return a picture with a red star at 10, 10 and a blue one at 60, 60; a box per word."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("named")
@@ -90,7 +90,7 @@ def test_shut_fusion_hides_the_image_from_the_text_and_comes_back() -> None:
     text = query.texts[0].select(torch.zeros(2, dtype=torch.int64))
     with torch.no_grad():
         before = model(images, text).logits
-        with fusion_shut(model):
+        with fusion_disabled(model):
             gates = [part.gate_vision for part in model.modules() if isinstance(part, Fusion)]
             assert len(gates) == model.config.rounds
             assert not any(gate.any() for gate in gates)
@@ -134,7 +134,7 @@ def test_a_fit_logs_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_a_second_process_repeats_counts_once(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of one picture the process with rank 0 tells, rank 1 has it only so that both have equally many."""
+    """Rank 0 counts the one picture; rank 1 has it only so that both have equally many."""
     assert len(index) == 1
     valid = SimpleNamespace(index=index)
     monkeypatch.setattr(GLIPModule, "data", SimpleNamespace(datasets={"valid": valid}))

@@ -1,4 +1,4 @@
-"""The claims of the paper in made-up runs: which comparisons are made, when they hold, what is said of it."""
+"""The claims of the paper in made-up runs: the comparisons, when they hold, the report."""
 
 import csv
 import json

@@ -1,7 +1,8 @@
-"""Captions: every span lies on the words of a phrase, and names every thing that the phrase is true of."""
+"""Captions: each span is that of a phrase, and names every thing that the phrase is true of."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +14,8 @@ from glip_lightning.shapes.descriptions import (
     MARGIN,
     RELATIONS,
     Description,
-    describe,
     phrase_list,
+    random_description,
     sentence,
     word_list,
 )
@@ -143,7 +144,7 @@ def test_word_lists(seed: int) -> None:
 @settings(max_examples=150)
 @given(seeds)
 def test_sentences(seed: int) -> None:
-    """The first phrase names those that stand so, and nobody does who stands nearly so; the others name all."""
+    """The first phrase names the things in the relation; none is nearly in it."""
     things, rng = drawn(seed)
     caption = sentence(things, rng)
     if caption is None:
@@ -182,11 +183,11 @@ def test_sentences_are_frequent_and_use_every_relation() -> None:
 
 
 def test_nothing_clear_to_say() -> None:
-    """One thing stands in no relation; of two equal ones neither is meant; a small distance is none."""
+    """No relation: a single thing, two equal things, a small distance."""
     rng = np.random.default_rng(0)
     star = Thing("star", "red", x=0.4)
     assert sentence([star], rng) is None
-    assert sentence([star, star._replace(x=0.8)], rng) is None
+    assert sentence([star, replace(star, x=0.8)], rng) is None
     ring = Thing("ring", "blue", x=0.4 + 0.9 * MARGIN, y=0.5 + 0.9 * MARGIN)
     assert all(sentence([star, ring], np.random.default_rng(seed)) is None for seed in range(50))
 
@@ -218,6 +219,6 @@ def test_a_phrase_as_text() -> None:
 def test_descriptions_are_true(seed: int) -> None:
     things, rng = drawn(seed)
     for thing in things:
-        phrase = describe(thing, rng)
+        phrase = random_description(thing, rng)
         assert phrase.words
         assert phrase.fits(thing)

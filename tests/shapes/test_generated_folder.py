@@ -48,7 +48,7 @@ def test_another_version_replaces_all_that_was_there(tmp_path: Path) -> None:
 
 
 def settings_named(error: GLIPError, folder: Path) -> list[tuple[str, ...]]:
-    """Return name, value there and value wanted of each setting in the brackets of a message about a folder."""
+    """Return name, found value and wanted value of each setting in a message about a folder."""
     assert str(folder) in str(error)
     listed = re.findall(r"(\w+) (\w+), \w+ (\w+)", str(error).replace(str(folder), ""))
     return [*listed]

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from glip_lightning.shapes.image_captions import (
     VERSION,
     captioned_picture,
     name_of,
-    tell,
-    things_of,
+    random_caption,
+    random_things,
     write_caption_words,
     write_image_captions,
 )
@@ -73,7 +74,7 @@ def test_no_scene_has_what_is_held_out() -> None:
     """All of them; that a caption says what is true of its scene alone is another test."""
     new, seen = {*NEW_SHAPES, *NEW_COLOURS, *NEW_TEXTURES}, set()
     for index in range(COUNT):
-        for thing in things_of(np.random.default_rng([0, STREAM, index])):
+        for thing in random_things(np.random.default_rng([0, STREAM, index])):
             assert not thing.is_held_out()
             assert not {*thing.words.values()} & new
             seen.add(thing.shape)
@@ -136,8 +137,8 @@ def test_captions_say_what_is_true() -> None:
     said, silent = Counter[str](), Counter[str]()
     for index in range(600):
         rng = np.random.default_rng(index)
-        things = things_of(rng)
-        caption = tell(things, rng)
+        things = random_things(rng)
+        caption = random_caption(things, rng)
         for thing, spans in zip(things, caption.spans, strict=True):
             words = {
                 singular(word) for start, end in spans for word in caption.text[start:end].split()
@@ -154,7 +155,7 @@ def test_captions_say_what_is_true() -> None:
 def test_what_has_no_colour_has_no_name_of_a_colour() -> None:
     thing = Thing("diamond", "", texture=None)
     assert name_of(thing) is None
-    assert name_of(thing._replace(colour="yellow")) == "kite"
+    assert name_of(replace(thing, colour="yellow")) == "kite"
 
 
 def test_no_two_names_look_alike() -> None:
@@ -212,7 +213,7 @@ def test_test_pictures_have_boxes_for_the_words_of_captions_alone(tmp_path: Path
     assert len(index) == 20
     assert index.sizes.tolist() == [[64, 64]] * 20
     for image in range(20):
-        things = things_of(np.random.default_rng([3, STREAM, image]))
+        things = random_things(np.random.default_rng([3, STREAM, image]))
         drawn = Counter(word for thing in things for word in (thing.shape, name_of(thing)))
         assert (
             Counter(index.class_names[label] for label in index.target(image)[1].tolist()) <= drawn

@@ -1,4 +1,4 @@
-"""Detectors that come with the package: exchange folders in half precision, with a card that says what they can do."""
+"""The detectors in the package: exchange folders in half precision, with a model card."""
 
 import json
 import re
@@ -91,7 +91,7 @@ def interval(name: str, row: str) -> tuple[float, float]:
 
 
 def test_grounding_data_teach_combinations() -> None:
-    """Variant C finds pairs of words that it never saw together; variant A, from detection data alone, far less."""
+    """Variant C finds pairs of words that it never saw together; variant A far fewer."""
     row = "combinations held out"
     assert interval("glip-nano-c", row)[0] > interval("glip-nano-a", row)[1]
 
@@ -107,7 +107,7 @@ def test_captions_teach_what_they_alone_have(row: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_cards_say_data_command_and_measured_ap(name: str) -> None:
-    """Weights that know too little are not shipped: of A, B and the baseline the names count that their data have."""
+    """Weights must know enough: A, B and the baseline the names in their data."""
     card = (WEIGHTS / name / "README.md").read_text(encoding="utf-8")
     assert f"glip fit --config recipes/shapes/pretrain/{name}.yaml" in card
     for word in ("seed", "seconds", "AP50", "95 %", "licence"):
@@ -127,13 +127,13 @@ def test_single_shapes_are_found_by_name(name: str) -> None:
     assert predictor.loaded.task is not None
     assert predictor.loaded.task.input_size == (128, 128)
     for index in range(12):
-        image, things, boxes = show("names/test", 0, index)
-        for shape in {thing.shape for thing in things}:
-            found = predictor(image, shape)
+        shown = show("names/test", 0, index)
+        for shape in {thing.shape for thing in shown.things}:
+            found = predictor(shown.image, shape)
             x1, y1, x2, y2 = found.boxes[0].tolist()
             inside = [
                 x <= (x1 + x2) / 2 <= x + w and y <= (y1 + y2) / 2 <= y + h
-                for thing, (x, y, w, h) in zip(things, boxes, strict=True)
+                for thing, (x, y, w, h) in zip(shown.things, shown.boxes, strict=True)
                 if thing.shape == shape
             ]
             right, wrong = right + any(inside), wrong + (not any(inside))
@@ -148,7 +148,7 @@ def test_the_names_of_the_world_are_tokens_of_their_own() -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not VARIANTS[name].classes])
 def test_the_words_that_pre_training_has_shown(name: str) -> None:
-    """Detection data (A, B) name shapes and few colours; captions say what all things look like and where they are."""
+    """Detection data (A, B) name shapes and few colours; captions describe all things."""
     words = load_words(name)
     assert words is not None
     if name in ("glip-nano-a", "glip-nano-b"):

@@ -1,6 +1,7 @@
 """Pictures: functions of their generator, with boxes of what can be seen."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_later_things_hide_earlier_ones() -> None:
     assert painted(below, above).boxes == [None, painted(above).boxes[0]]
     assert painted(above, below).boxes == [painted(above).boxes[0], whole]
     ring = Thing("ring", "blue", x=0.5, y=0.5, diameter=0.7)
-    inside = below._replace(diameter=0.2)
+    inside = replace(below, diameter=0.2)
     assert painted(inside, ring).boxes[0] == painted(inside).boxes[0]  # seen through the hole
 
 
@@ -143,7 +144,7 @@ def test_parts_stand_out(part: str, colour: str) -> None:
     thing = Thing("circle", colour, part=part, diameter=0.6)
     plain, pixels = (
         np.asarray(painted(t, seed=1).image).astype(float).mean(2)
-        for t in (thing._replace(part=None), thing)
+        for t in (replace(thing, part=None), thing)
     )
     centre, rim = (48, 48), (48, 48 - 25)
     there, elsewhere = (centre, rim) if part == "core" else (rim, centre)

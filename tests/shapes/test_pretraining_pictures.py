@@ -1,7 +1,7 @@
-"""The pre-training data: functions of (part, seed, index), readable files, and nothing that is held out.
+"""The pre-training data: they depend on (part, seed, index) and have nothing held out.
 
-What is held out is looked for in everything that pre-training shows or reads: in the scenes of all its pictures, in
-the captions as they are made, and in the files, where they have been written.
+What is held out is looked for in everything that pre-training shows or reads: in the scenes of all
+its pictures, in the captions as they are made, and in the files, where they have been written.
 """
 
 import json
@@ -72,7 +72,7 @@ def test_pictures_and_captions_depend_on_part_seed_and_index_only(
     show(name, seed, index + 1, 64)
     again = show(name, seed, index, 64)
     assert np.array_equal(np.asarray(first.image), np.asarray(again.image))
-    assert first[1:] == again[1:]
+    assert (first.things, first.boxes) == (again.things, again.boxes)
     assert captions(name, seed, index, again.things) == said
     another = next(part for part in COUNTS if part != name)
     others = [(name, seed, index + 1), (name, seed + 1, index), (another, seed, index)]
@@ -220,7 +220,7 @@ def phrases(caption: str) -> Iterator[set[str]]:
 
 
 def held_out(caption: str) -> list[str]:
-    """What a text of pre-training must not have: pairs anywhere within one phrase, new words anywhere."""
+    """Return what a text of pre-training must not have: held-out pairs in a phrase, new words."""
     found = [word for words in phrases(caption) for word in sorted(words & NEW_WORDS)]
     return found + [
         " ".join(pair)
@@ -276,7 +276,7 @@ def assert_nothing_held_out(index: int, things: Sequence[Thing]) -> None:
 
 
 def test_no_caption_has_what_is_held_out() -> None:
-    """Of 1,500 pictures in turn, each of a random part of its things, since captions name what can be seen."""
+    """1,500 pictures, each with a random part of its things, as if others were hidden."""
     for index in range(1500):
         things = scene_of("grounding", 0, index)[0]
         some = [
@@ -289,7 +289,7 @@ def test_no_caption_has_what_is_held_out() -> None:
 
 @pytest.mark.slow
 def test_no_caption_of_the_whole_data_has_what_is_held_out() -> None:
-    """All 16,000 pictures painted as they are written, so that every caption is the one of the files."""
+    """All 16,000 pictures are painted, so that the captions are those of the files."""
     for index in range(COUNTS["grounding"]):
         assert_nothing_held_out(index, show("grounding", 0, index).things)
 

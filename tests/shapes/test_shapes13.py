@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_variety() -> None:
 
 
 def test_names_that_were_never_read_but_can_be_described() -> None:
-    """The numbers of tasks that the README says: of words that nobody reads, and of those that captions alone say."""
+    """The README has the numbers of tasks with new words, and with words of captions alone."""
     every = [(name, named) for name in shapes13_names() for named in TASKS[name].classes]
     described = [(name, named.name) for name, named in every if words_of(named.prompt.name) <= READ]
     unread = {name for name, said in described if not words_of(said) & {*READ, *CAPTION_NAMES}}
@@ -169,7 +170,8 @@ def test_pictures_are_functions_of_task_split_number_and_seed(name: str) -> None
     task = TASKS[name]
     first, again = example(task, "test", 3), example(task, "test", 3)
     assert np.array_equal(np.asarray(first.image), np.asarray(again.image))
-    assert first[1:] == again[1:]
+    assert (first.things, first.boxes) == (again.things, again.boxes)
+    assert first.labels == again.labels
     for other in (
         example(task, "test", 4),
         example(task, "valid", 3),
@@ -193,12 +195,12 @@ def test_boxes_are_inside_and_of_many_sizes(name: str, shown: dict[str, list[Exa
 
 @pytest.mark.parametrize("name", shapes13_names())
 def test_near_misses_share_every_word_but_one(name: str, shown: dict[str, list[Example]]) -> None:
-    """More than half of the distractors miss a class by one word, and some have the colours of a class."""
+    """Over half of the distractors miss a class by one word; some have colours of a class."""
     task = TASKS[name]
     distractors = [
         thing
         for picture in shown[name]
-        for thing, k in zip(*picture[1::2], strict=True)
+        for thing, k in zip(picture.things, picture.labels, strict=True)
         if k is None
     ]
     assert len(distractors) >= len(shown[name]) // 2
@@ -233,8 +235,8 @@ def test_held_out_classes_of_the_catalogue() -> None:
 def test_what_is_moored_is_clearly_so(shown: dict[str, list[Example]]) -> None:
     task = TASKS["Harbour"]
     dock, boat = Thing("cross", "brown", diameter=0.1), Thing("drop", "white", diameter=0.1)
-    assert labels_of(task, [dock, boat._replace(x=0.5 + 0.2 * (NEAR - 0.01))]) == [2, 0]
-    assert labels_of(task, [dock, boat._replace(x=0.5 + 0.2 * AWAY)]) == [2, 1]
+    assert labels_of(task, [dock, replace(boat, x=0.5 + 0.2 * (NEAR - 0.01))]) == [2, 0]
+    assert labels_of(task, [dock, replace(boat, x=0.5 + 0.2 * AWAY)]) == [2, 1]
     assert labels_of(task, [boat]) == [1]
     assert {0, 1} <= {label for picture in shown["Harbour"] for label in picture.labels}
 

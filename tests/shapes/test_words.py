@@ -1,4 +1,4 @@
-"""The vocabulary of the generated world: disjoint kinds, pairs that are held out, names of the detection data."""
+"""The vocabulary of the generated world: disjoint kinds, held-out pairs, detection names."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Captions, token ids and positive maps of every reference case equal those of the official code."""
+"""Captions, token ids and positive maps equal those of the official code."""
 
 import json
 import random
@@ -86,7 +86,7 @@ def tokenizer(golden: Path) -> Tokenizer:
 
 
 def phrases_of(case: dict, prefix: str = "", clean_prompt: bool = True) -> list[Phrase]:
-    """The case's phrases; official training cleans the names of a caption prompt, evaluation does not."""
+    """Return the phrases of a case; official training cleans their names, evaluation does not."""
     if "names" in case:
         phrases = [Phrase(clean_name(name)) for name in case["names"]]
     else:
@@ -181,7 +181,7 @@ def test_additional_labels(cases: dict, tokenizer: Tokenizer, additional: str) -
 
 
 def test_demo(cases: dict, tokenizer: Tokenizer, demo: str) -> None:
-    """The official demo joins differently and adds a last separator; nothing of ours does, yet all fits."""
+    """The official demo joins differently and adds a last separator; all else is equal."""
     expected = cases[demo]["demo_list_of_names"]
     caption, spans = caption_of([Phrase(name) for name in cases[demo]["names"]], separator=" . ")
     offsets = tokenizer.offsets(caption + " . ")

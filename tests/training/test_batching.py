@@ -51,7 +51,7 @@ def test_steps_are_what_a_sampler_gives(
         # batch = devices x images x accumulated; images x copies / batch = steps
         ((4, 2, 1), ["4", "2", "1", "2", "10", "4", "4", "10"]),
         ((4, 1, None), ["4", "1", "4", "1", "10", "4", "4", "10"]),
-        # between both: the batch that was asked for, the devices that do not divide it, the factor of the rates
+        # between both: the batch asked for, the devices that do not divide it, the factor of rates
         ((4, 3, None), ["6", "3", "2", "1", "4", "3", "1.5", "10", "4", "6", "7"]),
     ],
 )

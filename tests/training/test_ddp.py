@@ -51,7 +51,7 @@ def results(folder: Path) -> list[dict[str, Any]]:
 def test_losses_and_gradients_are_those_of_one_process(
     folder: Path, pictures: Path, results: list[dict[str, Any]]
 ) -> None:
-    """Two processes x 1 image x 2 accumulated against 1 x 2 x 2: the parts of a batch hold the same images."""
+    """Two processes x 1 image x 2 accumulated, and 1 x 2 x 2: the same images in each part."""
     record = Record()
     fit(pictures, 2, record, freeze=True, limit_val_batches=0)
     assert len(record.losses) == 6
@@ -80,7 +80,7 @@ def test_ap_does_not_depend_on_who_saw_what(results: list[dict[str, Any]]) -> No
 
 
 def test_every_trainable_parameter_has_a_gradient(results: list[dict[str, Any]]) -> None:
-    """Also where no image has a box, and where one rank has none: DDP would wait for ever or raise."""
+    """Also where no image, or no image of one rank, has a box: DDP would wait for ever or raise."""
     nothing: dict[str, list[str]] = {variant: [] for variant in VARIANTS}
     for result in results:
         assert result["without gradient"] == nothing

@@ -55,7 +55,7 @@ def test_a_gradient_that_is_not_finite(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_explodes(tmp_path: Path) -> None:
-    """Five times the start from step 30 on: alarm when more than half of the last 20 losses are such."""
+    """Five times the start from step 30 on: bad when more than half of the last 20 are so."""
     guard = DivergenceGuard()
     tiny_trainer(tmp_path, guard, max_epochs=9).fit(Scripted(factors={30: 5.0}))
     assert guard.ended is not None

@@ -144,7 +144,7 @@ class Interrupted(GLIPModule):
 
 
 def test_a_checkpoint_written_on_an_exception_in_a_validation(tmp_path: Path) -> None:
-    """What is saved is that of the interruption: the weights as weights, their average as average."""
+    """The checkpoint of an interruption has the weights as weights and the average as average."""
     module = Interrupted("glip-nano", "random", FullTuning(lr=1e-3, text_lr=1e-3, freeze_at=2))
     recorder = Recorder()
     last = ModelCheckpoint(tmp_path, filename="last", save_on_exception=True, every_n_epochs=100)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning import Callback, Trainer, seed_everything
 
+from glip_lightning.data.augment import AugmentName
 from glip_lightning.shapes.data_modules import Shapes
 from glip_lightning.shapes.task_pictures import write_task
 from glip_lightning.training.callbacks import estimate
@@ -35,13 +36,14 @@ def fit(
     sizes: tuple[int, ...] = (64,),
     tuning: Tuning | None = None,
     images_per_device: int | None = None,
+    augment: AugmentName | None = None,
     ckpt_path: Path | None = None,
     **given: Any,
 ) -> GLIPModule:
     torch.set_num_threads(1)
     seed_everything(0, verbose=False)
     data = Shapes(str(shapes), batch_size=2, min_sizes=sizes, max_size=128, test_size=64,
-                  images_per_device=images_per_device)  # fmt: skip
+                  images_per_device=images_per_device, augment=augment)  # fmt: skip
     data.prepare_data = lambda: None  # type: ignore[method-assign]
     module = GLIPModule("glip-nano", "random", tuning)
     settings = {
@@ -78,7 +80,11 @@ def test_the_run_is_bit_for_bit_the_same(shapes: Path, caplog: pytest.LogCapture
 
 
 def estimates(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the lines of what a run will take: time, steps that are left, seconds of each, memory, memory there is."""
+    """Return the lines of the estimate.
+
+    Each has five numbers: time, steps that are left, seconds of a step, memory needed, memory
+    available.
+    """
     said = [
         record
         for record in caplog.records
@@ -138,6 +144,25 @@ def test_kept_features_are_named(shapes: Path, caplog: pytest.LogCaptureFixture)
     first, second, *kept = [len(words(re.sub(r"[\d.]+", "0", line))) for line in estimates(caplog)]
     assert len(kept) == 2
     assert min(kept) > first == second  # one more clause
+
+
+@pytest.mark.parametrize("augment", ["light", None])
+def test_what_is_said_about_cached_features_happens(
+    shapes: Path, caplog: pytest.LogCaptureFixture, augment: AugmentName | None
+) -> None:
+    """Validation images are cached in both runs; those of training only without augmentation."""
+    with caplog.at_level(logging.INFO, logger="glip_lightning"):
+        fit(shapes, Estimate(), tuning=FullTuning(), limit_val_batches=0)
+        module = fit(shapes, Estimate(), tuning=PromptTuning(), augment=augment)
+    full, _, *prompt = [words(re.sub(r"[\d.]+", "0", line)) for line in estimates(caplog)]
+    promised = [line - full for line in prompt]  # the words about features
+    said = [line for line in caplog.messages if line.startswith("features of frozen layers")]
+    validation_images = 3
+    assert len(said) == 1
+    assert module.caches_training_features() == (augment is None)
+    assert all(bool(clause) == (augment is None) for clause in promised)
+    assert (module.features.misses > validation_images) == (augment is None)
+    assert module.features.hits > 0
 
 
 class SlowEvaluation(Callback):

@@ -1,4 +1,4 @@
-"""The private attributes of Lightning that are used: they are there, do what we think, and no other file has one."""
+"""Private attributes of Lightning: they exist, do what we expect, and only one file uses them."""
 
 import ast
 import os

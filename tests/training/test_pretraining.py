@@ -317,7 +317,7 @@ def test_the_recipe_through_the_command_line(
 def test_the_other_recipes_through_the_command_line(
     tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The student's pictures with captions, which it expects beside the others, are those with phrases here."""
+    """The pictures with captions that the student expects are those with phrases here."""
     root = tmp_path / "pretraining"
     shutil.copytree(world, root)
     shutil.copytree(world / "grounding", tmp_path / "captions")
@@ -387,7 +387,7 @@ def test_a_killed_run_ends_in_the_same_bits(tmp_path: Path, world: Path) -> None
 
 
 def test_the_words_of_a_mixture(world: Path, tmp_path: Path) -> None:
-    """Names of all classes, and every word of captions, those that mean nothing by themselves, too."""
+    """Names of all classes, and every word of captions, also those without a meaning alone."""
     data = ready(mixture(world), tmp_path)
     content = [
         json.loads((world / "grounding" / f"{kind}.json").read_text())

@@ -1,8 +1,9 @@
-"""The record of a run: callbacks write into it, and what it becomes has the keys that it always had."""
+"""The record of a run: callbacks write into it, and result.json keeps its keys."""
 
 import json
 from pathlib import Path
 
+from glip_lightning.evaluation.points import in_points
 from glip_lightning.training.callbacks.best_checkpoint import EarlyStop
 from glip_lightning.training.callbacks.divergence import DivergenceGuard
 from glip_lightning.training.callbacks.run_measures import RunTime
@@ -34,7 +35,7 @@ def test_callbacks_say_why_training_ended(tmp_path: Path) -> None:
     tiny_trainer(tmp_path, DivergenceGuard(), EarlyStop()).fit(diverged)
     tiny_trainer(tmp_path, DivergenceGuard(), EarlyStop(), max_epochs=2).fit(whole)
     assert "val/AP" in words(str(stopped.record.ended))
-    assert numbers(str(stopped.record.ended)) == ["0.300", "1"]  # the best AP, times
+    assert numbers(str(stopped.record.ended)) == [in_points(0.3), "1"]  # the best AP, times
     assert "nan" in words(str(diverged.record.ended))
     assert numbers(str(diverged.record.ended)) == ["3"]  # the step
     assert whole.record.ended is None

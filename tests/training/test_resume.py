@@ -43,7 +43,7 @@ FORKS.set_forkserver_preload(["test_resume"])  # the imports once, not once per 
 
 
 class Run(NamedTuple):
-    """One life of a run. ``kill`` is a hook, and how many calls of it come before it kills the process."""
+    """One process of a run. ``kill`` is a hook, and which of its calls kills the process."""
 
     folder: Path
     data: Path
@@ -92,7 +92,7 @@ def die_while_writing(count: int) -> None:
 
 def train(run: Run, *more: Callback) -> GLIPModule:
     """Start the run, or go on from its last checkpoint."""
-    if run.ready:  # else workers would be a fork server's children, who never learn that this process was killed
+    if run.ready:  # children of a fork server would not notice that this process was killed
         multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
     seed_everything(0, verbose=False)
@@ -219,7 +219,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 def test_killed_runs_end_in_the_same_bits(
     tmp_path: Path, data: Path, whole: Path, workers: int
 ) -> None:
-    """Killed between the two batches of a step, in a validation, and while a checkpoint is written."""
+    """Killed between two batches of a step, in a validation, and while it writes a checkpoint."""
     kills = [("on_train_batch_start", 4), ("on_validation_batch_start", 2), ("write", 3)]
     for kill in kills:
         assert live(Run(tmp_path, data, workers, kill)) == -signal.SIGKILL
@@ -268,7 +268,7 @@ def test_the_second_signal_ends_at_once_and_handlers_come_back(tmp_path: Path) -
 
 
 def test_best_checkpoints_of_the_future_are_forgotten(tmp_path: Path) -> None:
-    """What was written after the point that the run goes on from, is unknown to it, or was cut off."""
+    """Files that are newer than the point that the run goes on from, unknown to it, or cut off."""
     best = ModelCheckpoint(tmp_path, filename="best", monitor="val/AP")
     steps = {"best.ckpt": 3, "best-v1.ckpt": 9, "best-v2.ckpt": 2, "last.ckpt": 9, "other.ckpt": 9}
     for name, step in steps.items():
@@ -276,7 +276,7 @@ def test_best_checkpoints_of_the_future_are_forgotten(tmp_path: Path) -> None:
     (tmp_path / "best-v3.ckpt").write_bytes((tmp_path / "best.ckpt").read_bytes()[:100])
     known = ("best.ckpt", "best-v1.ckpt", "best-v3.ckpt")
     best.best_k_models = {str(tmp_path / name): torch.tensor(0.5) for name in known}
-    stale = {Path(path).name: why for path, why in resume._stale(best, step=5).items()}
+    stale = {Path(path).name: why for path, why in resume._stale_files(best, step=5).items()}
     assert stale.keys() == {"best-v1.ckpt", "best-v2.ckpt", "best-v3.ckpt"}
     assert (
         stale["best-v1.ckpt"] == stale["best-v2.ckpt"] != stale["best-v3.ckpt"]
@@ -298,7 +298,7 @@ def test_a_signal_in_the_last_step_of_an_epoch_ends_its_validation(
 
 
 class Saves(Callback):
-    """The optimizer steps at which a checkpoint was written, and where Lightning validates after a batch."""
+    """Notes the steps at which a checkpoint is written, and where a validation follows a batch."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -366,7 +366,7 @@ def test_what_an_old_version_wrote_in_front_of_a_validation_is_refused(
 @pytest.mark.slow
 @pytest.mark.parametrize("trainer", TRAINERS, ids=str)
 def test_killed_runs_of_other_lengths(tmp_path: Path, data: Path, trainer: dict[str, Any]) -> None:
-    """Where Lightning's own counters go wrong: max_steps, fewer batches, other intervals of validation."""
+    """Where Lightning's counters go wrong: max_steps, fewer batches, other validation intervals."""
     one, two = tmp_path / "one", tmp_path / "two"
     assert live(Run(one, data, trainer=trainer)) == 0
     for kill in (

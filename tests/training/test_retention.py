@@ -1,6 +1,6 @@
 """What a probe set says before and after a run, and the weights between.
 
-The boxes of the pictures here are what an untrained detector finds on them, so that it has something to forget.
+The boxes of the pictures here are detections of an untrained detector: it can forget them.
 """
 
 import json

@@ -1,8 +1,10 @@
-"""Runs from Python: what the command line leaves, the same numbers, and a trainer that is as it was."""
+"""Runs from Python: the files and numbers of the command line, and a trainer that is as before."""
 
 import json
+import logging
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ from glip_lightning import (
 from glip_lightning.app.cli import main
 from glip_lightning.evaluation.points import in_points
 from glip_lightning.experiments.report.collect import collect
-from printed import numbers
+from glip_lightning.training.callbacks import progress
+from printed import line_with, numbers
 from small_runs import Trouble, go, make_shapes, result, trained_losses
 
 OWN = {"command", "recipe", "seconds", "memory"}
@@ -156,7 +159,7 @@ def test_its_weights_are_validated_and_tested_alone(
 
 
 def test_without_a_folder_nothing_is_left(fitted: Path, shapes: Path, tmp_path: Path) -> None:
-    """The batch is the global one all the same, and accumulation is the trainer's own afterwards."""
+    """The batch is the global one here, too, and accumulation is the trainer's own afterwards."""
     used = trainer(tmp_path, enable_checkpointing=False)
     metrics = glip_lightning.fit(module(), data(shapes, images_per_device=1), used)
     assert metrics.keys() == {"val", "test"}
@@ -262,7 +265,7 @@ def test_a_run_that_ends_early_says_why(shapes: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_is_tested_by_its_folder(fitted: Path, shapes: Path, tmp_path: Path) -> None:
-    """With its own recipe, with other data, and with another recipe, of which the model does not count."""
+    """With its own recipe, with other data, and with another recipe, whose model is not used."""
     own, other, recipe = tmp_path / "own", tmp_path / "other", tmp_path / "recipe"
     assert main(["test", str(fitted), "--run", str(own)]) == 0
     expected = json.loads((fitted / "detections.json").read_text())
@@ -275,3 +278,44 @@ def test_a_run_is_tested_by_its_folder(fitted: Path, shapes: Path, tmp_path: Pat
     given = ["--config", str(tmp_path / "other.yaml"), "--run", str(recipe)]
     assert main(["test", str(fitted / "detector"), *given]) == 0
     assert json.loads((recipe / "detections.json").read_text()) == expected
+
+
+def test_ten_lines_at_most_come_before_the_first_step(
+    shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a recipe that leaves sizes and rates open, with augmentation and frozen layers."""
+    run = tmp_path / "run"
+    open_settings = ["--data.min_sizes=null", "--model.tuning=PromptTuning", "--data.copies=1"]
+    recipe = ["--config", "custom_nano", f"--data.root={shapes}", "--trainer.max_epochs=1"]
+    with caplog.at_level(logging.INFO, logger="glip_lightning"):
+        assert main(["fit", *recipe, *open_settings, "--run", str(run)]) == 0
+    names = [record.name for record in caplog.records]
+    before = caplog.records[: names.index(progress.__name__)]
+    lines = [record.getMessage() for record in before if record.levelno == logging.INFO]
+    assert len(lines) <= 10
+    found = result(run)
+    parts = found["parts"]["all"]
+    line_with("\n".join(lines), f"{parts['trainable']:,} of {parts['total']:,}")
+    line_with("\n".join(lines), str(run))
+    for group in found["groups"]:
+        line_with(
+            "\n".join(lines), f"{group['name']} {group['lr']:g} and {group['weight_decay']:g}"
+        )
+    sizes = found["recipe"]["data"]["init_args"]["min_sizes"]
+    line_with("\n".join(lines), "min_sizes", sizes)
+
+
+def test_messages_of_lightning_about_our_own_module_are_not_shown(
+    shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Warnings and advertisements; filters and levels are as before afterwards."""
+    used = trainer(tmp_path, max_epochs=1, log_every_n_steps=50)
+    level, filters = logging.getLogger("lightning.pytorch").level, list(warnings.filters)
+    caplog.clear()
+    with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.INFO):
+        warnings.simplefilter("always")
+        glip_lightning.fit(module(), data(shapes), used, tmp_path / "run")
+    assert [str(each.message) for each in seen if "lightning" in each.filename] == []
+    assert [each for each in caplog.records if each.name.startswith("lightning")] == []
+    assert logging.getLogger("lightning.pytorch").level == level
+    assert list(warnings.filters) == filters

@@ -9,8 +9,8 @@ import pytest
 from lightning import LightningModule, Trainer
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.training.callbacks.progress import Lines, place
-from glip_lightning.training.callbacks.run_folder import check_free, new_run_folder
+from glip_lightning.training.callbacks.progress import Lines, position
+from glip_lightning.training.callbacks.run_folder import check_run_folder_is_free, new_run_folder
 from glip_lightning.weights.run_files import CHECKPOINTS, LAST, goes_on
 from printed import numbers, words
 
@@ -22,21 +22,21 @@ def test_folders_are_numbered_without_taking_any_twice(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
-    check_free(tmp_path / "new", resuming=False)
+    check_run_folder_is_free(tmp_path / "new", resuming=False)
     (tmp_path / "recipe.yaml").touch()
-    check_free(tmp_path, resuming=True)
+    check_run_folder_is_free(tmp_path, resuming=True)
     with pytest.raises(GLIPError, match=re.escape(str(tmp_path))) as refused:
-        check_free(tmp_path, resuming=False)
+        check_run_folder_is_free(tmp_path, resuming=False)
     assert refused.value.code == "unfinished-run"
     assert "--resume" not in str(refused.value)  # nothing was saved yet
     (tmp_path / CHECKPOINTS).mkdir()
     (tmp_path / CHECKPOINTS / LAST).touch()
     with pytest.raises(GLIPError, match=re.escape(f"glip fit --resume {tmp_path}")) as refused:
-        check_free(tmp_path, resuming=False)
+        check_run_folder_is_free(tmp_path, resuming=False)
     assert refused.value.code == "unfinished-run"
     (tmp_path / "result.json").touch()
     with pytest.raises(GLIPError, match=re.escape(str(tmp_path))) as refused:
-        check_free(tmp_path, resuming=False)
+        check_run_folder_is_free(tmp_path, resuming=False)
     assert refused.value.code == "finished-run"
 
 
@@ -58,11 +58,17 @@ def trainer(validates: bool, max_steps: int = -1) -> Trainer:
     return cast(
         Trainer,
         SimpleNamespace(
-            is_global_zero=True, sanity_checking=False, val_dataloaders=loaders,
-            progress_bar_metrics=shown, current_epoch=2, max_epochs=9, max_steps=max_steps, global_step=40,
+            is_global_zero=True,
+            sanity_checking=False,
+            val_dataloaders=loaders,
+            progress_bar_metrics=shown,
+            current_epoch=2,
+            max_epochs=9,
+            max_steps=max_steps,
+            global_step=40,
             estimated_stepping_batches=60,
         ),
-    )  # fmt: skip
+    )
 
 
 def test_a_line_per_validation(caplog: pytest.LogCaptureFixture) -> None:
@@ -86,7 +92,7 @@ def test_a_line_per_validation(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_where_steps_are_the_end_they_are_counted() -> None:
-    assert numbers(place(trainer(True, max_steps=80))) == ["40", "60"]  # epochs end it earlier
+    assert numbers(position(trainer(True, max_steps=80))) == ["40", "60"]  # epochs end it earlier
 
 
 def test_a_line_after_the_first_step_and_then_one_a_minute(

@@ -47,7 +47,9 @@ def test_what_needs_an_end_says_so(schedule: Schedule) -> None:
     with pytest.raises(GLIPError) as caught:
         schedule.build(make_optimizer(1.0), None)
     assert caught.value.code == "endless-schedule"
-    assert {type(schedule).__name__, "trainer.max_epochs", "max_steps"} <= words(str(caught.value))
+    assert {type(schedule).__name__, "trainer.max_epochs", "trainer.max_steps"} <= words(
+        str(caught.value)
+    )
 
 
 def test_steps_as_milestones_need_no_end() -> None:

@@ -23,11 +23,14 @@ from glip_lightning.training.summary_picture import (
     SUMMARY_NAME,
     ShownImage,
     _scored,
+    _text,
     best_and_worst,
     read_curves,
     running_mean,
     save_summary,
+    summary_title,
 )
+from printed import numbers, words
 from small_runs import make_shapes, without
 from test_run import data, module, trainer
 
@@ -68,6 +71,36 @@ def test_a_fit_ends_with_curves_and_both_test_images(fitted: GLIPModule) -> None
     ]  # not the evaluation of the weights that are kept
 
 
+def test_the_title_names_data_and_detector_with_ap_in_points_and_thresholds(
+    fitted: GLIPModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = fitted.record
+    metrics = {"AP": 0.4987, "AP50": 0.75}
+    monkeypatch.setattr(record, "metrics", {"val": None, "test": metrics})
+    first, *others = fitted.data.class_names
+    best = {first: BestThreshold(0.34, 1.0, 1.0, 4)} | dict.fromkeys(
+        others, BestThreshold(0.71, 1.0, 1.0, 4)
+    )
+    monkeypatch.setattr(record, "thresholds", best)
+    title = summary_title(record, fitted)
+    assert {"shapes", "FullTuning", "glip-nano", "test"} <= words(title)
+    assert numbers(title) == ["49.9", "50", "75.0", "0.34", "0.71"]
+    monkeypatch.setattr(record, "thresholds", None)
+    assert numbers(summary_title(record, fitted))[3:] == ["0.50"]
+    monkeypatch.setattr(record, "metrics", {"val": None, "test": None})
+    assert numbers(summary_title(record, fitted)) == []
+
+
+def test_the_title_is_the_first_line_of_the_picture(fitted: GLIPModule) -> None:
+    width, _ = size(run_of(fitted))
+    title = summary_title(fitted.record, fitted)
+    expected = np.asarray(_text(title, width - 2 * MARGIN, bold=True)).astype(int)
+    with Image.open(run_of(fitted) / SUMMARY_NAME) as image:
+        found = np.asarray(image).astype(int)[MARGIN : MARGIN + LINE, MARGIN:-MARGIN]
+    assert (expected < 100).sum() > 500
+    assert np.abs(found - expected).mean() < 5  # as a JPEG
+
+
 def test_without_a_test_split_the_valid_one_is_shown(fitted: GLIPModule, tmp_path: Path) -> None:
     with_test = fitted.record.metrics
     try:
@@ -80,10 +113,10 @@ def test_without_a_test_split_the_valid_one_is_shown(fitted: GLIPModule, tmp_pat
             [box | {"bbox": [10, 10, 20, 20]}],
         )
         save_summary(fitted.record, fitted, 4)
-        # no metrics.csv there, so no curves: two images of 96 pixels with their lines of text
+        # no metrics.csv there, so no curves: the title, two images of 96 pixels with lines of text
         assert size(tmp_path) == (
             2 * (2 * PANEL + GAP) + GAP + 2 * MARGIN,
-            PANEL + 2 * LINE + 2 * MARGIN,
+            PANEL + 3 * LINE + 2 * MARGIN,
         )
     finally:
         fitted.record.metrics, fitted.record.folder, fitted.record.detections = (
@@ -139,7 +172,7 @@ def test_it_takes_less_than_two_seconds(fitted: GLIPModule) -> None:
 
 
 def test_truth_is_left_and_what_was_found_right(fitted: GLIPModule) -> None:
-    """The boxes of the left panel are in the colours of their classes; nothing was found, so the right has none."""
+    """F1 and shown boxes where nothing is found, all is found, and nothing above a threshold."""
     index = fitted.data.datasets["test"].index
     nothing = _scored([], index, [0.5] * len(index.class_names), len(index))
     assert [each.f1 for each in nothing] == [0.0, 0.0]
@@ -171,7 +204,7 @@ def found_as_truth(index: Index) -> list[dict[str, object]]:
 
 
 def test_images_that_were_not_evaluated_are_not_the_worst(fitted: GLIPModule) -> None:
-    """Of a part that ``trainer.limit_test_batches`` leaves, only those are known in which something was found."""
+    """Where ``trainer.limit_test_batches`` leaves a part, only images with detections are known."""
     index = fitted.data.datasets["test"].index
     ours = [each for each in found_as_truth(index) if each["image_id"] == index.ids[1]]
     (only,) = _scored(ours, index, [0.5] * len(index.class_names), 1)
@@ -199,7 +232,7 @@ def test_what_is_drawn_is_from_the_best_thresholds_on(
             with Image.open(tmp_path / SUMMARY_NAME) as image:
                 pictures.append(np.asarray(image).astype(int))
         changed = np.abs(pictures[0] - pictures[1]).max(axis=2) > 100
-        rows, columns = changed[MARGIN + LINE : -MARGIN - LINE].nonzero()
+        rows, columns = changed[MARGIN + 2 * LINE : -MARGIN - LINE].nonzero()
         assert len(rows) > 500
         panel = (columns - MARGIN) // (PANEL + GAP)
         assert set(panel.tolist()) == {1, 3}  # never where the truth is

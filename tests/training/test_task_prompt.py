@@ -1,4 +1,4 @@
-"""What the classes of a task are called: made once, of data, tuning and tokenizer, for all who ask."""
+"""The captions of a task: made once, from data, tuning and tokenizer, for all who use them."""
 
 import ast
 import json

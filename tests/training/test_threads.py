@@ -18,7 +18,7 @@ ON_CPU: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two cores, of which others want one and a half; nobody has said how many threads there are to be."""
+    """Two cores, of which others want one and a half; nobody has set the number of threads."""
     before = torch.get_num_threads()
     for name in threads.NAMED:
         monkeypatch.delenv(name, raising=False)
@@ -40,7 +40,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, one: float, two: float) -> list[in
         asked.append(number)
         return {1: one, 2: two}[number]
 
-    monkeypatch.setattr(threads, "seconds", seconds)
+    monkeypatch.setattr(threads, "seconds_with_threads", seconds)
     return asked
 
 
@@ -91,7 +91,7 @@ def test_a_free_processor_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_container_with_less_time_than_cores_is_measured(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str], busy: bool
 ) -> None:
-    """Its load is that of the whole machine, which may be idle; threads beyond the quota wait for each other."""
+    """Its load is that of the whole machine, which may be idle; threads above the quota wait."""
     asked = measured(monkeypatch, 0.01, 1.0)
     monkeypatch.setattr(threads.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr(threads, "CGROUP", tmp_path)
@@ -113,14 +113,14 @@ def test_a_resumed_run_keeps_its_number(monkeypatch: pytest.MonkeyPatch) -> None
 def test_measuring_takes_little_time_and_draws_no_random_number() -> None:
     state, before = torch.get_rng_state(), torch.get_num_threads()
     began = threads.time.perf_counter()
-    assert 0 < threads.seconds(1) < 1
+    assert 0 < threads.seconds_with_threads(1) < 1
     assert threads.time.perf_counter() - began < 2
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == before
 
 
 def test_a_sweep_decides_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One trial at a time with two threads, or with one; the trials are told, and measure nothing."""
+    """One trial at a time with two threads, or with one; the trials get the number of the sweep."""
     monkeypatch.setattr(run_sweep, "cores", lambda: 2)
     asked = measured(monkeypatch, 0.01, 1.0)
     _, workers, number = run_sweep._executor(tmp_path, SweepOptions(workers=1))

@@ -32,7 +32,7 @@ from glip_lightning.app.train import fit_command, test_command, validate_command
 from glip_lightning.common.errors import PACKAGE, is_ours
 from glip_lightning.common.escaping import printable_lines
 from glip_lightning.common.logs import show_log
-from glip_lightning.common.resources import translate
+from glip_lightning.common.resources import resource_advice
 from glip_lightning.common.signals import Interrupted, interrupting, received
 from glip_lightning.config.wrong_usage import WrongUsage, meant, suggest
 from glip_lightning.training.ranks import is_orphan, lost_rank
@@ -204,7 +204,7 @@ def _run_and_explain(arguments: list[str]) -> int:
         _print_error(message, stop)
         return ended.exit_code
     except Exception as error:
-        message = translate(error, verb) or lost_rank(error) or _explanation(error)
+        message = resource_advice(error, verb) or lost_rank(error) or _explanation(error)
         number = received()
         if number:  # a signal that ends several processes at once breaks what they share
             shown = message or f"{type(error).__name__}: {error}"

@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.imports import optional
+from glip_lightning.common.imports import import_optional
 from glip_lightning.training.logging.run_names import (
     AFTER,
     BEFORE,
@@ -42,7 +42,7 @@ def make_page(
     """Make the page and save it in W&B; with ``show``, print it as JSON, which needs no network."""
     os.environ.setdefault("WANDB_SILENT", "true")  # else W&B asks for a key in the terminal
     for package in ("wandb", "wandb_workspaces"):
-        optional(package, "glip dashboard", "dashboard")
+        import_optional(package, "glip dashboard", "dashboard")
     page = build(project, entity or "", sweep)
     if show:
         print(page._to_model().model_dump_json(indent=2, by_alias=True, exclude_none=True))

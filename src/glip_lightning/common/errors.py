@@ -13,24 +13,32 @@ class GLIPError(ValueError):
     """
 
     def __init__(self, message: str, *, code: str) -> None:
-        """Make an error that says ``message``: value, place and what to do; ``code`` is its kind, in kebab-case."""
+        """Make an error.
+
+        Args:
+            message: the value, where it stands and what to do about it.
+            code: the kind of the error, in kebab-case.
+        """
         super().__init__(message)
         self.code = code
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keep the code where an error travels between processes."""
-        return _restore, (type(self), str(self), self.code)
+        """Keep the code when an error is pickled for another process."""
+        return _unpickled, (type(self), str(self), self.code)
 
 
 class MissingFile(GLIPError, FileNotFoundError):
-    """A file or folder that is not there: a FileNotFoundError, too, for callers that look elsewhere then."""
+    """A file or folder that is not there.
+
+    It is a FileNotFoundError as well, for callers that then look elsewhere.
+    """
 
 
-def _restore(kind: type[GLIPError], message: str, code: str) -> GLIPError:
+def _unpickled(kind: type[GLIPError], message: str, code: str) -> GLIPError:
     return kind(message, code=code)
 
 
 def is_ours(error: BaseException) -> bool:
-    """Return whether the error was raised by this package itself, not by a library that it called."""
+    """Return whether this package itself raised the error, not a library that it called."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)

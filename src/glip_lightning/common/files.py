@@ -14,7 +14,7 @@ from pathlib import Path
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable
 
-KINDS = {
+NOT_A_FILE = {
     stat.S_IFDIR: "a folder; give a file",
     stat.S_IFIFO: "a pipe, which may never end; write what comes out of it to a file and give that",
     stat.S_IFCHR: "a device or a terminal; write what comes out of it to a file and give that",
@@ -24,32 +24,42 @@ KINDS = {
 
 
 def regular_file(path: str | Path) -> Path:
-    """Return ``path``, to be opened next, if there is a file or a link to one: no reader waits for a pipe or a device.
+    """Return ``path`` if it is a file or a link to one.
+
+    Readers call it before they open a path, so that they do not wait for a pipe or a device.
 
     Raises:
-        GLIPError: a folder, a named pipe, a device or a socket.
+        GLIPError: it is a folder, a named pipe, a device or a socket (code ``not-a-file``).
         OSError: nothing is there, or it cannot be reached.
     """
-    kind = stat.S_IFMT(Path(path).stat().st_mode)
+    path = Path(path)
+    kind = stat.S_IFMT(path.stat().st_mode)
     if kind != stat.S_IFREG:
-        what = KINDS.get(kind, "something else; give a file")
-        raise GLIPError(f"{printable(str(path))}: no file but {what}", code="not-a-file")
-    return Path(path)
+        found = NOT_A_FILE.get(kind, "something else; give a file")
+        raise GLIPError(f"{printable(str(path))}: no file but {found}", code="not-a-file")
+    return path
 
 
 PART = re.compile(r"\.glip-[0-9a-f]{8}-(old-)?(.+)")
-"""Names that :func:`replacing` writes to, and the name of what it replaces; ``old`` is a folder put aside."""
+"""Names that :func:`replacing` writes to; group 2 is the target, ``old`` a folder put aside."""
 
-ABANDONED = 3600  # seconds after which a part belongs to a process that was killed while writing it
+ABANDONED = 3600
+"""Seconds after which a part is taken for the rest of a process that was killed while writing."""
 
 
 def refuse_pipes(arguments: Iterable[str]) -> None:
-    """Raise GLIPError for a word or an option's value that names a pipe or a device: who reads it would wait for it."""
+    """Raise an error for an argument, or the value of an option, that names a pipe or a device.
+
+    Reading it would wait, perhaps for ever.
+
+    Raises:
+        GLIPError: code ``not-a-file``.
+    """
     for word in arguments:
         path = Path(word.partition("=")[2] or word)
         try:
             waits = path.is_fifo() or path.is_char_device() or path.is_socket()
-        except OSError:  # a text too long for a name
+        except OSError:  # the text is too long for a file name
             continue
         if waits:
             regular_file(path)
@@ -57,31 +67,31 @@ def refuse_pipes(arguments: Iterable[str]) -> None:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a new path beside ``target`` for a file or a folder; at the end it takes the target's place.
+    """Yield a new path beside ``target``; at the end it takes the place of the target.
 
-    What was written is on the disk before it has the name. No reader ever finds a part, and after an error
-    everything is as it was. Files get the usual permissions, also those that a library has made private.
+    The block writes a file or a folder to the new path. All of it is on the disk before it gets the
+    name of the target, so no reader finds a part of it. After an error everything is as before.
+    Files get the usual permissions, also those that a library has made private.
 
     Raises:
-        OSError: it could not be written; the error names the target, also where the library's own does not.
+        OSError: it could not be written; the error names the target.
     """
-    target = target.resolve()  # of a link, what it points to
+    target = target.resolve()  # replace what a link points to, not the link
     target.parent.mkdir(parents=True, exist_ok=True)
     mark = uuid.uuid4().hex[:8]
-    fresh, old = (
-        target.with_name(f".glip-{mark}-{target.name}"),
-        target.with_name(f".glip-{mark}-old-{target.name}"),
-    )
+    fresh = target.with_name(f".glip-{mark}-{target.name}")
+    old = target.with_name(f".glip-{mark}-old-{target.name}")
     try:
         yield fresh
-        _settle(fresh)
+        _flush_to_disk(fresh)
         if target.is_dir():
             target.rename(old)
         fresh.replace(target)
     except Exception as error:
-        if named := _named(error, target):
-            raise named from error
-        raise
+        named = _disk_full_error(error, target)
+        if named is None:
+            raise
+        raise named from error
     finally:
         if old.exists() and not target.exists():
             old.rename(target)
@@ -90,24 +100,28 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` and to the disk."""
+    """Write ``text`` to ``path`` in UTF-8, whole or not at all."""
     with replacing(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` and to the disk."""
+    """Write ``content`` to ``path``, whole or not at all."""
     with replacing(path) as fresh:
         fresh.write_bytes(content)
 
 
 def remove_parts(folder: Path, older: float = ABANDONED) -> None:
-    """Remove what killed processes have left beside their targets in ``folder``; put back a folder that was put aside.
+    """Remove what killed processes left in ``folder``; restore a folder that was put aside.
 
-    Parts that were changed within the last ``older`` seconds may belong to a live process and stay: 0 is for a
-    folder that no other process uses.
+    Args:
+        folder: where the targets are; it may be missing.
+        older: parts that were changed within this number of seconds stay, since a live process may
+            be writing them; 0 where no other process uses the folder.
     """
-    for path in list(folder.iterdir()) if folder.is_dir() else []:
+    if not folder.is_dir():
+        return
+    for path in list(folder.iterdir()):
         found = PART.fullmatch(path.name)
         if not found or time.time() - _last_change(path) < older:
             continue
@@ -119,33 +133,43 @@ def remove_parts(folder: Path, older: float = ABANDONED) -> None:
 
 
 def disk_error(error: BaseException) -> OSError | None:
-    """Return what the system said, if ``error`` is about a file: libraries in other languages pass it as a text."""
+    """Return the system's own error where ``error`` is about a file, None otherwise."""
     if isinstance(error, OSError):
         return error
-    if isinstance(
-        error.__context__, OSError
-    ):  # torch's, whose writer fails once more while it is closed
+    # The writer of torch fails a second time while it is closed.
+    if isinstance(error.__context__, OSError):
         return error.__context__
-    said = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(said[1]), os.strerror(int(said[1]))) if said else None
+    # Libraries written in Rust, such as safetensors, pass the number in their text.
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    if found is None:
+        return None
+    number = int(found[1])
+    return OSError(number, os.strerror(number))
 
 
-def no_room(error: BaseException) -> bool:
-    """Whether the disk, the quota or the largest size of a file was reached."""
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether the disk or the quota is full, or a file has reached its largest size."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def _named(error: Exception, target: Path) -> OSError | None:
-    """The error with the name of the file that could not be written; None of an error that says all already."""
+def _disk_full_error(error: Exception, target: Path) -> OSError | None:
+    """Return an error that names ``target`` where the disk is full.
+
+    None for other errors, and for one that names its file already.
+    """
     found = disk_error(error)
-    if found is None or not no_room(found) or (found is error and found.filename):
+    if found is None or not is_disk_full(found):
+        return None
+    if found is error and found.filename:
         return None
     return OSError(found.errno, found.strerror, str(target))
 
 
-def _settle(fresh: Path) -> None:
-    """Write a file, or all files of a folder, to the disk, with the permissions that a new file gets here."""
-    files = [path for path in fresh.rglob("*") if path.is_file()] if fresh.is_dir() else [fresh]
+def _flush_to_disk(fresh: Path) -> None:
+    """Flush a file, or all files of a folder; give private ones the permissions of a new file."""
+    files = [fresh]
+    if fresh.is_dir():
+        files = [path for path in fresh.rglob("*") if path.is_file()]
     private = [path for path in files if not path.stat().st_mode & 0o077]
     if private:
         usual = fresh.with_name(f"{fresh.name}.new")
@@ -159,7 +183,10 @@ def _settle(fresh: Path) -> None:
 
 
 def _last_change(path: Path) -> float:
-    """When a file, or the latest file of a folder, was changed; now if it is just being removed."""
+    """Return when a file, or the newest file of a folder, was changed, in seconds since 1970.
+
+    It is now if another process is just removing it.
+    """
     times = []
     for each in (path, *path.rglob("*")):
         try:
@@ -177,11 +204,13 @@ def _remove(path: Path) -> None:
 
 
 def picture_names(photos: Iterable[Path]) -> Iterator[str]:
-    """One file name per photo; equal stems get numbers, also where only capitals differ."""
+    """Yield a file name for each photo; stems that are equal but for case get numbers."""
     taken: set[str] = set()
     for photo in photos:
-        name, number = f"{photo.stem}.jpg", 2
+        name = f"{photo.stem}.jpg"
+        number = 2
         while name.lower() in taken:
-            name, number = f"{photo.stem}_{number}.jpg", number + 1
+            name = f"{photo.stem}_{number}.jpg"
+            number += 1
         taken.add(name.lower())
         yield name

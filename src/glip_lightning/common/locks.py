@@ -1,4 +1,7 @@
-"""One process at a time in a folder. The system gives a lock back when its process ends, however it ends."""
+"""One process at a time in a folder.
+
+The operating system releases a lock when its process ends, also when it is killed.
+"""
 
 import logging
 import os
@@ -18,25 +21,25 @@ _held: set[FileIO] = set()
 
 
 class FolderLock:
-    """Holds ``folder/.lock`` until :meth:`release`; the file stays there for the next process."""
+    """A lock on a folder, held through ``folder/.lock``; the file stays for the next process."""
 
     def __init__(self) -> None:
         self._file: FileIO | None = None
-        self._made = False  # the folder, for this lock
+        self._made_folder = False
         self.exclusive = False
-        """Whether it is certain that no other process has the folder."""
+        """Whether no other process can hold the folder: False on file systems without locks."""
 
     def hold(self, folder: Path) -> None:
-        """Take the lock of ``folder``, which is made if it is not there; nothing else in it is touched.
+        """Take the lock of ``folder``; a folder that does not exist is made.
 
-        A file system without locks gives a warning.
+        Nothing but the lock file is touched. A file system without locks gives a warning.
 
         Raises:
-            GLIPError: another process has the folder (code ``folder-in-use``).
+            GLIPError: another process holds the folder (code ``folder-in-use``).
         """
         if self._file is not None:
             return
-        self._made = not folder.exists()
+        self._made_folder = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / LOCK_NAME
         while self._file is None:
@@ -45,41 +48,39 @@ class FolderLock:
                 _lock(file)
             except (BlockingIOError, PermissionError):
                 file.close()
-                raise GLIPError(
-                    f"{folder}: another process is working in this folder; wait for its end, or choose another folder",
-                    code="folder-in-use",
-                ) from None
+                message = f"{folder}: another process is working in this folder; "
+                message += "wait for its end, or choose another folder"
+                raise GLIPError(message, code="folder-in-use") from None
             except OSError as error:
                 file.close()
-                why = error.strerror
-                log.warning(
-                    "%s: no locks here (%s): make sure that no other process works in it",
-                    folder,
-                    why,
-                )
+                warning = "%s: no locks here (%s): make sure that no other process works in it"
+                log.warning(warning, folder, error.strerror)
                 return
             if _is_at(file, path):
-                self._file, self.exclusive = file, True
+                self._file = file
+                self.exclusive = True
                 _held.add(file)
-            else:  # its last owner has removed it after we had opened it
+            else:  # its last owner removed the file after we had opened it
                 file.close()
 
     def release(self) -> None:
-        """Give the lock back, and remove a folder that was made for it if nothing came into it."""
+        """Release the lock; remove the folder if :meth:`hold` made it and it is still empty."""
         if self._file is None:
             return
         path = Path(self._file.name)
-        if self._made and [other.name for other in path.parent.iterdir()] == [LOCK_NAME]:
+        names = [other.name for other in path.parent.iterdir()]
+        if self._made_folder and names == [LOCK_NAME]:
             with suppress(OSError):  # another process was faster, or Windows keeps open files
                 path.unlink()
                 path.parent.rmdir()
         _held.discard(self._file)
         self._file.close()
-        self._file, self.exclusive = None, False
+        self._file = None
+        self.exclusive = False
 
 
 def _is_at(file: FileIO, path: Path) -> bool:
-    """Whether the open file is still the one with that name."""
+    """Return whether the open file still has that name."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -100,7 +101,7 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _leave_to_parent() -> None:
-        """Close the locks in a child process: it may outlive a parent that was killed for some seconds."""
+        """Close the locks in a child process: it may live on for seconds after its parent."""
         for file in _held:
             file.close()
 

@@ -1,7 +1,8 @@
-"""Tables of what layers offer by name, so that layers below use it without importing it.
+"""Tables of what higher layers offer by name, so that lower layers can use it without an import.
 
-A plugin is a function that adds rows. Installed packages name theirs in the entry points ``glip_lightning.plugins``;
-plugins are loaded when a name is asked for that its table does not have, or when all names are.
+A plugin is a function that adds rows. Installed packages declare their plugins as entry points in
+the group ``glip_lightning.plugins``. Plugins are loaded when somebody asks a table for all names,
+or for a name that it does not have.
 """
 
 import difflib
@@ -24,7 +25,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Later:
-    """A row that is imported when somebody asks for it: ``package.module:name``."""
+    """A row that is imported when somebody asks for it; ``place`` is ``package.module:name``."""
 
     place: str
 
@@ -33,7 +34,7 @@ class Table(Generic[Row]):
     """Rows by name."""
 
     def __init__(self, kind: str) -> None:
-        """Make an empty table; errors call its rows by ``kind``."""
+        """Make an empty table; its errors call a row a ``kind``."""
         self.kind = kind
         self._rows: dict[str, Row | Later] = {}
 
@@ -41,12 +42,11 @@ class Table(Generic[Row]):
         """Add a row.
 
         Raises:
-            GLIPError: the name is taken.
+            GLIPError: the name is taken (code ``name-taken``).
         """
         if name in self._rows:
-            raise GLIPError(
-                f"{self.kind} {name!r}: the name is taken; choose another one", code="name-taken"
-            )
+            message = f"{self.kind} {name!r}: the name is taken; choose another one"
+            raise GLIPError(message, code="name-taken")
         self._rows[name] = row
 
     def names(self) -> list[str]:
@@ -55,46 +55,48 @@ class Table(Generic[Row]):
         return list(self._rows)
 
     def rows(self) -> dict[str, Row]:
-        """Return all rows by name, those imported that were left for later."""
+        """Return all rows by name; those that wait for their import are imported."""
         return {name: self._row(name) for name in self.names()}
 
     def get(self, name: str) -> Row | None:
         """Return the row of a name, None if there is none."""
         if name not in self._rows:
             load_plugins()
-        return self._row(name) if name in self._rows else None
+        if name not in self._rows:
+            return None
+        return self._row(name)
 
     def find(self, name: str) -> Row:
         """Return the row of a name.
 
         Raises:
-            GLIPError: there is none; the message lists names like it.
+            GLIPError: there is none (code ``unknown-KIND``); the message lists similar names.
         """
         row = self.get(name)
         if row is None:
-            close = difflib.get_close_matches(name, self._rows, n=3)
-            known = ", ".join(close or self._rows) or "none"
-            meant = f"did you mean {known}?" if close else f"there are: {known}"
-            raise GLIPError(
-                f"no {self.kind} is called {name!r}; {meant}",
-                code=f"unknown-{self.kind.replace(' ', '-')}",
-            )
+            similar = difflib.get_close_matches(name, self._rows, n=3)
+            hint = f"there are: {', '.join(self._rows) or 'none'}"
+            if similar:
+                hint = f"did you mean {', '.join(similar)}?"
+            code = f"unknown-{self.kind.replace(' ', '-')}"
+            raise GLIPError(f"no {self.kind} is called {name!r}; {hint}", code=code)
         return row
 
     def _row(self, name: str) -> Row:
         row = self._rows[name]
         if isinstance(row, Later):
-            row = self._rows[name] = pkgutil.resolve_name(row.place)
+            row = pkgutil.resolve_name(row.place)
+            self._rows[name] = row
         return row  # pyrefly: ignore[bad-return]
 
 
 @functools.cache
 def load_plugins() -> None:
-    """Let all installed plugins add their rows, once in a process; one that fails is left out with a warning."""
+    """Let all installed plugins add their rows, once per process; a failure is only a warning."""
     for plugin in entry_points(group=GROUP):
         try:
             plugin.load()()
-        except Exception as error:  # whatever is wrong in it, the rest works
+        except Exception as error:  # a broken plugin must not stop the rest
             log.warning("plugin %s (%s) is left out: %s", plugin.name, plugin.value, error)
 
 
@@ -102,16 +104,16 @@ tasks: Table = Table("benchmark")
 """``TaskSet`` by the name of a benchmark (``shapes13``)."""
 
 detector_weights: Table[Path] = Table("detector")
-"""Exchange folders by the names of detectors whose weights a plugin brings."""
+"""Exchange folder by the name of a detector whose weights a plugin brings."""
 
 detector_limits: Table[str] = Table("detector")
-"""What such a detector does not know, as the end of a sentence that begins with its name."""
+"""What such a detector does not know: the end of a sentence that begins with its name."""
 
 data_modules: Table[type] = Table("data module")
-"""Classes of data that a recipe may name without their path."""
+"""Data module classes that a recipe may name without their path."""
 
 callbacks: Table[type] = Table("callback")
-"""Classes of callbacks that a recipe may name without their path."""
+"""Callback classes that a recipe may name without their path."""
 
 report_sections: Table = Table("section of the report")
-"""``AddedSections`` of a plugin by their name."""
+"""``AddedSections`` of the report by the name that a plugin gives them."""

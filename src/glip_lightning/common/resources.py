@@ -1,12 +1,12 @@
-"""What to do where memory or the disk does not suffice."""
+"""What a user can do when memory or the disk is not enough."""
 
 import errno
 import re
 from pathlib import Path
 
-from glip_lightning.common.files import disk_error, no_room
+from glip_lightning.common.files import disk_error, is_disk_full
 
-ELSEWHERE = {
+OUTPUT_OPTIONS = {
     "predict": "--out DIR",
     "pseudo-label": "--out FILE",
     "report": "--out FOLDER",
@@ -16,28 +16,36 @@ ELSEWHERE = {
     "doctor": None,
     "dashboard": None,
 }
-"""What puts the output of a verb elsewhere; of the others ``--run FOLDER``."""
+"""The option that puts the output of a verb on another disk; all others have ``--run FOLDER``."""
+
+OUT_OF_MEMORY = re.compile(r"DefaultCPUAllocator|can't allocate memory|CUDA out of memory")
+"""How torch says it, in a RuntimeError."""
 
 
-def translate(error: BaseException, verb: str = "fit") -> str | None:
-    """Return what to do when memory or disk did not suffice, with an option of ``verb``; None for every other error."""
+def resource_advice(error: BaseException, verb: str = "fit") -> str | None:
+    """Return a message for an error about memory or the disk, None for all other errors.
+
+    The message says what to do, for a full disk with an option of ``verb``.
+    """
     text = str(error)
     found = disk_error(error)
-    if (found and no_room(found)) or "No space left on device" in text:
-        file, option = getattr(error, "filename", None), ELSEWHERE.get(verb, "--run FOLDER")
-        what = (
-            "a file became too large for its disk"
-            if found and found.errno == errno.EFBIG
-            else "the disk is full"
-        )
-        where, room = (
-            (f" ({file})", f"make room in {Path(file).parent}") if file else ("", "make room")
-        )
-        return f"{what}{where}: {room}{f', or choose another disk with {option}' if option else ''}"
-    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if memory or re.search(r"DefaultCPUAllocator|can't allocate memory|CUDA out of memory", text):
+    if (found and is_disk_full(found)) or "No space left on device" in text:
+        too_large = found is not None and found.errno == errno.EFBIG
+        message = "a file became too large for its disk" if too_large else "the disk is full"
+        file = getattr(error, "filename", None)
+        if file:
+            message += f" ({file}): make room in {Path(file).parent}"
+        else:
+            message += ": make room"
+        option = OUTPUT_OPTIONS.get(verb, "--run FOLDER")
+        if option:
+            message += f", or choose another disk with {option}"
+        return message
+    is_memory_error = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if is_memory_error or OUT_OF_MEMORY.search(text):
+        first_sentence = " ".join(text.split(". ")[0].split())
         return (
-            f"out of memory: {' '.join(text.split('. ')[0].split())[:80]}\n"
+            f"out of memory: {first_sentence[:80]}\n"
             "  less at once: --data.images_per_device 1 (the batch is kept by accumulation)\n"
             "  smaller images: --data.min_sizes, --data.max_size\n"
             "  half the activations: --trainer.precision bf16-mixed"

@@ -1,7 +1,8 @@
-"""What a file that another person made may hold: types and bounds, checked before anything is computed.
+"""What a file from another person may hold: types and bounds, checked before anything is computed.
 
-A schema is a value: ``Keys({"name": Text(), "sizes": Items(Whole(1, 9), 1, 4)}).check(content, "task.json")``. An error
-is one line that names the file, the key, the value and what is expected.
+A schema is a value: ``Keys({"name": Text(), "sizes": Items(Whole(1, 9), 1, 4)})``. Its method
+``check(content, "task.json")`` raises an error of one line, which names the file, the key, the
+value and what is expected.
 """
 
 import json
@@ -14,10 +15,13 @@ from typing import Any, NoReturn, Protocol
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import is_text
+from glip_lightning.common.plurals import count_with_noun
 
 LONGEST_TEXT = 100_000
-"""Characters of a name or a caption: a caption is cut after 256 tokens, and a word of over 100 letters is unknown to
-every tokenizer of BERT's kind, so this is four times what a detector can read."""
+"""Characters of a name or a caption: four times what a detector can read.
+
+A caption is cut after 256 tokens, and tokenizers of BERT's kind know no word of over 100 letters.
+"""
 
 MOST_CLASSES = 50_000
 """Twice the classes of the largest list in use (ImageNet-21k has 21,841)."""
@@ -25,29 +29,38 @@ MOST_CLASSES = 50_000
 LARGEST_FILE = 64_000_000
 """Bytes of a JSON file: 50,000 classes with long names take 10 MB."""
 
-_shown = reprlib.Repr()
-_shown.maxstring = _shown.maxother = _shown.maxlong = 60
-_shown.maxlevel, _shown.maxlist, _shown.maxdict, _shown.maxtuple = 2, 2, 2, 2
+_short_repr = reprlib.Repr()
+_short_repr.maxstring = _short_repr.maxother = _short_repr.maxlong = 60
+_short_repr.maxlevel = _short_repr.maxlist = _short_repr.maxdict = _short_repr.maxtuple = 2
 
 
 class Kind(Protocol):
-    """What a value may be."""
+    """The values that may stand somewhere."""
 
     def check(self, value: object, where: str, key: str = "") -> None:
-        """Raise :class:`GLIPError` if the value at ``key`` of the file ``where`` is something else."""
+        """Raise an error unless a value is of this kind.
+
+        Args:
+            value: what was found.
+            where: the file, as the error names it.
+            key: where the value stands in the file; "" for the whole content.
+
+        Raises:
+            GLIPError: it is something else (most have the code ``bad-value``).
+        """
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """Return a value as a message shows it: short, on one line."""
     try:
-        return _shown.repr(value)
+        return _short_repr.repr(value)
     except ValueError:  # Python writes no number of more than 4300 digits
         return "a number of thousands of digits"
 
 
 def _refuse(value: object, where: str, key: str, expected: str) -> NoReturn:
     place = f"{key} is " if key else ""
-    raise GLIPError(f"{where}: {place}{shown(value)}, expected {expected}", code="bad-value")
+    raise GLIPError(f"{where}: {place}{short_repr(value)}, expected {expected}", code="bad-value")
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,7 @@ class Whole:
     high: int
 
     def check(self, value: object, where: str, key: str = "") -> None:
+        """Raise an error unless the value is such a number."""
         if type(value) is not int or not self.low <= value <= self.high:
             _refuse(value, where, key, f"a whole number from {self.low} to {self.high}")
 
@@ -70,6 +84,7 @@ class Real:
     high: float
 
     def check(self, value: object, where: str, key: str = "") -> None:
+        """Raise an error unless the value is such a number."""
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not self.low <= value <= self.high:
             _refuse(value, where, key, f"a number from {self.low:g} to {self.high:g}")
@@ -80,33 +95,30 @@ class Flag:
     """``true`` or ``false``."""
 
     def check(self, value: object, where: str, key: str = "") -> None:
+        """Raise an error unless the value is one of the two."""
         if not isinstance(value, bool):
             _refuse(value, where, key, "true or false")
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text that can be written as UTF-8, of ``shortest`` to ``longest`` characters."""
+    """A text of ``shortest`` to ``longest`` characters that UTF-8 can hold."""
 
     longest: int = LONGEST_TEXT
     shortest: int = 0
     pattern: str = ""  # of the whole text; no pattern: any text
 
     def check(self, value: object, where: str, key: str = "") -> None:
+        """Raise an error unless the value is such a text (half a character: ``broken-text``)."""
         if not isinstance(value, str):
             _refuse(value, where, key, "a text")
         if not self.shortest <= len(value) <= self.longest:
-            _refuse(
-                value,
-                where,
-                f"{key} ({len(value)} characters)",
-                f"{self.shortest} to {self.longest} characters",
-            )
+            place = f"{key} ({count_with_noun(len(value), 'character')})"
+            _refuse(value, where, place, f"{self.shortest} to {self.longest} characters")
         if not is_text(value):
-            message = (
-                f"{where}: {key} is {shown(value)}, which holds half a character (a lone surrogate)"
-            )
-            raise GLIPError(f"{message}; write it anew", code="broken-text")
+            message = f"{where}: {key} is {short_repr(value)}, which holds half a character "
+            message += "(a lone surrogate); write it anew"
+            raise GLIPError(message, code="broken-text")
         if self.pattern and not re.fullmatch(self.pattern, value):
             _refuse(value, where, key, f"a text of the form {self.pattern}")
 
@@ -120,43 +132,46 @@ class Items:
     most: int
 
     def check(self, value: object, where: str, key: str = "") -> None:
+        """Raise an error unless the value is such a list."""
         if not isinstance(value, list | tuple):
             _refuse(value, where, key, "a list")
         if not self.fewest <= len(value) <= self.most:
-            number = (
-                f"{self.fewest}" if self.fewest == self.most else f"{self.fewest} to {self.most}"
-            )
-            _refuse(value, where, f"{key} (a list of {len(value)})", f"{number} entries")
+            expected = f"{self.fewest} to {self.most} entries"
+            if self.fewest == self.most:
+                expected = count_with_noun(self.most, "entry")
+            _refuse(value, where, f"{key} (a list of {len(value)})", expected)
         for place, item in enumerate(value):
             self.of.check(item, where, f"{key}[{place}]")
 
 
 @dataclass(frozen=True)
 class Keys:
-    """A mapping with these keys and no others; all of them are needed but the ``optional`` ones."""
+    """A mapping with these keys and no others; all but the ``optional`` ones are required."""
 
     fields: Mapping[str, Kind]
     optional: Collection[str] = ()
 
     def check(self, value: object, where: str, key: str = "") -> None:
+        """Raise an error unless the value is such a mapping.
+
+        Raises:
+            GLIPError: a key is unknown (code ``unknown-key``) or absent (``missing-key``), or a
+                value is not of its kind.
+        """
+        known = ", ".join(self.fields)
         if not isinstance(value, Mapping):
-            _refuse(value, where, key, f"a mapping with {', '.join(self.fields)}")
+            _refuse(value, where, key, f"a mapping with {known}")
         place = f"{key}." if key else ""
         for name in value:
             if name not in self.fields:
-                known = ", ".join(self.fields)
-                raise GLIPError(
-                    f"{where}: unknown key {place}{shown(name)}; the keys are {known}",
-                    code="unknown-key",
-                )
+                message = f"{where}: unknown key {place}{short_repr(name)}; the keys are {known}"
+                raise GLIPError(message, code="unknown-key")
         for name, kind in self.fields.items():
             if name in value:
                 kind.check(value[name], where, f"{place}{name}")
             elif name not in self.optional:
-                known = ", ".join(self.fields)
-                raise GLIPError(
-                    f"{where}: no '{place}{name}', the keys are {known}", code="missing-key"
-                )
+                message = f"{where}: no '{place}{name}', the keys are {known}"
+                raise GLIPError(message, code="missing-key")
 
 
 @dataclass(frozen=True)
@@ -167,8 +182,10 @@ class Mapped:
     most: int
 
     def check(self, value: object, where: str, key: str = "") -> None:
+        """Raise an error unless the value is such a mapping."""
         if not isinstance(value, Mapping) or len(value) > self.most:
-            _refuse(value, where, key, f"a mapping with at most {self.most} keys")
+            expected = f"a mapping with at most {count_with_noun(self.most, 'key')}"
+            _refuse(value, where, key, expected)
         for name, item in value.items():
             Text().check(name, where, f"a key of {key}")
             self.of.check(item, where, f"{key}.{name:.60}")
@@ -176,9 +193,10 @@ class Mapped:
 
 @dataclass(frozen=True)
 class AxisValue:
-    """A text, a number, true, false or null: a value of an axis."""
+    """The value of an axis: a text, a number, true, false or null."""
 
     def check(self, value: object, where: str, key: str = "") -> None:
+        """Raise an error unless the value is one of these."""
         if isinstance(value, str):
             Text().check(value, where, key)
         elif value is not None and not isinstance(value, int | float):
@@ -187,22 +205,25 @@ class AxisValue:
 
 @dataclass(frozen=True)
 class Anything:
-    """Whatever it is: somebody else checks it."""
+    """Any value: another place checks it."""
 
     def check(self, value: object, where: str, key: str = "") -> None:
-        return
+        """Accept the value."""
 
 
-# No sides of a picture are larger in any recipe; at 4096 on the shorter side glip-tiny needs 25 times its usual memory.
 SHORTEST_SIDE = Whole(1, 4096)
-LONGEST_SIDE = Whole(1, 65_535)  # no JPEG has a longer one, so that is no limit at all
+"""No recipe has larger images: at 4096 pixels glip-tiny needs 25 times its usual memory."""
+
+LONGEST_SIDE = Whole(1, 65_535)
+"""No JPEG has a longer side, so this is no limit in practice."""
 
 
 @dataclass(frozen=True)
 class InputSize:
-    """``[short, longest]``: sides in pixels that a picture is resized to."""
+    """``[short, longest]``: the sides in pixels that an image is resized to."""
 
     def check(self, value: object, where: str, key: str = "") -> None:
+        """Raise an error unless the value is such a pair, the shorter side first."""
         Items(LONGEST_SIDE, 2, 2).check(value, where, key)
         assert isinstance(value, list | tuple)
         short, longest = value
@@ -217,7 +238,7 @@ PHRASE = Keys({"name": Text(), "prefix": Text(), "suffix": Text()}, optional=("p
 PHRASES = Items(PHRASE, 1, MOST_CLASSES)
 
 CLASS_NAMES = Items(Text(), 1, MOST_CLASSES)
-"""What the data call these classes."""
+"""The names of the classes in the data."""
 
 BASE = Keys(
     {
@@ -230,24 +251,45 @@ BASE = Keys(
 
 
 def class_names(content: Mapping[str, Any], phrases: str, where: str) -> tuple[str, ...]:
-    """Return what the data call the classes whose phrases are under the key ``phrases``; empty if not on record."""
-    names, expected = tuple(content.get("names", ())), len(content[phrases])
+    """Return the names of the classes in the data; empty if the file has none.
+
+    Args:
+        content: of the file; its key ``names`` has the names.
+        phrases: the key of the phrases of these classes.
+        where: the file, as an error names it.
+
+    Raises:
+        GLIPError: there are not as many names as phrases (code ``bad-value``).
+    """
+    names = tuple(content.get("names", ()))
+    expected = len(content[phrases])
     if names and len(names) != expected:
-        message = f"{where}: {len(names)} names, expected one for each of {expected} {phrases}"
+        found = count_with_noun(len(names), "name")
+        message = f"{where}: {found}, expected one for each of {expected} {phrases}"
         raise GLIPError(message, code="bad-value")
     return names
 
 
 def check_format(content: object, known: int, where: str) -> None:
-    """Raise an error that names both formats if ``content`` was written by another version."""
+    """Raise an error that names both formats if another version wrote ``content``.
+
+    Raises:
+        GLIPError: code ``other-format``.
+    """
     if isinstance(content, Mapping) and "format" in content and content["format"] != known:
-        message = f"{where}: format {shown(content['format'])}, this version reads {known}"
+        message = f"{where}: format {short_repr(content['format'])}, this version reads {known}"
         raise GLIPError(message, code="other-format")
 
 
 def read_json(path: Path, where: str) -> Any:
-    """Return the content of a JSON file; what cannot be read is an error of one line."""
-    if (size := path.stat().st_size) > LARGEST_FILE:
+    """Return the content of a JSON file.
+
+    Raises:
+        GLIPError: it is too large (code ``too-large``) or cannot be read (``unreadable-json``,
+            ``nested-too-deeply``).
+    """
+    size = path.stat().st_size
+    if size > LARGEST_FILE:
         raise GLIPError(f"{where}: {size} bytes, expected at most {LARGEST_FILE}", code="too-large")
     try:
         text = path.read_text(encoding="utf-8")
@@ -257,35 +299,38 @@ def read_json(path: Path, where: str) -> Any:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Return what a JSON text holds."""
+    """Return the content of a JSON text.
+
+    Raises:
+        GLIPError: it cannot be read (code ``unreadable-json`` or ``nested-too-deeply``).
+    """
     try:
         return json.loads(text)
     except RecursionError:
-        raise GLIPError(
-            f"{where}: brackets inside each other a thousand deep", code="nested-too-deeply"
-        ) from None
+        raise _nesting_error(where) from None
     except ValueError as error:
         raise GLIPError(f"{where}: no JSON ({error})", code="unreadable-json") from error
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Return what a YAML text holds."""
+    """Return the content of a YAML text.
+
+    Raises:
+        GLIPError: it cannot be read (code ``unreadable-yaml`` or ``nested-too-deeply``).
+    """
     import yaml
 
+    # A value that does not fit its tag (!!int "", !!bool 1, !!timestamp x) fails in other ways.
+    wrong_tag = (ValueError, LookupError, AttributeError, TypeError, ArithmeticError)
     try:
         return yaml.safe_load(text)
     except RecursionError:
-        raise GLIPError(
-            f"{where}: brackets inside each other a thousand deep", code="nested-too-deeply"
-        ) from None
-    # a value that is not what its tag says (!!int "", !!bool 1, !!timestamp x) fails in other ways
-    except (
-        yaml.YAMLError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        ArithmeticError,
-    ) as error:
+        raise _nesting_error(where) from None
+    except (yaml.YAMLError, *wrong_tag) as error:
         reason = " ".join(str(error).split())
         raise GLIPError(f"{where}: no YAML ({reason})", code="unreadable-yaml") from error
+
+
+def _nesting_error(where: str) -> GLIPError:
+    message = f"{where}: brackets inside each other a thousand deep"
+    return GLIPError(message, code="nested-too-deeply")

@@ -1,4 +1,6 @@
-"""Signals that tell a program to end: Ctrl-C (SIGINT), a manager of services (SIGTERM), a closed terminal (SIGHUP).
+"""Signals that tell a program to end.
+
+They are SIGINT (Ctrl-C), SIGTERM (a service manager or a scheduler) and SIGHUP (a closed terminal).
 
 A signal that was ignored when the program started (SIGHUP under ``nohup``) stays ignored.
 """
@@ -15,19 +17,21 @@ from types import FrameType
 from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-SIGNALS = tuple(
-    getattr(signal, name) for name in NAMES if hasattr(signal, name)
-)  # Windows has no SIGHUP
+# Windows has no SIGHUP
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 ECHO = 1.0
-"""Seconds in which a SIGTERM or SIGHUP after a first signal is the same one: ``timeout`` sends it to the program, then
-to its group; a shell passes on the SIGHUP that the group has had. Ctrl-C comes once, a second one is meant."""
+"""Seconds in which a SIGTERM or SIGHUP that follows a first signal is taken for the same one.
+
+``timeout`` sends a signal to the program, then to its group. A shell passes on a SIGHUP that the
+whole group has received already. Ctrl-C comes once: a second one is meant.
+"""
 
 Previous = dict[signal.Signals, Any]
-"""Handlers by signal, as they were before."""
+"""The earlier handlers, by signal."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """An end that ``number`` asked for."""
+    """An end of the program that the signal ``number`` asked for."""
 
     def __init__(self, message: str = "", number: signal.Signals = signal.SIGINT) -> None:
         super().__init__(message)
@@ -35,12 +39,15 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What shells show of a program that a signal has ended."""
+        """The exit code that shells show for a program that a signal has ended."""
         return 128 + self.number
 
 
-class _Heard:
-    """The first signal that told this process to end; ``echo`` are the seconds in which others are the same one."""
+class _FirstSignal:
+    """The first signal that told this process to end.
+
+    Others within ``echo`` seconds are taken for the same one.
+    """
 
     def __init__(self) -> None:
         self.first: signal.Signals | None = None
@@ -48,35 +55,41 @@ class _Heard:
         self.echo = ECHO
 
     def note(self, number: signal.Signals) -> bool:
-        """Keep the first signal; return whether ``number`` is only its echo."""
+        """Remember the first signal; return whether ``number`` is only its echo."""
         if self.first is None:
-            self.first, self.time = number, time.monotonic()
+            self.first = number
+            self.time = time.monotonic()
             return False
         return number != signal.SIGINT and time.monotonic() - self.time < self.echo
 
 
-_heard = _Heard()
+_heard = _FirstSignal()
 
 
 def received() -> signal.Signals | None:
-    """Return the first signal that told this process to end, None if there was none."""
+    """Return the first signal that told this process to end; None if there was none."""
     return _heard.first
 
 
 def listen(handler: Callable[[signal.Signals], None]) -> Previous:
-    """Call ``handler`` with every signal that tells this process to end; return what :func:`restore` takes.
+    """Call ``handler`` with each signal that tells this process to end.
 
-    Signals that are ignored so far stay ignored. Only the main thread can listen, for others nothing changes.
+    Signals that are ignored so far stay ignored. Only the main thread can listen; a call from
+    another thread changes nothing.
+
+    Returns:
+        The earlier handlers, for :func:`restore`.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
-    owner, terminals = os.getpid(), [number for number in (1, 2) if _is_terminal(number)]
+    owner = os.getpid()
+    terminals = [number for number in (1, 2) if _is_terminal(number)]
 
     def handle(number: int, _: FrameType | None) -> None:
         if os.getpid() != owner:
-            _in_forked_child(number)
+            _handle_in_forked_child(number)
             return
-        _leave_closed(terminals)
+        _silence_closed(terminals)
         if not _heard.note(signal.Signals(number)):
             handler(signal.Signals(number))
 
@@ -85,19 +98,21 @@ def listen(handler: Callable[[signal.Signals], None]) -> Previous:
 
 
 def restore(previous: Previous) -> None:
-    """Put the handlers back that :func:`listen` has replaced."""
+    """Put back the handlers that :func:`listen` has replaced."""
     for number, handler in previous.items():
-        signal.signal(
-            number, signal.SIG_DFL if handler is None else handler
-        )  # None: not set by Python
+        if handler is None:  # it was not set from Python
+            handler = signal.SIG_DFL
+        signal.signal(number, handler)
 
 
 @contextmanager
 def interrupting(echo: float = ECHO) -> Iterator[None]:
-    """Raise :class:`Interrupted` at the first signal; a second one ends the process without a word.
+    """Raise :class:`Interrupted` at the first signal; a second one ends the process at once.
 
-    SIGTERM and SIGHUP within ``echo`` seconds of the first signal are no second one. It is ``inf`` for a process that
-    its group and its parent tell to end, and that the parent kills if it shall not wait.
+    Args:
+        echo: SIGTERM and SIGHUP within this number of seconds after the first signal do not count
+            as a second one. ``inf`` is for a process that hears them from its group and from its
+            parent; the parent kills it where it must not wait.
     """
 
     def raise_first(number: signal.Signals) -> None:
@@ -116,17 +131,16 @@ def interrupting(echo: float = ECHO) -> Iterator[None]:
             return
         _heard.first = None
         listen(raise_first)
-        later = threading.Timer(
-            0.05, os.kill, (os.getpid(), lost.exc_value.number)
-        )  # not within this hook
+        # later, since an exception within this hook would be lost, too
+        later = threading.Timer(0.05, os.kill, (os.getpid(), lost.exc_value.number))
         later.daemon = True
         later.start()
 
-    _heard.first, _heard.echo = None, echo
-    hook, sys.unraisablehook = (
-        sys.unraisablehook,
-        send_again,
-    )  # where Python drops it: in __del__, around a fork
+    _heard.first = None
+    _heard.echo = echo
+    # Python drops an exception that is raised in __del__ or around a fork.
+    hook = sys.unraisablehook
+    sys.unraisablehook = send_again
     previous = listen(raise_first)
     try:
         yield
@@ -137,8 +151,11 @@ def interrupting(echo: float = ECHO) -> Iterator[None]:
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Hold signals back for the time of the block; processes that are started in it hold them back until
-    :func:`unblock`, so that none ends in the middle of its imports."""
+    """Hold signals back in this block.
+
+    Processes that start in the block hold them back until they call :func:`unblock`, so that none
+    ends in the middle of its imports.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -150,16 +167,17 @@ def blocked() -> Iterator[None]:
 
 
 def unblock(*numbers: signal.Signals) -> None:
-    """Let signals through that :func:`blocked` holds back in this process."""
+    """Let through the signals ``numbers`` that :func:`blocked` holds back in this process."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 def heed_parent_only() -> None:
-    """Leave the end of this process, a worker that was forked, to its parent, which finishes a step with its help.
+    """Make this process, a forked worker, end only when its parent tells it to.
 
-    A signal to the whole group reaches workers as well; of SIGTERM only that of the parent counts, or its death, which
-    workers of a DataLoader look for themselves.
+    A signal to the whole group reaches workers as well, but the parent needs them to finish its
+    step. So only a SIGTERM from the parent counts. Workers of a DataLoader notice the death of the
+    parent themselves.
     """
     for number in SIGNALS:
         if number != signal.SIGTERM:
@@ -170,18 +188,20 @@ def heed_parent_only() -> None:
 
 
 def _end_with_parent() -> None:
-    import multiprocessing  # here, since it is a tenth of the time of glip --help
+    import multiprocessing  # here, since it takes a tenth of the time of glip --help
 
-    parent = multiprocessing.parent_process()  # not always the process that has forked this one
-    boss = os.getppid() if parent is None else parent.pid
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != boss:
+    parent = multiprocessing.parent_process()  # not always the process that forked this one
+    parent_pid = os.getppid() if parent is None else parent.pid
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent_pid:
         pass
     os._exit(0)
 
 
-def _in_forked_child(number: int) -> None:
-    """Do in a child that has no handlers of its own yet what it would do without ours: its parent hears Ctrl-C and
-    SIGHUP itself, SIGTERM ends it."""
+def _handle_in_forked_child(number: int) -> None:
+    """Treat a signal in a child that still has our handlers as if it had none.
+
+    SIGTERM ends the child. Its parent hears Ctrl-C and SIGHUP itself.
+    """
     if number == signal.SIGTERM:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -194,8 +214,8 @@ def _is_terminal(descriptor: int) -> bool:
         return False
 
 
-def _leave_closed(terminals: list[int]) -> None:
-    """Send what would be written to a closed terminal nowhere, where writing would be an error."""
+def _silence_closed(terminals: list[int]) -> None:
+    """Discard what is written to a closed terminal; writing to it would be an error."""
     for descriptor in terminals:
         if not _is_terminal(descriptor):
             nowhere = os.open(os.devnull, os.O_WRONLY)

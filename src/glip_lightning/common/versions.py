@@ -1,4 +1,4 @@
-"""Which versions a run or a bug report speaks of."""
+"""The versions of packages that a run and a bug report name."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -21,15 +21,12 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Installed version of every package that matters, "not installed" where there is none."""
-    ours = {
-        "glip-lightning": __version__
-    }  # of the code: a checkout may be installed under an earlier one
-    return ours | {name: _version(name) for name in PACKAGES}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+    """Return the version of each package that matters; "not installed" stands for a missing one."""
+    # of the code, not of the installation: a checkout may be installed under an earlier version
+    found = {"glip-lightning": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.schema import parse_yaml
 from glip_lightning.config.wrong_usage import WrongUsage
-from glip_lightning.training.checkpoint_files import about, damage
+from glip_lightning.training.checkpoint_files import checkpoint_content, damage
 from glip_lightning.weights.run_files import BEST, CHECKPOINTS, LAST, RECIPE_NAME, RESULT_NAME
 
 KEYWORDS = ("best", "last", "hpc")  # Lightning looks for these checkpoints
@@ -167,7 +167,7 @@ def check_checkpoint(given: str, verb: str, trusted: bool) -> None:
     fault = damage(path, trusted)
     if fault:
         raise GLIPError(f"{path} {fault}; {_way_on(path, verb)}", code="damaged-checkpoint")
-    if verb == "fit" and not trusted and "optimizer_states" not in about(path):
+    if verb == "fit" and not trusted and "optimizer_states" not in checkpoint_content(path):
         raise GLIPError(
             f"{path} holds weights alone: a training goes on from {LAST}, "
             "with glip fit --resume RUN",
@@ -189,7 +189,7 @@ def _way_on(path: Path, verb: str) -> str:
         return message + f"start anew with: {start_anew}"
     verb_of_other = "test" if verb == "fit" else verb
     use = ["glip", verb_of_other, "--config", str(recipe), "--ckpt_path", str(other)]
-    content = about(other)
+    content = checkpoint_content(other)
     message = f"{other.name} is whole (epoch {content['epoch'] + 1}, "
     message += f"step {content['global_step']}), use it with: {shlex.join(use)}"
     if verb == "fit":

@@ -4,7 +4,6 @@ import logging
 import os
 import shlex
 import sys
-import warnings
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError, is_ours
-from glip_lightning.common.imports import missing
+from glip_lightning.common.imports import not_installed_message
 from glip_lightning.common.locks import FolderLock
 from glip_lightning.config.arguments import meant_by, translated
 from glip_lightning.config.continuing import check_checkpoint
@@ -38,6 +37,7 @@ from glip_lightning.training import run as runs
 from glip_lightning.training.callbacks.progress import Lines, Progress
 from glip_lightning.training.callbacks.run_folder import take_folder
 from glip_lightning.training.data_module import DetectionData
+from glip_lightning.training.lightning_messages import quiet_lightning
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord, Verb
 from glip_lightning.weights.run_files import RECIPE_NAME, goes_on
@@ -202,7 +202,7 @@ def _not_installed(error: ModuleNotFoundError) -> str:
     """
     text = " ".join(str(error).split())
     if "tensorboard" in text:
-        return missing("tensorboard", "trainer.logger", "tensorboard")
+        return not_installed_message("tensorboard", "trainer.logger", "tensorboard")
     return f"a class of the recipe needs a package that is not installed: {text}"
 
 
@@ -228,45 +228,22 @@ def fit_recipe(recipe: Mapping[str, Any], folder: Path, checkpoint: Path | None 
 
 def _start(arguments: Sequence[str], content: list[str] | dict[str, Any]) -> GLIPCLI:
     """Run a verb by ``content``, words or a configuration; messages quote ``arguments``."""
-    _hide_warnings()
     register_classes()
     strict = {"exit_on_error": False, "allow_abbrev": False}
     try:
-        return GLIPCLI(
-            arguments,
-            GLIPModule,
-            DetectionData,
-            subclass_mode_data=True,
-            args=content,
-            auto_configure_optimizers=False,
-            parser_class=RecipeParser,
-            save_config_callback=None,
-            parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
-        )
+        with quiet_lightning():
+            return GLIPCLI(
+                arguments,
+                GLIPModule,
+                DetectionData,
+                subclass_mode_data=True,
+                args=content,
+                auto_configure_optimizers=False,
+                parser_class=RecipeParser,
+                save_config_callback=None,
+                parser_kwargs={**strict, **dict.fromkeys(VERBS, strict)},
+            )
     except SystemExit as stop:  # Lightning makes it of Ctrl-C
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise stop.__context__ from None
         raise
-
-
-NEEDLESS_WARNINGS = {
-    "LightningCLI's args parameter": "we pass the words that we were given",
-    ".*LeafSpec.*": "lightning 2.6 raises it itself on every fit",
-    "The number of training batches": "few shots are few batches",
-    r"Found \d+ module\(s\) in eval mode": "the tuning freezes them",
-    "Total length of `list` across ranks is zero": "the data have no such split",
-    "You're resuming from a checkpoint that ended before": "our checkpoints can do that",
-    "Checkpoint directory .* exists": "a check of our own comes before",
-    "Experiment logs directory": "our logs go on with what is there",
-    "This DataLoader will create": "a warning of our own names the option",
-    "The `srun` command is available": "sweeps submit jobs, fit need not",
-}
-"""Warnings of other packages that tell nothing here, and the reason."""
-
-
-def _hide_warnings() -> None:
-    """Hide warnings and advertisements of other packages that tell nothing here."""
-    for message in NEEDLESS_WARNINGS:
-        warnings.filterwarnings("ignore", message=message)
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)

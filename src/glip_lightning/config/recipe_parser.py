@@ -8,7 +8,7 @@ from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from glip_lightning.common import registry
-from glip_lightning.common.schema import shown
+from glip_lightning.common.schema import short_repr
 from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.config.wrong_usage import WrongUsage
 
@@ -96,7 +96,7 @@ def check_parts(config: Namespace) -> None:
     for name in ("model", "trainer"):
         if name in config and not isinstance(config[name], Namespace):
             raise WrongUsage(
-                f"{name}: {shown(config[name])}, expected a mapping of the options of --{name}",
+                f"{name}: {short_repr(config[name])}, expected a mapping of the options of --{name}",
                 code="bad-value",
             )
 

@@ -171,7 +171,7 @@ class Augment:
 def _to_view(boxes: Tensor, x: int, y: int, width: int, height: int) -> Tensor:
     """Move inclusive boxes [G, 4] of a photo to the frame of a view, clipped to it."""
     moved = boxes - boxes.new_tensor([x, y, x, y])
-    return box_ops.clip(moved, height, width)
+    return box_ops.clip_inclusive(moved, height, width)
 
 
 def _visible_area(boxes: Tensor, x: int, y: int, width: int, height: int) -> Tensor:

@@ -167,7 +167,7 @@ class Index:
         found = self.boxes_of(image)
         found = found.select(found.inside & ~found.crowd)
         boxes = box_arrays.from_xywh(found.xywh.astype(np.float32))
-        boxes = box_arrays.clip(boxes, self.sizes[image])
+        boxes = box_arrays.clip_to_images(boxes, self.sizes[image])
         keep = box_arrays.nonempty(boxes)
         return boxes[keep], found.labels[keep]
 
@@ -182,7 +182,7 @@ class Index:
     def _thin(self) -> Mask:
         """Return the mask [M] of the boxes that are one pixel wide or high, or less, if clipped."""
         boxes = box_arrays.from_xywh(self.boxes.xywh.astype(np.float32))
-        return ~box_arrays.nonempty(box_arrays.clip(boxes, self.sizes[self.boxes.images]))
+        return ~box_arrays.nonempty(box_arrays.clip_to_images(boxes, self.sizes[self.boxes.images]))
 
     def dropped(self) -> dict[str, Mask]:
         """Return the boxes that are not trained on, as a mask [M] for each reason that occurs."""

@@ -1,1 +1,1 @@
-"""Detections and annotations -> metrics, one file per protocol."""
+"""Metrics from detections and ground truth, one file per protocol."""

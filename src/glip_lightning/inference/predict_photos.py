@@ -13,7 +13,7 @@ from typing import Any, Literal
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import json_text, printable, printable_lines
-from glip_lightning.common.files import no_room, picture_names, remove_parts, write_text
+from glip_lightning.common.files import is_disk_full, picture_names, remove_parts, write_text
 from glip_lightning.common.long_work import tracked
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.data.checks.class_words import SEVERAL
@@ -204,7 +204,7 @@ def _predict(
         found = predictor(image, wanted)
         found.save(picture)
     except (OSError, ValueError) as error:
-        if no_room(error) or getattr(error, "code", None) == "not-finite":
+        if is_disk_full(error) or getattr(error, "code", None) == "not-finite":
             raise  # the next photo would end in the same way
         return {"photo": str(photo), "error": str(error), "detections": []}
     height, width = found.size

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import regular_file
-from glip_lightning.common.schema import MOST_CLASSES, Text, parse_json, parse_yaml, shown
+from glip_lightning.common.schema import MOST_CLASSES, Text, parse_json, parse_yaml, short_repr
 
 MAX_DETECTIONS = 300
 """Boxes of a photo that are kept by default; evaluations keep the detector's own number, 100."""
@@ -49,7 +49,7 @@ def check_threshold(value: object, where: str, least: float = 0) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 1:
         lowest = f"{least} (lower ones are not stored)" if least else "0"
         raise GLIPError(
-            f"{where} {shown(value)}: expected a score from {lowest} to 1", code="bad-value"
+            f"{where} {short_repr(value)}: expected a score from {lowest} to 1", code="bad-value"
         )
     return float(value)
 
@@ -75,7 +75,7 @@ def read_thresholds(file: str | Path, default: float, least: float = 0) -> Thres
     content = parse(text, f"{file}: neither YAML nor JSON")
     if not isinstance(content, dict):
         message = f"{file}: expected phrases with a score each, e.g. 'red ring: 0.4', "
-        message += f"found {shown(content)}"
+        message += f"found {short_repr(content)}"
         raise GLIPError(message, code="bad-value")
     return Thresholds(default, _scores(content, file, least))
 
@@ -90,14 +90,14 @@ def _scores(content: Mapping[object, object], file: str | Path, least: float) ->
         # YAML reads yes, no and null as something else than words; numbers may be names
         if isinstance(phrase, bool) or not isinstance(phrase, str | int | float):
             raise GLIPError(
-                f"{file}: {shown(phrase)} is no phrase; put it in quotes", code="bad-value"
+                f"{file}: {short_repr(phrase)} is no phrase; put it in quotes", code="bad-value"
             )
         name = str(phrase)
         Text().check(name, f"{file}", "a phrase")
         if phrase_key(name) in found:
             raise GLIPError(
-                f"{file}: {shown(name)} stands there twice; keep one of them", code="bad-value"
+                f"{file}: {short_repr(name)} stands there twice; keep one of them", code="bad-value"
             )
         score = value.get("threshold") if isinstance(value, dict) else value
-        found[phrase_key(name)] = check_threshold(score, f"{file}: {shown(phrase)}:", least)
+        found[phrase_key(name)] = check_threshold(score, f"{file}: {short_repr(phrase)}:", least)
     return found

@@ -1,7 +1,7 @@
 """One square anchor per location, 8 times as wide as the level's stride.
 
-Source: microsoft/GLIP modeling/rpn/anchor_generator.py with the released settings (ANCHOR_SIZES 64..1024,
-ANCHOR_STRIDE 8..128, one ratio, one scale).
+Source: microsoft/GLIP modeling/rpn/anchor_generator.py with the released settings (ANCHOR_SIZES
+64..1024, ANCHOR_STRIDE 8..128, one ratio, one scale).
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,16 @@ SIZE_PER_STRIDE = 8
 
 
 def cell_anchor(stride: int) -> tuple[float, float, float, float]:
-    """Inclusive box of the anchor at location (0, 0), in pixels of the padded input."""
-    near, far = -(SIZE_PER_STRIDE - 1) * stride / 2, (SIZE_PER_STRIDE + 1) * stride / 2 - 1
+    """Return the inclusive box of the anchor at location (0, 0), in pixels of the padded input."""
+    near = -(SIZE_PER_STRIDE - 1) * stride / 2
+    far = (SIZE_PER_STRIDE + 1) * stride / 2 - 1
     return near, near, far, far
 
 
 def level_anchors(
     height: int, width: int, stride: int, device: torch.device | None = None
 ) -> Tensor:
-    """Anchors [height * width, 4] of one level, row-major."""
+    """Return the anchors [height * width, 4] of one level, row-major."""
     x = torch.arange(width, device=device, dtype=torch.float32) * stride
     y = torch.arange(height, device=device, dtype=torch.float32) * stride
     yy, xx = torch.meshgrid(y, x, indexing="ij")
@@ -34,8 +35,8 @@ def grid_anchors(
     strides: Sequence[int],
     device: torch.device | None = None,
 ) -> Tensor:
-    """Anchors [N, 4] of all levels, finest first."""
-    levels = [
-        level_anchors(h, w, s, device) for (h, w), s in zip(level_sizes, strides, strict=True)
-    ]
+    """Return the anchors [N, 4] of all levels, finest first; sizes are (height, width)."""
+    levels = []
+    for (height, width), stride in zip(level_sizes, strides, strict=True):
+        levels.append(level_anchors(height, width, stride, device))
     return torch.cat(levels)

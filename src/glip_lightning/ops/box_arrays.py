@@ -1,6 +1,7 @@
-"""Boxes of annotation files as numpy arrays, so that data are read and checked without torch.
+"""Boxes of annotation files as numpy arrays, so that data can be checked without torch.
 
-Corners are inclusive, as in :mod:`glip_lightning.ops.boxes`: x2 is the last pixel that belongs to the box.
+Corners are inclusive, as in :mod:`glip_lightning.ops.boxes`: x2 is the last pixel that belongs to
+the box.
 """
 
 import numpy as np
@@ -29,12 +30,18 @@ def from_xywh(boxes: Floats) -> Floats:
     return corners
 
 
-def clip(boxes: Floats, sizes: NDArray[np.int64]) -> Floats:
-    """Clip inclusive corners [G, 4] to the pixels of their images: height, width [G, 2], or [2] of the one image."""
+def clip_to_images(boxes: Floats, sizes: NDArray[np.int64]) -> Floats:
+    """Return inclusive corners [G, 4] clipped to the pixels of their images.
+
+    ``sizes`` are height and width, [G, 2], or [2] where all boxes are in one image.
+    """
     last = sizes[..., [1, 0, 1, 0]].astype(boxes.dtype) - 1
     return np.minimum(np.maximum(boxes, 0), last)
 
 
 def nonempty(boxes: Floats) -> NDArray[np.bool_]:
-    """Return the mask [G] of the boxes with ``x2 > x1`` and ``y2 > y1``, the ones that the official code keeps."""
+    """Return the mask [G] of the boxes with ``x2 > x1`` and ``y2 > y1``.
+
+    The official code keeps these boxes only.
+    """
     return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])

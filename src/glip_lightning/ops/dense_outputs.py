@@ -1,4 +1,4 @@
-"""What a detector with anchors says about a batch: the value that model, losses and post-processing share."""
+"""The raw outputs of a detector with anchors, which model, losses and post-processing share."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -6,11 +6,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_TOKENS = 256
-"""Longest caption of the official models, [CLS] and [SEP] included (MODEL.LANGUAGE_BACKBONE.MAX_QUERY_LEN)."""
+"""Longest caption of the official models, [CLS] and [SEP] included.
+
+Source: MODEL.LANGUAGE_BACKBONE.MAX_QUERY_LEN.
+"""
 
 
 class DenseOutputs(NamedTuple):
-    """Raw predictions at N positions: levels P3..P7 one after the other, each row-major."""
+    """Raw predictions at N positions: levels P3 to P7 in order, each row-major."""
 
     logits: "Tensor"  # [B, N, T], before the sigmoid
     deltas: "Tensor"  # [B, N, 4], for boxes.decode with the anchors
@@ -20,5 +23,5 @@ class DenseOutputs(NamedTuple):
 
     @property
     def level_counts(self) -> list[int]:
-        """Positions per level; they sum to N."""
+        """The number of positions of each level; they sum to N."""
         return [height * width for height, width in self.level_sizes]

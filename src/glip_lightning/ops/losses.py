@@ -16,14 +16,14 @@ from glip_lightning.ops.assignment import assign
 from glip_lightning.ops.dense_outputs import MAX_TOKENS, DenseOutputs
 
 BOX_WEIGHT = 2.0  # MODEL.DYHEAD.FUSE_CONFIG / RPN REG_LOSS_WEIGHT of the released configs
-FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
-NO_OBJECT_TOKEN = (
-    MAX_TOKENS - 1
-)  # official target of negatives; it is padding unless the caption fills all 256 tokens
+FOCAL_ALPHA = 0.25
+FOCAL_GAMMA = 2.0
+NO_OBJECT_TOKEN = MAX_TOKENS - 1
+"""The official target of negatives; it is padding unless the caption fills all 256 tokens."""
 
 
 class Losses(NamedTuple):
-    """Weighted scalars; ``total`` is their sum."""
+    """The three losses of a batch: weighted scalars."""
 
     token: Tensor
     box: Tensor
@@ -31,13 +31,14 @@ class Losses(NamedTuple):
 
     @property
     def total(self) -> Tensor:
+        """The sum of the three."""
         return self.token + self.box + self.centerness
 
 
 class Targets(NamedTuple):
-    """What the anchors of a batch are trained for; P positives over all images."""
+    """The targets of the anchors of a batch; P positives over all images."""
 
-    matched: Tensor  # int64 [B, N]: box of the image, -1 for negatives
+    matched: Tensor  # int64 [B, N]: index of the image's box, -1 for negatives
     tokens: Tensor  # bool [B, N, T]
     boxes: Tensor  # [P, 4] inclusive, of the positive anchors in row-major order of `matched`
 
@@ -45,8 +46,15 @@ class Targets(NamedTuple):
 def build_targets(
     outputs: DenseOutputs, boxes: Sequence[Tensor], positive_maps: Sequence[Tensor]
 ) -> Targets:
-    """Assign the inclusive boxes [G, 4] of each image and spread their token rows [G, T]."""
-    matched = torch.stack([assign(outputs.anchors, outputs.level_counts, b) for b in boxes])
+    """Return the targets of all anchors.
+
+    Args:
+        outputs: of the detector for B images.
+        boxes: of each image, inclusive [G, 4].
+        positive_maps: of each image, the tokens [G, T] that name each box.
+    """
+    level_counts = outputs.level_counts
+    matched = torch.stack([assign(outputs.anchors, level_counts, each) for each in boxes])
     targets = torch.zeros_like(outputs.logits, dtype=torch.bool)
     if targets.shape[-1] == MAX_TOKENS:
         targets[..., NO_OBJECT_TOKEN] = matched < 0
@@ -60,25 +68,28 @@ def build_targets(
 
 
 def detection_losses(outputs: DenseOutputs, text_mask: Tensor, targets: Targets) -> Losses:
-    """Losses of a batch in fp32; ``text_mask`` [B, T] is False at padding.
+    """Return the losses of a batch in fp32; ``text_mask`` [B, T] is False at padding.
 
-    Sums are divided by the number of positives (or of centerness mass) *per process*, averaged over
-    processes, so that DDP's mean of gradients equals one process with the whole batch (loss.py:1145-1195).
+    Sums are divided by the number of positives, or by the sum of centerness, *averaged over the
+    processes*. So the mean of gradients in DDP equals that of one process with the whole batch
+    (loss.py:1145-1195).
     """
     logits, deltas, centerness, anchors, _ = outputs
     positive = targets.matched >= 0
     positives = world_mean(positive.sum().float()).clamp(min=1.0)
     token = token_focal_loss(logits.float(), targets.tokens, text_mask) / positives
-    if not positive.any():  # zero, yet part of the graph: DDP waits for every gradient
-        nothing = (deltas[:, :0].sum() + centerness[:, :0].sum()).float()
-        world_mean(token.new_zeros(()))  # keep the ranks in step
-        return Losses(token, nothing, nothing)
+    if not positive.any():
+        # zero, yet part of the graph: DDP waits for every gradient
+        zero = (deltas[:, :0].sum() + centerness[:, :0].sum()).float()
+        world_mean(token.new_zeros(()))  # the other ranks wait in their world_mean below
+        return Losses(token, zero, zero)
     matched_anchors = anchors.expand(len(deltas), -1, -1)[positive]
     target_centerness = centerness_targets(matched_anchors, targets.boxes)
     mass = world_mean(target_centerness.sum())
     predicted = box_ops.decode(deltas.float()[positive], matched_anchors)
-    # official targets pass through the coder as well, which costs them their last digits
-    target = box_ops.decode(box_ops.encode(targets.boxes, matched_anchors), matched_anchors)
+    # The official targets pass through the coder as well, which costs them their last digits.
+    target_deltas = box_ops.encode(targets.boxes, matched_anchors)
+    target = box_ops.decode(target_deltas, matched_anchors)
     box = ((1 - box_ops.giou(predicted, target)) * target_centerness).sum() / mass
     center = F.binary_cross_entropy_with_logits(
         centerness.float()[positive], target_centerness, reduction="sum"
@@ -87,9 +98,14 @@ def detection_losses(outputs: DenseOutputs, text_mask: Tensor, targets: Targets)
 
 
 def token_focal_loss(logits: Tensor, targets: Tensor, text_mask: Tensor) -> Tensor:
-    """Sum of the focal loss over unmasked tokens: logits and targets [B, N, T], text_mask [B, T].
+    """Return the sum of the focal loss over the unmasked tokens.
 
-    [CLS], [SEP] and separators are unmasked, hence negatives of every anchor.
+    [CLS], [SEP] and separators are unmasked, so they are negatives of every anchor.
+
+    Args:
+        logits: [B, N, T].
+        targets: bool [B, N, T].
+        text_mask: [B, T], False at padding.
     """
     targets = targets.to(logits.dtype)
     probability = logits.sigmoid()
@@ -101,7 +117,11 @@ def token_focal_loss(logits: Tensor, targets: Tensor, text_mask: Tensor) -> Tens
 
 
 def centerness_targets(anchors: Tensor, boxes: Tensor) -> Tensor:
-    """sqrt(min/max of left-right times min/max of top-bottom) [P] of anchor centres in boxes [P, 4]."""
+    """Return the centerness [P] of the centres of ``anchors`` [P, 4] in ``boxes`` [P, 4].
+
+    It is the square root of the min/max of the distances to left and right times that of the
+    distances to top and bottom.
+    """
     center = box_ops.centers(anchors)
     near, far = center - boxes[:, :2], boxes[:, 2:] - center
     ratio = torch.minimum(near, far) / torch.maximum(near, far)
@@ -109,7 +129,7 @@ def centerness_targets(anchors: Tensor, boxes: Tensor) -> Tensor:
 
 
 def world_mean(value: Tensor) -> Tensor:
-    """Mean of a detached scalar over the processes of a distributed run."""
+    """Return the mean of a scalar, detached, over the processes of a distributed run."""
     if not (dist.is_available() and dist.is_initialized()):
         return value
     value = value.detach().clone()

@@ -1,7 +1,8 @@
-"""A generated world: pictures of things that words describe, for pre-training and for tasks after it; no download.
+"""A generated world: pictures of things that words describe, without any download.
 
-:mod:`.words` and :mod:`.scene` say what there is, :mod:`.paint`, :mod:`.outlines` and :mod:`.styles` how it looks.
-:mod:`.pretraining_pictures` with :mod:`.descriptions` writes what a detector is pre-trained on,
-:mod:`.task_pictures` the tasks of :mod:`.shapes13`, :mod:`.phrase_picture` a picture of what one names.
-Every picture is a function of its seed and number.
+:mod:`.words` and :mod:`.scene` define the things, :mod:`.paint`, :mod:`.outlines` and
+:mod:`.styles` their look. :mod:`.pretraining_pictures` with :mod:`.descriptions` writes the data
+for pre-training, :mod:`.task_pictures` the downstream tasks of :mod:`.shapes13`,
+:mod:`.phrase_picture` a picture of given phrases. Every picture depends on its seed and number
+alone.
 """

@@ -1,6 +1,6 @@
-"""The claims of the paper as sections of the report: what the paper shows, what is measured here, a verdict.
+"""The claims of the paper as sections of the report: the paper, the runs, a verdict.
 
-``claims.csv`` has a row per comparison.
+``claims.csv`` has one row per comparison.
 """
 
 import math
@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.experiments.report.ap_sections import curve_figure, legend
 from glip_lightning.experiments.report.charts import dots
 from glip_lightning.experiments.report.frames import frame_of, stat_columns
@@ -36,18 +37,22 @@ from glip_lightning.shapes.claims import Claim, claims_of
 from glip_lightning.shapes.comparisons import Comparison
 
 RULE = (
-    "The paper's shape is looked for here, not its values, which are of larger detectors and other tasks. Each "
-    "comparison that decides is a difference that the paper says is positive, in points of AP, in the mean over the "
-    "tasks, of the same seeds and draws of test images. It holds if it is positive with every seed and its 95 % "
-    "interval over redrawn test images lies above zero. A claim appears if all comparisons that decide hold, and does "
-    "not appear if one does not; while runs are missing there are not enough runs. Seeds are those of the fine-tuning: "
-    "each detector was pre-trained once."
+    "The order of the results is compared with the paper, not their values: the paper has larger "
+    "detectors and other tasks. Each comparison that decides is a difference that is positive in "
+    "the paper. It is in points of AP, the mean over the tasks, with the same seeds and draws of "
+    "test images. It holds if it is positive with every seed and its 95 % interval over redrawn "
+    "test images lies above zero. A claim appears if all comparisons that decide hold. It does not "
+    "appear if one does not hold. While runs are missing there are not enough runs. Seeds are "
+    "those of the fine-tuning: each detector was pre-trained once."
 )
+HOLDS = {True: ("yes", "good"), False: ("no", "bad"), None: ("open", "soft")}
+"""Word and kind of cell for :attr:`.Comparison.holds`."""
+
 HEAD = ("comparison", "in the paper", "here", "95 % over images", "seeds, tasks", "holds")
 
 
 def claims(view: ReportView) -> list[Section]:
-    """Return the verdicts, then a section per claim; nothing where no run is about any."""
+    """Return the section of verdicts, then one section per claim; empty without runs about any."""
     found = claims_of(view)
     if not found:
         return []
@@ -63,13 +68,16 @@ def claims(view: ReportView) -> list[Section]:
 
 
 def verdict_text(claim: Claim) -> str:
-    """Return the verdict with the comparisons behind it."""
+    """Return the verdict with the numbers of comparisons that hold and that are open."""
     held = [each.holds for each in claim.deciding]
-    return f"{claim.verdict} ({held.count(True)} of {len(held)} comparisons hold, {held.count(None)} open)"
+    total = count_with_noun(len(held), "comparison")
+    return f"{claim.verdict} ({held.count(True)} of {total} hold, {held.count(None)} open)"
 
 
 def _section(view: ReportView, claim: Claim) -> Section:
-    tasks = ", ".join(map(task_name, claim.group.tasks)) or "none that all comparisons share"
+    tasks = ", ".join(task_name(task) for task in claim.group.tasks)
+    if not tasks:
+        tasks = "none that all comparisons share"
     table = ReportTable.of(claim.title, HEAD, [_row(each) for each in claim.comparisons])
     texts = [
         ReportText(f"The paper: {claim.paper}"),
@@ -80,24 +88,21 @@ def _section(view: ReportView, claim: Claim) -> Section:
 
 def _row(each: Comparison) -> list[Cell | str]:
     stat = each.stat
-    tasks = f"{len(each.tasks)} of {len(each.planned)} tasks"
+    tasks = f"{len(each.tasks)} of {count_with_noun(len(each.planned), 'task')}"
     if each.missing:
-        tasks += f", {each.missing} run{'s' if each.missing > 1 else ''} missing"
+        tasks += f", {count_with_noun(each.missing, 'run')} missing"
     here = [MISSING, MISSING, tasks]
     if stat:
         here = [signed_spread(stat), bounds(stat) or MISSING, f"{seeds_of(stat)}, {tasks}"]
-    said = {True: "yes", False: "no", None: "open"}[each.holds] if each.decides else "shown only"
-    kind = {"yes": "good", "no": "bad"}.get(said, "soft")
-    return [
-        each.text,
-        MISSING if each.paper is None else signed(each.paper),
-        *here,
-        Cell(said, kind=kind),
-    ]
+    holds, kind = "shown only", "soft"
+    if each.decides:
+        holds, kind = HOLDS[each.holds]
+    paper = MISSING if each.paper is None else signed(each.paper)
+    return [each.text, paper, *here, Cell(holds, kind=kind)]
 
 
 def _charts(view: ReportView, claim: Claim) -> list[Legend | Figures]:
-    """Return the curves that are compared, and all comparisons beside each other."""
+    """Return the curves that are compared, and the chart of all comparisons."""
     shown = claim.lines if claim.group.tasks else []
     figures = []
     if shown:
@@ -116,34 +121,45 @@ def _charts(view: ReportView, claim: Claim) -> list[Legend | Figures]:
 def _marks(claim: Claim) -> pd.DataFrame:
     rows = []
     for each in claim.comparisons:
-        if stat := each.stat:
-            low, high = stat.interval or (math.nan, math.nan)
-            title = f"{each.text}: {signed_spread(stat)} {bounds(stat)}"
-            kind = "full" if each.decides else "hollow"
-            place = {"row": len(rows), "line": 0, "x": stat.mean, "low": low, "high": high}
-            rows.append({**place, "title": title, "kind": kind})
+        stat = each.stat
+        if stat is None:
+            continue
+        low, high = stat.interval or (math.nan, math.nan)
+        row: dict[str, Any] = {
+            "row": len(rows),
+            "line": 0,
+            "x": stat.mean,
+            "low": low,
+            "high": high,
+        }
+        row["title"] = f"{each.text}: {signed_spread(stat)} {bounds(stat)}"
+        row["kind"] = "full" if each.decides else "hollow"
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def claims_files(view: ReportView) -> Mapping[str, pd.DataFrame]:
-    """Return ``claims.csv`` where the runs are about claims of the paper.
+    """Return the content of ``claims.csv``; nothing if no run is about a claim of the paper.
 
-    It has differences in points of AP; ``paper`` is the same difference of its means over ODinW-13.
+    It has differences in points of AP; ``paper`` is the same difference of the paper's means over
+    ODinW-13.
     """
-    rows = [_comparison(claim, each) for claim in claims_of(view) for each in claim.comparisons]
-    return {"claims.csv": frame_of(rows)} if rows else {}
+    rows = []
+    for claim in claims_of(view):
+        rows += [_comparison(claim, each) for each in claim.comparisons]
+    if not rows:
+        return {}
+    return {"claims.csv": frame_of(rows)}
 
 
 def _comparison(claim: Claim, each: Comparison) -> dict[str, Any]:
     empty = Stat(math.nan, None, 0, ())
     numbers = stat_columns(each.stat or empty, each.paper)
     return {
-        **{
-            "claim": claim.name,
-            "verdict": claim.verdict,
-            "comparison": each.text,
-            "decides": each.decides,
-        },
+        "claim": claim.name,
+        "verdict": claim.verdict,
+        "comparison": each.text,
+        "decides": each.decides,
         "difference": numbers["AP"] if each.stat else None,
         **{key: numbers[key] for key in ("std", "n", "low", "high", "paper")},
         "tasks": f"{len(each.tasks)}/{len(each.planned)}",

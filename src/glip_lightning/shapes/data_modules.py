@@ -1,8 +1,10 @@
-"""The generated world as data for Lightning: its tasks, and what a detector is pre-trained on."""
+"""The generated world as data modules of Lightning: its tasks, and its pre-training data."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
@@ -22,7 +24,7 @@ from glip_lightning.training.pretraining import Pretraining, Source
 
 
 class Shapes(DetectionData):
-    """A task of generated pictures, written to ``ROOT/<Task>/{train,valid,test}`` on first use."""
+    """A task of generated pictures; the first use writes ``ROOT/<Task>/{train,valid,test}``."""
 
     version = TASK_VERSION
 
@@ -36,46 +38,60 @@ class Shapes(DetectionData):
         test_size: int = TASK_SIZE,
         **kwargs: Any,
     ) -> None:
-        """
+        """Make the data module of a task.
+
         Args:
-            root: where generated tasks are kept.
+            root: the folder of the generated tasks.
             task: one of Shapes-13, or Blocks, which is learned in minutes.
-            prompts: the names of the classes, or words of pre-training that describe what is meant.
+            prompts: the names of the classes, or descriptions in words of pre-training.
+            min_sizes: as in DetectionData.
+            max_size: as in DetectionData.
+            test_size: as in DetectionData.
+            kwargs: all other options of DetectionData.
+
+        Raises:
+            GLIPError: the task is not one of generated pictures (code ``other-benchmark``).
         """
         super().__init__(min_sizes=min_sizes, max_size=max_size, test_size=test_size, **kwargs)
         found = get_task(task)
         if not isinstance(found, ShapesTask):
-            text = f"task {task!r} is one of ODinW, not of generated pictures: use --data ODinW"
-            raise GLIPError(text, code="other-benchmark")
-        self.root, self.task, self.prompts = root, found, prompts
+            message = f"task {task!r} is one of ODinW, not of generated pictures: use --data ODinW"
+            raise GLIPError(message, code="other-benchmark")
+        self.root = root
+        self.task = found
+        self.prompts = prompts
         self.label = found.name.lower()
 
     @property
+    @override
     def task_name(self) -> str:
+        """The name of the task."""
         return self.task.short
 
     @property
     def folder(self) -> Path:
+        """The folder of the task."""
         return Path(self.root) / self.task.name
 
+    @override
     def prepare_data(self) -> None:
         write_task(self.folder, self.task.name)
 
+    @override
     def read(self, findings: Findings) -> dict[Split, Index]:
-        folders = {split: self.folder / split for split in SPLITS}
-        return {
-            split: read_coco(folder / ANNOTATIONS, folder, findings)
-            for split, folder in folders.items()
-        }
+        """Return the index of each split."""
+        return _read_splits(self.folder, SPLITS, findings)
 
+    @override
     def phrases(self) -> list[Phrase]:
+        """Return the phrases of the classes: their names or their descriptions."""
         if self.prompts != "described":
             return super().phrases()
-        return self.of_chosen([named.prompt for named in self.task.classes])
+        return self.of_chosen([each.prompt for each in self.task.classes])
 
 
 class ShapesPretraining(Pretraining):
-    """The generated world's, written to ``root`` on first use (a few minutes)."""
+    """The pre-training data of the generated world; the first use writes ``root`` in minutes."""
 
     label, version = "shapes-pretraining", VERSION
 
@@ -94,13 +110,16 @@ class ShapesPretraining(Pretraining):
         kwargs |= {"min_sizes": min_sizes, "max_size": max_size, "test_size": test_size}
         super().__init__(root, sources, epoch_images, valid, test, **kwargs)
 
+    @override
     def prepare_data(self) -> None:
         write_pretraining(self.root)
 
 
 class ShapesDetection(DetectionData):
-    """The detection data of the generated world alone, all names in every caption: for detectors with a table of
-    classes, which cannot draw negative categories."""
+    """The detection data of the generated world alone, with all names in every caption.
+
+    They are for detectors with a table of classes, which cannot draw negative categories.
+    """
 
     label, version = "shapes-detection", VERSION
 
@@ -118,14 +137,19 @@ class ShapesDetection(DetectionData):
         )
         self.root = Path(root)
 
+    @override
     def prepare_data(self) -> None:
         write_pretraining(self.root)
 
+    @override
     def read(self, findings: Findings) -> dict[Split, Index]:
-        folders: dict[Split, Path] = {
-            split: self.root / "detection" / split for split in ("train", "valid")
-        }
-        return {
-            split: read_coco(folder / ANNOTATIONS, folder, findings)
-            for split, folder in folders.items()
-        }
+        """Return the index of each split."""
+        return _read_splits(self.root / "detection", ("train", "valid"), findings)
+
+
+def _read_splits(root: Path, splits: Sequence[Split], findings: Findings) -> dict[Split, Index]:
+    found = {}
+    for split in splits:
+        folder = root / split
+        found[split] = read_coco(folder / ANNOTATIONS, folder, findings)
+    return found

@@ -1,11 +1,11 @@
-"""Captions of a scene, and for each thing the characters that name it.
+"""Captions of a scene, with the characters that name each thing.
 
-A phrase means every thing that it is true of, so that what a caption names is never background. Articles, numbers,
-separators and relations belong to no thing.
+A phrase means every thing that it is true of, so that nothing that a caption names is background.
+Articles, numbers, separators and relations name nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from glip_lightning.text.tokenizer import SEPARATOR
 
 ATTRIBUTES = (*SHAPES, *COLOURS, *TEXTURES, *SIZES, *PARTS)
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
+ODDS = {"size": 0.2, "texture": 0.7, "colour": 0.65, "shape": 0.92, "part": 0.6}
+"""The chance that a description has a word of this kind."""
+
 MARGIN = 0.12  # of the picture's side, between centres, from which a thing is left of another
 RELATIONS: Mapping[str, Callable[[Thing, Thing], float]] = {
     "left of": lambda a, b: b.x - a.x,
@@ -26,144 +29,193 @@ RELATIONS: Mapping[str, Callable[[Thing, Thing], float]] = {
 """How far ``a`` is in this relation to ``b``."""
 
 
-class Caption(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A caption and the spans of each thing, in the order of the scene; () if nothing names it."""
+
     text: str
-    spans: list[
-        tuple[Span, ...]
-    ]  # of each thing, in the order of the scene; () where nothing names it
+    spans: list[tuple[Span, ...]]
 
 
-class Description(NamedTuple):
-    """Words by kind (size, texture, colour, shape, part), and a name of ``CAPTION_NAMES`` in place of the shape."""
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Words for a thing by kind (size, texture, colour, shape, part).
+
+    ``name`` is one of ``CAPTION_NAMES``, in place of the shape.
+    """
 
     words: Mapping[str, str]
     name: str | None = None
 
     def fits(self, thing: Thing) -> bool:
-        """Whether all of it is true of ``thing``: a red kite is none, since kites are yellow."""
-        looks = CAPTION_NAMES[self.name] if self.name else {}
-        return {*self.words.items(), *looks.items()} <= thing.words.items()
+        """Return whether all of it is true of ``thing``: a red kite never is, kites are yellow."""
+        words = set(self.words.items())
+        if self.name is not None:
+            words |= CAPTION_NAMES[self.name].items()
+        return words <= thing.words.items()
 
     def text(self, plural: bool = False) -> str:
+        """Return the phrase, without an article."""
         noun = self.name or self.words.get("shape", "thing")
+        if plural:
+            noun += "es" if noun.endswith("s") else "s"
         words = [self.words[kind] for kind in ("size", "texture", "colour") if kind in self.words]
-        words.append(noun + ("es" if noun.endswith("s") else "s") * plural)
-        return " ".join([*words, f"with a {self.words['part']}"] if "part" in self.words else words)
+        words.append(noun)
+        if "part" in self.words:
+            words.append(f"with a {self.words['part']}")
+        return " ".join(words)
 
 
-def describe(thing: Thing, rng: np.random.Generator) -> Description:
-    """Some of what is true of ``thing``: its shape nearly always, of the rest what chance picks, but something."""
-    odds = {"size": 0.2, "texture": 0.7, "colour": 0.65, "shape": 0.92, "part": 0.6}
-    words = {kind: word for kind, word in thing.words.items() if rng.random() < odds[kind]}
-    return Description(
-        words or {kind: word for kind, word in thing.words.items() if kind in ("colour", "shape")}
-    )
+@dataclass(frozen=True, slots=True)
+class CaptionPart:
+    """A part of a caption: its text, the phrase in it, and whether that names each thing."""
+
+    text: str
+    phrase: str
+    named: list[bool]
+
+
+def random_description(thing: Thing, rng: np.random.Generator) -> Description:
+    """Return random words that are true of ``thing``.
+
+    Where chance takes none, they are its colour and shape.
+    """
+    words = {kind: word for kind, word in thing.words.items() if rng.random() < ODDS[kind]}
+    if not words:
+        words = {kind: word for kind, word in thing.words.items() if kind in ("colour", "shape")}
+    return Description(words)
 
 
 def word_list(things: Sequence[Thing], rng: np.random.Generator, count: int = 12) -> Caption:
-    """``count`` single words in random order, at most all but three true of something: dense supervision."""
-    present = sorted(
-        {word for thing in things for word in thing.words.values() if word in ATTRIBUTES}
-    )
+    """Return ``count`` single words in random order: dense supervision.
+
+    At least three of them are true of nothing.
+    """
+    true_words = set()
+    for thing in things:
+        true_words.update(thing.words.values())
+    present = sorted(true_words.intersection(ATTRIBUTES))
     absent = [word for word in ATTRIBUTES if word not in present]
     rng.shuffle(present)
     kept = present[: count - 3]
-    words = [*kept, *rng.choice(absent, size=count - len(kept), replace=False).tolist()]
+    drawn = rng.choice(absent, size=count - len(kept), replace=False).tolist()
+    words = [*kept, *drawn]
     rng.shuffle(words)
-    return join(
-        [(word, word, [word in thing.words.values() for thing in things]) for word in words]
-    )
+    parts = []
+    for word in words:
+        named = [word in thing.words.values() for thing in things]
+        parts.append(CaptionPart(word, word, named))
+    return join(parts)
 
 
 def phrase_list(
     things: Sequence[Thing], rng: np.random.Generator, vocabulary: Vocabulary, absent: int = 3
 ) -> Caption:
-    """Descriptions of the things and of up to ``absent`` near misses, most of which are not there, in random order.
+    """Return descriptions of the things and of up to ``absent`` near misses, in random order.
 
-    Some have an article or a number. There is a phrase even where there are no ``things``.
+    Most of the near misses are not in the picture. Some phrases have an article or a number. There
+    is a phrase even without ``things``.
     """
-    phrases = [describe(thing, rng) for thing in things]
-    for _ in range(rng.integers(0 if things else 1, absent + 1)):
+    phrases = [random_description(thing, rng) for thing in things]
+    fewest = 0 if things else 1
+    for _ in range(rng.integers(fewest, absent + 1)):
         model = things[int(rng.integers(len(things)))] if things else vocabulary.draw(rng)
-        phrases.append(describe(vocabulary.near_miss(model, rng), rng))
-    unique = list({phrase.text(): phrase for phrase in phrases}.values())
+        near_miss = vocabulary.near_miss(model, rng)
+        phrases.append(random_description(near_miss, rng))
+    unique = without_repetition(phrases)
     rng.shuffle(unique)  # type: ignore[arg-type]
-    return join([counted(phrase, things, rng) for phrase in unique])
+    return join([with_article(phrase, things, rng) for phrase in unique])
+
+
+def without_repetition(phrases: Iterable[Description]) -> list[Description]:
+    """Return the descriptions without the repetitions of a text."""
+    return list({phrase.text(): phrase for phrase in phrases}.values())
 
 
 def sentence(
     things: Sequence[Thing],
     rng: np.random.Generator,
-    told: Callable[[Thing, np.random.Generator], Description] = describe,
+    describe: Callable[[Thing, np.random.Generator], Description] = random_description,
 ) -> Caption | None:
-    """Such as "a striped red ring left of a star and a blue heart", each as ``told``; None where no relation is clear.
+    """Return a sentence such as "a striped red ring left of a star and a blue heart".
 
-    The first phrase means only those things that it describes and that stand in the relation to what the second
-    describes; a thing that is described so but nearly stands there makes a sentence unclear.
+    The first phrase means the things that it describes and that stand in the relation to the thing
+    of the second phrase. None where no relation is clear: a thing that the first phrase describes
+    must not nearly stand in it. ``describe`` makes the description of a thing.
     """
-    for _ in range(8 if things else 0):
+    if not things:
+        return None
+    for _ in range(8):
         first, second = (things[k] for k in rng.integers(len(things), size=2))
-        subject, other = told(first, rng), told(second, rng)
+        subject = describe(first, rng)
+        other = describe(second, rng)
         relation = list(RELATIONS)[rng.integers(len(RELATIONS))]
-        found = _related(subject, relation, other, things)
+        found = _named_by_relation(subject, relation, other, things)
         if found is not None:
-            rest = [
-                told(thing, rng)
-                for thing in things
-                if not subject.fits(thing) and not other.fits(thing)
-            ][:1]
-            parts = [counted(subject, things, rng, found)]
-            parts += [counted(phrase, things, rng) for phrase in (other, *rest)]
+            remaining = [t for t in things if not subject.fits(t) and not other.fits(t)]
+            rest = [describe(thing, rng) for thing in remaining]
+            parts = [with_article(subject, things, rng, found)]
+            parts += [with_article(phrase, things, rng) for phrase in (other, *rest[:1])]
             return join(parts, [f" {relation} ", " and "])
     return None
 
 
-def _related(
+def _named_by_relation(
     subject: Description, relation: str, other: Description, things: Sequence[Thing]
 ) -> list[bool] | None:
-    """Of each thing, whether it is meant by ``subject relation other``; None where it means nothing or is unclear."""
+    """Return whether ``subject relation other`` means each thing.
+
+    None where that means nothing or is unclear.
+    """
     anchors = [thing for thing in things if other.fits(thing)]
     if len(anchors) != 1 or subject.fits(anchors[0]):
         return None
-    distances = [RELATIONS[relation](thing, anchors[0]) for thing in things]
-    named = [
-        distance for distance, thing in zip(distances, things, strict=True) if subject.fits(thing)
-    ]
-    if not any(d >= MARGIN for d in named) or any(0 < d < MARGIN for d in named):
-        return None
-    return [subject.fits(thing) and d >= MARGIN for d, thing in zip(distances, things, strict=True)]
+    distance = RELATIONS[relation]
+    named = []
+    for thing in things:
+        how_far = distance(thing, anchors[0])
+        is_subject = subject.fits(thing)
+        if is_subject and 0 < how_far < MARGIN:
+            return None
+        named.append(is_subject and how_far >= MARGIN)
+    return named if any(named) else None
 
 
-_Part = tuple[
-    str, str, list[bool]
-]  # text, the piece of it that is the phrase, which things it names
-
-
-def counted(
+def with_article(
     phrase: Description,
     things: Sequence[Thing],
     rng: np.random.Generator,
     named: list[bool] | None = None,
-) -> _Part:
-    """With an article or, where there are several, their number; or without."""
-    named = [phrase.fits(thing) for thing in things] if named is None else named
+) -> CaptionPart:
+    """Return a part of a caption: half of them have an article or the number of things.
+
+    ``named`` is whether the phrase names each thing; None: those that it fits.
+    """
+    if named is None:
+        named = [phrase.fits(thing) for thing in things]
     if rng.random() < 0.5:
-        return phrase.text(), phrase.text(), named
+        return CaptionPart(phrase.text(), phrase.text(), named)
     number = NUMBERS.get(sum(named))
-    piece = phrase.text(plural=number is not None)
-    return f"{number or 'a'} {piece}", piece, named
+    text = phrase.text(plural=number is not None)
+    return CaptionPart(f"{number or 'a'} {text}", text, named)
 
 
-def join(parts: Iterable[_Part], separators: Sequence[str] = ()) -> Caption:
-    """The parts with ``separators`` between them, the usual one where these end."""
-    text, spans = "", []
-    for number, (part, piece, named) in enumerate(parts):
+def join(parts: Iterable[CaptionPart], separators: Sequence[str] = ()) -> Caption:
+    """Return a caption of the parts with ``separators`` between them.
+
+    The usual separator follows where these end.
+    """
+    text = ""
+    spans: list[tuple[Span, ...]] = []
+    for number, part in enumerate(parts):
         if number:
             text += separators[number - 1] if number <= len(separators) else SEPARATOR
-        start = len(text) + part.rindex(piece)
-        spans = spans or [() for _ in named]
-        spans = [
-            (*s, (start, start + len(piece))) if n else s for s, n in zip(spans, named, strict=True)
-        ]
-        text += part
+        else:
+            spans = [()] * len(part.named)
+        start = len(text) + part.text.rindex(part.phrase)
+        span = (start, start + len(part.phrase))
+        for place, is_named in enumerate(part.named):
+            if is_named:
+                spans[place] = (*spans[place], span)
+        text += part.text
     return Caption(text, spans)

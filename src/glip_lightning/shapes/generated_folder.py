@@ -1,4 +1,4 @@
-"""Folders of generated files: written once, used by all that ask for the same."""
+"""Folders of generated files, which are written once and used again for the same settings."""
 
 import json
 import shutil
@@ -23,26 +23,29 @@ MANIFEST = "shapes.json"
 def written_once(
     folder: Path, settings: Mapping[str, object], write: Callable[[Path], None]
 ) -> Path:
-    """``folder`` with what ``write`` puts into a new one.
+    """Return ``folder`` with the files that ``write`` puts into a new folder.
 
-    A folder written with the same ``settings`` is used as it is, one of the same "kind" and "seed" but of an older or
-    newer "version" is written anew, any other one is left alone: GLIPError. It appears at once when complete, so
-    that processes may call this side by side.
+    A folder with the same ``settings`` is used as it is. One with the same "kind" and "seed" but
+    another "version" is written anew. The new folder appears only when it is complete, so several
+    processes may call this at once.
+
+    Raises:
+        GLIPError: the folder has other content, which is left alone (code ``folder-taken``), or its
+            settings cannot be read (``unreadable-json``).
     """
     known = _settings(folder)
     if known == settings:
         return folder
     if known is None and folder.exists() and any(folder.iterdir()):
-        raise GLIPError(
-            f"{folder}: holds other files than generated pictures; choose a new or empty folder",
-            code="folder-taken",
-        )
+        message = f"{folder}: holds other files than generated pictures; "
+        raise GLIPError(f"{message}choose a new or empty folder", code="folder-taken")
     if known is not None:
-        differ = [key for key in {**settings, **known} if known.get(key) != settings.get(key)]
-        if "version" not in differ or {"kind", "seed"} & {*differ}:
+        keys = {**settings, **known}
+        differ = [key for key in keys if known.get(key) != settings.get(key)]
+        if "version" not in differ or "kind" in differ or "seed" in differ:
             others = ", ".join(f"{key} {known.get(key)}, not {settings.get(key)}" for key in differ)
-            text = f"{folder}: holds pictures of other settings ({others}); choose another folder or remove it"
-            raise GLIPError(text, code="folder-taken")
+            message = f"{folder}: holds pictures of other settings ({others}); "
+            raise GLIPError(f"{message}choose another folder or remove it", code="folder-taken")
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_parts(folder.parent)
     unfinished = folder.with_name(f".glip-{uuid4().hex[:8]}-{folder.name}")
@@ -58,36 +61,37 @@ def written_once(
 
 
 def _settings(folder: Path) -> dict[str, Any] | None:
-    """With which settings the folder was written; None if it is none of ours."""
+    """Return the settings of a folder of generated files; None for any other folder."""
     manifest = folder / MANIFEST
     try:
         found = json.loads(manifest.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        raise GLIPError(
-            f"{manifest}: not readable ({error}); choose another folder or remove it",
-            code="unreadable-json",
-        ) from error
+        message = f"{manifest}: not readable ({error}); choose another folder or remove it"
+        raise GLIPError(message, code="unreadable-json") from error
     return found if isinstance(found, dict) else None
 
 
 def _replace(folder: Path, new: Path, old: Path, settings: Mapping[str, object]) -> None:
     if _settings(folder) not in (None, settings):
         with suppress(FileNotFoundError):  # another process was faster
-            folder.rename(
-                old
-            )  # at once: what that process puts there must not be removed file by file
+            # A rename takes the old files at once; to remove them one by one could also remove
+            # what the other process has just put there.
+            folder.rename(old)
     try:
         new.replace(folder)
-    except OSError:  # as above
+    except OSError:  # another process was faster
         if _settings(folder) != settings:
             raise
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[Iterable[Any]], Iterator[Any]]]:
-    """A function that counts items on a bar as they are used; the bar is shown on a terminal alone."""
+    """Yield a function that shows a bar of the items of an iterable while they are used.
+
+    There is a bar on a terminal only.
+    """
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
@@ -101,7 +105,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[Iterable[Any]], Iterat
 
 
 def save_picture(folder: Path, number: int, picture: Image.Image) -> dict[str, Any]:
-    """Its entry in an annotation file."""
+    """Write a picture to ``folder`` and return its entry in an annotation file."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{number:05}.jpg"
     picture.save(folder / name, quality=92)
@@ -109,6 +113,7 @@ def save_picture(folder: Path, number: int, picture: Image.Image) -> dict[str, A
 
 
 def annotation(number: int, image: int, box: Box, category: int) -> dict[str, Any]:
+    """Return a COCO annotation with the id ``number``."""
     return {
         "id": number,
         "image_id": image,
@@ -124,7 +129,13 @@ def write_coco(
     names: Sequence[str],
     pictures: Iterable[tuple[Image.Image, Iterable[tuple[Box, int]]]],
 ) -> None:
-    """A split in the layout of ODinW: pictures with their boxes and, of each, the index of its class in ``names``."""
+    """Write a split in the layout of ODinW.
+
+    Args:
+        folder: of the split.
+        names: of the classes.
+        pictures: each with its boxes, and of each box the index of its class in ``names``.
+    """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, (picture, boxes) in enumerate(pictures):
@@ -138,5 +149,6 @@ def write_coco(
 def write_annotations(
     file: Path, images: list[Any], annotations: list[Any], categories: list[Any]
 ) -> None:
+    """Write an annotation file in the format of COCO."""
     content = {"images": images, "annotations": annotations, "categories": categories}
     file.write_text(json.dumps(content), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Things to pixels: cluttered backgrounds, texture, shading, shadow, occlusion, noise; boxes of what stays visible."""
+"""Pictures of things: background, texture, shade, shadow, occlusion, noise, and visible boxes."""
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -18,25 +18,33 @@ LEAST_PERIOD = 5.0  # of a texture, in pixels: finer ones would be grey at this 
 Box = tuple[int, int, int, int]  # x, y, width, height
 
 
-class Picture(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A painted picture, with the visible box of each thing."""
+
     image: Image.Image  # RGB
-    boxes: list[Box | None]  # what can be seen of each thing; None where next to nothing can
+    boxes: list[Box | None]  # None where next to nothing of the thing can be seen
 
 
-class Shown(NamedTuple):
-    """A picture and what can be seen in it."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A painted picture with the things that can be seen in it and their visible boxes."""
 
-    image: Image.Image
+    image: Image.Image  # RGB
     things: list[Thing]
     boxes: list[Box]
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:
+    """Return pixels [H, W, 3] from 0 to 255 as an image; others are clipped."""
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Float [size, size, 3]: a slope between two pale or dark tones, soft clouds, perhaps stripes, lines and specks."""
+    """Return a background [size, size, 3]: a slope between two tones, with soft clouds.
+
+    Some have stripes, lines and specks.
+    """
     first, second = rng.uniform(40, 215) + rng.uniform(-28, 28, (2, 3))
     y, x = np.mgrid[0:size, 0:size] / size
     angle = rng.uniform(0, 2 * math.pi)
@@ -49,13 +57,13 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def clouds(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Smooth noise [size, size] of about unit variance."""
+    """Return smooth noise [size, size] of about unit variance."""
     coarse = Image.fromarray(rng.normal(size=(8, 8)).astype(np.float32))
     return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _clutter(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Thin lines and specks of any colour, too small to be taken for a thing."""
+    """Return pixels with thin lines and specks, which are too small to be taken for a thing."""
     size = len(pixels)
     image = to_image(pixels)
     draw = ImageDraw.Draw(image)
@@ -72,18 +80,20 @@ def _clutter(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def grain(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """With the noise of a sensor."""
+    """Return pixels with the noise of a sensor."""
     return pixels + rng.normal(0, rng.uniform(1, 7), pixels.shape)
 
 
-class Style(NamedTuple):
-    """How pictures look; :mod:`.styles` has more of them."""
+@dataclass(frozen=True, slots=True)
+class Style:
+    """The look of pictures; :mod:`.styles` has more of them."""
 
     background: Callable[[np.random.Generator, int], np.ndarray] = background
-    finish: Callable[[np.ndarray, np.random.Generator], np.ndarray] = (
-        grain  # of the whole painted picture
-    )
-    coloured: bool = True  # whether the colours of things can be seen
+    finish: Callable[[np.ndarray, np.random.Generator], np.ndarray] = grain
+    """The last step, on the pixels of the whole painted picture."""
+
+    coloured: bool = True
+    """Whether the colours of things can be seen."""
 
 
 PHOTO = Style()
@@ -92,7 +102,7 @@ PHOTO = Style()
 def paint(
     things: Sequence[Thing], rng: np.random.Generator, size: int, style: Style = PHOTO
 ) -> Picture:
-    """Later things hide earlier ones. The picture is ``size`` pixels wide and high."""
+    """Return a square picture of ``things``, ``size`` pixels wide; later ones hide earlier ones."""
     pixels = style.background(rng, size)
     covers = [_paint(pixels, thing, rng) for thing in things]
     return Picture(to_image(style.finish(pixels, rng)), visible_boxes(covers))
@@ -101,13 +111,18 @@ def paint(
 def paint_seen(
     things: Sequence[Thing], rng: np.random.Generator, size: int, style: Style = PHOTO
 ) -> Shown:
-    """:func:`paint`, without the things of which next to nothing can be seen."""
-    image, boxes = paint(things, rng, size, style)
-    seen = [(thing, box) for thing, box in zip(things, boxes, strict=True) if box is not None]
-    return Shown(image, [thing for thing, _ in seen], [box for _, box in seen])
+    """Return :func:`paint` without the things of which next to nothing can be seen."""
+    picture = paint(things, rng, size, style)
+    seen, boxes = [], []
+    for thing, box in zip(things, picture.boxes, strict=True):
+        if box is not None:
+            seen.append(thing)
+            boxes.append(box)
+    return Shown(picture.image, seen, boxes)
 
 
-class Patch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Patch:
     """A square part of the picture around a thing, in pixels."""
 
     left: int
@@ -115,14 +130,15 @@ class Patch(NamedTuple):
     side: int
 
     def window(self, size: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Where the patch meets a picture of ``size``: rows and columns of the picture, and of the patch."""
+        """Return the overlap with a picture of ``size``, as (rows, columns).
+
+        The first pair is in the picture, the second in the patch.
+        """
         rows = slice(max(self.top, 0), min(self.top + self.side, size))
         columns = slice(max(self.left, 0), min(self.left + self.side, size))
-        inner = (
-            slice(rows.start - self.top, rows.stop - self.top),
-            slice(columns.start - self.left, columns.stop - self.left),
-        )
-        return (rows, columns), inner
+        inner_rows = slice(rows.start - self.top, rows.stop - self.top)
+        inner_columns = slice(columns.start - self.left, columns.stop - self.left)
+        return (rows, columns), (inner_rows, inner_columns)
 
 
 def _paint(pixels: np.ndarray, thing: Thing, rng: np.random.Generator) -> np.ndarray:
@@ -130,7 +146,9 @@ def _paint(pixels: np.ndarray, thing: Thing, rng: np.random.Generator) -> np.nda
     size = len(pixels)
     radius = thing.diameter * size / 2
     side = 2 * math.ceil(radius * 1.25) + 4
-    patch = Patch(round(thing.x * size) - side // 2, round(thing.y * size) - side // 2, side)
+    left = round(thing.x * size) - side // 2
+    top = round(thing.y * size) - side // 2
+    patch = Patch(left, top, side)
     outer, inner = patch.window(size)
     centre = thing.x * size - patch.left, thing.y * size - patch.top
     alpha = coverage(thing, side, centre, radius)
@@ -143,25 +161,34 @@ def _paint(pixels: np.ndarray, thing: Thing, rng: np.random.Generator) -> np.nda
 
 
 def _shade(region: np.ndarray, alpha: np.ndarray, inner: tuple[slice, slice], drop: int) -> None:
+    """Darken ``region`` where the shadow of a thing falls, ``drop`` pixels down and right."""
     shadow = np.roll(alpha, (drop, drop), (0, 1))
-    image = Image.fromarray((255 * shadow).astype(np.uint8)).filter(ImageFilter.GaussianBlur(drop))
-    region *= 1 - 0.35 * (np.asarray(image)[inner] / 255)[..., None]
+    image = Image.fromarray((255 * shadow).astype(np.uint8))
+    blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(drop)))
+    region *= 1 - 0.35 * (blurred[inner] / 255)[..., None]
 
 
 def coverage(thing: Thing, side: int, centre: tuple[float, float], radius: float) -> np.ndarray:
-    """Share of each pixel of a patch that the thing covers [side, side]."""
+    """Return the share [side, side] of each pixel of a patch that the thing covers.
+
+    ``centre`` (x, y) and ``radius`` of the thing are in pixels of the patch.
+    """
     mask = Image.new("L", (side * SUPERSAMPLING, side * SUPERSAMPLING))
     draw = ImageDraw.Draw(mask)
     cos, sin = math.cos(thing.angle), math.sin(thing.angle)
 
     def place(x: float, y: float) -> tuple[float, float]:
-        turned = cos * x - sin * y, sin * x + cos * y
-        return tuple(SUPERSAMPLING * (c + radius * t) for c, t in zip(centre, turned, strict=True))  # type: ignore[return-value]
+        turned_x = cos * x - sin * y
+        turned_y = sin * x + cos * y
+        mask_x = SUPERSAMPLING * (centre[0] + radius * turned_x)
+        mask_y = SUPERSAMPLING * (centre[1] + radius * turned_y)
+        return mask_x, mask_y
 
     draw.polygon([place(x, y) for x, y in OUTLINES[thing.shape]], fill=255)
     if thing.shape in HOLES:
         x, y, hole = HOLES[thing.shape]
-        (x, y), hole = place(x, y), hole * radius * SUPERSAMPLING
+        x, y = place(x, y)
+        hole = hole * radius * SUPERSAMPLING
         draw.ellipse((x - hole, y - hole, x + hole, y + hole), fill=0)
     return np.asarray(mask.reduce(SUPERSAMPLING)) / 255
 
@@ -169,16 +196,17 @@ def coverage(thing: Thing, side: int, centre: tuple[float, float], radius: float
 def _colours(
     thing: Thing, rng: np.random.Generator, side: int, centre: tuple[float, float], radius: float
 ) -> np.ndarray:
-    """Colour of every pixel of a patch [side, side, 3]: texture, part, light from the upper left."""
+    """Return the colours [side, side, 3] of a patch: texture, part, light from the upper left."""
     base = np.add(RGB[thing.colour], rng.uniform(-14, 14, 3)).clip(0, 255)
-    contrast = np.full(3, 245.0 if base.mean() < 128 else 15.0)
+    is_dark = base.mean() < 128
+    contrast = np.full(3, 245.0 if is_dark else 15.0)
     y, x = np.mgrid[0:side, 0:side].astype(float)
-    x, y = x + 0.5 - centre[0], y + 0.5 - centre[1]
+    x = x + 0.5 - centre[0]
+    y = y + 0.5 - centre[1]
     colours = np.broadcast_to(base, (side, side, 3)).copy()
     if thing.texture:
-        share = texture(
-            thing.texture, x, y, max(LEAST_PERIOD, 0.5 * radius), rng.uniform(0, math.pi)
-        )
+        period = max(LEAST_PERIOD, 0.5 * radius)
+        share = texture(thing.texture, x, y, period, rng.uniform(0, math.pi))
         colours += share[..., None] * (0.62 * (contrast - base))
     distance = np.hypot(x, y) / radius
     if thing.part == "core":
@@ -191,12 +219,19 @@ def _colours(
 
 
 def _soft(depth: np.ndarray, radius: float) -> np.ndarray:
-    """1 where ``depth`` (in radii) is positive, 0 where negative, a pixel of transition [.., 1]."""
+    """Return 1 where ``depth`` (in radii) is positive, 0 where it is negative [.., 1].
+
+    The transition takes a pixel.
+    """
     return (depth * radius + 0.5).clip(0, 1)[..., None]
 
 
 def texture(name: str, x: np.ndarray, y: np.ndarray, period: float, angle: float) -> np.ndarray:
-    """Share of the second tone at x, y (pixels from the thing's centre), in 0..1."""
+    """Return the share of the second tone, from 0 to 1, at x, y (pixels from the thing's centre).
+
+    Raises:
+        GLIPError: there is no such texture (code ``unknown-value``).
+    """
     along = (math.cos(angle) * x + math.sin(angle) * y) / period
     across = (math.cos(angle) * y - math.sin(angle) * x) / period
     if name == "striped":
@@ -204,39 +239,44 @@ def texture(name: str, x: np.ndarray, y: np.ndarray, period: float, angle: float
     if name == "checkered":
         return _step(np.cos(math.pi * along) * np.cos(math.pi * across), period)
     if name == "dotted":
-        u, v = along - np.round(along), across - np.round(across)
+        u = along - np.round(along)
+        v = across - np.round(across)
         return ((0.3 - np.hypot(u, v)) * period + 0.5).clip(0, 1)
     if name == "wavy":
-        return _step(
-            np.cos(2 * math.pi * (along + 0.35 * np.sin(2 * math.pi * across / 1.6))), period
-        )
-    raise GLIPError(
-        f"texture {name!r}: there are {', '.join((*TEXTURES, *NEW_TEXTURES))}", code="unknown-value"
-    )
+        shift = 0.35 * np.sin(2 * math.pi * across / 1.6)
+        return _step(np.cos(2 * math.pi * (along + shift)), period)
+    known = ", ".join((*TEXTURES, *NEW_TEXTURES))
+    raise GLIPError(f"texture {name!r}: there are {known}", code="unknown-value")
 
 
 def _step(wave: np.ndarray, period: float) -> np.ndarray:
-    """A wave of -1..1 as a square one with edges of about a pixel."""
+    """Return a wave from -1 to 1 as a square wave with edges of about a pixel."""
     return (0.5 + wave * period / 6).clip(0, 1)
 
 
 def visible_boxes(covers: Sequence[np.ndarray]) -> list[Box | None]:
-    """Of each thing the box of the pixels at least half of which is seen; later things hide earlier ones.
+    """Return the visible box of each thing: around the pixels of which at least half is seen.
 
-    ``covers``: coverage [H, W] of each. None for a thing of which less than a quarter or no such pixel is left.
+    ``covers`` are the coverages [H, W] of the things; later things hide earlier ones. None stands
+    for a thing of which less than a quarter can be seen, or no such pixel.
     """
+    if not covers:
+        return []
     boxes: list[Box | None] = []
-    free = np.ones_like(covers[0]) if covers else np.ones((0, 0))
+    free = np.ones_like(covers[0])
     for cover in reversed(covers):
         seen = cover * free
-        boxes.append(_box(seen) if seen.sum() >= 0.25 * cover.sum() else None)
+        enough = seen.sum() >= 0.25 * cover.sum()
+        boxes.append(_box(seen) if enough else None)
         free = free * (1 - cover)
     return boxes[::-1]
 
 
 def _box(mask: np.ndarray) -> Box | None:
-    columns, rows = (np.flatnonzero((mask >= 0.5).any(axis)) for axis in (0, 1))
+    columns = np.flatnonzero((mask >= 0.5).any(0))
+    rows = np.flatnonzero((mask >= 0.5).any(1))
     if not len(columns):
         return None
-    x, y = int(columns[0]), int(rows[0])
+    x = int(columns[0])
+    y = int(rows[0])
     return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y

@@ -1,18 +1,21 @@
-"""A picture of what phrases name, to try a detector on.
+"""A picture of the things that phrases name, to try a detector on.
 
     python -m glip_lightning.shapes.phrase_picture "striped diamond. blue heart" PICTURE.jpg
 
-For each thing that is named there is another one that differs in a single word, so that who looks for it has to read.
+For each named thing there is another one that differs in a single word, so that a detector has to
+read the whole phrase.
 """
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import replacing
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.shapes.descriptions import Description
 from glip_lightning.shapes.paint import Shown, paint_seen
 from glip_lightning.shapes.scene import Thing, Vocabulary, arrange
@@ -29,64 +32,75 @@ from glip_lightning.text.phrases import read_phrases
 
 SIZE = 384  # pixels: three times that of pre-training, which is small to look at
 DIAMETERS = (0.15, 0.26)  # of the picture's side
-KINDS = {
-    "shape": (*SHAPES, *CAPTION_SHAPES, *NEW_SHAPES),
-    "colour": (*COLOURS, *NEW_COLOURS),
-    "texture": (*TEXTURES, *NEW_TEXTURES),
+KIND_OF = {
+    **dict.fromkeys((*SHAPES, *CAPTION_SHAPES, *NEW_SHAPES), "shape"),
+    **dict.fromkeys((*COLOURS, *NEW_COLOURS), "colour"),
+    **dict.fromkeys((*TEXTURES, *NEW_TEXTURES), "texture"),
 }
+"""The kind of each word that can be drawn."""
+
 VOCABULARY = Vocabulary(parts=(), held_out=True)
 
 
 def picture_of(phrases: Sequence[str], seed: int = 0, size: int = SIZE) -> Shown:
-    """A thing for each phrase, such as "dotted red ring", then those that no phrase means, ``size`` pixels wide.
+    """Return a picture with a thing for each phrase, and with near misses that no phrase means.
 
-    Words are those of ``KINDS``; a colour or shape that is left open is drawn by chance. Any other word, two of one
-    kind, or more things than there is room for, is a ValueError.
+    Args:
+        phrases: such as "dotted red ring", of the words of ``KIND_OF``. Chance picks the colour or
+            the shape where a phrase has none.
+        seed: of all that chance picks.
+        size: of each side, in pixels.
+
+    Raises:
+        GLIPError: a word is unknown (code ``unknown-word``), a phrase has two words of one kind
+            (``bad-phrases``), or a thing found no room (``no-room``).
     """
     rng = np.random.default_rng(seed)
-    looks = [Description(_words(phrase)) for phrase in phrases]
-    named = [_thing(look, rng) for look in looks]
-    others = [other for thing in named for other in _other(thing, looks, rng)]
-    things = arrange([*named, *others], rng, DIAMETERS)
-    shown = paint_seen(things, rng, size)
+    looks = [Description(_words_by_kind(phrase)) for phrase in phrases]
+    things = []
+    for look in looks:
+        plain = replace(VOCABULARY.draw(rng), texture=None)
+        things.append(replace(plain, **look.words))  # pyrefly: ignore[bad-argument-type]
+    others = []
+    for thing in things:
+        tried = [VOCABULARY.near_miss(thing, rng) for _ in range(50)]
+        meant_by_none = [other for other in tried if not _is_named(other, looks)]
+        others += meant_by_none[:1]
+    shown = paint_seen(arrange([*things, *others], rng, DIAMETERS), rng, size)
     for phrase, look in zip(phrases, looks, strict=True):
-        if not any(map(look.fits, shown.things)):
-            raise GLIPError(
-                f"{phrase!r} found no room among {len(phrases)} things; name fewer, or take another seed",
-                code="no-room",
-            )
+        if not any(look.fits(thing) for thing in shown.things):
+            message = f"{phrase!r} found no room among {count_with_noun(len(phrases), 'thing')}; "
+            raise GLIPError(f"{message}name fewer, or take another seed", code="no-room")
     return shown
 
 
-def _words(phrase: str) -> dict[str, str]:
-    """The words of a phrase by their kind."""
-    kind_of = {word: kind for kind, words in KINDS.items() for word in words}
-    if unknown := [word for word in phrase.split() if word not in kind_of]:
-        raise GLIPError(
-            f"{phrase!r}: {unknown[0]!r} cannot be drawn; there are {', '.join(kind_of)}",
-            code="unknown-word",
-        )
-    kinds = [kind_of[word] for word in phrase.split()]
-    if twice := [kind for kind in KINDS if kinds.count(kind) > 1]:
-        raise GLIPError(
-            f"{phrase!r}: has two words for the {twice[0]}; put a full stop between two things",
-            code="bad-phrases",
-        )
-    return dict(zip(kinds, phrase.split(), strict=True))
+def _is_named(thing: Thing, looks: Sequence[Description]) -> bool:
+    return any(look.fits(thing) for look in looks)
 
 
-def _thing(look: Description, rng: np.random.Generator) -> Thing:
-    """Plain where no texture is named."""
-    return VOCABULARY.draw(rng)._replace(texture=None)._replace(**look.words)  # pyrefly: ignore[bad-argument-type]
-
-
-def _other(thing: Thing, looks: Sequence[Description], rng: np.random.Generator) -> list[Thing]:
-    """A near miss of ``thing`` that no phrase means; none where the phrases leave none."""
-    tried = (VOCABULARY.near_miss(thing, rng) for _ in range(50))
-    return [other for other in tried if not any(look.fits(other) for look in looks)][:1]
+def _words_by_kind(phrase: str) -> dict[str, str]:
+    words = phrase.split()
+    unknown = [word for word in words if word not in KIND_OF]
+    if unknown:
+        message = f"{phrase!r}: {unknown[0]!r} cannot be drawn; there are {', '.join(KIND_OF)}"
+        raise GLIPError(message, code="unknown-word")
+    found: dict[str, str] = {}
+    for word in words:
+        kind = KIND_OF[word]
+        if kind in found:
+            message = f"{phrase!r}: has two words for the {kind}; "
+            message += "put a full stop between two things"
+            raise GLIPError(message, code="bad-phrases")
+        found[kind] = word
+    return found
 
 
 def main(caption: str, target: Path) -> None:
+    """Write the picture of the phrases of ``caption`` to ``target``, a JPEG, and print its path.
+
+    Raises:
+        SystemExit: a phrase cannot be drawn.
+    """
     try:
         picture = picture_of([phrase.name for phrase in read_phrases(caption)]).image
     except ValueError as error:

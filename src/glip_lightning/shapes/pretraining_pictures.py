@@ -1,17 +1,22 @@
-"""The pre-training data of the generated world, in the files that real data come in.
+"""The pre-training data of the generated world, in the file formats of real data.
 
-``detection/{train,valid}``: COCO files with a closed list of names. ``grounding``: pictures with captions whose
-phrases have boxes (MDETR's format), dense lists of words in ``words.json``, phrases and sentences in ``phrases.json``.
-``names/{valid,test}``: every single word that is true of a thing, as classes. ``combinations/{seen,held_out}``: pairs
-of colour or texture and shape as classes, those of pre-training and those that it never shows.
+* ``detection/{train,valid}``: COCO files with a closed list of names. * ``grounding``: pictures
+with captions whose phrases have boxes (MDETR's format). ``words.json`` has
+  dense lists of words, ``phrases.json`` phrases and sentences.
+* ``names/{valid,test}``: classes are the single words; a thing has all that are true of it.
+* ``combinations/{seen,held_out}``: classes are pairs of a colour or texture and a shape: those of
+  pre-training, and those that it never shows.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.shapes.descriptions import Caption, phrase_list, sentence, word_list
@@ -23,7 +28,7 @@ from glip_lightning.shapes.generated_folder import (
     write_coco,
     written_once,
 )
-from glip_lightning.shapes.paint import Shown, paint_seen
+from glip_lightning.shapes.paint import Box, Shown, paint_seen
 from glip_lightning.shapes.scene import Thing, Vocabulary, scene
 from glip_lightning.shapes.words import (
     COLOURS,
@@ -34,9 +39,9 @@ from glip_lightning.shapes.words import (
     single_names,
 )
 
-VERSION = (
-    1  # raise it when pictures or captions change, so that folders of the old ones are written anew
-)
+VERSION = 1
+"""Raise it when pictures or captions change, so that folders of the old ones are written anew."""
+
 SIZE = 128  # pixels
 COUNTS: Mapping[str, int] = MappingProxyType(
     {
@@ -54,17 +59,21 @@ STREAMS = {name: number for number, name in enumerate(COUNTS, start=1)}
 
 
 def show(name: str, seed: int, index: int, size: int = SIZE) -> Shown:
-    """Picture ``index`` of the part ``name`` of the world ``seed``: a function of these three alone."""
+    """Return picture ``index`` of the part ``name`` of the world ``seed``.
+
+    It depends on the arguments alone. ``size`` is each side in pixels.
+    """
     things, rng = scene_of(name, seed, index)
     return paint_seen(things, rng, size)
 
 
 def scene_of(name: str, seed: int, index: int) -> tuple[list[Thing], np.random.Generator]:
-    """All things of a picture, seen or hidden, and the generator that goes on to paint them."""
+    """Return all things of a picture, seen or hidden, and the generator that then paints them."""
     rng = _stream(name, seed, index)
     if name != "combinations/held_out":
         return scene(rng, Vocabulary()), rng
-    return _with_held_out(scene(rng, Vocabulary(held_out=True)), rng), rng
+    things = scene(rng, Vocabulary(held_out=True))
+    return _with_held_out(things, rng), rng
 
 
 def _stream(name: str, seed: int, index: int, number: int = 0) -> np.random.Generator:
@@ -72,20 +81,24 @@ def _stream(name: str, seed: int, index: int, number: int = 0) -> np.random.Gene
 
 
 def _with_held_out(things: Sequence[Thing], rng: np.random.Generator) -> list[Thing]:
-    """Every second thing at least shows a held-out pair; the others may."""
+    """Return the things, every second of which now has a held-out pair; the others may have one."""
     pairs = sorted(HELD_OUT)
     changed = []
     for number, thing in enumerate(things):
         attribute, shape = pairs[rng.integers(len(pairs))]
         if number % 2 == 0:
             kind = "colour" if attribute in COLOURS else "texture"
-            thing = thing._replace(shape=shape, part=None)._replace(**{kind: attribute})  # pyrefly: ignore[bad-argument-type]
+            words = {"shape": shape, kind: attribute}
+            thing = replace(thing, part=None, **words)  # pyrefly: ignore[bad-argument-type]
         changed.append(thing)
     return changed
 
 
 def captions(name: str, seed: int, index: int, things: Sequence[Thing]) -> dict[str, list[Caption]]:
-    """The captions of a picture by kind: ``words``, and ``phrases``, whose last is a sentence where one fits."""
+    """Return the captions of a picture: lists of ``words``, and of ``phrases``.
+
+    The last of the phrases is a sentence where a relation is clear.
+    """
     streams = [_stream(name, seed, index, number) for number in range(1, CAPTIONS + 1)]
     words = [word_list(things, rng) for rng in streams]
     phrases = [_phrases(things, rng, number) for number, rng in enumerate(streams)]
@@ -93,22 +106,34 @@ def captions(name: str, seed: int, index: int, things: Sequence[Thing]) -> dict[
 
 
 def _phrases(things: Sequence[Thing], rng: np.random.Generator, number: int) -> Caption:
-    found = sentence(things, rng) if number == CAPTIONS - 1 else None
-    return found or phrase_list(things, rng, Vocabulary())
+    if number == CAPTIONS - 1:
+        found = sentence(things, rng)
+        if found is not None:
+            return found
+    return phrase_list(things, rng, Vocabulary())
 
 
 def write_pretraining(
     folder: str | Path, seed: int = 0, counts: Mapping[str, int] = COUNTS, size: int = SIZE
 ) -> Path:
-    """Write the pre-training data and return their folder; what was written with the same settings is used as it is.
+    """Write the pre-training data and return their folder.
 
-    ``counts``: pictures of each part; parts that it lacks are not written. ``size`` in pixels.
+    A folder with equal settings is used as it is.
+
+    Args:
+        folder: a new or empty one.
+        seed: of the world.
+        counts: pictures of each part; a part without a count is not written.
+        size: of each side, in pixels.
+
+    Raises:
+        GLIPError: there is no such part (code ``unknown-key``), or the folder has other content
+            (``folder-taken``).
     """
-    if unknown := sorted(counts.keys() - COUNTS.keys()):
-        raise GLIPError(
-            f"counts: there is no part {unknown[0]!r}; the parts are {', '.join(COUNTS)}",
-            code="unknown-key",
-        )
+    unknown = sorted(counts.keys() - COUNTS.keys())
+    if unknown:
+        message = f"counts: there is no part {unknown[0]!r}; the parts are {', '.join(COUNTS)}"
+        raise GLIPError(message, code="unknown-key")
     settings = {
         "kind": "pretraining",
         "version": VERSION,
@@ -121,87 +146,90 @@ def write_pretraining(
         with progress("generated pictures, drawn once", sum(counts.values())) as counted:
             for name, count in counts.items():
                 shown = (show(name, seed, index, size) for index in range(count))
-                WRITERS[name.split("/")[0]](fresh / name, name, seed, counted(shown))
+                write_part = WRITERS[name.split("/")[0]]
+                write_part(fresh / name, name, seed, counted(shown))
 
     return written_once(Path(folder), settings, write)
 
 
 def _write_detection(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
-    write_named(folder, DETECTION_NAMES, shown, lambda thing: [detection_name(thing)])
+    def labels(thing: Thing) -> list[str]:
+        return [detection_name(thing)]
+
+    write_named(folder, DETECTION_NAMES, shown, labels)
 
 
 def _write_names(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
-    words = [word for kind in single_names().values() for word in kind]
-    write_named(
-        folder, words, shown, lambda thing: [word for word in words if word in thing.words.values()]
-    )
+    words = list(itertools.chain.from_iterable(single_names().values()))
+
+    def labels(thing: Thing) -> list[str]:
+        return [word for word in words if word in thing.words.values()]
+
+    write_named(folder, words, shown, labels)
 
 
 def _write_combinations(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
-    every = [(attribute, shape) for attribute in (*COLOURS, *TEXTURES) for shape in SHAPES]
-    wanted = [pair for pair in every if (pair in HELD_OUT) == (name == "combinations/held_out")]
+    is_held_out = name == "combinations/held_out"
+    every = itertools.product((*COLOURS, *TEXTURES), SHAPES)
+    pairs = [pair for pair in every if (pair in HELD_OUT) == is_held_out]
 
-    def pairs(thing: Thing) -> list[str]:
-        return [
-            f"{attribute} {shape}"
-            for attribute, shape in wanted
-            if {attribute, shape} <= {*thing.words.values()}
-        ]
+    def labels(thing: Thing) -> list[str]:
+        words = set(thing.words.values())
+        return [" ".join(pair) for pair in pairs if words.issuperset(pair)]
 
-    write_named(folder, [" ".join(pair) for pair in wanted], shown, pairs)
+    write_named(folder, [" ".join(pair) for pair in pairs], shown, labels)
 
 
 def detection_name(thing: Thing) -> str:
-    """The one name of ``thing`` in the closed list."""
-    special = [
-        name
-        for name in DETECTION_NAMES
-        if " " in name and set(name.split()) <= {*thing.words.values()}
-    ]
-    return special[0] if special else thing.shape
+    """Return the name of ``thing`` in the closed list."""
+    words = set(thing.words.values())
+    for name in DETECTION_NAMES:
+        if " " in name and words.issuperset(name.split()):
+            return name
+    return thing.shape
 
 
 def write_named(
     folder: Path,
     names: Sequence[str],
-    shown: Iterator[Shown],
+    shown: Iterable[Shown],
     labels: Callable[[Thing], Collection[str]],
 ) -> None:
-    """A COCO file in which a thing comes once for each of its ``labels``, some of the ``names``."""
-    write_coco(
-        folder,
-        names,
-        (
-            (
-                image,
-                [
-                    (b, names.index(x))
-                    for thing, b in zip(things, boxes, strict=True)
-                    for x in labels(thing)
-                ],
-            )
-            for image, things, boxes in shown
-        ),
-    )
+    """Write a split in which a thing has one box for each of its labels.
+
+    Args:
+        folder: of the split.
+        names: of the classes.
+        shown: the pictures.
+        labels: returns the labels of a thing, some of the ``names``.
+    """
+
+    def pictures() -> Iterator[tuple[Image.Image, list[tuple[Box, int]]]]:
+        for each in shown:
+            rows = []
+            for thing, box in zip(each.things, each.boxes, strict=True):
+                rows += [(box, names.index(label)) for label in labels(thing)]
+            yield each.image, rows
+
+    write_coco(folder, names, pictures())
 
 
 def _write_grounding(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
     images: dict[str, list[Any]] = {"words": [], "phrases": []}
     annotations: dict[str, list[Any]] = {"words": [], "phrases": []}
-    for index, (picture, things, boxes) in enumerate(shown):
-        entry = save_picture(folder, index, picture)
-        for kind, found in captions(name, seed, index, things).items():
+    for index, each in enumerate(shown):
+        entry = save_picture(folder, index, each.image)
+        for kind, found in captions(name, seed, index, each.things).items():
             for caption in found:
                 image = len(images[kind])
                 images[kind].append({**entry, "id": image, "caption": caption.text})
-                for box, spans in zip(boxes, caption.spans, strict=True):
+                for box, spans in zip(each.boxes, caption.spans, strict=True):
                     if spans:
                         row = annotation(len(annotations[kind]) + 1, image, box, 1)
                         annotations[kind].append({**row, "tokens_positive": spans})
+    categories = [{"id": 1, "name": "phrase"}]
     for kind in images:
-        write_annotations(
-            folder / f"{kind}.json", images[kind], annotations[kind], [{"id": 1, "name": "phrase"}]
-        )
+        write_annotations(folder / f"{kind}.json", images[kind], annotations[kind], categories)
 
 
 WRITERS = {

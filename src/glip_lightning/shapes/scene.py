@@ -1,8 +1,8 @@
-"""What is in a picture of the generated world: things with attributes, where they are, and what describes them."""
+"""The things in a picture of the generated world: their attributes and places."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,13 +11,15 @@ from glip_lightning.shapes.words import COLOURS, HELD_OUT, PARTS, SHAPES, SIZES,
 DIAMETERS = (0.14, 0.44)  # of the picture's side
 SMALL, LARGE = 0.21, 0.32  # up to and from this diameter
 ALIKE = 0.5  # share of things that differ from an earlier one in a single attribute
+EQUAL = 0.12  # share of things that are equal to an earlier one
 CENTRED = frozenset(
     {"circle", "square", "triangle", "star", "diamond", "heart", "drop", "flower", "gear"}
 )
 """Shapes with room for a core."""
 
 
-class Thing(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Thing:
     """One object; lengths are shares of the picture's side."""
 
     shape: str
@@ -31,37 +33,43 @@ class Thing(NamedTuple):
 
     @property
     def size(self) -> str | None:
-        """The word for its size, if there is one."""
-        return SIZES[0] if self.diameter <= SMALL else SIZES[1] if self.diameter >= LARGE else None
+        """The word for its size; None for a size that has no word."""
+        if self.diameter <= SMALL:
+            return SIZES[0]
+        if self.diameter >= LARGE:
+            return SIZES[1]
+        return None
 
     @property
     def words(self) -> dict[str, str]:
         """All words that are true of it, by kind."""
-        kinds = {
+        words = {
             "size": self.size,
             "texture": self.texture,
             "colour": self.colour,
             "shape": self.shape,
+            "part": self.part,
         }
-        return {kind: word for kind, word in (kinds | {"part": self.part}).items() if word}
+        return {kind: word for kind, word in words.items() if word}
 
     def fits(self, looks: Mapping[str, Collection[str]]) -> bool:
-        """Whether for each kind of word one of ``looks`` is true of it."""
+        """Return whether, for each kind of word, one of ``looks`` is true of it."""
         return all(self.words.get(kind) in words for kind, words in looks.items())
 
     def possible(self) -> "Thing":
-        """Without a core where its shape has no room for one."""
-        return (
-            self._replace(part=None) if self.part == "core" and self.shape not in CENTRED else self
-        )
+        """Return it without a core if its shape has no room for one."""
+        if self.part == "core" and self.shape not in CENTRED:
+            return replace(self, part=None)
+        return self
 
     def is_held_out(self) -> bool:
-        """Whether pre-training must not show it."""
+        """Return whether pre-training must not show it."""
         return (self.colour, self.shape) in HELD_OUT or (self.texture, self.shape) in HELD_OUT
 
 
-class Vocabulary(NamedTuple):
-    """From what things are made."""
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The attributes that things are drawn from."""
 
     shapes: Sequence[str] = SHAPES
     colours: Sequence[str] = COLOURS
@@ -70,29 +78,37 @@ class Vocabulary(NamedTuple):
     held_out: bool = False  # whether held-out pairs may occur
 
     def draw(self, rng: np.random.Generator) -> Thing:
-        """A thing with random attributes, 40 % with a texture, 20 % with a part; neither place nor size yet."""
+        """Return a thing with random attributes; it has no place and no size yet.
+
+        40 % have a texture, 20 % a part.
+        """
         while True:
-            shape = _one(rng, self.shapes)
-            texture = _one(rng, self.textures) if self.textures and rng.random() < 0.4 else None
-            part = _one(rng, self.parts) if self.parts and rng.random() < 0.2 else None
-            thing = Thing(shape, _one(rng, self.colours), texture, part).possible()
+            shape = _choice(rng, self.shapes)
+            texture = part = None
+            if self.textures and rng.random() < 0.4:
+                texture = _choice(rng, self.textures)
+            if self.parts and rng.random() < 0.2:
+                part = _choice(rng, self.parts)
+            colour = _choice(rng, self.colours)
+            thing = Thing(shape, colour, texture, part).possible()
             if self.held_out or not thing.is_held_out():
                 return thing
 
     def near_miss(self, thing: Thing, rng: np.random.Generator) -> Thing:
-        """``thing`` but for one attribute; another thing where there is no such one."""
-        kinds = [
-            kind for kind in ("shape", "colour", "texture") if len(getattr(self, f"{kind}s")) > 1
-        ]
-        for _ in range(20 if kinds else 0):
-            kind = _one(rng, kinds)
-            word = _one(rng, getattr(self, f"{kind}s"))
-            other = thing._replace(**{kind: word})  # pyrefly: ignore[bad-argument-type]
-            if (
-                other != thing
-                and other == other.possible()
-                and (self.held_out or not other.is_held_out())
-            ):
+        """Return a thing that differs from ``thing`` in one attribute.
+
+        Where 20 draws find none, any other thing is drawn.
+        """
+        words_by_kind = {"shape": self.shapes, "colour": self.colours, "texture": self.textures}
+        kinds = [kind for kind, words in words_by_kind.items() if len(words) > 1]
+        if not kinds:
+            return self.draw(rng)
+        for _ in range(20):
+            kind = _choice(rng, kinds)
+            word = _choice(rng, words_by_kind[kind])
+            other = replace(thing, **{kind: word})  # pyrefly: ignore[bad-argument-type]
+            is_allowed = self.held_out or not other.is_held_out()
+            if other != thing and other == other.possible() and is_allowed:
                 return other
         return self.draw(rng)
 
@@ -100,44 +116,57 @@ class Vocabulary(NamedTuple):
 def arrange(
     things: Iterable[Thing], rng: np.random.Generator, diameters: tuple[float, float] = DIAMETERS
 ) -> list[Thing]:
-    """``things`` with sizes and places; they hide each other a little at most. What finds no room is left out."""
+    """Return ``things`` with sizes and places, so that they hide each other a little at most.
+
+    Things that find no room are left out.
+    """
     placed: list[Thing] = []
     for thing in things:
-        placed += settled(thing, placed, rng, diameters)
+        found = place_thing(thing, placed, rng, diameters)
+        if found is not None:
+            placed.append(found)
     return placed
 
 
-def settled(
+def place_thing(
     thing: Thing, placed: Sequence[Thing], rng: np.random.Generator, diameters: tuple[float, float]
-) -> list[Thing]:
-    """``thing`` with a size and a place beside those that are ``placed``; empty where it finds no room."""
+) -> Thing | None:
+    """Return ``thing`` with a random size and place beside the things that are ``placed``.
+
+    None where it finds no room.
+    """
     for _ in range(30):
         diameter = math.exp(rng.uniform(*np.log(diameters)))  # small ones as often as large ones
         x, y = rng.uniform(0.48 * diameter, 1 - 0.48 * diameter, 2)
-        tried = thing._replace(x=x, y=y, diameter=diameter, angle=rng.uniform(-0.4, 0.4))
-        if all(apart(tried, other) for other in placed):
-            return [tried]
-    return []
+        angle = rng.uniform(-0.4, 0.4)
+        tried = replace(thing, x=x, y=y, diameter=diameter, angle=angle)
+        if all(is_apart(tried, other) for other in placed):
+            return tried
+    return None
 
 
 def scene(rng: np.random.Generator, vocabulary: Vocabulary, most: int = 6) -> list[Thing]:
-    """One to ``most`` things; half of those after the first are near misses of an earlier one, some are its equals."""
+    """Return one to ``most`` random things with places.
+
+    Half of the things after the first are near misses of an earlier one, some are equal to one.
+    """
     things = [vocabulary.draw(rng)]
     for _ in range(rng.integers(0, most)):
-        chance, earlier = rng.random(), things[rng.integers(len(things))]
+        chance = rng.random()
+        earlier = things[rng.integers(len(things))]
         if chance < ALIKE:
             things.append(vocabulary.near_miss(earlier, rng))
-        elif chance < ALIKE + 0.12:
+        elif chance < ALIKE + EQUAL:
             things.append(earlier)
         else:
             things.append(vocabulary.draw(rng))
     return arrange(things, rng)
 
 
-def apart(a: Thing, b: Thing) -> bool:
-    """Whether they hide each other a little at most."""
+def is_apart(a: Thing, b: Thing) -> bool:
+    """Return whether two things hide each other a little at most."""
     return math.hypot(a.x - b.x, a.y - b.y) > 0.38 * (a.diameter + b.diameter)
 
 
-def _one(rng: np.random.Generator, items: Sequence[str]) -> str:
+def _choice(rng: np.random.Generator, items: Sequence[str]) -> str:
     return items[int(rng.integers(len(items)))]

@@ -1,4 +1,4 @@
-"""Other worlds than that of pre-training: what lies behind the things, and what becomes of the painted picture."""
+"""Other looks of the world than that of pre-training: backgrounds and last steps of painting."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -14,11 +14,12 @@ HEAT = ((0, 0, 20), (60, 0, 110), (180, 20, 110), (240, 100, 20), (255, 200, 40)
 
 
 def _blurred(pixels: np.ndarray, radius: float) -> np.ndarray:
-    return np.asarray(to_image(pixels).filter(ImageFilter.GaussianBlur(radius))).astype(np.float64)
+    image = to_image(pixels).filter(ImageFilter.GaussianBlur(radius))
+    return np.asarray(image).astype(np.float64)
 
 
 def _paper(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Light paper with faint ruled lines, or none."""
+    """Return light paper; half of it has faint ruled lines."""
     pixels = np.full((size, size, 3), rng.uniform(222, 248)) + rng.uniform(-8, 8, 3)
     pixels += 3 * clouds(rng, size)[..., None]
     if rng.random() < 0.5:
@@ -27,7 +28,7 @@ def _paper(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _crayon(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pale hatched colour within ink outlines."""
+    """Return pixels as a drawing: pale hatched colour within ink outlines."""
     size = len(pixels)
     grey = pixels @ LUMINANCE
     slopes = np.hypot(*np.gradient(_blurred(pixels, 0.7) @ LUMINANCE))
@@ -41,11 +42,12 @@ def _crayon(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _map(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Fields, water and bare ground seen from above, with a road or two."""
+    """Return fields, water and bare ground seen from above, with one or two roads."""
     tones = np.array(
         ((96, 124, 74), (134, 140, 92), (164, 148, 112), (88, 118, 138), (120, 132, 120))
     )
-    seeds, y, x = rng.uniform(0, size, (7, 2)), *np.mgrid[0:size, 0:size]
+    seeds = rng.uniform(0, size, (7, 2))
+    y, x = np.mgrid[0:size, 0:size]
     nearest = np.hypot(y[..., None] - seeds[:, 0], x[..., None] - seeds[:, 1]).argmin(-1)
     fields = tones[rng.integers(len(tones), size=len(seeds))] + rng.uniform(
         -12, 12, (len(seeds), 3)
@@ -54,13 +56,14 @@ def _map(rng: np.random.Generator, size: int) -> np.ndarray:
     draw = ImageDraw.Draw(image)
     for _ in range(rng.integers(1, 3)):
         start, stop = rng.uniform(0, size, 2)
-        line = (0, start, size, stop) if rng.random() < 0.5 else (start, 0, stop, size)
+        is_across = rng.random() < 0.5
+        line = (0, start, size, stop) if is_across else (start, 0, stop, size)
         draw.line(line, (176, 172, 164), width=max(2, size // 26))
     return np.asarray(image).astype(np.float64) + 7 * rng.normal(size=(size, size, 1))
 
 
 def _water(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blurred, tinted blue and green, with bands of light."""
+    """Return pixels as under water: blurred, tinted blue and green, with bands of light."""
     size = len(pixels)
     tint = np.array((rng.uniform(8, 40), rng.uniform(80, 125), rng.uniform(125, 165)))
     mixed = _blurred(pixels, size / 128 * rng.uniform(0.6, 1.1)) * (0.62, 0.85, 0.95)
@@ -69,21 +72,21 @@ def _water(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _thermal(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The warmth of every point as :data:`HEAT` shows it; colours are lost."""
-    grey = _blurred(pixels, len(pixels) / 128 * 0.7) @ LUMINANCE + rng.normal(
-        0, 3, pixels.shape[:2]
-    )
+    """Return pixels as a thermal camera shows them (:data:`HEAT`); colours are lost."""
+    grey = _blurred(pixels, len(pixels) / 128 * 0.7) @ LUMINANCE
+    grey = grey + rng.normal(0, 3, pixels.shape[:2])
     scale = np.linspace(0, 255, len(HEAT))
-    return np.stack([np.interp(grey, scale, channel) for channel in zip(*HEAT, strict=True)], -1)
+    channels = [np.interp(grey, scale, channel) for channel in zip(*HEAT, strict=True)]
+    return np.stack(channels, -1)
 
 
 def _cold(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A background that is never as warm as what is looked for."""
+    """Return a background that is never as warm as the things."""
     return 0.35 * background(rng, size)
 
 
 def _night(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Dark and noisy, lit by a lamp somewhere."""
+    """Return pixels as at night: dark and noisy, with a lamp somewhere."""
     size = len(pixels)
     y, x = np.mgrid[0:size, 0:size] / size
     away = np.hypot(x - rng.uniform(0.2, 0.8), y - rng.uniform(0.2, 0.8))
@@ -92,31 +95,34 @@ def _night(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _asphalt(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Grey, rough, with cracks and the broken line of a lane."""
+    """Return rough grey asphalt with cracks and the broken line of a lane."""
     pixels = np.full((size, size, 3), rng.uniform(88, 132)) + 6 * clouds(rng, size)[..., None]
     image = to_image(pixels + 9 * rng.normal(size=(size, size, 1)))
     draw = ImageDraw.Draw(image)
-    x, slant = rng.uniform(0.1, 0.9) * size, rng.uniform(-0.3, 0.3)
+    x = rng.uniform(0.1, 0.9) * size
+    slant = rng.uniform(-0.3, 0.3)
     for y in range(0, size, size // 5):
-        draw.line(
-            (x + slant * y, y, x + slant * (y + size / 9), y + size / 9),
-            (206, 204, 196),
-            width=size // 40,
-        )
+        end = y + size / 9
+        dash = (x + slant * y, y, x + slant * end, end)
+        draw.line(dash, (206, 204, 196), width=size // 40)
     for _ in range(rng.integers(0, 5)):
-        points = rng.uniform(0, size, 2) + np.cumsum(rng.uniform(-0.08, 0.08, (6, 2)) * size, 0)
+        start = rng.uniform(0, size, 2)
+        steps = rng.uniform(-0.08, 0.08, (6, 2)) * size
+        points = start + np.cumsum(steps, 0)
         draw.line([tuple(point) for point in points.tolist()], (60, 58, 58), width=1)
     return np.asarray(image).astype(np.float64)
 
 
 def _leaves(rng: np.random.Generator, size: int) -> np.ndarray:
-    """The floor of a wood: small leaves and straws in browns and greens, over each other."""
+    """Return the floor of a wood: small brown and green leaves over each other."""
     tones = np.array(((92, 74, 46), (70, 84, 44), (116, 98, 60), (54, 60, 36), (104, 112, 64)))
     image = Image.new("RGB", (size, size), tuple(tones[rng.integers(len(tones))].tolist()))
     draw = ImageDraw.Draw(image)
     for _ in range(150):
-        (x, y), angle = rng.uniform(0, size, 2), rng.uniform(0, np.pi)
-        dx, dy = size / 28 * np.cos(angle), size / 28 * np.sin(angle)
+        x, y = rng.uniform(0, size, 2)
+        angle = rng.uniform(0, np.pi)
+        dx = size / 28 * np.cos(angle)
+        dy = size / 28 * np.sin(angle)
         tone = tones[rng.integers(len(tones))] + rng.integers(-14, 15, 3)
         leaf = (
             (x - dx, y - dy),

@@ -1,8 +1,9 @@
-"""The words of the generated world, and which of them pre-training never shows.
+"""The words of the generated world, and the ones that pre-training never shows.
 
-Pre-training (:mod:`.pretraining_pictures`) uses ``SHAPES``, ``COLOURS`` and ``TEXTURES`` in all combinations but the
-held-out ones. Image-caption data alone show ``CAPTION_SHAPES`` and say ``CAPTION_NAMES``. What else is new comes in
-downstream tasks only, so that a test can say what a detector does with names that it has never read.
+Pre-training (:mod:`.pretraining_pictures`) uses ``SHAPES``, ``COLOURS`` and ``TEXTURES`` in all
+combinations but the held-out ones. Image-caption data alone have ``CAPTION_SHAPES`` and
+``CAPTION_NAMES``. The ``NEW_...`` words come in downstream tasks only, so that a test can tell what
+a detector does with names that it has never read.
 """
 
 from collections.abc import Mapping
@@ -30,8 +31,10 @@ CAPTION_NAMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "toadstool": {"texture": "dotted", "colour": "red", "shape": "drop"},
     }
 )
-"""What captions of images without boxes call things that look so, as captions of the web have names that no list of
-classes has."""
+"""Names in captions of images without boxes, and the look of the things that they name.
+
+They stand for the names in captions of the web that no list of classes has.
+"""
 
 COLOURS = ("red", "green", "blue", "yellow", "orange", "purple", "pink", "brown", "black", "white")
 NEW_COLOURS = ("cyan",)
@@ -51,32 +54,34 @@ RGB: Mapping[str, tuple[int, int, int]] = MappingProxyType(
     }
 )
 
-TEXTURES = ("striped", "dotted", "checkered")  # a thing without one is plain, which nobody says
+TEXTURES = ("striped", "dotted", "checkered")  # no word for a plain thing
 NEW_TEXTURES = ("wavy",)
-SIZES = ("small", "large")  # what lies between has no word
+SIZES = ("small", "large")  # no word for sizes between them
 PARTS = ("border", "core")
 
-HELD_OUT = frozenset(
-    [
-        (colour, shape)
-        for i, colour in enumerate(COLOURS)
-        for j, shape in enumerate(SHAPES)
-        if (3 * i + j) % 7 == 0
-    ]
-    + [
-        (texture, shape)
-        for i, texture in enumerate(TEXTURES)
-        for j, shape in enumerate(SHAPES)
-        if (j - 2 * i) % 5 == 0
-    ]
-)
-"""Pairs of colour or texture with a shape that stand in no picture and no caption of pre-training."""
+
+def _held_out_pairs() -> frozenset[tuple[str, str]]:
+    pairs = set()
+    for j, shape in enumerate(SHAPES):
+        for i, colour in enumerate(COLOURS):
+            if (3 * i + j) % 7 == 0:
+                pairs.add((colour, shape))
+        for i, texture in enumerate(TEXTURES):
+            if (j - 2 * i) % 5 == 0:
+                pairs.add((texture, shape))
+    return frozenset(pairs)
+
+
+HELD_OUT = _held_out_pairs()
+"""Pairs of a colour or texture with a shape that are in no picture or caption of pre-training."""
 
 DETECTION_NAMES = (*SHAPES, "red star", "blue circle", "striped square", "checkered moon")
-"""The closed list of the detection data: mostly plain shapes. A thing that one of the last four describes has that
-name, others the name of their shape."""
+"""The closed list of the detection data.
+
+A thing has one of the last four names where it is true of it, otherwise the name of its shape.
+"""
 
 
 def single_names() -> dict[str, tuple[str, ...]]:
-    """The single words that pre-training teaches about every thing, by kind."""
+    """Return the single words that pre-training teaches about every thing, by kind."""
     return {"shape": SHAPES, "colour": COLOURS, "texture": TEXTURES}

@@ -1,16 +1,17 @@
-"""Captions out of class names, and the tokens by which each class is known to the detector.
+"""Captions of class names, and the tokens that stand for each class.
 
-GLIP finds what a caption names: ``"raccoon. dog"``. A class is scored by the tokens of its name, so each
-class carries the character span of its name (G spans) and from it the indices of its tokens (T tokens,
-:mod:`.token_spans`).
+GLIP finds what a caption names: ``"raccoon. dog"``. A class is scored by the tokens of its name.
+They are found from the characters of the name in the caption (:mod:`.token_spans`).
 
-Source: microsoft/GLIP data/datasets/od_to_grounding.py, engine/inference.py (create_queries_and_maps).
+Source: microsoft/GLIP data/datasets/od_to_grounding.py, engine/inference.py
+(create_queries_and_maps).
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.phrases import Phrase
 from glip_lightning.text.token_spans import Span, token_indices
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Prompt(NamedTuple):
-    """A caption and, per class in it, the tokens of its name and its index among all classes.
+    """A caption and, of each class in it, the tokens of its name and its index among all classes.
 
-    ``tokens`` of a class is empty where nothing of its name is left after tokenisation (a blank name).
+    ``tokens`` of a class is empty if tokenisation leaves nothing of its name (a blank name).
     """
 
     caption: str
@@ -34,8 +35,9 @@ class Prompt(NamedTuple):
 
 
 def caption_of(phrases: Iterable[Phrase], separator: str = SEPARATOR) -> tuple[str, list[Span]]:
-    """Join ``phrases``; also return where each name stands, without its prefix and suffix."""
-    caption, spans = "", []
+    """Join ``phrases``; return the caption and the span of each name without prefix and suffix."""
+    caption = ""
+    spans: list[Span] = []
     for phrase in phrases:
         if spans:
             caption += separator
@@ -51,24 +53,37 @@ def build_prompt(
     classes: Sequence[int] | None = None,
     max_tokens: int = MAX_TOKENS,
 ) -> Prompt:
-    """One caption of all ``phrases``; ``classes`` are their class indices (default 0, 1, ...).
+    """Return one caption of all ``phrases``, with the tokens of each.
 
-    Tokens that a caption cut to ``max_tokens`` (the last of which is [SEP]) does not hold are left out.
+    A longer caption is cut to ``max_tokens``, the last of which is [SEP]; tokens behind the cut are
+    left out.
+
+    Args:
+        phrases: one per class.
+        tokenizer: that of the detector.
+        classes: the index of each phrase among all classes; default 0, 1, ...
+        max_tokens: the longest caption of the detector.
+
+    Raises:
+        GLIPError: there is no phrase (code ``no-phrases``), or not one class per phrase
+            (``bad-value``).
     """
     if not phrases:
         message = "no phrases to build a caption from; name at least one class, e.g. 'raccoon'"
         raise GLIPError(message, code="no-phrases")
     caption, spans = caption_of(phrases, tokenizer.separator)
     offsets = tokenizer.offsets(caption)
-    found = (token_indices([span], offsets) for span in spans)
-    tokens = tuple(tuple(t for t in indices if t < max_tokens - 1) for indices in found)
-    chosen = range(len(phrases)) if classes is None else classes
-    if len(chosen) != len(phrases):
-        message = (
-            f"{len(phrases)} phrases but {len(chosen)} entries in classes; give one per phrase"
-        )
+    tokens = []
+    for span in spans:
+        found = token_indices([span], offsets)
+        tokens.append(tuple(token for token in found if token < max_tokens - 1))
+    if classes is None:
+        classes = range(len(phrases))
+    if len(classes) != len(phrases):
+        message = f"{count_with_noun(len(phrases), 'phrase')} but "
+        message += f"{count_with_noun(len(classes), 'entry')} in classes; give one per phrase"
         raise GLIPError(message, code="bad-value")
-    return Prompt(caption, tokens, tuple(chosen))
+    return Prompt(caption, tuple(tokens), tuple(classes))
 
 
 def build_prompts(
@@ -77,47 +92,75 @@ def build_prompts(
     max_tokens: int = MAX_TOKENS,
     max_classes: int | None = None,
 ) -> list[Prompt]:
-    """As few captions as hold all ``phrases`` in order, each at most ``max_tokens`` tokens long.
+    """Return as few captions as hold all ``phrases`` in order.
 
-    ``max_classes=40`` cuts as the official chunked evaluation does. A phrase that is too long by itself
-    gets a caption of its own and keeps the tokens inside the limit.
+    A phrase that is too long by itself gets a caption of its own, with its first tokens.
+
+    Args:
+        phrases: one per class.
+        tokenizer: that of the detector.
+        max_tokens: the longest caption, [CLS] and [SEP] included.
+        max_classes: the most classes of a caption; the official chunked evaluation has 40. None: as
+            many as fit.
+
+    Raises:
+        GLIPError: a limit leaves no room (code ``bad-value``), or as :func:`build_prompt`.
     """
     if max_tokens < 3 or (max_classes is not None and max_classes < 1):
-        message = f"max_tokens={max_tokens}, max_classes={max_classes}: a caption needs room for [CLS], one token "
-        message += "and [SEP] (max_tokens >= 3) and for one class (max_classes >= 1)"
+        message = f"max_tokens={max_tokens}, max_classes={max_classes}: a caption needs room for "
+        message += (
+            "[CLS], one token and [SEP] (max_tokens >= 3) and for one class (max_classes >= 1)"
+        )
         raise GLIPError(message, code="bad-value")
     if not phrases:
         return [build_prompt(phrases, tokenizer)]  # raises
     sizes = [_token_count(phrase.text, tokenizer) for phrase in phrases]
     separator = _token_count(tokenizer.separator, tokenizer)
-    chunks = _chunk(sizes, separator, max_tokens - 2, max_classes or len(phrases))
-    return [
-        build_prompt([phrases[c] for c in chunk], tokenizer, chunk, max_tokens) for chunk in chunks
-    ]
+    if max_classes is None:
+        max_classes = len(phrases)
+    prompts = []
+    for chunk in _chunk(sizes, separator, max_tokens - 2, max_classes):
+        chosen = [phrases[index] for index in chunk]
+        prompts.append(build_prompt(chosen, tokenizer, chunk, max_tokens))
+    return prompts
 
 
 def _token_count(text: str, tokenizer: Tokenizer) -> int:
-    """Tokens of ``text`` without [CLS] and [SEP]; they add up, since the separator is no part of a word.
-    0 for a table of classes, which has neither: its list is never cut into several captions."""
+    """Return the number of tokens of ``text`` without [CLS] and [SEP].
+
+    The numbers of phrases and separators add up, since a separator is no part of a word. It is 0
+    for a table of classes, which has neither token: its list is never cut into several captions.
+    """
     return max(0, len(tokenizer.offsets(text)) - 2)
 
 
 def _chunk(sizes: Sequence[int], separator: int, budget: int, most: int) -> list[list[int]]:
-    """Indices of ``sizes`` in consecutive runs that fit, separators included, into ``budget``."""
+    """Return the indices of ``sizes`` in consecutive chunks.
+
+    The sizes of a chunk with a ``separator`` between any two fit into ``budget``, unless it has one
+    index only. A chunk has at most ``most`` indices.
+    """
     chunks: list[list[int]] = [[]]
     used = 0
     for index, size in enumerate(sizes):
         if chunks[-1] and (used + separator + size > budget or len(chunks[-1]) == most):
             chunks.append([])
-        used = used + separator + size if chunks[-1] else size
+        if chunks[-1]:
+            used += separator + size
+        else:
+            used = size
         chunks[-1].append(index)
     return chunks
 
 
 def classes_without_tokens(prompts: Iterable[Prompt], names: Sequence[str]) -> list[str]:
-    """Names of the classes that can never be detected, because no token stands for them."""
-    pairs = (pair for prompt in prompts for pair in zip(prompt.classes, prompt.tokens, strict=True))
-    return [names[index] for index, tokens in pairs if not tokens]
+    """Return the names of the classes that can never be detected: no token stands for them."""
+    found = []
+    for prompt in prompts:
+        for index, tokens in zip(prompt.classes, prompt.tokens, strict=True):
+            if not tokens:
+                found.append(names[index])
+    return found
 
 
 def sample_phrases(
@@ -129,16 +172,26 @@ def sample_phrases(
     negatives: int = 85,
     budget: int = MAX_TOKENS - 2,
 ) -> list[int]:
-    """Classes, in caption order, for a training image when all ``names`` do not fit into one caption.
+    """Return the classes of a training image where one caption cannot hold all, in caption order.
 
-    ``positives`` are the labels of the image's boxes. As many of their classes as fit into ``budget``
-    tokens are kept (boxes of the others must go); random absent classes follow while they fit: for half of
-    the images up to ``negatives`` (DATASETS.RANDOM_SAMPLE_NEG), else fewer; all are shuffled together.
+    As many classes of the image's boxes as fit are kept; boxes of the others must be removed.
+    Random absent classes follow while they fit: up to ``negatives`` for half of the images, fewer
+    for the others. All are shuffled together.
 
     Source: od_to_grounding.py, check_for_positive_overflow and
-    convert_object_detection_to_grounding_optimized_for_od with CONTROL_PROB (0, 0, 0.5, 0). Equal draw by
-    draw if the cleaned names begin, as there, with "__background__". Hence the two generators, the unused
-    draws, and sets of small integers whose order CPython fixes.
+    convert_object_detection_to_grounding_optimized_for_od with CONTROL_PROB (0, 0, 0.5, 0). The
+    draws are equal to the official ones if the cleaned names begin, as there, with
+    "__background__". That is why there are two generators, unused draws, and sets of small
+    integers, whose order CPython fixes.
+
+    Args:
+        names: of all classes, cleaned.
+        positives: the labels of the image's boxes.
+        tokenizer: that of the detector.
+        rng: draws as Python's ``random`` does in the official code.
+        numpy_rng: draws as ``numpy.random`` does there.
+        negatives: the most absent classes (DATASETS.RANDOM_SAMPLE_NEG).
+        budget: the tokens of a caption without [CLS] and [SEP].
     """
 
     def cost(label: int) -> int:
@@ -150,7 +203,8 @@ def sample_phrases(
     drawn = numpy_rng.choice(len(names), size=count, replace=False).tolist()
     present = _shuffled({label for label in positives if label in kept}, rng)
     absent = _shuffled({label for label in drawn if label not in kept}, rng)
-    return _shuffled(_fit_negatives(absent, cost, budget - used) + present, rng)
+    chosen = _fit_negatives(absent, cost, budget - used) + present
+    return _shuffled(chosen, rng)
 
 
 def _shuffled(items: Iterable[int], rng: "Random") -> list[int]:
@@ -162,8 +216,12 @@ def _shuffled(items: Iterable[int], rng: "Random") -> list[int]:
 def _fit_positives(
     positives: Iterable[int], cost: Callable[[int], int], rng: "Random", budget: int
 ) -> tuple[list[int], int]:
-    """Classes that fit, and the tokens they take; as official, with the class that no longer fitted."""
-    kept, used = [], 0
+    """Return the classes that fit and the number of tokens.
+
+    As in the official code, the number includes the class that did not fit any more.
+    """
+    kept = []
+    used = 0
     for label in _shuffled(set(positives), rng):
         used += cost(label)
         if used > budget:
@@ -173,7 +231,7 @@ def _fit_positives(
 
 
 def _fit_negatives(absent: Iterable[int], cost: Callable[[int], int], room: int) -> list[int]:
-    """The first classes that leave at least one token of ``room``."""
+    """Return the first classes that leave at least one token of ``room``."""
     kept = []
     for label in absent:
         room -= cost(label)
@@ -186,7 +244,10 @@ def _fit_negatives(absent: Iterable[int], cost: Callable[[int], int], room: int)
 def _draw_count(
     most: int, rng: "Random", numpy_rng: "np.random.RandomState | np.random.Generator"
 ) -> int:
-    """A number of negatives from 1 to ``most``; official draws on either side decide nothing any more."""
+    """Return a number of negatives from 1 to ``most``.
+
+    The official code draws once before and once after, without any effect.
+    """
     rng.random()
     count = int(numpy_rng.choice(max(1, most))) + 1
     rng.random()

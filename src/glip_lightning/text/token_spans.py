@@ -1,7 +1,7 @@
-"""Which tokens of a caption name a phrase: from characters to tokens, and the positive map of the losses.
+"""The tokens of a caption that name a phrase, and the positive map of the losses.
 
-Offsets are those of :class:`glip_lightning.text.tokenizer.Tokenizer`: one ``(start, end)`` per token, ``(0, 0)`` for
-[CLS] and [SEP].
+Offsets are those of :class:`glip_lightning.text.tokenizer.Tokenizer`: one ``(start, end)`` per
+token, ``(0, 0)`` for [CLS] and [SEP].
 
 Source: microsoft/GLIP data/datasets/modulated_coco.py (create_positive_map).
 """
@@ -12,19 +12,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-Span = tuple[int, int]  # characters or tokens' characters: start, end (exclusive)
+Span = tuple[int, int]  # characters: start, end (exclusive)
 
 
 def char_to_token(offsets: Sequence[Span], char: int) -> int | None:
-    """Index of the first token that covers character ``char``; None for blanks and outside the caption."""
-    return next((i for i, (start, end) in enumerate(offsets) if start <= char < end), None)
+    """Return the index of the first token that covers the character at place ``char``.
+
+    None for a blank and for a place outside the caption.
+    """
+    for index, (start, end) in enumerate(offsets):
+        if start <= char < end:
+            return index
+    return None
 
 
 def token_indices(spans: Iterable[Span], offsets: Sequence[Span]) -> tuple[int, ...]:
-    """Tokens of one phrase that stands at ``spans`` of the caption, ascending.
+    """Return the tokens, ascending, of one phrase that stands at ``spans`` of the caption.
 
-    A border that falls on no token moves inwards by one, then two characters; a span without a token at
-    either border is left out (modulated_coco.py, create_positive_map).
+    A border of a span that falls on no token moves inwards by one, then two characters. A span that
+    has no token at one of its borders is left out (modulated_coco.py, create_positive_map).
     """
     found: set[int] = set()
     for start, end in spans:
@@ -36,17 +42,22 @@ def token_indices(spans: Iterable[Span], offsets: Sequence[Span]) -> tuple[int, 
 
 
 def _first_token(offsets: Sequence[Span], chars: Iterable[int]) -> int | None:
-    tokens = (char_to_token(offsets, char) for char in chars)
-    return next((token for token in tokens if token is not None), None)
+    """Return the token of the first of ``chars`` that has one."""
+    for char in chars:
+        token = char_to_token(offsets, char)
+        if token is not None:
+            return token
+    return None
 
 
 def positive_map(token_lists: Sequence[Sequence[int]], length: int) -> "Tensor":
-    """Bool [G, T]: True where token t < ``length`` names phrase g; later tokens were truncated away.
+    """Return the map, bool [G, T], that is True where token t names phrase g.
 
-    The official data set divides rows by their sum, but its collator casts them to bool, so the losses
-    see 0 and 1 (data/collate_batch.py:38-46).
+    Tokens from ``length`` on are not in the caption any more. The official data set divides rows by
+    their sum, but its collator casts them to bool, so the losses see 0 and 1
+    (data/collate_batch.py:38-46).
     """
-    import torch  # not needed to count tokens
+    import torch  # here, since counting tokens does not need it
 
     rows = torch.zeros(len(token_lists), length, dtype=torch.bool)
     for row, tokens in zip(rows, token_lists, strict=True):

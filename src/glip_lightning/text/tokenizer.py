@@ -1,9 +1,9 @@
-"""Captions to token ids: one class around BERT's uncased WordPiece, and the vocabulary of the nano models.
+"""Token ids of captions: BERT's uncased WordPiece, and the vocabulary of the nano models.
 
     python -m glip_lightning.text.tokenizer    # trains nano_vocab.txt anew from nano_words.txt
 
-The vocabulary belongs to the model: an exchange folder holds it as ``vocab.txt``, the official models use
-that of bert-base-uncased, the nano models the small one shipped here.
+The vocabulary belongs to the model: an exchange folder holds it as ``vocab.txt``. The official
+models use that of bert-base-uncased, the nano models the small one in this folder.
 """
 
 import string
@@ -16,6 +16,7 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from glip_lightning.common.errors import GLIPError, MissingFile
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.token_spans import Span
 
@@ -23,55 +24,62 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SEPARATOR = ". "
-"""Between two phrases, never behind the last (DATASETS.SEPARATION_TOKENS); a tokenizer may have its own."""
+"""Stands between two phrases, never behind the last one (DATASETS.SEPARATION_TOKENS).
+
+A tokenizer may have its own.
+"""
 
 VOCAB_NAME = "vocab.txt"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PLACEHOLDERS = tuple(f"[unused{i}]" for i in range(16))
-"""Tokens without meaning of their own that a caption may hold where prompt tuning learns the embedding."""
+"""Tokens without a meaning of their own; prompt tuning can learn their embeddings."""
 
 ASSETS = Path(__file__).parent
 NANO_WORDS = ASSETS / "nano_words.txt"
 NANO_VOCAB = ASSETS / "nano_vocab.txt"
-NANO_SIZE = 2800  # every word of the list whole and about 600 pieces
+NANO_SIZE = 2800  # every word of the list as one token, and about 600 pieces
 
 
 class Tokenizer:
-    """Lower-cases, strips accents, splits into word pieces, exactly as transformers' BertTokenizer does.
+    """A tokenizer that lower-cases, strips accents and splits words as transformers' BertTokenizer.
 
-    It is put together from the same parts of `tokenizers`, since transformers takes 1.5 s to import. A literal
-    ``[SEP]``, ``[MASK]``, ... in a caption becomes that special token, as it does with the tokenizer on the Hub; other
-    than there, ``[unused0]`` to ``[unused15]`` are one token each, too.
+    It has the same parts of the package tokenizers, since the import of transformers takes 1.5 s. A
+    literal ``[SEP]``, ``[MASK]``, ... in a caption becomes that special token, as in the tokenizer
+    on the Hub. Unlike there, ``[unused0]`` to ``[unused15]`` are one token each, too.
     """
 
     separator = SEPARATOR
     """Stands between the phrases of a caption."""
 
     padding = 0
-    """Id behind the end of a shorter caption."""
+    """The id that fills up a shorter caption."""
 
     def __init__(self, vocab_file: str | Path) -> None:
+        """Read a vocabulary with one token per line.
+
+        Raises:
+            GLIPError: there is no such file (code ``missing-file``), or it is no WordPiece
+                vocabulary (``bad-vocabulary``).
+        """
         self._vocab = _read_vocab(Path(vocab_file))
         self.padding = self._vocab["[PAD]"]
         self._backend = tokenizers.Tokenizer(models.WordPiece(self._vocab, unk_token="[UNK]"))
         self._backend.normalizer = normalizers.BertNormalizer(lowercase=True)
         self._backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         ends = [(token, self._vocab[token]) for token in ("[CLS]", "[SEP]")]
-        self._backend.post_processor = processors.TemplateProcessing(
-            "[CLS] $A [SEP]", special_tokens=ends
-        )
-        self._backend.add_special_tokens(
-            [token for token in (*SPECIAL, *PLACEHOLDERS) if token in self._vocab]
-        )
+        template = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
+        self._backend.post_processor = template
+        special = [token for token in (*SPECIAL, *PLACEHOLDERS) if token in self._vocab]
+        self._backend.add_special_tokens(special)
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Tokenizer":
-        """The tokenizer of an exchange folder (``vocab.txt``)."""
+        """Return the tokenizer of an exchange folder (``vocab.txt``)."""
         return cls(Path(folder) / VOCAB_NAME)
 
     @classmethod
     def nano(cls) -> "Tokenizer":
-        """The shipped vocabulary of the nano models."""
+        """Return the tokenizer of the nano models."""
         return cls(NANO_VOCAB)
 
     def save(self, folder: str | Path) -> None:
@@ -82,17 +90,24 @@ class Tokenizer:
         return len(self._vocab)
 
     def encode(self, captions: Sequence[str], length: int | None = None) -> "tuple[Tensor, Tensor]":
-        """Ids and attention mask, int64 [U, T], of U captions, each cut to at most 256 tokens.
+        """Return ids and attention mask, int64 [U, T], of U captions.
 
-        T is the longest caption's length, or ``length``: the official code pads to 256 always.
+        Each caption is cut to at most 256 tokens. T is the length of the longest one, or
+        ``length``: the official code always pads to 256.
+
+        Raises:
+            GLIPError: ``length`` is not from 3 to 256 (code ``bad-value``).
         """
-        import torch  # counting tokens needs none
+        import torch  # here, since counting tokens does not need it
 
         if length is not None and not 3 <= length <= MAX_TOKENS:
             message = f"length={length}: captions take 3 to {MAX_TOKENS} tokens; leave length out"
             raise GLIPError(message, code="bad-value")
-        rows = [self._ids(caption, length or MAX_TOKENS) for caption in captions]
-        width = length or max(map(len, rows), default=0)
+        most = MAX_TOKENS if length is None else length
+        rows = [self._ids(caption, most) for caption in captions]
+        width = length
+        if width is None:
+            width = max((len(row) for row in rows), default=0)
         input_ids = torch.full((len(rows), width), self.padding, dtype=torch.int64)
         mask = torch.zeros_like(input_ids)
         for i, row in enumerate(rows):
@@ -101,35 +116,39 @@ class Tokenizer:
         return input_ids, mask
 
     def _ids(self, caption: str, most: int) -> list[int]:
+        """Return at most ``most`` ids of a caption; [SEP] stays the last one."""
         ids = self._backend.encode(caption).ids
-        return ids if len(ids) <= most else [*ids[: most - 1], ids[-1]]  # [SEP] stays the last
+        if len(ids) > most:
+            return [*ids[: most - 1], ids[-1]]
+        return ids
 
     def offsets(self, caption: str) -> list[Span]:
-        """Characters ``(start, end)`` of every token, nothing cut; ``(0, 0)`` for [CLS] and [SEP]."""
+        """Return the span of every token of the whole caption; ``(0, 0)`` for [CLS] and [SEP]."""
         return self._backend.encode(caption).offsets
 
     def count(self, caption: str) -> int:
-        """Tokens of the whole caption, [CLS] and [SEP] included."""
+        """Return the number of tokens of the whole caption, [CLS] and [SEP] included."""
         return len(self._backend.encode(caption))
 
     def tokens(self, caption: str) -> list[str]:
-        """The word pieces themselves, for people to read."""
+        """Return the word pieces of a caption, for people to read."""
         return self._backend.encode(caption).tokens
 
 
 class ClassTokenizer(Tokenizer):
-    """One token per class, whose id is the place of the class in the caption: for a detector with a table of classes.
+    """The tokenizer of a detector with a table of classes: one token per class.
 
-    No word is read, so names may be anything. Only a name of several lines takes as many rows.
+    The id of a token is the place of the class in the caption. No word is read, so names may be
+    anything. Only a name of several lines takes several rows.
     """
 
-    separator = "\n"  # no name has it; periods and commas stand in many
+    separator = "\n"  # no name has it, while many have periods or commas
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
 
     def save(self, folder: str | Path) -> None:
-        """Nothing: ``config.json`` says how many rows there are."""
+        """Write nothing: ``config.json`` has the number of rows."""
 
     def __len__(self) -> int:
         return self._rows
@@ -138,28 +157,42 @@ class ClassTokenizer(Tokenizer):
         return list(range(self.count(caption)))
 
     def offsets(self, caption: str) -> list[Span]:
-        """Characters of every class with all that stands around its name; more classes than rows are an error."""
-        spans, start = [], 0
+        """Return the span of every class in the caption, its prefix and suffix included.
+
+        Raises:
+            GLIPError: there are more classes than rows (code ``too-many-classes``).
+        """
+        spans = []
+        start = 0
         for text in self.tokens(caption):
             spans.append((start, start + len(text)))
             start += len(text) + len(self.separator)
         return spans
 
     def count(self, caption: str) -> int:
+        """Return the number of classes in the caption."""
         return len(self.tokens(caption))
 
     def tokens(self, caption: str) -> list[str]:
-        """What stands in the caption for each class."""
+        """Return the text of each class in the caption.
+
+        Raises:
+            GLIPError: there are more classes than rows (code ``too-many-classes``).
+        """
         texts = caption.split(self.separator)
         if len(texts) > self._rows:
-            message = f"{len(texts)} classes, but this detector's table has {self._rows} rows, one per class: train on "
-            message += f"at most {self._rows} classes, or take a detector that reads names (glip-tiny, glip-nano)"
+            rows = count_with_noun(self._rows, "row")
+            message = f"{len(texts)} classes, but this detector's table has {rows}, one per class: "
+            message += (
+                f"train on at most {count_with_noun(self._rows, 'class')}, or take a detector "
+            )
+            message += "that reads names (glip-tiny, glip-nano)"
             raise GLIPError(message, code="too-many-classes")
         return texts
 
 
 def _read_vocab(path: Path) -> dict[str, int]:
-    """Token -> line number; anything but a WordPiece vocabulary is an error that says why."""
+    """Return the line number of each token, from 0."""
     if not path.is_file():
         message = f"{path}: no such vocabulary; a model's folder holds it as {VOCAB_NAME}"
         raise MissingFile(message, code="missing-file")
@@ -173,7 +206,8 @@ def _read_vocab(path: Path) -> dict[str, int]:
         if vocab.setdefault(token, number) != number:
             message = f"{path}: line {number + 1} repeats {token!r} of line {vocab[token] + 1}"
             raise GLIPError(message, code="bad-vocabulary")
-    if missing := [token for token in SPECIAL if token not in vocab]:
+    missing = [token for token in SPECIAL if token not in vocab]
+    if missing:
         message = f"{path}: no WordPiece vocabulary, {missing[0]} is missing; "
         message += f"expected one token per line, {', '.join(SPECIAL)} among them"
         raise GLIPError(message, code="bad-vocabulary")
@@ -185,30 +219,35 @@ def _write_vocab(tokens: Iterable[str], path: Path) -> None:
 
 
 def read_words(path: Path = NANO_WORDS) -> list[str]:
-    """Names and words of a word list: one per line, ``#`` starts a comment line."""
+    """Return the lines of a word list; ``#`` starts a comment line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def train_vocabulary(words: Iterable[str], size: int = NANO_SIZE) -> list[str]:
-    """A WordPiece vocabulary of at most ``size`` tokens; the same words give the same tokens.
+    """Return a WordPiece vocabulary of at most ``size`` tokens; equal words give equal tokens.
 
-    In order: special tokens, placeholders, every ASCII mark, every ASCII letter and digit (and any other
-    of ``words``), these also as continuation (``##a``), so that ASCII words of up to 100 letters never
-    yield [UNK]; the words themselves, frequent ones first; pieces learned from them for words unseen.
+    It has, in this order: special tokens; placeholders; every ASCII mark; every ASCII letter and
+        digit
+    and all other letters of ``words``; the same as continuation (``##a``); the words themselves,
+    frequent ones first; pieces learned from them, for other words. So ASCII words of up to 100
+    letters never become [UNK].
     """
     from tokenizers import trainers
 
     backend = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    counts = Counter(word for text in words for word in _split(text, backend))
-    whole = sorted(counts, key=lambda word: (-counts[word], word))
-    letters = sorted(
-        set(string.ascii_lowercase + string.digits).union(*counts) - set(string.punctuation)
-    )
-    fixed = [*SPECIAL, *PLACEHOLDERS, *string.punctuation, *letters, *(f"##{c}" for c in letters)]
-    # the trainer numbers letters that it is not given in random order, and breaks ties by number
+    counts: Counter[str] = Counter()
+    for text in words:
+        counts.update(_split(text, backend))
+    whole = sorted(sorted(counts), key=counts.__getitem__, reverse=True)
+    letters = set(string.ascii_lowercase + string.digits).union(*counts)
+    letters = sorted(letters - set(string.punctuation))
+    continuations = [f"##{letter}" for letter in letters]
+    fixed = [*SPECIAL, *PLACEHOLDERS, *string.punctuation, *letters, *continuations]
+    # The trainer gets all letters: it would number others in random order, and it breaks ties by
+    # number.
     trainer = trainers.WordPieceTrainer(vocab_size=size, show_progress=False, special_tokens=fixed)
     backend.train_from_iterator(sorted(counts.elements()), trainer)
     vocab = backend.get_vocab()
@@ -217,8 +256,9 @@ def train_vocabulary(words: Iterable[str], size: int = NANO_SIZE) -> list[str]:
 
 
 def _split(text: str, backend: tokenizers.Tokenizer) -> list[str]:
-    """Words and marks of ``text`` as the tokenizer sees them before it looks for pieces."""
-    words = backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(text))
+    """Return the words and marks of ``text`` as the tokenizer sees them before it finds pieces."""
+    normalized = backend.normalizer.normalize_str(text)
+    words = backend.pre_tokenizer.pre_tokenize_str(normalized)
     return [word for word, _ in words]
 
 

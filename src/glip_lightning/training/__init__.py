@@ -1,1 +1,1 @@
-"""One run in Lightning: the module, the data modules, schedules, callbacks, loggers and the result."""
+"""Runs in Lightning: module, data modules, schedules, callbacks, loggers, results."""

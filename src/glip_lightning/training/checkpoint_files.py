@@ -1,4 +1,4 @@
-"""Checkpoints as files: written whole or not at all, and known for damaged before they are used."""
+"""Checkpoints as files: written whole or not at all, and checked before they are used."""
 
 import pickle
 import zipfile
@@ -13,19 +13,19 @@ from glip_lightning.common.files import disk_error, replacing
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, then gives it its name.
+    """Writes a checkpoint under another name in the same folder, then renames it.
 
-    Lightning passes checkpoints through memory and the temporary folder of the system, which may be on a smaller
-    disk, where a killed process leaves its part for ever.
+    Lightning takes the memory and the temporary folder of the system, which may be on a smaller
+    disk; there the partial file of a killed process would stay for ever.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Save the checkpoint at a path of the file system; an address of a cloud's storage is left to Lightning.
+        """Save a checkpoint at a path; Lightning saves those at an address of a cloud's storage.
 
         Raises:
-            OSError: it could not be written; what was there before is as it was.
+            OSError: it cannot be written; a file that was there before is unchanged.
         """
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
@@ -34,54 +34,68 @@ class WholeCheckpoints(TorchCheckpointIO):
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:
-                raise disk_error(error) or error from None
+                full = disk_error(error)
+                raise error if full is None else full from None
 
 
 def write_whole(trainer: Trainer) -> None:
-    """Let all checkpoint callbacks of ``trainer`` write by :class:`WholeCheckpoints`, unless it has a plugin for it."""
+    """Let a trainer save all checkpoints by :class:`WholeCheckpoints`, unless it has a plugin."""
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = WholeCheckpoints()
 
 
 def damage(path: Path, trusted: bool = False) -> str | None:
-    """Return what is wrong with a checkpoint, in words that follow its name; None if it can be loaded.
+    """Return what is wrong with a checkpoint, in words that follow its name; None if it is whole.
 
-    All of the file is read and compared with its checksums. ``trusted`` ones may hold any object, which is not looked
-    at here.
+    The whole file is read and compared with its checksums.
+
+    Args:
+        path: of the checkpoint.
+        trusted: it may hold any object: its content is not loaded here.
     """
     if path.is_dir():
         return "is a folder"
     if not path.exists():
         return "is not there"
     try:
-        with path.open("rb") as file:
-            start = file.read(4)
-        if not start:
-            return "is empty"
-        if not zipfile.is_zipfile(path):
-            return "is cut off" if start == b"PK\x03\x04" else "is no checkpoint"
-        with zipfile.ZipFile(path) as parts:
-            if not any(name.endswith("data.pkl") for name in parts.namelist()):
-                return "is no checkpoint"
-            if torn := parts.testzip():
-                return f"is damaged (checksum of {torn})"
-        if trusted:
-            return None
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except pickle.UnpicklingError:  # torch's message advises to load it all the same
-        return "is no checkpoint of ours: it holds more than numbers and names, and is not loaded, for safety"
+        fault = _fault_of_archive(path)
+        if fault is None and not trusted:
+            fault = _fault_of_content(path)
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
-    except Exception as error:  # whatever a foreign file makes of the readers of zip and pickle
+    except Exception as error:  # the readers of zip and pickle raise many kinds for foreign files
         return f"is damaged ({type(error).__name__})"
-    if (
-        not isinstance(content, dict)
-        or not {"state_dict", "global_step", "epoch"} <= content.keys()
-    ):
+    return fault
+
+
+def _fault_of_archive(path: Path) -> str | None:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        return "is empty"
+    if not zipfile.is_zipfile(path):
+        return "is cut off" if start == b"PK\x03\x04" else "is no checkpoint"
+    with zipfile.ZipFile(path) as parts:
+        if not any(name.endswith("data.pkl") for name in parts.namelist()):
+            return "is no checkpoint"
+        torn = parts.testzip()
+    return None if torn is None else f"is damaged (checksum of {torn})"
+
+
+def _fault_of_content(path: Path) -> str | None:
+    try:
+        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except pickle.UnpicklingError:  # torch's message advises to load it all the same
+        return (
+            "is no checkpoint of ours: it holds more than numbers and names, "
+            "and is not loaded, for safety"
+        )
+    needed = {"state_dict", "global_step", "epoch"}
+    if not isinstance(content, dict) or not needed <= content.keys():
         return "is no checkpoint of a training"
     return None
 
 
-def about(path: Path) -> dict[str, Any]:
+def checkpoint_content(path: Path) -> dict[str, Any]:
     """Return the content of a whole checkpoint, its tensors mapped from the file."""
     return torch.load(path, map_location="cpu", mmap=True, weights_only=True)

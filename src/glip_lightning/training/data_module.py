@@ -1,4 +1,4 @@
-"""Data sets as Lightning takes them: where the splits are, what their classes are called, how they are batched."""
+"""Data sets as Lightning takes them: their splits, the captions of their classes, their batches."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -8,9 +8,11 @@ from typing import Any, Literal, cast
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.long_work import tracked
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.augment import Augment, AugmentName
 from glip_lightning.data.checks.class_words import Reader, check_words
@@ -38,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TaskPrompt:
-    """What the classes of a task are called in captions, for one detector and one tuning of it."""
+    """The captions for the classes of a task, for one detector and one tuning of it."""
 
     phrases: tuple[Phrase, ...]
     """One per class, in the order of the labels, with the words that the tuning adds."""
@@ -48,7 +50,7 @@ class TaskPrompt:
 
     @classmethod
     def of(cls, data: "DetectionData", tuning: Tuning, tokenizer: Tokenizer) -> "TaskPrompt":
-        """Return the prompt of data that are set up.
+        """Return the captions of data that are set up.
 
         Raises:
             GLIPError: a name is broken or too long for a caption (:func:`check_names`).
@@ -60,18 +62,23 @@ class TaskPrompt:
     @property
     def single(self) -> Prompt | None:
         """The caption of the task, None where its classes need several."""
-        return self.prompts[0] if len(self.prompts) == 1 else None
+        if len(self.prompts) == 1:
+            return self.prompts[0]
+        return None
 
 
 class DetectionData(LightningDataModule, ABC):
-    """Splits of one data set; a subclass says how they are read and may say how classes are named.
+    """Splits of one data set.
 
-    ``setup`` reads them. Captions are made for a detector: batches can be made from :meth:`ask_with` on, which
-    ``GLIPModule.setup`` calls.
+    A subclass says how they are read, and may say how classes are called in captions. ``setup``
+    reads the splits. Captions belong to a detector: batches can be made from :meth:`ask_with` on,
+    which ``GLIPModule.setup`` calls.
     """
 
-    label = "data"  # names the run's folder
-    version: int | None = None  # of generated data, another one when they change
+    label = "data"
+    """Name of the data, which the folders of runs have, too."""
+    version: int | None = None
+    """Of generated data: another one when their content changes."""
 
     def __init__(
         self,
@@ -90,107 +97,128 @@ class DetectionData(LightningDataModule, ABC):
         skip_unreadable: bool = False,
         classes: list[str] | None = None,
     ) -> None:
-        """
+        """Check the options; nothing is read yet.
+
         Args:
             batch_size: images per optimizer step, over all devices.
-            images_per_device: at most so many in one device at once; the batch is kept by accumulation.
-            shots: images are chosen so that each class comes in this many, if it does; 0 trains nothing.
-            copies: how often an image comes in an epoch, or a mapping from shots to that (1 for others).
-            seed: chooses the images of few shots, their order and views; null takes the first images of the file.
+            images_per_device: at most so many on a device at once; several such batches then make
+                one optimizer step.
+            shots: images are chosen so that this many show each class, if there are so many; 0
+                trains nothing.
+            copies: how often an image comes in an epoch, or a mapping from shots to that (1 for
+                others).
+            seed: chooses the images of few shots, their order and views; null takes the first
+                images of the file.
             negatives: train on images without boxes, too.
-            min_sizes: the shorter side in training is one of these, in pixels; the longer at most ``max_size``. Null,
-                here and below: the detector's own (GLIP 480 to 800, nano 128).
+            min_sizes: the shorter side in training is one of these, in pixels; the longer one is at
+                most ``max_size``. Null, here and below: the detector's own (GLIP 480 to 800,
+                nano 128).
             max_size: the longest side, in pixels (GLIP 1333, nano 128).
             test_size: the shorter side in evaluation (GLIP 800, nano 128).
             flip: probability of mirroring a training image.
-            augment: show training images in other colours and at other scales, too, a little (light) or much (strong).
+            augment: show training images in other colours and at other scales, too, a little
+                (light) or much (strong).
             workers: processes that read images.
             skip_unreadable: go on without images that cannot be read; they are counted.
-            classes: names of the classes to train and to test; boxes of others are left out. Null are all.
+            classes: names of the classes to train and to test; boxes of others are left out. Null
+                are all.
+
+        Raises:
+            GLIPError: a number outside of its range (code ``bad-value``).
         """
         super().__init__()
         if shots != "all" and shots < 0:
             raise GLIPError(
                 f"shots={shots}: expected 0 or more images per class, or all", code="bad-value"
             )
-        least = {
-            "batch_size": (batch_size, 1),
-            "images_per_device": (images_per_device, 1),
-            "seed": (seed, 0),
-        }
-        least |= {"workers": (workers, 0), "test_size": (test_size, 1)}
-        for name, (value, bound) in least.items():
-            if value is not None and value < bound:
-                raise GLIPError(f"{name}={value}: expected {bound} or more", code="bad-value")
-        self.batch_size, self.images_per_device, self.workers = (
-            batch_size,
-            images_per_device,
-            workers,
-        )
+        _check_at_least(1, batch_size=batch_size, images_per_device=images_per_device)
+        _check_at_least(0, seed=seed, workers=workers)
+        _check_at_least(1, max_size=max_size, test_size=test_size)
+        self.batch_size = batch_size
+        self.images_per_device = images_per_device
+        self.workers = workers
         self.shots: Shots = shots
+        self.copies = _copies_for(shots, copies)
+        self.seed = seed
+        self.negatives = negatives
+        self.classes = classes
         self.skip_unreadable = skip_unreadable
-        self.copies = (
-            copies if isinstance(copies, int) else copies.get(shots, 1) if shots != "all" else 1
-        )
-        self.seed, self.negatives, self.classes = seed, negatives, classes
-        self.augment = None if augment is None else Augment(augment, seed or 0)
+        self.augment = None if augment is None else Augment(augment, self._draws_seed)
         self._given_sizes = min_sizes, max_size, test_size
-        self.train_transform = Transform(flip=flip, seed=seed or 0)
+        self.train_transform = Transform(flip=flip, seed=self._draws_seed)
         self.test_transform = Transform()
-        self.use_input_size((min(TEST_SIZE, max_size or TEST_SIZE), MAX_SIZE))
+        short = TEST_SIZE if max_size is None else min(TEST_SIZE, max_size)
+        self.use_input_size((short, MAX_SIZE))
         self.datasets: dict[Split, DetectionDataset] = {}
         self.all_classes: list[str] = []
         """Of the data set, of which ``classes`` chooses."""
         self.findings = Findings()
         self.task_prompt: TaskPrompt | None = None
         self._words_checked = False
-        self._resume_position: dict[
-            str, int
-        ] = {}  # where the next training data starts, if a checkpoint said so
+        self._resume_position: dict[str, int] = {}
+        """Epoch and batch at which the next training data start, if a checkpoint says so."""
+
+    @property
+    def _draws_seed(self) -> int:
+        """The seed of views and order, also where the images of few shots are the first ones."""
+        return 0 if self.seed is None else self.seed
 
     def use_input_size(self, own: tuple[int, int]) -> None:
-        """Resize as a detector wants it whose ``own`` size is (short side, longest side), unless other sizes are given.
+        """Resize images as a detector wants them, except for sizes that were given.
 
-        Until there is a detector, sizes are GLIP's.
+        Before there is a detector, sizes are GLIP's.
+
+        Args:
+            own: shorter side and longest side of the detector, in pixels.
+
+        Raises:
+            GLIPError: ``test_size`` is above ``max_size`` (code ``bad-value``).
         """
         min_sizes, max_size, test_size = self._given_sizes
         short, longest = own
         self.max_size = longest if max_size is None else max_size
         self.test_size = short if test_size is None else test_size
         if self.test_size > self.max_size:
-            text = f"test_size={self.test_size}: the shorter side cannot be above max_size={self.max_size}"
-            raise GLIPError(text, code="bad-value")
-        self.train_transform.resize_to(
-            train_sizes(short) if min_sizes is None else min_sizes, self.max_size
-        )
+            raise GLIPError(
+                f"test_size={self.test_size}: the shorter side cannot be above "
+                f"max_size={self.max_size}",
+                code="bad-value",
+            )
+        if min_sizes is None:
+            min_sizes = train_sizes(short)
+        self.train_transform.resize_to(min_sizes, self.max_size)
         self.test_transform.resize_to((self.test_size,), self.max_size)
 
     def check_settings(self) -> None:
-        """Warn where evaluation shows another size than training ever does, and of more workers than cores."""
+        """Log warnings for too many workers and for an evaluation size unknown to training."""
         if self.workers > cores():
             log.warning(
-                "data.workers=%d: this process may use %d cores; more workers wait for each other",
+                "data.workers=%d: this process may use %s; more workers wait for each other",
                 self.workers,
-                cores(),
+                count_with_noun(cores(), "core"),
             )
         sizes = self.train_transform.min_sizes
         if not min(sizes) <= self.test_size <= max(sizes):
-            shown = f"data.min_sizes={list(sizes)}, data.test_size={self.test_size}"
             log.warning(
-                "%s: training never shows the size of evaluation; let test_size lie within min_sizes",
-                shown,
+                "data.min_sizes=%s, data.test_size=%d: training never shows the size of "
+                "evaluation; let test_size lie within min_sizes",
+                list(sizes),
+                self.test_size,
             )
 
     @abstractmethod
     def read(self, findings: Findings) -> dict[Split, Index]:
-        """The splits that there are; faults go to ``findings``."""
+        """Return the splits that there are; add faults of the data to ``findings``."""
 
     def phrases(self) -> list[Phrase]:
-        """How each class stands in the caption, in the order of the labels."""
+        """Return the phrase of each class in the caption, in the order of the labels."""
         return [Phrase(clean_name(name)) for name in self.class_names]
 
     def of_chosen(self, phrases: Sequence[Phrase]) -> list[Phrase]:
-        """Return the phrases of the chosen classes, where there is one for each class of the data set."""
+        """Return the phrases of the chosen classes, of phrases for all classes of the data set.
+
+        Phrases of another number are returned as they are.
+        """
         if len(phrases) != len(self.all_classes):
             return list(phrases)
         named = zip(self.all_classes, phrases, strict=True)
@@ -198,11 +226,12 @@ class DetectionData(LightningDataModule, ABC):
 
     @property
     def task_name(self) -> str:
-        """What sweeps and reports call it: the short name of a task of a benchmark, else the label."""
+        """The name in sweeps and reports: the short name of a benchmark's task, else the label."""
         return self.label
 
     @property
     def class_names(self) -> list[str]:
+        """The classes that are trained and tested, in the order of the labels."""
         return next(iter(self.datasets.values())).class_names
 
     @property
@@ -215,46 +244,52 @@ class DetectionData(LightningDataModule, ABC):
         """File or folder of the first split, for messages."""
         return next(iter(self.datasets.values())).index.where
 
+    @override
     def setup(self, stage: str) -> None:
         if not self.datasets:
             self.read_splits()
 
     def ask_with(self, prompt: TaskPrompt) -> None:
-        """Make all captions from now on as ``prompt`` says."""
-        if prompt == self.task_prompt:
-            return
+        """Make batches with the captions of ``prompt`` from now on."""
         self.task_prompt = prompt
 
     def check_words(self, reader: Reader) -> None:
-        """Say what is wrong with the words of the classes for a detector, once.
+        """Log, once, what is wrong with the words of the classes for a detector.
 
         Raises:
             DataError: its vocabulary has no word of any class.
         """
         if self._words_checked:
             return
-        self._words_checked, found = True, Findings()
+        self._words_checked = True
         phrases = self.phrases()
-        pairs = zip(self.class_names, phrases, strict=True)
-        if said := [
-            f"{name} = {phrase.text!r}" for name, phrase in pairs if phrase.text != clean_name(name)
-        ]:
-            log.info("classes in captions: %s", listing(said))
+        changed: list[str] = []
+        for name, phrase in zip(self.class_names, phrases, strict=True):
+            if phrase.text != clean_name(name):
+                changed.append(f"{name} = {phrase.text!r}")
+        if changed:
+            log.info("classes in captions: %s", listing(changed))
+        found = Findings()
         check_words(self.class_names, phrases, reader, self.where, found)
         found.log_to(log)
         self.findings += found
         found.raise_errors()
 
     def captions(self) -> Iterable[str]:
-        """Return texts that hold every word which training on these data shows."""
+        """Return texts that contain every word of the captions in training."""
         return (phrase.text for phrase in self.phrases())
 
     def read_splits(self) -> None:
-        """Read and check all splits at once: a fault of the test split must not wait for the end of a training."""
+        """Read and check all splits at once.
+
+        A fault of the test split must not be found only at the end of a training.
+
+        Raises:
+            DataError: the data have faults, or there is no split (code ``no-split``).
+        """
         log.info("reading the data: %s", self.label)
-        splits = check_photos(
-            self.read(self.findings), self.findings, photo_bar, self.skip_unreadable
-        )
+        splits = self.read(self.findings)
+        splits = check_photos(splits, self.findings, photo_bar, self.skip_unreadable)
         splits = check_splits(splits, self.findings)
         self.all_classes = list(next(iter(splits.values())).class_names) if splits else []
         splits = choose_classes(splits, self.classes, self.findings)
@@ -264,61 +299,81 @@ class DetectionData(LightningDataModule, ABC):
             raise DataError("there is no split at all; check the path", code="no-split")
         for split, index in splits.items():
             if split == "train":
-                chosen = self.choose(index)
-                if self.augment is not None:
-                    gone, boxes = self.augment.out_of_view(chosen)
-                    log.info(
-                        "augment %s: %d of %d boxes are out of view at first",
-                        self.augment.name,
-                        gone,
-                        boxes,
-                    )
-                self.datasets[split] = DetectionDataset(
-                    chosen, self.train_transform, self.copies, self.augment
-                )
+                self.datasets[split] = self._train_dataset(self.choose(index))
             else:
                 self.datasets[split] = DetectionDataset(index, self.test_transform)
 
+    def _train_dataset(self, chosen: Index) -> DetectionDataset:
+        if self.augment is not None:
+            outside, boxes = self.augment.out_of_view(chosen)
+            if outside:
+                log.info(
+                    "augment %s: %d of %d boxes are out of view at first",
+                    self.augment.name,
+                    outside,
+                    boxes,
+                )
+        return DetectionDataset(chosen, self.train_transform, self.copies, self.augment)
+
     def choose(self, index: Index) -> Index:
-        """The images to train on: those of few shots, or all but, if so wished, the ones without boxes."""
-        if self.shots == "all" or self.shots == 0:
+        """Return the images to train on.
+
+        These are the images of few shots, or all, without those that have no boxes where
+        ``negatives`` is false.
+        """
+        if self.shots in ("all", 0):
             return index if self.negatives else index.select(index.with_boxes())
+        assert isinstance(self.shots, int)
         chosen = few_shot(index, self.shots, self.seed)
-        if rare := [
-            name for name, n in zip(index.class_names, chosen.counts, strict=True) if n < self.shots
-        ]:
+        rare: list[str] = []
+        for name, count in zip(index.class_names, chosen.counts, strict=True):
+            if count < self.shots:
+                rare.append(name)
+        if rare:
             log.warning(
                 "%s: fewer than %d images show %s", index.where, self.shots, ", ".join(rare)
             )
         return index.select(chosen.images)
 
     def count(self, train: Index | None) -> int:
-        """Images that are trained on, of the ``train`` split as it was read, before anything is set up."""
+        """Return the number of training images, before anything is set up.
+
+        Args:
+            train: the train split as it was read.
+
+        Raises:
+            DataError: there is no train split (code ``missing-split``).
+        """
         if train is None:
-            raise DataError(
-                f"{self.label}: there is no train split to train on", code="missing-split"
-            )
+            raise self._no_train_split()
         return len(self.choose(train))
 
+    def _no_train_split(self) -> DataError:
+        return DataError(f"{self.label}: there is no train split to train on", code="missing-split")
+
     def images_per_epoch(self) -> int:
-        """Training images that an epoch shows, whatever the copies."""
+        """Return the number of training images of an epoch, copies not counted."""
         return len(self.datasets["train"].index)
 
     def chosen(self) -> dict[str, Any]:
-        """Which images are trained on, for ``result.json`` and loggers."""
+        """Return the images that are trained on, for ``result.json`` and loggers."""
         train = self.datasets.get("train")
-        return {"image_ids": train.image_ids if train and self.shots != 0 else []}
+        if train is None or self.shots == 0:
+            return {"image_ids": []}
+        return {"image_ids": train.image_ids}
 
     def batch_plan(self) -> BatchPlan:
-        """How ``batch_size``, the global batch, is spread over the devices of the trainer; one without a trainer."""
+        """Return how the global batch, ``batch_size``, is spread over the devices of the trainer.
+
+        Without a trainer it is one device.
+        """
         devices = self.trainer.world_size if self.trainer is not None else 1
         return plan(self.batch_size, devices, self.images_per_device)
 
+    @override
     def train_dataloader(self) -> DataLoader[Any]:
         if "train" not in self.datasets:
-            raise DataError(
-                f"{self.label}: there is no train split to train on", code="missing-split"
-            )
+            raise self._no_train_split()
         batches = self.batch_plan()
         if self.trainer is not None:
             check_applied(batches, self.trainer)
@@ -329,57 +384,68 @@ class DetectionData(LightningDataModule, ABC):
         sampler.skip(min(position.get("batches", 0) * batches.per_device, len(sampler)))
         return loader
 
+    @override
     def state_dict(self) -> dict[str, int]:
-        """The epoch that a resumed run begins in, and the batches of it that it need not see again."""
+        # where a resumed run begins: the epoch, and how many of its batches it does not see again
         assert self.trainer is not None
-        loop, now = self.trainer.fit_loop, self.batch_plan()
-        epochs: Any = (
-            loop.epoch_progress.current
-        )  # Lightning's annotation is a base class without these counters
-        begun = epochs.started > epochs.processed
+        loop = self.trainer.fit_loop
+        batches = self.batch_plan()
+        epochs: Any = loop.epoch_progress.current  # Lightning annotates a class without counters
+        within_epoch = epochs.started > epochs.processed
         return {
             "epoch": epochs.processed,
-            "batches": loop.epoch_loop.batch_progress.current.ready if begun else 0,
-            "per_device": now.per_device,
-            "devices": now.devices,
+            "batches": loop.epoch_loop.batch_progress.current.ready if within_epoch else 0,
+            "per_device": batches.per_device,
+            "devices": batches.devices,
         }
 
+    @override
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         assert self.trainer is not None
         if self.trainer.state.fn != "fit":  # the same checkpoint may be read for its weights only
             return
         now = self.batch_plan()
-        then = state_dict["devices"], state_dict["per_device"]
-        if state_dict["batches"] and then != (now.devices, now.per_device):
+        devices, per_device = state_dict["devices"], state_dict["per_device"]
+        if state_dict["batches"] and (devices, per_device) != (now.devices, now.per_device):
             raise GLIPError(
-                f"the checkpoint lies within epoch {state_dict['epoch']}, {then[0]} devices x {then[1]} images; "
-                f"this run has {now.devices} x {now.per_device}: resume with the same devices, data.batch_size and "
-                "data.images_per_device, or from a checkpoint between two epochs",
+                f"the checkpoint lies within epoch {state_dict['epoch']}, {devices} devices x "
+                f"{per_device} images; this run has {now.devices} x {now.per_device}: resume with "
+                "the same devices, data.batch_size and data.images_per_device, or from a "
+                "checkpoint between two epochs",
                 code="other-batch-size",
             )
         self._resume_position = state_dict
 
+    @override
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        return self._evaluated("valid")
+        return self._evaluation_loader("valid")
 
+    @override
     def test_dataloader(self) -> DataLoader[Any] | list[Any]:
-        return self._evaluated("test")
+        return self._evaluation_loader("test")
 
-    def _evaluated(self, split: Split) -> DataLoader[Any] | list[Any]:
-        """One by one: padding must not depend on neighbours. Nothing where there is no such split."""
-        return self._loader(split, 1, shuffle=False) if len(self.datasets.get(split, ())) else []
+    def _evaluation_loader(self, split: Split) -> DataLoader[Any] | list[Any]:
+        """Return batches of one image, so that padding does not depend on others.
+
+        Where there is no such split there are none.
+        """
+        if not len(self.datasets.get(split, ())):
+            return []
+        return self._loader(split, 1, shuffle=False)
 
     def _loader(self, split: Split, batch_size: int, shuffle: bool) -> DataLoader[Any]:
         if self.task_prompt is None or self.trainer is None:
-            text = "captions are made for a detector: a trainer makes batches, trainer.fit(GLIPModule(...), data)"
-            raise GLIPError(f"{self.label}: {text}", code="no-detector")
+            raise GLIPError(
+                f"{self.label}: captions are made for a detector: a trainer makes batches, "
+                "trainer.fit(GLIPModule(...), data)",
+                code="no-detector",
+            )
+        prompt = self.task_prompt
         return DataLoader(
             self.datasets[split],
             batch_size=batch_size,
             sampler=self.sampler(split, shuffle, self.trainer.global_rank, self.trainer.world_size),
-            collate_fn=Collate(
-                self.task_prompt.tokenizer, self.task_prompt.phrases, self.seed or 0
-            ),
+            collate_fn=Collate(prompt.tokenizer, prompt.phrases, self._draws_seed),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             worker_init_fn=_leave_signals,
@@ -387,8 +453,23 @@ class DetectionData(LightningDataModule, ABC):
         )
 
     def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
-        """Which images of a split this process reads, in which order."""
-        return EpochSampler(len(self.datasets[split]), self.seed or 0, shuffle, rank, world)
+        """Return the order in which the process ``rank`` of ``world`` reads images of a split."""
+        return EpochSampler(len(self.datasets[split]), self._draws_seed, shuffle, rank, world)
+
+
+def _check_at_least(least: int, **values: int | None) -> None:
+    """Raise GLIPError for a value below ``least`` (code ``bad-value``); None is no value."""
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise GLIPError(f"{name}={value}: expected {least} or more", code="bad-value")
+
+
+def _copies_for(shots: Shots, copies: int | dict[int, int]) -> int:
+    if isinstance(copies, int):
+        return copies
+    if shots == "all":
+        return 1
+    return copies.get(shots, 1)
 
 
 def photo_bar(steps: Iterator[None], total: int) -> Iterator[None]:
@@ -397,5 +478,8 @@ def photo_bar(steps: Iterator[None], total: int) -> Iterator[None]:
 
 
 def _leave_signals(_: int) -> None:
-    """Leave signals that reach the whole group to the parent: the step that it finishes still needs its images."""
+    """Leave signals that reach the whole group to the parent.
+
+    The step that it finishes still needs its images.
+    """
     heed_parent_only()

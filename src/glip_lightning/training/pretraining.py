@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.checks.consistency import align_classes, check_index, report_leaks
 from glip_lightning.data.checks.findings import Findings
@@ -39,11 +41,14 @@ class Source:
     """One data set of a mixture.
 
     Args:
-        file: annotations, below the data's root: a COCO file, or a grounding file whose images have captions (MDETR).
-        images: their folder below the root; the file's own if not given.
-        nouns: of a grounding file, ask for its phrases' nouns alone (:class:`~glip_lightning.data.mixture.NounPart`).
+        file: annotations, below the data's root: a COCO file, or a grounding file whose images have
+            captions (MDETR).
+        images: their folder below the root; the folder of the file if not given.
+        nouns: of a grounding file, the captions are only the nouns of its phrases
+            (:class:`~glip_lightning.data.mixture.NounPart`).
         share: how much of an epoch, relative to the other sources.
-        first_epoch: the epoch (from 0) from which it takes part, ``last_epoch`` the one after which it no longer does.
+        first_epoch: the first epoch (from 0) in which it takes part.
+        last_epoch: the last epoch in which it takes part; null for no last one.
     """
 
     file: str
@@ -54,7 +59,11 @@ class Source:
     last_epoch: int | None = None
 
     def check(self, place: str) -> None:
-        """Refuse what can never be drawn from; ``place`` is where the recipe has it."""
+        """Raise GLIPError for a share or epochs that cannot be (``bad-value``, ``unused-source``).
+
+        Args:
+            place: where the recipe has this source.
+        """
         if not 0 < self.share < math.inf:
             raise GLIPError(
                 f"{place}.share={self.share}: expected a positive number", code="bad-value"
@@ -65,22 +74,27 @@ class Source:
                 code="bad-value",
             )
         if self.last_epoch is not None and self.last_epoch < self.first_epoch:
-            text = (
-                f"{place}.last_epoch={self.last_epoch}: lies before first_epoch={self.first_epoch}"
-            )
             raise GLIPError(
-                f"{text}, so it would never take part; remove the source or correct one of them",
+                f"{place}.last_epoch={self.last_epoch}: lies before "
+                f"first_epoch={self.first_epoch}, so it would never take part; "
+                "remove the source or correct one of them",
                 code="unused-source",
             )
 
     def share_in(self, epoch: int) -> float:
-        part = self.first_epoch <= epoch and (self.last_epoch is None or epoch <= self.last_epoch)
-        return self.share if part else 0.0
+        """Return the share in an epoch (from 0), 0 where the source takes no part."""
+        if epoch < self.first_epoch:
+            return 0.0
+        if self.last_epoch is not None and epoch > self.last_epoch:
+            return 0.0
+        return self.share
 
 
 class Pretraining(DetectionData):
-    """A mixture to train on; ``valid`` and ``test`` are detection sets, in each of which the classes of both are asked
-    for."""
+    """A mixture of data sets to train on.
+
+    ``valid`` and ``test`` are detection sets; the captions of both name the classes of both.
+    """
 
     label = "pretraining"
 
@@ -94,88 +108,114 @@ class Pretraining(DetectionData):
         flip: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        """
+        """Choose the sources; options of all data are those of :class:`DetectionData`.
+
         Args:
             root: folder of all files.
-            sources: what is mixed, by name.
-            epoch_images: images per epoch, of all sources together, drawn anew in each; none of a source comes twice
-                in an epoch before all of it came once.
+            sources: the data sets of the mixture, by name.
+            epoch_images: images per epoch, of all sources together, drawn anew in each epoch. An
+                image of a source comes again in an epoch only after all its images came.
             valid: annotation file, below the root, on which the best weights are chosen.
-            test: the one for the result.
-            flip: probability of mirroring a training image; 0 where captions say what is left of what.
+            test: annotation file, below the root, for the result.
+            flip: probability of mirroring a training image; 0 where captions say what is left of
+                what.
+            **kwargs: those of :class:`DetectionData`.
+
+        Raises:
+            GLIPError: an option that a mixture does not have (codes ``bad-value``,
+                ``option-without-use``), or an epoch without a source (``no-sources``).
         """
         super().__init__(flip=flip, **kwargs)
-        if self.classes is not None:
-            text = "data.classes: captions name what is trained here; choose classes of --data CustomData or ODinW"
-            raise GLIPError(text, code="bad-value")
+        self._refuse_other_options()
         if epoch_images < 1:
             raise GLIPError(f"epoch_images={epoch_images}: expected 1 or more", code="bad-value")
-        if self.shots not in ("all", 0) or self.copies != 1 or not self.negatives:
-            text = f"shots={self.shots}, copies={self.copies}, negatives={self.negatives}"
-            raise GLIPError(
-                f"{text}: a mixture has no such choice; leave them out, shares and epoch_images say it",
-                code="option-without-use",
-            )
-        if self.augment is not None:
-            text = "a mixture shows its images as they are, for captions speak of colours and of all things in view"
-            raise GLIPError(f"augment={self.augment.name}: {text}; leave it out", code="bad-value")
         if not sources:
             raise GLIPError(
                 "sources={}: there is nothing to mix; name one file at least", code="no-sources"
             )
-        # a sweep builds data from the mappings of its recipe
-        sources = {
-            name: Source(**x) if isinstance(x, Mapping) else x for name, x in sources.items()
-        }
-        for name, source in sources.items():
+        self.root = Path(root)
+        self.epoch_images = epoch_images
+        self.sources: dict[str, Source] = {}
+        for name, given in sources.items():
+            # a sweep builds data from the mappings of its recipe
+            source = Source(**given) if isinstance(given, Mapping) else given
             source.check(f"sources.{name}")
-        self.root, self.sources, self.epoch_images = Path(root), sources, epoch_images
-        self._counts(0)
+            self.sources[name] = source
+        self._images_of_sources(0)
         self._grounding: dict[Path, GroundingDataset] = {}
         self.files: dict[Split, str | None] = {"valid": valid, "test": test}
 
+    def _refuse_other_options(self) -> None:
+        """Raise GLIPError for an option of :class:`DetectionData` that a mixture does not have."""
+        if self.classes is not None:
+            raise GLIPError(
+                "data.classes: captions name what is trained here; "
+                "choose classes of --data CustomData or ODinW",
+                code="bad-value",
+            )
+        if self.shots not in ("all", 0) or self.copies != 1 or not self.negatives:
+            raise GLIPError(
+                f"shots={self.shots}, copies={self.copies}, negatives={self.negatives}: a mixture "
+                "does not have these options; leave them out, and set shares and epoch_images",
+                code="option-without-use",
+            )
+        if self.augment is not None:
+            raise GLIPError(
+                f"augment={self.augment.name}: a mixture shows its images as they are, for "
+                "captions speak of colours and of all things in view; leave it out",
+                code="bad-value",
+            )
+
     @property
+    @override
     def class_names(self) -> list[str]:
         return self.datasets["valid"].class_names
 
     @property
+    @override
     def category_ids(self) -> list[int]:
         return list(self.datasets["valid"].index.category_ids)
 
+    @override
     def count(self, train: Index | None) -> int:
-        return self.epoch_images  # of sources, which only a run reads
+        return self.epoch_images
 
+    @override
     def images_per_epoch(self) -> int:
         return self.epoch_images
 
+    @override
     def captions(self) -> Iterator[str]:
-        """Return the names of detection data and the captions of grounding data."""
+        # the names of detection data, the captions of grounding data
         for part in self._mixture().parts:
             if isinstance(part, DetectionPart):
                 yield from (phrase.text for phrase in part.phrases)
             elif isinstance(part, GroundingPart):
                 yield from (part.captions[image] for image in range(len(part.index)))
 
+    @override
     def chosen(self) -> dict[str, Any]:
-        """The sources instead of the ids of all their images."""
-        named = zip(self.sources.items(), self._sizes(), strict=True)
-        sources = {name: {**asdict(source), "size": size} for (name, source), size in named}
+        sources: dict[str, Any] = {}
+        for (name, source), size in zip(self.sources.items(), self._sizes(), strict=True):
+            sources[name] = {**asdict(source), "size": size}
         return {"image_ids": None, "epoch_images": self.epoch_images, "sources": sources}
 
+    @override
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.trainer is not None:
+            # an epoch without a source is an error now, not after days
             for source in self.sources.values():
                 if source.last_epoch is not None and source.last_epoch + 1 < self._epochs():
-                    self._counts(
-                        source.last_epoch + 1
-                    )  # an epoch without a source must not be met after days
+                    self._images_of_sources(source.last_epoch + 1)
         super().setup(stage)
 
+    @override
     def ask_with(self, prompt: TaskPrompt) -> None:
         if isinstance(prompt.tokenizer, ClassTokenizer):
-            text = "the detector has a table of classes and reads no captions, of which a mixture is made"
             raise GLIPError(
-                f"{text}; take a detector that reads, or data with one list of classes (ShapesDetection)",
+                "the detector has a table of classes and reads no captions, but a mixture has "
+                "captions; take a detector that reads, or data with one list of classes "
+                "(ShapesDetection)",
                 code="reads-no-words",
             )
         if prompt == self.task_prompt:
@@ -187,81 +227,87 @@ class Pretraining(DetectionData):
         self._report_unnamed(prompt.tokenizer)
 
     def _report_unnamed(self, tokenizer: Tokenizer) -> None:
-        """Count the boxes that ``tokenizer`` finds no token for."""
+        """Report how many boxes have no token in their caption."""
         found = Findings()
         for file, data in self._grounding.items():
-            if silent := data.unnamed(tokenizer):
-                found.add("unnamed-box", file, silent)
+            count = data.unnamed(tokenizer)
+            if count:
+                found.add("unnamed-box", file, count)
         found.log_to(log)
         self.findings += found
 
     def _epochs(self) -> float:
-        """How many a fit has at most."""
+        """Return how many epochs a fit has at most, infinite where it has no end."""
         assert self.trainer is not None
-        ends = [
-            self.trainer.max_epochs or -1,
-            self.trainer.max_steps * self.batch_size / self.epoch_images,
-        ]
-        return min((end for end in ends if end >= 0), default=math.inf)
+        ends: list[float] = []
+        if self.trainer.max_epochs not in (None, -1, 0):
+            ends.append(self.trainer.max_epochs)
+        if self.trainer.max_steps >= 0:
+            ends.append(self.trainer.max_steps * self.batch_size / self.epoch_images)
+        return min(ends, default=math.inf)
 
+    @override
     def read(self, findings: Findings) -> dict[Split, Index]:
-        """The splits that are evaluated."""
+        # the splits that are evaluated; read_splits reads the sources
         found: dict[Split, Index] = {}
         for split, name in self.files.items():
             if name is not None:
                 file = self.root / name
                 index = findings.attempt(file, partial(read_coco, file, file.parent, findings))
-                found |= {split: index} if index is not None else {}
+                if index is not None:
+                    found[split] = index
         return found
 
+    @override
     def read_splits(self) -> None:
         found = self.read(self.findings)
         for split, index in found.items():
             check_index(split, index, self.findings)
         parts = [part for part in self._parts() if part is not None]
-        indexes = {id(part.index): part.index for part in parts}  # sources of one file share it
-        for index in indexes.values():
+        sources = {id(part.index): part.index for part in parts}  # sources of one file share it
+        for index in sources.values():
             check_photos({"train": index}, self.findings, photo_bar)
         found = check_photos(found, self.findings, photo_bar, self.skip_unreadable)
-        report_leaks([*(("train", part.index) for part in parts), *found.items()], self.findings)
+        trained: list[tuple[Split, Index]] = [("train", part.index) for part in parts]
+        report_leaks([*trained, *found.items()], self.findings)
         found = align_classes(found, self.findings)
         self.findings.log_to(log)
         self.findings.raise_errors()
-        self.datasets = {
-            split: DetectionDataset(index, self.test_transform) for split, index in found.items()
-        }
+        for split, index in found.items():
+            self.datasets[split] = DetectionDataset(index, self.test_transform)
         self.datasets["train"] = Mixture(parts, self.train_transform)
 
     def _parts(self) -> Iterator[Part | None]:
-        """Of each source, None where its files have faults; two sources of the same files share them."""
+        """Yield the part of each source, None where its files have faults.
+
+        Two sources of the same files share their part.
+        """
         known: dict[tuple[Path, Path], Part | None] = {}
         for name, source in self.sources.items():
             file = self.root / source.file
             folder = self.root / source.images if source.images else file.parent
             if (file, folder) not in known:
-                known[file, folder] = self.findings.attempt(
-                    file, partial(self._read_part, file, folder)
-                )
+                read = partial(self._read_part, file, folder)
+                known[file, folder] = self.findings.attempt(file, read)
             part = known[file, folder]
-            yield (
-                self._nouns(f"sources.{name}", file, part)
-                if source.nouns and part is not None
-                else part
-            )
+            if source.nouns and part is not None:
+                part = self._nouns(f"sources.{name}", file, part)
+            yield part
 
     def _nouns(self, place: str, file: Path, part: Part) -> Part:
         if isinstance(part, GroundingPart):
-            return NounPart(part.index, part.captions, part.phrases, self.seed or 0)
+            return NounPart(part.index, part.captions, part.phrases, self._draws_seed)
         self.findings.add("no-caption/nouns", file, place=place)
         return part
 
     def _read_part(self, file: Path, folder: Path) -> Part:
-        findings = Findings()  # of its own, since a grounding file raises all that there are
-        if any(
-            isinstance(image, dict) and "caption" in image for image in load_coco(file)["images"]
-        ):
-            data = self._grounding[file] = GroundingDataset(file, folder, findings=findings)
-            part: Part = GroundingPart(data.index, data.captions, data.phrases)
+        findings = Findings()  # of its own, since a grounding file raises all that it is given
+        images = load_coco(file)["images"]
+        part: Part
+        if any(isinstance(image, dict) and "caption" in image for image in images):
+            data = GroundingDataset(file, folder, findings=findings)
+            self._grounding[file] = data
+            part = GroundingPart(data.index, data.captions, data.phrases)
         else:
             part = self._detections(read_coco(file, folder, findings))
         check_index("train", part.index, findings)
@@ -270,15 +316,17 @@ class Pretraining(DetectionData):
 
     def _detections(self, index: Index) -> DetectionPart:
         phrases = [Phrase(clean_name(name)) for name in index.class_names]
-        return DetectionPart(index, phrases, None, self.seed or 0)
+        return DetectionPart(index, phrases, None, self._draws_seed)
 
+    @override
     def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
         if split != "train":
             return super().sampler(split, shuffle, rank, world)
-        return MixtureSampler(self._sizes(), self._counts, self.seed or 0, rank, world)
+        seed = self._draws_seed
+        return MixtureSampler(self._sizes(), self._images_of_sources, seed, rank, world)
 
     def _sizes(self) -> list[int]:
-        """Images of each source."""
+        """Return the number of images of each source."""
         return [len(part.index) for part in self._mixture().parts]
 
     def _mixture(self) -> Mixture:
@@ -286,14 +334,12 @@ class Pretraining(DetectionData):
         assert isinstance(mixture, Mixture)
         return mixture
 
-    def _counts(self, epoch: int) -> list[int]:
-        """Images of each source in an epoch."""
+    def _images_of_sources(self, epoch: int) -> list[int]:
+        """Return the number of images of each source in an epoch (from 0)."""
         shares = [source.share_in(epoch) for source in self.sources.values()]
         if not any(shares):
-            text = (
-                "set first_epoch of one of them to 0"
-                if epoch == 0
-                else "let one of them go on (last_epoch: null)"
-            )
-            raise GLIPError(f"sources: none takes part in epoch {epoch}; {text}", code="no-sources")
+            way = "let one of them go on (last_epoch: null)"
+            if epoch == 0:
+                way = "set first_epoch of one of them to 0"
+            raise GLIPError(f"sources: none takes part in epoch {epoch}; {way}", code="no-sources")
         return portions(shares, self.epoch_images)

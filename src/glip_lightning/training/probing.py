@@ -1,4 +1,4 @@
-"""Evaluations besides those of the trainer: of another data set, or of other weights."""
+"""Evaluations outside of the trainer's: of another data set, or of other weights."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,10 @@ from glip_lightning.training.module import GLIPModule
 def evaluate(
     trainer: Trainer, module: GLIPModule, dataset: DetectionDataset, query: Query
 ) -> dict[str, Any]:
-    """COCO metrics on ``dataset``: every process looks at its share of the images and has the numbers of all."""
+    """Return COCO metrics on ``dataset``, the same in all processes.
+
+    Every process finds objects in its share of the images.
+    """
     evaluator = CocoEvaluator(dataset.index.ground_truth(), dataset.class_names)
     mine = range(trainer.global_rank, len(dataset), trainer.world_size)
     detect_in(dataset, mine, module.model, query, evaluator)
@@ -32,7 +35,7 @@ def detect_in(
     query: Query,
     evaluator: CocoEvaluator,
 ) -> None:
-    """Tell ``evaluator`` what is found in the images at ``places`` of ``dataset``, one at a time."""
+    """Find objects in the images at ``places`` of ``dataset``, one by one, for ``evaluator``."""
     for place in places:
         sample = dataset[place]
         encoded = model.encode_images([sample["image"]])
@@ -43,7 +46,7 @@ def detect_in(
 
 @contextmanager
 def evaluating(trainer: Trainer, module: GLIPModule) -> Iterator[None]:
-    """As in a validation: eval mode, the precision of the trainer, no gradients."""
+    """Switch to eval mode, the precision of the trainer and no gradients, as in a validation."""
     training = module.training
     module.eval()
     try:

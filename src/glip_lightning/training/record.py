@@ -1,4 +1,4 @@
-"""The record of a run: made at its start, filled while it works, written at its end as ``result.json``."""
+"""The record of a run: made at its start, written at its end as ``result.json``."""
 
 import time
 from collections.abc import Mapping
@@ -18,51 +18,52 @@ Metrics = dict[str, Any]
 
 @dataclass
 class RunRecord:
-    """What a run is asked to do, and what becomes of it.
+    """The settings of a run, and what happens in it.
 
-    Callbacks write into it what they see; a module has one from its beginning, which a run replaces by its own.
+    Callbacks write into it. A module has a record of its own from the beginning; a run replaces it.
     """
 
     verb: Verb = "fit"
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """The checked configuration, complete."""
     command: str = ""
-    """The command line."""
+    """The command line; empty from Python."""
     folder: Path | None = None
-    """Of all that the run leaves; None until the data are read where it is to be ``runs/<data>-<number>``."""
+    """The run's folder; None without one, and for ``runs/<data>-<number>`` until data are read."""
     lock: FolderLock = field(default_factory=FolderLock)
     """Keeps other processes out of the folder."""
     wandb: bool = False
     """Whether W&B logs a run that names no other logger."""
     trial: Trial | None = None
-    """Of the sweep that the run belongs to."""
+    """The trial of a sweep that the run is."""
 
     fitted: bool = False
-    """Whether a weight was trained."""
+    """Whether an optimizer step was taken."""
     groups: list[dict[str, Any]] = field(default_factory=list)
-    """Learning rate and weight decay of each parameter group as the run began."""
+    """Name, first learning rate, weight decay and size of each parameter group."""
     parts: dict[str, dict[str, int]] = field(default_factory=dict)
-    """How many parameters of each part are trained."""
+    """How many parameters of each part there are and are trained."""
     best_epoch: int | None = None
-    """Epoch of the weights that were loaded from a checkpoint."""
+    """Epoch (from 0) of the weights that were loaded from a checkpoint."""
     ended: str | None = None
     """Why training ended before its last epoch."""
     restored: list[dict[str, Any]] = field(default_factory=list)
-    """Step, loss and reason of every fall back to earlier weights."""
+    """Step, loss and reason of each time that earlier weights were restored."""
     lost: str | None = None
-    """What became of a best checkpoint that was damaged."""
+    """Why the best checkpoint could not be used, and which weights are used in its place."""
     metrics: dict[str, Metrics | None] = field(default_factory=lambda: {"val": None, "test": None})
-    """Of the last evaluation of each split, by "val" and "test"; None of a split that there is not."""
+    """Of the last evaluation of each split, by "val" and "test"; None for a missing split."""
     detections: list[dict[str, Any]] = field(default_factory=list)
-    """What the last evaluation outside of training found, as COCO results with the data set's ids."""
+    """COCO results, with the ids of the data set, of the last evaluation outside of training."""
     thresholds: dict[str, BestThreshold] | None = None
-    """Of the classes as captions name them, chosen in the last validation outside of training, if there was one."""
+    """Best threshold by class name, from the last validation outside of training."""
     retention: dict[str, Any] | None = None
-    """AP on a probe before and after."""
+    """AP on a probe before and after training (:class:`~.callbacks.retention.Retention`)."""
 
     began: float = field(default_factory=time.monotonic)
+    """When this process began, on the monotonic clock in seconds."""
     earlier: float = 0.0
-    """Seconds of the processes before this one, where an interrupted run goes on."""
+    """Seconds that an interrupted run took in earlier processes."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RunRecord":
         """Return the record itself: a copy of the module is in the same run."""
@@ -70,11 +71,13 @@ class RunRecord:
 
     @property
     def seconds(self) -> float:
-        """Of the whole run until now."""
+        """Seconds that the whole run has taken until now."""
         return self.earlier + time.monotonic() - self.began
 
 
 def record_of(module: LightningModule) -> RunRecord:
-    """Return the record of the run that ``module`` is in; one that nobody reads for a module that has none."""
+    """Return the record of a module; for a module of another kind a new one that nobody reads."""
     record = getattr(module, "record", None)
-    return record if isinstance(record, RunRecord) else RunRecord()
+    if isinstance(record, RunRecord):
+        return record
+    return RunRecord()

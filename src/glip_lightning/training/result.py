@@ -1,10 +1,11 @@
-"""``result.json``: what a run reached and all that is needed to repeat it; its content, its file and its summary."""
+"""``result.json``: the results of a run and all that is needed to repeat it; its summary."""
 
 import json
 import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from glip_lightning.common.escaping import printable
 from glip_lightning.common.files import write_text
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.common.versions import versions
 from glip_lightning.evaluation.points import in_points
 from glip_lightning.training.data_module import DetectionData
@@ -29,13 +31,16 @@ LISTED = 20  # classes that the summary lists
 
 
 def result_of(record: RunRecord, trainer: Trainer, module: GLIPModule) -> dict[str, Any]:
-    """Return what is known of a run after its last evaluation; metrics of a split that there is not are null."""
+    """Return the content of ``result.json`` of a run after its last evaluation.
+
+    AP lies between 0 and 1; metrics of a missing split are null.
+    """
     data = module.data
     return {
         "command": record.command,
         "verb": record.verb,
         "fitted": record.fitted,
-        "trial": None if record.trial is None else record.trial._asdict(),
+        "trial": None if record.trial is None else asdict(record.trial),
         "recipe": record.recipe,
         "seed": {"data": data.seed, "training": record.recipe.get("seed_everything")},
         "groups": record.groups,
@@ -43,7 +48,7 @@ def result_of(record: RunRecord, trainer: Trainer, module: GLIPModule) -> dict[s
         "seconds": round(record.seconds, 1),
         "detector": module.detector,
         "weights": module.origin,
-        "data": _data(data),
+        "data": _data_of_run(data),
         "classes": data.class_names,
         "category_ids": data.category_ids,
         "phrases": [phrase._asdict() for phrase in data.phrases()],
@@ -67,14 +72,22 @@ def result_of(record: RunRecord, trainer: Trainer, module: GLIPModule) -> dict[s
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """Write ``result.json`` into the folder of a run, which is finished by that."""
+    """Write ``result.json`` into the folder of a run: from then on the run is finished."""
     write_text(folder / RESULT_NAME, json.dumps(without_nan(result), indent=2, allow_nan=False))
     (folder / UNFINISHED_NAME).unlink(missing_ok=True)
 
 
-def _data(data: DetectionData) -> dict[str, Any]:
-    """The data set as it was used; counts of findings by their code, of boxes that train by why not."""
+def _data_of_run(data: DetectionData) -> dict[str, Any]:
+    """Return the data set as it was used.
+
+    Findings are counted by their code, boxes that are not trained on by the reason.
+    """
+    dropped: dict[str, int] = {}
+    clipped = 0
     train = data.datasets.get("train")
+    if train is not None:
+        dropped = {why: int(mask.sum()) for why, mask in train.index.dropped().items()}
+        clipped = int(train.index.clipped().sum())
     return {
         "name": data.label,
         "version": data.version,
@@ -85,45 +98,36 @@ def _data(data: DetectionData) -> dict[str, Any]:
         "seed": data.seed,
         "prompts": getattr(data, "prompts", None),
         "findings": {finding.code: data.findings.counts(finding.code) for finding in data.findings},
-        "dropped": {why: int(mask.sum()) for why, mask in train.index.dropped().items()}
-        if train
-        else {},
-        "clipped": int(train.index.clipped().sum()) if train else 0,
+        "dropped": dropped,
+        "clipped": clipped,
     }
 
 
 def _memory(trainer: Trainer) -> dict[str, int | None]:
-    """Peaks in bytes: of this process, and of what torch had on its CUDA device."""
+    """Return peaks in bytes: of this process, and of torch on its CUDA device."""
     if sys.platform == "win32":
         return {"process_peak": None, "device_peak": None}
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
+    unit = 1 if sys.platform == "darwin" else 1024
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     device = trainer.strategy.root_device
     cuda = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return {"process_peak": peak, "device_peak": cuda}
+    return {"process_peak": process, "device_peak": cuda}
 
 
 def print_summary(
     result: Mapping[str, Any], folder: Path, pictures: Sequence[Path], logs: Sequence[str]
 ) -> None:
-    """AP and AP50, by class where they are few, and where everything lies."""
-    console = Console(highlight=False, soft_wrap=True)
-    found = result["metrics"]
-    name, metrics = ("test", found["test"]) if found["test"] else ("validation", found["val"])
-    if not metrics:
-        console.print("nothing was evaluated: there is neither a valid nor a test split")
-    else:
-        if len(result["classes"]) <= LISTED:
-            console.print(_class_table(metrics, result["classes"]))
-        print(
-            f"AP {in_points(metrics['AP'])}, AP50 {in_points(metrics['AP50'])} on {metrics['images']} {name} images"
-        )
-    if kept := result.get("retention"):
-        before, after = in_points(kept["before"]), in_points(kept["after"])
-        print(f"AP on the probe {kept['probe']}: {before} before, {after} after")
+    """Print AP and AP50 of a run, by class where they are few, and where its files are.
+
+    Args:
+        result: the content of ``result.json``.
+        folder: of the run.
+        pictures: with predictions.
+        logs: where the logged numbers are, a line each.
+    """
+    _print_metrics(result)
     for event in result["restored"]:
         print(f"restored the weights before step {event['step']}: {event['why']}")
     if result.get("lost"):
@@ -131,17 +135,38 @@ def print_summary(
     if result["ended"]:
         print(f"ended    {result['ended']}")
     print(f"run      {printable(str(folder))}")
-    if (summary := folder / SUMMARY_NAME).is_file():
+    summary = folder / SUMMARY_NAME
+    if summary.is_file():
         print(f"summary  {printable(str(summary))}")
     if pictures:
         print(f"pictures {printable(str(pictures[0].parent))}")
     for line in logs:
         print(f"logs     {printable(line)}")
-    if (file := folder / THRESHOLDS_NAME).is_file():
-        print(f"scores   {printable(str(file))} (glip predict --threshold best)")
+    thresholds = folder / THRESHOLDS_NAME
+    if thresholds.is_file():
+        print(f"scores   {printable(str(thresholds))} (glip predict --threshold best)")
     detector = folder if result["fitted"] else result["detector"]
     if result["fitted"] or result["weights"] != "random":
         print(f"next     glip predict PHOTO --detector {printable(str(detector))}")
+
+
+def _print_metrics(result: Mapping[str, Any]) -> None:
+    name, metrics = "test", result["metrics"]["test"]
+    if not metrics:
+        name, metrics = "validation", result["metrics"]["val"]
+    if not metrics:
+        print("nothing was evaluated: there is neither a valid nor a test split")
+    else:
+        if len(result["classes"]) <= LISTED:
+            console = Console(highlight=False, soft_wrap=True)
+            console.print(_class_table(metrics, result["classes"]))
+        ap, ap50 = in_points(metrics["AP"]), in_points(metrics["AP50"])
+        images = count_with_noun(metrics["images"], f"{name} image")
+        print(f"AP {ap}, AP50 {ap50} on {images}")
+    kept = result.get("retention")
+    if kept:
+        before, after = in_points(kept["before"]), in_points(kept["after"])
+        print(f"AP on the probe {kept['probe']}: {before} before, {after} after")
 
 
 def _class_table(metrics: Mapping[str, Any], names: Sequence[str]) -> Table:
@@ -154,12 +179,14 @@ def _class_table(metrics: Mapping[str, Any], names: Sequence[str]) -> Table:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout that the package runs from, with ``+`` if it was changed; None elsewhere."""
+    """Return the commit of the checkout that has this package, None outside of one.
+
+    ``+`` is added where files were changed.
+    """
     try:
-        _git(
-            "ls-files", "--error-unmatch", Path(__file__).name
-        )  # not an environment inside a foreign checkout
-        commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", ".")
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # fails in a foreign checkout
+        commit = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", ".")
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{commit}+" if changed else commit
@@ -171,9 +198,14 @@ def _git(*arguments: str) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """What no box defines is null in JSON: most readers refuse a bare NaN."""
+    """Return ``value`` with null for each number that is not finite.
+
+    Most readers of JSON refuse NaN, which stands for the AP of a class without boxes.
+    """
     if isinstance(value, Mapping):
-        return {key: without_nan(x) for key, x in value.items()}
+        return {key: without_nan(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [without_nan(x) for x in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [without_nan(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,4 +1,4 @@
-"""The picture that ``fit`` ends with: its curves, and the test images that came out best and worst."""
+"""The picture at the end of a fit: its results, its curves, and its best and worst test images."""
 
 import csv
 import logging
@@ -16,9 +16,10 @@ from glip_lightning.common.files import replacing
 from glip_lightning.data.index import Index
 from glip_lightning.data.types import Split
 from glip_lightning.evaluation.image_f1 import image_f1
+from glip_lightning.evaluation.points import in_points
 from glip_lightning.inference.drawing import COLOURS, draw_boxes
 from glip_lightning.training.module import GLIPModule
-from glip_lightning.training.record import RunRecord
+from glip_lightning.training.record import Metrics, RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -27,24 +28,35 @@ SHOWN = 3  # images of each kind, at most
 PANEL = 400  # pixels of the longer side of an image, small ones are enlarged
 GAP, MARGIN, LINE = 16, 12, 26  # pixels between panels, around all, and of a line of text
 CURVES = 300  # pixels
-THRESHOLD = 0.5  # least score of classes of which the run knows no best one
-SMOOTHED = 0.9  # of the running mean of the loss, from so many points on:
-MANY = 30
+THRESHOLD = 0.5  # least score of classes for which the run knows no best threshold
+SMOOTHED = 0.9  # share of the running mean of the loss that each step keeps
+MANY = 30  # points of a loss that is shown with its running mean
+LOSS, AP = "train/loss", "val/AP"  # columns of metrics.csv
+F1_NAME = "F1 at the best threshold"
 FONT = ImageFont.load_default(size=16)
 
 
 @dataclass(frozen=True)
 class ShownImage:
-    """An image of the picture: its position in the index, its F1 and what was found in it."""
+    """An image of the picture, with its F1 at the best threshold of each class."""
 
     image: int
+    """Position in the index."""
     f1: float
     rows: np.ndarray
-    """[n, 7]: image id, x, y, w, h, score, category (from 1); those that are shown."""
+    """Detections from the thresholds on, [n, 7]: image id, x, y, w, h, score, category (from 1)."""
 
 
 def save_summary(record: RunRecord, module: GLIPModule, global_step: int) -> None:
-    """Write ``summary.jpg`` into the run's folder; a run that is over does not fail because of it."""
+    """Write ``summary.jpg`` into the run's folder.
+
+    An error in it is a warning: the run is finished and must not fail because of a picture.
+
+    Args:
+        record: of the run, after its last evaluation.
+        module: with the data of the run.
+        global_step: optimizer steps of the run.
+    """
     assert record.folder is not None
     try:
         picture = _summary(record, module, global_step)
@@ -58,41 +70,74 @@ def save_summary(record: RunRecord, module: GLIPModule, global_step: int) -> Non
 
 
 def _summary(record: RunRecord, module: GLIPModule, global_step: int) -> Image.Image | None:
-    """Return the picture: curves, then two columns of images; None where there is neither."""
+    """Return the picture: title, curves, two columns of images; None without curves and images."""
     assert record.folder is not None
     parts = _columns(record, module)
     width = max(2 * PANEL + GAP, sum(part.width for part in parts) + GAP * (len(parts) - 1))
     curves = read_curves(record.folder / "logs" / "metrics.csv", global_step)
-    rows = [_curves(curves, width)] if any(curves.values()) else []
-    rows += [_beside(parts)] if parts else []
-    return ImageOps.expand(_below(rows, width), MARGIN, "white") if rows else None
+    rows: list[Image.Image] = []
+    if any(curves.values()):
+        rows.append(_curves(curves, width))
+    if parts:
+        rows.append(_beside(parts))
+    if not rows:
+        return None
+    title = _text(summary_title(record, module), width, bold=True)
+    return ImageOps.expand(_below([title, *rows], width), MARGIN, "white")
+
+
+def summary_title(record: RunRecord, module: GLIPModule) -> str:
+    """Return the title: data and detector, AP and AP50 in points, the range of the thresholds."""
+    tuning = type(module.tuning).__name__
+    title = f"{printable(module.data.label)}, {tuning} of {printable(module.detector)}"
+    split, metrics = _evaluated(record)
+    if metrics is None:
+        return f"{title}: not evaluated"
+    ap, ap50 = in_points(metrics["AP"]), in_points(metrics["AP50"])
+    thresholds = _thresholds(record, module)
+    least, most = min(thresholds), max(thresholds)
+    threshold = f"threshold {least:.2f}"
+    if most > least:
+        threshold = f"thresholds {least:.2f} to {most:.2f}, by class"
+    return f"{title}: {split} AP {ap}, AP50 {ap50} points; {threshold}"
+
+
+def _evaluated(record: RunRecord) -> tuple[Split, Metrics | None]:
+    """Return the split of the result, test or else valid, and its metrics."""
+    if record.metrics["test"]:
+        return "test", record.metrics["test"]
+    return "valid", record.metrics["val"] or None
 
 
 def _columns(record: RunRecord, module: GLIPModule) -> list[Image.Image]:
-    """Return what was evaluated last, the best images and the worst ones; nothing if nothing was."""
-    split: Split = "test" if record.metrics["test"] else "valid"
-    metrics = record.metrics["test"] or record.metrics["val"]
-    if not metrics:
+    """Return the best and the worst images of the split of the result; none without evaluation."""
+    split, metrics = _evaluated(record)
+    if metrics is None:
         return []
     index = module.data.datasets[split].index
-    thresholds = [_threshold(record, name) for name in module.data.class_names]
+    thresholds = _thresholds(record, module)
     images = _scored(record.detections, index, thresholds, metrics["images"])
     best, worst = best_and_worst(images)
     missing = "" if split == "test" else " (there is no test split)"
     if metrics["images"] == 1 and images:
         return [_column(f"the {split} image{missing}", best, index)]
     of = f"of {metrics['images']} {split} images{missing}"
-    return [
-        _column(f"{title} {of}", own, index)
-        for title, own in (("best", best), ("worst", worst))
-        if own
-    ]
+    columns: list[Image.Image] = []
+    if best:
+        columns.append(_column(f"best {of}", best, index))
+    if worst:
+        columns.append(_column(f"worst {of}", worst, index))
+    return columns
 
 
-def _threshold(record: RunRecord, name: str) -> float:
-    """Return the least score of a class that is worth showing."""
-    best = (record.thresholds or {}).get(name)
-    return THRESHOLD if best is None else best.threshold
+def _thresholds(record: RunRecord, module: GLIPModule) -> list[float]:
+    """Return the least score of each class from which boxes are shown: its best threshold."""
+    known = record.thresholds or {}
+    thresholds: list[float] = []
+    for name in module.data.class_names:
+        best = known.get(name)
+        thresholds.append(THRESHOLD if best is None else best.threshold)
+    return thresholds
 
 
 def _scored(
@@ -101,29 +146,28 @@ def _scored(
     thresholds: Sequence[float],
     evaluated: int,
 ) -> list[ShownImage]:
-    """Return the images that were evaluated, those in which there is nothing and nothing was found left out."""
+    """Return the images that were evaluated, except for those without boxes and detections."""
     category_of = {category: k for k, category in enumerate(index.category_ids, 1)}
     found: dict[int, list[list[float]]] = defaultdict(list)
     for each in detections:
         category = category_of[each["category_id"]]
         found[each["image_id"]].append([each["image_id"], *each["bbox"], each["score"], category])
-    seen = (
-        index.ids.tolist() if evaluated == len(index) else list(found)
-    )  # of a part nobody knows more
-    rows = {image: np.array(found[image]).reshape(-1, 7) for image in seen}
+    # of a part of the split, the images with detections are all that is known
+    images = index.ids.tolist() if evaluated == len(index) else list(found)
+    rows = {image: np.array(found[image]).reshape(-1, 7) for image in images}
     scores = image_f1(index.ground_truth(), rows, thresholds)
     least = np.asarray(thresholds)
-    shown = {
-        image: own[own[:, 5] >= least[own[:, 6].astype(int) - 1]] for image, own in rows.items()
-    }
-    scored = zip(sorted(rows), scores.tolist(), strict=True)
-    return [
-        ShownImage(index.find(image), f1, shown[image]) for image, f1 in scored if not np.isnan(f1)
-    ]
+    scored: list[ShownImage] = []
+    for image, f1 in zip(sorted(rows), scores.tolist(), strict=True):
+        if not np.isnan(f1):
+            own = rows[image]
+            is_shown = own[:, 5] >= least[own[:, 6].astype(int) - 1]
+            scored.append(ShownImage(index.find(image), f1, own[is_shown]))
+    return scored
 
 
 def best_and_worst(images: Sequence[ShownImage]) -> tuple[list[ShownImage], list[ShownImage]]:
-    """Return up to three of each kind, best and worst first; no image is both."""
+    """Return up to three best and three worst images, best and worst first; no image is both."""
     ordered = sorted(images, key=lambda each: -each.f1)
     best = ordered[: min(SHOWN, (len(ordered) + 1) // 2)]
     worst = ordered[len(best) :][-SHOWN:]
@@ -131,13 +175,14 @@ def best_and_worst(images: Sequence[ShownImage]) -> tuple[list[ShownImage], list
 
 
 def _column(title: str, images: Sequence[ShownImage], index: Index) -> Image.Image:
-    """Return pairs of pictures below each other: the truth, and what was found."""
-    head = _text(f"{title}: truth, and what was found", 2 * PANEL + GAP, bold=True)
+    """Return pairs of pictures below each other: ground truth, and detections."""
+    head = _text(f"{title}: ground truth, detections", 2 * PANEL + GAP, bold=True)
     return _below([head, *(_pair(each, index) for each in images)], 2 * PANEL + GAP)
 
 
 def _pair(shown: ShownImage, index: Index) -> Image.Image:
-    picture, boxes = index.picture(shown.image), index.boxes_of(shown.image)
+    picture = index.picture(shown.image)
+    boxes = index.boxes_of(shown.image)
     scale = PANEL / max(picture.size)
     size = tuple(max(1, round(side * scale)) for side in picture.size)
     large = picture.resize(size, Image.Resampling.BICUBIC)  # pyrefly: ignore[bad-argument-type]
@@ -148,7 +193,8 @@ def _pair(shown: ShownImage, index: Index) -> Image.Image:
     scores = shown.rows[:, 5].tolist()
     right = draw_boxes(large, _corners(shown.rows[:, 1:5], scale), found, scores, classes=classes)
     pair = _beside([left, right])
-    caption = f"F1 {shown.f1:.2f}, {len(truth)} there, {len(found)} found: {printable(index.name(shown.image))}"
+    name = printable(index.name(shown.image))
+    caption = f"{F1_NAME} {shown.f1:.2f}, {len(truth)} there, {len(found)} found: {name}"
     return _below([pair, _text(caption, 2 * PANEL + GAP)], 2 * PANEL + GAP)
 
 
@@ -166,11 +212,8 @@ def _text(text: str, width: int, bold: bool = False) -> Image.Image:
 
 
 def _beside(parts: Sequence[Image.Image]) -> Image.Image:
-    row = Image.new(
-        "RGB",
-        (sum(p.width for p in parts) + GAP * (len(parts) - 1), max(p.height for p in parts)),
-        "white",
-    )
+    width = sum(part.width for part in parts) + GAP * (len(parts) - 1)
+    row = Image.new("RGB", (width, max(part.height for part in parts)), "white")
     at = 0
     for part in parts:
         row.paste(part, (at, 0))
@@ -188,17 +231,19 @@ def _below(rows: Sequence[Image.Image], width: int) -> Image.Image:
 
 
 def read_curves(file: Path, global_step: int) -> dict[str, list[tuple[int, float]]]:
-    """Return loss and validation AP by optimizer step, from 1, as ``metrics.csv`` has them.
+    """Return loss and validation AP (0 to 1) by optimizer step, from 1, as in ``metrics.csv``.
 
-    The evaluations after the training, which are logged at ``global_step``, are no part of the curve.
+    The evaluations after the training, which are logged at ``global_step``, are no part of the
+    curve.
     """
-    curves: dict[str, list[tuple[int, float]]] = {"train/loss": [], "val/AP": []}
-    if file.is_file():
-        with file.open(newline="", encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
-                for name, curve in curves.items():
-                    if row.get(name) and int(row["step"]) < global_step:
-                        curve.append((int(row["step"]) + 1, float(row[name])))
+    curves: dict[str, list[tuple[int, float]]] = {LOSS: [], AP: []}
+    if not file.is_file():
+        return curves
+    with file.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            for name, curve in curves.items():
+                if row.get(name) and int(row["step"]) < global_step:
+                    curve.append((int(row["step"]) + 1, float(row[name])))
     return curves
 
 
@@ -209,27 +254,18 @@ def _curves(curves: Mapping[str, Sequence[tuple[int, float]]], width: int) -> Im
 
     figure = Figure(figsize=(width / 100, CURVES / 100), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    drawn = {name: points for name, points in curves.items() if points}
-    for axes, (name, points) in zip(
-        figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True
-    ):
-        steps = [step for step, _ in points]
-        values = [100 * value if name == "val/AP" else value for _, value in points]
-        if name == "train/loss" and len(values) >= MANY:
-            axes.plot(steps, values, color=COLOURS[4], alpha=0.3, linewidth=1)
-            axes.plot(steps, running_mean(values), color=COLOURS[4], linewidth=2)
+    drawn = [name for name, points in curves.items() if points]
+    all_axes = figure.subplots(1, len(drawn), squeeze=False)[0]
+    for axes, name in zip(all_axes, drawn, strict=True):
+        steps = [step for step, _ in curves[name]]
+        values = [value for _, value in curves[name]]
+        if name == LOSS:
+            _draw_loss(axes, steps, values)
         else:
-            axes.plot(
-                steps,
-                values,
-                "o-",
-                color=COLOURS[4] if name == "train/loss" else COLOURS[5],
-                markersize=4,
-            )
-        title = f"{name} (points)" if name == "val/AP" else name
-        axes.set(
-            xlabel="step", title=title, xlim=(0, None), ylim=(0 if name == "val/AP" else None, None)
-        )
+            points = [100 * value for value in values]
+            axes.plot(steps, points, "o-", color=COLOURS[5], markersize=4, clip_on=False)
+            axes.set(title=f"{name} (points)", ylim=(0, None))
+        axes.set(xlabel="step", xlim=(0, None))
         axes.grid(alpha=0.3)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
@@ -237,10 +273,21 @@ def _curves(curves: Mapping[str, Sequence[tuple[int, float]]], width: int) -> Im
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
+def _draw_loss(axes: Any, steps: Sequence[int], values: Sequence[float]) -> None:
+    if len(values) >= MANY:
+        axes.plot(steps, values, color=COLOURS[4], alpha=0.3, linewidth=1)
+        axes.plot(steps, running_mean(values), color=COLOURS[4], linewidth=2)
+    else:
+        axes.plot(steps, values, "o-", color=COLOURS[4], markersize=4)
+    axes.set(title=LOSS)
+
+
 def running_mean(values: Sequence[float]) -> list[float]:
-    """Return the mean of all values until each, of which a step back counts nine tenths."""
-    mean, weight, means = 0.0, 0.0, []
+    """Return the mean of all values until each; a value counts nine tenths of the next one."""
+    mean, weight = 0.0, 0.0
+    means: list[float] = []
     for value in values:
-        mean, weight = SMOOTHED * mean + (1 - SMOOTHED) * value, SMOOTHED * weight + 1 - SMOOTHED
+        mean = SMOOTHED * mean + (1 - SMOOTHED) * value
+        weight = SMOOTHED * weight + (1 - SMOOTHED)
         means.append(mean / weight)
     return means

@@ -18,7 +18,7 @@ from PIL import Image
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
-from glip_lightning.common.imports import optional
+from glip_lightning.common.imports import import_optional
 from glip_lightning.data.checks.findings import DataError, Findings, data_error, listing, short
 from glip_lightning.data.images import (
     Header,
@@ -141,7 +141,7 @@ def read_hub(name: str | Path, findings: Findings, subset: str | None = None) ->
 
 
 def _load(name: str | Path, subset: str | None) -> "dict[str, datasets.Dataset]":
-    datasets = optional("datasets", str(name))
+    datasets = import_optional("datasets", str(name))
     folder = Path(name)
     if folder.is_dir():
         for path in folder.rglob("*"):
@@ -349,7 +349,7 @@ def to_hub(splits: Mapping[Split, Index]) -> "datasets.DatasetDict":
         GLIPError: the splits have different lists of classes; those of :func:`read_dataset` never
             do.
     """
-    datasets = optional("datasets", "to_hub")
+    datasets = import_optional("datasets", "to_hub")
     names = {index.class_names for index in splits.values()}
     if len(names) != 1:
         message = f"the splits have {len(names)} different lists of classes"

@@ -14,7 +14,7 @@ from typing import Any
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
-from glip_lightning.common.schema import AxisValue, Items, parse_yaml, shown
+from glip_lightning.common.schema import AxisValue, Items, parse_yaml, short_repr
 from glip_lightning.config.class_paths import with_public_names
 from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.report.paper_numbers import official_task
@@ -400,7 +400,7 @@ def _check_result(result: Any) -> None:
     data = value_at(result, "recipe.data.init_args")
     if data and not isinstance(data, Mapping):
         raise GLIPError(
-            f"recipe.data.init_args is {shown(data)}, no mapping", code="damaged-record"
+            f"recipe.data.init_args is {short_repr(data)}, no mapping", code="damaged-record"
         )
     _check_text(result)
 

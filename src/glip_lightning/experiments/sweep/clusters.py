@@ -15,7 +15,7 @@ import yaml
 from glip_lightning.common import signals
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import write_text
-from glip_lightning.common.imports import optional
+from glip_lightning.common.imports import import_optional
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.sweep.executors import PAUSE, Stop
 from glip_lightning.experiments.sweep.jobs import Event, Function, Job
@@ -69,7 +69,7 @@ class Ray:
 
 def _start_ray() -> Any:
     """Return the module ``ray``, connected to a cluster or to a Ray of this machine."""
-    ray = optional("ray", "--executor ray", "ray")
+    ray = import_optional("ray", "--executor ray", "ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = os.environ.get("RAY_ADDRESS")
@@ -122,7 +122,7 @@ class Slurm:
 
     def _executor(self) -> Any:
         """Return submitit's executor, which knows the parameters."""
-        submitit = optional("submitit", "--executor submitit", "slurm")
+        submitit = import_optional("submitit", "--executor submitit", "slurm")
         try:
             executor = submitit.AutoExecutor(self.folder, cluster="slurm")
         except RuntimeError:

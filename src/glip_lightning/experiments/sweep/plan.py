@@ -114,7 +114,7 @@ def resolve(
             same = found.get(planned.trial.id)
             if same:
                 points_of_both = (*same.trial.points, *planned.trial.points)
-                planned = replace(same, trial=same.trial._replace(points=points_of_both))
+                planned = replace(same, trial=replace(same.trial, points=points_of_both))
             found[planned.trial.id] = planned
     if errors:
         messages = [_with_count(text, count, len(points)) for text, count in errors.items()]

@@ -123,7 +123,7 @@ def _chosen(planned: Sequence[Planned], only: str | None) -> list[Planned]:
     for each in planned:
         own = tuple(point for point in each.trial.points if point in points)
         if own:
-            found.append(replace(each, trial=each.trial._replace(axes=own[0], points=own)))
+            found.append(replace(each, trial=replace(each.trial, axes=own[0], points=own)))
     return found
 
 

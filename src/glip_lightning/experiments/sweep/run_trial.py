@@ -28,7 +28,7 @@ from glip_lightning.common.escaping import json_text
 from glip_lightning.common.files import write_text
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.common.logs import show_log
-from glip_lightning.common.resources import translate
+from glip_lightning.common.resources import resource_advice
 from glip_lightning.common.schema import Whole, read_json
 from glip_lightning.common.signals import received
 from glip_lightning.config.recipe import fit_recipe
@@ -175,8 +175,8 @@ def read_failure(folder: Path) -> Failure:
 
 def _one_line(error: BaseException) -> str:
     """Return the first line of an error, with its type unless the message is one of ours."""
-    translated = translate(error)
-    text = translate(error, "sweep") or str(error)
+    translated = resource_advice(error)
+    text = resource_advice(error, "sweep") or str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     is_ours = isinstance(error, OSError | ValueError) or translated
     if lines and is_ours:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import Anything, Keys, Mapped, Real, Whole, read_json, shown
+from glip_lightning.common.schema import Anything, Keys, Mapped, Real, Whole, read_json, short_repr
 from glip_lightning.experiments.sweep.run_trial import FAILED_NAME
 from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME
 
@@ -55,7 +55,7 @@ def _read_result(path: Path) -> Mapping[str, Any]:
     where = f"{path}: not the result of a run (remove it, and the trial runs again)"
     content = read_json(path, where)
     if not isinstance(content, dict):
-        raise GLIPError(f"{where}: {shown(content)}, expected a mapping", code="bad-value")
+        raise GLIPError(f"{where}: {short_repr(content)}, expected a mapping", code="bad-value")
     Keys(_SHOWN).check({key: content[key] for key in _SHOWN if key in content}, where)
     for split, metrics in content["metrics"].items():
         key = f"metrics.{split:.60}"
@@ -63,7 +63,7 @@ def _read_result(path: Path) -> Mapping[str, Any]:
             continue
         if not isinstance(metrics, dict):
             raise GLIPError(
-                f"{where}: {key}: {shown(metrics)}, expected a mapping", code="bad-value"
+                f"{where}: {key}: {short_repr(metrics)}, expected a mapping", code="bad-value"
             )
         if metrics.get("AP") is not None:
             Real(0, 1).check(metrics["AP"], where, key)

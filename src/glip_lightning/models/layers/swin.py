@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from glip_lightning.common.imports import without
+from glip_lightning.common.imports import hide_package
 from glip_lightning.models.config import GLIPConfig
 
-with without("wandb"):  # timm's helpers for training take it where it is installed: 0.3 s
+with hide_package("wandb"):  # timm's helpers for training take it where it is installed: 0.3 s
     from timm.layers import DropPath, Mlp, PatchEmbed
     from timm.models.swin_transformer import (
         PatchMerging,

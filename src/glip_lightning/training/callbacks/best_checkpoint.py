@@ -1,4 +1,4 @@
-"""Which weights of a run are kept, and when it stops, both by val/AP.
+"""Which weights of a run are kept, and when it stops: both by val/AP.
 
 As in the official code (engine/trainer.py:335-347) an equal AP is as good as a better one.
 """
@@ -12,7 +12,10 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
+from typing_extensions import override
 
+from glip_lightning.common.plurals import count_with_noun
+from glip_lightning.evaluation.points import in_points
 from glip_lightning.training.record import record_of
 from glip_lightning.weights.run_files import BEST
 
@@ -22,11 +25,11 @@ MONITOR = "val/AP"
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps one file, ``best.ckpt``, written anew at every validation whose AP is not below the best so far.
+    """Keeps one file, ``best.ckpt``, written at every validation whose AP is not below the best.
 
-    Where AP is undefined throughout (no ground truth) that is the last validation; without validation there is
-    no file and ``best_model_path`` is empty. The file holds weights, their epoch and step, no state of an optimizer:
-    a run goes on from ``last.ckpt`` alone.
+    Where AP is undefined in all validations (no ground truth), the file is from the last one.
+    Without validation there is no file, and ``best_model_path`` is empty. The file has weights,
+    their epoch and step, but no state of an optimizer: a run goes on from ``last.ckpt`` only.
     """
 
     def __init__(self, dirpath: str | Path | None = None) -> None:
@@ -43,32 +46,39 @@ class BestCheckpoint(ModelCheckpoint):
         """What became of a best checkpoint that was damaged."""
 
     def lose(self, why: str, instead: str) -> None:
-        """Note that ``best.ckpt`` is damaged, as ``why`` says, and what stands ``instead`` of its weights."""
-        self.lost = f"{BEST} {why}: {instead}"
-        log.warning("%s", Path(self.dirpath or "") / self.lost)
+        """Log and record that ``best.ckpt`` cannot be used.
 
+        Args:
+            why: what is wrong with the file, in words that follow its name.
+            instead: which weights are used in its place.
+        """
+        self.lost = f"{BEST} {why}: {instead}"
+        assert self.dirpath is not None
+        log.warning("%s", Path(self.dirpath) / self.lost)
+
+    @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         record_of(pl_module).lost = self.lost
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "lost": self.lost}
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
-        """Whether ``current`` is at least the best; an undefined AP equals only an undefined one."""
+        """Return whether ``current`` is at least the best; an undefined AP is below all others."""
         if current is None:
             return False
         best = -math.inf if self.best_model_score is None else float(self.best_model_score)
         value = -math.inf if torch.isnan(current) else float(current)
-        return trainer.strategy.reduce_boolean_decision(
-            value >= best
-        )  # the ranks' files must not part
+        # all ranks decide the same
+        return trainer.strategy.reduce_boolean_decision(value >= best)
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The score of ``best.ckpt`` counts wherever the run's folder is now, as long as the file lies in it."""
+        # the folder of the run may have been moved: the score belongs to the file in it
         assert self.dirpath is not None
-        self.lost = (
-            state_dict.get("lost") or self.lost
-        )  # checkpoints of earlier versions do not have it
+        if state_dict.get("lost"):  # checkpoints of earlier versions do not have the key
+            self.lost = state_dict["lost"]
         best = Path(self.dirpath) / BEST
         if not state_dict["best_model_path"]:
             return
@@ -84,7 +94,7 @@ class BestCheckpoint(ModelCheckpoint):
 class EarlyStop(EarlyStopping):
     """Ends the run after ``patience`` validations in a row whose AP was below the best one.
 
-    An undefined AP (no ground truth) says nothing and is not counted.
+    An undefined AP (no ground truth) is not counted.
     """
 
     mode_dict = {"min": torch.le, "max": torch.ge}  # noqa: RUF012, as the parent has it
@@ -102,18 +112,23 @@ class EarlyStop(EarlyStopping):
         self.ended: str | None = None
         """Why training ended."""
 
+    @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.ended = None
 
+    @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         record = record_of(pl_module)
-        record.ended = record.ended or self.ended
+        if record.ended is None:
+            record.ended = self.ended
 
     def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
         if torch.isnan(current):
             return False, None
         should_stop, reason = super()._evaluate_stopping_criteria(current)
         if should_stop:
-            self.ended = f"{MONITOR} was below its best, {float(self.best_score):.3f}, {self.wait_count} times in a row"
+            best = in_points(float(self.best_score))
+            times = count_with_noun(self.wait_count, "time")
+            self.ended = f"{MONITOR} was below its best, {best} points, {times} in a row"
             log.info("training ends: %s", self.ended)
         return should_stop, reason

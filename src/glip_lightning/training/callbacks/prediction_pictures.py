@@ -1,13 +1,15 @@
 """Pictures with detections, for the folder of a run and for its loggers."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
+from typing_extensions import override
 
 from glip_lightning.common.files import picture_names, replacing
 from glip_lightning.data.types import Batch, Split
@@ -20,36 +22,47 @@ from glip_lightning.training.record import RunRecord
 PREDICTIONS = "predictions"
 
 
-class Logged(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LoggedPicture:
     """A picture for the loggers, at most :data:`LONGEST` pixels long."""
 
     plain: EvaluatedImage
-    """Without boxes in its pixels, for those that draw them."""
+    """Without boxes in its pixels, for loggers that draw boxes."""
     drawn: Image.Image
+    """With boxes in its pixels, for the others."""
 
 
 class PredictionPictures(Callback):
-    """Draws the first images of a split once: into ``predictions/`` and for the loggers that take pictures.
+    """Draws the first images of a split, into ``predictions/`` and for loggers that take pictures.
 
-    The folder gets those of the split that is the run's result, test or else valid; the loggers those of the valid
-    split at validations 1, 2, 4, 8, ..., and of the test split always.
+    The folder gets images of the split of the run's result: test, or valid where there is no test
+    split. The loggers get images of the valid split at validations 1, 2, 4, 8, ..., and always of
+    the test split. An image is drawn once for both.
     """
 
     def __init__(self, record: RunRecord, pictures: int = 8, threshold: float = 0.5) -> None:
-        """Write so many ``pictures``, and log :data:`PICTURES`, with the detections from score ``threshold`` on."""
-        self.record, self.pictures, self.threshold = record, pictures, threshold
+        """Draw detections from score ``threshold`` on.
+
+        ``pictures`` are written into the folder at most; loggers get :data:`PICTURES`.
+        """
+        self.record = record
+        self.pictures = pictures
+        self.threshold = threshold
         self._validations = 0
         self._written: list[Path] = []
-        self._logged: list[Logged] = []
+        self._logged: list[LoggedPicture] = []
 
+    @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._logged = []
         if not trainer.sanity_checking:
             self._validations += 1
 
+    @override
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._logged = []
 
+    @override
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -62,6 +75,7 @@ class PredictionPictures(Callback):
         if not trainer.sanity_checking:
             self._draw(trainer, pl_module, outputs, batch, "valid")
 
+    @override
     def on_test_batch_end(
         self,
         trainer: Trainer,
@@ -73,9 +87,11 @@ class PredictionPictures(Callback):
     ) -> None:
         self._draw(trainer, pl_module, outputs, batch, "test")
 
+    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._log(trainer, "val")
 
+    @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._log(trainer, "test")
 
@@ -98,7 +114,7 @@ class PredictionPictures(Callback):
                 self._write(shown.name, drawn)
             if to_loggers:
                 drawn.thumbnail((LONGEST, LONGEST))
-                self._logged.append(Logged(shown.smaller(), drawn))
+                self._logged.append(LoggedPicture(shown.smaller(), drawn))
 
     def _is_result(self, trainer: Trainer, module: GLIPModule, split: Split) -> bool:
         if split == "test":
@@ -107,9 +123,8 @@ class PredictionPictures(Callback):
         return trainer.state.fn == TrainerFn.VALIDATING and not has_test
 
     def _is_logged(self, trainer: Trainer, split: Split) -> bool:
-        if not any(
-            isinstance(logger, CarefulWandb | TensorBoardLogger) for logger in trainer.loggers
-        ):
+        takers = CarefulWandb | TensorBoardLogger
+        if not any(isinstance(logger, takers) for logger in trainer.loggers):
             return False
         is_power_of_two = self._validations & (self._validations - 1) == 0
         return split == "test" or is_power_of_two
@@ -122,14 +137,15 @@ class PredictionPictures(Callback):
             drawn.save(fresh, format="JPEG", quality=92)
 
     def _log(self, trainer: Trainer, stage: str) -> None:
-        for logger in trainer.loggers if self._logged else ():
+        if not self._logged:
+            return
+        for logger in trainer.loggers:
             if isinstance(logger, CarefulWandb) and not logger.failed:
                 with logger.care():
-                    images = {
-                        picture_key(stage, i): wandb_image(picture.plain)
-                        for i, picture in enumerate(self._logged)
-                    }
-                    logger.experiment.log({**images, "trainer/global_step": trainer.global_step})
+                    row: dict[str, Any] = {"trainer/global_step": trainer.global_step}
+                    for number, picture in enumerate(self._logged):
+                        row[picture_key(stage, number)] = wandb_image(picture.plain)
+                    logger.experiment.log(row)
             elif isinstance(logger, TensorBoardLogger):
                 for picture in self._logged:
                     tag = f"{stage}/pictures/{picture.plain.name}"

@@ -1,4 +1,4 @@
-"""What is shown while a run works."""
+"""The progress that is shown while a run works: a bar on a terminal, else lines."""
 
 import logging
 import time
@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+from typing_extensions import override
 
 from glip_lightning.evaluation.points import in_points
 
@@ -19,6 +20,7 @@ EVALUATED = ("val", "test")
 class Progress(RichProgressBar):
     """Lightning's bar without the logger's version number, with AP in points."""
 
+    @override
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
@@ -26,55 +28,63 @@ class Progress(RichProgressBar):
 
 
 class Lines(Callback):
-    """One line per validation where no terminal shows a bar; per epoch where nothing is validated.
+    """Logs the progress where no terminal shows a bar.
 
-    Between them one after the first step, and one a minute.
+    One line per validation, or per epoch where nothing is validated; between them one line after
+    the first step and one per minute.
     """
 
     def __init__(self) -> None:
         self._validated = False
-        self._told: float | None = None  # when the last line was written
+        self._logged_at: float | None = None  # seconds, when the last line was written
 
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._told = None
+        self._logged_at = None
 
+    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._told is not None and time.monotonic() - self._told < MINUTE:
+        if self._logged_at is not None and time.monotonic() - self._logged_at < MINUTE:
             return
         if trainer.is_global_zero and trainer.global_step:
-            log.info("%s: %s", place(trainer), shown(trainer))
-            self._told = time.monotonic()
+            self._log(trainer)
 
+    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validated = not trainer.sanity_checking
 
+    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and (self._validated or not trainer.val_dataloaders):
-            log.info("%s: %s", place(trainer), shown(trainer))
-            self._told = time.monotonic()
+            self._log(trainer)
         self._validated = False
 
+    def _log(self, trainer: Trainer) -> None:
+        log.info("%s: %s", position(trainer), bar_metrics(trainer))
+        self._logged_at = time.monotonic()
 
-def place(trainer: Trainer) -> str:
-    """Return where a training is: at a step where steps may be its end, else in an epoch."""
+
+def position(trainer: Trainer) -> str:
+    """Return the position of a training: its step where steps may end it, else its epoch."""
     if trainer.max_steps != -1:
-        return f"step {trainer.global_step} of {trainer.estimated_stepping_batches:.0f}"  # epochs may end it earlier
+        last_step = trainer.estimated_stepping_batches  # epochs may end it before max_steps
+        return f"step {trainer.global_step} of {last_step:.0f}"
     last = "?" if trainer.max_epochs in (None, -1) else trainer.max_epochs
     return f"epoch {trainer.current_epoch + 1} of {last}, step {trainer.global_step}"
 
 
-def shown(trainer: Trainer) -> str:
-    """Return the metrics of the progress bar."""
-    return ", ".join(
-        f"{name} {text}" for name, text in as_texts(trainer.progress_bar_metrics).items()
-    )
+def bar_metrics(trainer: Trainer) -> str:
+    """Return the metrics that a progress bar shows, as one line of text."""
+    texts = as_texts(trainer.progress_bar_metrics)
+    return ", ".join(f"{name} {text}" for name, text in texts.items())
 
 
 def as_texts(metrics: Mapping[str, Any]) -> dict[str, str]:
     """Return metrics as they are shown: those of evaluations, from 0 to 1, in points."""
-    return {
-        name: in_points(float(x)) if name.split("/")[0] in EVALUATED else f"{float(x):.3f}"
-        for name, x in metrics.items()
-    }
+    texts: dict[str, str] = {}
+    for name, value in metrics.items():
+        stage = name.split("/")[0]
+        texts[name] = in_points(float(value)) if stage in EVALUATED else f"{float(value):.3f}"
+    return texts

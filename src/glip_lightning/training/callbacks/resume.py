@@ -1,9 +1,11 @@
-"""Runs that may be killed: a checkpoint that goes on bit for bit, and signals that end a run between two steps.
+"""Runs that may be killed: exact checkpoints, and signals that end a run between two steps.
 
-A step's data and dropout are functions of (seed, epoch, batch, rank), so weights, optimizer, schedules and the
-position are the whole state. The position in the data, epoch and batches, is kept by ``DetectionData.state_dict``
-(data_module.py), the rest by Lightning. A checkpoint is written only where Lightning's own restart is right: at the end
-of an epoch, and after a step that no validation follows, since a restart would leave that validation out.
+A step's data and dropout are functions of (seed, epoch, batch, rank), so weights, optimizer,
+schedules and the position are the whole state, and a resumed run has the same numbers bit for bit.
+``DetectionData.state_dict`` (data_module.py) keeps the position in the data, epoch and batches,
+and Lightning the rest. A checkpoint is written only where Lightning itself restarts correctly: at
+the end of an epoch, and after a step that no validation follows, since a restart would leave that
+validation out.
 """
 
 import logging
@@ -16,31 +18,35 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import remove_parts
 from glip_lightning.common.signals import Interrupted, Previous, listen, restore
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
-from glip_lightning.training.checkpoint_files import about, damage, write_whole
+from glip_lightning.training.checkpoint_files import checkpoint_content, damage, write_whole
 from glip_lightning.weights.run_files import LAST
 
 log = logging.getLogger(__name__)
 
-LATER = "is from after the step that the run goes on from"
+LATER = "is newer than the step that the run goes on from"
 
 
 class Resumable(Checkpoint):
-    """Writes ``folder/last.ckpt``, whole or not at all: at the end of every epoch, and at the first optimizer step
-    after ``minutes`` that no validation follows; one minute is enough in front of a step that one does follow. Of
-    several checkpoint callbacks it has to be the last.
+    """Writes ``folder/last.ckpt``, whole or not at all, and ends the run at a signal.
 
-    The first SIGINT, SIGTERM or SIGHUP lets the optimizer step finish, saves and raises :class:`Interrupted` on all
-    ranks; where a validation follows, and in it, the run ends with the checkpoint that is there. The second signal
-    ends it at once.
+    A checkpoint is written at the end of every epoch, and at the first optimizer step after
+    ``minutes`` that no validation follows; before a step that a validation follows, one minute is
+    enough. Of several checkpoint callbacks this has to be the last.
+
+    The first SIGINT, SIGTERM or SIGHUP lets the optimizer step finish, saves and raises
+    :class:`Interrupted` on all ranks. Before and during a validation, the run ends with the
+    checkpoint that is there. The second signal ends the run at once.
     """
 
     def __init__(self, folder: str | Path, minutes: float = 10) -> None:
-        self.path, self.minutes = Path(folder) / LAST, minutes
+        self.path = Path(folder) / LAST
+        self.minutes = minutes
         self._saved = time.monotonic()
         self._received: signal.Signals | None = None
         self._previous: Previous = {}
@@ -49,16 +55,20 @@ class Resumable(Checkpoint):
         self._stopping = False  # all ranks know that the run ends, and it is saved
 
     def state_dict(self) -> dict[str, Any]:
-        """Says of the checkpoint that it is ours, and whether the run was over."""
+        """Return whether the run was over; the key marks a checkpoint as one of ours."""
         return {"done": self._done}
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._resumed, self._done = True, state_dict["done"]
+        self._resumed = True
+        self._done = state_dict["done"]
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Refuse what version 0.1 wrote between the last step of an epoch and its validation, which would be left out.
+        """Refuse a checkpoint that version 0.1 wrote before the validation at the end of an epoch.
+
+        A run that goes on from there would leave that validation out.
 
         Raises:
             GLIPError: it is such a checkpoint (code ``old-checkpoint``).
@@ -66,30 +76,31 @@ class Resumable(Checkpoint):
         if trainer.state.fn != "fit":
             return
         place = checkpoint["callbacks"].get(self.state_key, {}).get("place")
-        if (
-            place == "step"
-            and checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
-        ):
+        if place != "step":
+            return
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        if progress["is_last_batch"]:
             raise GLIPError(
-                f"{self.path}: was written in front of a validation by an earlier version, which alone can go on from "
-                "there; start the run anew, or finish it with that version",
+                f"{self.path}: an earlier version wrote it before a validation, and only that "
+                "version can go on from there; start the run anew, or finish it with that version",
                 code="old-checkpoint",
             )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Have all checkpoints of the trainer written whole, also those of other callbacks."""
+        """Let the trainer write all checkpoints whole, also those of other callbacks."""
         write_whole(trainer)
 
+    @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.ckpt_path:
-            self._resumed = self._done = (
-                False  # of a checkpoint that an evaluation before this fit had read
-            )
+            # an evaluation before this fit may have read a checkpoint
+            self._resumed = self._done = False
         if self._done:
             trainer.should_stop = True
         if trainer.is_global_zero:
-            remove_parts(self.path.parent, older=0)  # of a process that was killed while writing
+            remove_parts(self.path.parent, older=0)  # a process was killed while it wrote them
 
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._resumed:
             begin_next_epoch(trainer)
@@ -99,28 +110,33 @@ class Resumable(Checkpoint):
                     trainer.global_step,
                     trainer.current_epoch + 1,
                 )
-            forget_the_future(trainer)
+            remove_stale_checkpoints(trainer)
         self._resumed = self._stopping = False
         self._saved = time.monotonic()
         self._listen()
 
+    @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._stopping:  # by now the last step is logged
+        if self._stopping:  # the last step is logged now
             self._stop(trainer)
 
+    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        left, step = batches_to_validation(trainer, batch_idx), trainer.accumulate_grad_batches
+        left = batches_to_validation(trainer, batch_idx)
+        step = trainer.accumulate_grad_batches
         if (batch_idx + 1) % step or left == 0:
             return
-        # a signal in the validation that follows the next step finds the work up to here
-        self._stopping, due = self._agree(trainer, minutes=1 if left <= step else self.minutes)
+        # before the last step in front of a validation: nothing can be saved in the validation
+        minutes = 1 if left <= step else self.minutes
+        self._stopping, due = self._agree(trainer, minutes)
         if self._stopping or due:
             self._save(trainer)
 
+    @override
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -130,27 +146,35 @@ class Resumable(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and self._agree(trainer)[0]:
-            self._stop(
-                trainer
-            )  # not saved: during validation an average may stand in the place of the weights
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        stop, _ = self._agree(trainer)
+        if stop:
+            # without saving: the module may have averaged weights during validation
+            self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the epoch: after its validation, and before averaged weights replace the trained ones at the end."""
+        """Save the epoch after its validation.
+
+        At the end of the run, averaged weights replace the trained ones only after this.
+        """
         self._done = trainer.should_stop
         self._save(trainer)
-        self._stopping = self._agree(trainer)[0]
+        self._stopping, _ = self._agree(trainer)
 
+    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._stopping:
             self._stop(trainer)
 
+    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        stop = self._agree(trainer)[0]  # a signal since the last epoch was saved, too
+        stop, _ = self._agree(trainer)  # a signal may have come after the last epoch was saved
         self._unlisten()
         if stop:
             self._stop(trainer)
 
+    @override
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
@@ -161,9 +185,10 @@ class Resumable(Checkpoint):
         self._saved = time.monotonic()
 
     def _agree(self, trainer: Trainer, minutes: float = 0) -> tuple[bool, bool]:
-        """(stop, save), the same on all ranks: what any of them wants."""
-        wait = min(minutes, self.minutes)
-        stop, due = self._received is not None, time.monotonic() - self._saved >= 60 * wait
+        """Return (stop, save), the same on all ranks: yes if any of them wants it."""
+        stop = self._received is not None
+        wait = 60 * min(minutes, self.minutes)
+        due = time.monotonic() - self._saved >= wait
         if trainer.world_size == 1:
             return stop, due
         wanted = torch.tensor(2 * stop + due, device=trainer.strategy.root_device)
@@ -171,10 +196,11 @@ class Resumable(Checkpoint):
         return bool(wanted >= 2), bool(wanted >= 1)
 
     def _stop(self, trainer: Trainer) -> None:
-        left = f"go on from {self.path}" if self.path.exists() else "nothing was saved yet"
-        by = self._received.name if self._received else "another rank"
-        message = f"stopped by {by} at step {trainer.global_step}; {left}"
-        raise Interrupted(message, self._received or signal.SIGTERM)
+        way = f"go on from {self.path}" if self.path.exists() else "nothing was saved yet"
+        by, number = "another rank", signal.SIGTERM
+        if self._received is not None:
+            by, number = self._received.name, self._received
+        raise Interrupted(f"stopped by {by} at step {trainer.global_step}; {way}", number)
 
     def _listen(self) -> None:
         self._received = None
@@ -187,36 +213,34 @@ class Resumable(Checkpoint):
     def _on_signal(self, number: signal.Signals) -> None:
         if self._received is not None:
             for each in self._previous:
-                signal.signal(
-                    each, signal.SIG_DFL
-                )  # a third one needs no help of Python, which may be waiting
+                # a third signal ends the process also where Python is waiting
+                signal.signal(each, signal.SIG_DFL)
             raise Interrupted(f"stopped by {number.name} before the step was finished", number)
         self._received = number
         log.warning("%s: finishing this step; once more ends the run at once", number.name)
 
 
 def batches_to_validation(trainer: Trainer, batch_idx: int) -> float:
-    """Return how many batches are left before a validation, or the end of the epoch, may follow; 0: now."""
+    """Return the number of batches before a validation or the end of the epoch may come; 0: now."""
     if trainer.is_last_batch or trainer.should_stop:
         return 0
     every = trainer.val_check_batch
-    if every is None:  # by the clock
+    if every is None:  # a clock decides
         return math.inf
-    batch = (
-        trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-    )
+    batch = batch_idx
+    if trainer.check_val_every_n_epoch is None:
+        batch = trainer.fit_loop.total_batch_idx
     return -(batch + 1) % every
 
 
 def begin_next_epoch(trainer: Trainer) -> None:
-    """Put Lightning's loops in front of the next epoch, if they stand at the end of one.
+    """Set Lightning's loops to the begin of the next epoch, if they are at the end of one.
 
-    Left alone, a trainer with ``max_steps`` takes that epoch for unfinished and counts it twice.
+    Otherwise a trainer with ``max_steps`` takes that epoch for unfinished and counts it twice.
     """
     loop = trainer.fit_loop
-    progress: Any = (
-        loop.epoch_progress
-    )  # Lightning annotates a base class that lacks two of the four numbers
+    # Lightning annotates a base class that lacks two of the four numbers
+    progress: Any = loop.epoch_progress
     if progress.current.processed != progress.current.started:
         return
     for numbers in (progress.total, progress.current):
@@ -226,42 +250,46 @@ def begin_next_epoch(trainer: Trainer) -> None:
     loop.epoch_loop.restarting = False
 
 
-def forget_the_future(trainer: Trainer) -> None:
-    """Remove best checkpoints that a killed process wrote after the one that the run goes on from, and damaged ones.
+def remove_stale_checkpoints(trainer: Trainer) -> None:
+    """Remove damaged best checkpoints, and those that are newer than the step a run goes on from.
 
-    The former come again, since the run does the same again; kept, their weights would not fit the score on record.
+    A killed process wrote the newer ones. They come again, since the run repeats those steps; until
+    then their weights would not belong to the score on record.
     """
     for callback in trainer.checkpoint_callbacks:
         if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None:
             continue
-        stale = _stale(callback, trainer.global_step) if trainer.is_global_zero else {}
+        stale: dict[str, str] = {}
+        if trainer.is_global_zero:
+            stale = _stale_files(callback, trainer.global_step)
         stale = trainer.strategy.broadcast(stale)
         for path, why in stale.items():
             if trainer.is_global_zero:
                 Path(path).unlink()
                 log.info("%s %s (step %d): removed", path, why, trainer.global_step)
         best = callback.best_model_path
-        if best not in stale and Path(best or "?").exists():
+        if best and best not in stale and Path(best).exists():
             continue
         if isinstance(callback, BestCheckpoint) and stale.get(best, LATER) != LATER:
-            callback.lose(
-                stale[best], "its weights are lost, the best are those of later validations"
-            )
+            instead = "its weights are lost, the best are those of later validations"
+            callback.lose(stale[best], instead)
         callback.best_model_path, callback.best_model_score, callback.best_k_models = "", None, {}
 
 
-def _stale(callback: ModelCheckpoint, step: int) -> dict[str, str]:
+def _stale_files(callback: ModelCheckpoint, step: int) -> dict[str, str]:
     """Return the callback's own files that do not belong to a run at ``step``, each with why."""
-    found = [path for path in Path(callback.dirpath or "").glob("*.ckpt") if path.is_file()]
     stem = (callback.filename or "").split("{")[0]
-    own = [path for path in found if stem and path.name.startswith(stem) and path.name != LAST]
-    known = {
-        Path(path).name for path in (*callback.best_k_models, callback.best_model_path)
-    }  # the folder may move
+    if not stem or callback.dirpath is None:
+        return {}
+    # by name, since the folder of the run may have been moved
+    known = {Path(path).name for path in (*callback.best_k_models, callback.best_model_path)}
     stale: dict[str, str] = {}
-    for path in own:
-        if wrong := damage(path):
-            stale[str(path)] = wrong
-        elif path.name not in known or about(path)["global_step"] > step:
+    for path in Path(callback.dirpath).glob("*.ckpt"):
+        if not path.is_file() or not path.name.startswith(stem) or path.name == LAST:
+            continue
+        fault = damage(path)
+        if fault is not None:
+            stale[str(path)] = fault
+        elif path.name not in known or checkpoint_content(path)["global_step"] > step:
             stale[str(path)] = LATER
     return stale

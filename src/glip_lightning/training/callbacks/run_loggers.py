@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
+from typing_extensions import override
 
 from glip_lightning.training.logging.loggers import ContinuedCSV, close, log_settings, make_loggers
 from glip_lightning.training.logging.run_names import UNTUNED, Labels, label_run, label_trial
@@ -12,16 +13,17 @@ from glip_lightning.training.record import RunRecord
 
 
 class RunLoggers(Callback):
-    """Gives the trainer the loggers of the run, which know its recipe, and continues the table of an interrupted one.
+    """Gives the trainer the loggers of the run, and continues the table of an interrupted run.
 
-    Comes after :class:`~.run_folder.RunFolder`, which makes the folder.
+    It has to come after :class:`~.run_folder.RunFolder`, which makes the folder.
     """
 
     def __init__(self, record: RunRecord, named: Sequence[Logger]) -> None:
-        """``named`` are the trainer's own."""
+        """Take the loggers ``named`` in the recipe or given to the trainer."""
         self.record, self._named = record, named
         self._made = False
 
+    @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._made:
             return
@@ -36,12 +38,16 @@ class RunLoggers(Callback):
             content = {"recipe": self.record.recipe, **data.chosen(), "classes": data.class_names}
             log_settings(trainer.loggers, content)
 
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _continue_table(trainer)
 
+    @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _continue_table(trainer)  # of a run that was killed after its last step, and trains no more
+        # a run that was killed after its last step never comes to on_train_start
+        _continue_table(trainer)
 
+    @override
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
@@ -55,7 +61,10 @@ def _continue_table(trainer: Trainer) -> None:
 
 
 def run_labels(record: RunRecord, module: GLIPModule) -> Labels:
-    """Return the trial's labels, or the same of a run of its own: fits by their tuning, others by their verb."""
+    """Return the labels of a run: those of its trial in a sweep, else of its own data and tuning.
+
+    The job type is the tuning of a fit, and the verb of other runs.
+    """
     if record.trial is not None:
         return label_trial(record.trial, module.detector)
     assert record.folder is not None

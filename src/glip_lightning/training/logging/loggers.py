@@ -1,4 +1,4 @@
-"""Where the numbers and pictures of a run are written: a CSV file always, W&B unless another logger is named."""
+"""The loggers of a run: always a CSV file, and W&B unless another logger is named."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,11 +15,14 @@ from glip_lightning.training.logging.wandb_run import CarefulWandb, start_wandb
 
 
 class Rows(ExperimentWriter):
-    """Lightning's writer of ``metrics.csv``, which adds rows to its end, but continues a file that is there, and
-    never leaves a part of it where a new column makes it write all rows anew."""
+    """Lightning's writer of ``metrics.csv``, for a file that is continued.
+
+    It keeps the rows of a file that is there. Where a new column makes it write all rows anew, the
+    file is replaced whole.
+    """
 
     def _check_log_dir_exists(self) -> None:
-        """Keep the rows of an interrupted run, but for half a row at the end, where the run was killed."""
+        # a killed run may have left half a row at the end
         path = Path(self.metrics_file_path)
         content = path.read_bytes() if path.is_file() else b""
         whole = content[: content.rfind(b"\n") + 1]
@@ -32,9 +35,10 @@ class Rows(ExperimentWriter):
             path.unlink(missing_ok=True)
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        with Path(self.metrics_file_path).open(newline="", encoding="utf-8") as file:
+        path = Path(self.metrics_file_path)
+        with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        write_rows(Path(self.metrics_file_path), fieldnames, rows)
+        write_rows(path, fieldnames, rows)
 
 
 def write_rows(path: Path, fieldnames: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -46,14 +50,13 @@ def write_rows(path: Path, fieldnames: Sequence[str], rows: Iterable[Mapping[str
 
 
 class ContinuedCSV(CSVLogger):
-    """``folder/logs/metrics.csv``; a run that goes on continues it, where Lightning would delete it."""
+    """Writes ``folder/logs/metrics.csv``; a resumed run continues it, Lightning deletes it."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "logs" / "metrics.csv"
         self._continued = self._file.is_file()
-        super().__init__(
-            folder, name="", version="logs", flush_logs_every_n_steps=1
-        )  # a kill loses no row
+        # flushed at every step, so that a killed run loses no row
+        super().__init__(folder, name="", version="logs", flush_logs_every_n_steps=1)
 
     @property
     @rank_zero_experiment
@@ -64,30 +67,39 @@ class ContinuedCSV(CSVLogger):
         return self._experiment
 
     def forget_from(self, step: int) -> None:
-        """Drop the rows of optimizer step ``step`` and later ones, which come again after the last checkpoint."""
+        """Drop the rows from optimizer step ``step`` on, which a resumed run repeats."""
         if not self._continued or not self._file.is_file():
             return
-        _ = self.experiment  # drops half a row
+        _ = self.experiment  # drops half a row at the end
         with self._file.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            rows, names = list(reader), reader.fieldnames or []
-        kept = [row for row in rows if int(row["step"]) < step]
-        write_rows(self._file, names, kept)
+            kept = [row for row in reader if int(row["step"]) < step]
+            columns = list(reader.fieldnames or ())
+        write_rows(self._file, columns, kept)
         self._continued = False
 
 
 def make_loggers(
     folder: Path, labels: Labels, named: Sequence[Logger], wandb: bool
 ) -> list[Logger]:
-    """The CSV file, then the loggers ``named`` in the recipe, or W&B if ``wandb`` and it can be started."""
+    """Return the CSV logger and those ``named`` in the recipe, or W&B where none is named.
+
+    Args:
+        folder: of the run.
+        labels: of the run, for W&B.
+        named: loggers of the recipe.
+        wandb: whether W&B may be started.
+    """
     loggers: list[Logger] = [ContinuedCSV(folder), *named]
-    if wandb and not named and (started := start_wandb(folder, labels)):
-        loggers.append(started)
+    if wandb and not named:
+        started = start_wandb(folder, labels)
+        if started is not None:
+            loggers.append(started)
     return loggers
 
 
 def log_settings(loggers: Sequence[Logger], content: Mapping[str, Any]) -> None:
-    """Keep the recipe and what was chosen with the run."""
+    """Log the recipe of a run and the images and classes that it trains on."""
     for logger in loggers:
         if isinstance(logger, CarefulWandb):
             with logger.care():
@@ -97,7 +109,7 @@ def log_settings(loggers: Sequence[Logger], content: Mapping[str, Any]) -> None:
 
 
 def close(loggers: Sequence[Logger], status: int = 0) -> None:
-    """Finish the W&B run, so that all of it is on the disk and the next run of this process has one of its own."""
+    """Finish the W&B run: all of it is on the disk, and the next run gets one of its own."""
     for logger in loggers:
         if isinstance(logger, CarefulWandb):
             with logger.care():

@@ -1,7 +1,7 @@
-"""One evaluated image with what was found on it and what is there, for files and loggers."""
+"""One evaluated image with its detections and its ground truth, for files and loggers."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from PIL import Image
 from torch import Tensor
@@ -14,48 +14,68 @@ from glip_lightning.ops import boxes as box_ops
 LONGEST = 800  # pixels of a logged picture
 
 
-class EvaluatedImage(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class EvaluatedImage:
     """An image in its original frame; boxes are x1, y1, x2, y2 in its pixels, x2 = x1 + width."""
 
     name: str
     picture: Image.Image
     classes: list[str]
     boxes: list[list[float]]
+    """Of the detections."""
     scores: list[float]
     labels: list[int]
+    """Positions in ``classes``."""
     truth: list[list[float]]
+    """Boxes of the ground truth."""
     truth_labels: list[int]
 
     def smaller(self) -> "EvaluatedImage":
-        """At most ``LONGEST`` pixels long: what is looked at, not what is measured."""
+        """Return the image with at most ``LONGEST`` pixels on its longer side."""
         scale = LONGEST / max(self.picture.size)
         if scale >= 1:
             return self
         picture = self.picture.copy()
         picture.thumbnail((LONGEST, LONGEST))
-        boxes, truth = (
-            [[x * scale for x in box] for box in group] for group in (self.boxes, self.truth)
+        return replace(
+            self,
+            picture=picture,
+            boxes=_scaled(self.boxes, scale),
+            truth=_scaled(self.truth, scale),
         )
-        return self._replace(picture=picture, boxes=boxes, truth=truth)
 
     def drawn(self) -> Image.Image:
-        """The image with its boxes; the true ones are magenta."""
+        """Return the image with its boxes; those of the ground truth are magenta."""
         names = [self.classes[label] for label in self.labels]
         return draw_boxes(
             self.picture, self.boxes, names, self.scores, truth=self.truth, classes=self.classes
         )
 
 
+def _scaled(boxes: list[list[float]], scale: float) -> list[list[float]]:
+    return [[x1 * scale, y1 * scale, x2 * scale, y2 * scale] for x1, y1, x2, y2 in boxes]
+
+
 def evaluated_image(
     batch: Batch, i: int, found: Mapping[str, Tensor], dataset: DetectionDataset, threshold: float
 ) -> EvaluatedImage:
-    """Image ``i`` of ``batch`` with its detections ``found`` (original frame) from score ``threshold`` on."""
+    """Return image ``i`` of a batch.
+
+    Args:
+        batch: of ``dataset``, its boxes in the frame of the resized images.
+        i: position in the batch.
+        found: boxes, scores and labels of the detections, boxes in the original frame.
+        dataset: where the images come from.
+        threshold: the least score of the detections that are taken.
+    """
     keep = found["scores"] >= threshold
     height, width = batch["original_sizes"][i]
-    scale_h, scale_w = height / batch["images"][i].shape[1], width / batch["images"][i].shape[2]
+    _, input_height, input_width = batch["images"][i].shape
+    scale_h, scale_w = height / input_height, width / input_width
+    position = dataset.index.find(batch["image_ids"][i])
     return EvaluatedImage(
         name=batch["names"][i],
-        picture=dataset.index.picture(dataset.index.find(batch["image_ids"][i])),
+        picture=dataset.index.picture(position),
         classes=dataset.class_names,
         boxes=found["boxes"][keep].tolist(),
         scores=found["scores"][keep].tolist(),

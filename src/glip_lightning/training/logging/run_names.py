@@ -1,17 +1,19 @@
-"""How a run is found among others in W&B: its name, group, job type, tags and the axes of its sweep.
+"""Labels by which W&B finds a run: name, group, job type, tags and the axes of a sweep.
 
-A run of its own gets the same axes as a trial of a sweep, so that one dashboard compares both. The names of what is
-logged for dashboards stand here, because what logs them is not imported by what shows them.
+A run outside of sweeps gets the same axes as a trial of a sweep, so that one dashboard compares
+both. The names of what is logged for dashboards are here, because the module that logs it is not
+imported by the one that shows it.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from glip_lightning.common.escaping import printable
 from glip_lightning.training.trial import Axes, Trial
 
 CURVE_AP, CURVE_SHOTS, CURVE_IMAGES = "efficiency/AP", "efficiency/shots", "efficiency/images"
-"""One row of the history at the end of a fit: a curve over runs needs its x in the row of its y."""
+"""One row of the history at the end of a fit: a curve over runs needs x and y in one row."""
 
 CLASSES = "per_class"  # table of the last evaluation: class, AP, images, boxes
 COST_SECONDS, COST_PROCESS, COST_DEVICE = "cost/seconds", "cost/process_gb", "cost/device_gb"
@@ -28,12 +30,13 @@ OWN_AXES = ("task", "shots", "seed", "tuning")
 
 
 def picture_key(stage: str, number: int) -> str:
-    """A key for each picture: W&B wants those of one key to have one size."""
+    """Return the key of a picture; pictures of one key must have one size in W&B."""
     return f"{stage}/picture_{number}"
 
 
-class Labels(NamedTuple):
-    """What W&B groups and filters by."""
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels of a run, by which W&B groups and filters."""
 
     name: str
     group: str
@@ -43,52 +46,59 @@ class Labels(NamedTuple):
 
 
 def label_run(folder: Path, group: str, job_type: str, axes: Axes, detector: str) -> Labels:
-    """Label a run of its own: it is named as its folder; ``group`` is its data set.
+    """Label a run outside of sweeps.
 
-    ``axes`` are task, shots, seed and tuning.
+    Args:
+        folder: of the run, which gives the name.
+        group: its data set.
+        job_type: its tuning, or its verb.
+        axes: task, shots, seed and tuning.
+        detector: its name.
     """
     tags = [str(axes["task"]), _shots(axes["shots"]), str(axes["tuning"]), detector]
     return Labels(
-        printable(folder.name)[:LONGEST_NAME],
-        printable(group)[:LONGEST_NAME],
-        job_type,
-        _tags(tags),
-        {"axes": axes, **axes},
+        name=printable(folder.name)[:LONGEST_NAME],
+        group=printable(group)[:LONGEST_NAME],
+        job_type=job_type,
+        tags=_tags(tags),
+        config={"axes": axes, **axes},
     )
 
 
 def label_trial(trial: Trial, detector: str) -> Labels:
-    """Label a run of a sweep: it is named by its axes.
+    """Label a run of a sweep: its axes are its name.
 
-    One that stands for several tunings is none of them: nothing is trained in it.
+    A run without training stands for several tunings; its tuning is then ``zero-shot``.
     """
     axes = trial.axes
-    tunings = list(dict.fromkeys(str(point.get("tuning")) for point in trial.points)) or [
-        str(axes["tuning"])
-    ]
-    tuning = tunings[0] if len(tunings) == 1 else UNTUNED
-    seeds = {point.get("seed") for point in trial.points}
-    others = [
-        f"{axis.split('.')[-1]} {value}" for axis, value in axes.items() if axis not in OWN_AXES
-    ]
-    seed = [f"seed {axes['seed']}"] if len(seeds) == 1 else []
+    tuning = str(axes["tuning"])
+    tunings = {str(point.get("tuning")) for point in trial.points}
+    if len(tunings) == 1:
+        (tuning,) = tunings
+    elif len(tunings) > 1:
+        tuning = UNTUNED
     shots = _shots(axes["shots"])
-    words = [str(axes["task"]), shots, *seed, *([tuning] if len(tunings) == 1 else []), *others]
-    flat = {axis: value for axis, value in axes.items() if "." not in axis}
-    config = {
+    words = [str(axes["task"]), shots]
+    if len({point.get("seed") for point in trial.points}) == 1:
+        words.append(f"seed {axes['seed']}")
+    if len(tunings) <= 1:
+        words.append(tuning)
+    for axis, value in axes.items():
+        if axis not in OWN_AXES:
+            words.append(f"{axis.split('.')[-1]} {value}")
+    config: dict[str, Any] = {
         "axes": dict(axes),
         "points": list(trial.points),
         "trial": trial.id,
-        **flat,
-        "tuning": tuning,
     }
-    tags = _tags([str(axes["task"]), shots, tuning, detector])
+    config |= {axis: value for axis, value in axes.items() if "." not in axis}
+    config["tuning"] = tuning
     return Labels(
-        printable(" ".join(words))[:LONGEST_NAME],
-        printable(trial.sweep)[:LONGEST_NAME],
-        tuning,
-        tags,
-        config,
+        name=printable(" ".join(words))[:LONGEST_NAME],
+        group=printable(trial.sweep)[:LONGEST_NAME],
+        job_type=tuning,
+        tags=_tags([str(axes["task"]), shots, tuning, detector]),
+        config=config,
     )
 
 
@@ -97,5 +107,6 @@ def _shots(shots: Any) -> str:
 
 
 def _tags(tags: list[str]) -> list[str]:
-    """Once each; of a long one, a path, the end tells more."""
-    return list(dict.fromkeys(tag[-LONGEST_TAG:] for tag in map(printable, tags) if tag))
+    """Return each tag once, of a long one (a path) the end."""
+    shortened = [printable(tag)[-LONGEST_TAG:] for tag in tags if tag]
+    return list(dict.fromkeys(shortened))
