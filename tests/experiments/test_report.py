@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from glip_lightning.app.cli import main
 from glip_lightning.experiments.report.ap_sections import summary
 from glip_lightning.experiments.report.collect import collect
+from glip_lightning.experiments.report.line_names import name_lines
 from glip_lightning.experiments.report.number_formats import signed, spread
 from glip_lightning.experiments.report.paper_numbers import LARGE, ORDER, official_task, paper_cells
 from glip_lightning.experiments.report.parts import ReportTable, ReportText, Tiles
 from glip_lightning.experiments.report.run_sections import best_pictures, undone
-from glip_lightning.experiments.report.runs import Collection, name_lines
+from glip_lightning.experiments.report.runs import Collection
 from glip_lightning.experiments.report.statistics import Cells, Stat, groups_of
 from glip_lightning.experiments.report.view import make_view
 from glip_lightning.experiments.report.write import write_report

@@ -36,7 +36,7 @@ from glip_lightning.text.phrases import Phrase, read_phrases_file
 from glip_lightning.weights.base_model import weights_hash
 from glip_lightning.weights.run_files import category_ids
 
-RESULT_NAME = "predictions.json"
+PREDICTIONS_NAME = "predictions.json"
 EVERY = 60  # seconds between two writings of predictions.json: what a kill may lose
 
 Entry = dict[str, Any]
@@ -69,7 +69,7 @@ def predict_photos(
     paths = find_photos(photos, folder)
     drawn = [folder / name for name in picture_names(paths)]
     _refuse_overwriting(paths, drawn, folder)
-    earlier = _read_results(folder / RESULT_NAME)
+    earlier = _read_results(folder / PREDICTIONS_NAME)
     refuse_other_files(folder, formats, earlier["formats"] if earlier else ())
     predictor = Predictor(
         detector,
@@ -304,7 +304,7 @@ class Results:
             drawn: the picture with boxes of each photo.
             formats: the other formats that are to be written.
         """
-        self.file = out / RESULT_NAME
+        self.file = out / PREDICTIONS_NAME
         self.settings = json.loads(json.dumps(settings))
         self.photos = photos
         self.formats = list(formats)
@@ -429,7 +429,7 @@ def _without_drawn(photos: Sequence[Path], folder: Path, out: Path) -> list[Path
     A picture was drawn if ``predictions.json`` in ``out`` lists it, or if it lies in ``out`` and
     ``out`` lies in the folder.
     """
-    earlier = _read_results(out / RESULT_NAME) or {"photos": ()}
+    earlier = _read_results(out / PREDICTIONS_NAME) or {"photos": ()}
     listed = {Path(entry["picture"]).resolve() for entry in earlier["photos"] if "picture" in entry}
     target = out.resolve()
     out_is_below = target != folder.resolve() and target.is_relative_to(folder.resolve())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import Flag, InputSize, Items, Keys, Real, Whole
-from glip_lightning.models.rates import Rates
+from glip_lightning.models.rates import SMALL_RATES, Rates
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 
 STRIDES = (8, 16, 32, 64, 128)
@@ -89,11 +89,6 @@ class TextConfig:
         )
 
 
-_SMALL_RATES = Rates(full=1e-3, text=1e-4, probe=5e-3, lora=2e-3, prompt=0.3)
-"""For detectors with few channels; tried on tasks of the generated world and on photos
-(recipes/sweeps/)."""
-
-
 @dataclass(frozen=True)
 class GLIPConfig:
     """Sizes of a GLIP detector.
@@ -157,7 +152,7 @@ class GLIPConfig:
 
         They are those of the official recipes, but for detectors with few channels.
         """
-        return _SMALL_RATES if self.small_start else Rates()
+        return SMALL_RATES if self.small_start else Rates()
 
 
 def _check_multiple(size: int, what: str, parts: int, of: str) -> None:

@@ -1,7 +1,8 @@
 """A cache of image features, so that frozen layers run once per image, view and padded size.
 
-It is handed to :meth:`glip_lightning.models.detector.Detector.encode_images`, which says what is
-frozen and computes it. The cache saves time and changes no number.
+``Tuning.frozen_stages`` says what is frozen, ``EncodedImages`` of the detector computes and fetches
+it, and ``GLIPModule.caches_training_features`` says when training images are cached. The cache
+saves time and changes no number.
 """
 
 import hashlib

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Rates:
     """Learning rates of AdamW at which a detector is tuned where nobody gives others.
 
-    The defaults are those of GLIP.
+    The defaults are those of GLIP; :data:`SMALL_RATES` are those of the nano detectors.
     """
 
     full: float = 1e-4  # the whole detector
@@ -15,3 +15,10 @@ class Rates:
     probe: float = 1e-4  # the last layers alone
     lora: float = 1e-4  # low-rank updates
     prompt: float = 0.05  # the prompt alone
+
+
+SMALL_RATES = Rates(full=1e-3, text=1e-4, probe=5e-3, lora=2e-3, prompt=0.3)
+"""Rates of detectors with few channels, as the nano detectors.
+
+They were tried on tasks of the generated world and on photos (recipes/sweeps/).
+"""

@@ -80,7 +80,7 @@ class GLIPModule(LightningModule):
         self.detector, self.origin, self.task = loaded.name, loaded.weights, loaded.task
         self.reader = loaded.reader
         self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
-        self.tuning = FullTuning(lr=None, text_lr=None) if tuning is None else tuning
+        self.tuning = FullTuning() if tuning is None else tuning
         self._own_rates = self.tuning.use_rates(self.model.defaults.rates)
         self.tuning.check_rates()
         self.schedule = Constant() if schedule is None else schedule
@@ -297,8 +297,8 @@ class GLIPModule(LightningModule):
 
     @override
     def training_step(self, batch: Batch, *_: Any) -> Tensor:
-        captions = self._encode_text(batch["input_ids"], batch["attention_mask"])
-        text = captions.select(batch["caption_index"])
+        encoded = self._encode_text(batch["input_ids"], batch["attention_mask"])
+        text = encoded.select(batch["caption_index"])
         cache = None if self._augments else self.features
         outputs = self._encode_images(batch["images"], cache).detect(text)
         sizes = [(image.shape[1], image.shape[2]) for image in batch["images"]]

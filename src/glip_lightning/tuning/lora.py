@@ -104,7 +104,7 @@ class LoRATuning(AdapterTuning):
         parts: Sequence[Part] = ("fusion",),
         rank: int = 8,
         alpha: float = 16.0,
-        lr: float | None = 1e-4,
+        lr: float | None = None,
         weight_decay: float = 0.0,
     ) -> None:
         """Make the tuning.
@@ -114,7 +114,7 @@ class LoRATuning(AdapterTuning):
                 (Swin), head (dynamic convolutions, projection of the text).
             rank: of the updates.
             alpha: updates are scaled by ``alpha / rank``.
-            lr: learning rate of AdamW. null is the detector's own.
+            lr: learning rate of AdamW. null is the detector's own: GLIP 1e-4, nano 2e-3.
             weight_decay: of the updates.
         """
         super().__init__()

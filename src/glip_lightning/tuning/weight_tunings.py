@@ -31,8 +31,8 @@ class FullTuning(Tuning):
 
     def __init__(
         self,
-        lr: float | None = 1e-4,
-        text_lr: float | None = 1e-5,
+        lr: float | None = None,
+        text_lr: float | None = None,
         weight_decay: float = 0.05,
         freeze_at: int = 2,
     ) -> None:
@@ -40,8 +40,9 @@ class FullTuning(Tuning):
 
         Args:
             lr: learning rate of AdamW, also that of the head and of a table of classes. null is the
-                detector's own.
-            text_lr: learning rate of the text encoder. null is the detector's own.
+                detector's own: GLIP 1e-4, nano 1e-3.
+            text_lr: learning rate of the text encoder. null is the detector's own: GLIP 1e-5, nano
+                1e-4.
             weight_decay: of the parameters that are decayed officially.
             freeze_at: counts as MODEL.BACKBONE.FREEZE_CONV_BODY_AT: -1 freezes nothing, 0 and 1 the
                 patch embedding, 2 the first stage with it, 5 the whole body but its norms.
@@ -118,11 +119,11 @@ class LanguageTuning(Tuning):
 
     own_rates: ClassVar = {"text_lr": "text"}
 
-    def __init__(self, text_lr: float | None = 1e-5, weight_decay: float = 0.05) -> None:
+    def __init__(self, text_lr: float | None = None, weight_decay: float = 0.05) -> None:
         """Make the tuning.
 
         Args:
-            text_lr: learning rate of AdamW. null is the detector's own.
+            text_lr: learning rate of AdamW. null is the detector's own: GLIP 1e-5, nano 1e-4.
             weight_decay: of the parameters that are decayed officially.
         """
         super().__init__()

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from glip_lightning.experiments.report.line_names import LineNames, name_lines
 from glip_lightning.experiments.report.number_formats import lacking, task_name
-from glip_lightning.experiments.report.runs import Collection, Line, LineNames, Shots, name_lines
+from glip_lightning.experiments.report.runs import Collection, Line, Shots
 from glip_lightning.experiments.report.statistics import Cells, Group, groups_of, headline
 
 

@@ -62,11 +62,11 @@ class Lines(Callback):
         self._validated = False
 
     def _log(self, trainer: Trainer) -> None:
-        log.info("%s: %s", position(trainer), bar_metrics(trainer))
+        log.info("%s: %s", position_text(trainer), bar_metrics(trainer))
         self._logged_at = time.monotonic()
 
 
-def position(trainer: Trainer) -> str:
+def position_text(trainer: Trainer) -> str:
     """Return the position of a training: its step where steps may end it, else its epoch."""
     if trainer.max_steps != -1:
         last_step = trainer.estimated_stepping_batches  # epochs may end it before max_steps

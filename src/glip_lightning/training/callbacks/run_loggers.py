@@ -7,7 +7,7 @@ from lightning.pytorch.loggers import Logger
 from typing_extensions import override
 
 from glip_lightning.training.logging.loggers import ContinuedCSV, close, log_settings, make_loggers
-from glip_lightning.training.logging.run_names import UNTUNED, Labels, label_run, label_trial
+from glip_lightning.training.logging.run_names import UNTUNED, RunLabels, label_run, label_trial
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
 
@@ -60,7 +60,7 @@ def _continue_table(trainer: Trainer) -> None:
             logger.forget_from(trainer.global_step)
 
 
-def run_labels(record: RunRecord, module: GLIPModule) -> Labels:
+def run_labels(record: RunRecord, module: GLIPModule) -> RunLabels:
     """Return the labels of a run: those of its trial in a sweep, else of its own data and tuning.
 
     The job type is the tuning of a fit, and the verb of other runs.

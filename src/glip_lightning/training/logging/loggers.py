@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from glip_lightning.common.files import replacing, write_bytes
-from glip_lightning.training.logging.run_names import Labels
+from glip_lightning.training.logging.run_names import RunLabels
 from glip_lightning.training.logging.wandb_run import CarefulWandb, start_wandb
 
 
@@ -80,7 +80,7 @@ class ContinuedCSV(CSVLogger):
 
 
 def make_loggers(
-    folder: Path, labels: Labels, named: Sequence[Logger], wandb: bool
+    folder: Path, labels: RunLabels, named: Sequence[Logger], wandb: bool
 ) -> list[Logger]:
     """Return the CSV logger and those ``named`` in the recipe, or W&B where none is named.
 

@@ -35,7 +35,7 @@ def picture_key(stage: str, number: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class RunLabels:
     """The labels of a run, by which W&B groups and filters."""
 
     name: str
@@ -45,7 +45,7 @@ class Labels:
     config: dict[str, Any]
 
 
-def label_run(folder: Path, group: str, job_type: str, axes: Axes, detector: str) -> Labels:
+def label_run(folder: Path, group: str, job_type: str, axes: Axes, detector: str) -> RunLabels:
     """Label a run outside of sweeps.
 
     Args:
@@ -56,7 +56,7 @@ def label_run(folder: Path, group: str, job_type: str, axes: Axes, detector: str
         detector: its name.
     """
     tags = [str(axes["task"]), _shots(axes["shots"]), str(axes["tuning"]), detector]
-    return Labels(
+    return RunLabels(
         name=printable(folder.name)[:LONGEST_NAME],
         group=printable(group)[:LONGEST_NAME],
         job_type=job_type,
@@ -65,7 +65,7 @@ def label_run(folder: Path, group: str, job_type: str, axes: Axes, detector: str
     )
 
 
-def label_trial(trial: Trial, detector: str) -> Labels:
+def label_trial(trial: Trial, detector: str) -> RunLabels:
     """Label a run of a sweep: its axes are its name.
 
     A run without training stands for several tunings; its tuning is then ``zero-shot``.
@@ -93,7 +93,7 @@ def label_trial(trial: Trial, detector: str) -> Labels:
     }
     config |= {axis: value for axis, value in axes.items() if "." not in axis}
     config["tuning"] = tuning
-    return Labels(
+    return RunLabels(
         name=printable(" ".join(words))[:LONGEST_NAME],
         group=printable(trial.sweep)[:LONGEST_NAME],
         job_type=tuning,

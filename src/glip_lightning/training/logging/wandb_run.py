@@ -27,7 +27,7 @@ from glip_lightning.training.logging.run_names import (
     TOTAL,
     TRADE_OFF,
     TRAINABLE,
-    Labels,
+    RunLabels,
 )
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class CarefulWandb(WandbLogger):
                 super().finalize(status)
 
 
-def start_wandb(folder: Path, labels: Labels) -> CarefulWandb | None:
+def start_wandb(folder: Path, labels: RunLabels) -> CarefulWandb | None:
     """Start W&B in ``folder/wandb``, offline unless ``WANDB_MODE`` says otherwise.
 
     Returns:
