@@ -166,10 +166,9 @@ class Index:
         """
         found = self.boxes_of(image)
         found = found.select(found.inside & ~found.crowd)
-        boxes = box_arrays.from_xywh(found.xywh.astype(np.float32))
-        boxes = box_arrays.clip_to_images(boxes, self.sizes[image])
-        keep = box_arrays.nonempty(boxes)
-        return boxes[keep], found.labels[keep]
+        corners = self._clipped_corners(found)
+        keep = box_arrays.nonempty(corners)
+        return corners[keep], found.labels[keep]
 
     def with_boxes(self) -> list[int]:
         """Return the images (positions, ascending) that have a box to train on."""
@@ -181,8 +180,12 @@ class Index:
 
     def _thin(self) -> Mask:
         """Return the mask [M] of the boxes that are one pixel wide or high, or less, if clipped."""
-        boxes = box_arrays.from_xywh(self.boxes.xywh.astype(np.float32))
-        return ~box_arrays.nonempty(box_arrays.clip_to_images(boxes, self.sizes[self.boxes.images]))
+        return ~box_arrays.nonempty(self._clipped_corners(self.boxes))
+
+    def _clipped_corners(self, boxes: Boxes) -> NDArray[np.float32]:
+        """Return inclusive corners, float32 [M, 4], clipped to the images of the boxes."""
+        corners = box_arrays.from_xywh(boxes.xywh.astype(np.float32))
+        return box_arrays.clip_to_images(corners, self.sizes[boxes.images])
 
     def dropped(self) -> dict[str, Mask]:
         """Return the boxes that are not trained on, as a mask [M] for each reason that occurs."""
