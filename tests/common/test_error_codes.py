@@ -29,6 +29,7 @@ MADE_BY = {
         "_unreadable",
         "_wrong_scores",
         "self._damaged",
+        "self._no_train_split",
     ),
     *("explain", "_first_cause", "_nesting_error"),
 }

@@ -465,7 +465,8 @@ def test_repository_s_vocabulary_alone(hub, model, tmp_path):
     }
 
 
-def test_a_mistyped_folder_is_not_blamed_on_the_hub_alone(hub):
+def test_a_mistyped_folder_is_not_blamed_on_the_hub_alone(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there is no folder runs
     with pytest.raises(DownloadError, match=r"detector='runs/raccoon' .*config\.json") as caught:
         load_detector("runs/raccoon")
     assert caught.value.code == "download-failed"
