@@ -31,12 +31,8 @@ from printed import numbers
 def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("coins")
     said = write_halves(folder)
-    assert numbers(said) == [
-        "12",
-        "13",
-        "1",
-        "24",
-    ]  # to learn from, to test on, on the cut, all coins
+    # to learn from, to test on, on the cut, all coins
+    assert numbers(said) == ["12", "13", "1", "24"]
     return folder
 
 
@@ -127,9 +123,8 @@ def test_two_runs_are_drawn_side_by_side(halves: Path, tmp_path: Path) -> None:
     left, right = (
         np.asarray(both)[HEAD:, start : start + width].astype(int) for start in (0, width + GAP)
     )
-    changed = (
-        np.abs(left - right).max(axis=2) > 60
-    )  # the box and its label, nothing of what is below 0.5
+    # the box and its label, nothing of what is below 0.5
+    changed = np.abs(left - right).max(axis=2) > 60
     rows, columns = changed.nonzero()
     assert SCALE * 100 - 40 <= rows.min() < SCALE * 100
     assert abs(rows.max() - SCALE * 130) < 5

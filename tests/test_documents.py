@@ -168,10 +168,8 @@ def test_commands_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
             rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
         )
     elif words[0] != "glip":
-        assert shutil.which(words[0]) or words[0] in (
-            "for",
-            "pip",
-        )  # pip is that of the reader's environment
+        # pip is that of the reader's environment
+        assert shutil.which(words[0]) or words[0] in ("for", "pip")
     elif words[1] in TRAINING:
         with pytest.raises(SystemExit) as ended:  # of a wrong option, with another code
             main([*words[1:], "--print_config"])
@@ -200,9 +198,8 @@ def test_what_is_only_parsed_stands_in_the_documents() -> None:
     )
     assert all(re.fullmatch(r"<!-- not run: \w.* -->", comment) for comment in marked)
     fences = [fence for page in PAGES for fence in FENCE.finditer(page.read_text(encoding="utf-8"))]
-    assert len(marked) == sum(
-        fence["reason"] is not None for fence in fences
-    )  # each stands above a block
+    # each stands above a block
+    assert len(marked) == sum(fence["reason"] is not None for fence in fences)
 
 
 def test_all_others_run() -> None:

@@ -113,9 +113,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def execute(notebook: nbformat.NotebookNode, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a notebook in a folder with trainings of two steps, and return what it prints."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    monkeypatch.setenv(
-        "PATH", str(Path(sys.executable).parent), prepend=os.pathsep
-    )  # as of an active environment
+    # as of an active environment
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
     for cell in notebook.cells:
         cell.source = re.sub(r"(COPIES, STEPS) = .*", r"\1 = 4, 2", cell.source)

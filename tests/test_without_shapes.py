@@ -106,9 +106,8 @@ def test_a_detector_trains_predicts_sweeps_and_is_reported(tmp_path: Path) -> No
     sweep.write_text("name: two\nrecipe: recipe.yaml\naxes: {shots: [0, 1], seed: [3]}\n")
     done = start(tmp_path, RUN_ALL, str(photos), str(sweep), str(recipe), str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (
-        "detector='glip-nano'" in done.stderr.splitlines()[-1]
-    )  # whose weights no installed package has
+    # whose weights no installed package has
+    assert "detector='glip-nano'" in done.stderr.splitlines()[-1]
     assert json.loads((tmp_path / "run" / "result.json").read_text())["fitted"] is True
     assert [path.name for path in (tmp_path / "found").rglob("*.json")] == ["predictions.json"]
     states = [

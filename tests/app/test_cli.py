@@ -190,9 +190,8 @@ def test_env_lists_detectors_and_counts_runs(
 def test_env_says_that_the_hub_cannot_be_reached(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9"
-    )  # nobody listens there
+    # nobody listens there
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     assert main(["env"]) == 0
     assert re.search(r"\(\w+Error\)$", line_with(capsys.readouterr().out, "http://127.0.0.1:9"))
 
@@ -209,9 +208,8 @@ def test_convert_there_and_back(tmp_path: Path) -> None:
     assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "official.pth")]) == 0
     vocab = ["--vocab", str(NANO_VOCAB)]
     assert main(["convert", str(tmp_path / "official.pth"), str(tmp_path / "again"), *vocab]) == 0
-    assert (
-        main(["convert", str(tmp_path / "ours"), str(tmp_path / "official")]) == 0
-    )  # a name without an ending
+    # a name without an ending
+    assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "official")]) == 0
     again = load_detector(str(tmp_path / "again")).model
     assert again.config == loaded.model.config
     for name, tensor in loaded.model.state_dict().items():
@@ -229,9 +227,8 @@ def test_errors_of_data_workers_are_one_line_if_they_are_ours() -> None:
         ValueError(f"{caught.format(ours)}{kind}: a.jpg: cut off; replace it\n")
     ) == ("a.jpg: cut off; replace it")
     coded = f"{caught.format(ours)}glip_lightning.common.errors.GLIPError: a.jpg: cut off\n"
-    assert (
-        cli._explanation(RuntimeError(coded)) == "a.jpg: cut off"
-    )  # torch cannot make an error that needs a code
+    # torch cannot make an error that needs a code
+    assert cli._explanation(RuntimeError(coded)) == "a.jpg: cut off"
     missing = (
         f"{caught.format(ours)}glip_lightning.common.errors.MissingFile: a.jpg: no such file\n"
     )

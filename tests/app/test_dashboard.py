@@ -121,9 +121,8 @@ def test_runs_log_all_that_the_page_shows(
     assert {
         name.split(".")[0].removeprefix("config:") for name in groups | inputs
     } <= offline.config.keys()
-    pictures = {
-        f"{stage}/picture_{i}" for stage in ("val", "test") for i in (2, 3)
-    }  # of two images there are two
+    # of two images there are two
+    pictures = {f"{stage}/picture_{i}" for stage in ("val", "test") for i in (2, 3)}
     assert wanted - inputs - known == NOT_HERE | pictures
     assert len(patterns) == 3
     assert all(any(re.fullmatch(pattern, name) for name in known) for pattern in patterns)

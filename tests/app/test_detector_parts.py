@@ -43,9 +43,8 @@ def test_official_detectors_are_described_without_a_download(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert main(["env", "--detector", detector]) == 0
-    assert (
-        int(tables(capsys.readouterr().out)["there"][1].replace(",", "")) > 100_000_000
-    )  # the text encoder
+    # the text encoder
+    assert int(tables(capsys.readouterr().out)["there"][1].replace(",", "")) > 100_000_000
 
 
 def test_a_tuning_that_does_not_fit_is_named_with_its_reason(

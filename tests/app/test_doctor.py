@@ -226,9 +226,8 @@ def test_what_training_shows_is_drawn(
             image.getpixel((augmented_sheet.SIDE * view + augmented_sheet.SIDE // 2, 8))
             for view in range(5)
         }
-    assert (len(centres) > 1) == (
-        recipe == "custom_nano"
-    )  # the blue of the photos in other colours
+    # the blue of the photos in other colours
+    assert (len(centres) > 1) == (recipe == "custom_nano")
 
 
 @pytest.mark.parametrize(
@@ -262,9 +261,8 @@ def test_a_sheet_of_photos_with_their_annotations(
     with Image.open(sheet) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     assert pixels.shape[1] == 4 * SIDE
-    for place, name in enumerate(
-        ["b 1.png", "c.png", "d.png", "d.png"]
-    ):  # boxes in the colours of their classes
+    # boxes in the colours of their classes
+    for place, name in enumerate(["b 1.png", "c.png", "d.png", "d.png"]):
         part = pixels[:SIDE, place * SIDE : (place + 1) * SIDE]
         drawn = [
             label

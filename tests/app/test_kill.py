@@ -117,9 +117,8 @@ def test_killed_at_random_moments_and_on_full_disks(
         code = live(go_on(shapes, run), log, trouble)
         ends.append((kind, code))
         for path in before:
-            assert path.exists() or path.name == "best.ckpt", (
-                "lost"
-            )  # a best one of the future comes again
+            # a best one of the future comes again
+            assert path.exists() or path.name == "best.ckpt", "lost"
         for path in run.glob("checkpoints/[!.]*.ckpt"):
             assert damage(path) is None, path
         if code == 0:  # it came to its end: another run

@@ -371,9 +371,8 @@ def test_hostile_photos_are_refused_each_in_a_line(
     assert main(arguments) == 1
     result = entries(tmp_path / "out")["photos"]
     assert len([entry for entry in result if "error" in entry]) == 4
-    assert (
-        len([entry for entry in result if "picture" in entry]) == 3
-    )  # none is in the folder that is called one
+    # none is in the folder that is called one
+    assert len([entry for entry in result if "picture" in entry]) == 3
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("glip: ")]
     for name in (r"a\x1b[31m\n.png", "program.png", "pipe.png", "/dev/zero"):
         assert sum(name in line for line in said) == 1, name

@@ -64,9 +64,8 @@ def test_each_class_has_its_own_least_score(
         )
         == 0
     )
-    assert ["1", "2", "0.5"] in map(
-        numbers, capsys.readouterr().out.splitlines()
-    )  # classes without one of their own
+    # classes without one of their own
+    assert ["1", "2", "0.5"] in map(numbers, capsys.readouterr().out.splitlines())
     result = json.loads((tmp_path / "o" / "predictions.json").read_text())
     assert (result["threshold"], result["thresholds"]) == (0.5, {"dog": least})
     rows = result["photos"][0]["detections"]

@@ -204,9 +204,8 @@ def test_what_is_written_is_a_data_set(run: Path, photos: Path, tmp_path: Path, 
         with Image.open(entry["photo"]) as photo:
             assert photo.size == (width, height)
         read = boxes[Path(entry["photo"]).name]
-        for (name, (x, y, w, h)), row in zip(
-            read, entry["detections"], strict=True
-        ):  # in the order of the file
+        # in the order of the file
+        for (name, (x, y, w, h)), row in zip(read, entry["detections"], strict=True):
             assert name == row["name"]
             assert [x, y, x + w, y + h] == pytest.approx(row["box"], abs=0.03)
 

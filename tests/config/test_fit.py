@@ -159,9 +159,8 @@ def test_recipes_of_all_shots(
     result = json.loads((run / "result.json").read_text())
     assert len(result["image_ids"]) == trained
     assert result["metrics"]["test"]["images"] == 2
-    assert (run / "detector").exists() == bool(
-        trained
-    )  # whole, since its weights began as random ones
+    # whole, since its weights began as random ones
+    assert (run / "detector").exists() == bool(trained)
     copies = 8 if shots == "1" else 1
     assert result["steps"] == -(-trained * copies // 4)
 
@@ -191,9 +190,8 @@ def test_detections_have_the_ids_of_the_data(tmp_path: Path, shapes: Path) -> No
     evaluation.accumulate()
     evaluation.summarize()
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["metrics"]["test"]["AP"] == pytest.approx(
-        evaluation.stats[0], abs=2e-3
-    )  # boxes are rounded
+    # boxes are rounded
+    assert result["metrics"]["test"]["AP"] == pytest.approx(evaluation.stats[0], abs=2e-3)
 
 
 def test_validate_and_test_verbs(tmp_path: Path, shapes: Path) -> None:

@@ -16,9 +16,8 @@ from refusals import refusal
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 WRITERS = malformed_coco.CASES | malformed_formats.CASES
-LIKE_REAL = list(malformed_coco.CASES)[
-    :36
-]  # those that are in ../shared/data/_bad with real photos
+# those that are in ../shared/data/_bad with real photos
+LIKE_REAL = list(malformed_coco.CASES)[:36]
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,11 @@ class Case:
     """What has to be found in one data set."""
 
     level: str  # the gravest finding: error, warning or ok
-    found: dict[str, int] = field(
-        default_factory=dict
-    )  # code -> sum of counts; what the fault is, told by fit as well
+    # code -> sum of counts; what the fault is, told by fit as well
+    found: dict[str, int] = field(default_factory=dict)
     named: tuple[str, ...] = ()  # values in the message of the first of these codes
-    also: dict[str, int] = field(
-        default_factory=dict
-    )  # what follows from the fault, as the doctor counts it
+    # what follows from the fault, as the doctor counts it
+    also: dict[str, int] = field(default_factory=dict)
 
 
 NO_BOX = {"image-without-boxes": 1}
@@ -224,9 +221,8 @@ def test_wanted_levels_are_those_of_the_real_sets(shared_data: Path) -> None:
     levels = {"error": "error", "warn": "warning", "ok": "ok"}
     wanted = {case["case"].partition("_")[2]: levels[case["kind"]] for case in listed}
     found = {name: CASES[name].level for name in LIKE_REAL}
-    assert found == wanted | {
-        "sparse_category_ids": "warning"
-    }  # the other splits lack these classes
+    # the other splits lack these classes
+    assert found == wanted | {"sparse_category_ids": "warning"}
 
 
 def test_doctor(malformed: tuple[Path, Case], capsys: pytest.CaptureFixture[str]) -> None:

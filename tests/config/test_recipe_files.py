@@ -176,6 +176,5 @@ def test_a_copied_sweep_still_finds_its_recipes(
     assert main(["recipes", "sweeps/demo", "--copy", "mine.yaml"]) == 0
     only = ["--only", "task=Kites,shots=0", "--data.root", str(tmp_path / "shapes")]
     assert main(["sweep", "mine.yaml", "--dry-run", *only]) == 0
-    assert ["1", "2"] in [
-        numbers(line)[:2] for line in capsys.readouterr().out.splitlines()
-    ]  # trials, points
+    # trials, points
+    assert ["1", "2"] in [numbers(line)[:2] for line in capsys.readouterr().out.splitlines()]

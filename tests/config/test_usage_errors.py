@@ -208,9 +208,8 @@ def test_wrong_command_lines(arguments: list[str], code: str, begins: str, named
         for word in (begins.split()[0], *named)
         if isinstance(word, str) and word.startswith("--")
     }
-    assert {
-        word for word in words(said) if word.startswith("--")
-    } == options  # no others are suggested
+    # no others are suggested
+    assert {word for word in words(said) if word.startswith("--")} == options
 
 
 def test_a_wrong_command_line_ends_with_2_and_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,9 +302,8 @@ def test_what_a_class_refuses_is_told_without_the_ways_around_it(
     assert main(accelerator) == 1
     loading, said = capsys.readouterr().err.splitlines()
     assert "glip-nano" in loading
-    assert said.startswith(
-        "glip: trainer: You selected an invalid accelerator name"
-    )  # what Lightning says
+    # what Lightning says
+    assert said.startswith("glip: trainer: You selected an invalid accelerator name")
 
 
 def test_an_unknown_error_of_the_parser_is_shortened_not_lost() -> None:

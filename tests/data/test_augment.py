@@ -24,9 +24,8 @@ def painted(height: int, width: int, boxes: torch.Tensor) -> Image.Image:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_boxes_are_where_their_pixels_are(name: AugmentName) -> None:
-    boxes = torch.tensor(
-        [[5.0, 8, 24, 27], [60, 10, 99, 49], [30, 55, 33, 58]]
-    )  # apart from each other
+    # apart from each other
+    boxes = torch.tensor([[5.0, 8, 24, 27], [60, 10, 99, 49], [30, 55, 33, 58]])
     photo = painted(60, 100, boxes)
     augment, seen = Augment(name), set()
     for index in range(200):

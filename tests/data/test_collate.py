@@ -80,9 +80,8 @@ def test_a_long_list_gives_each_image_its_own_caption(tokenizer: Tokenizer) -> N
     assert batch["caption_index"].tolist() == [0, 1, 2]
     assert [labels.tolist() for labels in batch["labels"]] == [[5, 70, 5], [140], []]
     for i in range(3):
-        single = collate(
-            [samples[i]]
-        )  # alone the caption is the same: no other image, no order matters
+        # alone the caption is the same: no other image, no order matters
+        single = collate([samples[i]])
         ids, mask = batch["input_ids"][i], batch["attention_mask"][i].bool()
         assert torch.equal(ids[mask], single["input_ids"][0])
         rows = batch["positive_maps"][i]

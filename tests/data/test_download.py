@@ -142,10 +142,8 @@ def test_a_second_download_verifies_the_files(
     error = refused(tmp_path, "Raccoon")
     assert error.code == "changed-files"
     fault = str(error).split("\n")[1]
-    assert re.findall(r"\b\d+\b", fault.replace(str(tmp_path), "")) == [
-        "2",
-        "4",
-    ]  # files that changed, of how many
+    # files that changed, of how many
+    assert re.findall(r"\b\d+\b", fault.replace(str(tmp_path), "")) == ["2", "4"]
     assert "train/noise" in fault
 
 

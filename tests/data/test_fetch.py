@@ -69,9 +69,8 @@ def test_breaks_without_progress_end_and_what_arrived_is_kept(server: Hub, tmp_p
     server.break_after.extend([1000] + [0] * 20)
     error = refused(server, tmp_path)
     assert error.code == "download-failed"
-    assert {"1000", str(len(CONTENT))} <= {
-        *re.findall(r"\d+", str(error))
-    }  # bytes that are there, of how many
+    # bytes that are there, of how many
+    assert {"1000", str(len(CONTENT))} <= {*re.findall(r"\d+", str(error))}
     assert parts(tmp_path) == [1000]
     assert len(server.requests) < 10
     server.break_after.clear()

@@ -140,11 +140,8 @@ def test_columns_of_other_data_sets_are_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_hub(tmp_path / "text", Findings())
     assert caught.value.code == "unknown-columns"
-    for part in (
-        "text: Value('string')",
-        "label: Value('int64')",
-        "image: Image()",
-    ):  # two of the set, one wanted
+    # two of the set, one wanted
+    for part in ("text: Value('string')", "label: Value('int64')", "image: Image()"):
         assert part in str(caught.value)
     assert str(caught.value).count("ClassLabel") == 1  # among those that are wanted
     numbers = {

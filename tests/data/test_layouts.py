@@ -146,10 +146,8 @@ def test_a_lone_train_folder_is_split(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / split)
     assert set(read_folder(tmp_path, Findings()).splits) == {"train", "valid"}
     write_coco(tmp_path / "test" / "_annotations.coco.json", tmp_path / "test")
-    assert set(read_folder(tmp_path, Findings()).splits) == {
-        "train",
-        "test",
-    }  # nothing is taken from either
+    # nothing is taken from either
+    assert set(read_folder(tmp_path, Findings()).splits) == {"train", "test"}
 
 
 def test_two_layouts_are_reported(tmp_path: Path) -> None:

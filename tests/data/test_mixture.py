@@ -218,9 +218,8 @@ def test_detection_captions_are_sampled_classes_with_negatives(
 def test_boxes_whose_class_does_not_fit_into_the_caption_are_left_out(
     detection: DetectionDataset, tokenizer: Tokenizer
 ) -> None:
-    long = [
-        Phrase(" ".join([name] * 90)) for name in detection.class_names
-    ]  # two of them are too much
+    # two of them are too much
+    long = [Phrase(" ".join([name] * 90)) for name in detection.class_names]
     mixture = Mixture([DetectionPart(detection.index, long, tokenizer, SEED)], RAW)
     images = [i for i in range(DETECTION) if len(set(detection[i]["labels"].tolist())) > 2]
     assert images
@@ -305,9 +304,8 @@ def test_an_epoch_has_the_counts_and_all_of_a_part_before_one_again(
     keys = list(sampler)
     assert len(keys) == len(sampler) == sum(counts)
     assert {e for e, _ in keys} == {epoch}
-    assert len({*keys}) == len(
-        keys
-    )  # an image that comes again is another item, with a view of its own
+    # an image that comes again is another item, with a view of its own
+    assert len({*keys}) == len(keys)
     for size, count, images in zip(sizes, counts, part_of(sizes, keys), strict=True):
         assert len(images) == count
         assert set(images) <= set(range(size))
@@ -349,9 +347,8 @@ def test_processes_share_an_epoch(pairs: list[tuple[int, int]], world: int) -> N
     ranks = [list(MixtureSampler(sizes, lambda _: counts, 2, rank, world)) for rank in range(world)]
     assert len({len(keys) for keys in ranks}) == 1
     together = [key for keys in zip(*ranks, strict=True) for key in keys]
-    assert (
-        together[: len(whole)] == whole
-    )  # the rest repeats some, so that all have the same number of steps
+    # the rest repeats some, so that all have the same number of steps
+    assert together[: len(whole)] == whole
     assert len(together) - len(whole) < world
 
 

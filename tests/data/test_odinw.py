@@ -43,9 +43,8 @@ def test_benchmarks() -> None:
     assert odinw_names("odinw35") == list(tasks())
     thirteen = [odinw_task(name) for name in odinw_names("odinw13")]
     assert len(thirteen) == 13
-    assert all(
-        odinw_task(task.short) == task for task in thirteen
-    )  # each may be called by its short name
+    # each may be called by its short name
+    assert all(odinw_task(task.short) == task for task in thirteen)
     assert [task.short for task in thirteen if task.official_eval_split == "minival"] == [
         "EgoHands",
         "VehiclesOpenImages",

@@ -14,9 +14,8 @@ from glip_lightning.evaluation.coco_ap import CocoEvaluator
 from test_coco_ap import NAMES, detections_of, evaluated, random_truth
 
 Truth = dict[str, list[dict[str, Any]]]
-SIDES = st.sampled_from(
-    [4.0, 10.0, 10.0, 12.5, 20.0, 40.0]
-)  # equal ones often: ties and exact matches
+# equal ones often: ties and exact matches
+SIDES = st.sampled_from([4.0, 10.0, 10.0, 12.5, 20.0, 40.0])
 SCORES = st.sampled_from([0.1, 0.25, 0.5, 0.5, 0.75, 0.9])
 BOX = st.tuples(
     st.sampled_from([0.0, 1.0, 5.0, 10.0]), st.sampled_from([0.0, 2.0, 10.0]), SIDES, SIDES

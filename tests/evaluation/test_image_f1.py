@@ -51,9 +51,8 @@ def test_f1_counts_what_is_found_missed_and_wrong() -> None:
 def test_only_what_is_shown_counts_by_the_threshold_of_its_class() -> None:
     found = {1: rows(1, (0.4, 1), (0.4, 2))}
     assert image_f1(truth((1, 1), (1, 2)), found, [0.3, 0.3]) == pytest.approx([1])
-    assert image_f1(truth((1, 1), (1, 2)), found, [0.3, 0.5]) == pytest.approx(
-        [2 / 3]
-    )  # one of two, nothing wrong
+    # one of two, nothing wrong
+    assert image_f1(truth((1, 1), (1, 2)), found, [0.3, 0.5]) == pytest.approx([2 / 3])
     assert image_f1(truth((1, 1), (1, 2)), found, [0.5, 0.5]) == pytest.approx([0])
 
 

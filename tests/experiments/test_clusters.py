@@ -160,6 +160,5 @@ def test_a_dead_task_of_ray_takes_only_its_trial_along(
         **dict.fromkeys(("exit", "killed"), "died"),
     }
     assert "WorkerCrashedError" in found["killed"].note
-    assert (
-        found["a"].note.split()[2] == found["b"].note.split()[2] == "None"
-    )  # what others set is not found
+    # what others set is not found
+    assert found["a"].note.split()[2] == found["b"].note.split()[2] == "None"

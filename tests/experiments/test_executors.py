@@ -134,9 +134,8 @@ def test_a_worker_does_not_hear_the_terminal(tmp_path: Path, held_back: bool) ->
 def test_ctrl_c_lets_a_trial_save_and_begins_no_other(tmp_path: Path, times: int) -> None:
     stop = Stop()
     events = []
-    before = signal.getsignal(
-        signal.SIGINT
-    )  # ignored where a shell runs the tests in the background
+    # ignored where a shell runs the tests in the background
+    before = signal.getsignal(signal.SIGINT)
     with stop.listening():
         for event in Local(1).run(small, jobs(tmp_path, "long", "b"), stop):
             events.append(event)

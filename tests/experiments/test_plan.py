@@ -194,9 +194,8 @@ def test_a_task_whose_files_are_missing_is_named(tmp_path: Path) -> None:
     said = str(error.value)
     assert "'Raccoon'" in said
     assert "'Packages'" in said
-    assert [numbers(line)[-2:] for line in said.splitlines()].count(
-        ["2", "4"]
-    ) == 2  # of 4 trials 2 have each
+    # of 4 trials 2 have each
+    assert [numbers(line)[-2:] for line in said.splitlines()].count(["2", "4"]) == 2
 
 
 def test_tunings_that_do_not_fit_the_detector_are_found_before_the_first_trial(
@@ -246,9 +245,8 @@ def test_a_probe_that_cannot_be_read_is_found_before_the_first_trial(tmp_path: P
     with pytest.raises(WrongUsage) as refused:
         planned(tmp_path, {"seed": [3, 30]}, *probe)
     assert refused.value.code == "missing-folder"
-    assert (
-        numbers(line_with(str(refused.value), tmp_path / "nowhere"))[-1] == "2"
-    )  # trials, all of them
+    # trials, all of them
+    assert numbers(line_with(str(refused.value), tmp_path / "nowhere"))[-1] == "2"
 
 
 def test_another_training_of_the_base_makes_other_trials(tmp_path: Path) -> None:

@@ -126,9 +126,8 @@ def test_an_array_of_slurm_jobs_ends_as_a_sweep_of_this_machine(
     hold.unlink()
     assert (first / "checkpoints" / "last.ckpt").is_file()
     assert not (first / "result.json").exists()
-    subprocess.run(
-        ["scontrol", "update", f"JobId={jobs[0]}", "StartTime=now"], check=False
-    )  # not two minutes later
+    # not two minutes later
+    subprocess.run(["scontrol", "update", f"JobId={jobs[0]}", "StartTime=now"], check=False)
     wait_until(lambda: not queue(), 200)
     assert "last.ckpt" in json.loads((first / "result.json").read_text())["command"]
 
@@ -136,10 +135,8 @@ def test_an_array_of_slurm_jobs_ends_as_a_sweep_of_this_machine(
     capsys.readouterr()
     assert sweep(file, out, *given) == 0
     said = capsys.readouterr().out
-    assert numbers(said.splitlines()[0].replace(str(out), "")) == [
-        "4",
-        "4",
-    ]  # trials, finished ones
+    # trials, finished ones
+    assert numbers(said.splitlines()[0].replace(str(out), "")) == ["4", "4"]
     assert [
         line.split()[0] for line in said.splitlines() if line.startswith(("task", "shapes"))
     ] == ["task", "shapes"]

@@ -325,9 +325,8 @@ def test_other_axes_of_a_sweep_are_lines_of_their_own(tmp_path: Path) -> None:
 def test_the_papers_cells_and_means() -> None:
     assert paper_cells("glip-tiny", "PromptTuning", 10)["Aquarium"] == 44.8
     assert paper_cells("glip-large", "FullTuning", "all")["thermalDogsAndPeople"] == 83.1
-    assert (
-        paper_cells("glip-tiny-a", "LinearProbe", 0)["pothole"] == 0.8
-    )  # zero-shot whatever the tuning
+    # zero-shot whatever the tuning
+    assert paper_cells("glip-tiny-a", "LinearProbe", 0)["pothole"] == 0.8
     assert paper_cells("glip-tiny-c", "PromptTuning", "all").keys() == set(ORDER)
     cells = paper_cells("glip-tiny-c", "PromptTuning", "all").values()
     assert sum(cells) / 13 == pytest.approx(62.4, abs=0.05)  # where an earlier table printed 62.8
@@ -412,9 +411,8 @@ def test_a_page_and_tables_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixt
         "FullTuning/LinearProbe/PromptTuning"
     }
     text = (tmp_path / "s" / "report.md").read_text(encoding="utf-8")
-    assert ["26", "26", "0"] in [
-        numbers(line)[:3] for line in text.splitlines()
-    ]  # trials, finished, failed
+    # trials, finished, failed
+    assert ["26", "26", "0"] in [numbers(line)[:3] for line in text.splitlines()]
     assert "| prompt minus full | 2 tasks |" in text
 
 
@@ -482,11 +480,8 @@ def test_trials_that_were_left_out_are_a_count(tmp_path: Path) -> None:
     view = make_view(collection)
     tiles = summary(view).parts[0]
     assert isinstance(tiles, Tiles)
-    assert list(tiles.numbers.values())[:4] == [
-        *[str(len(chosen) + 1)] * 2,
-        "0",
-        str(len(others)),
-    ]  # trials, finished, failed, left out
+    # trials, finished, failed, left out
+    assert list(tiles.numbers.values())[:4] == [*[str(len(chosen) + 1)] * 2, "0", str(len(others))]
     texts = [part.content for part in undone(view).parts if isinstance(part, ReportText)]
     assert numbers(texts[-1]) == [str(len(others))]
     assert not any(isinstance(part, ReportTable) for part in undone(view).parts)

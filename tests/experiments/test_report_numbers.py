@@ -117,9 +117,8 @@ def shown(text: str) -> str:
 def test_the_page_and_the_markdown_have_the_same_tables(places: dict[str, Path], name: str) -> None:
     page = Numbers((places[name] / "report.html").read_text(encoding="utf-8"))
     tables = [table for tables in page.tables.values() for table in tables]
-    trials = [
-        table for table in tables if table[0].split()[0] == "trial" and "memory" in table[0]
-    ]  # report.csv has it
+    # report.csv has it
+    trials = [table for table in tables if table[0].split()[0] == "trial" and "memory" in table[0]]
     lines = (places[name] / "report.md").read_text(encoding="utf-8").splitlines()
     rows = [shown(line) for line in lines if line.startswith("|") and not line.startswith("| ---")]
     assert rows == [

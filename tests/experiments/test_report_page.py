@@ -35,9 +35,8 @@ def test_the_page_as_it_is_seen(tab: Page, page_file: Path, width: int, dark: bo
     assert tab.value("document.querySelectorAll('figure svg .curve').length") >= (2 * 2 + 13) * 3
     assert tab.value("[...document.images].every(x => x.complete && x.naturalWidth > 100)")
     assert tab.value("document.images.length") == 13
-    assert (
-        tab.value("document.documentElement.scrollWidth") == width
-    )  # wide tables scroll in their own box
+    # wide tables scroll in their own box
+    assert tab.value("document.documentElement.scrollWidth") == width
     smallest = """Math.min(...[...document.querySelectorAll('figure svg text')].map(text => {
         const matrix = text.getScreenCTM(), shown = text.getBoundingClientRect().height > 0;
         const scale = Math.hypot(matrix.a, matrix.b);

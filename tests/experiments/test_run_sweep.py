@@ -150,10 +150,8 @@ def test_nothing_finished_runs_again(
     assert sweep(file, folder) == 0
     assert times(folder) == before
     said = capsys.readouterr().out
-    assert numbers(said.splitlines()[0].replace(str(folder), "")) == [
-        "4",
-        "4",
-    ]  # trials, finished ones
+    # trials, finished ones
+    assert numbers(said.splitlines()[0].replace(str(folder), "")) == ["4", "4"]
     assert f"glip report {folder}" in said
     rows = [line.split() for line in said.splitlines() if line.startswith(("task", "shapes"))]
     assert rows[0] == ["task", "tuning", "0", "shots", "all"]
@@ -169,9 +167,8 @@ def test_dry_run_shows_states_steps_and_times(
     assert said.count(" new ") == 4
     assert said.splitlines()[0].split()[-3:] == ["points", "images", "steps"]  # no time is known
     assert "?" not in said
-    line_with(
-        said, tmp_path / "new", "glip-nano", "FullTuning"
-    )  # of these no trial is finished, so no time is known
+    # of these no trial is finished, so no time is known
+    line_with(said, tmp_path / "new", "glip-nano", "FullTuning")
     longer = file.with_name("longer.yaml")
     axes = AXES | {"trainer.max_epochs": [2, 40]}
     longer.write_text(yaml.safe_dump({"name": "tiny", "recipe": "recipe.yaml", "axes": axes}))
@@ -356,6 +353,5 @@ def test_sweeps_in_one_folder_share_equal_trials(
     assert (collection.name, collection.axes["tuning"]) == ("both", ["FullTuning", "LinearProbe"])
     points = [(point.line.tuning, point.shots, point.seed) for point, _ in collection.points]
     full = [("FullTuning", shots, seed) for shots in (0, "all") for seed in (3, 30)]
-    assert sorted(points, key=str) == sorted(
-        [*full, ("LinearProbe", "all", 3)], key=str
-    )  # each once
+    # each once
+    assert sorted(points, key=str) == sorted([*full, ("LinearProbe", "all", 3)], key=str)

@@ -140,9 +140,8 @@ def test_what_cannot_be_gone_on_with_starts_anew(tmp_path: Path, shapes: Path) -
     record_failure(folder, "the disk was full", "", 1)
     assert json.loads((folder / "failed.json").read_text())["attempts"] == 2
     assert run(mine)[0].state == "finished"
-    assert (
-        str(folder / "checkpoints" / "last.ckpt") in (folder / "trial.log").read_text()
-    )  # which is not used
+    # which is not used
+    assert str(folder / "checkpoints" / "last.ckpt") in (folder / "trial.log").read_text()
     assert not (folder / "failed.json").exists()
     assert (folder / "checkpoints" / "last.ckpt").stat().st_size > 1000  # kept, as asked
     assert run_trial(mine).state == "finished"  # at once

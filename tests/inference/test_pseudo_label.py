@@ -164,9 +164,8 @@ def test_boxes_are_those_of_the_predictor(teacher: Path, photos: Path, tmp_path:
         )
         assert best["score"] == pytest.approx(float(seen.scores[0]), abs=1e-3)
         assert found["categories"][best["category_id"] - 1]["name"] == seen.names[0]
-        assert (
-            0 <= len(seen.boxes) - len(mine) <= 2
-        )  # thin boxes, and the noise of batches at the threshold
+        # thin boxes, and the noise of batches at the threshold
+        assert 0 <= len(seen.boxes) - len(mine) <= 2
 
 
 def test_a_finished_run_knows_its_classes(teacher: Path, photos: Path, tmp_path: Path) -> None:
@@ -522,9 +521,8 @@ def test_unreadable_photos_are_named_and_tried_again(
     for name in ("1.jpg", "missing.jpg"):
         assert sum(str(photos / name) in line for line in said.err.splitlines()) == 1
     assert content(out)["info"]["counts"]["unreadable images"] == 2
-    assert ["2", "unreadable images"] in [
-        line.split(maxsplit=1) for line in said.out.splitlines()
-    ]  # the same key
+    # the same key
+    assert ["2", "unreadable images"] in [line.split(maxsplit=1) for line in said.out.splitlines()]
     assert {image["file_name"] for image in content(out)["images"]} == {"0.jpg"}
     (photos / "1.jpg").write_bytes(whole)
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(photos / "missing.jpg")
@@ -584,16 +582,10 @@ def test_progress_is_lines_where_there_is_no_terminal(
     monkeypatch.setattr("glip_lightning.app.label_images.EVERY", 2)
     assert label(teacher, photos, tmp_path / "labels.json", "--phrases", "dog", "--batch", 1) == 0
     lines = [numbers(line) for line in capsys.readouterr().err.splitlines() if "/s" in line]
-    assert [line[:2] for line in lines] == [
-        ["2", "5"],
-        ["4", "5"],
-        ["5", "5"],
-    ]  # images that are done, of how many
-    assert [len(line) for line in lines] == [
-        4,
-        4,
-        3,
-    ]  # then images per second and, before the end, minutes to go
+    # images that are done, of how many
+    assert [line[:2] for line in lines] == [["2", "5"], ["4", "5"], ["5", "5"]]
+    # then images per second and, before the end, minutes to go
+    assert [len(line) for line in lines] == [4, 4, 3]
 
 
 @pytest.mark.parametrize(

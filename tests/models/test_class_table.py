@@ -153,9 +153,8 @@ def test_one_batch_is_learned() -> None:
         loss = detection_losses(outputs, text.mask, build_targets(outputs, boxes, maps)).total
         optimizer.zero_grad()
         loss.backward()
-        assert all(
-            p.grad is not None for p in model.parameters()
-        )  # DDP fails on a parameter without
+        # DDP fails on a parameter without
+        assert all(p.grad is not None for p in model.parameters())
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.7 * losses[0]  # what is left is mostly the entropy of the centerness
@@ -188,9 +187,8 @@ def test_a_folder_needs_no_vocabulary(tmp_path: Path) -> None:
         load_detector(str(folder))
     assert caught.value.code == "missing-file"
     files = Counter(re.findall(r"config\.json|model\.safetensors|vocab\.txt", str(caught.value)))
-    assert files.most_common(1) == [
-        ("model.safetensors", 2)
-    ]  # as missing, and in the list of what a folder holds
+    # as missing, and in the list of what a folder holds
+    assert files.most_common(1) == [("model.safetensors", 2)]
 
 
 def test_the_tokenizer_of_another_detector_is_refused(tmp_path: Path) -> None:
@@ -374,9 +372,8 @@ def test_an_adapter_holds_the_rows_of_its_classes(
     assert isinstance(loaded.tokenizer, ClassTokenizer)
     assert loaded.task is not None
     assert [phrase.name for phrase in loaded.task.phrases] == classes_of(renamed)
-    started = torch.randn(
-        rows.shape, generator=torch.Generator().manual_seed(0)
-    )  # seed_everything of the recipe
+    # seed_everything of the recipe
+    started = torch.randn(rows.shape, generator=torch.Generator().manual_seed(0))
     assert torch.equal(rows, started) == ("PartialTuning" in tuning[0])
     adapted = [f"--model.detector={tmp_path / 'run'}", "--model.weights=pretrained"]
     assert go("test", renamed, tmp_path / "test", *adapted)["metrics"]["test"]["images"] == 2

@@ -34,13 +34,8 @@ from tiny import tiny_data, tiny_trainer, weights
 
 PACKAGE = Path(glip_lightning.__file__).parent
 OUTSIDE = ("training", "tuning", "inference", "evaluation", "experiments", "app", "data", "config")
-OWN = {
-    "backbone",
-    "fpn",
-    "dyhead",
-    "language",
-    "grounding",
-}  # modules of GLIP that are nobody else's business
+# modules of GLIP that are nobody else's business
+OWN = {"backbone", "fpn", "dyhead", "language", "grounding"}
 INTERFACE = ("detector", "feature_cache", "query", "rates", "text_features")
 KNOWN = {"glip_lightning.models", *(f"glip_lightning.models.{name}" for name in INTERFACE)}
 FILES = sorted(path for folder in OUTSIDE for path in (PACKAGE / folder).rglob("*.py"))

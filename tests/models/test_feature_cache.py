@@ -196,9 +196,8 @@ def test_a_run_is_bit_for_bit_the_same(
         assert found.scores == numbers.scores
         assert same(weights(module), weights(plain))
         assert last_stage(module.model, module.tuning) == expected
-        assert (
-            module.features.hits >= 2 * 2
-        )  # the later validations, and what comes again in training
+        # the later validations, and what comes again in training
+        assert module.features.hits >= 2 * 2
         assert module.features.hits + module.features.misses == stores[0].misses == 3 * (4 + 2)
 
 
@@ -354,9 +353,8 @@ def test_a_full_cache_warns_once_and_the_run_goes_on(
 ) -> None:
     plain, numbers = fit(tmp_path, PromptTuning(), FeatureCache(0))
     with caplog.at_level("INFO", logger="glip_lightning"):
-        module, found = fit(
-            tmp_path, PromptTuning(), FeatureCache(gigabytes=2e-4)
-        )  # 65 kB at most each
+        # 65 kB at most each
+        module, found = fit(tmp_path, PromptTuning(), FeatureCache(gigabytes=2e-4))
     assert found.losses == numbers.losses
     assert same(weights(module), weights(plain))
     assert module.features.hits > 0

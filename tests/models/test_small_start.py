@@ -60,9 +60,8 @@ def test_maps_pass_through_the_pyramid_and_the_tower(small: GLIP, official: GLIP
         for tower in towers:
             assert torch.allclose(tower.convs[1]([x], [still], [whole])[0], x, atol=1e-6) == same
             neighbours = [conv for conv in tower.convs if conv.stride == 1]
-            assert not torch.allclose(
-                neighbours[0]([x], [still], [whole])[0], x, atol=1e-1
-            )  # of another level
+            # of another level
+            assert not torch.allclose(neighbours[0]([x], [still], [whole])[0], x, atol=1e-1)
 
 
 def cosines(model: GLIP) -> Tensor:

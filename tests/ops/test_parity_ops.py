@@ -20,14 +20,8 @@ from parity import LEVELS, read_json
 
 pytestmark = pytest.mark.parity
 
-FILES = (
-    "anchors",
-    "atss",
-    "box_coder",
-    "losses",
-    "nms",
-    "score_agg",
-)  # transforms: test_parity_transforms.py
+# transforms: test_parity_transforms.py
+FILES = ("anchors", "atss", "box_coder", "losses", "nms", "score_agg")
 NOT_COMPARED = {
     "visibility.": "ATSS reads every anchor, visible or not: nothing uses the flag",
     "v1.ONEHOT": "first columns of the token map: no released config has it",

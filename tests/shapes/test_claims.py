@@ -60,9 +60,8 @@ def test_comparisons_are_means_over_tasks_shots_and_seeds(tmp_path: Path) -> Non
     first = order["T over C"]
     assert first.stat is not None
     assert (first.stat.mean, first.stat.n, first.tasks) == (pytest.approx(4), 2, TASKS)
-    assert first.stat.interval == pytest.approx(
-        (4, 4), abs=0.5
-    )  # of the same draws: far narrower than that of each
+    # of the same draws: far narrower than that of each
+    assert first.stat.interval == pytest.approx((4, 4), abs=0.5)
     assert first.paper == pytest.approx((51.1 - 49.6 + 56.4 - 54.8) / 2, abs=0.1)  # 1 and 5 shots
     gaps = {each.label: each for each in found["prompt"].comparisons}
     loss = gaps["T: prompt, full"]
@@ -179,12 +178,8 @@ def test_a_missing_seed_leaves_a_claim_open(tmp_path: Path) -> None:
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     (row,) = (line for line in text.splitlines() if line.startswith("|") and few.text in line)
     seeds_and_tasks = row.split("|")[1 + HEAD.index("seeds, tasks")]
-    assert re.findall(r"\d+", seeds_and_tasks) == [
-        "1",
-        "2",
-        "2",
-        "2",
-    ]  # run, tasks of all tasks, runs missing
+    # run, tasks of all tasks, runs missing
+    assert re.findall(r"\d+", seeds_and_tasks) == ["1", "2", "2", "2"]
 
 
 def test_only_what_the_runs_are_about_is_claimed(tmp_path: Path) -> None:
@@ -259,9 +254,8 @@ def test_page_markdown_and_table_say_the_same(tmp_path: Path) -> None:
     for name, claim in made.items():
         assert sections[name].startswith(f"<h2>{claim.title}")
         assert f"## {claim.title}" in text
-        assert sections[name].count("<figure") == 1 + bool(
-            claim.lines
-        )  # all comparisons, and curves of some claims
+        # all comparisons, and curves of some claims
+        assert sections[name].count("<figure") == 1 + bool(claim.lines)
         for said_twice in (
             claim.paper,
             verdict_text(claim),
@@ -271,11 +265,8 @@ def test_page_markdown_and_table_say_the_same(tmp_path: Path) -> None:
             assert said_twice in text, said_twice
     verdict = verdict_text(made["student"])
     assert by_claim["student"] in verdict
-    assert re.findall(r"\d+", verdict) == [
-        "1",
-        "2",
-        "0",
-    ]  # comparisons that hold, of how many, and open ones
+    # comparisons that hold, of how many, and open ones
+    assert re.findall(r"\d+", verdict) == ["1", "2", "0"]
     assert {"46.5", "44.4"} <= {*made["student"].paper.split()}
     assert "glip-nano-c" in made["student"].comparisons[0].text
     assert "33.8, 43.6, 46.4" in page

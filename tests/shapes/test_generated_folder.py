@@ -34,9 +34,8 @@ def test_the_same_settings_are_written_once(tmp_path: Path) -> None:
     assert written_once(folder, {"seed": 0}, write) == folder
     assert written_once(folder, {"seed": 0}, no_write) == folder
     assert {path.name for path in folder.iterdir()} == {"a.txt", MANIFEST}
-    assert [path.name for path in folder.parent.iterdir()] == [
-        "world"
-    ]  # nothing unfinished is left
+    # nothing unfinished is left
+    assert [path.name for path in folder.parent.iterdir()] == ["world"]
 
 
 def test_another_version_replaces_all_that_was_there(tmp_path: Path) -> None:

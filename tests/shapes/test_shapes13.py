@@ -39,16 +39,8 @@ from glip_lightning.shapes.words import (
 from glip_lightning.training.data_sources import ODinW
 
 COUNTS = {"train": 3, "valid": 2, "test": 1}
-READ = {
-    *SHAPES,
-    *COLOURS,
-    *TEXTURES,
-    *SIZES,
-    *PARTS,
-    "thing",
-    "with",
-    "a",
-}  # by pre-training, with boxes
+# by pre-training, with boxes
+READ = {*SHAPES, *COLOURS, *TEXTURES, *SIZES, *PARTS, "thing", "with", "a"}
 EVERY = pytest.mark.parametrize("name", TASKS)
 
 
@@ -280,9 +272,8 @@ def data_of(written: Path, task: str, **given: object) -> Shapes:
 def test_folders_are_read_without_findings(written: Path, name: str) -> None:
     findings = Findings()
     splits = check_splits(data_of(written, name).read(findings), findings)
-    assert {finding.code for finding in findings} <= {
-        "missing-class"
-    }  # a class of few images may miss a split
+    # a class of few images may miss a split
+    assert {finding.code for finding in findings} <= {"missing-class"}
     task = TASKS[name]
     for split, index in splits.items():
         assert list(index.class_names) == [named.name for named in task.classes]

@@ -134,9 +134,8 @@ def write_checkout(folder: Path) -> None:
         for key, value in short.items():
             text = re.sub(rf"^(  {key}:) \d+", rf"\1 {value}", text, flags=re.MULTILINE)
         recipe.write_text(text, encoding="utf-8")
-        name = folder / recipe.relative_to(folder / "recipes").with_suffix(
-            ""
-        )  # which wins over the recipe of that name
+        # which wins over the recipe of that name
+        name = folder / recipe.relative_to(folder / "recipes").with_suffix("")
         name.parent.mkdir(parents=True, exist_ok=True)
         name.write_text(text, encoding="utf-8")
 

@@ -110,9 +110,8 @@ class Target:
     mutations: tuple[Mutation, ...] = (change_bytes, change_values, change_values, change_tree)
     limit: float = 10.0  # seconds
     command: bool = False
-    outputs: tuple[
-        str, ...
-    ] = ()  # what the reader writes; all else in the folder has to stay as it is
+    # what the reader writes; all else in the folder has to stay as it is
+    outputs: tuple[str, ...] = ()
 
 
 # Data sets
@@ -223,9 +222,8 @@ def _train_on(splits: Any) -> None:
 
 def _check_pictures(folder: Path, layout: str, splits: Any, findings: Findings) -> None:
     below = {path for path in _visible(folder) if path.suffix.lower() in PICTURES}
-    lying = {
-        path for path in below if path.parent != folder
-    }  # a picture at the top is one of the data set at most
+    # a picture at the top is one of the data set at most
+    lying = {path for path in below if path.parent != folder}
     used: set[Path] = set()
     for index in splits.values():
         if isinstance(index.source, ImageFiles):
@@ -422,9 +420,8 @@ def read_journal(folder: Path, _: Random | None) -> str:
     with Journal(file, seeds.JOURNAL_HEADER) as found:
         after = file.read_bytes()
         whole = before[: before.rfind(b"\n") + 1]
-        begun = (
-            json.dumps(seeds.JOURNAL_HEADER).encode().startswith(before)
-        )  # its writer was killed at once
+        # its writer was killed at once
+        begun = json.dumps(seeds.JOURNAL_HEADER).encode().startswith(before)
         if not after.startswith(whole) or not (whole or begun):
             raise Lost("lines", f"{len(before)} bytes became {len(after)}")
         names = {json.loads(line)["file_name"] for line in whole.splitlines()[1:]}

@@ -260,9 +260,8 @@ def journal(folder: Path) -> None:
 def recipes(folder: Path) -> None:
     for file in sorted(RECIPES.glob("*.yaml")):
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if content["data"]["class_path"].endswith(
-            "ODinW"
-        ):  # whose task is given on the command line
+        # whose task is given on the command line
+        if content["data"]["class_path"].endswith("ODinW"):
             content["data"]["init_args"] |= {"task": "Aquarium", "root": "DATA"}
         (folder / file.stem).mkdir()
         (folder / file.stem / file.name).write_text(yaml.safe_dump(content, sort_keys=False))

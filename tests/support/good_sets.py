@@ -161,9 +161,8 @@ def voc(folder: Path) -> None:
 
 
 def voc_xml(name: str, boxes: Sequence[Box]) -> str:
-    corners = [
-        (x + 1, y + 1, x + w, y + h) for x, y, w, h in boxes
-    ]  # both ends are in the box, counted from 1
+    # both ends are in the box, counted from 1
+    corners = [(x + 1, y + 1, x + w, y + h) for x, y, w, h in boxes]
     objects = [
         f"<object><name>package</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin>"
         f"<xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"

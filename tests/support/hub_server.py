@@ -46,9 +46,8 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     answers: deque[int] = field(default_factory=deque)  # statuses of the next answers
-    break_after: deque[int] = field(
-        default_factory=deque
-    )  # bytes of the next GETs, then the connection closes
+    # bytes of the next GETs, then the connection closes
+    break_after: deque[int] = field(default_factory=deque)
     cut_to: int | None = None  # every GET sends a shorter file, as if it were complete
     hold_after: int | None = None  # bytes of a GET, then it waits for ``go_on``
     held: Event = field(default_factory=Event)
@@ -156,9 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         name = self.path.strip("/").replace("/resolve/main/", "/")
-        if (
-            "/resolve/" not in self.path and name not in self.hub.files
-        ):  # the client reports and asks other things, too
+        # the client reports and asks other things, too
+        if "/resolve/" not in self.path and name not in self.hub.files:
             return self._send(404, b"", {})
         self.hub.requests.append(
             Request(self.command, self.path, self.headers["Range"], self.headers["Authorization"])

@@ -149,9 +149,8 @@ def test_short_lists_make_one_prompt(tokenizer: Tokenizer) -> None:
 
 
 def test_long_lists_are_cut_where_the_next_class_no_longer_fits(tokenizer: Tokenizer) -> None:
-    phrases = named(
-        *["dog"] * 10
-    )  # each takes 2 tokens with its separator, the last of a caption 1
+    # each takes 2 tokens with its separator, the last of a caption 1
+    phrases = named(*["dog"] * 10)
     prompts = build_prompts(phrases, tokenizer, max_tokens=9)
     assert [len(prompt.classes) for prompt in prompts] == [4, 4, 2]
     assert [tokenizer.count(prompt.caption) for prompt in prompts] == [9, 9, 5]

@@ -223,13 +223,14 @@ def bert() -> tokenizers.Tokenizer:
 
 def test_the_nano_tokenizer_is_berts(tmp_path: Path) -> None:
     assert_equal_to_berts(NANO_VOCAB, [*WORDS, *read_words(), " ".join(WORDS)])
+    # other numbers, an empty line, one placeholder
     lines = [
         *SPECIAL[::-1],
         "dog",
         "",
         "##s",
         "[unused7]",
-    ]  # other numbers, an empty line, one placeholder
+    ]
     (tmp_path / "vocab.txt").write_text("".join(f"{line}\n" for line in lines))
     assert_equal_to_berts(tmp_path / "vocab.txt", WORDS)
 

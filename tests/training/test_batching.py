@@ -38,9 +38,8 @@ def test_steps_are_what_a_sampler_gives(
     batch_size: int, world: int, limit: int | None, samples: int
 ) -> None:
     found = plan(batch_size, world, limit)
-    per_rank = len(
-        range(0, samples + (-samples) % world, world)
-    )  # the ranks repeat images to be equally many
+    # the ranks repeat images to be equally many
+    per_rank = len(range(0, samples + (-samples) % world, world))
     batches = len(range(0, per_rank, found.per_device))
     assert found.steps(samples) == len(range(0, batches, found.accumulate))
 

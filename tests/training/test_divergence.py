@@ -59,9 +59,8 @@ def test_a_loss_that_explodes(tmp_path: Path) -> None:
     guard = DivergenceGuard()
     tiny_trainer(tmp_path, guard, max_epochs=9).fit(Scripted(factors={30: 5.0}))
     assert guard.ended is not None
-    step, window, now, factor, first = map(
-        float, numbers(guard.ended)
-    )  # two medians, and how often the first
+    # two medians, and how often the first
+    step, window, now, factor, first = map(float, numbers(guard.ended))
     assert (step, window, factor) == (40, guard.WINDOW, guard.EXPLODED)
     assert now > factor * first
 
@@ -103,9 +102,8 @@ def test_restore_brings_back_good_weights_with_half_the_rate(
 def test_training_goes_on_after_a_restore(tmp_path: Path) -> None:
     guard, module = DivergenceGuard("restore"), Scripted(factors={5: NAN, 6: 1.0})
     tiny_trainer(tmp_path, guard, max_steps=8).fit(module)
-    assert module.layer.weight.detach().numpy() == pytest.approx(
-        1 - 2 * 5e-4, abs=1e-6
-    )  # two steps of AdamW
+    # two steps of AdamW
+    assert module.layer.weight.detach().numpy() == pytest.approx(1 - 2 * 5e-4, abs=1e-6)
 
 
 def test_the_older_copy_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,10 +73,8 @@ def test_the_run_is_bit_for_bit_the_same(shapes: Path, caplog: pytest.LogCapture
     assert done.seconds is not None
     assert done.memory is not None
     assert done.memory > 8 * sum(p.numel() for p in with_it.parameters())
-    assert [numbers(line)[1] for line in estimates(caplog)] == [
-        "18",
-        "9",
-    ]  # steps left after 1 and 10 batches
+    # steps left after 1 and 10 batches
+    assert [numbers(line)[1] for line in estimates(caplog)] == ["18", "9"]
 
 
 def estimates(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -131,10 +129,8 @@ def test_a_step_is_all_batches_that_it_accumulates(
     plain, accumulated = Estimate(), Estimate()
     fit(shapes, plain, steps=30, limit_val_batches=0)
     fit(shapes, accumulated, steps=30, limit_val_batches=0, images_per_device=1)
-    assert (plain.seconds, accumulated.seconds) == (
-        30 - 11,
-        2 * (30 - 5),
-    )  # as renewed after ten batches
+    # as renewed after ten batches
+    assert (plain.seconds, accumulated.seconds) == (30 - 11, 2 * (30 - 5))
 
 
 def test_kept_features_are_named(shapes: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -60,9 +60,8 @@ def test_without_a_handler_of_ours_lightning_keeps_its_own() -> None:
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
     )
     before = trainer._signal_connector._sigterm_notifier_fn
-    handler = signal.signal(
-        signal.SIGTERM, signal.SIG_DFL
-    )  # other tests, like those of Ray, leave one of theirs
+    # other tests, like those of Ray, leave one of theirs
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         leave_signals_to_us(trainer)
     finally:

@@ -125,9 +125,8 @@ def test_a_run_that_counts_steps_ends_before_such_an_epoch_or_is_refused(
     tmp_path: Path, world: Path
 ) -> None:
     mixed = {"boxes": Source(DETECTION, last_epoch=1)}
-    ready(
-        mixture(world, mixed), tmp_path, max_epochs=-1, max_steps=6
-    )  # two epochs of 6 images in batches of 2
+    # two epochs of 6 images in batches of 2
+    ready(mixture(world, mixed), tmp_path, max_epochs=-1, max_steps=6)
     for steps in (7, -1):
         with pytest.raises(GLIPError) as caught:
             ready(mixture(world, mixed), tmp_path, max_epochs=-1, max_steps=steps)

@@ -80,9 +80,8 @@ def test_summary_of_other_ends(capsys: pytest.CaptureFixture[str]) -> None:
     assert numbers(line) == ["50", "3"]  # of the name AP50, and the images
     assert "nan" not in line
     unknown = summary(RESULT, capsys, metrics={"val": None, "test": None})
-    assert (
-        len(unknown) == len(summary(RESULT, capsys)) - 3
-    )  # one line in the place of the table and the sum
+    # one line in the place of the table and the sum
+    assert len(unknown) == len(summary(RESULT, capsys)) - 3
     assert numbers(unknown[0]) == []
     assert summary(RESULT, capsys, fitted=False)[-1].endswith("--detector glip-tiny")
     assert summary(RESULT, capsys, fitted=False, weights="random")[-1].endswith(

@@ -278,9 +278,8 @@ def test_best_checkpoints_of_the_future_are_forgotten(tmp_path: Path) -> None:
     best.best_k_models = {str(tmp_path / name): torch.tensor(0.5) for name in known}
     stale = {Path(path).name: why for path, why in resume._stale_files(best, step=5).items()}
     assert stale.keys() == {"best-v1.ckpt", "best-v2.ckpt", "best-v3.ckpt"}
-    assert (
-        stale["best-v1.ckpt"] == stale["best-v2.ckpt"] != stale["best-v3.ckpt"]
-    )  # which is damaged
+    # which is damaged
+    assert stale["best-v1.ckpt"] == stale["best-v2.ckpt"] != stale["best-v3.ckpt"]
     assert stale["best-v3.ckpt"] == damage(tmp_path / "best-v3.ckpt")
 
 

@@ -162,9 +162,8 @@ def test_what_a_tuning_adds_is_interpolated_too(
     assert (first["AP"], first["probe_AP"]) == (base, kept["before"])
     assert (last["AP"], last["probe_AP"]) == (found["metrics"]["val"]["AP"], kept["after"])
     assert last["AP"] != first["AP"]
-    assert (kept["before"] == kept["after"]) == (
-        tuning == "PromptTuning"
-    )  # a prompt is for its task alone
+    # a prompt is for its task alone
+    assert (kept["before"] == kept["after"]) == (tuning == "PromptTuning")
 
 
 def test_without_training_nothing_is_forgotten(

@@ -170,9 +170,8 @@ def test_without_a_folder_nothing_is_left(fitted: Path, shapes: Path, tmp_path: 
 def test_without_a_folder_the_first_checkpoint_of_the_trainer_says_what_is_evaluated(
     shapes: Path, tmp_path: Path
 ) -> None:
-    first = ModelCheckpoint(
-        tmp_path, "{epoch}", "step", mode="min", save_top_k=1
-    )  # of the first epoch
+    # of the first epoch
+    first = ModelCheckpoint(tmp_path, "{epoch}", "step", mode="min", save_top_k=1)
     made, used = module(), trainer(tmp_path, first)
     glip_lightning.fit(made, data(shapes), used)
     assert made.record.best_epoch == 0

@@ -81,13 +81,8 @@ def test_a_line_per_validation(caplog: pytest.LogCaptureFixture) -> None:
         lines.on_train_epoch_end(trainer(False), module)
     line, again = caplog.messages
     assert line == again
-    assert numbers(line) == [
-        "3",
-        "9",
-        "40",
-        "1.500",
-        "25.0",
-    ]  # epoch, epochs, step, loss, AP in points
+    # epoch, epochs, step, loss, AP in points
+    assert numbers(line) == ["3", "9", "40", "1.500", "25.0"]
     assert {"train/loss", "val/AP"} <= words(line)
 
 

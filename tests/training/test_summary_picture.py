@@ -65,10 +65,8 @@ def test_a_fit_ends_with_curves_and_both_test_images(fitted: GLIPModule) -> None
     assert size(run_of(fitted))[0] == width + 2 * MARGIN
     curves = read_curves(run_of(fitted) / "logs" / "metrics.csv", 4)
     assert [step for step, _ in curves["train/loss"]] == [1, 2, 3, 4]
-    assert [step for step, _ in curves["val/AP"]] == [
-        2,
-        4,
-    ]  # not the evaluation of the weights that are kept
+    # not the evaluation of the weights that are kept
+    assert [step for step, _ in curves["val/AP"]] == [2, 4]
 
 
 def test_the_title_names_data_and_detector_with_ap_in_points_and_thresholds(
@@ -225,9 +223,8 @@ def test_what_is_drawn_is_from_the_best_thresholds_on(
         pictures = []
         for least in (0.8, 0.95):
             best = BestThreshold(least, 1.0, 1.0, 4)
-            record.thresholds = dict.fromkeys(
-                fitted.data.class_names, best
-            )  # by class, not by phrase
+            # by class, not by phrase
+            record.thresholds = dict.fromkeys(fitted.data.class_names, best)
             save_summary(record, fitted, 4)
             with Image.open(tmp_path / SUMMARY_NAME) as image:
                 pictures.append(np.asarray(image).astype(int))

@@ -58,9 +58,8 @@ ZERO_GRADIENT = ".attention.self.key.bias"
 """A constant added to all scores of a query drops out of the softmax: updates are rounding."""
 LOSSES = {"loss_reg": "box", "loss_centerness": "centerness", "loss_dot_product_token": "token"}
 TESTS = Path(__file__).parent.parent
-CAPTION = Prompt(
-    "the captions of the reference", (), ()
-)  # one caption; the offset does not ask for its words
+# one caption; the offset does not ask for its words
+CAPTION = Prompt("the captions of the reference", (), ())
 
 
 def folder_of(golden: Path, name: str) -> Path:
@@ -195,9 +194,8 @@ class ThreeSteps:
 def three_steps(folder: Path, run: str, precision: str) -> ThreeSteps:
     if precision == "fp32":
         return ThreeSteps(folder, RUNS[run](), torch.float32)
-    with (
-        pytest.MonkeyPatch.context() as patch
-    ):  # the fp32 islands of the detector (offsets, losses) in fp64 as well
+    # the fp32 islands of the detector (offsets, losses) in fp64 as well
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tensor, "float", Tensor.double)
         torch.set_default_dtype(torch.float64)
         try:

@@ -364,9 +364,8 @@ def test_download_is_announced_with_size_and_licence(hub, capsys, pth):
 
 
 def test_broken_off_download_goes_on_where_it_stopped(hub, model, monkeypatch):
-    monkeypatch.setattr(
-        constants, "DOWNLOAD_CHUNK_SIZE", 10_000
-    )  # whole chunks survive, and the file is small
+    # whole chunks survive, and the file is small
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)
     hub.break_after.append(100_000)
     assert_same_weights(load_detector("glip-small").model, model)
     ranges = [request.range for request in hub.requests if request.method == "GET"]
@@ -404,9 +403,8 @@ def test_missing_vocabulary_says_where_to_put_it(hub, tmp_path, monkeypatch, pth
         load_detector(str(alone))
     assert caught.value.code == "download-failed"
     assert f"{hub.url}/{OFFICIAL_VOCAB.repo}/resolve/main/vocab.txt" in str(caught.value)
-    assert (
-        str(caught.value).count("vocab.txt") == 3
-    )  # what is missing, its address, what its copy has to be called
+    # what is missing, its address, what its copy has to be called
+    assert str(caught.value).count("vocab.txt") == 3
 
 
 def test_absent_file_is_named(hub):

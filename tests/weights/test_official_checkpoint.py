@@ -132,9 +132,8 @@ def test_tensors_made_anew_equal_the_official_ones(golden, folder):
     ]
     config = infer_config(stored, text_heads=heads)
     back = to_official(from_official(stored, config), config)
-    columns = [
-        key for key in stored if key.startswith("rpn.head.cls_logits.")
-    ]  # unused, 80 columns in ours
+    # unused, 80 columns in ours
+    columns = [key for key in stored if key.startswith("rpn.head.cls_logits.")]
     for state in (stored, back):
         for key in columns:
             del state[key]
@@ -404,9 +403,8 @@ def test_the_oldest_format_is_refused_unread(tmp_path):
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")
 def test_a_newer_pickle_protocol_hides_nothing(tmp_path):
     trace, path = tmp_path / "trace", tmp_path / "x.pth"
-    with zipfile.ZipFile(
-        path, "w"
-    ) as archive:  # protocol 4 builds the name of the function on its stack
+    # protocol 4 builds the name of the function on its stack
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(
             "x/data.pkl", pickle.dumps({"model": Exploit(os.system, f"touch {trace}")}, protocol=4)
         )

@@ -105,9 +105,8 @@ def test_the_run_leaves_a_small_file_and_no_copy_of_the_detector(run: Path, base
         str(base), weights_hash(load_detector(str(base)).model, text=False), (96, 128)
     )
     assert prompt.tuning.startswith(f"PromptTuning(form={run.name}, lr=0.3, weight_decay=")
-    assert result(run)["groups"][0]["weight_decay"] == (
-        0.25 if run.name == "offset" else 0
-    )  # not the recipe's
+    # not the recipe's
+    assert result(run)["groups"][0]["weight_decay"] == (0.25 if run.name == "offset" else 0)
     assert [phrase.name for phrase in prompt.query.phrases] == result(run)["classes"]
     assert result(run)["parts"]["vision"]["trainable"] == 0
     assert (
