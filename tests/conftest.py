@@ -5,6 +5,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import hypothesis
@@ -50,7 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = folder
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
         os.environ["PYTHONPYCACHEPREFIX"] = f"{folder}/compiled"
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    # after multiprocessing's own temporary folder, which lies in it (exit priority -100)
+    Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-200)
 
 
 def golden_dir(config: pytest.Config) -> Path:
