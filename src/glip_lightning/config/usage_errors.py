@@ -96,9 +96,8 @@ def check_recipes(arguments: Sequence[str]) -> None:
         class_path = word.split("=")[-1]  # of the forms --data PATH and --data=PATH
         if class_path in OLD:
             short_name = OLD[class_path].split(".")[-1]
-            raise WrongUsage(
-                f"{word}: is called {OLD[class_path]} now; write {short_name}", code="old-name"
-            )
+            message = f"{word}: is called {OLD[class_path]} now; write {short_name}"
+            raise WrongUsage(message, code="old-name")
     for file in given_recipes(arguments):
         _check_recipe_file(file)
         _check_recipe_content(file)
@@ -276,10 +275,7 @@ def _keys_of_class(key: str, path: str | None) -> list[str]:
 
 
 def _parameters(path: str | None) -> dict[str, Any]:
-    """Return the types of the arguments of a class and of its parents, by the argument's name.
-
-    ``path`` is the import path of the class. Without a known class there are none.
-    """
+    """Return the types of the arguments of the class with this import path, by name."""
     module, _, name = (path or "").rpartition(".")
     owner = getattr(sys.modules.get(module), name, None)
     if not isinstance(owner, type):
@@ -456,10 +452,7 @@ def _place(key: str, arguments: Sequence[str], value: str | None = None) -> str:
 
 
 def _given_key(key: str, arguments: Sequence[str]) -> str | None:
-    """Return the option of the command line that sets ``key``, or None.
-
-    For ``model.tuning.lr`` it may also be ``model.tuning`` or ``model``.
-    """
+    """Return ``key``, or the nearest key above it, that the command line gives; else None."""
     flags = set()
     for word in arguments:
         if word.startswith("--"):
