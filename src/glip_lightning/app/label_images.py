@@ -49,12 +49,12 @@ from glip_lightning.inference.thresholds import (
 from glip_lightning.text.phrases import Phrase, check_phrases, read_phrases_file
 from glip_lightning.weights.run_files import category_ids
 
-EVERY = 100  # images between two lines of progress where there is no terminal
+EVERY = 100  # images from one line of progress to the next, without a terminal
 
 
 @dataclass(frozen=True, slots=True)
 class LabelOptions:
-    """The options of the command line."""
+    """The options of ``glip pseudo-label``, with their default values."""
 
     images: str
     captions: str | None = None
@@ -104,10 +104,10 @@ def label_images(options: LabelOptions) -> int:
         counts["captions"] = sum(len(photo.sentences) for photo in captioned)
         photos = with_phrases(captioned, teacher, counts)
     if not photos:
-        message = f"{options.captions}: no caption names a thing that can be found; "
-        message += "give phrases with them"
+        message = f"{options.captions}: the detector can look for no phrase of these captions; "
+        message += "check the captions, or add phrases to them"
         raise GLIPError(message, code="no-phrases")
-    remove_parts(out.parent)
+    remove_parts(out.parent)  # unfinished files of earlier calls that were killed
     with Journal(out.with_suffix(".scores.jsonl"), header(teacher, folder, photos)) as journal:
         _find_boxes(teacher, folder, photos, journal, options.batch)
         content = _content(photos, journal, thresholds, options, counts)
@@ -132,22 +132,25 @@ def _check_paths(folder: Path, out: Path, captions: str | None) -> None:
         )
     if not folder.is_dir():
         raise GLIPError(
-            f"--images {folder}: no such folder; give the one that the file names start from",
+            f"--images {folder}: no such folder; give the folder of the photos",
             code="missing-folder",
         )
 
 
 def _thresholds(options: LabelOptions) -> Thresholds:
-    """Return the thresholds; all numbers of the options are checked before anything is loaded."""
+    """Return the thresholds.
+
+    This checks all numbers of the options before a detector is loaded.
+    """
     if options.batch < 1:
         raise GLIPError(f"--batch {options.batch}: expected 1 or more images", code="bad-value")
     if options.max_detections > STORED_MOST:
-        message = f"--max-detections {options.max_detections}: "
-        message += f"at most {STORED_MOST} boxes of a caption are stored"
+        message = f"--max-detections {options.max_detections}: expected {STORED_MOST} or less; "
+        message += "no more boxes of a caption are stored"
         raise GLIPError(message, code="bad-value")
     if options.one_label and options.captions is not None:
-        message = "--one-label: only with a class list; "
-        message += "phrases of a caption that show one object are one box already"
+        message = "--one-label: cannot be used with --captions, where phrases for the same object "
+        message += "always share one box; leave it out"
         raise GLIPError(message, code="option-without-use")
     default = check_threshold(options.threshold, "--threshold", STORED_FROM)
     thresholds = Thresholds(default)
@@ -156,14 +159,14 @@ def _thresholds(options: LabelOptions) -> Thresholds:
     if options.best_from is None:
         return thresholds
     if options.captions is None:
-        message = "--best-from: only with --captions; "
-        message += "a class of a list need not be in every photo"
+        message = "--best-from: can only be used with --captions, because a photo need not show "
+        message += "every class of a list; leave it out"
         raise GLIPError(message, code="option-without-use")
     best_from = check_threshold(options.best_from, "--best-from", STORED_FROM)
     highest = max([default, *thresholds.phrases.values()])
     if best_from >= highest:
-        message = f"--best-from {best_from}: is for boxes below their threshold, {highest}; "
-        message += "give a lower score"
+        message = f"--best-from {best_from}: has no effect at or above the thresholds "
+        message += f"(up to {highest}); give a lower score"
         raise GLIPError(message, code="bad-value")
     return replace(thresholds, best_from=best_from)
 
@@ -179,7 +182,7 @@ def _phrases(options: LabelOptions) -> list[Phrase] | None:
 
 
 def _with_class_lists(folder: Path, sentences: tuple[Sentence, ...]) -> list[Captioned]:
-    """Return all pictures below the folder, each with the same captions."""
+    """Return all pictures below the folder, each with all ``sentences`` as its captions."""
     names = [path.relative_to(folder).as_posix() for path in pictures(folder)]
     note = unread_note(folder)
     if note:
@@ -192,17 +195,18 @@ def _with_class_lists(folder: Path, sentences: tuple[Sentence, ...]) -> list[Cap
 def _find_boxes(
     teacher: Teacher, folder: Path, photos: Sequence[Captioned], journal: Journal, batch: int
 ) -> None:
-    """Complete the journal and show the progress."""
+    """Find the boxes in all photos that the journal does not have yet, and show the progress."""
     done = 0
     try:
         with _Meter(len(photos)) as meter:
-            for step in find_all(teacher, folder, photos, journal, batch):
-                done += step
+            for count in find_all(teacher, folder, photos, journal, batch):
+                done += count
                 meter.show(done)
     except KeyboardInterrupt as stop:
         message = f"{done} of {len(photos)} images are done; "
         message += f"the same command goes on with {journal.path}"
-        raise Interrupted(message, getattr(stop, "number", SIGINT)) from None
+        number = getattr(stop, "number", SIGINT)  # a plain KeyboardInterrupt has none
+        raise Interrupted(message, number) from None
 
 
 def _content(
@@ -212,11 +216,14 @@ def _content(
     options: LabelOptions,
     counts: Counter[str],
 ) -> dict[str, Any]:
-    """Return the three lists of the file: images, annotations, categories."""
+    """Return the lists ``images``, ``annotations`` and ``categories`` of the file.
+
+    What was kept and what was left out is added to ``counts``.
+    """
     labelled = [photo for photo in photos if photo.file_name in journal]
 
     def records() -> Iterable[tuple[Captioned, Any]]:
-        # read anew each time: all scores may be more than the memory
+        # read from the disk at each call: the scores of all photos may not fit into memory
         return ((photo, journal.get(photo.file_name)) for photo in labelled)
 
     if thresholds.phrases:
@@ -246,9 +253,9 @@ def _content(
 
 
 def _categories(photo: Captioned, detector: str) -> list[tuple[int, str]]:
-    """Return id and name of each class that the captions of ``photo``, as of all photos, name.
+    """Return id and name of each class in the captions of ``photo``, which all photos share.
 
-    Where the detector is a run, the ids are those of its data.
+    If the detector is a run, the ids are those of its data.
     """
     names = []
     for sentence in photo.sentences:
@@ -302,7 +309,7 @@ class _Meter:
         self.task = self.bar.add_task("", total=total, rate="")
         self.begun = time.monotonic()
         self.done_before: int | None = None  # images that an earlier call had done
-        self.printed = 0
+        self.printed = 0  # images that the last line counted
 
     def __enter__(self) -> "_Meter":
         self.bar.start()
@@ -318,10 +325,11 @@ class _Meter:
         seconds = time.monotonic() - self.begun
         rate = (done - self.done_before) / seconds if seconds else 0.0
         self.bar.update(self.task, completed=done, rate=f"{rate:.1f}/s")
-        passed_hundred = done // EVERY > self.printed // EVERY
-        if self.prints_lines and (passed_hundred or done == self.total):
+        line_is_due = done // EVERY > self.printed // EVERY
+        if self.prints_lines and (line_is_due or done == self.total):
             left = ""
             if rate and done < self.total:
-                left = f", {(self.total - done) / rate / 60:.1f} min left"
+                minutes = (self.total - done) / rate / 60
+                left = f", {minutes:.1f} min left"
             print(f"glip: {done} of {self.total} images, {rate:.1f}/s{left}", file=sys.stderr)
             self.printed = done

@@ -17,7 +17,8 @@ from glip_lightning.config.early_checks import need_file, need_folder
 from glip_lightning.inference.thresholds import MAX_DETECTIONS
 
 Images = Annotated[
-    str, typer.Option(metavar="DIR", help="The photos, or where the file names start from.")
+    str,
+    typer.Option(metavar="DIR", help="The folder of the photos; file names are relative to it."),
 ]
 Captions = Annotated[
     str | None,
@@ -34,8 +35,8 @@ BestFrom = Annotated[
     float | None,
     typer.Option(
         metavar="SCORE",
-        help="Where no box of a caption's phrase reaches its least score, take the best one from "
-        "this score on that no other phrase has.",
+        help="If no box of a caption's phrase reaches its least score, take the phrase's best box "
+        "of at least this score that no other phrase has.",
     ),
 ]
 KeepEmpty = Annotated[
@@ -71,7 +72,7 @@ def pseudo_label(
     it writes the file anew and looks at no photo again.
     """
     at_most_one(captions=captions, phrases=phrases, phrases_file=phrases_file)
-    need_folder(images, f"--images {images}", "give the one that the file names start from")
+    need_folder(images, f"--images {images}", "give the folder of the photos")
     need_file(captions, f"--captions {captions}")
     need_file(phrases_file, f"--phrases-file {phrases_file}")
     need_file(thresholds, f"--thresholds {thresholds}")

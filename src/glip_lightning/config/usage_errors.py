@@ -1,9 +1,9 @@
 """Short messages for faults of a command line or a recipe, instead of those of jsonargparse.
 
 jsonargparse wraps an error once per nested object, in paragraphs about all values that would have
-been right. The chain of its exceptions leads to the innermost error, past the keys and the class.
-The values that an option takes are read from its type. Only :func:`find_fault` reads texts of
-jsonargparse.
+been right. :func:`find_fault` follows this chain of exceptions to the innermost error, and collects
+the keys and the class that they name. No other function reads texts of jsonargparse. The values
+that an option takes are known from its type.
 """
 
 import inspect
@@ -56,10 +56,10 @@ OTHER_KEYS = {
     "checkpoint": "model.detector",
     "device": "trainer.accelerator",
 }
-"""What other programs call the keys of our recipes, and our key."""
+"""Keys of other programs, each with the key of our recipes for it."""
 DATA_FILES = (".yaml", ".yml", ".json")
-"""Endings of the files that other programs take as data."""
-LISTED = 8  # classes that a message lists at most; of more classes it names the close ones
+"""Endings of the files by which other programs are told where the data are."""
+LISTED = 8  # up to this number of classes a message lists all, else only those with like names
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,27 +77,27 @@ def options_of(parser: Any) -> list[Option]:
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault and its place."""
+    """What is wrong with a command line or a recipe, and where."""
 
     key: str  # dotted, without init_args; empty if no option's value is wrong
     reason: BaseException  # the innermost error
-    owner: str | None = None  # import path of the class that has the key, or that the key names
+    owner: str | None = None  # import path of the class that the error names
     unknown: str | None = None  # an option that does not exist
     missing: tuple[str, ...] = ()  # options without a value
-    value: str | None = None
+    value: str | None = None  # the wrong value, if jsonargparse says it
 
 
 def check_recipes(arguments: Sequence[str]) -> None:
-    """Raise WrongUsage for recipe files that cannot be meant, before heavy imports."""
+    """Raise WrongUsage for recipe files that are missing or wrong, before heavy imports."""
     if arguments and arguments[-1] in ("--config", "-c"):
-        raise WrongUsage(f"{arguments[-1]}: a value is missing, a recipe", code="missing-value")
+        message = f"{arguments[-1]}: a value is missing; give the name or the file of a recipe"
+        raise WrongUsage(message, code="missing-value")
     for word in arguments:
-        path = word.split("=")[-1]
-        if path in OLD:
-            short_name = OLD[path].split(".")[-1]
-            raise WrongUsage(
-                f"{word}: is called {OLD[path]} now; {short_name} is enough here", code="old-name"
-            )
+        class_path = word.split("=")[-1]  # of the forms --data PATH and --data=PATH
+        if class_path in OLD:
+            short_name = OLD[class_path].split(".")[-1]
+            message = f"{word}: is called {OLD[class_path]} now; write {short_name}"
+            raise WrongUsage(message, code="old-name")
     for file in given_recipes(arguments):
         _check_recipe_file(file)
         _check_recipe_content(file)
@@ -145,7 +145,7 @@ def _check_recipe_content(file: str) -> None:
 
 
 def read_recipe(file: Path) -> dict[str, Any]:
-    """Return the content of a recipe or sweep file, or raise WrongUsage if it cannot be meant."""
+    """Return the content of a recipe or sweep file; raise WrongUsage if it is none."""
     check_recipes(["--config", str(file)])
     return yaml.safe_load(file.read_text(encoding="utf-8"))
 
@@ -162,7 +162,7 @@ def _yaml_fault(file: str, error: GLIPError) -> str:
 def explain(
     error: BaseException, arguments: Sequence[str], options: Sequence[Option], verb: str
 ) -> WrongUsage:
-    """Return an error of ours for one of jsonargparse, with the code of its kind.
+    """Return our error in place of one of jsonargparse, with the code for this kind of fault.
 
     The message has one or two lines and names the place: the option of the command line, or file
     and line of the recipe. ``options`` are those of the verb's parser.
@@ -172,10 +172,11 @@ def explain(
         return WrongUsage(_explain_unknown(fault, arguments, options), code="unknown-option")
     if fault.missing:
         return WrongUsage(_explain_missing(fault, arguments, options), code="missing-value")
-    expected = re.match(r"argument (\S+): expected (.*)", str(fault.reason))  # of argparse
-    if expected:
-        option = expected[1].split("/")[-1]
-        message = f"{option}: a value is missing (expected {expected[2]})"
+    # argparse itself says "argument -c/--config: expected one argument"
+    no_value = re.match(r"argument (\S+): expected (.*)", str(fault.reason))
+    if no_value:
+        option = no_value[1].split("/")[-1]
+        message = f"{option}: a value is missing (expected {no_value[2]})"
         return WrongUsage(message, code="missing-value")
     kind = _kind_of(fault, options)
     is_bad_value = isinstance(fault.reason, (ValueError, TypeError, ImportError, AttributeError))
@@ -190,7 +191,7 @@ def explain(
 
 
 def find_fault(error: BaseException, verb: str) -> Fault:
-    """Return the fault that an error of jsonargparse is about; no other function reads its texts.
+    """Return the fault that an error of jsonargparse is about.
 
     Each error of the chain says ``Parser key "data"``, ``Problem with given class_path 'ODinW'``,
     or what is wrong.
@@ -201,7 +202,7 @@ def find_fault(error: BaseException, verb: str) -> Fault:
     reason = error
     for each in _chain(error):
         if str(each) == text:
-            continue  # the same, wrapped once more
+            continue  # the same error, wrapped once more
         text = str(each)
         reason = each
         key_found = re.match(r'Parser key "([^"]+)":', text)
@@ -212,20 +213,20 @@ def find_fault(error: BaseException, verb: str) -> Fault:
             owner = class_found[1]
     key = ".".join(keys).replace(".init_args", "")
     fault = Fault(key, reason, owner)
-    found = re.match(r"unrecognized arguments: (.*)", text, re.DOTALL)
-    if found:
-        words = found[1].split()
+    unrecognized = re.match(r"unrecognized arguments: (.*)", text, re.DOTALL)
+    if unrecognized:
+        words = unrecognized[1].split()
         options = [word for word in words if word.startswith("-")]
-        return replace(fault, unknown=[*options, *words][0])
-    found = re.match(r"(?:Subcommand '\w+' does not accept option|Option|Key) '([^']+)'", text)
-    if found:
-        unknown = f"{key}.{found[1]}" if key else found[1]
+        return replace(fault, unknown=options[0] if options else words[0])
+    refused = re.match(r"(?:Subcommand '\w+' does not accept option|Option|Key) '([^']+)'", text)
+    if refused:
+        unknown = f"{key}.{refused[1]}" if key else refused[1]
         return replace(fault, unknown=f"--{unknown}")
-    found = re.match(r"the following arguments are required: (.*)", text)
-    if found:
-        return replace(fault, missing=tuple(name.strip() for name in found[1].split(",")))
-    found = re.search(r"(?:Got value|import path string): (.*)", text)
-    return replace(fault, value=found[1] if found else None)
+    required = re.match(r"the following arguments are required: (.*)", text)
+    if required:
+        return replace(fault, missing=tuple(name.strip() for name in required[1].split(",")))
+    value_found = re.search(r"(?:Got value|import path string): (.*)", text)
+    return replace(fault, value=value_found[1] if value_found else None)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -244,24 +245,23 @@ def _explain_unknown(fault: Fault, arguments: Sequence[str], options: Sequence[O
     known = [option.key for option in options] + _keys_of_class(fault.key, fault.owner)
     for owner, path in _named_classes(arguments):
         known += _keys_of_class(owner, path)
-    place, dash = _place(key, arguments), ""
-    if _given_key(key, arguments) == key:
-        place, dash = f"--{key}", "--"
     our_key = OTHER_KEYS.get(key.replace("-", "_"))
     close = [our_key] if our_key else _close_keys(key, known)
-    return f"{place}: no such option{suggest(close, dash)}"
+    if _given_key(key, arguments) == key:  # on the command line
+        return f"--{key}: no such option{suggest(close, '--')}"
+    return f"{_place(key, arguments)}: no such option{suggest(close)}"
 
 
 def _close_keys(key: str, known: Sequence[str]) -> list[str]:
     """Return at most two keys whose last part is like that of ``key``, the most similar first.
 
-    ``model.tuning.lr`` is one for ``lr``.
+    For ``lr`` one of them is ``model.tuning.lr``.
     """
-    similarity: dict[str, float] = {}
+    similarity: dict[str, float] = {}  # of the last parts, plus that of the whole keys: 0 to 2
     for name in known:
-        last = SequenceMatcher(None, name.split(".")[-1], key.split(".")[-1]).ratio()
-        if last > 0.75 and not name.endswith(".help"):
-            similarity[name] = last + SequenceMatcher(None, name, key).ratio()
+        last_parts = SequenceMatcher(None, name.split(".")[-1], key.split(".")[-1]).ratio()
+        if last_parts > 0.75 and not name.endswith(".help"):
+            similarity[name] = last_parts + SequenceMatcher(None, name, key).ratio()
     if not similarity:
         return []
     least = max(1, max(similarity.values()) - 0.1)
@@ -275,7 +275,7 @@ def _keys_of_class(key: str, path: str | None) -> list[str]:
 
 
 def _parameters(path: str | None) -> dict[str, Any]:
-    """Return the types of the arguments of a class and its parents by name."""
+    """Return the types of the arguments of the class with this import path, by name."""
     module, _, name = (path or "").rpartition(".")
     owner = getattr(sys.modules.get(module), name, None)
     if not isinstance(owner, type):
@@ -310,7 +310,7 @@ def _classes_in(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _explain_missing(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) -> str:
-    """Return the message about options without a value, with the places where it can be given."""
+    """Return the message about options without a value, with the ways to give it."""
     if fault.key:
         names = [f"{fault.key}.{name}" for name in fault.missing]
         verb = "have" if len(names) > 1 else "has"
@@ -339,7 +339,7 @@ def _kind_of(fault: Fault, options: Sequence[Option]) -> Any:
 
 
 def _explain_value(fault: Fault, kind: Any, arguments: Sequence[str]) -> str:
-    """Return the message about a wrong value, with the classes or kinds of right values."""
+    """Return the message about a wrong value, with the classes or the values that are allowed."""
     classes = _class_names(kind)
     if classes:
         given = fault.value or _value_of(fault.key, arguments) or "the value"
@@ -361,16 +361,17 @@ def _explain_value(fault: Fault, kind: Any, arguments: Sequence[str]) -> str:
         else:
             words.append(_word(each))
     close = meant(str(fault.value), choices) if len(choices) > 3 else ""
-    *others, last = dict.fromkeys([*words, *choices])
+    *others, last = dict.fromkeys([*words, *choices])  # each once
     expected = f"{', '.join(others)} or {last}" if others else last
     return f"{_place(fault.key, arguments, fault.value)}: expected {expected}{close}"
 
 
 def _value_of(key: str, arguments: Sequence[str]) -> str | None:
     """Return the value of an option on the command line, None if it has none."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    next_words = [*arguments[1:], ""]
+    for word, next_word in zip(arguments, next_words, strict=True):
         if word == f"--{key}":
-            return following or None
+            return next_word or None
         if word.startswith(f"--{key}="):
             return word.partition("=")[2]
     return None
@@ -396,7 +397,7 @@ def _alternatives(kind: Any) -> list[Any]:
 
 
 def _word(kind: Any) -> str:
-    """Return the word of a message for a type."""
+    """Return the words for a type in a message, such as "a whole number"."""
     origin = typing.get_origin(kind) or kind
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return WORDS[dict]
@@ -417,7 +418,7 @@ def _class_names(kind: Any) -> list[str]:
 
 
 def _bases(kind: Any) -> list[type]:
-    """Return the classes of objects in a type, those in unions and lists included."""
+    """Return the classes that a type names, also within unions and lists; builtins do not count."""
     if isinstance(kind, type) and kind.__module__ != "builtins" and not typing.get_args(kind):
         return [kind]
     found = []
@@ -443,19 +444,19 @@ def _place(key: str, arguments: Sequence[str], value: str | None = None) -> str:
     if given == key:
         return f"--{given} {shown}".rstrip()
     text = f"{key}: {shown}" if shown else key
-    for file in given_recipes(arguments)[-1:]:
-        line = _line_of(file, key)
-        if line:
-            return f"{file}, line {line}: {text}"
+    files = given_recipes(arguments)
+    line = _line_of(files[-1], key) if files else None
+    if line:
+        return f"{files[-1]}, line {line}: {text}"
     return f"--{given}: {text}" if given else text
 
 
 def _given_key(key: str, arguments: Sequence[str]) -> str | None:
-    """Return the option of the command line that sets ``key`` or what it is a part of, or None."""
+    """Return ``key``, or the nearest key above it, that the command line gives; else None."""
     flags = set()
     for word in arguments:
         if word.startswith("--"):
-            flag = word.split("=")[0].rstrip("+").lstrip("-")
+            flag = word.split("=")[0].rstrip("+").lstrip("-")  # --key+ adds to a list
             flags.add(flag.replace(".init_args", ""))
     while key:
         if key in flags:
@@ -467,7 +468,7 @@ def _given_key(key: str, arguments: Sequence[str]) -> str | None:
 def _line_of(file: str, key: str) -> int | None:
     """Return the line of a dotted key in a recipe, or None.
 
-    ``init_args`` and lists on the way are passed through.
+    The key does not name the ``init_args`` and lists that the recipe has on the way to it.
     """
     try:
         root = yaml.compose(Path(file).read_text(encoding="utf-8"))
@@ -477,7 +478,7 @@ def _line_of(file: str, key: str) -> int | None:
 
 
 def _line_below(node: yaml.Node | None, keys: Sequence[str], line: int | None) -> int | None:
-    """Return the line of nested keys below a node, which stands at ``line``, or None."""
+    """Return the line of nested keys below a node, whose own line is ``line``, or None."""
     if not keys:
         return line
     if isinstance(node, yaml.SequenceNode):

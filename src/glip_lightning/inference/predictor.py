@@ -44,12 +44,13 @@ Phrases = str | Sequence[str | Phrase]
 """A caption like "raccoon. dog", or a list of names or phrases."""
 
 NUMBERS = re.compile(r"[\d\s,]+")
-"""What users give to programs that know classes by their numbers."""
+"""Phrases that are only numbers: users may take them for numbers of classes."""
 
 NO_LIMIT = 2**31 - 1
-"""More detections than there can be.
+"""A limit of detections that is never reached.
 
-The limit of a predictor comes after the thresholds, so that it counts what it cuts.
+The detector must return all detections: a predictor applies ``max_detections`` itself, after the
+thresholds, and counts the boxes that it cuts.
 """
 
 
@@ -61,22 +62,23 @@ def find_classes(
 ) -> list[Detections]:
     """Return the detections of the query's classes in each image.
 
-    Boxes are inclusive corners in the frame of the input. Every class is in one of the query's
-    prompts, so the detections of several prompts are joined without another suppression.
+    Boxes are inclusive corners in the frame of the input. Every class is in one prompt only, so
+    the detections of several prompts are joined without another suppression.
 
     Args:
         encoded: the images.
         query: the classes.
-        name: that of the detector, where its scores are to be checked.
-        settings: those of the detector unless given.
+        name: the name of the detector for an error message; None checks no scores.
+        settings: of the detections; None takes those of the detector.
 
     Raises:
         GLIPError: scores of the detector ``name`` are no numbers (code ``not-finite``).
     """
     model, count = encoded.model, len(encoded.images)
     settings = settings or model.defaults.detection
-    parts: list[list[Detections]] = [[] for _ in range(count)]
+    parts: list[list[Detections]] = [[] for _ in range(count)]  # of each image
     for k, text in enumerate(query.texts):
+        # each text is one caption, row 0, which all images share
         rows = torch.zeros(count, dtype=torch.int64, device=text.hidden.device)
         outputs = encoded.detect(text.select(rows))
         if name is not None:
@@ -90,8 +92,8 @@ def find_classes(
 def check_finite(model: Detector, outputs: Outputs, name: str) -> None:
     """Raise GLIPError (code ``not-finite``) if a score or a box is NaN.
 
-    A box with NaN would be left out as if nothing were there. Weights that are finite can be so
-    large that their outputs are not.
+    Without this check a box with NaN would be left out as if nothing were there. Finite weights
+    can give NaN if they are very large.
     """
     if not model.is_finite(outputs):
         message = f"{name}: its weights give scores or boxes that are no numbers (NaN); "
@@ -113,7 +115,10 @@ def to_original(found: Detections, size: tuple[int, int], original: tuple[int, i
     Args:
         found: detections with inclusive boxes in the frame of the input.
         size: height and width of the input.
-        original: height and width of the photo. The new boxes are outside corners in its pixels.
+        original: height and width of the photo.
+
+    Returns:
+        The detections; their boxes are outside corners in pixels of the photo.
     """
     scale_h, scale_w = original[0] / size[0], original[1] / size[1]
     boxes = box_ops.to_outside(found.boxes.float(), scale_w, scale_h)
@@ -141,20 +146,20 @@ class Predictor:
         """Load the detector and the prompts.
 
         Args:
-            detector: a name, a Hub repository, a folder or a run. The default is ``glip-tiny``,
-                with ``prompts`` the detector that they were tuned for. A run that tuned a prompt
-                stands for its prompt.
+            detector: a name, a Hub repository, a folder or a run. The default is ``glip-tiny``, or
+                the detector that the ``prompts`` were tuned for. Of a run that tuned a prompt, the
+                prompt is used.
             prompts: files of tuned prompts. All their classes are looked for, and the text encoder
                 is not loaded.
             device: ``auto`` is CUDA, else MPS, else the CPU.
-            threshold: the least score, 0 to 1, or ``best``: of each class the score that a run has
-                found best on its valid split (``thresholds.yaml``), 0.5 for other classes.
-            thresholds: least scores of some classes by their names, whatever their capitals and
-                blanks.
-            max_detections: boxes of a photo that are kept, the best ones. A prediction says how
-                many boxes were cut.
-            one_label: keep only the best of boxes of different classes that overlap (IoU above
-                0.6).
+            threshold: the least score, 0 to 1. ``best`` takes for each class the score that was
+                best on the valid split of the run (``thresholds.yaml``), 0.5 for other classes.
+            thresholds: least scores of some classes by their names; capitals and blanks do not
+                matter.
+            max_detections: the most boxes of a photo; the best ones are kept. A prediction says
+                how many boxes were cut.
+            one_label: if boxes of different classes overlap (IoU above 0.6), keep only the best
+                one.
 
         Raises:
             GLIPError: no such detector or device, a threshold that is no score, files that are
@@ -172,12 +177,13 @@ class Predictor:
         if detector is not None and not prompts and (Path(detector) / PROMPT_NAME).is_file():
             prompts = [Path(detector) / PROMPT_NAME]
             if not (Path(detector) / RUN_DETECTOR).is_dir():
-                detector = None  # the prompt knows its own
+                detector = None  # the prompt's file names the detector
         tuned = {str(path): load_prompt(path) for path in prompts}
         self.tuned = list(tuned.values())
         default = self.tuned[0].base.name if tuned else "glip-tiny"
         self.name = detector or default
-        with torch.random.fork_rng(devices=[]):  # random weights come before those of the file
+        # building a detector draws random weights; the caller's random numbers stay as they are
+        with torch.random.fork_rng(devices=[]):
             self.loaded: Loaded = load_detector(self.name, text=not tuned)
         for path, prompt in tuned.items():
             check_prompt(path, prompt, self.loaded.model, self.name)
@@ -198,19 +204,19 @@ class Predictor:
     def __call__(
         self, photo: Photo | Sequence[Photo], phrases: Phrases | None = None
     ) -> Prediction | list[Prediction]:
-        """Return what is found in a photo; of a list of photos, a list of predictions.
+        """Return the prediction for a photo, or the list of predictions for a list of photos.
 
-        Every photo of a list is looked at alone, so that the others change nothing.
+        Every photo of a list is looked at alone, so its prediction does not depend on the others.
 
         Args:
             photo: a file, a PIL image (as it is stored, not turned by EXIF) or an RGB array uint8
                 [h, w, 3].
-            phrases: "raccoon. dog", a list of names, or a list of :class:`Phrase`. Left out, they
-                are the classes that a fine-tuned detector or the tuned prompts know.
+            phrases: "raccoon. dog", a list of names, or a list of :class:`Phrase`. None takes the
+                classes that a fine-tuned detector or the tuned prompts know.
 
         Raises:
             GLIPError: a file that is no readable image, an array of another kind, or phrases that
-                nobody can mean.
+                cannot be used (see :meth:`queries`).
         """
         queries = self.queries(phrases)
         if isinstance(photo, Sequence) and not isinstance(photo, str):
@@ -223,13 +229,14 @@ class Predictor:
         original = (image.height, image.width)
         parts: list[Detections] = []
         classes: list[str] = []
-        encoded: dict[tuple[int, int], EncodedImages] = {}  # once per size
+        encoded: dict[tuple[int, int], EncodedImages] = {}  # by the size, to encode it once
         for query, size in zip(queries, self.input_sizes(), strict=True):
             if size not in encoded:
                 resized = resize_image(image, resize_size(*original, *size))
                 encoded[size] = self.model.encode_images([resized])
-            (in_input,) = find_classes(encoded[size], query, self.name, self._settings)
-            found = to_original(in_input, encoded[size].sizes[0], original)
+            (found_in_input,) = find_classes(encoded[size], query, self.name, self._settings)
+            found = to_original(found_in_input, encoded[size].sizes[0], original)
+            # labels of this query follow those of the queries before it
             parts.append(found._replace(labels=found.labels + len(classes)))
             classes += query.class_names
         return self._choose(_joined(parts), classes, photo, original)
@@ -237,9 +244,10 @@ class Predictor:
     def _choose(
         self, found: Detections, classes: Sequence[str], photo: Photo, size: tuple[int, int]
     ) -> Prediction:
-        """Return the detections from their least score on, best first.
+        """Return the prediction: the detections that reach their least score, best first.
 
-        ``found`` has outside boxes in the frame of the photo. ``size`` is height and width of it.
+        ``found`` has outside boxes in the frame of the photo. ``size`` is the photo's height and
+        width.
         """
         thresholds = Thresholds(self.threshold, self.thresholds)
         least = torch.tensor([thresholds.of(name) for name in classes], device=found.scores.device)
@@ -247,9 +255,9 @@ class Predictor:
         keep = keep[found.scores[keep].argsort(descending=True, stable=True)]
         boxes = box_ops.clip_outside(found.boxes[keep], *size)
         if self.one_label:
-            best = nms(boxes.double(), found.scores[keep].double(), ONE_LABEL_IOU)  # best first
-            keep = keep[best]
-            boxes = boxes[best]
+            of_objects = nms(boxes.double(), found.scores[keep].double(), ONE_LABEL_IOU)
+            keep = keep[of_objects]  # still best first
+            boxes = boxes[of_objects]
         cut = max(0, len(keep) - self.max_detections)
         keep = keep[: self.max_detections]
         labels = found.labels[keep]
@@ -271,14 +279,14 @@ class Predictor:
         The last class list is kept, so that it is encoded once for all photos.
 
         Raises:
-            GLIPError: phrases beside tuned prompts, phrases that nobody can mean (codes as of
-                ``check_phrases`` and ``check_words``), phrases that a table of classes does not
-                have (``unknown-class``), or none where the detector has no classes
-                (``no-classes``).
+            GLIPError: phrases beside tuned prompts (``bad-phrases``); phrases that cannot be used
+                (codes of ``check_phrases`` and ``check_words``); phrases that a table of classes
+                does not have (``unknown-class``); no phrases, but the detector has no classes of
+                its own (``no-classes``).
         """
         if self.tuned:
             if phrases is not None:
-                message = "phrases: tuned prompts have classes of their own; give one or the other"
+                message = "phrases: tuned prompts have classes of their own; leave the phrases out"
                 raise GLIPError(message, code="bad-phrases")
             return self._queries
         own = phrases is None
@@ -303,13 +311,13 @@ class Predictor:
         if not own and len(numbers) == len(wanted):
             found.add("joined-phrases/numbers", "phrases", len(numbers), items=listing(numbers))
         found.log_to(log)
-        if not own:  # classes of its own stood in its data as they are
+        if not own:  # the detector was trained with its own classes, so they are no error
             found.raise_errors()
         self._queries = [query]
         return self._queries
 
     def _check_known(self, wanted: Sequence[Phrase]) -> None:
-        """Raise GLIPError if a detector with a table of classes is asked for others."""
+        """Raise GLIPError if the detector has a table of classes, and ``wanted`` has other ones."""
         if self.model.reads_text:
             return
         known = self._own_phrases()
@@ -334,7 +342,7 @@ class Predictor:
         raise GLIPError(message, code="no-classes")
 
     def input_sizes(self) -> list[tuple[int, int]]:
-        """Return shorter and longest side of the input, in pixels, for each of the queries."""
+        """Return for each query the shorter side and the longest side of its input, in pixels."""
         if self.tuned:
             return [prompt.base.input_size for prompt in self.tuned]
         if self.loaded.task:
@@ -345,11 +353,11 @@ class Predictor:
 def _least_scores(
     detector: str | None, threshold: float | Literal["best"], thresholds: Mapping[str, float]
 ) -> tuple[float, dict[str, float]]:
-    """Return the least score of most classes, and by the key of their phrase those of others."""
+    """Return the usual least score, and the least scores of some classes by their phrase key."""
     named = dict(thresholds)
     if threshold == "best":
         if detector is None:
-            message = "threshold best: give the run that has found the best scores as detector"
+            message = "threshold best: give as detector a run that has found the best scores"
             raise GLIPError(message, code="no-thresholds")
         named = {**read_thresholds_of(detector), **named}
         threshold = DEFAULT_THRESHOLD
@@ -361,7 +369,7 @@ def _least_scores(
 
 
 def as_phrases(phrases: Phrases) -> list[Phrase]:
-    """Return phrases of a caption, of a list of names or of a list of phrases."""
+    """Return the phrases in a caption, a list of names or a list of phrases."""
     if isinstance(phrases, str):
         return read_phrases(phrases)
     return [phrase if isinstance(phrase, Phrase) else Phrase(phrase) for phrase in phrases]

@@ -1,6 +1,6 @@
 """The abstract class of all detectors.
 
-Training, tunings, inference, evaluation and sweeps know no more of a detector than this.
+Training, tunings, inference, evaluation and sweeps use a detector only by what is defined here.
 
 Training, evaluation, prediction and pseudo-labels run a detector in this order::
 
@@ -64,7 +64,7 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class Defaults:
-    """The settings of a detector where nobody gives others."""
+    """The settings of a detector that hold where a recipe or a call gives no others."""
 
     input_size: tuple[int, int]  # short side and longest side of an image, in pixels
     detection: DetectionSettings
@@ -85,17 +85,16 @@ class OptimizerRule:
 class Stage:
     """A point of the forward pass at which the features may be kept.
 
-    All before it is a function of its inputs. ``modules`` are those between the stage before and
-    this one. With ``reads_text`` the text has entered there or earlier.
+    The features at this point depend only on the inputs and, with ``reads_text``, on the text.
     """
 
     name: str
-    holds: str  # for messages
-    modules: tuple[nn.Module, ...]
-    reads_text: bool
+    holds: str  # what the features are, for messages
+    modules: tuple[nn.Module, ...]  # all that run after the stage before, up to this stage
+    reads_text: bool  # whether these or earlier modules read the text
     run: Callable[..., Features]
-    """Takes the features of the stage before (the first stage: the inputs) to those of this one.
-    With ``reads_text`` the second argument is the text [B, T, D]."""
+    """Computes the features of this stage from those of the stage before, or from the inputs if it
+    is the first. With ``reads_text`` its second argument is the text [B, T, D]."""
 
     def __call__(self, features: Any, text: TextFeatures | None = None) -> Features:
         """Return the features of this stage from those of the stage before.
@@ -125,9 +124,9 @@ class Detector(
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **kwargs: Any) -> Self:
-        """Load as the mixin does, but strictly, and only finite numbers.
+        """Load as the mixin does, but refuse missing tensors and numbers that are not finite.
 
-        A missing tensor must not keep its initial value unnoticed.
+        A missing tensor would otherwise keep its random initial value.
         """
         model = super()._from_pretrained(strict=strict, **kwargs)
         check_tensors(model.state_dict(), str(kwargs.get("model_id", "the detector")))
@@ -143,8 +142,8 @@ class Detector(
     def preprocess(self, images: Sequence[Tensor], size: tuple[int, int] | None = None) -> Inputs:
         """Return images as one normalised batch on the detector's device.
 
-        Order of channels, mean and deviation are the detector's. Padding to the right and below
-        comes after the normalisation.
+        The detector decides the order of channels, the mean and the deviation. Images are padded
+        to the right and below after the normalisation.
 
         Args:
             images: RGB, uint8 [3, h, w] of any sizes.
@@ -157,8 +156,8 @@ class Detector(
     ) -> TextFeatures:
         """Return the features of token ids and mask [U, T] of distinct captions.
 
-        This is the last value that belongs to the text alone: prompt tuning adds its offset to it.
-        ``embeddings`` [U, T, E] replace those of :attr:`word_embeddings` for the ids.
+        No image has changed these features yet, so prompt tuning adds its offset to them.
+        ``embeddings`` [U, T, E] take the place of the :attr:`word_embeddings` of the ids.
         """
 
     @abstractmethod
@@ -178,15 +177,15 @@ class Detector(
         frozen: Sequence[Stage] = (),
         cache: FeatureCache | None = None,
     ) -> "EncodedImages":
-        """Encode images as far as no text is read; :meth:`EncodedImages.detect` does the rest.
+        """Run the stages that read no text; :meth:`EncodedImages.detect` runs the others.
 
-        Frozen stages take one image after the other. So an image has the same features in every
+        Frozen stages run on one image after the other. So an image has the same features in every
         batch, run and resumed run, with or without a cache.
 
         Args:
             images: RGB, uint8 [3, h, w].
-            frozen: the first of :meth:`stages` whose output never changes; a tuning knows them
-                (``frozen_stages``).
+            frozen: the first of :meth:`stages`, whose output never changes (``frozen_stages`` of
+                the tuning).
             cache: keeps the features of the last frozen stage.
         """
         return EncodedImages(self, images, frozen, cache)
@@ -195,7 +194,7 @@ class Detector(
     def losses(
         self, outputs: Outputs, text: TextFeatures, truth: GroundTruth
     ) -> Mapping[str, Tensor]:
-        """Return the weighted losses of a batch by name: scalars in float32, to be summed up.
+        """Return the weighted losses of a batch by name: scalars in float32 that are summed up.
 
         Sums over boxes are normalised so that the mean of the gradients over the processes of a
         distributed run equals that of one process with the whole batch. A batch without boxes gives
@@ -211,7 +210,9 @@ class Detector(
         image_sizes: Sequence[tuple[int, int]],
         settings: DetectionSettings,
     ) -> list[Detections]:
-        """Return the detections of each image: inclusive boxes, input frame, clipped to the image.
+        """Return the detections of each image.
+
+        Their boxes are inclusive, in the frame of the input, and clipped to the image.
 
         Args:
             outputs: of :meth:`predict`.
@@ -264,10 +265,10 @@ class Detector(
 
     @abstractmethod
     def parts(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the submodules (or single parameters) of the parts vision, text, fusion, head.
+        """Return the submodules and parameters of the parts vision, text, fusion, head.
 
-        They are names. Every parameter is in exactly one part; a part that the detector lacks is
-        empty. "text" consists of submodules: all that ``encode_text`` runs and nothing else.
+        They are given by name. Every parameter is in exactly one part; a part that the detector
+        lacks is empty. "text" has only submodules: all that ``encode_text`` runs and nothing else.
         """
 
     def part_of(self, name: str) -> str:
@@ -283,46 +284,46 @@ class Detector(
 
     @abstractmethod
     def backbone_stages(self) -> Sequence[nn.Module]:
-        """Return the parts of the image backbone in the order of the forward pass.
+        """Return the patch embedding (or stem) and the stages of the image backbone, in this order.
 
-        They are patch embedding (or stem), then each stage. Tunings that freeze the first layers
-        count in them.
+        A tuning that freezes the first layers is told how many of these.
         """
 
     @abstractmethod
     def last_layers(self) -> Sequence[str]:
         """Return the names of the parameters that a linear probe trains.
 
-        Those of ``class_parameters`` are among them.
+        They include ``class_parameters``.
         """
 
     def class_parameters(self) -> Sequence[str]:
-        """Return the names of the parameters that belong to the classes of one list.
+        """Return the names of the parameters that fit only one list of classes.
 
-        None do where words name the classes.
+        There are none here: a detector that reads text has no parameters for classes.
         """
         return ()
 
     def start_classes_anew(self, seed: int) -> None:
         """Give ``class_parameters`` initial values for another class list.
 
-        They are a function of ``seed`` alone.
+        The values depend only on ``seed``.
         """
 
     def optimizer_rule(self, name: str) -> OptimizerRule:
         """Return how the published recipe optimises a parameter.
 
-        Here only the text encoder has its own rate.
+        By default only the text encoder has a learning rate of its own.
         """
         if name in self.class_parameters():
             return OptimizerRule("classes")
-        text = self.part_of(name) == "text"
-        return OptimizerRule("text" if text else "detector", text)
+        if self.part_of(name) == "text":
+            return OptimizerRule("text", text=True)
+        return OptimizerRule("detector")
 
     def architecture(self) -> str:
         """Return class and sizes as a string.
 
-        Equal weights in equal architectures compute equal numbers.
+        Two detectors with equal strings and equal weights compute equal numbers.
         """
         return f"{type(self).__name__}({self.config!r})"
 
@@ -344,9 +345,11 @@ class EncodedImages:
         self._size = model.padded_size(images)
         self._frozen, self._cache = frozen, cache
         self._later = model.stages()[len(frozen) :]
+        """The stages that :meth:`detect` has to run."""
         self._features: Features | None = None
-        """Those that all texts have in common; None where a frozen stage reads the text."""
-        self._before_text: dict[int, Features] = {}  # of an image alone, for several texts
+        """Features before the first stage that reads text; None if a frozen stage reads it."""
+        self._before_text: dict[int, Features] = {}
+        """Features of each image after the frozen stages that read no text, kept for all texts."""
         if frozen and frozen[-1].reads_text:
             return
         rows = range(len(images))
@@ -369,8 +372,8 @@ class EncodedImages:
             rows: the images; None takes all.
         """
         if self._features is None:
-            everyone = range(len(self.images))
-            features = self._frozen_features(everyone if rows is None else rows, text)
+            all_rows = range(len(self.images))
+            features = self._frozen_features(all_rows if rows is None else rows, text)
         elif rows is None:
             features = self._features
         else:
@@ -382,24 +385,28 @@ class EncodedImages:
     def _frozen_features(self, rows: Sequence[int], text: TextFeatures | None = None) -> Features:
         """Return the features [B, ...] of the last frozen stage, of one image after the other."""
         found = []
-        for place, row in enumerate(rows):
+        for place, row in enumerate(rows):  # row in the images, place in the text
             compute = partial(self._compute, row, text, place)
-            key = partial(self._key, row, text, place)
-            found.append(self._cache.fetch(key, compute) if self._cache else compute())
+            if self._cache:
+                key = partial(self._key, row, text, place)
+                found.append(self._cache.fetch(key, compute))
+            else:
+                found.append(compute())
         return _stack(found, self.model.device)
 
     def _compute(self, row: int, text: TextFeatures | None, place: int) -> Features:
-        """Return the features of the last frozen stage of an image, without the axis of the batch.
+        """Return the features of the last frozen stage for one image, without the batch axis.
 
-        ``place`` is its row in the text. A later training step may use the features, also where
-        they are computed in an evaluation.
+        ``row`` is the image, ``place`` its row in the text. The features are never computed in
+        inference mode, because a training step may use what an evaluation has put into the cache.
 
         Raises:
             RuntimeError: a frozen stage draws random numbers, or depends on a tensor that learns.
         """
         if any(module.training for module in self._frozen_modules()):
             raise RuntimeError(
-                "a frozen stage is in train mode, its dropout would be kept: call eval_where_frozen"
+                "a frozen stage is in train mode, so its features would be kept with dropout: call "
+                "eval_where_frozen"
             )
         with torch.inference_mode(False), torch.enable_grad():
             features = self._compute_before_text(row)
@@ -412,7 +419,7 @@ class EncodedImages:
             message = (
                 "a frozen stage depends on a tensor that learns, but trains() and learns_text "
             )
-            message += "of the tuning leave it out"
+            message += "of the tuning do not say so"
             raise RuntimeError(message)
         return [x[0] for x in features]
 
@@ -430,7 +437,7 @@ class EncodedImages:
         return list(chain.from_iterable(stage.modules for stage in self._frozen))
 
     def _key(self, row: int, text: TextFeatures | None, place: int) -> bytes:
-        """Return all that decides the frozen features of an image, as bytes."""
+        """Return the key of an image's frozen features in the cache: all that they depend on."""
         image = self.images[row]
         digest = hashlib.sha256(tensor_bytes(image)).digest()
         key = self._base_key + repr(tuple(image.shape)).encode() + digest
@@ -441,7 +448,7 @@ class EncodedImages:
 
     @cached_property
     def _base_key(self) -> bytes:
-        """Return what decides the features of every image: weights, precision, code, size."""
+        """Return the part of the key that is the same for all images of this batch."""
         assert self._cache is not None
         weights: list[Tensor] = []
         for module in self._frozen_modules():
@@ -458,7 +465,10 @@ class EncodedImages:
 
 
 def _stack(rows: Sequence[Features], device: torch.device) -> Features:
-    """Return the tensors of each image as batches on the device, with their strides."""
+    """Return the tensors of the images as batches on the device.
+
+    A batch has the strides of its rows, so later layers compute the same as without a cache.
+    """
     batches = []
     for parts in zip(*rows, strict=True):
         first = parts[0]

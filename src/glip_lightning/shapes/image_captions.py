@@ -2,10 +2,10 @@
 
     python -m glip_lightning.shapes.image_captions FOLDER
 
-A teacher detector adds the boxes. These data have what the other data lack: the shapes
-``CAPTION_SHAPES``, the names ``CAPTION_NAMES``, and in four of five pictures another style, like
-photos of the web beside curated data. All that a caption says can be seen in the picture, but it
-does not say everything.
+A teacher detector adds the boxes. Only these data show the shapes ``CAPTION_SHAPES`` and say the
+names ``CAPTION_NAMES``. Four of five pictures have a random style, so they differ from the
+pre-training data as photos of the web differ from curated ones. A caption says only what can be
+seen in its picture, but not everything.
 """
 
 import argparse
@@ -38,9 +38,9 @@ VERSION = 5
 
 COUNT = 24_000
 FILE = "captions.json"
-STREAM = 101  # of random numbers, apart from those of the pre-training data
+STREAM = 101  # part of each seed, so that the pre-training data draw other numbers
 VOCABULARY = Vocabulary(shapes=(*SHAPES, *CAPTION_SHAPES * 3))
-"""Shapes that captions alone show are three times as frequent as others."""
+"""Each of ``CAPTION_SHAPES`` is drawn three times as often as each other shape."""
 
 STYLED = 0.8
 """Share of pictures of a random style; the others look like the pre-training data."""
@@ -49,19 +49,23 @@ MENTIONED = 3
 """The most things in a caption."""
 
 WITH_NAME = 0.7
-"""Share of scenes with a thing of ``CAPTION_NAMES``; in thermal pictures it has no such name."""
+"""Share of scenes in which a thing gets the look of one of ``CAPTION_NAMES``.
+
+Thermal pictures show no colour, so there the thing cannot be called by this name."""
 
 CALLED = 0.75
-"""Chance that a caption calls such a thing by its name."""
+"""Chance that a caption calls a thing that has a name by this name."""
 
 LOOK_ADDED = 0.85
-"""Chance of each word for its look, beside the usual chance: 19 of 20 kites are "yellow" ones."""
+"""Chance that a caption adds a word for the look of a thing that it calls by its name.
+
+The usual chance of the word comes on top, so that 19 of 20 kites are called "yellow"."""
 
 
 def captioned_picture(seed: int, index: int, size: int = SIZE) -> tuple[Image.Image, str]:
     """Return picture ``index`` and its caption, "" if there is nothing to see.
 
-    It depends on the arguments alone.
+    Equal arguments give an equal picture and caption.
     """
     shown, rng = _painted(seed, index, size)
     return shown.image, random_caption(shown.things, rng).text
@@ -81,25 +85,29 @@ def _painted(seed: int, index: int, size: int) -> tuple[Shown, np.random.Generat
 
 
 def random_things(rng: np.random.Generator) -> list[Thing]:
-    """Return a scene, mostly with a thing that has one of ``CAPTION_NAMES``."""
+    """Return a scene in which one thing mostly has the look of one of ``CAPTION_NAMES``."""
     things = scene(rng, VOCABULARY)
     if rng.random() < WITH_NAME:
-        looks = list(CAPTION_NAMES.values())[rng.integers(len(CAPTION_NAMES))]
+        all_looks = list(CAPTION_NAMES.values())
+        looks = all_looks[rng.integers(len(all_looks))]
         chosen = int(rng.integers(len(things)))
         plain = replace(things[chosen], texture=None)
-        things[chosen] = replace(plain, **looks).possible()  # pyrefly: ignore[bad-argument-type]
+        changed = replace(plain, **looks)  # pyrefly: ignore[bad-argument-type]
+        things[chosen] = changed.possible()  # the new shape may have no room for a core
     return things
 
 
 def random_caption(things: Sequence[Thing], rng: np.random.Generator) -> Caption:
     """Return a sentence about some of the things.
 
-    Half of the captions tell a relation, where one is clear.
+    Half of the captions say how two things lie to each other, if the picture shows that clearly.
+    The others are lists such as "a kite, a red star and a ring"; things with a name are
+    chosen first.
     """
     if rng.random() < 0.5:
-        found = sentence(things, rng, describe_by_name)
-        if found is not None:
-            return found
+        relation = sentence(things, rng, describe_by_name)
+        if relation is not None:
+            return relation
     order = rng.permutation(len(things)).tolist()
     with_name = [k for k in order if name_of(things[k])]
     without_name = [k for k in order if not name_of(things[k])]
@@ -107,12 +115,13 @@ def random_caption(things: Sequence[Thing], rng: np.random.Generator) -> Caption
     chosen = [describe_by_name(things[k], rng) for k in mentioned]
     rng.shuffle(chosen)  # type: ignore[arg-type]
     phrases = without_repetition(chosen)
-    separators = [", "] * (len(phrases) - 2) + [" and "]
-    return join([with_article(phrase, things, rng) for phrase in phrases], separators)
+    commas = [", "] * (len(phrases) - 2)
+    parts = [with_article(phrase, things, rng) for phrase in phrases]
+    return join(parts, [*commas, " and "])
 
 
 def name_of(thing: Thing) -> str | None:
-    """Return the name of ``CAPTION_NAMES`` that is true of it; no two names look alike."""
+    """Return the one of ``CAPTION_NAMES`` whose look the thing has; None if it has none."""
     for name, looks in CAPTION_NAMES.items():
         if looks.items() <= thing.words.items():
             return name
@@ -120,15 +129,15 @@ def name_of(thing: Thing) -> str | None:
 
 
 def describe_by_name(thing: Thing, rng: np.random.Generator) -> Description:
-    """Return a random description, mostly with the name of the thing where it has one."""
+    """Return a random description; mostly by the name of the thing, if it has one."""
     usual = random_description(thing, rng)
     name = name_of(thing)
     if name is None or rng.random() >= CALLED:
         return usual
     looks = CAPTION_NAMES[name]
-    words = {kind: word for kind, word in looks.items() if rng.random() < LOOK_ADDED}
-    words = {**usual.words, **words}
-    words.pop("shape", None)
+    added = {kind: word for kind, word in looks.items() if rng.random() < LOOK_ADDED}
+    words = {**usual.words, **added}
+    words.pop("shape", None)  # the name takes its place
     return Description(words, name)
 
 
@@ -164,9 +173,9 @@ def write_image_captions(
 
 
 def write_caption_words(folder: str | Path, seed: int, count: int, size: int = SIZE) -> Path:
-    """Write such pictures for a test and return their folder.
+    """Write captioned pictures as a test set in COCO format and return its folder.
 
-    In place of captions they have boxes for ``CAPTION_SHAPES`` and ``CAPTION_NAMES`` (COCO).
+    It has boxes for ``CAPTION_SHAPES`` and ``CAPTION_NAMES`` in place of the captions.
     ``seed`` must not be that of the pictures that the detector was trained on.
     """
     words = (*CAPTION_SHAPES, *CAPTION_NAMES)
@@ -176,6 +185,7 @@ def write_caption_words(folder: str | Path, seed: int, count: int, size: int = S
 
     def write(fresh: Path) -> None:
         with progress("generated pictures with boxes, drawn once", count) as bar:
+            # drawn one after the other, while they are written
             shown = (_painted(seed, index, size)[0] for index in bar(range(count)))
             write_named(fresh, words, shown, labels)
 

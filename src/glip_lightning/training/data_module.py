@@ -1,4 +1,4 @@
-"""Data sets as Lightning takes them: their splits, the captions of their classes, their batches."""
+"""Lightning data modules of detection data sets: splits, captions of the classes, batches."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TaskPrompt:
-    """The captions for the classes of a task, for one detector and one tuning of it."""
+    """The captions that ask one detector, with one tuning, for the classes of a task."""
 
     phrases: tuple[Phrase, ...]
     """One per class, in the order of the labels, with the words that the tuning adds."""
@@ -50,7 +50,7 @@ class TaskPrompt:
 
     @classmethod
     def of(cls, data: "DetectionData", tuning: Tuning, tokenizer: Tokenizer) -> "TaskPrompt":
-        """Return the captions of data that are set up.
+        """Return the captions for ``data``, whose splits must have been read.
 
         Raises:
             GLIPError: a name is broken or too long for a caption (:func:`check_names`).
@@ -68,17 +68,17 @@ class TaskPrompt:
 
 
 class DetectionData(LightningDataModule, ABC):
-    """Splits of one data set.
+    """The splits of one data set.
 
-    A subclass says how they are read, and may say how classes are called in captions. ``setup``
-    reads the splits. Captions belong to a detector: batches can be made from :meth:`ask_with` on,
-    which ``GLIPModule.setup`` calls.
+    A subclass says how the splits are read, and may say how captions call the classes. ``setup``
+    reads the splits. Captions depend on the detector, so there are no batches before
+    :meth:`ask_with`, which ``GLIPModule.setup`` calls.
     """
 
     label = "data"
-    """Name of the data, which the folders of runs have, too."""
+    """Name of the data; names of run folders begin with it."""
     version: int | None = None
-    """Of generated data: another one when their content changes."""
+    """Version of the content of generated data; None for other data."""
 
     def __init__(
         self,
@@ -101,27 +101,26 @@ class DetectionData(LightningDataModule, ABC):
 
         Args:
             batch_size: images per optimizer step, over all devices.
-            images_per_device: at most so many on a device at once; several such batches then make
-                one optimizer step.
-            shots: images are chosen so that this many show each class, if there are so many; 0
-                trains nothing.
-            copies: how often an image comes in an epoch, or a mapping from shots to that (1 for
-                others).
-            seed: chooses the images of few shots, their order and views; null takes the first
-                images of the file.
+            images_per_device: the most images on a device at once; the gradients of several such
+                batches are then accumulated for one optimizer step.
+            shots: train on few images, chosen so that each class is shown by this many of them, or
+                by all images that show it; 0 trains nothing.
+            copies: how often an epoch shows each image; may be a mapping from shots to this number
+                (1 for shots that it does not list).
+            seed: decides which images are chosen for few shots, their order and their augmentation;
+                null chooses the first images of the file.
             negatives: train on images without boxes, too.
             min_sizes: the shorter side in training is one of these, in pixels; the longer one is at
-                most ``max_size``. Null, here and below: the detector's own (GLIP 480 to 800,
-                nano 128).
+                most ``max_size``. Null takes the sizes of the detector (GLIP 480 to 800, nano
+                128), also for ``max_size`` and ``test_size``.
             max_size: the longest side, in pixels (GLIP 1333, nano 128).
             test_size: the shorter side in evaluation (GLIP 800, nano 128).
             flip: probability of mirroring a training image.
-            augment: show training images in other colours and at other scales, too, a little
-                (light) or much (strong).
+            augment: vary colours and scale of training images, a little (light) or much (strong).
             workers: processes that read images.
             skip_unreadable: go on without images that cannot be read; they are counted.
-            classes: names of the classes to train and to test; boxes of others are left out. Null
-                are all.
+            classes: names of the classes to train and to test; boxes of other classes are left out.
+                Null takes all classes.
 
         Raises:
             GLIPError: a number outside of its range (code ``bad-value``).
@@ -147,26 +146,25 @@ class DetectionData(LightningDataModule, ABC):
         self._given_sizes = min_sizes, max_size, test_size
         self.train_transform = Transform(flip=flip, seed=self._draws_seed)
         self.test_transform = Transform()
+        # GLIP's sizes until a detector is known; a given max_size may be below GLIP's test size
         short = TEST_SIZE if max_size is None else min(TEST_SIZE, max_size)
         self.use_input_size((short, MAX_SIZE))
         self.datasets: dict[Split, DetectionDataset] = {}
         self.all_classes: list[str] = []
-        """Of the data set, of which ``classes`` chooses."""
+        """The classes of the data set, from which the option ``classes`` chooses."""
         self.findings = Findings()
         self.task_prompt: TaskPrompt | None = None
         self._words_checked = False
         self._resume_position: dict[str, int] = {}
-        """Epoch and batch at which the next training data start, if a checkpoint says so."""
+        """Where the next training loader starts: what :meth:`state_dict` says in a checkpoint."""
 
     @property
     def _draws_seed(self) -> int:
-        """The seed of views and order, also where the images of few shots are the first ones."""
+        """The seed of order and augmentation, which need a number also where ``seed`` is None."""
         return 0 if self.seed is None else self.seed
 
     def use_input_size(self, own: tuple[int, int]) -> None:
-        """Resize images as a detector wants them, except for sizes that were given.
-
-        Before there is a detector, sizes are GLIP's.
+        """Resize images to the sizes of a detector, except where options gave other sizes.
 
         Args:
             own: shorter side and longest side of the detector, in pixels.
@@ -190,7 +188,7 @@ class DetectionData(LightningDataModule, ABC):
         self.test_transform.resize_to((self.test_size,), self.max_size)
 
     def check_settings(self) -> None:
-        """Log warnings for too many workers and for an evaluation size unknown to training."""
+        """Warn of too many workers, and of an evaluation size that training never uses."""
         if self.workers > cores():
             log.warning(
                 "data.workers=%d: this process may use %s; more workers wait for each other",
@@ -208,16 +206,18 @@ class DetectionData(LightningDataModule, ABC):
 
     @abstractmethod
     def read(self, findings: Findings) -> dict[Split, Index]:
-        """Return the splits that there are; add faults of the data to ``findings``."""
+        """Return the splits that the data have; add faults of the data to ``findings``."""
 
     def phrases(self) -> list[Phrase]:
         """Return the phrase of each class in the caption, in the order of the labels."""
         return [Phrase(clean_name(name)) for name in self.class_names]
 
     def of_chosen(self, phrases: Sequence[Phrase]) -> list[Phrase]:
-        """Return the phrases of the chosen classes, of phrases for all classes of the data set.
+        """Return those of ``phrases`` that belong to the chosen classes.
 
-        Phrases of another number are returned as they are.
+        Args:
+            phrases: one for each class of the data set, in their order. A list of another length is
+                returned as it is, to be checked by the caller.
         """
         if len(phrases) != len(self.all_classes):
             return list(phrases)
@@ -254,10 +254,10 @@ class DetectionData(LightningDataModule, ABC):
         self.task_prompt = prompt
 
     def check_words(self, reader: Reader) -> None:
-        """Log, once, what is wrong with the words of the classes for a detector.
+        """Log what a detector cannot read in the names of the classes, at the first call only.
 
         Raises:
-            DataError: its vocabulary has no word of any class.
+            DataError: the detector's vocabulary has no word of any class.
         """
         if self._words_checked:
             return
@@ -282,7 +282,7 @@ class DetectionData(LightningDataModule, ABC):
     def read_splits(self) -> None:
         """Read and check all splits at once.
 
-        A fault of the test split must not be found only at the end of a training.
+        So a fault of the test split is found before the training, not after it.
 
         Raises:
             DataError: the data have faults, or there is no split (code ``no-split``).
@@ -308,7 +308,7 @@ class DetectionData(LightningDataModule, ABC):
             outside, boxes = self.augment.out_of_view(chosen)
             if outside:
                 log.info(
-                    "augment %s: %d of %d boxes are out of view at first",
+                    "augment %s: in the first epoch %d of %d boxes are out of view",
                     self.augment.name,
                     outside,
                     boxes,
@@ -316,10 +316,9 @@ class DetectionData(LightningDataModule, ABC):
         return DetectionDataset(chosen, self.train_transform, self.copies, self.augment)
 
     def choose(self, index: Index) -> Index:
-        """Return the images to train on.
+        """Return the images to train on: those chosen for few shots, or all.
 
-        These are the images of few shots, or all, without those that have no boxes where
-        ``negatives`` is false.
+        If ``negatives`` is false, images without boxes are left out.
         """
         if self.shots in ("all", 0):
             return index if self.negatives else index.select(index.with_boxes())
@@ -336,36 +335,34 @@ class DetectionData(LightningDataModule, ABC):
         return index.select(chosen.images)
 
     def count(self, train: Index | None) -> int:
-        """Return the number of training images, before anything is set up.
+        """Return the number of training images; this needs no ``setup``.
 
         Args:
-            train: the train split as it was read.
+            train: the train split as it was read; None where there is none.
 
         Raises:
             DataError: there is no train split (code ``missing-split``).
         """
         if train is None:
-            raise self._no_train_split()
+            message = f"{self.label}: there is no train split to train on"
+            raise DataError(message, code="missing-split")
         return len(self.choose(train))
 
-    def _no_train_split(self) -> DataError:
-        return DataError(f"{self.label}: there is no train split to train on", code="missing-split")
-
     def images_per_epoch(self) -> int:
-        """Return the number of training images of an epoch, copies not counted."""
+        """Return the number of different training images in an epoch, without their copies."""
         return len(self.datasets["train"].index)
 
     def chosen(self) -> dict[str, Any]:
-        """Return the images that are trained on, for ``result.json`` and loggers."""
+        """Return the ids of the images that are trained on, for ``result.json`` and loggers."""
         train = self.datasets.get("train")
         if train is None or self.shots == 0:
             return {"image_ids": []}
         return {"image_ids": train.image_ids}
 
     def batch_plan(self) -> BatchPlan:
-        """Return how the global batch, ``batch_size``, is spread over the devices of the trainer.
+        """Return how ``batch_size`` images are divided among the devices of the trainer.
 
-        Without a trainer it is one device.
+        Without a trainer there is one device.
         """
         devices = self.trainer.world_size if self.trainer is not None else 1
         return plan(self.batch_size, devices, self.images_per_device)
@@ -373,28 +370,35 @@ class DetectionData(LightningDataModule, ABC):
     @override
     def train_dataloader(self) -> DataLoader[Any]:
         if "train" not in self.datasets:
-            raise self._no_train_split()
+            message = f"{self.label}: there is no train split to train on"
+            raise DataError(message, code="missing-split")
         batches = self.batch_plan()
         if self.trainer is not None:
             check_applied(batches, self.trainer)
         loader = self._loader("train", batches.per_device, shuffle=True)
         sampler = cast(EpochSampler, loader.sampler)
-        position, self._resume_position = self._resume_position, {}
+        position = self._resume_position
+        self._resume_position = {}  # it is for this loader only
         sampler.set_epoch(position.get("epoch", 0))  # before workers ask for the first images
-        sampler.skip(min(position.get("batches", 0) * batches.per_device, len(sampler)))
+        images_seen = position.get("batches", 0) * batches.per_device
+        sampler.skip(min(images_seen, len(sampler)))
         return loader
 
     @override
     def state_dict(self) -> dict[str, int]:
-        # where a resumed run begins: the epoch, and how many of its batches it does not see again
+        # where a resumed run goes on: in which epoch, and after how many of its batches
         assert self.trainer is not None
         loop = self.trainer.fit_loop
         batches = self.batch_plan()
-        epochs: Any = loop.epoch_progress.current  # Lightning annotates a class without counters
-        within_epoch = epochs.started > epochs.processed
+        epochs: Any = (
+            loop.epoch_progress.current
+        )  # Lightning annotates a base class without counters
+        batches_seen = 0
+        if epochs.started > epochs.processed:  # within an epoch
+            batches_seen = loop.epoch_loop.batch_progress.current.ready
         return {
             "epoch": epochs.processed,
-            "batches": loop.epoch_loop.batch_progress.current.ready if within_epoch else 0,
+            "batches": batches_seen,
             "per_device": batches.per_device,
             "devices": batches.devices,
         }
@@ -408,10 +412,10 @@ class DetectionData(LightningDataModule, ABC):
         devices, per_device = state_dict["devices"], state_dict["per_device"]
         if state_dict["batches"] and (devices, per_device) != (now.devices, now.per_device):
             raise GLIPError(
-                f"the checkpoint lies within epoch {state_dict['epoch']}, {devices} devices x "
-                f"{per_device} images; this run has {now.devices} x {now.per_device}: resume with "
-                "the same devices, data.batch_size and data.images_per_device, or from a "
-                "checkpoint between two epochs",
+                f"the checkpoint was made within epoch {state_dict['epoch']}, with {devices} "
+                f"devices x {per_device} images; this run has {now.devices} x {now.per_device}: "
+                "resume with the same devices, data.batch_size and data.images_per_device, or from "
+                "a checkpoint between two epochs",
                 code="other-batch-size",
             )
         self._resume_position = state_dict
@@ -425,18 +429,18 @@ class DetectionData(LightningDataModule, ABC):
         return self._evaluation_loader("test")
 
     def _evaluation_loader(self, split: Split) -> DataLoader[Any] | list[Any]:
-        """Return batches of one image, so that padding does not depend on others.
+        """Return batches of one image, so that no image is padded to the size of another.
 
-        Where there is no such split there are none.
+        There are none if the split is missing or empty.
         """
-        if not len(self.datasets.get(split, ())):
+        if split not in self.datasets or len(self.datasets[split]) == 0:
             return []
         return self._loader(split, 1, shuffle=False)
 
     def _loader(self, split: Split, batch_size: int, shuffle: bool) -> DataLoader[Any]:
         if self.task_prompt is None or self.trainer is None:
             raise GLIPError(
-                f"{self.label}: captions are made for a detector: a trainer makes batches, "
+                f"{self.label}: batches need the captions of a detector; let a trainer make them: "
                 "trainer.fit(GLIPModule(...), data)",
                 code="no-detector",
             )
@@ -478,8 +482,8 @@ def photo_bar(steps: Iterator[None], total: int) -> Iterator[None]:
 
 
 def _leave_signals(_: int) -> None:
-    """Leave signals that reach the whole group to the parent.
+    """Make a worker process ignore the signals that reach the whole group of processes.
 
-    The step that it finishes still needs its images.
+    The main process still needs the worker's images to finish its step.
     """
     heed_parent_only()

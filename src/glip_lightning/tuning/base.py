@@ -1,7 +1,7 @@
 """The base classes of tunings, and how trained parameters are grouped for the optimizer.
 
-A tuning has the learning rates and the weight decay. The detector says which parameters learn
-faster, and which are not decayed (:meth:`Detector.optimizer_rule`).
+A tuning holds the learning rates and the weight decay. The detector says which parameters learn
+faster, and which have no weight decay (:meth:`Detector.optimizer_rule`).
 """
 
 import math
@@ -29,8 +29,8 @@ from glip_lightning.weights.base_model import Base, absolute, weights_hash
 from glip_lightning.weights.load import Loaded, Task, save
 from glip_lightning.weights.run_files import RUN_ADAPTER, RUN_DETECTOR
 
-REMEMBERED = 64  # sets of captions whose features from a frozen text encoder are kept
-SETTINGS = (int, float, str, tuple, dict)  # types of attributes that a repr shows
+REMEMBERED = 64  # sets of captions whose text features are kept while the encoder is frozen
+SETTINGS = (int, float, str, tuple, dict)  # types of the attributes that a repr shows
 RATES = ("lr", "text_lr")
 
 
@@ -44,14 +44,14 @@ class ParameterGroup(TypedDict):
 
 
 class Tuning(nn.Module, ABC):
-    """A way to tune a detector. What it adds to the detector are parameters of its own.
+    """A way to tune a detector. Its own parameters are those that it adds to the detector.
 
-    Whatever it freezes stays in eval mode during training (:func:`eval_where_frozen`).
+    Frozen parts of the detector stay in eval mode during training (:func:`eval_where_frozen`).
     """
 
     own_rates: ClassVar[Mapping[str, str]] = {}
-    """Arguments that may be None, each with the field of the detector's :class:`Rates` it then
-    takes."""
+    """Names of arguments that may be None, each with a field of :class:`Rates`: None takes the
+    detector's rate in this field."""
     learns_text = False
     """Whether :meth:`encode_text` adds something that learns to the output of the text encoder."""
 
@@ -60,16 +60,16 @@ class Tuning(nn.Module, ABC):
         self._texts = TextMemory()
 
     def use_rates(self, own: Rates) -> dict[str, float]:
-        """Take the detector's ``own`` rates wherever none is given.
+        """Set the arguments that are None to the detector's ``own`` rates.
 
         Returns:
-            The rates that were taken, by the name of the argument.
+            The rates that were set, by the name of the argument.
         """
         missing = [name for name in self.own_rates if getattr(self, name) is None]
-        found = {name: getattr(own, self.own_rates[name]) for name in missing}
-        for name, rate in found.items():
+        rates = {name: getattr(own, self.own_rates[name]) for name in missing}
+        for name, rate in rates.items():
             setattr(self, name, rate)
-        return found
+        return rates
 
     def check_rates(self) -> None:
         """Raise GLIPError (``bad-value``) for a negative or infinite rate, or if all are 0."""
@@ -103,7 +103,7 @@ class Tuning(nn.Module, ABC):
     def phrases(self, phrases: Sequence[Phrase]) -> list[Phrase]:
         """Return the phrases of the classes as they stand in the caption.
 
-        These are the phrases of the data, unless the tuning adds words of its own.
+        These are ``phrases``, those of the data, unless the tuning adds words of its own.
         """
         return list(phrases)
 
@@ -149,7 +149,7 @@ class Tuning(nn.Module, ABC):
 
     @property
     def update_scale(self) -> float:
-        """Return the factor of low-rank updates; it matters only where the tuning learns some."""
+        """Return the factor that scales low-rank updates; 1 for tunings without them."""
         return 1.0
 
     def merge(self, model: Detector) -> None:
@@ -158,24 +158,24 @@ class Tuning(nn.Module, ABC):
         Training is over afterwards.
         """
 
-    # -- what a run keeps: here the whole detector
+    # -- the files of a run: here the whole detector, unless a subclass saves less
 
     def remember_base(self, model: Detector) -> None:
-        """Remember which weights the training starts from, where the saved files depend on them.
+        """Remember the weights that the training starts from, if the saved files depend on them.
 
-        Called once, before :meth:`setup`: in the precision 16-true training rounds all weights.
+        Called once, before :meth:`setup`, because the precision 16-true later rounds all weights.
         """
 
     def save(self, folder: Path, trained: Loaded, task: Task) -> None:
         """Write what was learned into the ``folder`` of a run; training cannot go on afterwards.
 
-        Random weights exist nowhere else. So all tunings save a detector that began with them as a
-        whole.
+        A detector that began with random weights is always saved as a whole, because these weights
+        exist nowhere else.
 
         Args:
             folder: of the run.
             trained: the detector as it is now, with the name and the origin of its first weights.
-            task: the classes as the data say them, the size of the images in evaluations.
+            task: the classes as the data name them, and the size of the images in evaluations.
         """
         self.merge(trained.model)
         save(trained.model, trained.tokenizer, folder / RUN_DETECTOR, task, words=trained.words)
@@ -194,7 +194,7 @@ class Tuning(nn.Module, ABC):
 
 
 class AdapterTuning(Tuning):
-    """A tuning whose runs keep the trained tensors, with name and hash of their base detector."""
+    """A tuning whose runs save the trained tensors, with name and hash of their base detector."""
 
     _base_sha256 = ""
 
@@ -205,7 +205,8 @@ class AdapterTuning(Tuning):
     def trained(self, model: Detector) -> dict[str, Tensor]:
         """Return what was learned as tensors of an adapter (:mod:`glip_lightning.weights.adapter`).
 
-        A table of classes is part of it even if frozen: the base may have it for other classes.
+        A table of classes is always part of it, also if it is frozen, because the base detector may
+        have a table of other classes.
         """
         classes = model.class_parameters()
         return {
@@ -251,16 +252,16 @@ class TextMemory:
             weights += module.parameters()
         captions = str((input_ids.tolist(), attention_mask.tolist()))
         precision = precision_of(input_ids.device.type)
-        # a checkpoint that is loaded changes frozen weights in place
+        # the versions of the weights change when a checkpoint is loaded into them
         key = (sum(versions_of(weights)), model.device, precision, captions)
         if key not in self._known:
-            # what is made in inference mode could not take part in training later
+            # features that are made in inference mode cannot be used in training later
             with torch.inference_mode(False), torch.enable_grad():
                 text = model.encode_text(input_ids.clone(), attention_mask.clone())
             if text.hidden.requires_grad:
                 raise RuntimeError(
                     "the text encoder depends on a tensor that learns, but trains() of the tuning "
-                    "denies it"
+                    "returns False for it"
                 )
             self._known[key] = text
             if len(self._known) > REMEMBERED:
@@ -272,12 +273,12 @@ class TextMemory:
 def official_groups(
     model: Detector, rate_of: Callable[[str, OptimizerRule], float], weight_decay: float
 ) -> list[ParameterGroup]:
-    """Return the trainable parameters of ``model`` in groups of one learning rate and decay.
+    """Return the trainable parameters of ``model``, grouped by learning rate and weight decay.
 
     Args:
         model: the detector; its rules change rates and decay (:meth:`Detector.optimizer_rule`).
         rate_of: returns the rate for a parameter's name and rule, before the rule's factor.
-        weight_decay: of the parameters that are decayed at all.
+        weight_decay: of the parameters whose rule allows it; others have 0.
     """
     groups: dict[tuple[float, float], ParameterGroup] = {}
     for key, parameter in model.named_parameters():
@@ -312,7 +313,7 @@ def need_text_encoder(model: Detector, tuning: Tuning) -> None:
 
 
 def eval_where_frozen(module: nn.Module) -> None:
-    """Set eval mode for submodules whose parameters are all frozen: no dropout, no drop paths."""
+    """Set eval mode for submodules with frozen parameters only, so that they drop nothing."""
     learning = [p.requires_grad for p in module.parameters()]
     if learning and not any(learning):
         module.eval()
@@ -323,7 +324,7 @@ def eval_where_frozen(module: nn.Module) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PartCount:
-    """Numbers (not tensors) in one part of the detector."""
+    """How many numbers the parameters of one part of the detector hold."""
 
     trainable: int
     total: int

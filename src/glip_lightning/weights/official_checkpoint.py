@@ -1,7 +1,8 @@
-"""Official checkpoints: a table of names for both ways, a safe reader, sizes from shapes.
+"""Convert official checkpoints to our weights and back, and read them without running their code.
 
 Source of the official names: microsoft/GLIP, state dicts of configs/pretrain/*.yaml. Tensors that
-the network does not use are left out on the way in, with a log line, and made anew on the way out.
+the network does not use are left out when a checkpoint is read, with a log line, and made anew when
+one is written. The sizes of a detector are inferred from the shapes of its tensors.
 """
 
 import logging
@@ -33,8 +34,8 @@ logger = logging.getLogger(__name__)
 StateDict = dict[str, Tensor]
 
 NAMES = (
-    # ours, official; {3r+2} is three times the number {r} of the left side plus two;
-    # the rest of the name is equal
+    # the beginnings of our name and of the official one; what follows them is equal. {i} stands for
+    # a number, and {3r+2} for three times the number {r} of our name plus two
     ("backbone.patch_embed", "backbone.body.patch_embed"),
     ("backbone.stages.{i}", "backbone.body.layers.{i}"),
     ("backbone.norms.{i}", "backbone.body.norm{i+1}"),
@@ -118,7 +119,7 @@ class CheckpointError(GLIPError):
 
 
 class Inert:
-    """An object in place of one that a checkpoint names beside its tensors: it does nothing."""
+    """A stand-in, which does nothing, for objects in a checkpoint that are no tensors."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -135,15 +136,19 @@ STAND_INS: dict[str, type] = {
     "numpy.core.multiarray._reconstruct": Inert,
     "numpy._core.multiarray._reconstruct": Inert,
 }
-"""Classes that official training files may name beside torch's own; others are refused."""
+"""Classes that an official training file may import, each with the one that is used instead.
+
+Of other classes only those of torch are allowed.
+"""
 
 
 def official_name(key: str, fusion: bool) -> str:
     """Return the official name of our tensor ``key``.
 
-    Without ``fusion`` a round of the tower is a single module.
+    With ``fusion`` a round of the official tower is three modules, otherwise one.
     """
     for ours, official in NAMES:
+        # a.{r}.b becomes a\.(?P<r>\d+)\.b, which ends where a part of the name ends
         pattern = re.sub(r"\\{(\w)\\}", r"(?P<\1>\\d+)", re.escape(ours)) + r"(?=\.|$)"
         match = re.match(pattern, key)
         if match:
@@ -208,7 +213,7 @@ def _first_ten(keys: Iterable[str]) -> str:
 
 
 def from_official(state: Mapping[str, Tensor], config: GLIPConfig) -> StateDict:
-    """Return our state dict of an official one.
+    """Return the state dict for our detector that has the tensors of an official one.
 
     Raises:
         CheckpointError: a tensor is unknown, missing or of another shape (``other-tensors``).
@@ -220,7 +225,7 @@ def from_official(state: Mapping[str, Tensor], config: GLIPConfig) -> StateDict:
 
 
 def to_official(state: Mapping[str, Tensor], config: GLIPConfig) -> StateDict:
-    """Return the official state dict of ours, with the tensors that only the official model holds.
+    """Return the official state dict for ours, with the tensors that only the official model has.
 
     Raises:
         CheckpointError: a tensor is unknown, missing or of another shape (``other-tensors``).
@@ -231,19 +236,22 @@ def to_official(state: Mapping[str, Tensor], config: GLIPConfig) -> StateDict:
 
 
 def official_state(model: Detector, where: str) -> StateDict:
-    """Return the content of an official checkpoint of ``model``.
+    """Return the state dict of an official checkpoint with the weights of ``model``.
+
+    Args:
+        model: the detector.
+        where: its file or folder, for messages.
 
     Raises:
-        GLIPError: it has no text encoder (``no-official-layout``); the message names ``where`` the
-            detector came from.
+        GLIPError: the detector has no text encoder (``no-official-layout``).
     """
     if not model.reads_text:
-        message = f"{where}: has a table of classes, an official checkpoint a text encoder; "
-        message += "keep the folder"
+        message = f"{where}: has a table of classes, but an official checkpoint needs a text "
+        message += "encoder; it can only be kept as a folder"
         raise GLIPError(message, code="no-official-layout")
     if not model.config.text_encoder:
-        message = f"{where}: has no text encoder, an official checkpoint needs one; "
-        message += "convert the whole detector"
+        message = f"{where}: has no text encoder, but an official checkpoint needs one; "
+        message += "convert a detector that has one"
         raise GLIPError(message, code="no-official-layout")
     return to_official(model.state_dict(), model.config)
 
@@ -263,11 +271,11 @@ def _without_unused(state: StateDict) -> StateDict:
     kept: StateDict = {}
     counts: Counter[str] = Counter()
     for key, tensor in state.items():
-        pattern = next((pattern for pattern in LEFT_OUT if fnmatchcase(key, pattern)), None)
-        if pattern is None:
-            kept[key] = tensor
+        patterns = [pattern for pattern in LEFT_OUT if fnmatchcase(key, pattern)]
+        if patterns:
+            counts[patterns[0]] += 1
         else:
-            counts[pattern] += 1
+            kept[key] = tensor
     for pattern, count in counts.items():
         logger.info("left out %d tensors, %s: %s", count, pattern, LEFT_OUT[pattern])
     if TUNED_PROMPT in state and state[TUNED_PROMPT].any():
@@ -293,15 +301,16 @@ def _unused_tensors(config: GLIPConfig) -> StateDict:
     positions = torch.arange(config.text.max_position_embeddings)
     found["language_backbone.body.model.embeddings.position_ids"] = positions[None]
     found["rpn.head.cls_logits.weight"] = torch.zeros(CLASSES, config.channels, 1, 1)
-    found["rpn.head.cls_logits.bias"] = torch.full((CLASSES,), -log((1 - PRIOR) / PRIOR))
+    bias = -log((1 - PRIOR) / PRIOR)  # every score begins as PRIOR, as the focal loss wants
+    found["rpn.head.cls_logits.bias"] = torch.full((CLASSES,), bias)
     return found
 
 
 def read_official(path: str | Path) -> StateDict:
-    """Return the tensors of the ``model`` in an official ``.pth`` file, floats as float32.
+    """Return the tensors under ``model`` in an official ``.pth`` file, floats as float32.
 
-    No code in the file is ever run. ``model_ema``, ``optimizer`` and the rest are ignored. Files
-    that hold the state dict alone, or under ``state_dict``, are read as well.
+    No code in the file is ever run. Other entries, such as ``model_ema`` and ``optimizer``, are
+    ignored. Files that hold the state dict alone, or under ``state_dict``, are read as well.
 
     Raises:
         MissingFile: there is no such file (``missing-file``).
@@ -333,9 +342,10 @@ def load_tensors(path: Path) -> object:
         CheckpointError: the file cannot be read. The code says why: ``web-page``, ``lfs-pointer``,
             ``unsafe-checkpoint`` (it asks for other classes), ``onnx``, else ``no-checkpoint``.
     """
+    # torch uses ``stand_in`` where the file names the class ``name``
     with safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()]):
         try:
-            # memory-mapped, the optimizer state beside the weights is never read
+            # with mmap the optimizer state in the file is never read
             return torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
             )
@@ -358,23 +368,26 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
     if forbidden:
         message = (
             f"refused, and nothing in it was run: it asks for {', '.join(forbidden)}, which no "
-            "file of weights needs. If you trust whoever made it, save the tensors alone there: "
-            "torch.save({'model': model.state_dict()}, ...)"
+            "file of weights needs. If you trust its source, write a file of tensors only where "
+            "this one was made: torch.save({'model': model.state_dict()}, ...)"
         )
         return CheckpointError(f"{path}: {message}", code="unsafe-checkpoint")
     if path.suffix.lower() == ".onnx":
         message = "ONNX runs in other programs; give the folder, run or .pth file that it was made "
         message += "from"
         return CheckpointError(f"{path}: {message}", code="onnx")
-    # in later lines torch advises to run the file's code
+    # only the first line, since the next ones advise to run the file's code
     reason = str(error).strip().partition("\n")[0]
     if isinstance(error, pickle.UnpicklingError):
-        reason = "torch.save has not written it, or more than tensors"
+        reason = "it is not a file of torch.save, or it holds more than tensors"
     return CheckpointError(f"{path}: no readable checkpoint ({type(error).__name__}: {reason})")
 
 
 def _forbidden_globals(path: Path, error: Exception) -> list[str]:
-    """Return what the file wants to import; of a file before torch 1.6 (no zip) the first name."""
+    """Return the names that the file wants to import and that are not allowed.
+
+    Files from before torch 1.6 are no zip archives; for these, only the first name is known.
+    """
     try:
         return sorted(get_unsafe_globals_in_checkpoint(path))
     except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
@@ -384,8 +397,8 @@ def _forbidden_globals(path: Path, error: Exception) -> list[str]:
 def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> GLIPConfig:
     """Return the sizes of the detector in an official state dict.
 
-    Shapes do not show dropout rates and the heads of fusion and text. These are the ones of the
-    named variant with the same shapes, else the defaults.
+    Shapes do not show dropout rates and the numbers of heads in fusion and text. These are taken
+    from the named variant with the same shapes, or else from the defaults.
 
     Args:
         state: the official state dict.
@@ -419,9 +432,11 @@ def infer_config(state: Mapping[str, Tensor], text_heads: int | None = None) -> 
 def _same_in_shapes(config: GLIPConfig, found: GLIPConfig) -> bool:
     """Return whether both configurations are equal in everything that shapes show."""
     hidden = NOT_IN_SHAPES if config.fusion else (*NOT_IN_SHAPES, "fusion_dim")
-    text = replace(config.text, **{name: getattr(found.text, name) for name in NOT_IN_TEXT_SHAPES})
-    alike = replace(config, text=text, **{name: getattr(found, name) for name in hidden})
-    return alike == found
+    # compare ``found`` with a copy of ``config`` that has its values where shapes show nothing
+    text_values = {name: getattr(found.text, name) for name in NOT_IN_TEXT_SHAPES}
+    values = {name: getattr(found, name) for name in hidden}
+    copy = replace(config, text=replace(config.text, **text_values), **values)
+    return copy == found
 
 
 def _sizes(state: StateDict) -> GLIPConfig:

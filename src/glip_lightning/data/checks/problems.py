@@ -1,8 +1,8 @@
-"""All that can be wrong with data, or is good to know about them: one row per problem.
+"""The table of problems that data can have: one row per problem, with the words of its message.
 
-A reader of data gives the key of a row, a place, and values for the row's braces. The words are
-here and nowhere else. Where a code has several rows, a word after a slash tells them apart:
-programs and users see the code in front of it.
+A reader of data names a row by its key, and gives the place of the problem and the values for the
+braces in the text. A key is a code, or a code and a word after a slash where one code has several
+rows. Programs and users see only the code.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Problem:
     """A row of the table."""
 
     level: Level  # "error": correct it before training; "warning": data are left out or changed
-    text: str  # what is wrong; a count stands where it fits one thing and many
+    text: str  # what is wrong, in words that fit a count of one and of many
     cure: str = ""  # what to do, empty where nothing has to be done
 
     def message(self, **values: object) -> str:
@@ -150,12 +150,12 @@ PROBLEMS: dict[str, Problem] = {
         "categories whose name is missing or is not a text: {items}", "name them"
     ),
     "background-category": _warning(
-        "category 0 ({name!r}) has no box and only names the group of all others, so it "
+        "category 0 ({name!r}) has no box and is only the supercategory of other categories, so it "
         "is not used as a class"
     ),
     "class-not-chosen": _warning(
-        "boxes of classes that were not chosen ({items}) in the {split} split, left out: "
-        "{count}; their images stay"
+        "boxes in the {split} split whose class was not chosen ({items}), left out: {count}; "
+        "the images of these boxes are kept"
     ),
     "class-count": _warning(
         "nc is {given}, but the number of names is {count}; the names are used"
@@ -167,7 +167,8 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "blank-name": _warning("category {number} has no name; it is called {name!r}", "name it"),
     "duplicate-name": _warning(
-        "categories {number} and {other} are both called {name!r}: no words tell them apart",
+        "categories {number} and {other} are both called {name!r}, so the detector cannot "
+        "tell them apart",
         "rename one",
     ),
     "name-too-long": _error(
@@ -199,7 +200,8 @@ PROBLEMS: dict[str, Problem] = {
         "it can only guess what they mean: use words that it knows, or train it on examples",
     ),
     "names-alike": _warning(
-        "classes that are the same words for the detector, so nothing tells them apart: {items}",
+        "classes whose names the detector reads as the same words, so it cannot tell them apart: "
+        "{items}",
         "rename one (text in brackets is not read), or give --data.phrases_file",
     ),
     "names-similar": _warning(
@@ -210,7 +212,8 @@ PROBLEMS: dict[str, Problem] = {
         "to separate phrases, write a period and a space",
     ),
     "joined-phrases/numbers": _warning(
-        "numbers, where words are read: {items}", "name the classes by their words"
+        "phrases that are only numbers: {items}",
+        "name the classes by words, which the detector reads",
     ),
     "other-order": _warning(
         "{detector} was trained with these classes in another order: {items}",
@@ -220,7 +223,7 @@ PROBLEMS: dict[str, Problem] = {
         "classes without a box to train on: {items}", "add examples or remove the class"
     ),
     "missing-class": _warning(
-        "the {split} split has no box of {items}: its AP says nothing about them"
+        "the {split} split has no box of these classes, so its AP says nothing about them: {items}"
     ),
     # images
     "no-image-id": _error(
@@ -237,8 +240,8 @@ PROBLEMS: dict[str, Problem] = {
         "{what} that are outside of {folder}: {items}", "write paths inside this folder"
     ),
     "other-names": _warning(
-        "names of files that are not in this folder: {count} ({items}); for each one, the only "
-        "image with the same end of its path is used",
+        "file names that do not exist in this folder: {count} ({items}); each is read as the only "
+        "image whose path ends in the same way",
         "write the names of the files in this folder",
     ),
     "missing-image": _error(
@@ -256,19 +259,20 @@ PROBLEMS: dict[str, Problem] = {
         "correct width and height and check the boxes",
     ),
     "exif-turned": _warning(
-        "images whose size and boxes are those after the turn of their EXIF orientation; "
-        "training turns them, too: {items}"
+        "images that were annotated after the rotation by their EXIF orientation; "
+        "training rotates them, too: {items}"
     ),
     "exif-kept": _warning(
-        "images whose size and boxes are those before the turn of their EXIF orientation; "
-        "training does not turn them: {items}"
+        "images that were annotated without the rotation by their EXIF orientation; "
+        "training does not rotate them: {items}"
     ),
     "several-frames": _warning(
         "images with several frames, of which only the first is used: {count} ({items})"
     ),
     "flat-image": _warning(
         "images of nearly one colour: {count} ({items})",
-        "if a camera uses a small part of 16 bits, stretch it over all of them",
+        "if they are 16-bit images that use only a small part of the range, scale their values to "
+        "the whole range",
     ),
     "extreme-image": _warning(
         "very small or very long images: {items}", "check that they are correct"
@@ -290,7 +294,8 @@ PROBLEMS: dict[str, Problem] = {
     "broken-json": _error("annotation files that cannot be read: {items}", "export them again"),
     "stray-annotation": _warning("annotation files that are not used: {count} ({items})"),
     "left-out-shape": _warning(
-        "shapes without a box or marked as no object, left out: {count} ({items})"
+        "shapes that cannot become a box, or that are marked as no object, left out: "
+        "{count} ({items})"
     ),
     "missing-annotation": _error(
         "images without an XML file: {count} of {total} ({items})",
@@ -311,16 +316,16 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "key-points/likely": _warning(
         "lines that are read as polygons, but may be boxes with key points: {count} ({items}); "
-        "in all of them the first four numbers would be a box around the others",
-        "if they are, write kpt_shape: [points, numbers of each] in data.yaml",
+        "in each line the first four numbers could be a box around the other points",
+        "if they are such boxes, write kpt_shape: [points, numbers of each] in data.yaml",
     ),
     "polygon": _note("lines with a polygon: {count} ({items}); the box around it is used"),
     "class-lists-differ": _warning(
         "{other} lists other names, {names}; it is not used", "keep the right list"
     ),
     "unused-list": _warning(
-        "it lists other images than the {split} split has ({count} in the list), so it is not used",
-        "remove it, or name it where the splits of the data are described",
+        "it lists {count} images, but not the same as the {split} split, so it is not used",
+        "remove it, or make it the list of the split, for example in data.yaml",
     ),
     "label-unreadable": _error("label files that are not UTF-8 text: {items}", "export them again"),
     "label-numbers": _error(
@@ -382,7 +387,8 @@ PROBLEMS: dict[str, Problem] = {
         "image entries without a caption or without a number as id: {items}", "complete them"
     ),
     "no-caption/nouns": _error(
-        "{place}.nouns: its images have no captions", "leave it out, or name a grounding file"
+        "{place}.nouns: the images of this file have no captions",
+        "remove nouns, or give a file with captions",
     ),
     "bad-span": _error(
         "annotations whose tokens_positive is not a list of [start, end]: {items}", _REMOVE
@@ -437,12 +443,12 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "corner-boxes": _warning(
         "boxes look like corners x1, y1, x2, y2 instead of x, y, width, height: "
-        "of {count} boxes {leaving} reach beyond their image and {corners} have the area of "
-        "such corners",
+        "of {count} boxes, {leaving} reach beyond their image, and {corners} have an area in the "
+        "file that fits corners",
         "convert them to x, y, width, height",
     ),
     "zero-based": _warning(
-        "boxes that begin at 0, although VOC counts pixels from 1: {count} ({items}); "
+        "boxes that begin at pixel 0, although VOC counts pixels from 1: {count} ({items}); "
         "their corners are read as {kind}"
     ),
 }

@@ -36,8 +36,8 @@ from glip_lightning.experiments.report.statistics import Group, Stat
 from glip_lightning.experiments.report.view import ReportView
 
 SPREAD = (
-    "± is the sample standard deviation (n - 1) over seeds; brackets hold 95 % of the AP of "
-    "redrawn test images."
+    "± is the sample standard deviation (n - 1) over seeds; brackets hold 95 % of the AP values "
+    "of redrawn test images (bootstrap)."
 )
 LARGE_SIZES = ((640, 400), (360, 320))
 """Pixels of a large chart on wide and on narrow screens."""
@@ -46,7 +46,7 @@ SMALL_SIZE = (330, 230)
 
 
 def line_cell(view: ReportView, index: int) -> Cell:
-    """Return the name of a line beside its colour."""
+    """Return the cell with the name and the colour of a line."""
     return Cell(view.names[view.lines[index]], kind="left", line=index)
 
 
@@ -56,7 +56,7 @@ def legend(view: ReportView, where: str, lines: Sequence[Line]) -> Legend:
 
 
 def summary(view: ReportView) -> Section:
-    """Return the counts of trials, the settings that rows do not repeat, and the best tunings."""
+    """Return the counts of trials, the settings that all rows share, and the best tunings."""
     runs = view.collection.runs
     states = Counter(run.state for run in runs)
     spent = sum(number(run.result.get("seconds")) or 0.0 for run in runs)
@@ -69,14 +69,14 @@ def summary(view: ReportView) -> Section:
     counts |= {name: count for name, count in further.items() if count}
     numbers = {name: str(count) for name, count in counts.items()}
     numbers["of training and measuring"] = time_text(spent)
-    parts: list[Part] = [Tiles(numbers, "failed" if states["failed"] else "")]
-    parts += [ReportText(text, True) for text in _shared_settings(view)]
+    parts: list[Part] = [Tiles(numbers, bad="failed" if states["failed"] else "")]
+    parts += [ReportText(text, note=True) for text in _shared_settings(view)]
     parts += [Heading("Best for each number of shots"), _best(view)]
     return Section("summary", "Summary", "", parts)
 
 
 def _shared_settings(view: ReportView) -> list[str]:
-    """Return the settings that rows of tables share, which their names do not repeat."""
+    """Return sentences about the settings that rows share; the names of rows leave these out."""
     texts = []
     for start, settings in view.line_names.shared.items():
         if settings:
@@ -86,11 +86,11 @@ def _shared_settings(view: ReportView) -> list[str]:
 
 
 def _best(view: ReportView) -> ReportTable:
-    """Return the highest mean for each number of shots."""
+    """Return the line with the highest mean AP for each number of shots."""
     whole = view.frame[view.frame["whole"] & (view.frame["place"] == view.headline.name)]
     rows: list[list[Cell | str]] = []
-    for place, shots in enumerate(view.cells.shots):
-        known = whole[whole["x"] == place]
+    for x, shots in enumerate(view.cells.shots):
+        known = whole[whole["x"] == x]
         if known.empty:
             nothing = Cell("no complete mean yet", kind="left soft")
             rows.append([str(shots), nothing, MISSING, MISSING])
@@ -98,7 +98,7 @@ def _best(view: ReportView) -> ReportTable:
         best: Any = known.loc[known["AP"].idxmax()]
         name = line_cell(view, best["line"])
         if shots == 0:
-            name = Cell("every tuning begins here", kind="left")
+            name = Cell("no training: equal for every tuning", kind="left")
         value = Cell(spread(best["stat"]), (_fewer_seeds(view, best),))
         rows.append([str(shots), name, value, bounds(best["stat"]) or MISSING])
     shown = view.headline.name if view.groups else task_name(view.headline.name)
@@ -119,19 +119,19 @@ def _fewer_seeds(view: ReportView, row: pd.Series) -> str:
 
 
 def efficiency(view: ReportView) -> Section:
-    """Return AP over shots: the means, and every task."""
-    places = dict(list(view.frame.groupby("place", sort=False)))
+    """Return charts of AP over shots: large ones of the means, small ones of every task."""
+    frames = dict(list(view.frame.groupby("place", sort=False)))
     groups = view.groups or [view.headline]
-    large = [curve_figure(view, "AP over shots", places[group.name]) for group in groups]
+    large = [curve_figure(view, "AP over shots", frames[group.name]) for group in groups]
     text = (
-        "Line: mean over seeds. Band and whiskers: one sample standard deviation over seeds, small "
-        "dots: the seeds. Thick pale bars: 95 % of the AP of redrawn test images. Hollow points: "
-        "tasks are missing, so they join no line."
+        "Line: mean over seeds. Band and whiskers: one sample standard deviation over seeds. Small "
+        "dots: the seeds. Thick pale bars: 95 % of the AP values of redrawn test images. Hollow "
+        "points: tasks are missing, so no line connects them."
     )
     if view.has_paper:
         text += " Hollow diamonds on dotted lines: the GLIP paper."
     parts: list[Part] = [
-        ReportText(text, True),
+        ReportText(text, note=True),
         legend(view, "curves", view.lines),
         Figures("pair", large),
     ]
@@ -139,7 +139,8 @@ def efficiency(view: ReportView) -> Section:
         small = []
         for task in view.cells.tasks:
             name = task_name(task)
-            chart = _curves(view, f"AP over shots, {name}", places[task], SMALL_SIZE, False)
+            label = f"AP over shots, {name}"
+            chart = _curves(view, label, frames[task], SMALL_SIZE, large=False)
             small.append(Figure(name, chart))
         parts += [Heading("Every task"), Figures("grid", small)]
     return Section("curves", "Data efficiency", "Data efficiency", parts)
@@ -148,10 +149,11 @@ def efficiency(view: ReportView) -> Section:
 def curve_figure(view: ReportView, what: str, frame: pd.DataFrame) -> Figure:
     """Return curves for wide and for narrow screens.
 
-    ``frame`` is one of :func:`.view.ap_frame` with one place.
+    ``frame`` has the rows of :func:`.view.ap_frame` for one task or one mean.
     """
     place = str(frame["place"].iloc[0])
-    wide, narrow = [_curves(view, f"{what}, {place}", frame, size, True) for size in LARGE_SIZES]
+    label = f"{what}, {place}"
+    wide, narrow = [_curves(view, label, frame, size, large=True) for size in LARGE_SIZES]
     return Figure(place, wide, narrow)
 
 
@@ -177,17 +179,20 @@ def _curve_title(row: Any) -> str:
 
 
 def _layout(view: ReportView) -> list[tuple[list[Cell | str], pd.DataFrame]]:
-    """Return the rows of the paper's Tables 14 to 16: how each begins, and the numbers in it."""
-    rows = view.frame[view.frame["planned"]].groupby(["line", "x"], sort=False)
-    found = []
-    for (line, x), row in rows:
+    """Return the rows of a table in the layout of the paper's Tables 14 to 16.
+
+    Each is a pair: its first cells, with tuning and shots, and the frame of its numbers.
+    """
+    frames = view.frame[view.frame["planned"]].groupby(["line", "x"], sort=False)
+    rows = []
+    for (line, x), numbers in frames:
         start: list[Cell | str] = [line_cell(view, int(line)), str(view.cells.shots[x])]
-        found.append((start, row))
-    return found
+        rows.append((start, numbers))
+    return rows
 
 
 def _head(view: ReportView) -> list[str]:
-    """Return the columns of :func:`_layout`: the means, then every task."""
+    """Return the names of the columns of :func:`_layout`."""
     means = [group.short for group in view.groups]
     tasks = [task_name(task) for task in view.cells.tasks]
     return ["tuning", "shots", *means, *tasks]
@@ -196,21 +201,23 @@ def _head(view: ReportView) -> list[str]:
 def all_numbers(view: ReportView) -> Section:
     """Return the AP of every tuning, number of shots and task, in the layout of the paper."""
     rows = []
-    for start, row in _layout(view):
-        cells = [_ap_cell(view, cell) for _, cell in row.iterrows()]
+    for start, numbers in _layout(view):
+        cells = [_ap_cell(view, number) for _, number in numbers.iterrows()]
         rows.append([*start, *cells])
     text = (
         f"Test AP in percent; mean of n = {_seeds(view)} seeds unless said otherwise. {SPREAD} "
-        "Bold: the highest of its shots. In parentheses: tasks are missing, do not compare."
+        "Bold: the highest for this number of shots. In parentheses: tasks are missing, do not "
+        "compare."
     )
     if {line.get("split") for line in view.lines} == {"val"}:
         text += " Measured on validation images: there is no test split."
-    numbers = ReportTable.of("All numbers", _head(view), rows, names=2)
-    return Section("table", "All numbers", "All numbers", [ReportText(text, True), numbers])
+    table = ReportTable.of("All numbers", _head(view), rows, names=2)
+    parts = [ReportText(text, note=True), table]
+    return Section("table", "All numbers", "All numbers", parts)
 
 
 def _ap_cell(view: ReportView, row: pd.Series) -> Cell:
-    """Return the AP of a cell, or what is undone."""
+    """Return the cell with an AP, or with the states of the runs that gave none."""
     stat = row["stat"]
     kind = "mean " if row["is_mean"] else ""
     if stat is None:
@@ -226,7 +233,7 @@ def _ap_cell(view: ReportView, row: pd.Series) -> Cell:
 
 
 def against_paper(view: ReportView) -> Section:
-    """Return the difference of every number to the paper's."""
+    """Return our AP minus the paper's for every cell that the paper has."""
     title = "Difference to the paper"
     if not view.has_paper:
         detectors = sorted({line.get("detector") or "unknown" for line in view.lines})
@@ -236,18 +243,18 @@ def against_paper(view: ReportView) -> Section:
         )
         return Section("paper", title, "Paper", [ReportText(text)])
     rows = []
-    for start, row in _layout(view):
-        cells = [_paper_cell(cell) for _, cell in row.iterrows()]
+    for start, numbers in _layout(view):
+        cells = [_paper_cell(number) for _, number in numbers.iterrows()]
         if any(cell.text != MISSING for cell in cells):
             rows.append([*start, *cells])
     text = (
-        "Ours minus the paper's cell of the same model, tuning and shots, in points of AP; below "
-        "it the paper's number. Its means are computed from its cells, because the printed ones "
-        "hold small errors. Its weights, splits and images of few shots need not be the released "
-        "ones."
+        "Our AP minus the paper's for the same model, tuning and shots, in points; below it the "
+        "paper's AP. The paper's means are computed here from its cells, because the printed means "
+        "hold small errors. The paper may have used other weights, splits and few-shot images than "
+        "the released ones."
     )
     table = ReportTable.of(title, _head(view), rows, names=2)
-    return Section("paper", title, "Paper", [ReportText(text, True), table])
+    return Section("paper", title, "Paper", [ReportText(text, note=True), table])
 
 
 def _paper_cell(row: pd.Series) -> Cell:
@@ -258,9 +265,10 @@ def _paper_cell(row: pd.Series) -> Cell:
 
 
 def _partners(view: ReportView) -> list[tuple[Line, Line]]:
-    """Return every line with the full tuning of the same settings.
+    """Return the pairs (line, baseline) that are compared.
 
-    Where that is missing, their first tuning takes its place.
+    The baseline has the same settings with full tuning. Without such a line it is the first line
+    of these settings.
     """
     by_settings: dict[Any, list[Line]] = {}
     for line in view.lines:
@@ -268,30 +276,31 @@ def _partners(view: ReportView) -> list[tuple[Line, Line]]:
     pairs = []
     for same in by_settings.values():
         full = [line for line in same if view.collection.kind(line) == "FullTuning"]
-        base = full[0] if full else same[0]
-        pairs += [(line, base) for line in same if line != base]
+        baseline = full[0] if full else same[0]
+        pairs += [(line, baseline) for line in same if line != baseline]
     return pairs
 
 
 def tunings(view: ReportView) -> Section | None:
-    """Return each tuning minus full tuning; None where no seed has both."""
+    """Return the AP of each tuning minus that of full tuning; None where no seed has both."""
     tasks = [Group(task, task_name(task), (task,)) for task in view.cells.tasks]
-    places = [*tasks, *view.groups]
-    frame = _differences(view, places)
+    groups = [*tasks, *view.groups]
+    frame = _differences(view, groups)
     if frame.empty:
         return None
     trained = [shots for shots in view.cells.shots if shots != 0]
+    # the rows after the tasks are those of the means
     means = frame[frame["row"] >= len(tasks)] if view.groups else frame
     rows: list[list[Cell | str]] = []
     for (_, row), own in means.groupby(["pair", "row"]):
         name = Cell(own["name"].iloc[0], kind="left", line=own["line"].iloc[0])
         stats = dict(zip(own["shots"], own["stat"], strict=True))
         cells = [_difference_cell(stats.get(shots)) for shots in trained]
-        rows.append([name, Cell(places[row].short, kind="left"), *cells])
+        rows.append([name, Cell(groups[row].short, kind="left"), *cells])
     head = ["tunings", "mean", *(str(shots) for shots in trained)]
-    # one axis for all panels
+    # all panels get the same axis, which reaches every mark
     scale = [-1.0, 1.0, *frame["x"], *frame["low"].dropna(), *frame["high"].dropna()]
-    names = [group.short for group in places]
+    names = [group.short for group in groups]
     axis = "difference in AP (points)"
     panels = []
     for shots in trained:
@@ -302,28 +311,30 @@ def tunings(view: ReportView) -> Section | None:
             chart = dots(names, own, 320, label, axis, scale, means=len(view.groups))
             panels.append(Figure(title, chart))
     pairs = _partners(view)
+    _, baseline = pairs[0]
     text = (
-        "Differences of the same seeds, which have the same training images, and of the same draws "
-        f"of test images. Right of zero: better than {view.names[pairs[0][1]]}. {SPREAD} Coloured: "
-        "zero is not between the brackets."
+        "Differences between runs of the same seed, which have the same training images, on the "
+        f"same redrawn test images. Right of zero: better than {view.names[baseline]}. {SPREAD} "
+        "Coloured: zero is not between the brackets."
     )
-    parts: list[Part] = [ReportText(text, True)]
+    parts: list[Part] = [ReportText(text, note=True)]
     if rows:
         parts.append(ReportTable.of("Differences", head, rows, names=2))
-    parts += [legend(view, "tunings", [line for line, _ in pairs]), Figures("tall", panels)]
+    compared = [line for line, _ in pairs]
+    parts += [legend(view, "tunings", compared), Figures("tall", panels)]
     return Section("tunings", "Tuning against tuning", "Tunings", parts)
 
 
-def _differences(view: ReportView, places: Sequence[Group]) -> pd.DataFrame:
-    """Return a row per pair of lines, number of shots and place, if a seed has both."""
+def _differences(view: ReportView, groups: Sequence[Group]) -> pd.DataFrame:
+    """Return a row for each pair of lines, number of shots and group, if a seed has both lines."""
     rows = []
-    for pair, (line, base) in enumerate(_partners(view)):
-        name = f"{view.names[line]} minus {view.names[base]}"
+    for pair, (line, baseline) in enumerate(_partners(view)):
+        name = f"{view.names[line]} minus {view.names[baseline]}"
         for shots in view.cells.shots:
             if shots == 0:
                 continue
-            for row, group in enumerate(places):
-                stat = view.cells.difference(line, base, shots, group.tasks)
+            for row, group in enumerate(groups):
+                stat = view.cells.difference(line, baseline, shots, group.tasks)
                 if stat is None:
                     continue
                 title = f"{group.short}: {name}: {signed_spread(stat)} {bounds(stat)}"
@@ -340,7 +351,7 @@ def _differences(view: ReportView, places: Sequence[Group]) -> pd.DataFrame:
 
 
 def mark_columns(mean: float, std: float | None, title: str) -> dict[str, Any]:
-    """Return the columns of a mark of :func:`.charts.dots` for a mean with its spread."""
+    """Return the columns with which :func:`.charts.dots` draws a mean and its spread."""
     low, high = (math.nan, math.nan) if std is None else (mean - std, mean + std)
     return {"x": mean, "low": low, "high": high, "title": title, "kind": "full"}
 
