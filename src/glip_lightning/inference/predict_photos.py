@@ -15,6 +15,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import is_disk_full, picture_names, remove_parts, write_text
 from glip_lightning.common.long_work import tracked
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.data.checks.class_words import SEVERAL
 from glip_lightning.data.checks.findings import frames_note, listing, unread_note
@@ -241,13 +242,15 @@ def _print_results(predictor: Predictor, results: "Results", wanted: Sequence[Ph
         print(f"glip: {printable_lines(entry['error'])}", file=sys.stderr)
     boxes = sum(len(entry["detections"]) for entry in entries)
     photos = len(entries) - len(failed)
-    print(f"{boxes} boxes in {photos} photos: {printable(str(results.file))}")
+    counts = f"{count_with_noun(boxes, 'box')} in {count_with_noun(photos, 'photo')}"
+    print(f"{counts}: {printable(str(results.file))}")
     _print_photos_without_boxes(predictor, entries, wanted)
     cut = [entry["cut"] for entry in entries if entry.get("cut")]
     if cut:
         most = predictor.max_detections
         print(
-            f"glip: {sum(cut)} more boxes in {len(cut)} photos are left out: "
+            f"glip: left out: {count_with_noun(sum(cut), 'more box')} "
+            f"in {count_with_noun(len(cut), 'photo')}; "
             f"a photo keeps the {most} best ones (--max-detections)",
             file=sys.stderr,
         )

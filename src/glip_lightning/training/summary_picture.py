@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from glip_lightning.common.escaping import printable
 from glip_lightning.common.files import replacing
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.data.index import Index
 from glip_lightning.data.types import Split
 from glip_lightning.evaluation.image_f1 import image_f1
@@ -32,7 +33,6 @@ THRESHOLD = 0.5  # least score of classes for which the run knows no best thresh
 SMOOTHED = 0.9  # share of the running mean of the loss that each step keeps
 MANY = 30  # points of a loss that is shown with its running mean
 LOSS, AP = "train/loss", "val/AP"  # columns of metrics.csv
-F1_NAME = "F1 at the best threshold"
 FONT = ImageFont.load_default(size=16)
 
 
@@ -194,7 +194,8 @@ def _pair(shown: ShownImage, index: Index) -> Image.Image:
     right = draw_boxes(large, _corners(shown.rows[:, 1:5], scale), found, scores, classes=classes)
     pair = _beside([left, right])
     name = printable(index.name(shown.image))
-    caption = f"{F1_NAME} {shown.f1:.2f}, {len(truth)} there, {len(found)} found: {name}"
+    counts = f"ground truth: {count_with_noun(len(truth), 'box')}, found: {len(found)}"
+    caption = f"{name}: F1 {shown.f1:.2f} at the best threshold; {counts}"
     return _below([pair, _text(caption, 2 * PANEL + GAP)], 2 * PANEL + GAP)
 
 
