@@ -154,8 +154,8 @@ PROBLEMS: dict[str, Problem] = {
         "is not used as a class"
     ),
     "class-not-chosen": _warning(
-        "boxes in the {split} split whose class was not chosen ({items}), left out: {count}; "
-        "the images of these boxes are kept"
+        "left out, since their class was not chosen: {count} of the boxes in the {split} split "
+        "({items}); their images are kept"
     ),
     "class-count": _warning(
         "nc is {given}, but the number of names is {count}; the names are used"
