@@ -82,12 +82,14 @@ def draw_boxes(
     draw = ImageDraw.Draw(canvas)
     unit = max(1, round(min(canvas.size) / 200))  # line width; 2 at 400 pixels
     usual_font = ImageFont.load_default(size=max(11, 5 * unit + 3))
-    fonts = [_font_for(label, usual_font) for label in labels]
+    # once per class, not per box: each letter is drawn to see whether the font has it
+    font_of = {label: _font_for(label, usual_font) for label in dict.fromkeys(labels)}
+    name_of = {label: _with_escapes(printable(label), font) for label, font in font_of.items()}
+    fonts = [font_of[label] for label in labels]
     texts = []
     for i, label in enumerate(labels):
-        name = _with_escapes(printable(label), fonts[i])
         score = "" if scores is None else f" {100 * scores[i]:.0f}%"
-        texts.append(_shortened(name, score, fonts[i], canvas.width))
+        texts.append(_shortened(name_of[label], score, fonts[i], canvas.width))
     for box in truth or ():
         _draw_outline(draw, box, TRUTH_COLOUR, max(1, unit // 2))
     for i in order:
