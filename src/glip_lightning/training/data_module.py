@@ -188,7 +188,7 @@ class DetectionData(LightningDataModule, ABC):
         self.test_transform.resize_to((self.test_size,), self.max_size)
 
     def check_settings(self) -> None:
-        """Warn of too many workers, and of an evaluation size that training never uses."""
+        """Warn about too many workers, and about an evaluation size that training never uses."""
         if self.workers > cores():
             log.warning(
                 "data.workers=%d: this process may use %s; more workers wait for each other",

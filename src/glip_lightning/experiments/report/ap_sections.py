@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from glip_lightning.common.durations import time_text
 from glip_lightning.experiments.report.charts import curves, dots, key
 from glip_lightning.experiments.report.number_formats import (
     MISSING,
@@ -17,7 +18,6 @@ from glip_lightning.experiments.report.number_formats import (
     signed_spread,
     spread,
     task_name,
-    time_text,
 )
 from glip_lightning.experiments.report.parts import (
     Cell,

@@ -66,15 +66,6 @@ def lacking(mean: Mean, group: Group) -> str:
     return "no seed has all tasks"
 
 
-def time_text(seconds: float) -> str:
-    """Return a length of time in seconds, minutes or hours."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
 def gigabytes(size: float) -> str:
     """Return a number of bytes in GB of 10^9 bytes."""
     return f"{size / 1e9:.1f} GB"

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from glip_lightning.common.durations import time_text
 from glip_lightning.data.images import open_image
 from glip_lightning.experiments.report.ap_sections import legend, line_cell, mark_columns
 from glip_lightning.experiments.report.charts import dots
@@ -22,7 +23,6 @@ from glip_lightning.experiments.report.number_formats import (
     millions,
     of_shots,
     task_name,
-    time_text,
 )
 from glip_lightning.experiments.report.parts import (
     Cell,

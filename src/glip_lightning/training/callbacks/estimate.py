@@ -12,6 +12,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
 
+from glip_lightning.common.durations import time_text
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
@@ -114,7 +115,9 @@ class Estimate(Callback):
         """
         length = "no end is set"
         if self.seconds is not None:
-            length = f"{_clock(self.seconds)} for {count_with_noun(round(left), 'more step')}"
+            length = (
+                f"about {time_text(self.seconds)} for {count_with_noun(round(left), 'more step')}"
+            )
         clause = ", less in later epochs, when features are in the cache" if faster_later else ""
         log.info(
             "estimate: %s (%.2g s each, evaluation not counted%s), %.1f of %.1f GB of memory",
@@ -225,11 +228,3 @@ def _available(device: torch.device) -> int:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _clock(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    if seconds < 5400:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.1f} h"
