@@ -49,21 +49,8 @@ def test_each_class_has_its_own_least_score(
     middle = (scores[2] + scores[3]) / 2
     write_thresholds(run, {"dog": BestThreshold(middle, 0.75, 0.6, 5)})
     least = read_thresholds_of(run)["dog"]  # of four digits
-    assert (
-        main(
-            [
-                "predict",
-                str(photo),
-                "--detector",
-                str(run),
-                "--threshold",
-                "best",
-                "--out",
-                str(tmp_path / "o"),
-            ]
-        )
-        == 0
-    )
+    best = ["--detector", str(run), "--threshold", "best"]
+    assert main(["predict", str(photo), *best, "--out", str(tmp_path / "o")]) == 0
     # classes without one of their own
     assert ["1", "2", "0.5"] in map(numbers, capsys.readouterr().out.splitlines())
     result = json.loads((tmp_path / "o" / "predictions.json").read_text())
@@ -79,21 +66,8 @@ def test_each_class_has_its_own_least_score(
 def test_a_run_that_found_nothing_right_says_so(run: Path, photo: Path, tmp_path: Path) -> None:
     write_thresholds(run, {})
     out = tmp_path / "out"
-    assert (
-        main(
-            [
-                "predict",
-                str(photo),
-                "--detector",
-                str(run),
-                "--threshold",
-                "best",
-                "--out",
-                str(out),
-            ]
-        )
-        == 0
-    )
+    best = ["--detector", str(run), "--threshold", "best"]
+    assert main(["predict", str(photo), *best, "--out", str(out)]) == 0
     result = json.loads((out / "predictions.json").read_text())
     assert (result["threshold"], result["thresholds"]) == (0.5, {})
 
