@@ -3,7 +3,7 @@
     python benchmarks/picture_grid.py --detector glip-nano-c --out docs/held_out.jpg
 
 Every cell is a test picture of the held-out combinations, with a phrase that is true of a thing in
-it. White boxes are the ground truth, coloured ones the detections. The pictures are the first ones,
+it. Magenta boxes are the ground truth, the others the detections. The pictures are the first ones,
 not the best ones.
 """
 

@@ -117,6 +117,14 @@ def test_an_unknown_verb_is_met_with_a_close_one(
     assert refusal(verb).code == "unknown-verb"
 
 
+@pytest.mark.parametrize("verb", [[], ["predict"]])
+def test_help_is_a_word_too(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*verb, "--help"]) == 0
+    wanted = capsys.readouterr().out
+    assert main(["help", *verb]) == 0
+    assert capsys.readouterr().out == wanted
+
+
 def test_words_of_other_programs_mean_verbs_of_ours() -> None:
     assert set(OTHER_VERBS.values()) <= VERBS.keys()
     assert not OTHER_VERBS.keys() & VERBS.keys()

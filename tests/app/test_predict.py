@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +139,18 @@ def test_bad_photos_do_not_stop_the_others(
     assert len(result) == 6
     errors = capsys.readouterr().err
     assert all(name in errors for name in failed)
+
+
+@pytest.mark.parametrize("words", ["raccoon. dog", "raccoon,dog", "raccoon"])
+def test_phrases_without_their_option_are_no_photo(
+    photos: Path, tmp_path: Path, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    given = ["predict", str(photos), words, "--detector", "glip-nano-c", "--out", str(out)]
+    assert main(given) == 2
+    assert f"--phrases {shlex.quote(words)}" in capsys.readouterr().err
+    assert refusal(*given).code == "missing-image"
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         SIGTERM, 129 for SIGHUP (a closed terminal).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["help"]:  # as git help fit
+        arguments = [*arguments[1:], "--help"]
     with interrupting():
         show_log()
         return _run_and_explain(arguments)

@@ -1,6 +1,7 @@
 """``glip predict``: find what phrases name in photos."""
 
 import glob
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +20,7 @@ from glip_lightning.app.starting import heavy_imports
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.config.early_checks import need_file
 from glip_lightning.config.wrong_usage import WrongUsage
+from glip_lightning.data.images import PICTURES, UNREAD
 from glip_lightning.inference.prediction_files import FILES
 from glip_lightning.inference.thresholds import MAX_DETECTIONS
 
@@ -81,6 +83,8 @@ def predict(
     least = _threshold(threshold)
     formats = _formats(format)
     _check_paths(photos, phrases_file, prompt or [], detector)
+    if phrases is None and phrases_file is None and not prompt:
+        _refuse_phrases(photos)
     need_file(thresholds, f"--thresholds {thresholds}")
     with heavy_imports("predict"):
         from glip_lightning.inference.predict_photos import predict_photos
@@ -145,6 +149,20 @@ def _check_paths(
         need_file(prompt, f"--prompt {prompt}")
     if detector is not None:
         check_detector(detector)
+
+
+def _refuse_phrases(photos: Sequence[str]) -> None:
+    """Raise WrongUsage for a PHOTO that can only be phrases, such as "raccoon. dog".
+
+    There is no such file, and the word has neither a folder nor the ending of an image.
+    """
+    for photo in photos:
+        has_ending = Path(photo).suffix.lower() in PICTURES | UNREAD
+        if _exists(photo) or has_ending or Path(photo).name != photo:
+            continue
+        message = f"{photo}: no such file or folder; what to find is given by "
+        message += f"--phrases {shlex.quote(photo)}"
+        raise WrongUsage(message, code="missing-image")
 
 
 def _exists(photo: str) -> bool:
