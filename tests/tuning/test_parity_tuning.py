@@ -77,7 +77,8 @@ def tuned(model: GLIP, tuning: Tuning) -> list[ParameterGroup]:
 
 def rates(model: GLIP, groups: list[ParameterGroup]) -> dict[str, list[float]]:
     """Return learning rate and weight decay by official name; unknown ones are the prompt."""
-    names = {id(p): official_names(model.config)[key] for key, p in model.named_parameters()}
+    official = official_names(model.config)
+    names = {id(p): official[key] for key, p in model.named_parameters()}
     return {
         names.get(id(p), TUNED_PROMPT): [group["lr"], group["weight_decay"]]
         for group in groups

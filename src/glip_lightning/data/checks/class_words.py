@@ -12,6 +12,7 @@ from glip_lightning.text.tokenizer import ClassTokenizer, Tokenizer
 
 UNKNOWN = "[UNK]"
 SHORTEST = 4  # letters of a word in which a slip is looked for: "cat" and "car" are both meant
+LONGEST = 300  # letters of a name in which a slip is looked for: the memory grows with the square
 SEVERAL = re.compile(r"(?<=[^\W\d_])(?:\.|\s*[,;|\u3001\u3002\uff0c\uff1b]\s*)(?=[^\W\d_])")
 """Signs that people write between phrases, also in East Asian scripts, but that separate none.
 
@@ -104,6 +105,8 @@ def _one_letter_apart(names: Sequence[str]) -> list[tuple[str, str]]:
     pairs: dict[tuple[str, str], None] = {}  # each once, in order
     for name in names:
         text = name.lower()
+        if len(text) > LONGEST:
+            continue
         shorter_texts = {text}
         for place in range(len(text)):
             shorter_texts.add(text[:place] + text[place + 1 :])
