@@ -57,7 +57,7 @@ SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(_LONGEST_FIRST)})(?![a-z])\d*")
 SAMPLED = 20  # images whose names decide in which folder they are
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
-Reader = Callable[[Findings], dict[Split, Index]]
+SplitReader = Callable[[Findings], dict[Split, Index]]
 
 
 @dataclass(frozen=True)
@@ -205,13 +205,13 @@ def _check_folder(folder: Path) -> None:
     raise data_error("missing-folder", folder, near=there)
 
 
-def _find_layouts(folder: Path) -> list[tuple[str, Reader]]:
+def _find_layouts(folder: Path) -> list[tuple[str, SplitReader]]:
     """Return name and reader of the layouts that a folder has, the one to take first."""
     if is_saved(folder):
         return [("a folder saved by datasets", partial(read_hub, folder))]
     if is_labelme(folder):
         return [("LabelMe", partial(read_labelme, folder))]
-    found: list[tuple[str, Reader]] = []
+    found: list[tuple[str, SplitReader]] = []
     parts = _split_folders(folder)
     if parts:
         name = "one folder per split (ODinW, Roboflow)"
