@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from glip_lightning.training.callbacks.best_checkpoint import EarlyStop as EarlyStop
     from glip_lightning.training.callbacks.divergence import DivergenceGuard as DivergenceGuard
     from glip_lightning.training.callbacks.ema import EMA as EMA
+    from glip_lightning.training.callbacks.last_validation import LastValidation as LastValidation
     from glip_lightning.training.callbacks.retention import Retention as Retention
     from glip_lightning.training.callbacks.retention import interpolate as interpolate
     from glip_lightning.training.data_module import DetectionData as DetectionData
@@ -73,6 +74,7 @@ PUBLIC = {
     "MultiStep": "glip_lightning.training.schedules",
     "Plateau": "glip_lightning.training.schedules",
     "EMA": "glip_lightning.training.callbacks.ema",
+    "LastValidation": "glip_lightning.training.callbacks.last_validation",
     "EarlyStop": "glip_lightning.training.callbacks.best_checkpoint",
     "DivergenceGuard": "glip_lightning.training.callbacks.divergence",
     "Retention": "glip_lightning.training.callbacks.retention",

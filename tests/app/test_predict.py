@@ -516,7 +516,7 @@ def test_nothing_found(
         assert entry["detections"] == []
         assert 0 <= entry["best_score"] < 0.99
         said = capsys.readouterr().out
-        line = line_with(said, f"{entry['best_score']:.2f}", "0.99")
+        line = line_with(said, f"{entry['best_score']:.4f}", "0.99")
         assert (registry.detector_limits.find("glip-nano-c") in line) == shipped
 
 

@@ -48,11 +48,12 @@ def test_each_class_has_its_own_least_score(
     )
     middle = (scores[2] + scores[3]) / 2
     write_thresholds(run, {"dog": BestThreshold(middle, 0.75, 0.6, 5)})
-    least = read_thresholds_of(run)["dog"]  # of four digits
+    least = read_thresholds_of(run)["dog"].threshold  # of four digits
     best = ["--detector", str(run), "--threshold", "best"]
     assert main(["predict", str(photo), *best, "--out", str(tmp_path / "o")]) == 0
-    # classes without one of their own
-    assert ["1", "2", "0.5"] in map(numbers, capsys.readouterr().out.splitlines())
+    said = list(map(numbers, capsys.readouterr().out.splitlines()))
+    assert ["1", "2", "0.5"] in said  # classes without one of their own
+    assert ["20", "0.3", "0.5"] in said  # the threshold rests on fewer boxes
     result = json.loads((tmp_path / "o" / "predictions.json").read_text())
     assert (result["threshold"], result["thresholds"]) == (0.5, {"dog": least})
     rows = result["photos"][0]["detections"]
@@ -78,7 +79,22 @@ def test_the_file_says_what_it_rests_on(tmp_path: Path) -> None:
     )
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     assert content["yes"] == {"threshold": 0.31, "precision": 0.75, "recall": 0.6, "boxes": 5}
-    assert read_thresholds_of(tmp_path) == {"yes": 0.31, "é": 0.5}
+    assert read_thresholds_of(tmp_path) == {
+        "yes": BestThreshold(0.31, 0.75, 0.6, 5),
+        "é": BestThreshold(0.5, 1, 1, 1),
+    }
+
+
+def test_photos_without_a_box_name_the_thresholds_in_use(
+    run: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_thresholds(run, {"dog": BestThreshold(0.9991, 0.75, 0.6, 50)})
+    best = ["--detector", str(run), "--threshold", "best", "--out", str(tmp_path / "out")]
+    (tmp_path / "high.yaml").write_text("raccoon: 1")
+    assert main(["predict", str(photo), *best, "--thresholds", str(tmp_path / "high.yaml")]) == 0
+    said = list(map(numbers, capsys.readouterr().out.splitlines()))
+    (line,) = [line for line in said if line[-2:] == ["0.9991", "1"] and line[:2] == ["1", "1"]]
+    assert "20" not in line
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,19 @@ from printed import numbers, words
 from small_runs import go, make_shapes
 
 
-def summary(result: dict[str, Any], capsys: pytest.CaptureFixture[str], **more: Any) -> list[str]:
-    print_summary(
-        {**result, **more},
-        Path("runs/a"),
-        [Path("runs/a/predictions/1.jpg")],
-        ["runs/a/logs/metrics.csv"],
-    )
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a run, with empty files."""
+    for name in ("predictions/1.jpg", "logs/metrics.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def summary(
+    folder: Path, capsys: pytest.CaptureFixture[str], upload: str | None = None, **more: Any
+) -> list[str]:
+    print_summary({**RESULT, **more}, folder, upload)
     return capsys.readouterr().out.splitlines()
 
 
@@ -57,36 +63,51 @@ RESULT = {
 }
 
 
-def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
-    header, cat, dog, whole, *paths = summary(RESULT, capsys)
+def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header, cat, dog, whole, *paths = summary(folder, capsys)
     assert header.split() == ["class", "AP"]
     assert cat.split() == ["cat", "50.0"]
     assert dog.startswith("[b]dog[/b] ")
     assert numbers(dog) == []  # it has no box
     assert {"AP", "50.0", "AP50", "75.0", "3", "test"} <= words(whole)
     assert [line.split()[-1] for line in paths] == [
-        *("runs/a", "runs/a/predictions", "runs/a/logs/metrics.csv"),
-        "runs/a",
+        str(folder),
+        str(folder / "predictions"),
+        str(folder / "logs" / "metrics.csv"),
+        str(folder),
     ]
-    assert paths[-1].endswith("glip predict PHOTO --detector runs/a")
+    assert paths[-1].endswith(f"glip predict PHOTO --detector {folder}")
 
 
-def test_summary_of_other_ends(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_names_what_a_run_has_beside(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = summary(folder, capsys)
+    for name in ("prompt.safetensors", "thresholds.yaml"):
+        (folder / name).touch()
+    kept = {"best_step": 200, "metrics": {"val": {"AP": 0.161}, "test": METRICS}}
+    after = summary(folder, capsys, "wandb sync runs/a/wandb", **kept)
+    step, prompt, scores, upload = [line for line in after if line not in before]
+    assert numbers(step) == ["200", "16.1"]
+    assert {str(folder / "prompt.safetensors"), "--prompt"} <= set(prompt.replace("(", "").split())
+    assert str(folder / "thresholds.yaml") in scores
+    assert upload.endswith("wandb sync runs/a/wandb")
+
+
+def test_summary_of_other_ends(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = [f"class {k}" for k in range(21)]
-    assert {"AP", "50.0"} <= words(summary(RESULT, capsys, classes=names)[0])
+    assert {"AP", "50.0"} <= words(summary(folder, capsys, classes=names)[0])
     nothing = {**METRICS, "AP": math.nan, "AP50": math.nan}
-    undefined = summary(RESULT, capsys, metrics={"val": nothing, "test": None}, fitted=False)
+    undefined = summary(folder, capsys, metrics={"val": nothing, "test": None}, fitted=False)
     (line,) = [line for line in undefined if {"AP", "AP50"} <= words(line)]
     assert numbers(line) == ["50", "3"]  # of the name AP50, and the images
     assert "nan" not in line
-    unknown = summary(RESULT, capsys, metrics={"val": None, "test": None})
+    unknown = summary(folder, capsys, metrics={"val": None, "test": None})
     # one line in the place of the table and the sum
-    assert len(unknown) == len(summary(RESULT, capsys)) - 3
+    assert len(unknown) == len(summary(folder, capsys)) - 3
     assert numbers(unknown[0]) == []
-    assert summary(RESULT, capsys, fitted=False)[-1].endswith("--detector glip-tiny")
-    assert summary(RESULT, capsys, fitted=False, weights="random")[-1].endswith(
-        "runs/a/logs/metrics.csv"
-    )
+    assert summary(folder, capsys, fitted=False)[-1].endswith("--detector glip-tiny")
+    assert summary(folder, capsys, fitted=False, weights="random")[-1].endswith("metrics.csv")
 
 
 def test_what_is_undefined_is_null() -> None:

@@ -24,6 +24,7 @@ from glip_lightning.training.callbacks import resume
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.ema import EMA
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
+from glip_lightning.training.callbacks.last_validation import LastValidation
 from glip_lightning.training.callbacks.resume import Resumable
 from glip_lightning.training.checkpoint_files import damage
 from glip_lightning.training.module import GLIPModule
@@ -318,6 +319,17 @@ class Saves(Callback):
             self.steps.append(trainer.global_step)
 
 
+class Validated(Callback):
+    """Notes the steps after which a validation comes."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if not trainer.sanity_checking:
+            self.steps.append(trainer.global_step)
+
+
 @pytest.mark.parametrize(
     "trainer, steps, due",
     [
@@ -342,6 +354,29 @@ def test_saved_only_where_no_validation_follows(
     assert list(dict.fromkeys(saves.steps)) == steps
     assert [k for k, (lightning, _) in enumerate(saves.due, 1) if lightning] == due
     assert all(ours for lightning, ours in saves.due if lightning)
+
+
+@pytest.mark.parametrize(
+    ("interval", "steps", "due"), [(4, 5, [4, 8, 9]), (100, 5, [9]), (3, 3, [3, 5]), (5, 3, [5])]
+)
+def test_the_last_step_is_validated_once(
+    tmp_path: Path, data: Path, interval: int, steps: int, due: list[int]
+) -> None:
+    """Five batches are an epoch of three steps, the last of one batch."""
+    trainer = {
+        "max_steps": steps,
+        "max_epochs": -1,
+        "check_val_every_n_epoch": None,
+        "val_check_interval": interval,
+    }
+    saves, validated = Saves(), Validated()
+    module = train(Run(tmp_path, data, trainer=trainer), LastValidation(), validated, saves)
+    assert [k for k, (lightning, _) in enumerate(saves.due, 1) if lightning] == due
+    assert all(ours for lightning, ours in saves.due if lightning)
+    assert validated.steps[-1] == module.trainer.global_step == steps
+    assert len(validated.steps) == len(due)
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] in validated.steps
+    assert module.trainer.val_check_batch == interval
 
 
 def test_nothing_is_saved_before_its_time(tmp_path: Path, data: Path) -> None:

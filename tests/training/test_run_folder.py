@@ -51,7 +51,7 @@ def test_only_a_training_from_a_checkpoint_of_the_folder_goes_on_with_its_run(
     assert not goes_on("fit", None, last)
 
 
-def trainer(validates: bool, max_steps: int = -1) -> Trainer:
+def trainer(validates: bool, max_steps: int = -1, fn: str = "fit") -> Trainer:
     """What a trainer is to ``Lines`` at the end of its third epoch."""
     shown: dict[str, Any] = {"train/loss": 1.5, "val/AP": 0.25}
     loaders = [object()] if validates else []
@@ -60,6 +60,7 @@ def trainer(validates: bool, max_steps: int = -1) -> Trainer:
         SimpleNamespace(
             is_global_zero=True,
             sanity_checking=False,
+            state=SimpleNamespace(fn=fn),
             val_dataloaders=loaders,
             progress_bar_metrics=shown,
             current_epoch=2,
@@ -78,6 +79,7 @@ def test_a_line_per_validation(caplog: pytest.LogCaptureFixture) -> None:
         assert not caplog.messages  # nothing was validated in this epoch
         lines.on_validation_end(trainer(True), module)
         lines.on_train_epoch_end(trainer(True), module)
+        lines.on_validation_end(trainer(True, fn="validate"), module)  # of the best weights
         lines.on_train_epoch_end(trainer(False), module)
     line, again = caplog.messages
     assert line == again
@@ -104,3 +106,5 @@ def test_a_line_after_the_first_step_and_then_one_a_minute(
             clock[0] += seconds
             lines.on_train_batch_end(trainer(True), module, None, None, 0)
     assert len(caplog.messages) == 2
+    # the AP is that of an earlier step
+    assert all("train/loss" in words(line) and "val/AP" not in line for line in caplog.messages)

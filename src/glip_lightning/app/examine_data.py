@@ -11,6 +11,7 @@ from rich.text import Text
 from glip_lightning.app.annotated_sheet import save_annotated
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.common.long_work import tracked
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.checks.diagnosis import Diagnosis, diagnose
 from glip_lightning.data.checks.findings import Findings
@@ -81,7 +82,7 @@ def _reader(detector: str | None) -> tuple[Reader, str]:
         return load_reader(detector), detector
     if is_cached(OFFICIAL_VOCAB):
         return Reader(load_tokenizer(DEFAULT), DEFAULT), DEFAULT
-    vocabulary = f"glip-nano (--detector {DEFAULT} downloads that of the official models)"
+    vocabulary = f"glip-nano (for that of the official models: --detector {DEFAULT})"
     return Reader(Tokenizer.nano()), vocabulary
 
 
@@ -100,7 +101,8 @@ def print_diagnosis(diagnosis: Diagnosis, title: str, vocabulary: str) -> None:
     verdict = "can be trained on"
     if errors or "train" not in diagnosis.splits:
         verdict = "cannot be trained on yet"
-    console.print(Text(f"{verdict}: {errors} errors, {warnings} warnings", style="bold"))
+    counts = f"{count_with_noun(errors, 'error')}, {count_with_noun(warnings, 'warning')}"
+    console.print(Text(f"{verdict}: {counts}", style="bold"))
 
 
 def _split_table(diagnosis: Diagnosis) -> Table:

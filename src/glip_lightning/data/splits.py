@@ -75,10 +75,11 @@ def split_index(
         _compare(file, lists, names, findings)
     else:
         lists = split_names(names, seed)
-        counts = _describe_counts(lists)
-        findings.add("split-by-rule", index.where, len(names), counts=counts, seed=seed, rule=RULE)
+        kept = ""
         if file is not None and write and names and not findings.errors:
-            _write(file, lists, seed, findings)
+            kept = _write(file, lists, seed, findings)
+        counts = _describe_counts(lists)
+        findings.add("split-by-rule", index.where, len(names), counts=counts, seed=seed, kept=kept)
     split_of: dict[str, Split] = {}
     for split in SPLITS:
         split_of |= dict.fromkeys(lists[split], split)
@@ -91,11 +92,14 @@ def split_index(
     return splits or {"train": index.select([])}
 
 
-def _write(file: Path, lists: Mapping[Split, Sequence[str]], seed: int, findings: Findings) -> None:
+def _write(file: Path, lists: Mapping[Split, Sequence[str]], seed: int, findings: Findings) -> str:
+    """Write the split file, and return what is said of it; nothing if it could not be written."""
     try:
         write_text(file, json.dumps({"rule": RULE, "seed": seed, **lists}, indent=1) + "\n")
     except OSError as error:
         findings.add("split-not-written", file, reason=error.strerror)
+        return ""
+    return f"; written to {file}: change it as you like, or delete it to divide them anew"
 
 
 def _read(file: Path) -> dict[Split, list[str]]:

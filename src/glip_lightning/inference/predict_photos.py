@@ -20,6 +20,7 @@ from glip_lightning.common.signals import Interrupted
 from glip_lightning.data.checks.class_words import SEVERAL
 from glip_lightning.data.checks.findings import frames_note, listing, unread_note
 from glip_lightning.data.images import pictures, read_with_frames
+from glip_lightning.evaluation.best_threshold import BestThreshold
 from glip_lightning.inference.prediction_files import (
     FILES,
     refuse_other_files,
@@ -36,8 +37,10 @@ from glip_lightning.inference.thresholds import (
 from glip_lightning.text.phrases import Phrase, read_phrases_file
 from glip_lightning.weights.base_model import weights_hash
 from glip_lightning.weights.run_files import category_ids
+from glip_lightning.weights.threshold_file import read_thresholds_of
 
 PREDICTIONS_NAME = "predictions.json"
+FEW_BOXES = 20  # of a class in the valid split: its best threshold is a rough guess
 EVERY = 60  # seconds between two writings of predictions.json: what a kill may lose
 
 Entry = dict[str, Any]
@@ -84,8 +87,8 @@ def predict_photos(
     settings = _settings(predictor, prompts, wanted)
     names = settings["classes"]
     _print_classes(predictor, names, settings["caption"])
-    if threshold == "best":
-        _print_least_scores(predictor, names)
+    if threshold == "best" and detector is not None:
+        _print_thresholds(predictor, names, read_thresholds_of(detector))
     unused = sorted(named.keys() - {phrase_key(name) for name in names})
     if unused:
         note = f"--thresholds {thresholds}: no class is called {listing(unused)}"
@@ -95,7 +98,7 @@ def predict_photos(
     _predict_all(predictor, results, paths, drawn, wanted)
     entries = results.listed()
     written = write_formats(folder, formats, entries, _categories(names, detector, prompts))
-    _print_results(predictor, results, wanted or [])
+    _print_results(predictor, results, names, wanted or [])
     for file in written:
         print(f"{file.stem:<8} {printable(str(file))}")
     saved = [entry["picture"] for entry in entries if "picture" in entry]
@@ -148,11 +151,19 @@ def _print_classes(predictor: Predictor, names: Sequence[str], captions: Sequenc
         print(f"caption: {' | '.join(map(printable, captions))}")
 
 
-def _print_least_scores(predictor: Predictor, names: Sequence[str]) -> None:
-    """Print the least score of each class, where a run has chosen it."""
+def _print_thresholds(
+    predictor: Predictor, names: Sequence[str], of_run: Mapping[str, BestThreshold]
+) -> None:
+    """Print the threshold of each class, and whether those of the run rest on few boxes."""
     least = Thresholds(predictor.threshold, predictor.thresholds)
     scores = ", ".join(f"{printable(name)} {least.of(name):g}" for name in names)
-    print(f"least scores: {scores}")
+    print(f"thresholds: {scores}")
+    few = [name for name, best in of_run.items() if best.boxes < FEW_BOXES]
+    if few:
+        print(
+            f"rough: fewer than {FEW_BOXES} boxes of the valid split are behind the threshold of "
+            f"{listing(few)}; compare with --threshold 0.3 or 0.5"
+        )
     unknown = sum(phrase_key(name) not in predictor.thresholds for name in names)
     if unknown:
         print(
@@ -234,7 +245,9 @@ def _categories(
     return dict(zip(ids, names, strict=True))
 
 
-def _print_results(predictor: Predictor, results: "Results", wanted: Sequence[Phrase]) -> None:
+def _print_results(
+    predictor: Predictor, results: "Results", names: Sequence[str], wanted: Sequence[Phrase]
+) -> None:
     """Print failed photos, the number of boxes, photos without boxes, boxes that are left out."""
     entries = results.listed()
     failed = [entry for entry in entries if "error" in entry]
@@ -244,7 +257,7 @@ def _print_results(predictor: Predictor, results: "Results", wanted: Sequence[Ph
     photos = len(entries) - len(failed)
     counts = f"{count_with_noun(boxes, 'box')} in {count_with_noun(photos, 'photo')}"
     print(f"{counts}: {printable(str(results.file))}")
-    _print_photos_without_boxes(predictor, entries, wanted)
+    _print_photos_without_boxes(predictor, entries, names, wanted)
     cut = [entry["cut"] for entry in entries if entry.get("cut")]
     if cut:
         most = predictor.max_detections
@@ -257,7 +270,7 @@ def _print_results(predictor: Predictor, results: "Results", wanted: Sequence[Ph
 
 
 def _print_photos_without_boxes(
-    predictor: Predictor, entries: Sequence[Entry], wanted: Sequence[Phrase]
+    predictor: Predictor, entries: Sequence[Entry], names: Sequence[str], wanted: Sequence[Phrase]
 ) -> None:
     """Print how near the best score of photos without a box was, and what may be the reason.
 
@@ -268,7 +281,7 @@ def _print_photos_without_boxes(
     if not best:
         return
     message = f"nothing in {len(best)} of {len(entries)} photos; "
-    message += f"the best score there is {max(best):.2f}, the threshold {predictor.threshold:g}"
+    message += f"the best score there is {max(best):.4f}, {_threshold_text(predictor, names)}"
     untrained = predictor.loaded.weights == "shipped" and not predictor.tuned
     limits = registry.detector_limits.get(predictor.name) if untrained else None
     joined = [phrase.name for phrase in wanted if SEVERAL.search(phrase.name)]
@@ -278,6 +291,15 @@ def _print_photos_without_boxes(
     elif limits:
         message += f"; {predictor.name} {limits}"
     print(printable(message))
+
+
+def _threshold_text(predictor: Predictor, classes: Sequence[str]) -> str:
+    """Return the threshold of the classes, or the lowest and the highest of several."""
+    least = Thresholds(predictor.threshold, predictor.thresholds)
+    scores = sorted({least.of(name) for name in classes})
+    if len(scores) == 1:
+        return f"the threshold {scores[0]:g}"
+    return f"the thresholds {scores[0]:g} to {scores[-1]:g}"
 
 
 class Results:
@@ -339,7 +361,8 @@ class Results:
         else:
             print(f"{self.file} was made with other settings and is replaced")
         if deleted:
-            print(f"{deleted} pictures that it listed are deleted")
+            pictures = count_with_noun(deleted, "picture")
+            print(f"deleted, as it listed them: {pictures}")
 
     def _delete_pictures(self, pictures: Sequence[Path]) -> int:
         """Delete pictures that an earlier call has drawn beside the file; return how many."""

@@ -359,7 +359,8 @@ def _least_scores(
         if detector is None:
             message = "threshold best: give as detector a run that has found the best scores"
             raise GLIPError(message, code="no-thresholds")
-        named = {**read_thresholds_of(detector), **named}
+        for name, best in read_thresholds_of(detector).items():
+            named.setdefault(name, best.threshold)
         threshold = DEFAULT_THRESHOLD
     default = check_threshold(threshold, "threshold")
     least: dict[str, float] = {}

@@ -140,6 +140,7 @@ class GLIPModule(LightningModule):
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.record.best_epoch = checkpoint["epoch"]
+        self.record.best_step = checkpoint["global_step"]
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -45,6 +45,8 @@ class RunRecord:
     """How many parameters of each part there are and are trained."""
     best_epoch: int | None = None
     """Epoch (from 0) of the weights that were loaded from a checkpoint."""
+    best_step: int | None = None
+    """Optimizer steps that these weights have taken."""
     ended: str | None = None
     """Why training ended before its last epoch."""
     restored: list[dict[str, Any]] = field(default_factory=list)

@@ -20,11 +20,12 @@ from glip_lightning.common.files import write_text
 from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.common.versions import versions
 from glip_lightning.evaluation.points import in_points
+from glip_lightning.training.callbacks.prediction_pictures import PREDICTIONS
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
 from glip_lightning.training.summary_picture import SUMMARY_NAME
-from glip_lightning.weights.run_files import RESULT_NAME, UNFINISHED_NAME
+from glip_lightning.weights.run_files import PROMPT_NAME, RESULT_NAME, UNFINISHED_NAME
 from glip_lightning.weights.threshold_file import THRESHOLDS_NAME
 
 LISTED = 20  # classes that the summary lists
@@ -56,6 +57,7 @@ def result_of(record: RunRecord, trainer: Trainer, module: GLIPModule) -> dict[s
         "steps": trainer.global_step,
         "epochs": trainer.current_epoch,
         "best_epoch": record.best_epoch,
+        "best_step": record.best_step,
         "ended": record.ended,
         "restored": record.restored,
         "lost": record.lost,
@@ -116,16 +118,13 @@ def _memory(trainer: Trainer) -> dict[str, int | None]:
     return {"process_peak": process, "device_peak": cuda}
 
 
-def print_summary(
-    result: Mapping[str, Any], folder: Path, pictures: Sequence[Path], logs: Sequence[str]
-) -> None:
+def print_summary(result: Mapping[str, Any], folder: Path, upload: str | None = None) -> None:
     """Print AP and AP50 of a run, by class where they are few, and where its files are.
 
     Args:
         result: the content of ``result.json``.
         folder: of the run.
-        pictures: with predictions.
-        logs: where the logged numbers are, a line each.
+        upload: the command that sends its log to W&B; None where there is no such log.
     """
     _print_metrics(result)
     for event in result["restored"]:
@@ -134,17 +133,23 @@ def print_summary(
         print(f"lost     {result['lost']}")
     if result["ended"]:
         print(f"ended    {result['ended']}")
+    if result.get("best_step") is not None:
+        ap = in_points((result["metrics"]["val"] or {}).get("AP"))
+        print(f"kept     the weights after step {result['best_step']}: validation AP {ap}")
     print(f"run      {printable(str(folder))}")
-    summary = folder / SUMMARY_NAME
-    if summary.is_file():
-        print(f"summary  {printable(str(summary))}")
-    if pictures:
-        print(f"pictures {printable(str(pictures[0].parent))}")
-    for line in logs:
-        print(f"logs     {printable(line)}")
-    thresholds = folder / THRESHOLDS_NAME
-    if thresholds.is_file():
-        print(f"scores   {printable(str(thresholds))} (glip predict --threshold best)")
+    files = {
+        "summary": (SUMMARY_NAME, ""),
+        "pictures": (PREDICTIONS, ""),
+        "prompt": (PROMPT_NAME, "glip predict PHOTO --prompt FILE"),
+        "scores": (THRESHOLDS_NAME, "glip predict --threshold best"),
+        "log": ("logs/metrics.csv", ""),
+    }
+    for label, (name, use) in files.items():
+        if (folder / name).exists():
+            note = f" ({use})" if use else ""
+            print(f"{label:<8} {printable(str(folder / name))}{note}")
+    if upload is not None:
+        print(f"upload   {printable(upload)}")
     detector = folder if result["fitted"] else result["detector"]
     if result["fitted"] or result["weights"] != "random":
         print(f"next     glip predict PHOTO --detector {printable(str(detector))}")

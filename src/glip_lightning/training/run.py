@@ -21,7 +21,7 @@ from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.estimate import Estimate
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.callbacks.missing_validation import MissingValidation
-from glip_lightning.training.callbacks.prediction_pictures import PREDICTIONS, PredictionPictures
+from glip_lightning.training.callbacks.prediction_pictures import PredictionPictures
 from glip_lightning.training.callbacks.resume import Resumable
 from glip_lightning.training.callbacks.run_folder import RunFolder, take_folder
 from glip_lightning.training.callbacks.run_loggers import RunLoggers
@@ -100,14 +100,14 @@ def fit(
             module.tuning = FullTuning()  # learned words would be random ones
         else:
             trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=weights_only)
-        record.best_epoch = None
+        record.best_epoch = record.best_step = None
         try:
             kept = None
             if data.shots != 0:
                 kept = _kept_checkpoint(record, trainer, best, resumed=ckpt_path is not None)
             trainer.validate(module, datamodule=data, ckpt_path=kept, verbose=False)
             if kept is not None and Path(kept).name == LAST:
-                record.best_epoch = None
+                record.best_epoch = record.best_step = None
             trainer.test(module, datamodule=data, verbose=False)  # the weights of validate
         except Exception:
             # the trained weights are kept also where a photo cannot be read
@@ -312,14 +312,8 @@ def _finish(record: RunRecord, trainer: Trainer, module: GLIPModule) -> None:
     if record.verb == "fit":
         save_summary(record, module, trainer.global_step)
     write_result(folder, result)
-    logs = [str(folder / "logs" / "metrics.csv")]
-    if any(isinstance(logger, CarefulWandb) for logger in trainer.loggers):
-        logs.append(f"{folder / 'wandb'} (W&B)")
-        upload = sync_command(folder)
-        if upload is not None:
-            logs.append(upload)
-    pictures = sorted((folder / PREDICTIONS).glob("*.jpg"))
-    print_summary(result, folder, pictures, logs)
+    has_wandb = any(isinstance(logger, CarefulWandb) for logger in trainer.loggers)
+    print_summary(result, folder, sync_command(folder) if has_wandb else None)
 
 
 def _recipe_from_objects(module: GLIPModule, data: DetectionData) -> dict[str, Any]:

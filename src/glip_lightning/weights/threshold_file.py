@@ -39,8 +39,8 @@ def write_thresholds(run: Path, found: Mapping[str, BestThreshold]) -> Path:
     return file
 
 
-def read_thresholds_of(run: str | Path) -> dict[str, float]:
-    """Return the thresholds of a finished run by class name.
+def read_thresholds_of(run: str | Path) -> dict[str, BestThreshold]:
+    """Return the thresholds of a finished run by class name, with what they rest on.
 
     Raises:
         GLIPError: there are none (``no-thresholds``), or the file was changed to something else.
@@ -55,4 +55,4 @@ def read_thresholds_of(run: str | Path) -> dict[str, float]:
     text = regular_file(file).read_text(encoding="utf-8", errors="surrogateescape")
     content = parse_yaml(text, str(file))
     Mapped(_CLASS, MOST_CLASSES).check(content, str(file))
-    return {name: row["threshold"] for name, row in content.items()}
+    return {name: BestThreshold(**row) for name, row in content.items()}

@@ -117,8 +117,7 @@ PROBLEMS: dict[str, Problem] = {
     "empty-split/train": _error("the train split is empty: nothing can be trained on it"),
     "empty-split/other": _warning("the {split} split is empty: no ground truth, AP is not defined"),
     "split-by-rule": _warning(
-        "the data come without splits, so a rule divides them: {counts}, of {count} in all "
-        "(seed {seed}; {rule})"
+        "the data come without splits, so a fixed rule divides them: {counts} (seed {seed}){kept}"
     ),
     "split-not-written": _warning(
         "the list of the splits cannot be written ({reason})",
@@ -196,8 +195,8 @@ PROBLEMS: dict[str, Problem] = {
         "the vocabulary has no word of any class: {items}", "use other words"
     ),
     "unread-words": _note(
-        "the training of {detector} did not include these words: {items}",
-        "it can only guess what they mean: use words that it knows, or train it on examples",
+        "words that were not in the training of {detector}: {items}",
+        "training on your images teaches them; without training, use words that it knows",
     ),
     "names-alike": _warning(
         "classes whose names the detector reads as the same words, so it cannot tell them apart: "

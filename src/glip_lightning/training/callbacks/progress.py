@@ -31,11 +31,10 @@ class Lines(Callback):
     """Logs the progress where no terminal shows a bar.
 
     One line per validation, or per epoch where nothing is validated; between them one line after
-    the first step and one per minute.
+    the first step and one per minute, without the metrics of the last validation.
     """
 
     def __init__(self) -> None:
-        self._validated = False
         self._logged_at: float | None = None  # seconds, when the last line was written
 
     @override
@@ -48,21 +47,22 @@ class Lines(Callback):
     ) -> None:
         if self._logged_at is not None and time.monotonic() - self._logged_at < MINUTE:
             return
-        if trainer.is_global_zero and trainer.global_step:
-            self._log(trainer)
+        if trainer.global_step:
+            self._log(trainer, of_training(trainer.progress_bar_metrics))
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated = not trainer.sanity_checking
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._log(trainer, trainer.progress_bar_metrics)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero and (self._validated or not trainer.val_dataloaders):
-            self._log(trainer)
-        self._validated = False
+        if not trainer.val_dataloaders:
+            self._log(trainer, trainer.progress_bar_metrics)
 
-    def _log(self, trainer: Trainer) -> None:
-        log.info("%s: %s", position_text(trainer), bar_metrics(trainer))
+    def _log(self, trainer: Trainer, metrics: Mapping[str, Any]) -> None:
+        if trainer.is_global_zero:
+            log.info("%s: %s", position_text(trainer), metrics_text(metrics))
         self._logged_at = time.monotonic()
 
 
@@ -75,10 +75,14 @@ def position_text(trainer: Trainer) -> str:
     return f"epoch {trainer.current_epoch + 1} of {last}, step {trainer.global_step}"
 
 
-def bar_metrics(trainer: Trainer) -> str:
-    """Return the metrics that a progress bar shows, as one line of text."""
-    texts = as_texts(trainer.progress_bar_metrics)
-    return ", ".join(f"{name} {text}" for name, text in texts.items())
+def of_training(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics of training steps, without those of evaluations."""
+    return {name: value for name, value in metrics.items() if name.split("/")[0] not in EVALUATED}
+
+
+def metrics_text(metrics: Mapping[str, Any]) -> str:
+    """Return metrics as one line of text."""
+    return ", ".join(f"{name} {text}" for name, text in as_texts(metrics).items())
 
 
 def as_texts(metrics: Mapping[str, Any]) -> dict[str, str]:
