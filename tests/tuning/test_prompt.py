@@ -10,6 +10,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.config import variant
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.query import encode_query
+from glip_lightning.models.rates import SMALL_RATES, Rates
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import Prompt, build_prompts
 from glip_lightning.text.phrases import Phrase
@@ -141,12 +142,16 @@ def test_learned_features_belong_to_their_caption() -> None:
 
 
 def test_decay_pulls_to_the_untuned_prompt_only_where_that_is_zero() -> None:
-    assert {form: PromptTuning(form).weight_decay for form in FORMS} == {  # pyrefly: ignore
-        "offset": 0.25,
-        "features": 0.0,
-        "context": 0.0,
-    }
-    assert PromptTuning("features", weight_decay=0.1).weight_decay == 0.1
+    decays: dict[str, list[float]] = {form: [] for form in FORMS}
+    for form, found in decays.items():
+        for own in (Rates(), SMALL_RATES):
+            tuning = PromptTuning(form)  # pyrefly: ignore
+            tuning.use_rates(own)
+            found.append(tuning.weight_decay)
+    assert decays == {"offset": [0.25, 0.0], "features": [0.0, 0.0], "context": [0.0, 0.0]}
+    given = PromptTuning("offset", weight_decay=0.1)
+    given.use_rates(SMALL_RATES)
+    assert given.weight_decay == 0.1
 
 
 def test_wrong_options_are_named() -> None:

@@ -195,7 +195,7 @@ def _pair(shown: ShownImage, index: Index) -> Image.Image:
     pair = _beside([left, right])
     name = printable(index.name(shown.image))
     counts = f"ground truth: {count_with_noun(len(truth), 'box')}, found: {len(found)}"
-    caption = f"{name}: F1 {shown.f1:.2f} at the best threshold; {counts}"
+    caption = f"{name}: F1 {shown.f1:.2f} (mean over IoU 0.5 to 0.95); {counts}"
     return _below([pair, _text(caption, 2 * PANEL + GAP)], 2 * PANEL + GAP)
 
 

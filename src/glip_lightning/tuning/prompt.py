@@ -15,6 +15,7 @@ from typing_extensions import override
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.models.detector import Detector
 from glip_lightning.models.query import encode_query, same_names
+from glip_lightning.models.rates import Rates
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.dense_outputs import MAX_TOKENS
 from glip_lightning.text.captions import Prompt
@@ -95,7 +96,7 @@ class PromptTuning(TextTuning):
             form: what is learned.
             lr: learning rate of AdamW. null is the detector's own: GLIP 0.05, nano 0.3.
             weight_decay: pulls towards zero, which is the untuned prompt for ``offset`` alone.
-                null is the official 0.25 for ``offset``, 0 for the other forms.
+                null is the detector's own for ``offset`` (GLIP 0.25, nano 0), else 0.
             context: number of learned words before each class, for ``context``.
         """
         super().__init__()
@@ -107,17 +108,26 @@ class PromptTuning(TextTuning):
             raise GLIPError(
                 f"context={context}: expected 1 to {len(PLACEHOLDERS)} words", code="bad-value"
             )
-        if weight_decay is None:
-            weight_decay = 0.25 if form == "offset" else 0.0
+        if weight_decay is None and form != "offset":
+            weight_decay = 0.0
         self.form: Form = form
-        self.lr, self.weight_decay = cast(float, lr), weight_decay  # None until use_rates
+        # None until use_rates
+        self.lr, self.weight_decay = cast(float, lr), cast(float, weight_decay)
         self.context = context
         self.learned: _Offset | _Features | _Context | None = None
 
     @override
     def extra_repr(self) -> str:
         rate = "own" if self.lr is None else f"{self.lr:g}"
-        return f"form={self.form}, lr={rate}, weight_decay={self.weight_decay:g}"
+        decay = "own" if self.weight_decay is None else f"{self.weight_decay:g}"
+        return f"form={self.form}, lr={rate}, weight_decay={decay}"
+
+    @override
+    def use_rates(self, own: Rates) -> dict[str, float]:
+        rates = super().use_rates(own)
+        if self.weight_decay is None:
+            self.weight_decay = own.prompt_decay
+        return rates
 
     @override
     def phrases(self, phrases: Sequence[Phrase]) -> list[Phrase]:
