@@ -48,7 +48,8 @@ class BatchPlan:
             line += f" (not {asked}, which {self.devices} devices do not divide: "
             line += f"learning rates x {self.lr_factor:.4g})"
         steps = self.steps(images * copies)
-        line += f"; {count_with_noun(images, 'image')} x {copies} / {self.total} = "
+        copied = f" x {copies} copies" if copies > 1 else ""
+        line += f"; {count_with_noun(images, 'image')}{copied} / {self.total} = "
         line += f"{count_with_noun(steps, 'step')} per epoch"
         if epochs is not None:
             line += f" x {epochs} = {steps * epochs}"
