@@ -31,7 +31,7 @@ lint: $(READY)
 demo: $(READY)
 	$(BIN)/python -m glip_lightning.shapes.phrase_picture "$(PHRASES)" runs/demo/things.jpg
 	$(BIN)/glip predict runs/demo/things.jpg --phrases "$(PHRASES)" --detector glip-nano-c --out runs/demo/found
-	WANDB_MODE=disabled $(BIN)/glip sweep sweeps/demo --dir runs/demo --workers 2
+	WANDB_MODE=disabled $(BIN)/glip sweep recipes/sweeps/demo.yaml --dir runs/demo --workers 2
 	$(BIN)/glip report runs/demo
 	$(MAKE) coins
 	@$(OPEN) "file://$(CURDIR)/runs/demo/report.html" >/dev/null 2>&1 || true
