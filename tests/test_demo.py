@@ -143,7 +143,7 @@ def test_the_demo_runs_twice(tmp_path: Path) -> None:
         assert image.size == (384, 384)
     predictions = json.loads((picture.parent / "predictions.json").read_text())
     assert predictions["detector"] == "glip-nano-c"
-    assert numbers(line_with(said, "trials in runs/demo, ")) == ["3", "0"]  # trials, finished ones
+    assert numbers(line_with(said, "folder: runs/demo")) == ["3", "0"]  # trials, finished ones
     results = [
         json.loads(path.read_text())
         for path in (tmp_path / "runs" / "demo").glob("trials/*/result.json")
@@ -175,4 +175,4 @@ def test_the_demo_runs_twice(tmp_path: Path) -> None:
     assert not any(verb in line for line in lines for verb in (" test ", " fit ", "rm -rf"))
     again = run(lines, tmp_path)
     assert numbers(line_with(again, "coins: AP "))[0] == known
-    assert numbers(line_with(again, "trials in runs/demo, ")) == ["3", "3"]
+    assert numbers(line_with(again, "folder: runs/demo")) == ["3", "3"]

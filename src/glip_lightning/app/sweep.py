@@ -11,7 +11,7 @@ from glip_lightning.common.signals import blocked
 def sweep(
     context: typer.Context,
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="The sweep, or the name of one: demo.")
+        str, typer.Argument(metavar="FILE", help="The sweep, or the name of one: sweeps/demo.")
     ],
     dir: Annotated[
         str | None,
@@ -25,7 +25,7 @@ def sweep(
     ] = False,
     only: Annotated[
         str | None,
-        typer.Option(metavar="POINTS", help="A part of it, e.g. task=Raccoon,shots=1,shots=10."),
+        typer.Option(metavar="POINTS", help="A part of it: shots=1,shots=10 or tuning=full."),
     ] = None,
     executor: Annotated[
         Literal["local", "ray", "submitit"], typer.Option(help="What runs the trials.")

@@ -2,8 +2,9 @@
 
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -12,21 +13,40 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from glip_lightning.common import signals
 from glip_lightning.common.escaping import printable
+from glip_lightning.common.long_work import MINUTE
+from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.evaluation.points import in_points
 from glip_lightning.experiments.sweep.grid import label_text
 from glip_lightning.experiments.sweep.jobs import Event
 from glip_lightning.experiments.sweep.plan import Planned
-from glip_lightning.experiments.sweep.trial_state import TrialState, state_of
-from glip_lightning.training.trial import Axes
+from glip_lightning.experiments.sweep.trial_state import TrialState, state_of, steps_done
+from glip_lightning.experiments.sweep.trial_times import TrialTimes, kind
+from glip_lightning.training.trial import Axes, Trial
 
 console = Console(highlight=False, soft_wrap=True)
 OVER = ("finished", "failed", "died")
 """States of trials that do not run again in this call."""
+SHOWN = 20  # running trials that are named
+PAUSE = 5.0  # seconds between looks at the clock where no terminal shows the board
 
 
-def point_name(axes: Axes) -> str:
-    """Return a point in one line, like ``shots=10 seed=3``."""
+def trial_name(trial: Trial) -> str:
+    """Return a trial in one line, like ``shots=10 seed=3``."""
+    return _axes_text(_own_axes(trial))
+
+
+def _own_axes(trial: Trial) -> Axes:
+    """Return the axes on which all points of a trial agree: zero shots have no tuning."""
+    return {
+        axis: label
+        for axis, label in trial.axes.items()
+        if all(point[axis] == label for point in trial.points)
+    }
+
+
+def _axes_text(axes: Axes) -> str:
     return " ".join(f"{axis}={_shown(label)}" for axis, label in axes.items())
 
 
@@ -34,68 +54,15 @@ def _shown(label: object) -> str:
     return printable(label_text(label))
 
 
-class TrialTimes:
-    """Seconds that trials take, learned from those that are finished.
-
-    A trial that ended before its last step counts by the steps that were planned: other trials of
-    its kind will end early, too.
-    """
-
-    def __init__(self, planned: Iterable[Planned], states: Mapping[str, TrialState]) -> None:
-        self._step: dict[str, list[float]] = {}
-        self._untrained: dict[str, list[float]] = {}
-        for trial in planned:
-            self.add(trial, states[trial.trial.id])
-
-    def add(self, planned: Planned, state: TrialState) -> None:
-        """Learn from a trial, if it is finished."""
-        if not state.result:
-            return
-        steps = planned.steps or state.result["steps"]
-        known = self._step if steps else self._untrained
-        known.setdefault(_kind(planned), []).append(state.result["seconds"] / max(1, steps))
-
-    def seconds(self, planned: Planned) -> float | None:
-        """Return the expected length of a trial.
-
-        None until a trial of the same detector and tuning is finished, and for a trial without end.
-        """
-        known = self._known(planned).get(_kind(planned))
-        if planned.steps is None or known is None:
-            return None
-        return statistics.mean(known) * max(1, planned.steps)
-
-    def guess(self, planned: Planned) -> float | None:
-        """Return :meth:`seconds`; where it is unknown, the mean of other detectors and tunings."""
-        seconds = self.seconds(planned)
-        if seconds is not None:
-            return seconds
-        others = [statistics.mean(known) for known in self._known(planned).values()]
-        if planned.steps is None or not others:
-            return None
-        return statistics.mean(others) * max(1, planned.steps)
-
-    def _known(self, planned: Planned) -> dict[str, list[float]]:
-        """Return seconds per step, or per trial without steps, of each kind."""
-        return self._untrained if planned.steps == 0 else self._step
-
-
-def _kind(planned: Planned) -> str:
-    """Return detector and tuning of a trial, which decide how long a step takes."""
-    model = planned.recipe["model"]
-    tuning = model["tuning"] or {"class_path": "no tuning"}
-    return f"{model['detector']} with {tuning['class_path'].split('.')[-1]}"
-
-
 def _print_table(table: Table) -> None:
     """Print a table; where the lines go into a file, never narrower than its content."""
     Console(highlight=False, width=None if console.is_terminal else 200).print(table)
 
 
-def show_plan(planned: Sequence[Planned], folder: Path) -> None:
+def show_plan(
+    planned: Sequence[Planned], states: Mapping[str, TrialState], times: TrialTimes
+) -> None:
     """Print the table of ``--dry-run``: a row per trial; the time only where any is known."""
-    states = {each.trial.id: state_of(folder / each.trial.id) for each in planned}
-    times = TrialTimes(planned, states)
     seconds: dict[str, float | None] = {}
     for each in planned:
         result = states[each.trial.id].result
@@ -105,43 +72,57 @@ def show_plan(planned: Sequence[Planned], folder: Path) -> None:
     table = Table(box=None, pad_edge=False)
     for name in (*axes, "trial", "state"):
         table.add_column(name)
-    for name in ("points", "images", "steps", *(["time"] if has_times else [])):
+    for name in ("images", "steps", *(["time"] if has_times else [])):
         table.add_column(name, justify="right")
     for each in planned:
         id = each.trial.id
-        labels = [escape(_shown(each.trial.axes[axis])) for axis in axes]
+        own = _own_axes(each.trial)
+        labels = [escape(_shown(own[axis])) if axis in own else "-" for axis in axes]
         steps = "?" if each.steps is None else str(each.steps)
-        numbers = [str(len(each.trial.points)), str(each.images), steps]
+        numbers = [str(each.images), steps]
         if has_times:
             numbers.append(clock(seconds[id]))
         table.add_row(*labels, id, states[id].state, *numbers)
     _print_table(table)
     left = [each for each in planned if states[each.trial.id].state != "finished"]
-    points = sum(len(each.trial.points) for each in planned)
-    print(
-        f"trials: {len(planned)}, points of the grid: {points}, trials to run: {len(left)}; "
-        "steps are upper bounds"
-    )
-    _print_total_time(left, seconds, folder)
+    print(f"{_count(planned)}, {len(left)} to run; steps are upper bounds")
+    _print_total_time(left, seconds)
 
 
-def _print_total_time(
-    left: Sequence[Planned], seconds: Mapping[str, float | None], folder: Path
-) -> None:
+def _count(planned: Sequence[Planned]) -> str:
+    """Return the number of trials; where combinations share a trial, say how many and why."""
+    text = count_with_noun(len(planned), "trial")
+    shared = [each for each in planned if len(each.trial.points) > 1]
+    if not shared:
+        return text
+    combinations = sum(len(each.trial.points) for each in planned)
+    free = [
+        axis
+        for axis in planned[0].trial.axes
+        if any(axis not in _own_axes(s.trial) for s in shared)
+    ]
+    why = "0 shots train nothing: " if all(each.steps == 0 for each in shared) else ""
+    return f"{text} ({combinations} combinations; {why}any {' and '.join(free)} is the same trial)"
+
+
+def _print_total_time(left: Sequence[Planned], seconds: Mapping[str, float | None]) -> None:
     """Print how long the trials take that are left, and of which kinds nothing is known."""
     known: list[float] = []
     unknown: set[str] = set()
     for each in left:
         expected = seconds[each.trial.id]
         if expected is None:
-            unknown.add(_kind(each))
+            unknown.add(kind(each.recipe))
         else:
             known.append(expected)
     if known:
-        print(f"time on one worker, of {len(known)} trials to run: about {clock(sum(known))}")
+        trials = count_with_noun(len(known), "trial")
+        print(f"time of {trials} to run, one after the other: about {clock(sum(known))}")
     if unknown:
-        kinds = ", ".join(sorted(unknown))
-        print(f"no time is known of {kinds}: {folder} has no finished trial of them yet")
+        print(
+            f"time not known yet: {', '.join(sorted(unknown))}; "
+            "the first finished trial of each tells it"
+        )
 
 
 def clock(seconds: float | None) -> str:
@@ -169,18 +150,34 @@ class Board:
         self._times = times
         self._running: dict[str, float] = {}  # id -> when it began
         self._submitted: set[str] = set()  # nobody knows when they begin
+        self._names = _short_names([each.trial for each in planned])
         self._live = Live(
-            console=console, get_renderable=self._render, refresh_per_second=2, transient=True
+            console=console, get_renderable=self._render, refresh_per_second=1, transient=True
         )
+        self._told = time.monotonic()  # when the last line was printed
+        self._over = threading.Event()
+        self._teller = threading.Thread(target=self._tell, daemon=True)
 
     def __enter__(self) -> "Board":
         if console.is_terminal:
             self._live.start()
+        else:
+            with signals.blocked():  # they are for the main thread
+                self._teller.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if console.is_terminal:
             self._live.stop()
+        else:
+            self._over.set()
+            self._teller.join()
+
+    def _tell(self) -> None:
+        """Say once a minute where the running trials are, unless an event was told meanwhile."""
+        while not self._over.wait(PAUSE):
+            if time.monotonic() - self._told >= MINUTE:
+                self._print(self._running_line())
 
     def show(self, event: Event) -> None:
         """Take an event into account; print a line about it unless the live table shows it."""
@@ -195,14 +192,18 @@ class Board:
             if event.state == "finished":
                 self._times.add(self._planned[event.id], state_of(self._folder / event.id))
         if not console.is_terminal or event.state in ("failed", "died", "queued"):
-            console.print(escape(self._line(event)))
-            sys.stdout.flush()
+            self._print(self._line(event))
+
+    def _print(self, line: str) -> None:
+        console.print(escape(line))
+        sys.stdout.flush()
+        self._told = time.monotonic()
 
     def _line(self, event: Event) -> str:
         names = {"died": "failed", "elsewhere": "running elsewhere"}
         state = names.get(event.state, event.state)
-        point = point_name(self._planned[event.id].trial.axes)
-        line = f"{self._progress()} | {state}: {point} ({event.id})"
+        name = trial_name(self._planned[event.id].trial)
+        line = f"{self._progress()} | {state}: {name} ({event.id})"
         if event.state == "finished":
             ap = state_of(self._folder / event.id).ap
             line += f", AP {in_points(ap)}, {clock(event.seconds)}"
@@ -212,7 +213,7 @@ class Board:
 
     def _progress(self) -> str:
         """Return how many trials are over and, if known, the time that the others take."""
-        over = sum(event.state in OVER for event in self.ended.values())
+        over = sum(event.state in OVER for event in list(self.ended.values()))
         text = f"{over} of {len(self._planned)} trials done"
         left = self._seconds_left()
         if left:
@@ -224,7 +225,7 @@ class Board:
 
         They are unknown, too, after an interruption: no further trial begins.
         """
-        if any(event.state == "interrupted" for event in self.ended.values()):
+        if any(event.state == "interrupted" for event in list(self.ended.values())):
             return None
         now = time.monotonic()
         times: list[float] = []
@@ -239,16 +240,50 @@ class Board:
         return max(sum(times) / self._workers, max(times, default=0.0))
 
     def _render(self) -> Group:
-        failed = sum(event.state in ("failed", "died") for event in self.ended.values())
+        failed = sum(event.state in ("failed", "died") for event in list(self.ended.values()))
         head = self._progress()
         if failed:
             head += f"; {failed} failed"
-        now = time.monotonic()
-        lines = [Text(head, style="bold")]
-        for trial in list(self._running)[:20]:
-            name = point_name(self._planned[trial].trial.axes)
-            lines.append(Text(f"  {clock(now - self._running[trial]):>7}  {name}"))
-        return Group(*lines)
+        running = (Text(f"  {text}") for text in self._positions())
+        return Group(Text(head, style="bold"), *running)
+
+    def _running_line(self) -> str:
+        return f"{self._progress()} | running: {'; '.join(self._positions())}"
+
+    def _positions(self) -> list[str]:
+        """Return the running trials, each with its step and since when it runs.
+
+        A submitted trial runs as soon as it has logged a step.
+        """
+        texts: list[str] = []
+        for trial, began in list(self._running.items()):
+            text = self._names[trial]
+            done, steps = steps_done(self._folder / trial), self._planned[trial].steps
+            if done:
+                # an evaluation after the last step has a row of its own
+                text += f", step {min(done, steps)} of {steps}" if steps else f", step {done}"
+            if trial not in self._submitted:
+                text += f" ({clock(time.monotonic() - began)})"
+            elif not done:
+                continue
+            texts.append(text)
+            if len(texts) == SHOWN:
+                break
+        return texts
+
+
+def _short_names(trials: Sequence[Trial]) -> dict[str, str]:
+    """Return the name of each trial by its id, without axes that are the same in all of them."""
+    labels: dict[str, set[str]] = {}
+    for trial in trials:
+        for axis, label in trial.axes.items():
+            labels.setdefault(axis, set()).add(_shown(label))
+    names = {}
+    for trial in trials:
+        own = _own_axes(trial)
+        varied = {axis: label for axis, label in own.items() if len(labels[axis]) > 1}
+        names[trial.id] = _axes_text(varied or own)
+    return names
 
 
 def show_results(planned: Sequence[Planned], folder: Path) -> None:

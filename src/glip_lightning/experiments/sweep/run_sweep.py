@@ -15,11 +15,10 @@ from glip_lightning.common.signals import Interrupted
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.sweep.board import (
     Board,
-    TrialTimes,
     console,
-    point_name,
     show_plan,
     show_results,
+    trial_name,
 )
 from glip_lightning.experiments.sweep.clusters import Ray, Slurm, slurm_parameters
 from glip_lightning.experiments.sweep.executors import Executor, Local, Stop, visible_gpus
@@ -39,8 +38,10 @@ from glip_lightning.experiments.sweep.run_trial import (
     run_trial,
 )
 from glip_lightning.experiments.sweep.trial_state import state_of
+from glip_lightning.experiments.sweep.trial_times import TrialTimes, finished_runs
 from glip_lightning.training.callbacks.threads import best_number, cores
 from glip_lightning.training.trial import Axes
+from glip_lightning.weights.run_files import RUNS
 
 SWEEPS, TRIALS = "sweeps", "trials"
 
@@ -76,18 +77,18 @@ def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -
     folder = Path(options.dir) if options.dir else default_folder(grid)
     chosen = _chosen(planned, options.only)
     place = folder / TRIALS
+    states = {each.trial.id: state_of(place / each.trial.id) for each in chosen}
+    times = TrialTimes(chosen, states, finished_runs(RUNS))
     if options.dry_run:
-        show_plan(chosen, place)
+        show_plan(chosen, states, times)
         return 0
     for each in (folder, folder / SWEEPS, place):
         remove_parts(each)
     _write_sweep(folder, grid, planned, chosen)
-    states = {each.trial.id: state_of(place / each.trial.id) for each in chosen}
     left = [each for each in chosen if states[each.trial.id].state != "finished"]
     finished = len(chosen) - len(left)
     print(f"{grid.name}: trials: {len(chosen)}, finished already: {finished}, folder: {folder}")
     stop = Stop()
-    times = TrialTimes(chosen, states)
     ended = _run(left, times, folder, options, stop) if left else {}
     queued = sum(event.state == "queued" for event in ended.values())
     if queued:
@@ -241,7 +242,7 @@ def show_end(
             waiting.add(each.trial.id)
         if state == "failed":
             error = printable_lines(read_failure(path).error)
-            print(f"failed   {point_name(each.trial.axes)}: {error}")
+            print(f"failed   {trial_name(each.trial)}: {error}")
             print(f"         log: {printable(str(path / LOG_NAME))}")
     elsewhere = {id for id in waiting if id in ended and ended[id].state == "elsewhere"}
     if elsewhere:
@@ -255,4 +256,4 @@ def show_end(
         print(f"trials that --only leaves out: {left_out}; the command without it runs them")
     print(f"next     glip report {folder}")
     if any(place.glob("*/wandb/offline-run-*")):
-        print(f"         wandb sync {place}/*/wandb/offline-run-*")
+        print(f"W&B      to upload the runs: wandb sync {place}/*/wandb/offline-run-*")

@@ -1,6 +1,8 @@
 """The state of a trial: its folder says whether it still has to run, and which AP it reached."""
 
+import csv
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +14,7 @@ from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME
 
 _SHOWN = {"metrics": Mapped(Anything(), 10), "seconds": Real(0, 1e9), "steps": Whole(0, 10**12)}
 """Keys of a result that are read here; 1e9 seconds are 30 years."""
+TAIL = 16_384  # bytes: the last rows of metrics.csv, also with hundreds of classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,22 @@ def state_of(folder: Path) -> TrialState:
     if (folder / RECIPE_NAME).is_file():
         return TrialState("unfinished")
     return TrialState("new")
+
+
+def steps_done(folder: Path) -> int:
+    """Return the optimizer steps that a running trial has logged; 0 where it has logged none.
+
+    Only the ends of ``metrics.csv`` are read.
+    """
+    with suppress(OSError, ValueError, IndexError, csv.Error):
+        with (folder / "logs" / "metrics.csv").open("rb") as file:
+            header = file.readline()
+            file.seek(max(len(header), file.seek(0, 2) - TAIL))
+            lines = file.read().split(b"\n")
+        whole = lines[-2]  # the line after it is not written yet
+        names, values = csv.reader([header.decode(), whole.decode()])
+        return int(values[names.index("step")]) + 1  # rows are numbered from 0
+    return 0
 
 
 def _read_result(path: Path) -> Mapping[str, Any]:
