@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.report.collect import collect
 from glip_lightning.experiments.sweep.jobs import Event
 from glip_lightning.experiments.sweep.plan import Planned
-from glip_lightning.experiments.sweep.run_sweep import _chosen, show_end
+from glip_lightning.experiments.sweep.run_sweep import SweepOptions, _chosen, _command, show_end
 from glip_lightning.experiments.sweep.trial_state import state_of
 from glip_lightning.training.trial import Trial, read_trial
 from printed import ap_lines, line_with, numbers, words
@@ -295,9 +296,23 @@ def test_trials_that_only_leaves_out_are_one_line(
     assert [len(row) for row in rows] == [4, 3]  # task, tuning, AP of 0 shots
     content = json.loads((folder / "sweeps" / "tiny.json").read_text())
     assert content["left_out"] == [trial["id"] for trial in content["trials"][1:]]
+    assert shlex.split(content["command"]) == [
+        *("glip", "sweep", str(finished[0]), "--dir", str(folder)),
+        *("--workers", "1", "--only", "shots=0,seed=3"),
+    ]
     assert sweep(finished[0], folder, "--only", "shots=0") == 0
     assert len(json.loads((folder / "sweeps" / "tiny.json").read_text())["left_out"]) == 2
     assert not any(numbers(line) == ["3"] for line in capsys.readouterr().out.splitlines())
+
+
+def test_the_command_of_a_sweep_is_kept_as_it_can_be_typed() -> None:
+    assert _command("demo", SweepOptions(), []) == "glip sweep demo"
+    options = SweepOptions(trials_per_gpu=2, slurm="partition=gpu,mem=4", keep_checkpoints=True)
+    overrides = ["--data.root", "MY PHOTOS"]
+    assert shlex.split(_command("my file.yaml", options, overrides)) == [
+        *("glip", "sweep", "my file.yaml", "--trials-per-gpu", "2"),
+        *("--slurm", "partition=gpu,mem=4", "--keep-checkpoints", *overrides),
+    ]
 
 
 def test_a_trial_of_several_points_stands_for_the_chosen_ones() -> None:

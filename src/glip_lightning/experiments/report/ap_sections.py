@@ -2,13 +2,19 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from glip_lightning.common.durations import time_text
 from glip_lightning.experiments.report.charts import curves, dots, key
+from glip_lightning.experiments.report.image_counts import (
+    measured_images,
+    measured_split,
+    training_head,
+    training_images,
+)
 from glip_lightning.experiments.report.number_formats import (
     MISSING,
     bounds,
@@ -25,6 +31,7 @@ from glip_lightning.experiments.report.parts import (
     Figures,
     Heading,
     Legend,
+    PageNote,
     Part,
     ReportTable,
     ReportText,
@@ -35,14 +42,21 @@ from glip_lightning.experiments.report.runs import Line, number
 from glip_lightning.experiments.report.statistics import Group, Stat
 from glip_lightning.experiments.report.view import ReportView
 
-SPREAD = (
-    "± is the sample standard deviation (n - 1) over seeds; brackets hold 95 % of the AP values "
-    "of redrawn test images (bootstrap)."
-)
 LARGE_SIZES = ((640, 400), (360, 320))
 """Pixels of a large chart on wide and on narrow screens."""
 SMALL_SIZE = (330, 230)
 """Pixels of the chart of one task."""
+
+
+def explained(stats: Iterable[Stat], of: str = "AP values") -> str:
+    """Return what ± and brackets mean, as far as any number has them."""
+    texts = []
+    known = list(stats)
+    if any(stat.std is not None for stat in known):
+        texts.append("± is the sample standard deviation (n - 1) over seeds.")
+    if any(stat.interval for stat in known):
+        texts.append(f"Brackets hold 95 % of the {of} of redrawn images (bootstrap).")
+    return " ".join(texts)
 
 
 def line_cell(view: ReportView, index: int) -> Cell:
@@ -71,7 +85,10 @@ def summary(view: ReportView) -> Section:
     numbers["of training and measuring"] = time_text(spent)
     parts: list[Part] = [Tiles(numbers, bad="failed" if states["failed"] else "")]
     parts += [ReportText(text, note=True) for text in _shared_settings(view)]
-    parts += [Heading("Best for each number of shots"), _best(view)]
+    images = measured_images(view)
+    parts.append(Heading("Best for each number of shots"))
+    parts += [ReportText(images, note=True)] if images else []
+    parts.append(_best(view))
     return Section("summary", "Summary", "", parts)
 
 
@@ -88,21 +105,23 @@ def _shared_settings(view: ReportView) -> list[str]:
 def _best(view: ReportView) -> ReportTable:
     """Return the line with the highest mean AP for each number of shots."""
     whole = view.frame[view.frame["whole"] & (view.frame["place"] == view.headline.name)]
+    counted = training_head(view)
     rows: list[list[Cell | str]] = []
     for x, shots in enumerate(view.cells.shots):
         known = whole[whole["x"] == x]
         if known.empty:
             nothing = Cell("no complete mean yet", kind="left soft")
-            rows.append([str(shots), nothing, MISSING, MISSING])
+            rows.append([str(shots), nothing, MISSING, MISSING, *[MISSING for _ in counted]])
             continue
         best: Any = known.loc[known["AP"].idxmax()]
         name = line_cell(view, best["line"])
         if shots == 0:
             name = Cell("no training: equal for every tuning", kind="left")
         value = Cell(spread(best["stat"]), (_fewer_seeds(view, best),))
-        rows.append([str(shots), name, value, bounds(best["stat"]) or MISSING])
+        images = [training_images(view, view.lines[best["line"]], shots) for _ in counted]
+        rows.append([str(shots), name, value, bounds(best["stat"]) or MISSING, *images])
     shown = view.headline.name if view.groups else task_name(view.headline.name)
-    head = ["shots", "best", f"{shown} AP (%)", "95 % over images"]
+    head = ["shots", "best", f"{shown} AP (points)", "95 % over images", *counted]
     return ReportTable.of("Best for each number of shots", head, rows)
 
 
@@ -123,18 +142,8 @@ def efficiency(view: ReportView) -> Section:
     frames = dict(list(view.frame.groupby("place", sort=False)))
     groups = view.groups or [view.headline]
     large = [curve_figure(view, "AP over shots", frames[group.name]) for group in groups]
-    text = (
-        "Line: mean over seeds. Band and whiskers: one sample standard deviation over seeds. Small "
-        "dots: the seeds. Thick pale bars: 95 % of the AP values of redrawn test images. Hollow "
-        "points: tasks are missing, so no line connects them."
-    )
-    if view.has_paper:
-        text += " Hollow diamonds on dotted lines: the GLIP paper."
-    parts: list[Part] = [
-        ReportText(text, note=True),
-        legend(view, "curves", view.lines),
-        Figures("pair", large),
-    ]
+    parts: list[Part] = [PageNote(text) for text in [_what_curves_show(view)] if text]
+    parts += [legend(view, "curves", view.lines), Figures("pair", large)]
     if view.groups:
         small = []
         for task in view.cells.tasks:
@@ -144,6 +153,24 @@ def efficiency(view: ReportView) -> Section:
             small.append(Figure(name, chart))
         parts += [Heading("Every task"), Figures("grid", small)]
     return Section("curves", "Data efficiency", "Data efficiency", parts)
+
+
+def _what_curves_show(view: ReportView) -> str:
+    """Return what the signs in the charts of AP over shots mean, of those that are there."""
+    known = view.frame[view.frame["stat"].notna()]
+    texts = []
+    if any(stat.std is not None for stat in known["stat"]):
+        texts.append(
+            "Line: mean over seeds. Band and whiskers: one sample standard deviation over seeds. "
+            "Small dots: the seeds."
+        )
+    if any(stat.interval for stat in known["stat"]):
+        texts.append("Thick pale bars: 95 % of the AP values of redrawn images.")
+    if not known["whole"].all():
+        texts.append("Hollow points: tasks are missing, so no line connects them.")
+    if view.has_paper:
+        texts.append("Hollow diamonds on dotted lines: the GLIP paper.")
+    return " ".join(texts)
 
 
 def curve_figure(view: ReportView, what: str, frame: pd.DataFrame) -> Figure:
@@ -200,20 +227,34 @@ def _head(view: ReportView) -> list[str]:
 
 def all_numbers(view: ReportView) -> Section:
     """Return the AP of every tuning, number of shots and task, in the layout of the paper."""
+    counted = training_head(view)
     rows = []
     for start, numbers in _layout(view):
+        line, shots = view.lines[numbers["line"].iloc[0]], numbers["shots"].iloc[0]
+        images = [training_images(view, line, shots) for _ in counted]
         cells = [_ap_cell(view, number) for _, number in numbers.iterrows()]
-        rows.append([*start, *cells])
-    text = (
-        f"Test AP in percent; mean of n = {_seeds(view)} seeds unless said otherwise. {SPREAD} "
-        "Bold: the highest for this number of shots. In parentheses: tasks are missing, do not "
-        "compare."
-    )
-    if {line.get("split") for line in view.lines} == {"val"}:
-        text += " Measured on validation images: there is no test split."
-    table = ReportTable.of("All numbers", _head(view), rows, names=2)
-    parts = [ReportText(text, note=True), table]
+        rows.append([*start, *images, *cells])
+    names = _head(view)
+    head = [*names[:2], *counted, *names[2:]]
+    table = ReportTable.of("All numbers", head, rows, names=2)
+    parts = [ReportText(_what_numbers_show(view), note=True), table]
     return Section("table", "All numbers", "All numbers", parts)
+
+
+def _what_numbers_show(view: ReportView) -> str:
+    """Return what the numbers of the table of all numbers are, and what its signs mean."""
+    split = measured_split(view.lines)
+    seeds = _seeds(view)
+    known = view.frame[view.frame["stat"].notna()]
+    mean = f"mean of n = {seeds} seeds unless said otherwise" if seeds > 1 else "one seed"
+    texts = [f"{split.capitalize()} AP in points, {mean}.", explained(known["stat"])]
+    if known["best"].any():
+        texts.append("Bold: the highest for this number of shots.")
+    if not known["whole"].all():
+        texts.append("In parentheses: tasks are missing, do not compare.")
+    if split == "validation":
+        texts.append("There is no test split.")
+    return " ".join(text for text in texts if text)
 
 
 def _ap_cell(view: ReportView, row: pd.Series) -> Cell:
@@ -232,21 +273,16 @@ def _ap_cell(view: ReportView, row: pd.Series) -> Cell:
     return Cell(spread(stat), (bounds(stat), note), kind.strip(), seeds_of(stat))
 
 
-def against_paper(view: ReportView) -> Section:
-    """Return our AP minus the paper's for every cell that the paper has."""
+def against_paper(view: ReportView) -> Section | None:
+    """Return our AP minus the paper's for every cell that the paper has; None without any."""
     title = "Difference to the paper"
-    if not view.has_paper:
-        detectors = sorted({line.get("detector") or "unknown" for line in view.lines})
-        text = (
-            f"The GLIP paper has no numbers for these tasks with {', '.join(detectors)}: it "
-            "measured GLIP-T(A) to GLIP-L on ODinW-13, which are glip-tiny-a to glip-large here."
-        )
-        return Section("paper", title, "Paper", [ReportText(text)])
     rows = []
     for start, numbers in _layout(view):
         cells = [_paper_cell(number) for _, number in numbers.iterrows()]
         if any(cell.text != MISSING for cell in cells):
             rows.append([*start, *cells])
+    if not rows:
+        return None
     text = (
         "Our AP minus the paper's for the same model, tuning and shots, in points; below it the "
         "paper's AP. The paper's means are computed here from its cells, because the printed means "
@@ -292,12 +328,14 @@ def tunings(view: ReportView) -> Section | None:
     # the rows after the tasks are those of the means
     means = frame[frame["row"] >= len(tasks)] if view.groups else frame
     rows: list[list[Cell | str]] = []
+    kinds: set[str] = set()
     for (_, row), own in means.groupby(["pair", "row"]):
         name = Cell(own["name"].iloc[0], kind="left", line=own["line"].iloc[0])
         stats = dict(zip(own["shots"], own["stat"], strict=True))
         cells = [_difference_cell(stats.get(shots)) for shots in trained]
+        kinds |= {cell.kind for cell in cells}
         rows.append([name, Cell(groups[row].short, kind="left"), *cells])
-    head = ["tunings", "mean", *(str(shots) for shots in trained)]
+    head = ["tunings", "mean" if view.groups else "task", *map(of_shots, trained)]
     # all panels get the same axis, which reaches every mark
     scale = [-1.0, 1.0, *frame["x"], *frame["low"].dropna(), *frame["high"].dropna()]
     names = [group.short for group in groups]
@@ -312,16 +350,19 @@ def tunings(view: ReportView) -> Section | None:
             panels.append(Figure(title, chart))
     pairs = _partners(view)
     _, baseline = pairs[0]
-    text = (
-        "Differences between runs of the same seed, which have the same training images, on the "
-        f"same redrawn test images. Right of zero: better than {view.names[baseline]}. {SPREAD} "
-        "Coloured: zero is not between the brackets."
-    )
-    parts: list[Part] = [ReportText(text, note=True)]
+    texts = [
+        "Differences in AP (points) between runs of the same seed, which have the same training "
+        "images, on the same redrawn images.",
+        explained(frame["stat"], "differences"),
+    ]
+    parts: list[Part] = [ReportText(" ".join(text for text in texts if text), note=True)]
     if rows:
         parts.append(ReportTable.of("Differences", head, rows, names=2))
+    note = f"In the charts, right of zero: better than {view.names[baseline]}."
+    if kinds & {"good", "bad"}:
+        note += " Coloured in the table: zero is not between the brackets."
     compared = [line for line, _ in pairs]
-    parts += [legend(view, "tunings", compared), Figures("tall", panels)]
+    parts += [PageNote(note), legend(view, "tunings", compared), Figures("tall", panels)]
     return Section("tunings", "Tuning against tuning", "Tunings", parts)
 
 

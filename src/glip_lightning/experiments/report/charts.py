@@ -211,7 +211,7 @@ def curves(
     axes.set_xticks(range(len(shots)), [printable(name) for name in shots])
     axes.set_xlim(-14 / pixels, len(shots) - 1 + 14 / pixels)
     axes.grid(visible=False, axis="x")
-    axes.set(xlabel="shots (images per class)", ylabel="AP (%)")
+    axes.set(xlabel="shots (images per class)", ylabel="AP (points)")
     lines: list[Any] = list(points.groupby("line", sort=False))
     heights: list[float] = []
     apart = min(7.0, 26 / max(1, len(lines))) / pixels

@@ -99,6 +99,7 @@ class _Sweeps:
     """The content of the files of all sweeps in a folder."""
 
     names: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
     axes: dict[str, list[Any]] = field(default_factory=dict)
     trials: dict[str, _Trial] = field(default_factory=dict)
 
@@ -115,6 +116,8 @@ class _Sweeps:
             trial.planned = max(trial.planned, written)
             trial.is_wanted = trial.is_wanted or each["id"] not in left_out
         self.names.append(str(content["name"]))
+        if "command" in content:  # not in files of version 0.1
+            self.commands.append(str(content["command"]))
 
 
 def _sweeps(folder: Path, files: Sequence[Path]) -> Collection:
@@ -149,7 +152,7 @@ def _sweeps(folder: Path, files: Sequence[Path]) -> Collection:
     if left_out:
         runs = _without_untrained_lines(runs)
     name = sweeps.names[0] if len(files) == 1 else folder.resolve().name
-    return Collection(name, folder, sweeps.axes, runs, left_out)
+    return Collection(name, folder, sweeps.axes, runs, left_out, tuple(sweeps.commands))
 
 
 def _trial_run(place: Path, id: str, trial: _Trial) -> Run:

@@ -40,7 +40,10 @@ def _in_one_line(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cells(view: ReportView) -> pd.DataFrame:
-    """Return ``cells.csv``: AP in percent; ``tasks`` says how many of how many a mean has."""
+    """Return ``cells.csv``: AP in points (51.6), where ``report.csv`` has 0.516.
+
+    ``tasks`` says how many of how many a mean has.
+    """
     rows = []
     known: list[Any] = list(view.frame[view.frame["stat"].notna()].itertuples())
     for row in known:
@@ -77,7 +80,7 @@ def stat_columns(stat: Stat, paper: float | None) -> dict[str, Any]:
 
 
 def trials(view: ReportView) -> pd.DataFrame:
-    """Return ``report.csv``: a row per trial."""
+    """Return ``report.csv``: a row per trial, AP from 0 to 1."""
     keys = setting_names(view.lines)
     return frame_of(_trial_row(view, run, keys) for run in view.collection.runs)
 

@@ -43,6 +43,14 @@ class ReportText:
 
 
 @dataclass(frozen=True)
+class PageNote:
+    """An explanation of what the page alone shows: charts, colours, what a click opens."""
+
+    kind: ClassVar = "page_note"
+    content: str
+
+
+@dataclass(frozen=True)
 class Heading:
     """The title of what follows in a section."""
 
@@ -154,7 +162,7 @@ class Gallery:
     blocks: list[TaskImages]
 
 
-Part = ReportText | Heading | Code | Tiles | ReportTable | Legend | Figures | Gallery
+Part = ReportText | PageNote | Heading | Code | Tiles | ReportTable | Legend | Figures | Gallery
 
 
 @dataclass(frozen=True)

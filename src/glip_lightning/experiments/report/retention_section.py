@@ -83,11 +83,12 @@ def retention(view: ReportView) -> Section | None:
                 *_best_step(run),
             ]
         )
-    text = (
-        "AP on a probe that was not trained on, before and after tuning. Weights between "
-        "(WiSE-FT): the alpha with the highest sum of probe AP and AP on the valid split of the "
-        "task; alpha 0 are the weights before, 1 those after."
-    )
+    text = "AP (points) on a probe that was not trained on, before and after tuning."
+    if any(_steps(run) for run in runs):
+        text += (
+            " Weights between (WiSE-FT): the alpha with the highest sum of probe AP and AP on the "
+            "valid split of the task; alpha 0 are the weights before, 1 those after."
+        )
     figures = []
     if marks:
         title = "Change on the probe"
@@ -151,6 +152,6 @@ def _planes(view: ReportView, runs: list[Run]) -> list[Figure]:
         return []
     figures = []
     for task, ways in pd.DataFrame(rows).groupby("task", sort=False):
-        chart = plane(ways, 320, f"Probe and {task}", "probe AP (%)", "AP on valid (%)")
+        chart = plane(ways, 320, f"Probe and {task}", "probe AP (points)", "AP on valid (points)")
         figures.append(Figure(f"{task}, from before to after", chart))
     return figures

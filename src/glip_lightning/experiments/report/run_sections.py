@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from glip_lightning.data.images import open_image
 from glip_lightning.experiments.report.ap_sections import legend, line_cell, mark_columns
 from glip_lightning.experiments.report.charts import dots
 from glip_lightning.experiments.report.frames import costs_of, trained
+from glip_lightning.experiments.report.image_counts import measured_split
 from glip_lightning.experiments.report.number_formats import (
     MISSING,
     ap_text,
@@ -30,6 +32,7 @@ from glip_lightning.experiments.report.parts import (
     Figure,
     Figures,
     Gallery,
+    PageNote,
     Part,
     ReportImage,
     ReportTable,
@@ -58,6 +61,7 @@ def classes(view: ReportView) -> Section | None:
     """Return the AP of each class, at the most shots of its task."""
     panels = []
     single = []
+    has_spread = False
     for task in view.cells.tasks:
         name = task_name(task)
         known = [(shots, _class_marks(view, shots, task)) for shots in view.cells.shots]
@@ -71,11 +75,14 @@ def classes(view: ReportView) -> Section | None:
             continue
         title = f"{name}, {of_shots(shots)}"
         marks["row"] = [classes.index(each) for each in marks["name"]]
-        chart = dots(classes, marks, 320, f"AP of each class, {title}", "AP (%)", [0, 100])
+        has_spread = has_spread or bool(marks["low"].notna().any())
+        chart = dots(classes, marks, 320, f"AP of each class, {title}", "AP (points)", [0, 100])
         panels.append(Figure(title, chart))
     if not panels:
         return None
-    text = "Mean and sample standard deviation over seeds, at the most shots that were measured."
+    text = "At the most shots that were measured."
+    if has_spread:
+        text = f"Mean and sample standard deviation over seeds. {text}"
     if single:
         text += f" Left out, as they have one class: {', '.join(single)}."
     parts = [
@@ -143,7 +150,7 @@ def best_pictures(view: ReportView) -> Section | None:
         return None
     text = (
         "Of the trial with the highest test AP of each task: detections from score 0.5 on, boxes "
-        "of the ground truth in white."
+        "of the ground truth in magenta."
     )
     if left:
         text += f" {left} more did not fit or could not be read."
@@ -214,15 +221,15 @@ def cost(view: ReportView) -> Section:
         strips.append(Figure(title, dots(lines, marks, 320, title, axis, log=True)))
     text = (
         "Time from the start of the run to the end of its last measurement. Memory: the peak on "
-        "the device, of the process where there is no device. A dot is a trial that trained; "
-        "zero-shot trials are in the list below."
+        "the device, of the process where there is no device."
     )
-    parts = [
-        ReportText(text, True),
-        Figures("tall", strips),
-        _cost_of_tunings(view, frame),
-        _every_trial(view),
-    ]
+    parts: list[Part] = [ReportText(text, True)]
+    if strips:
+        note = "A dot is a trial that trained."
+        if any(point.shots == 0 for point, _ in view.collection.points):
+            note += " Zero-shot trials are in the list below."
+        parts += [PageNote(note), Figures("tall", strips)]
+    parts += [_cost_of_tunings(view, frame), _every_trial(view)]
     return Section("cost", "Cost", "Cost", parts)
 
 
@@ -277,7 +284,7 @@ def _every_trial(view: ReportView) -> ReportTable:
             ]
         )
     head = ["trial", "task", "tuning", "shots", "seed", "state"]
-    head += ["AP (%)", "time", "memory", "trained"]
+    head += ["AP (points)", "time", "memory", "trained"]
     return ReportTable.of("Every trial", head, rows, folded=True)
 
 
@@ -313,7 +320,6 @@ def undone(view: ReportView) -> Section:
 def repeat(view: ReportView) -> Section:
     """Return commands, commits and versions."""
     results = [run.result for run in view.collection.runs if run.result]
-    runs = [run for run in view.collection.runs if run.result] or view.collection.runs
     commits = _distinct([result.get("git") for result in results])
     devices = _distinct([result.get("device") for result in results])
     versions = []
@@ -321,14 +327,41 @@ def repeat(view: ReportView) -> Section:
         known = result.get("versions")
         if isinstance(known, dict):
             versions.append(", ".join(f"{name} {version}" for name, version in known.items()))
-    recipe = inside(Path.cwd(), runs[0].folder / RECIPE_NAME)
-    parts = [
-        Code([f"glip report {view.collection.folder}", f"glip fit --config {recipe}"]),
-        ReportText("The recipe.yaml of every trial is complete: glip fit --config repeats it."),
+    parts: list[Part] = []
+    if view.collection.commands:
+        parts += [
+            Code(list(view.collection.commands)),
+            ReportText(
+                "This ran the sweep. With another folder (--dir FOLDER) it runs all its trials "
+                "again, in the same folder only those that are not finished."
+            ),
+        ]
+    parts += [
+        Code([shlex.join(["glip", "report", str(view.collection.folder)])]),
+        ReportText("This makes the report anew."),
+        *_repeat_the_best(view),
         ReportText(f"Commits: {commits}. Devices: {devices}."),
         *(ReportText(each, True) for each in dict.fromkeys(versions)),
     ]
     return Section("repeat", "To repeat it", "To repeat it", parts)
+
+
+def _repeat_the_best(view: ReportView) -> list[Part]:
+    """Return the command that repeats the best trial, of those that trained if there is any."""
+    known = [(point, run) for point, run in view.collection.points if run.ap is not None]
+    trained = [(point, run) for point, run in known if point.shots != 0]
+    chosen = trained or known or view.collection.points
+    point, run = max(chosen, key=lambda pair: pair[1].ap or 0.0)
+    what = f"{point.task}, {view.names[point.line]}, {of_shots(point.shots)}"
+    text = f"This repeats one trial: {what}."
+    if run.ap is not None:
+        split = measured_split([point.line])
+        text = f"This repeats the trial with the highest {split} AP ({ap_text(run.ap)}): {what}."
+    recipe = inside(Path.cwd(), run.folder / RECIPE_NAME)
+    return [
+        Code([shlex.join(["glip", "fit", "--config", recipe])]),
+        ReportText(f"{text} The recipe.yaml of every trial is complete."),
+    ]
 
 
 def _distinct(values: Sequence[object]) -> str:

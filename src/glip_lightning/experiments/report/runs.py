@@ -110,6 +110,8 @@ class Collection:
     runs: list[Run]
     left_out: int = 0
     """Number of trials that ``--only`` left out of the sweep; they are not among the runs."""
+    commands: tuple[str, ...] = ()
+    """The last command of each sweep; none of version 0.1, nor of a folder of runs."""
 
     @property
     def points(self) -> list[tuple[Point, Run]]:

@@ -2,8 +2,9 @@
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -
         return 0
     for each in (folder, folder / SWEEPS, place):
         remove_parts(each)
-    _write_sweep(folder, grid, planned, chosen)
+    _write_sweep(folder, grid, planned, chosen, _command(file, options, overrides))
     left = [each for each in chosen if states[each.trial.id].state != "finished"]
     finished = len(chosen) - len(left)
     print(f"{grid.name}: trials: {len(chosen)}, finished already: {finished}, folder: {folder}")
@@ -136,12 +137,28 @@ def _points(planned: Sequence[Planned]) -> list[Axes]:
     return points
 
 
+def _command(file: str, options: SweepOptions, overrides: Sequence[str]) -> str:
+    """Return the command line of a call, without options that have their default."""
+    words = ["glip", "sweep", file]
+    for option in fields(options):
+        value = getattr(options, option.name)
+        if value != option.default:
+            words.append(f"--{option.name.replace('_', '-')}")
+            words += [] if value is True else [str(value)]
+    return shlex.join([*words, *overrides])
+
+
 def _write_sweep(
-    folder: Path, grid: Grid, planned: Sequence[Planned], chosen: Sequence[Planned]
+    folder: Path,
+    grid: Grid,
+    planned: Sequence[Planned],
+    chosen: Sequence[Planned],
+    command: str,
 ) -> None:
     """Write ``sweeps/NAME.json`` and ``trial.json`` of every trial: all that a report needs.
 
-    ``sweeps/NAME.json`` has all recipes, and in ``left_out`` the trials that ``--only`` left out.
+    ``sweeps/NAME.json`` has the command, all recipes, and in ``left_out`` the trials that
+    ``--only`` left out.
     Sweeps of other names in the same folder have files of their own there and share the trials
     that are equal.
     """
@@ -157,6 +174,7 @@ def _write_sweep(
     ]
     content: dict[str, Any] = {
         "name": grid.name,
+        "command": command,
         "axes": _labels(_points(planned)),
         "trials": trials,
     }
