@@ -147,6 +147,7 @@ def single_runs(
             "--data.prompts=described",
             "--model.tuning=PromptTuning",
             "--model.tuning.lr=0.3",
+            "--model.tuning.weight_decay=0.25",
         ]
         call(glip, *fit, five, *what, source=source)
     yield "glip-nano-c PromptTuning, five classes", five
