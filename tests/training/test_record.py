@@ -13,7 +13,7 @@ from printed import numbers, words
 from tiny import Scripted, tiny_data, tiny_module, tiny_trainer
 
 OLD = Path(__file__).parent.parent / "golden" / "runs_0_1"
-ADDED = {"category_ids", "threads", "lost"}
+ADDED = {"category_ids", "threads", "lost", "best_step"}
 """Keys of result.json that version 0.1 did not have."""
 
 

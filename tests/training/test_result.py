@@ -60,6 +60,7 @@ RESULT = {
     "fitted": True,
     "detector": "glip-tiny",
     "weights": "pretrained",
+    "recipe": {},
 }
 
 
@@ -108,6 +109,9 @@ def test_summary_of_other_ends(folder: Path, capsys: pytest.CaptureFixture[str])
     assert numbers(unknown[0]) == []
     assert summary(folder, capsys, fitted=False)[-1].endswith("--detector glip-tiny")
     assert summary(folder, capsys, fitted=False, weights="random")[-1].endswith("metrics.csv")
+    tested = {"class_path": "glip_lightning.SavedPrompt", "init_args": {"file": "runs/b/p"}}
+    recipe = {"model": {"tuning": tested}}
+    assert summary(folder, capsys, fitted=False, recipe=recipe)[-1].endswith("--prompt runs/b/p")
 
 
 def test_what_is_undefined_is_null() -> None:

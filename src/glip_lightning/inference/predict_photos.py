@@ -281,7 +281,8 @@ def _print_photos_without_boxes(
     if not best:
         return
     message = f"nothing in {len(best)} of {len(entries)} photos; "
-    message += f"the best score there is {max(best):.4f}, {_threshold_text(predictor, names)}"
+    thresholds = Thresholds(predictor.threshold, predictor.thresholds).describe(names)
+    message += f"the best score there is {max(best):.4f}, {thresholds} (--threshold)"
     untrained = predictor.loaded.weights == "shipped" and not predictor.tuned
     limits = registry.detector_limits.get(predictor.name) if untrained else None
     joined = [phrase.name for phrase in wanted if SEVERAL.search(phrase.name)]
@@ -291,15 +292,6 @@ def _print_photos_without_boxes(
     elif limits:
         message += f"; {predictor.name} {limits}"
     print(printable(message))
-
-
-def _threshold_text(predictor: Predictor, classes: Sequence[str]) -> str:
-    """Return the threshold of the classes, or the lowest and the highest of several."""
-    least = Thresholds(predictor.threshold, predictor.thresholds)
-    scores = sorted({least.of(name) for name in classes})
-    if len(scores) == 1:
-        return f"the threshold {scores[0]:g}"
-    return f"the thresholds {scores[0]:g} to {scores[-1]:g}"
 
 
 class Results:
@@ -361,8 +353,7 @@ class Results:
         else:
             print(f"{self.file} was made with other settings and is replaced")
         if deleted:
-            pictures = count_with_noun(deleted, "picture")
-            print(f"deleted, as it listed them: {pictures}")
+            print(f"deleted: {count_with_noun(deleted, 'picture')} of the earlier result")
 
     def _delete_pictures(self, pictures: Sequence[Path]) -> int:
         """Delete pictures that an earlier call has drawn beside the file; return how many."""

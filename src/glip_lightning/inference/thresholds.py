@@ -1,6 +1,6 @@
 """Which boxes of a phrase are kept: from which score on, and how many."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,13 @@ class Thresholds:
     def of(self, phrase: str) -> float:
         """Return the least score of a phrase."""
         return self.phrases.get(phrase_key(phrase), self.default)
+
+    def describe(self, phrases: Iterable[str]) -> str:
+        """Return the least score of some phrases in words, or the lowest and the highest."""
+        scores = sorted({self.of(phrase) for phrase in phrases})
+        if len(scores) == 1:
+            return f"the threshold {scores[0]:g}"
+        return f"the thresholds {scores[0]:g} to {scores[-1]:g}"
 
 
 def phrase_key(phrase: str) -> str:

@@ -150,9 +150,21 @@ def print_summary(result: Mapping[str, Any], folder: Path, upload: str | None = 
             print(f"{label:<8} {printable(str(folder / name))}{note}")
     if upload is not None:
         print(f"upload   {printable(upload)}")
-    detector = folder if result["fitted"] else result["detector"]
-    if result["fitted"] or result["weights"] != "random":
-        print(f"next     glip predict PHOTO --detector {printable(str(detector))}")
+    next_options = _next_options(result, folder)
+    if next_options is not None:
+        print(f"next     glip predict PHOTO {printable(next_options)}")
+
+
+def _next_options(result: Mapping[str, Any], folder: Path) -> str | None:
+    """Return the options of ``glip predict`` for what the run trained or tested; None for none."""
+    if result["fitted"]:
+        return f"--detector {folder}"
+    tuning = result["recipe"].get("model", {}).get("tuning") or {}
+    if tuning.get("class_path", "").endswith("SavedPrompt"):
+        return f"--prompt {tuning['init_args']['file']}"
+    if result["weights"] == "random":
+        return None
+    return f"--detector {result['detector']}"
 
 
 def _print_metrics(result: Mapping[str, Any]) -> None:

@@ -113,7 +113,8 @@ def best_number(many: int) -> int:
     chosen = 1 if with_one < with_many else many
     log.info(
         "the processor is busy (load %.1f on %.3g cores): a matrix product and a convolution take "
-        "%.2g ms with 1 thread, %.2g ms with %d; %d is used, OMP_NUM_THREADS sets another number",
+        "%.2g ms with 1 thread, %.2g ms with %d; %d is used, OMP_NUM_THREADS sets another number "
+        "(AP differs a little between numbers of threads)",
         os.getloadavg()[0],
         min(quota(), cores()),
         1000 * with_one,
