@@ -53,6 +53,11 @@ def test_verbs_without_a_detector_start_without_the_network(arguments: list[str]
     assert imported(VERB, *arguments) == []
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"]])
+def test_help_waits_for_no_arrays(arguments: list[str]) -> None:
+    assert imported(VERB, *arguments, names=("numpy", "PIL", "requests")) == []
+
+
 def test_a_report_is_written_without_the_network(tmp_path: Path) -> None:
     write_sweep(tmp_path / "s", ["Raccoon"], [0, 1], [3], ["FullTuning"])
     assert imported(VERB, "report", tmp_path / "s", "--leaderboard", tmp_path / "board") == []

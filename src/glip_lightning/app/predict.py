@@ -20,7 +20,6 @@ from glip_lightning.app.starting import heavy_imports
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.config.early_checks import need_file
 from glip_lightning.config.wrong_usage import WrongUsage
-from glip_lightning.data.images import PICTURES, UNREAD
 from glip_lightning.inference.prediction_files import FILES
 from glip_lightning.inference.thresholds import MAX_DETECTIONS
 
@@ -156,6 +155,8 @@ def _refuse_phrases(photos: Sequence[str]) -> None:
 
     There is no such file, and the word has neither a folder nor the ending of an image.
     """
+    from glip_lightning.data.images import PICTURES, UNREAD  # brings numpy and Pillow
+
     for photo in photos:
         has_ending = Path(photo).suffix.lower() in PICTURES | UNREAD
         if _exists(photo) or has_ending or Path(photo).name != photo:

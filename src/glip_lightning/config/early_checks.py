@@ -15,7 +15,6 @@ from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.common.schema import parse_yaml
 from glip_lightning.config.recipe_files import given_recipes
 from glip_lightning.config.wrong_usage import WrongUsage
-from glip_lightning.weights.detector_files import check_detector
 from glip_lightning.weights.run_files import check_unfinished
 
 READ_FROM_ROOT = ("ODinW", "CustomData", "Pretraining")
@@ -67,6 +66,8 @@ def check_training(arguments: Sequence[str]) -> None:
     detector = given.get("model.detector")
     # test and validate of a run take what it learned, not the detector of its recipe
     if detector and (arguments[0] == "fit" or detector.place.startswith("--")):
+        from glip_lightning.weights.detector_files import check_detector  # brings numpy
+
         check_detector(detector.value)
     resume = given.get("resume")
     if resume:
