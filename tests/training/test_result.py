@@ -21,9 +21,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def summary(
-    folder: Path, capsys: pytest.CaptureFixture[str], upload: str | None = None, **more: Any
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    upload: str | None = None,
+    saved_prompt: str | None = None,
+    **more: Any,
 ) -> list[str]:
-    print_summary({**RESULT, **more}, folder, upload)
+    print_summary({**RESULT, **more}, folder, upload, saved_prompt)
     return capsys.readouterr().out.splitlines()
 
 
@@ -60,7 +64,6 @@ RESULT = {
     "fitted": True,
     "detector": "glip-tiny",
     "weights": "pretrained",
-    "recipe": {},
 }
 
 
@@ -109,9 +112,8 @@ def test_summary_of_other_ends(folder: Path, capsys: pytest.CaptureFixture[str])
     assert numbers(unknown[0]) == []
     assert summary(folder, capsys, fitted=False)[-1].endswith("--detector glip-tiny")
     assert summary(folder, capsys, fitted=False, weights="random")[-1].endswith("metrics.csv")
-    tested = {"class_path": "glip_lightning.SavedPrompt", "init_args": {"file": "runs/b/p"}}
-    recipe = {"model": {"tuning": tested}}
-    assert summary(folder, capsys, fitted=False, recipe=recipe)[-1].endswith("--prompt runs/b/p")
+    tested = summary(folder, capsys, saved_prompt="runs/b/p", fitted=False)
+    assert tested[-1].endswith("--prompt runs/b/p")
 
 
 def test_what_is_undefined_is_null() -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from signal import SIGINT
 from typing import Any
@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from glip_lightning import __version__
+from glip_lightning.common.commands import option_words
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
@@ -73,15 +74,7 @@ class LabelOptions:
 
     def command(self) -> str:
         """Return the command as a user would type it, without options that have their default."""
-        words = ["glip", "pseudo-label"]
-        for option in fields(self):
-            value = getattr(self, option.name)
-            if value == option.default:
-                continue
-            words.append(f"--{option.name.replace('_', '-')}")
-            if value is not True:
-                words.append(str(value))
-        return shlex.join(words)
+        return shlex.join(["glip", "pseudo-label", *option_words(self)])
 
 
 def label_images(options: LabelOptions) -> int:

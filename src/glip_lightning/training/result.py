@@ -25,7 +25,7 @@ from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
 from glip_lightning.training.summary_picture import SUMMARY_NAME
-from glip_lightning.weights.run_files import PROMPT_NAME, RESULT_NAME, UNFINISHED_NAME
+from glip_lightning.weights.run_files import METRICS_NAME, PROMPT_NAME, RESULT_NAME, UNFINISHED_NAME
 from glip_lightning.weights.threshold_file import THRESHOLDS_NAME
 
 LISTED = 20  # classes that the summary lists
@@ -118,13 +118,19 @@ def _memory(trainer: Trainer) -> dict[str, int | None]:
     return {"process_peak": process, "device_peak": cuda}
 
 
-def print_summary(result: Mapping[str, Any], folder: Path, upload: str | None = None) -> None:
+def print_summary(
+    result: Mapping[str, Any],
+    folder: Path,
+    upload: str | None = None,
+    saved_prompt: str | Path | None = None,
+) -> None:
     """Print AP and AP50 of a run, by class where they are few, and where its files are.
 
     Args:
         result: the content of ``result.json``.
         folder: of the run.
         upload: the command that sends its log to W&B; None where there is no such log.
+        saved_prompt: the file of the prompt that was evaluated, if one was.
     """
     _print_metrics(result)
     for event in result["restored"]:
@@ -142,7 +148,7 @@ def print_summary(result: Mapping[str, Any], folder: Path, upload: str | None = 
         "pictures": (PREDICTIONS, ""),
         "prompt": (PROMPT_NAME, "glip predict PHOTO --prompt FILE"),
         "scores": (THRESHOLDS_NAME, "glip predict --threshold best"),
-        "log": ("logs/metrics.csv", ""),
+        "log": (METRICS_NAME, ""),
     }
     for label, (name, use) in files.items():
         if (folder / name).exists():
@@ -150,18 +156,19 @@ def print_summary(result: Mapping[str, Any], folder: Path, upload: str | None = 
             print(f"{label:<8} {printable(str(folder / name))}{note}")
     if upload is not None:
         print(f"upload   {printable(upload)}")
-    next_options = _next_options(result, folder)
+    next_options = _next_options(result, folder, saved_prompt)
     if next_options is not None:
         print(f"next     glip predict PHOTO {printable(next_options)}")
 
 
-def _next_options(result: Mapping[str, Any], folder: Path) -> str | None:
+def _next_options(
+    result: Mapping[str, Any], folder: Path, saved_prompt: str | Path | None
+) -> str | None:
     """Return the options of ``glip predict`` for what the run trained or tested; None for none."""
     if result["fitted"]:
         return f"--detector {folder}"
-    tuning = result["recipe"].get("model", {}).get("tuning") or {}
-    if tuning.get("class_path", "").endswith("SavedPrompt"):
-        return f"--prompt {tuning['init_args']['file']}"
+    if saved_prompt is not None:
+        return f"--prompt {saved_prompt}"
     if result["weights"] == "random":
         return None
     return f"--detector {result['detector']}"

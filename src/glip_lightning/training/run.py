@@ -313,7 +313,9 @@ def _finish(record: RunRecord, trainer: Trainer, module: GLIPModule) -> None:
         save_summary(record, module, trainer.global_step)
     write_result(folder, result)
     has_wandb = any(isinstance(logger, CarefulWandb) for logger in trainer.loggers)
-    print_summary(result, folder, sync_command(folder) if has_wandb else None)
+    upload = sync_command(folder) if has_wandb else None
+    saved_prompt = module.tuning.file if isinstance(module.tuning, SavedPrompt) else None
+    print_summary(result, folder, upload, saved_prompt)
 
 
 def _recipe_from_objects(module: GLIPModule, data: DetectionData) -> dict[str, Any]:

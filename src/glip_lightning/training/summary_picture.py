@@ -21,6 +21,7 @@ from glip_lightning.evaluation.points import in_points
 from glip_lightning.inference.drawing import COLOURS, draw_boxes
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import Metrics, RunRecord
+from glip_lightning.weights.run_files import METRICS_NAME
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def _summary(record: RunRecord, module: GLIPModule, global_step: int) -> Image.I
     assert record.folder is not None
     parts = _columns(record, module)
     width = max(2 * PANEL + GAP, sum(part.width for part in parts) + GAP * (len(parts) - 1))
-    curves = read_curves(record.folder / "logs" / "metrics.csv", global_step)
+    curves = read_curves(record.folder / METRICS_NAME, global_step)
     rows: list[Image.Image] = []
     if any(curves.values()):
         rows.append(_curves(curves, width))

@@ -87,7 +87,8 @@ def summary(view: ReportView) -> Section:
     parts += [ReportText(text, note=True) for text in _shared_settings(view)]
     images = measured_images(view)
     parts.append(Heading("Best for each number of shots"))
-    parts += [ReportText(images, note=True)] if images else []
+    if images:
+        parts.append(ReportText(images, note=True))
     parts.append(_best(view))
     return Section("summary", "Summary", "", parts)
 
@@ -111,14 +112,14 @@ def _best(view: ReportView) -> ReportTable:
         known = whole[whole["x"] == x]
         if known.empty:
             nothing = Cell("no complete mean yet", kind="left soft")
-            rows.append([str(shots), nothing, MISSING, MISSING, *[MISSING for _ in counted]])
+            rows.append([str(shots), nothing, MISSING, MISSING, *[MISSING] * len(counted)])
             continue
         best: Any = known.loc[known["AP"].idxmax()]
         name = line_cell(view, best["line"])
         if shots == 0:
             name = Cell("no training: equal for every tuning", kind="left")
         value = Cell(spread(best["stat"]), (_fewer_seeds(view, best),))
-        images = [training_images(view, view.lines[best["line"]], shots) for _ in counted]
+        images = [training_images(view, view.lines[best["line"]], shots)] if counted else []
         rows.append([str(shots), name, value, bounds(best["stat"]) or MISSING, *images])
     shown = view.headline.name if view.groups else task_name(view.headline.name)
     head = ["shots", "best", f"{shown} AP (points)", "95 % over images", *counted]
@@ -142,7 +143,8 @@ def efficiency(view: ReportView) -> Section:
     frames = dict(list(view.frame.groupby("place", sort=False)))
     groups = view.groups or [view.headline]
     large = [curve_figure(view, "AP over shots", frames[group.name]) for group in groups]
-    parts: list[Part] = [PageNote(text) for text in [_what_curves_show(view)] if text]
+    note = _what_curves_show(view)
+    parts: list[Part] = [PageNote(note)] if note else []
     parts += [legend(view, "curves", view.lines), Figures("pair", large)]
     if view.groups:
         small = []
@@ -231,7 +233,7 @@ def all_numbers(view: ReportView) -> Section:
     rows = []
     for start, numbers in _layout(view):
         line, shots = view.lines[numbers["line"].iloc[0]], numbers["shots"].iloc[0]
-        images = [training_images(view, line, shots) for _ in counted]
+        images = [training_images(view, line, shots)] if counted else []
         cells = [_ap_cell(view, number) for _, number in numbers.iterrows()]
         rows.append([*start, *images, *cells])
     names = _head(view)

@@ -96,13 +96,12 @@ def _count(planned: Sequence[Planned]) -> str:
     if not shared:
         return text
     combinations = sum(len(each.trial.points) for each in planned)
-    free = [
-        axis
-        for axis in planned[0].trial.axes
-        if any(axis not in _own_axes(s.trial) for s in shared)
-    ]
+    free: set[str] = set()  # axes on which nothing of a shared trial depends
+    for each in shared:
+        free |= each.trial.axes.keys() - _own_axes(each.trial).keys()
+    names = [axis for axis in planned[0].trial.axes if axis in free]
     why = "0 shots train nothing: " if all(each.steps == 0 for each in shared) else ""
-    return f"{text} ({combinations} combinations; {why}any {' and '.join(free)} is the same trial)"
+    return f"{text} ({combinations} combinations; {why}any {' and '.join(names)} is the same trial)"
 
 
 def _print_total_time(left: Sequence[Planned], seconds: Mapping[str, float | None]) -> None:

@@ -4,12 +4,13 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
 
+from glip_lightning.common.commands import option_words
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
@@ -139,13 +140,7 @@ def _points(planned: Sequence[Planned]) -> list[Axes]:
 
 def _command(file: str, options: SweepOptions, overrides: Sequence[str]) -> str:
     """Return the command line of a call, without options that have their default."""
-    words = ["glip", "sweep", file]
-    for option in fields(options):
-        value = getattr(options, option.name)
-        if value != option.default:
-            words.append(f"--{option.name.replace('_', '-')}")
-            words += [] if value is True else [str(value)]
-    return shlex.join([*words, *overrides])
+    return shlex.join(["glip", "sweep", file, *option_words(options), *overrides])
 
 
 def _write_sweep(

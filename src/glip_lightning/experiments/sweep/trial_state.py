@@ -10,7 +10,7 @@ from typing import Any, Literal
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import Anything, Keys, Mapped, Real, Whole, read_json, short_repr
 from glip_lightning.experiments.sweep.run_trial import FAILED_NAME
-from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME
+from glip_lightning.weights.run_files import METRICS_NAME, RECIPE_NAME, RESULT_NAME
 
 _SHOWN = {"metrics": Mapped(Anything(), 10), "seconds": Real(0, 1e9), "steps": Whole(0, 10**12)}
 """Keys of a result that are read here; 1e9 seconds are 30 years."""
@@ -59,7 +59,7 @@ def steps_done(folder: Path) -> int:
     Only the ends of ``metrics.csv`` are read.
     """
     with suppress(OSError, ValueError, IndexError, csv.Error):
-        with (folder / "logs" / "metrics.csv").open("rb") as file:
+        with (folder / METRICS_NAME).open("rb") as file:
             header = file.readline()
             file.seek(max(len(header), file.seek(0, 2) - TAIL))
             lines = file.read().split(b"\n")

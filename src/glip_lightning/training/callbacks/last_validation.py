@@ -1,12 +1,14 @@
 """A validation after the last step, wherever the interval between validations ends."""
 
-import math
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-from glip_lightning.training.callbacks.missing_validation import batches_of_training
+from glip_lightning.training.callbacks.missing_validation import (
+    batches_of_training,
+    batches_to_first_validation,
+)
 
 
 class LastValidation(Callback):
@@ -22,8 +24,8 @@ class LastValidation(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        interval = trainer.val_check_batch
-        if interval is None or not _counts_batches(trainer):
+        interval = _batch_interval(trainer)
+        if interval is None:
             return
         total = batches_of_training(trainer)
         if total < interval:  # one validation, at the end
@@ -33,7 +35,7 @@ class LastValidation(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if _counts_batches(trainer) and _is_last_step(trainer, batch_idx):
+        if _is_last_step(trainer, batch_idx) and _batch_interval(trainer) is not None:
             self._change(trainer, 1)
 
     @override
@@ -47,12 +49,11 @@ class LastValidation(Callback):
         trainer.val_check_batch = interval
 
 
-def _counts_batches(trainer: Trainer) -> bool:
-    """Return whether validations come every so many batches, whatever the epoch."""
-    interval = trainer.val_check_batch
-    if trainer.check_val_every_n_epoch is not None or interval is None:
-        return False
-    return math.isfinite(interval) and sum(trainer.num_val_batches) > 0
+def _batch_interval(trainer: Trainer) -> int | None:
+    """Return the batches from a validation to the next; None where epochs or a clock decide."""
+    if trainer.check_val_every_n_epoch is not None or not sum(trainer.num_val_batches):
+        return None
+    return batches_to_first_validation(trainer)
 
 
 def _is_last_step(trainer: Trainer, batch_idx: int) -> bool:

@@ -9,11 +9,11 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from typing_extensions import override
 
+from glip_lightning.common.long_work import MINUTE
 from glip_lightning.evaluation.points import in_points
 
 log = logging.getLogger(__name__)
 
-MINUTE = 60
 EVALUATED = ("val", "test")
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from glip_lightning.common.files import replacing, write_bytes
 from glip_lightning.training.logging.run_names import RunLabels
 from glip_lightning.training.logging.wandb_run import CarefulWandb, start_wandb
+from glip_lightning.weights.run_files import METRICS_NAME
 
 
 class Rows(ExperimentWriter):
@@ -53,7 +54,7 @@ class ContinuedCSV(CSVLogger):
     """Writes ``folder/logs/metrics.csv``; a resumed run continues it, Lightning deletes it."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "logs" / "metrics.csv"
+        self._file = folder / METRICS_NAME
         self._continued = self._file.is_file()
         # flushed at every step, so that a killed run loses no row
         super().__init__(folder, name="", version="logs", flush_logs_every_n_steps=1)
