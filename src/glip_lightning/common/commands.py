@@ -1,14 +1,11 @@
 """Commands as a user would type them."""
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from typing import Any
 
 
-def option_words(options: "DataclassInstance") -> list[str]:
-    """Return options as words of a command line, without those that have their default."""
+def option_words(options: Any) -> list[str]:
+    """Return the fields of a dataclass as options of a command, without those at their default."""
     words: list[str] = []
     for option in fields(options):
         value = getattr(options, option.name)
