@@ -54,8 +54,8 @@ def test_verbs_without_a_detector_start_without_the_network(arguments: list[str]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"]])
-def test_help_waits_for_no_arrays(arguments: list[str]) -> None:
-    assert imported(VERB, *arguments, names=("numpy", "PIL", "requests")) == []
+def test_help_waits_for_no_library_of_data(arguments: list[str]) -> None:
+    assert imported(VERB, *arguments, names=("numpy", "PIL", "requests", "yaml")) == []
 
 
 def test_a_report_is_written_without_the_network(tmp_path: Path) -> None:

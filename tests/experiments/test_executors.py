@@ -58,8 +58,12 @@ def test_every_trial_has_a_clean_process(tmp_path: Path) -> None:
     assert set(left) == {"None"}
 
 
-def test_modules_are_imported_once_for_all_trials(tmp_path: Path) -> None:
-    """The server imports them that all processes are forked from."""
+@pytest.mark.parametrize("temporary", ["", "long " * 20])
+def test_modules_are_imported_once_for_all_trials(tmp_path: Path, temporary: str) -> None:
+    """The server imports them that all processes are forked from.
+
+    There is none where the folder of temporary files has too long a path for its socket.
+    """
     (tmp_path / "preloaded.py").write_text(
         "import os\nprint('imported', os.getpid(), flush=True)\n"
     )
@@ -71,10 +75,18 @@ def test_modules_are_imported_once_for_all_trials(tmp_path: Path) -> None:
         "    found = ended(list(local.run(small, jobs(Path('.'), 'a', 'b', 'c'), Stop())))\n"
         "    print(*(event.state for event in found.values()))\n"
     )
-    paths = [str(tmp_path), str(Path(__file__).parent)]
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(Path(__file__).parent)])
+    has_server = "forkserver" in get_all_start_methods()
+    if temporary:
+        (tmp_path / temporary).mkdir()
+        environment["TMPDIR"] = str(tmp_path / temporary)
+        has_server = False
+    else:
+        environment.pop("TMPDIR", None)
     done = subprocess.run(
         [sys.executable, str(tmp_path / "many.py")],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -82,9 +94,7 @@ def test_modules_are_imported_once_for_all_trials(tmp_path: Path) -> None:
     )
     said = done.stdout.splitlines()
     assert said[-1] == "finished finished finished"
-    assert sum(line.startswith("imported") for line in said) == (
-        "forkserver" in get_all_start_methods()
-    )
+    assert sum(line.startswith("imported") for line in said) == has_server
 
 
 def test_a_dead_process_takes_only_its_trial_along(tmp_path: Path) -> None:

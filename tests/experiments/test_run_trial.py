@@ -119,8 +119,30 @@ def test_the_server_of_trials_has_one_thread_and_asks_for_no_gpu() -> None:
         "print(asked, torch.cuda.is_initialized(), threads.split()[1])\n"
     )
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # more would be those of OpenBLAS
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=True, env=one_thread
+    )
     assert done.stdout.split() == ["[]", "False", "1"]
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_the_server_imports_what_every_trial_would_import(mode: str) -> None:
+    """Imports in forks would be repeated by each trial: 0.4 s of BERT, 0.7 s of W&B."""
+    program = (
+        "import sys, glip_lightning.experiments.sweep.preloaded\n"
+        "print('transformers.models.bert.modeling_bert' in sys.modules)\n"
+        "print('wandb.sdk.launch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env={**os.environ, "WANDB_MODE": mode},
+    )
+    assert done.stdout.split() == ["True", str(mode == "offline")]
 
 
 def test_a_claimed_trial_is_left_alone(tmp_path: Path, shapes: Path) -> None:

@@ -159,7 +159,7 @@ _add_verb("sweep", sweep, cls=Verb, context_settings=PASSED_ON)
 _add_verb("dashboard", dashboard, cls=Verb)
 _add_verb("recipes", recipes, cls=Verb)
 _add_verb("env", env, cls=Verb)
-VERBS = typer.main.get_group(app).commands
+PROGRAM = typer.main.get_group(app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -180,10 +180,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_verb(arguments: list[str]) -> int:
     """Run one verb and return its exit code; errors are raised, a ``GLIPError`` with its code."""
-    program = typer.main.get_command(app)
     try:
-        with program.make_context("glip", arguments) as context:
-            return program.invoke(context)
+        with PROGRAM.make_context("glip", arguments) as context:
+            return PROGRAM.invoke(context)
     except typer.Exit as done:  # of --help and --version
         return done.exit_code
 
@@ -194,7 +193,7 @@ def _run_and_explain(arguments: list[str]) -> int:
         return run_verb(arguments)
     except (WrongUsage, TyperException) as error:
         hint = "glip --help lists the verbs"
-        if verb in VERBS:
+        if verb in PROGRAM.commands:
             hint = f"glip {verb} --help lists the options"
         _print_error(f"{_usage_message(error)}\n  {hint}")
         return 2

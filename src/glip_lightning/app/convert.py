@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from glip_lightning.common.files import need_file
 from glip_lightning.common.signals import blocked
 
 
@@ -33,8 +34,6 @@ def convert(
     ] = False,
 ) -> int:
     """Turn an official .pth file or a run into an exchange folder, or a folder into a .pth file."""
-    from glip_lightning.config.early_checks import need_file
-
     if not Path(source).is_dir():
         need_file(source, source)
     need_file(vocab, f"--vocab {vocab}")

@@ -9,11 +9,6 @@ from typing import Annotated
 import typer
 
 from glip_lightning.common.signals import blocked
-from glip_lightning.config.class_paths import of_a_run
-from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME
-
-RUNS = Path("runs")
-"""Where runs and sweeps are written unless the command line names another folder."""
 
 
 def env(
@@ -45,6 +40,7 @@ def describe_environment() -> str:
     from glip_lightning.common import registry
     from glip_lightning.common.versions import versions
     from glip_lightning.weights.hub_files import OFFICIAL
+    from glip_lightning.weights.run_files import RUNS
 
     finished, unfinished = count_runs(RUNS)
     rows = [
@@ -64,6 +60,9 @@ def describe_environment() -> str:
 
 def count_runs(folder: Path) -> tuple[int, int]:
     """Return how many finished and unfinished runs lie in ``folder`` and in the sweeps in it."""
+    from glip_lightning.config.class_paths import of_a_run  # brings yaml
+    from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME
+
     recipes = [*folder.glob(f"*/{RECIPE_NAME}"), *folder.glob(f"*/*/{RECIPE_NAME}")]
     runs = [recipe.parent for recipe in recipes if of_a_run(recipe)]
     finished = sum((run / RESULT_NAME).is_file() for run in runs)

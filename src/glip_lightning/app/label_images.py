@@ -30,6 +30,7 @@ from glip_lightning.common.signals import Interrupted
 from glip_lightning.data.checks.findings import frames_note, unread_note
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence, read_captions
 from glip_lightning.data.images import pictures
+from glip_lightning.inference.limits import MAX_DETECTIONS
 from glip_lightning.inference.predictor import as_phrases
 from glip_lightning.inference.pseudo_label.class_file import class_content
 from glip_lightning.inference.pseudo_label.grounding_file import (
@@ -41,7 +42,6 @@ from glip_lightning.inference.pseudo_label.journal import Journal
 from glip_lightning.inference.pseudo_label.labelling import find_all, header, with_phrases
 from glip_lightning.inference.pseudo_label.teacher import STORED_FROM, STORED_MOST, Teacher
 from glip_lightning.inference.thresholds import (
-    MAX_DETECTIONS,
     Thresholds,
     check_threshold,
     phrase_key,

@@ -18,10 +18,9 @@ from glip_lightning.app.options import (
 )
 from glip_lightning.app.starting import heavy_imports
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.config.early_checks import need_file
+from glip_lightning.common.files import need_file
 from glip_lightning.config.wrong_usage import WrongUsage
-from glip_lightning.inference.prediction_files import FILES
-from glip_lightning.inference.thresholds import MAX_DETECTIONS
+from glip_lightning.inference.limits import MAX_DETECTIONS
 
 Photos = Annotated[
     list[str], typer.Argument(metavar="PHOTO", help="Image files, folders or glob patterns.")
@@ -119,6 +118,8 @@ def _formats(text: str) -> list[str]:
 
     The list has no json, which is always written.
     """
+    from glip_lightning.inference.prediction_files import FILES
+
     wanted = [name.strip().lower() for name in text.split(",")]
     known = ("json", *FILES)
     unknown = [name for name in wanted if name not in known]

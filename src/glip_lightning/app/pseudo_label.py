@@ -13,8 +13,8 @@ from glip_lightning.app.options import (
     at_most_one,
 )
 from glip_lightning.app.starting import heavy_imports
-from glip_lightning.config.early_checks import need_file, need_folder
-from glip_lightning.inference.thresholds import MAX_DETECTIONS
+from glip_lightning.common.files import need_file, need_folder
+from glip_lightning.inference.limits import MAX_DETECTIONS
 
 Images = Annotated[
     str,

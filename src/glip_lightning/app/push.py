@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from glip_lightning.common.files import need_folder
 from glip_lightning.common.signals import blocked
 
 
@@ -24,8 +25,6 @@ def push_command(
     ] = False,
 ) -> int:
     """Upload the detector of a run and its card to the Hugging Face Hub."""
-    from glip_lightning.config.early_checks import need_folder
-
     need_folder(run, run, "give the folder of a finished run")
     with blocked():
         from glip_lightning.app.hub_upload import push_run

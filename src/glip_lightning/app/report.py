@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from glip_lightning.common.escaping import printable
+from glip_lightning.common.files import need_folder
 from glip_lightning.common.signals import blocked
 
 
@@ -26,7 +27,6 @@ def report(
     ] = None,
 ) -> int:
     """Show a sweep or a folder of runs as a page, tables and leaderboard files."""
-    from glip_lightning.config.early_checks import need_folder
     from glip_lightning.experiments.sweep.grid import sweep_folder
 
     place = sweep_folder(folder)

@@ -7,7 +7,6 @@ import typer
 from glip_lightning.app.starting import heavy_imports
 from glip_lightning.common.files import refuse_pipes
 from glip_lightning.common.signals import blocked
-from glip_lightning.config.early_checks import asks_to_print, check_training
 from glip_lightning.config.recipe_files import recipe_file, with_recipes
 
 
@@ -27,6 +26,7 @@ def test_command(context: typer.Context) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    from glip_lightning.config.early_checks import asks_to_print, check_training
     from glip_lightning.config.tested_detector import with_detector
     from glip_lightning.config.usage_errors import check_recipes
 

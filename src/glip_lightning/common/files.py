@@ -40,6 +40,29 @@ def regular_file(path: str | Path) -> Path:
     return path
 
 
+def need_file(path: str | None, place: str) -> None:
+    """Raise GLIPError (code ``missing-file``) if no file is at ``path``.
+
+    ``place`` begins the message. Nothing is checked where ``path`` is None.
+    """
+    if path is None:
+        return
+    try:
+        regular_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise GLIPError(f"{place}: no such file; check the path", code="missing-file") from None
+
+
+def need_folder(path: str, place: str, cure: str = "check the path") -> None:
+    """Raise GLIPError (code ``missing-folder``) if no folder is at ``path``.
+
+    ``place`` begins the message, ``cure`` ends it.
+    """
+    if not Path(path).is_dir():
+        what = "is a file, not a folder" if Path(path).exists() else "no such folder"
+        raise GLIPError(f"{place}: {what}; {cure}", code="missing-folder")
+
+
 PART = re.compile(r"\.glip-[0-9a-f]{8}-(old-)?(.+)")
 """Names that :func:`replacing` writes to; group 2 is the target, ``old`` a folder put aside."""
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.files import regular_file
+from glip_lightning.common.files import need_file, need_folder
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.common.schema import parse_yaml
 from glip_lightning.config.recipe_files import given_recipes
@@ -75,29 +74,6 @@ def check_training(arguments: Sequence[str]) -> None:
     run = given.get("run")
     if run and all(os.environ.get(rank, "0") == "0" for rank in RANKS):
         _check_run(Path(run.value))
-
-
-def need_file(path: str | None, place: str) -> None:
-    """Raise GLIPError (code ``missing-file``) if no file is at ``path``.
-
-    ``place`` begins the message. Nothing is checked where ``path`` is None.
-    """
-    if path is None:
-        return
-    try:
-        regular_file(path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise GLIPError(f"{place}: no such file; check the path", code="missing-file") from None
-
-
-def need_folder(path: str, place: str, cure: str = "check the path") -> None:
-    """Raise GLIPError (code ``missing-folder``) if no folder is at ``path``.
-
-    ``place`` begins the message, ``cure`` ends it.
-    """
-    if not Path(path).is_dir():
-        what = "is a file, not a folder" if Path(path).exists() else "no such folder"
-        raise GLIPError(f"{place}: {what}; {cure}", code="missing-folder")
 
 
 def _check_run(folder: Path) -> None:

@@ -21,6 +21,7 @@ from glip_lightning.data.checks.class_words import SEVERAL
 from glip_lightning.data.checks.findings import frames_note, listing, unread_note
 from glip_lightning.data.images import pictures, read_with_frames
 from glip_lightning.evaluation.best_threshold import BestThreshold
+from glip_lightning.inference.limits import MAX_DETECTIONS
 from glip_lightning.inference.prediction_files import (
     FILES,
     refuse_other_files,
@@ -28,12 +29,7 @@ from glip_lightning.inference.prediction_files import (
     write_formats,
 )
 from glip_lightning.inference.predictor import DEFAULT_THRESHOLD, Predictor, as_phrases
-from glip_lightning.inference.thresholds import (
-    MAX_DETECTIONS,
-    Thresholds,
-    phrase_key,
-    read_thresholds,
-)
+from glip_lightning.inference.thresholds import Thresholds, phrase_key, read_thresholds
 from glip_lightning.text.phrases import Phrase, read_phrases_file
 from glip_lightning.weights.base_model import weights_hash
 from glip_lightning.weights.run_files import category_ids

@@ -18,14 +18,9 @@ from glip_lightning.data.checks.class_words import check_words
 from glip_lightning.data.checks.consistency import check_names
 from glip_lightning.data.checks.findings import Findings, listing
 from glip_lightning.data.transforms import resize_image, resize_size
+from glip_lightning.inference.limits import MAX_DETECTIONS, ONE_LABEL_IOU
 from glip_lightning.inference.prediction import Photo, Prediction, as_image
-from glip_lightning.inference.thresholds import (
-    MAX_DETECTIONS,
-    ONE_LABEL_IOU,
-    Thresholds,
-    check_threshold,
-    phrase_key,
-)
+from glip_lightning.inference.thresholds import Thresholds, check_threshold, phrase_key
 from glip_lightning.models.detector import Detector, EncodedImages, Outputs
 from glip_lightning.models.query import Query, encode_query, same_names
 from glip_lightning.ops import boxes as box_ops

@@ -8,15 +8,6 @@ from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import regular_file
 from glip_lightning.common.schema import MOST_CLASSES, Text, parse_json, parse_yaml, short_repr
 
-MAX_DETECTIONS = 300
-"""Boxes of a photo that are kept by default; evaluations keep the detector's own number, 100."""
-
-ONE_LABEL_IOU = 0.6
-"""Overlap from which boxes of different classes are one object.
-
-The official NMS takes boxes of one class for one from this overlap on.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:

@@ -4,10 +4,12 @@ Here are what every executor can do, and the executor of this machine. Those of 
 :mod:`clusters`.
 """
 
+import logging
 import math
 import multiprocessing
 import os
 import signal
+import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,8 +21,15 @@ from typing import Any, Protocol
 from glip_lightning.common import signals
 from glip_lightning.experiments.sweep.jobs import Event, Function, Job
 
+log = logging.getLogger(__name__)
+
 PAUSE = 0.5  # seconds between looks at the signals
 PRELOADED = "glip_lightning.experiments.sweep.preloaded"  # by name: it imports torch
+LONGEST_TEMPORARY = 70
+"""Bytes of the path of temporary files.
+
+The server of forks has a socket below it, whose path has 32 more. macOS allows 103, Linux 107.
+"""
 
 
 class Stop:
@@ -73,7 +82,7 @@ class Local:
     ) -> None:
         """Take GPUs as CUDA_VISIBLE_DEVICES names them, and modules that all trials need."""
         self.places = [gpus[number % len(gpus)] if gpus else None for number in range(workers)]
-        forks = "forkserver" in multiprocessing.get_all_start_methods()
+        forks = _has_fork_server()
         self._context = multiprocessing.get_context("forkserver" if forks else "spawn")
         if forks:
             self._context.set_forkserver_preload(list(preload))
@@ -102,6 +111,22 @@ class Local:
         finally:
             for process in running.values():
                 process.stop(kill=True)
+
+
+def _has_fork_server() -> bool:
+    """Return whether trials can be forks; a warning names what a user can change."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return False
+    temporary = tempfile.gettempdir()
+    if len(os.fsencode(temporary)) <= LONGEST_TEMPORARY:
+        return True
+    log.warning(
+        "TMPDIR %s has more than %d characters: each trial imports the libraries anew, "
+        "which takes some seconds; a shorter path avoids this",
+        temporary,
+        LONGEST_TEMPORARY,
+    )
+    return False
 
 
 class _Process:

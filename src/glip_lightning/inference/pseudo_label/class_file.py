@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torchvision.ops import box_convert, nms
 
+from glip_lightning.inference.limits import ONE_LABEL_IOU
 from glip_lightning.inference.pseudo_label.grounding_file import (
     CUT,
     Labelled,
@@ -16,7 +17,7 @@ from glip_lightning.inference.pseudo_label.grounding_file import (
     names_in,
 )
 from glip_lightning.inference.pseudo_label.teacher import Row
-from glip_lightning.inference.thresholds import ONE_LABEL_IOU, Thresholds
+from glip_lightning.inference.thresholds import Thresholds
 
 
 def class_content(

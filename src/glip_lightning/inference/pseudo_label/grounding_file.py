@@ -16,9 +16,10 @@ import torch
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.data.formats.captioned_images import Captioned, Sentence
+from glip_lightning.inference.limits import MAX_DETECTIONS
 from glip_lightning.inference.pseudo_label.journal import Record
 from glip_lightning.inference.pseudo_label.teacher import Row
-from glip_lightning.inference.thresholds import MAX_DETECTIONS, Thresholds
+from glip_lightning.inference.thresholds import Thresholds
 from glip_lightning.ops import boxes as box_ops
 from glip_lightning.ops.box_arrays import from_xywh
 from glip_lightning.text.token_spans import Span

@@ -69,6 +69,16 @@ class CarefulWandb(WandbLogger):
                 super().finalize(status)
 
 
+def import_wandb() -> None:
+    """Import W&B with what it imports when a run starts, unless it is disabled or not installed.
+
+    Call it where one process imports for many: runs in forks of it then start 0.7 s earlier.
+    """
+    if os.environ.get("WANDB_MODE") == "disabled" or find_spec("wandb") is None:
+        return
+    import wandb.sdk.launch  # noqa: F401 - every start of a run looks for inputs of a launched job
+
+
 def start_wandb(folder: Path, labels: RunLabels) -> CarefulWandb | None:
     """Start W&B in ``folder/wandb``, offline unless ``WANDB_MODE`` says otherwise.
 
