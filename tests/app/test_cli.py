@@ -10,7 +10,7 @@ import torch
 
 from glip_lightning import __version__
 from glip_lightning.app import cli
-from glip_lightning.app.cli import OTHER_VERBS, PROGRAM, TRAINING, main
+from glip_lightning.app.cli import OTHER_VERBS, TRAINING, VERBS, main
 from glip_lightning.common import registry
 from glip_lightning.text.tokenizer import NANO_VOCAB
 from glip_lightning.weights.load import load_detector, save
@@ -39,7 +39,7 @@ def test_help_names_every_verb() -> None:
         assert verb in result.stdout
 
 
-@pytest.mark.parametrize("verb", sorted(PROGRAM.commands.keys() - set(TRAINING)))
+@pytest.mark.parametrize("verb", sorted(VERBS.keys() - set(TRAINING)))
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help_of_verbs(verb: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, option]) == 0
@@ -92,7 +92,7 @@ def test_a_wrong_command_line_is_told_in_a_line_and_exits_with_2(
     said, hint = capsys.readouterr().err.splitlines()
     assert said.startswith("glip: ")
     assert named in said
-    program = " ".join(["glip", *(word for word in arguments[:1] if word in PROGRAM.commands)])
+    program = " ".join(["glip", *(word for word in arguments[:1] if word in VERBS)])
     assert hint.startswith(f"  {program} --help ")
 
 
@@ -126,8 +126,8 @@ def test_help_is_a_word_too(verb: list[str], capsys: pytest.CaptureFixture[str])
 
 
 def test_words_of_other_programs_mean_verbs_of_ours() -> None:
-    assert set(OTHER_VERBS.values()) <= PROGRAM.commands.keys()
-    assert not OTHER_VERBS.keys() & PROGRAM.commands.keys()
+    assert set(OTHER_VERBS.values()) <= VERBS.keys()
+    assert not OTHER_VERBS.keys() & VERBS.keys()
 
 
 def test_options_of_recipes_reach_a_sweep_in_their_order() -> None:
@@ -142,7 +142,7 @@ def test_options_of_recipes_reach_a_sweep_in_their_order() -> None:
         "-c",
         "more",
     ]
-    context = PROGRAM.commands["sweep"].make_context("sweep", words)
+    context = VERBS["sweep"].make_context("sweep", words)
     assert context.args == ["--data.root", "DATA", "--model.tuning=LoRATuning", "-c", "more"]
     assert (context.params["file"], context.params["workers"], context.params["dry_run"]) == (
         "demo",

@@ -160,6 +160,7 @@ _add_verb("dashboard", dashboard, cls=Verb)
 _add_verb("recipes", recipes, cls=Verb)
 _add_verb("env", env, cls=Verb)
 PROGRAM = typer.main.get_group(app)
+VERBS = PROGRAM.commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -193,7 +194,7 @@ def _run_and_explain(arguments: list[str]) -> int:
         return run_verb(arguments)
     except (WrongUsage, TyperException) as error:
         hint = "glip --help lists the verbs"
-        if verb in PROGRAM.commands:
+        if verb in VERBS:
             hint = f"glip {verb} --help lists the options"
         _print_error(f"{_usage_message(error)}\n  {hint}")
         return 2

@@ -10,7 +10,6 @@ from transformers import BertModel  # noqa: F401 - the text encoder of most dete
 
 from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.experiments.sweep import run_trial  # noqa: F401 - with all that it imports
-from glip_lightning.models.glip import model  # noqa: F401 - imported when a detector is built
 from glip_lightning.training.logging.wandb_run import import_wandb
 
 Image.init()
