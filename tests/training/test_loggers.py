@@ -1,6 +1,7 @@
 """What the loggers of a run hold, and that none of them can end it."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from glip_lightning.training.logging.run_names import (
     TOTAL,
     TRAINABLE,
 )
-from glip_lightning.training.logging.wandb_run import _earlier_id, sync_command
+from glip_lightning.training.logging.wandb_run import _earlier_id, import_wandb, sync_command
 from glip_lightning.training.trial import Trial
 from small_runs import COUNTS, Offline, go, make_shapes, rows
 
@@ -219,6 +220,17 @@ def test_a_failing_wandb_does_not_end_a_training(
     assert len(warnings) == 1
     assert "No space left on device" in warnings[0]
     assert any(row["val/AP"] for row in rows(tmp_path / "run"))
+
+
+def test_a_disabled_wandb_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("wandb", "wandb.sdk", "wandb.sdk.launch"):
+        monkeypatch.setitem(sys.modules, module, None)  # an import of it would be an error
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    import_wandb()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr("glip_lightning.training.logging.wandb_run.find_spec", lambda name: True)
+    with pytest.raises(ImportError):
+        import_wandb()
 
 
 def test_a_named_logger_takes_the_place_of_wandb(
