@@ -1,4 +1,8 @@
-"""Uses of private attributes of Lightning, each with its reason; no other file has any."""
+"""Private attributes of Lightning's trainer that we set, each with its reason.
+
+Subclasses of Lightning's classes use private methods that they inherit, in the files of these
+subclasses; tests/training/test_lightning_internals.py lists them all.
+"""
 
 import signal
 
