@@ -240,7 +240,10 @@ def test_a_killed_sweep_goes_on_without_repeating(
 @pytest.mark.slow
 def test_ctrl_c_saves_the_running_trial(tmp_path: Path) -> None:
     file = write_sweep(
-        tmp_path, {"seed": [3, 30]}, callbacks=[{"class_path": "test_run_sweep.Slow"}]
+        tmp_path,
+        {"seed": [3, 30]},
+        callbacks=[{"class_path": "test_run_sweep.Slow"}],
+        limit_val_batches=0,  # a step before a validation is not saved
     )
     (tmp_path / "shapes" / "slow").touch()
     out = tmp_path / "out"

@@ -261,6 +261,11 @@ def write_made(folder: Path) -> None:
     for run in ("pothole-001", "potholes"):
         (folder / "runs" / run).mkdir()
         _write_prompt(folder / "runs" / run / PROMPT_NAME, model, "pothole")
+    (folder / "runs" / "kites-001").mkdir()
+    _write_prompt(folder / "runs" / "kites-001" / PROMPT_NAME, model, "kite")
+    kites = folder / "runs" / ".shapes" / "Kites" / "test"
+    kites.mkdir(parents=True)
+    shutil.copy(folder / "photo.jpg", kites / "00002.jpg")
     for name in ("SWEEP", "claims", "claims_shapes13", "own_photos"):
         shutil.copytree(folder / "SWEEP", folder / "runs" / name)
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -181,7 +181,7 @@ def read_data_set(folder: Path, _: Random | None) -> str:
     diagnosis = diagnose(splits, Reader(_tokenizer()), findings, lambda steps, total: steps)
     with _printed():
         print_diagnosis(diagnosis, str(folder), "glip-nano")
-        print(json.dumps([finding._asdict() for finding in findings]))
+        print(json.dumps([asdict(finding) for finding in findings]))
     if findings.errors or layout is None:
         return "refused"
     if layout.name != "a folder saved by datasets":
@@ -328,7 +328,7 @@ def read_picture(folder: Path, _: Random | None) -> str:
     for file in sorted(folder.iterdir()):
         header = read_header(file)
         image = read_image(file, upright=True)
-        if (image.height, image.width) not in header:
+        if (image.height, image.width) != header.upright:
             raise Late("size of a picture", f"{file.name}: {header} at first, then {image.size}")
         read_image(file, upright=False)
     return "used"

@@ -8,6 +8,7 @@ once.
 
 import json
 import logging
+import multiprocessing.util
 import os
 import shutil
 import sys
@@ -199,8 +200,10 @@ def _send_output_to(path: Path) -> None:
 def _own_temporary_folder() -> Iterator[None]:
     """Remove temporary files with the trial.
 
-    This process ends without the exit handlers of W&B and others, which would remove them.
+    This process ends without the exit handlers of W&B and others, which would remove them. The
+    handler of multiprocessing is called, later: its own folder has to lie elsewhere.
     """
+    multiprocessing.util.get_temp_dir()
     with tempfile.TemporaryDirectory(prefix="glip-", ignore_cleanup_errors=True) as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         yield
