@@ -27,8 +27,6 @@ sys.exit(code)
     ("command", "named", "code"),
     [
         ("fit --config few_shot --data.root nowhere --data.task Raccoon", "--data.root nowhere", 1),
-        ("fit --config few_shot --data.root . --data.task Racoon", "Raccoon", 1),
-        ("fit --config few_shot --data.root . --data.task Raccoon", "Raccoon", 1),
         ("fit --config custom --data.root . --model.detector glip-tinny", "glip-tiny", 1),
         (
             "test --config custom --data.root=. --data.phrases_file=nowhere.txt",

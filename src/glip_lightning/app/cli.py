@@ -159,8 +159,7 @@ _add_verb("sweep", sweep, cls=Verb, context_settings=PASSED_ON)
 _add_verb("dashboard", dashboard, cls=Verb)
 _add_verb("recipes", recipes, cls=Verb)
 _add_verb("env", env, cls=Verb)
-PROGRAM = typer.main.get_group(app)
-VERBS = PROGRAM.commands
+VERBS = typer.main.get_group(app).commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -181,9 +180,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_verb(arguments: list[str]) -> int:
     """Run one verb and return its exit code; errors are raised, a ``GLIPError`` with its code."""
+    program = typer.main.get_command(app)
     try:
-        with PROGRAM.make_context("glip", arguments) as context:
-            return PROGRAM.invoke(context)
+        with program.make_context("glip", arguments) as context:
+            return program.invoke(context)
     except typer.Exit as done:  # of --help and --version
         return done.exit_code
 

@@ -42,8 +42,8 @@ def check_training(arguments: Sequence[str]) -> None:
 
     Raises:
         WrongUsage: neither a recipe nor a class of data is named (``no-recipe``).
-        GLIPError: a folder of data, a task, a file of phrases or a detector does not exist, or the
-            folder for the run holds a finished run or is in use.
+        GLIPError: a folder of data, a file of phrases or a detector does not exist, or the folder
+            for the run holds a finished run or is in use.
     """
     if asks_to_print(arguments):
         return
@@ -59,11 +59,6 @@ def check_training(arguments: Sequence[str]) -> None:
     if data and root and data.value.split(".")[-1] in READ_FROM_ROOT:
         cure = "give the folder of the data; glip download gets tasks of ODinW"
         need_folder(root.value, root.place, cure)
-        task = given.get("data.task")
-        if task and data.value.split(".")[-1] == "ODinW":
-            from glip_lightning.data.benchmarks.odinw import find_task  # brings numpy
-
-            find_task(root.value, task.value)
     phrases = given.get("data.phrases_file")
     if phrases:
         need_file(phrases.value, phrases.place)
