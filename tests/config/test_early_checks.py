@@ -27,7 +27,11 @@ sys.exit(code)
     ("command", "named", "code"),
     [
         ("fit --config few_shot --data.root nowhere --data.task Raccoon", "--data.root nowhere", 1),
-        ("fit --config custom --data.root . --model.detector glip-tinny", "glip-tiny", 1),
+        (
+            "fit --config few_shot --data.root . --data.task Raccoon --model.detector glip-tinny",
+            "glip-tiny",
+            1,
+        ),
         (
             "test --config custom --data.root=. --data.phrases_file=nowhere.txt",
             "--data.phrases_file nowhere.txt",

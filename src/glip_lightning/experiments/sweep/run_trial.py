@@ -200,9 +200,9 @@ def _send_output_to(path: Path) -> None:
 def _own_temporary_folder() -> Iterator[None]:
     """Remove temporary files with the trial.
 
-    This process ends without the exit handlers of W&B and others, which would remove them. The
-    handler of multiprocessing is called, later: its own folder has to lie elsewhere.
+    This process ends without the exit handlers of W&B and others, which would remove them.
     """
+    # multiprocessing removes its folder after ours is gone: make it now, outside of ours
     multiprocessing.util.get_temp_dir()
     with tempfile.TemporaryDirectory(prefix="glip-", ignore_cleanup_errors=True) as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
