@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from lightning import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers import WandbLogger
 
 import glip_lightning
 from glip_lightning.training import lightning_internals
@@ -78,15 +77,9 @@ def test_what_our_subclasses_inherit_is_there(tmp_path: Path) -> None:
             "_kwargs",
             "_swap_models",
         ),  # swapped back after an exception
-        CSVLogger(tmp_path): ("_experiment",),  # a writer that continues the file
-        ExperimentWriter(str(tmp_path)): (
-            "_check_log_dir_exists",
-            "_rewrite_with_new_header",
-        ),  # which would delete it
         WandbLogger(offline=True, save_dir=tmp_path): (
             "_wandb_init",
         ),  # an argument that W&B warns of
-        EarlyStopping("AP"): ("_evaluate_stopping_criteria",),  # overridden: a NaN ends no run
         LightningCLI: ("_parser",),  # the parser of one verb
     }
     for owner, names in inherited.items():

@@ -10,7 +10,7 @@ from PIL import Image
 
 from glip_lightning.data.types import Batch
 from glip_lightning.training.callbacks import prediction_pictures
-from glip_lightning.training.logging.loggers import ContinuedCSV
+from glip_lightning.training.logging.metrics_table import MetricsTable
 from glip_lightning.training.logging.pictures import LONGEST, EvaluatedImage, evaluated_image
 from glip_lightning.training.logging.run_names import (
     CLASSES,
@@ -254,13 +254,13 @@ def test_no_logger_leaves_the_table(
 
 
 def test_a_table_is_continued_from_the_step_where_the_run_goes_on(tmp_path: Path) -> None:
-    first = ContinuedCSV(tmp_path)
+    first = MetricsTable(tmp_path)
     for step in range(4):
         first.log_metrics({"train/loss": step / 10}, step)
     first.save()
     with (tmp_path / "logs" / "metrics.csv").open("a") as file:
         file.write("4")  # killed in the middle of a row
-    second = ContinuedCSV(tmp_path)
+    second = MetricsTable(tmp_path)
     second.forget_from(2)
     second.log_metrics({"train/loss": 0.9, "val/AP": 0.5}, 2)
     second.save()

@@ -7,6 +7,7 @@ subclasses; tests/training/test_lightning_internals.py lists them all.
 import signal
 
 from lightning import Trainer
+from lightning.pytorch.loggers import WandbLogger
 
 
 def leave_signals_to_us(trainer: Trainer) -> None:
@@ -17,3 +18,11 @@ def leave_signals_to_us(trainer: Trainer) -> None:
     """
     if signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None):
         trainer._signal_connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]
+
+
+def pass_no_anonymous(logger: WandbLogger) -> None:
+    """Take out the argument ``anonymous`` of W&B's start.
+
+    Lightning always passes it, and W&B 0.31 always warns of it.
+    """
+    logger._wandb_init.pop("anonymous", None)

@@ -13,7 +13,6 @@ IGNORED = (
     "Total length of `list` across ranks is zero",  # there is no such split
     "You're resuming from a checkpoint that ended before",  # DetectionData keeps the position
     "Checkpoint directory .* exists",  # RunFolder checks the folder
-    "Experiment logs directory",  # ContinuedCSV goes on with the table that is there
     "This DataLoader will create",  # DetectionData says it once, with the option's name
     "The `srun` command is available",  # a sweep submits jobs, a fit need not
     "The '.*' does not have many workers",  # data.workers: small images need no processes

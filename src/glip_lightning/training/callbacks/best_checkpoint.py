@@ -122,13 +122,14 @@ class EarlyStop(EarlyStopping):
         if record.ended is None:
             record.ended = self.ended
 
-    def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
-        if torch.isnan(current):
-            return False, None
-        should_stop, reason = super()._evaluate_stopping_criteria(current)
-        if should_stop:
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        current = trainer.callback_metrics.get(MONITOR)
+        if current is None or torch.isnan(current):
+            return
+        super().on_validation_end(trainer, pl_module)
+        if self.wait_count >= max(self.patience, 1):
             best = in_points(float(self.best_score))
             times = count_with_noun(self.wait_count, "time")
             self.ended = f"{MONITOR} was below its best, {best} points, {times} in a row"
             log.info("training ends: %s", self.ended)
-        return should_stop, reason

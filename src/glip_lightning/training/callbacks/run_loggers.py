@@ -6,7 +6,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from typing_extensions import override
 
-from glip_lightning.training.logging.loggers import ContinuedCSV, close, log_settings, make_loggers
+from glip_lightning.training.logging.loggers import close, log_settings, make_loggers
+from glip_lightning.training.logging.metrics_table import MetricsTable
 from glip_lightning.training.logging.run_names import UNTUNED, RunLabels, label_run, label_trial
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.record import RunRecord
@@ -56,7 +57,7 @@ class RunLoggers(Callback):
 
 def _continue_table(trainer: Trainer) -> None:
     for logger in trainer.loggers:
-        if isinstance(logger, ContinuedCSV) and trainer.is_global_zero:
+        if isinstance(logger, MetricsTable):
             logger.forget_from(trainer.global_step)
 
 

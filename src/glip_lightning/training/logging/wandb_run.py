@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from glip_lightning.common.imports import not_installed_message
 from glip_lightning.data.dataset import DetectionDataset
+from glip_lightning.training.lightning_internals import pass_no_anonymous
 from glip_lightning.training.logging.pictures import EvaluatedImage
 from glip_lightning.training.logging.run_names import (
     CLASSES,
@@ -40,8 +41,7 @@ class CarefulWandb(WandbLogger):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(log_model=False, **kwargs)
-        # Lightning always passes it, and W&B 0.31 always warns of it
-        self._wandb_init.pop("anonymous", None)
+        pass_no_anonymous(self)
         self.failed = False
 
     @contextmanager
