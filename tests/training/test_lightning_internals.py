@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from lightning import Trainer
-from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 
@@ -70,13 +69,8 @@ def test_without_a_handler_of_ours_lightning_keeps_its_own() -> None:
 
 
 def test_what_our_subclasses_inherit_is_there(tmp_path: Path) -> None:
-    """Private names of the classes that EMA, ContinuedCSV, Rows and CarefulWandb are made of."""
+    """Private names of the classes that CarefulWandb and GLIPCLI are made of."""
     inherited = {
-        WeightAveraging(): (
-            "_average_model",
-            "_kwargs",
-            "_swap_models",
-        ),  # swapped back after an exception
         WandbLogger(offline=True, save_dir=tmp_path): (
             "_wandb_init",
         ),  # an argument that W&B warns of

@@ -11,6 +11,7 @@ IGNORED = (
     "The number of training batches",  # few shots are few batches, whatever log_every_n_steps
     r"Found \d+ module\(s\) in eval mode",  # the tuning freezes them
     "Total length of `list` across ranks is zero",  # there is no such split
+    "You're using the WeightAveraging callback with",  # EMA; no layer of ours is sharded
     "You're resuming from a checkpoint that ended before",  # DetectionData keeps the position
     "Checkpoint directory .* exists",  # RunFolder checks the folder
     "This DataLoader will create",  # DetectionData says it once, with the option's name

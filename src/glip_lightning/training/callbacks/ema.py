@@ -4,10 +4,11 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.training.lightning_messages import quiet_lightning
 
 
 class EMA(WeightAveraging):
@@ -38,31 +39,42 @@ class EMA(WeightAveraging):
                 code="bad-value",
             )
         super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
-        self._swapped = False
+        self._averaging = self._swapped = False
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._average_model, self._swapped = None, False
-        if stage == "fit":
-            pl_module.configure_model()  # a tuning may add parameters
-            self._average_model = AveragedModel(
-                pl_module, pl_module.device, use_buffers=False, **self._kwargs
-            )
+        self._averaging, self._swapped = stage == "fit", False
+        with quiet_lightning():  # a warning of configure_model, in which a tuning adds parameters
+            super().setup(trainer, pl_module, stage)
+
+    @override
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._averaging:
+            super().on_validation_epoch_start(trainer, pl_module)
+            self._swapped = True
+
+    @override
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._swapped:
+            super().on_validation_epoch_end(trainer, pl_module)
+            self._swapped = False
 
     @override
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        if self._swapped:
-            self._swap_models(pl_module)
+        self.on_validation_epoch_end(trainer, pl_module)  # the two are not left exchanged
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._averaging:
+            super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
     @override
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self._average_model is not None:  # in an evaluation the module has loaded the average
+        if self._averaging:  # in an evaluation the module has loaded the average
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
-
-    def _swap_models(self, pl_module: LightningModule) -> None:
-        super()._swap_models(pl_module)
-        self._swapped = not self._swapped
