@@ -25,6 +25,7 @@ from glip_lightning.training.callbacks.estimate import Estimate
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.callbacks.resume import Resumable
 from glip_lightning.training.module import GLIPModule
+from glip_lightning.training.record import RunRecord
 from glip_lightning.tuning.weight_tunings import FullTuning
 from glip_lightning.weights.run_files import LAST
 
@@ -194,7 +195,7 @@ def resumed(pictures: Path, folder: Path) -> bool:
 
 
 def main(pictures: Path, folder: Path) -> None:
-    record, estimate = Record(), Estimate()
+    record, estimate = Record(), Estimate(RunRecord("fit"))
     ddp: dict[str, Any] = {"strategy": "ddp", "devices": 2, "limit_val_batches": 0}
     fit(pictures, 1, record, freeze=True, **ddp)
     torch.save(record.gradients, folder / f"gradients{dist.get_rank()}.pt")

@@ -17,6 +17,7 @@ from glip_lightning.training.callbacks import estimate
 from glip_lightning.training.callbacks.estimate import Estimate
 from glip_lightning.training.callbacks.global_batch import GlobalBatch
 from glip_lightning.training.module import GLIPModule
+from glip_lightning.training.record import RunRecord
 from glip_lightning.tuning.base import Tuning
 from glip_lightning.tuning.prompt import PromptTuning
 from glip_lightning.tuning.weight_tunings import FullTuning, LinearProbe
@@ -65,7 +66,7 @@ def fit(
 
 def test_the_run_is_bit_for_bit_the_same(shapes: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="glip_lightning"):
-        done = Estimate()
+        done = Estimate(RunRecord("fit"))
         with_it = fit(shapes, done, limit_val_batches=0)
         without = fit(shapes, limit_val_batches=0)
     for a, b in zip(with_it.parameters(), without.parameters(), strict=True):
@@ -94,7 +95,7 @@ def estimates(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_short_runs_are_left_alone(shapes: Path) -> None:
-    short = Estimate()
+    short = Estimate(RunRecord("fit"))
     fit(shapes, short, steps=19, limit_val_batches=0)
     assert (short.seconds, short.memory) == (None, None)
 
@@ -104,7 +105,13 @@ def test_a_resumed_run_is_told_what_is_left(
 ) -> None:
     fit(shapes, steps=6, limit_val_batches=0).trainer.save_checkpoint(tmp_path / "some.ckpt")
     with caplog.at_level(logging.INFO, logger="glip_lightning"):
-        fit(shapes, Estimate(), steps=26, limit_val_batches=0, ckpt_path=tmp_path / "some.ckpt")
+        fit(
+            shapes,
+            Estimate(RunRecord("fit")),
+            steps=26,
+            limit_val_batches=0,
+            ckpt_path=tmp_path / "some.ckpt",
+        )
     first, _ = estimates(caplog)
     assert numbers(first)[1] == "18"  # steps
 
@@ -114,7 +121,7 @@ def test_too_little_memory_is_a_warning_that_says_what_to_change(
 ) -> None:
     monkeypatch.setattr(estimate, "_available", lambda _: 10**8)
     with caplog.at_level(logging.WARNING, logger="glip_lightning"):
-        fit(shapes, Estimate(), limit_val_batches=0)
+        fit(shapes, Estimate(RunRecord("fit")), limit_val_batches=0)
     warnings = [line for line in caplog.messages if "data.images_per_device" in line]
     assert warnings
     assert all("0.1 GB" in line for line in warnings)
@@ -125,7 +132,7 @@ def test_a_step_is_all_batches_that_it_accumulates(
 ) -> None:
     """By this clock a batch lasts a second, the first of an epoch, too."""
     monkeypatch.setattr(estimate.time, "perf_counter", Ticks())
-    plain, accumulated = Estimate(), Estimate()
+    plain, accumulated = Estimate(RunRecord("fit")), Estimate(RunRecord("fit"))
     fit(shapes, plain, steps=30, limit_val_batches=0)
     fit(shapes, accumulated, steps=30, limit_val_batches=0, images_per_device=1)
     # as renewed after ten batches
@@ -134,8 +141,8 @@ def test_a_step_is_all_batches_that_it_accumulates(
 
 def test_kept_features_are_named(shapes: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="glip_lightning"):
-        fit(shapes, Estimate(), tuning=FullTuning(), limit_val_batches=0)
-        fit(shapes, Estimate(), tuning=LinearProbe(), limit_val_batches=0)
+        fit(shapes, Estimate(RunRecord("fit")), tuning=FullTuning(), limit_val_batches=0)
+        fit(shapes, Estimate(RunRecord("fit")), tuning=LinearProbe(), limit_val_batches=0)
     first, second, *kept = [len(words(re.sub(r"[\d.]+", "0", line))) for line in estimates(caplog)]
     assert len(kept) == 2
     assert min(kept) > first == second  # one more clause
@@ -147,8 +154,8 @@ def test_what_is_said_about_cached_features_happens(
 ) -> None:
     """Validation images are cached in both runs; those of training only without augmentation."""
     with caplog.at_level(logging.INFO, logger="glip_lightning"):
-        fit(shapes, Estimate(), tuning=FullTuning(), limit_val_batches=0)
-        module = fit(shapes, Estimate(), tuning=PromptTuning(), augment=augment)
+        fit(shapes, Estimate(RunRecord("fit")), tuning=FullTuning(), limit_val_batches=0)
+        module = fit(shapes, Estimate(RunRecord("fit")), tuning=PromptTuning(), augment=augment)
     full, _, *prompt = [words(re.sub(r"[\d.]+", "0", line)) for line in estimates(caplog)]
     promised = [line - full for line in prompt]  # the words about features
     said = [line for line in caplog.messages if line.startswith("features of frozen layers")]
@@ -185,7 +192,7 @@ def test_evaluations_are_no_part_of_a_step(shapes: Path, monkeypatch: pytest.Mon
     """They come after every second step here, and would make each step hundreds of seconds long."""
     clock = Ticks()
     monkeypatch.setattr(estimate.time, "perf_counter", clock)
-    done = Estimate()
+    done = Estimate(RunRecord("fit"))
     fit(shapes, SlowEvaluation(clock), done, steps=22, val_check_interval=2, limit_val_batches=1)
     assert clock.now > 5000
     assert done.seconds == 22 - 11  # as renewed after ten batches
@@ -197,7 +204,7 @@ def test_time_is_foretold_within_a_factor_of_one_and_a_half(
     shapes: Path, tuning: type[Tuning], least: float
 ) -> None:
     """Where features are kept for later epochs, a run may take far less than is said."""
-    done, clock = Estimate(), Clock()
+    done, clock = Estimate(RunRecord("fit")), Clock()
     fit(shapes, done, clock, steps=60, sizes=(64, 96), tuning=tuning(), limit_val_batches=0)
     assert done.seconds is not None
     foretold = done.seconds * 60 / 49  # it was renewed when 49 steps were left

@@ -15,6 +15,7 @@ from glip_lightning import CustomData, GLIPError, GLIPModule, fit, load_detector
 from glip_lightning.app.cli import main
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.shapes.data_modules import Shapes
+from glip_lightning.text import captions
 from glip_lightning.text.tokenizer import PLACEHOLDERS
 from glip_lightning.training.data_module import TaskPrompt
 from glip_lightning.tuning.base import Tuning
@@ -56,6 +57,16 @@ def test_one_line_asks_the_trainer_for_the_data() -> None:
     assert found == {"module.py": ["self.trainer.datamodule"]}
 
 
+def test_callbacks_are_looked_up_where_the_list_is_made_alone() -> None:
+    """And in two more places: the averages of the weights, and the order in which they come."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node).endswith("trainer.callbacks"):
+                found.add(path.name)
+    assert found == {"run.py", "ema.py", "alignment.py"}
+
+
 def made(tuning: Tuning) -> GLIPModule:
     return GLIPModule("glip-nano", "random", tuning)
 
@@ -84,6 +95,24 @@ def test_a_trainer_of_lightning_fits_validates_and_tests(
     assert data.task_prompt == prompt
     for batch in data.test_dataloader():
         assert (batch["input_ids"] == prompt.tokenizer.encode([prompt.single.caption])[0]).all()
+
+
+@pytest.mark.parametrize("tuning", [FullTuning(), PromptTuning()])
+def test_a_fit_makes_its_caption_once(
+    tuning: Tuning, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module is set up for training, for validation and for test."""
+    made_captions = []
+
+    def build(*given: Any, **named: Any) -> captions.Prompt:
+        made_captions.append(original(*given, **named))
+        return made_captions[-1]
+
+    original = captions.build_prompt
+    monkeypatch.setattr(captions, "build_prompt", build)
+    trainer = Trainer(max_steps=1, default_root_dir=tmp_path, logger=False, **QUIET)
+    fit(made(tuning), CustomData(str(shapes), **SIZES), trainer)
+    assert len(made_captions) == 1
 
 
 def test_spawned_workers_can_be_given_what_they_read(shapes: Path, tmp_path: Path) -> None:

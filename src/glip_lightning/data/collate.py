@@ -41,20 +41,26 @@ class Collate:
     out.
     """
 
-    def __init__(self, tokenizer: Tokenizer, phrases: Sequence[Phrase], seed: int = 0) -> None:
-        """Make the captions that are the same for all images.
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        phrases: Sequence[Phrase],
+        seed: int = 0,
+        prompts: Sequence[Prompt] | None = None,
+    ) -> None:
+        """Take the captions that are the same for all images, or make them.
 
         Args:
             tokenizer: reads the captions.
             phrases: ``phrases[k]`` is class k in a caption; none for grounding data only.
             seed: of the captions that are drawn.
+            prompts: the captions of all phrases, where they are made already.
         """
         self.tokenizer, self.phrases, self.seed = tokenizer, tuple(phrases), seed
-        self._common: Prompt | None = None  # of all images
-        if self.phrases:
-            prompts = build_prompts(self.phrases, tokenizer)
-            if len(prompts) == 1:
-                self._common = prompts[0]
+        if prompts is None:
+            prompts = build_prompts(self.phrases, tokenizer) if self.phrases else []
+        self._common = prompts[0] if len(prompts) == 1 else None
+        """The caption of all images; None where each image has one of its own."""
 
     def __call__(self, samples: Sequence[KeyedSample | GroundingSample]) -> Batch:
         """Return the batch of some samples; captions that several have are encoded once."""

@@ -58,6 +58,7 @@ def encode_query(
     phrases: Sequence[Phrase],
     encode_text: Callable[[Tensor, Tensor], TextFeatures] | None = None,
     names: Sequence[str] = (),
+    prompts: Sequence[Prompt] | None = None,
 ) -> Query:
     """Tokenise and encode a class list once, for any number of images.
 
@@ -67,9 +68,11 @@ def encode_query(
         phrases: the classes as they stand in captions.
         encode_text: of a tuning; None takes the detector's own.
         names: what the data call the classes, where phrases say it in other words.
+        prompts: the captions of all phrases, where they are made already.
     """
     encode_text = encode_text or model.encode_text
-    prompts = build_prompts(phrases, tokenizer)
+    if prompts is None:
+        prompts = build_prompts(phrases, tokenizer)
     device = model.device
     texts = []
     for prompt in prompts:

@@ -54,6 +54,9 @@ class Tokenizer:
     padding = 0
     """The id that fills up a shorter caption."""
 
+    reads_words = True
+    """Whether tokens are parts of words; else each class is one token, whatever its name."""
+
     def __init__(self, vocab_file: str | Path) -> None:
         """Read a vocabulary with one token per line.
 
@@ -143,6 +146,7 @@ class ClassTokenizer(Tokenizer):
     """
 
     separator = "\n"  # no name has it, while many have periods or commas
+    reads_words = False
 
     def __init__(self, rows: int) -> None:
         self._rows = rows

@@ -449,7 +449,7 @@ class DetectionData(LightningDataModule, ABC):
             self.datasets[split],
             batch_size=batch_size,
             sampler=self.sampler(split, shuffle, self.trainer.global_rank, self.trainer.world_size),
-            collate_fn=Collate(prompt.tokenizer, prompt.phrases, self._draws_seed),
+            collate_fn=Collate(prompt.tokenizer, prompt.phrases, self._draws_seed, prompt.prompts),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             worker_init_fn=_leave_signals,

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from lightning import LightningModule
-from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from typing_extensions import override
@@ -26,6 +25,7 @@ from glip_lightning.models.query import Query, encode_query, same_names
 from glip_lightning.models.text_features import TextFeatures
 from glip_lightning.ops.postprocess import Detections
 from glip_lightning.text.phrases import Phrase, words_of
+from glip_lightning.training.callbacks.ema import averages
 from glip_lightning.training.data_module import DetectionData, TaskPrompt
 from glip_lightning.training.record import RunRecord
 from glip_lightning.training.schedules import Constant, PlateauLR, Schedule
@@ -120,11 +120,14 @@ class GLIPModule(LightningModule):
         return self.model.defaults.input_size
 
     def setup(self, stage: str) -> None:
-        """Make the captions of the data and hand them to the data.
+        """Make the captions of the data, unless they are made, and hand them to the data.
 
-        Lightning sets up the data before this, and makes their loaders after it.
+        Lightning sets up the data before this, and makes their loaders after it. It calls this for
+        each of fit, validate and test.
         """
-        self.task_prompt = TaskPrompt.of(self.data, self.tuning, self.tokenizer)
+        phrases = tuple(self.tuning.phrases(self.data.phrases()))
+        if self.task_prompt is None or self.task_prompt.phrases != phrases:
+            self.task_prompt = TaskPrompt.of(self.data, self.tuning, self.tokenizer)
         self.data.check_words(self.reader)
         self.data.use_input_size(self.input_size)
         if stage == "fit":
@@ -157,11 +160,10 @@ class GLIPModule(LightningModule):
             )
         if "optimizer_states" in checkpoint:
             return
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, WeightAveraging):
-                callback.on_save_checkpoint(self.trainer, self, checkpoint)
-                checkpoint.pop("current_model_state", None)
-                checkpoint.pop("averaging_state", None)
+        for average in averages(self.trainer):
+            average.on_save_checkpoint(self.trainer, self, checkpoint)
+            checkpoint.pop("current_model_state", None)
+            checkpoint.pop("averaging_state", None)
 
     def configure_model(self) -> None:
         """Let the tuning freeze and add parameters, once, before the strategy wraps the model.
@@ -359,7 +361,11 @@ class GLIPModule(LightningModule):
 
     def query(self) -> Query:
         """Return the classes of the task, encoded by the weights as they are now."""
-        return encode_query(self.model, self.tokenizer, self.phrases(), self._encode_text)
+        prompt = self.task_prompt
+        assert prompt is not None, "a trainer sets the module up"
+        return encode_query(
+            self.model, self.tokenizer, prompt.phrases, self._encode_text, prompts=prompt.prompts
+        )
 
     @torch.no_grad()
     def keep(self, folder: Path) -> None:

@@ -30,7 +30,7 @@ from glip_lightning.data.mixture import (
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.types import Split
 from glip_lightning.text.phrases import Phrase, clean_name
-from glip_lightning.text.tokenizer import ClassTokenizer, Tokenizer
+from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.data_module import DetectionData, TaskPrompt, photo_bar
 
 log = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ class Pretraining(DetectionData):
 
     @override
     def ask_with(self, prompt: TaskPrompt) -> None:
-        if isinstance(prompt.tokenizer, ClassTokenizer):
+        if not prompt.tokenizer.reads_words:
             raise GLIPError(
                 "the detector has a table of classes and reads no captions, but a mixture has "
                 "captions; take a detector that reads, or data with one list of classes "

@@ -174,7 +174,7 @@ def _attach_fit_callbacks(trainer: Trainer, record: RunRecord | None) -> BestChe
     best = BestCheckpoint()
     callbacks: list[Callback] = [GlobalBatch(), MissingValidation()]
     if record is not None:
-        callbacks += [TrainedParameters(record), Estimate(), LearningRateMonitor()]
+        callbacks += [TrainedParameters(record), Estimate(record), LearningRateMonitor()]
         # RunFolder sets their folder
         callbacks += [best, Resumable(CHECKPOINTS)]
     _attach(trainer, callbacks)

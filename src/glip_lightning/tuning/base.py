@@ -55,6 +55,9 @@ class Tuning(nn.Module, ABC):
     learns_text = False
     """Whether :meth:`encode_text` adds something that learns to the output of the text encoder."""
 
+    setup_reads_classes: ClassVar[bool] = True
+    """Whether :meth:`setup` needs the caption or the tokenizer."""
+
     def __init__(self) -> None:
         super().__init__()
         self._texts = TextMemory()
@@ -99,6 +102,15 @@ class Tuning(nn.Module, ABC):
             prompt: the caption of the task; None where its classes need several captions.
             tokenizer: of the detector.
         """
+
+    def check_model(self, model: Detector) -> None:
+        """Raise an error if the tuning does not fit a detector.
+
+        Sweeps call it before their trials, with a detector on the meta device. Nothing is checked
+        where :meth:`setup` needs the classes.
+        """
+        if not self.setup_reads_classes:
+            self.setup(model, None, Tokenizer.nano())
 
     def phrases(self, phrases: Sequence[Phrase]) -> list[Phrase]:
         """Return the phrases of the classes as they stand in the caption.

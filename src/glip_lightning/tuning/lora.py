@@ -97,6 +97,7 @@ class LoRATuning(AdapterTuning):
     begins with random rows.
     """
 
+    setup_reads_classes = False
     own_rates: ClassVar = {"lr": "lora"}
 
     def __init__(

@@ -138,6 +138,10 @@ class PromptTuning(TextTuning):
         return [phrase._replace(prefix=f"{words} {phrase.prefix.lstrip()}") for phrase in phrases]
 
     @override
+    def check_model(self, model: Detector) -> None:
+        need_text_encoder(model, self)
+
+    @override
     def setup(
         self, model: Detector, prompt: Prompt | None, tokenizer: Tokenizer
     ) -> list[ParameterGroup]:

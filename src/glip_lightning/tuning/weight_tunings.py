@@ -27,6 +27,7 @@ from glip_lightning.tuning.base import (
 class FullTuning(Tuning):
     """Tuning of everything but the first stages of the image backbone (official mode "full")."""
 
+    setup_reads_classes = False
     own_rates: ClassVar = {"lr": "full", "text_lr": "text"}
 
     def __init__(
@@ -88,6 +89,7 @@ class LinearProbe(AdapterTuning):
     mode, so that all before the last layers can be computed once.
     """
 
+    setup_reads_classes = False
     own_rates: ClassVar = {"lr": "probe"}
 
     def __init__(self, lr: float | None = None, weight_decay: float = 0.05) -> None:
@@ -117,6 +119,7 @@ class LinearProbe(AdapterTuning):
 class LanguageTuning(Tuning):
     """Tuning of the text encoder alone (official modes "language_prompt_v1" and v3, the same)."""
 
+    setup_reads_classes = False
     own_rates: ClassVar = {"text_lr": "text"}
 
     def __init__(self, text_lr: float | None = None, weight_decay: float = 0.05) -> None:
@@ -146,6 +149,8 @@ class LanguageTuning(Tuning):
 
 class PartialTuning(AdapterTuning):
     """Tuning of the parameters that regular expressions name, each with its own learning rate."""
+
+    setup_reads_classes = False
 
     def __init__(self, rates: Mapping[str, float], weight_decay: float = 0.05) -> None:
         """Make the tuning.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from glip_lightning.data.checks.findings import Findings, listing
 from glip_lightning.text.captions import build_prompt
 from glip_lightning.text.phrases import Phrase, words_of
-from glip_lightning.text.tokenizer import ClassTokenizer, Tokenizer
+from glip_lightning.text.tokenizer import Tokenizer
 
 UNKNOWN = "[UNK]"
 SHORTEST = 4  # letters of a word in which a slip is looked for: "cat" and "car" are both meant
@@ -46,7 +46,7 @@ def check_words(
         where: the place that the findings name.
         findings: get what is found.
     """
-    if isinstance(reader.tokenizer, ClassTokenizer):
+    if not reader.tokenizer.reads_words:
         return
     pieces = [word_pieces(phrase, reader.tokenizer) for phrase in phrases]
     without_tokens, unknown, joined = [], [], []

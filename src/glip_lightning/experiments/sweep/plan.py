@@ -22,20 +22,13 @@ from glip_lightning.data.checks.findings import DataError, Findings
 from glip_lightning.data.index import Index
 from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.sweep.grid import KEYS, Grid
-from glip_lightning.text.tokenizer import Tokenizer
 from glip_lightning.training.batching import plan
 from glip_lightning.training.callbacks.retention import probe_split
 from glip_lightning.training.data_module import DetectionData
 from glip_lightning.training.trial import Axes, Trial
 from glip_lightning.tuning.base import Tuning
-from glip_lightning.tuning.lora import LoRATuning
-from glip_lightning.tuning.prompt import PromptTuning
-from glip_lightning.tuning.weight_tunings import FullTuning, LanguageTuning, PartialTuning
 from glip_lightning.weights.load import shipped, skeleton
 from glip_lightning.weights.run_files import RUN_ADAPTER, RUN_DETECTOR
-
-CHECKED = (FullTuning, LanguageTuning, LoRATuning, PartialTuning, PromptTuning)
-"""Tunings that may not fit a detector."""
 
 UNTRAINED: dict[str, Any] = {
     "model.tuning": None,
@@ -236,7 +229,7 @@ class _Reader:
         tuning = checked.tuning
         if checked.data.shots != 0 and tuning:
             key = ["tuning", model["detector"], model["tuning"]]
-            self._once.get(key, lambda: _set_up(model["detector"], built(tuning)))
+            self._once.get(key, lambda: _check_tuning(model["detector"], built(tuning)))
 
     def check_probe(self, checked: CheckedRecipe) -> None:
         """Raise an error if the probe set of retention cannot be read."""
@@ -258,13 +251,12 @@ class _Reader:
         return self._once.get(chosen, lambda: data.count(train))
 
 
-def _set_up(detector: str, tuning: Tuning) -> None:
+def _check_tuning(detector: str, tuning: Tuning) -> None:
     """Raise an error if the tuning does not fit a detector, of which no weights are loaded."""
-    model = skeleton(detector) if isinstance(tuning, CHECKED) else None
-    if model is None or (isinstance(tuning, PromptTuning) and model.reads_text):
-        return  # a prompt needs the classes of the data
-    with torch.device("meta"):
-        tuning.setup(model, None, Tokenizer.nano())  # the others use neither classes nor tokenizer
+    model = skeleton(detector)
+    if model is not None:
+        with torch.device("meta"):
+            tuning.check_model(model)
 
 
 def _train_split(data: DetectionData) -> Index | None:

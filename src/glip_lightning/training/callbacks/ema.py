@@ -11,6 +11,12 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.training.lightning_messages import quiet_lightning
 
 
+def averages(trainer: Trainer) -> list[WeightAveraging]:
+    """Return the callbacks of a trainer that average the weights, ours and Lightning's."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
+
+
 class EMA(WeightAveraging):
     """Averages the weights; evaluations and checkpoints have the average.
 

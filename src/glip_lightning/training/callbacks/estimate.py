@@ -16,10 +16,10 @@ from glip_lightning.common.durations import time_text
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.plurals import count_with_noun
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
-from glip_lightning.training.callbacks.ema import EMA
-from glip_lightning.training.callbacks.resume import Resumable
+from glip_lightning.training.callbacks.ema import averages
 from glip_lightning.training.module import GLIPModule
-from glip_lightning.weights.run_files import BEST, LAST
+from glip_lightning.training.record import RunRecord
+from glip_lightning.weights.run_files import BEST, CHECKPOINTS, LAST
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,9 @@ class Estimate(Callback):
     What the run writes to the disk is always logged. The ranks do not talk to each other.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, record: RunRecord) -> None:
+        """Take the record of the run; the room on the disk is checked if it has a folder."""
+        self.record = record
         self.seconds: float | None = None
         """Of the steps that were left at the last estimate; None where the run has no end."""
         self.memory: int | None = None
@@ -56,7 +58,8 @@ class Estimate(Callback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(pl_module, GLIPModule):
-            check_disk(trainer, pl_module)
+            if self.record.folder is not None:
+                check_disk(self.record.folder, trainer, pl_module)
             self._batches, self._sum, self._warm, self._next = 0, 0.0, False, 1
             self._end = trainer.estimated_stepping_batches
             self._is_long = self._end - trainer.global_step >= MIN_STEPS
@@ -137,8 +140,7 @@ def disk_bytes(trainer: Trainer, module: GLIPModule) -> dict[str, int]:
     """Return the bytes of each large file that the run writes, by its name in the run's folder."""
     weights = sum(tensor.nbytes for tensor in module.state_dict().values())
     trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    averaged = any(isinstance(callback, EMA) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-    copies = 2 if averaged else 1
+    copies = 2 if averages(trainer) else 1
     sizes = {LAST: copies * weights + ADAMW_BYTES * trained}
     keeps_best = any(isinstance(c, BestCheckpoint) for c in trainer.checkpoint_callbacks)
     if keeps_best and trainer.num_val_batches:
@@ -146,8 +148,8 @@ def disk_bytes(trainer: Trainer, module: GLIPModule) -> dict[str, int]:
     return sizes | module.tuning.saved_bytes(module.model, module.origin == "random")
 
 
-def check_disk(trainer: Trainer, module: GLIPModule) -> None:
-    """Log the run's folder and what the run writes there, and warn if there may be no room for it.
+def check_disk(folder: Path, trainer: Trainer, module: GLIPModule) -> None:
+    """Log what a run writes into its ``folder``, and warn if there may be no room for it.
 
     Most is needed while a checkpoint is written anew: the former one stays until the new one is
     whole.
@@ -156,13 +158,9 @@ def check_disk(trainer: Trainer, module: GLIPModule) -> None:
         GLIPError: there is no room for one checkpoint (code ``disk-too-small``): training would be
             lost.
     """
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    folder = next((c.path.parent for c in callbacks if isinstance(c, Resumable)), None)
-    if folder is None:
-        return
     sizes = disk_bytes(trainer, module)
     checkpoints = [size for name, size in sizes.items() if name.endswith(".ckpt")]
-    kept = sum(path.stat().st_size for path in folder.glob("[!.]*.ckpt"))
+    kept = sum(path.stat().st_size for path in (folder / CHECKPOINTS).glob("[!.]*.ckpt"))
     needed = max(sum(checkpoints) + max(checkpoints), sum(sizes.values())) - kept
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
@@ -170,7 +168,7 @@ def check_disk(trainer: Trainer, module: GLIPModule) -> None:
         listed = ", ".join(f"{name} {_size(size)}" for name, size in sizes.items())
         log.info(
             "run folder %s: %s, at most %s at once; the disk has %s free",
-            folder.parent,
+            folder,
             listed,
             _size(needed),
             _size(free),

@@ -64,7 +64,7 @@ class RunFolder(Callback):
             recipe = yaml.safe_dump(dict(record.recipe), sort_keys=False, allow_unicode=True)
             write_text(folder / RECIPE_NAME, recipe)
             self._write_unfinished(pl_module.data.label)
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(folder / CHECKPOINTS)
             elif isinstance(callback, Resumable):
