@@ -15,7 +15,7 @@ from glip_lightning.experiments.sweep.jobs import Event, State
 from glip_lightning.experiments.sweep.plan import Planned
 from glip_lightning.experiments.sweep.trial_state import state_of, steps_done
 from glip_lightning.experiments.sweep.trial_times import TrialTimes, finished_runs
-from glip_lightning.training.logging.loggers import write_rows
+from glip_lightning.training.logging.metrics_table import write_rows
 from glip_lightning.training.trial import Trial
 from printed import numbers, words
 

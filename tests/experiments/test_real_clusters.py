@@ -14,7 +14,7 @@ from lightning import Callback, LightningModule, Trainer
 
 import slurm_cluster
 from glip_lightning.common.signals import received
-from glip_lightning.experiments.sweep.run_trial import read_failure
+from glip_lightning.experiments.failures import read_failure
 from glip_lightning.experiments.sweep.trial_state import state_of
 from printed import line_with, numbers
 from small_sweeps import (

@@ -17,14 +17,10 @@ import yaml
 from filelock import FileLock
 from lightning import Callback, LightningModule, Trainer
 
+from glip_lightning.experiments.failures import Failure, read_failure, record_failure
 from glip_lightning.experiments.sweep.executors import Local, Stop
 from glip_lightning.experiments.sweep.jobs import Event, Job
-from glip_lightning.experiments.sweep.run_trial import (
-    Failure,
-    read_failure,
-    record_failure,
-    run_trial,
-)
+from glip_lightning.experiments.sweep.run_trial import run_trial
 from small_runs import make_shapes
 from small_sweeps import RECIPE
 

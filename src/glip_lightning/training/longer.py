@@ -1,7 +1,6 @@
 """Whether a finished run can be trained for longer, and the command to use where it cannot."""
 
 import itertools
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.training.callbacks.run_folder import RECIPE_NAME
 from glip_lightning.training.module import GLIPModule
 from glip_lightning.training.trial import TRIAL_NAME
-from glip_lightning.weights.run_files import RESULT_NAME, RUN_ADAPTER, RUN_DETECTOR
+from glip_lightning.weights.run_files import RUN_ADAPTER, RUN_DETECTOR, read_result
 
 
 def check_longer(folder: Path, module: GLIPModule, trainer: Trainer) -> None:
@@ -23,11 +22,11 @@ def check_longer(folder: Path, module: GLIPModule, trainer: Trainer) -> None:
             go on (``finished-run``): its learning rates depend on its end, it was ended early, or
             it belongs to a sweep. The message has a command that works.
     """
-    result = json.loads((folder / RESULT_NAME).read_text(encoding="utf-8"))
+    result = read_result(folder)
     schedule = type(module.schedule).__name__
     if (folder / TRIAL_NAME).exists():
         why = "it is a trial of a sweep, whose recipe says how long all are trained"
-    elif result["ended"]:
+    elif result.get("ended"):
         why = f"its training was ended: {result['ended']}"
     elif module.schedule.needs_end:
         why = f"the learning rate of {schedule} has come to its end, which was set at the start"
@@ -43,7 +42,7 @@ def check_longer(folder: Path, module: GLIPModule, trainer: Trainer) -> None:
 
 def _check_later_end(folder: Path, result: dict[str, Any], trainer: Trainer) -> None:
     """Raise GLIPError for an end of the trainer that the run has reached."""
-    epochs, steps = result["epochs"], result["steps"]
+    epochs, steps = result.get("epochs", 0), result.get("steps", 0)
     reached: list[str] = []
     if trainer.max_epochs not in (None, -1) and trainer.max_epochs <= epochs:
         reached.append(f"--trainer.max_epochs {trainer.max_epochs}")
@@ -68,6 +67,6 @@ def command_from(folder: Path, result: dict[str, Any]) -> str:
     if not any((folder / name).is_dir() for name in (RUN_DETECTOR, RUN_ADAPTER)):
         return f"start another one like it: {shlex.join(words)}"
     words += ["--model.detector", str(folder)]
-    if result["weights"] == "random":
+    if result.get("weights") == "random":
         words += ["--model.weights", "pretrained"]
     return f"start a new one from its weights: {shlex.join(words)}"

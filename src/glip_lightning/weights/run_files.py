@@ -1,11 +1,11 @@
 """The files in the folder of a run, and how to read them; without torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import parse_yaml, read_json
+from glip_lightning.common.schema import Anything, Mapped, Real, parse_yaml, read_json
 
 RUNS = Path("runs")
 """Where new runs and sweeps go, below the working directory."""
@@ -22,6 +22,9 @@ PROMPT_NAME = "prompt.safetensors"
 """File of a tuned prompt."""
 UNFINISHED_NAME = "unfinished.json"
 """In the folder of a run until it is finished: the name of its data, and why the run ended."""
+MOST_KEYS = 10_000
+"""Of a result and of the metrics of a split: several times what a run writes."""
+MOST_SPLITS = 10
 
 
 def check_unfinished(folder: Path) -> None:
@@ -41,12 +44,38 @@ def goes_on(verb: str, folder: str | Path | None, checkpoint: str | Path | None)
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Return ``result.json`` of a finished run; an empty dict where there is none."""
+    """Return ``result.json`` of a finished run; an empty dict where there is none.
+
+    Raises:
+        GLIPError: it cannot be read (the codes of :func:`.read_json`), or is no mapping
+            (``bad-value``).
+    """
     path = folder / RESULT_NAME
     if not path.is_file():
         return {}
-    content = read_json(path, f"{path}: not the result of a run")
-    return content if isinstance(content, dict) else {}
+    where = f"{path}: not the result of a run"
+    content = read_json(path, where)
+    Mapped(Anything(), MOST_KEYS).check(content, where)
+    return content
+
+
+def check_metrics(result: Mapping[str, Any], where: str) -> None:
+    """Check the metrics of a result: for each split a mapping whose AP is from 0 to 1, or null.
+
+    An AP may be null or NaN, too: then there was no box to find.
+
+    Raises:
+        GLIPError: code ``bad-value``; ``where`` begins the message.
+    """
+    metrics: Any = result.get("metrics")
+    Mapped(Anything(), MOST_SPLITS).check(metrics, where, "metrics")
+    for split, measured in metrics.items():
+        if measured is None:
+            continue
+        Mapped(Anything(), MOST_KEYS).check(measured, where, f"metrics.{split:.60}")
+        ap = measured.get("AP")
+        if ap is not None and ap == ap:
+            Real(0, 1).check(ap, where, f"metrics.{split:.60}.AP")
 
 
 def started_from(folder: Path) -> str | None:

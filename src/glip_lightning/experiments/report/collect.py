@@ -16,6 +16,7 @@ from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
 from glip_lightning.common.schema import AxisValue, Items, parse_yaml, short_repr
 from glip_lightning.config.class_paths import with_public_names
+from glip_lightning.experiments.failures import FAILED_NAME, read_failure
 from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.report.paper_numbers import official_task
 from glip_lightning.experiments.report.runs import (
@@ -28,12 +29,16 @@ from glip_lightning.experiments.report.runs import (
     Run,
     Shots,
     State,
-    percent,
     value_at,
 )
-from glip_lightning.weights.run_files import RECIPE_NAME, RESULT_NAME, UNFINISHED_NAME
+from glip_lightning.weights.run_files import (
+    RECIPE_NAME,
+    RESULT_NAME,
+    UNFINISHED_NAME,
+    check_metrics,
+    read_result,
+)
 
-FAILED_NAME = "failed.json"
 PLAIN_AXES = ("task", "shots", "seed", "tuning")
 IN_POINT = (
     "seed_everything",
@@ -345,13 +350,15 @@ def _seed(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
 def _outcome(place: Path) -> tuple[State, dict[str, Any], str]:
     """Return how a run ended: its state, its result, and the reason where there is none."""
     # a run that failed in its last evaluation may have left a result, too
-    for name, read in ((FAILED_NAME, _read_failure), (RESULT_NAME, _read_result)):
-        path = place / name
-        if path.is_file():
-            try:
-                return read(path)
-            except UNREADABLE as error:
-                return "failed", {}, f"{name}: cannot be read: {error}"
+    if (place / FAILED_NAME).is_file():
+        return "failed", {}, printable(read_failure(place).error)
+    if (place / RESULT_NAME).is_file():
+        try:
+            result = read_result(place)
+            _check_result(result)
+            return "finished", with_public_names(result), ""
+        except UNREADABLE as error:
+            return "failed", {}, f"{RESULT_NAME}: cannot be read: {error}"
     if not _is_run(place):
         return "missing", {}, "not started"
     unfinished = _unfinished(place)
@@ -359,18 +366,6 @@ def _outcome(place: Path) -> tuple[State, dict[str, Any], str]:
         return "missing", {}, "not finished"
     why = unfinished["why"] or "it still runs, or was killed"
     return "missing", {}, f"not finished: {why}"
-
-
-def _read_failure(path: Path) -> tuple[State, dict[str, Any], str]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    _check_text(content)
-    return "failed", {}, str(content["error"])
-
-
-def _read_result(path: Path) -> tuple[State, dict[str, Any], str]:
-    result = json.loads(path.read_text(encoding="utf-8"))
-    _check_result(result)
-    return "finished", with_public_names(result), ""
 
 
 def _unfinished(place: Path) -> dict[str, str]:
@@ -386,15 +381,10 @@ def _unfinished(place: Path) -> dict[str, str]:
         return {}
 
 
-def _check_result(result: Any) -> None:
+def _check_result(result: Mapping[str, Any]) -> None:
     """Raise an error if a result is not what a report can read."""
-    if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
-        raise GLIPError("it has no metrics", code="damaged-record")
+    check_metrics(result, "not the result of a run")
     for split, metrics in result["metrics"].items():
-        ap = (metrics or {}).get("AP")
-        is_undefined = ap is None or ap != ap  # null and nan: there was no box to find
-        if not is_undefined and percent(ap) is None:
-            raise GLIPError(f"AP of {split} is {ap!r}, not from 0 to 1", code="damaged-record")
         interval = ((metrics or {}).get("bootstrap") or {}).get("interval95")
         if interval is not None:
             Items(AxisValue(), 2, 2).check(interval, split, "bootstrap.interval95")

@@ -15,6 +15,7 @@ from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
 from glip_lightning.config.wrong_usage import WrongUsage
+from glip_lightning.experiments.failures import LOG_NAME, read_failure, record_failure
 from glip_lightning.experiments.sweep.board import (
     Board,
     console,
@@ -33,12 +34,7 @@ from glip_lightning.experiments.sweep.grid import (
 )
 from glip_lightning.experiments.sweep.jobs import Event, Job
 from glip_lightning.experiments.sweep.plan import Planned, resolve
-from glip_lightning.experiments.sweep.run_trial import (
-    LOG_NAME,
-    read_failure,
-    record_failure,
-    run_trial,
-)
+from glip_lightning.experiments.sweep.run_trial import run_trial
 from glip_lightning.experiments.sweep.trial_state import state_of
 from glip_lightning.experiments.sweep.trial_times import TrialTimes, finished_runs
 from glip_lightning.training.callbacks.threads import best_number, cores

@@ -6,7 +6,6 @@ version 4, Lustre with ``flock``, GPFS); elsewhere do not run two sweeps over on
 once.
 """
 
-import json
 import logging
 import multiprocessing.util
 import os
@@ -17,7 +16,6 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +23,18 @@ import torch
 from filelock import FileLock, Timeout
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.escaping import json_text
-from glip_lightning.common.files import write_text
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.common.logs import show_log
 from glip_lightning.common.resources import resource_advice
-from glip_lightning.common.schema import Whole, read_json
 from glip_lightning.common.signals import received
 from glip_lightning.config.recipe import fit_recipe
+from glip_lightning.experiments.failures import FAILED_NAME, LOG_NAME, record_failure
 from glip_lightning.experiments.sweep.jobs import Event, Job
 from glip_lightning.training.trial import TRIAL_NAME
 from glip_lightning.weights.run_files import CHECKPOINTS, LAST, RECIPE_NAME, RESULT_NAME
 
 log = logging.getLogger(__name__)
 
-_ATTEMPTS = Whole(0, 1_000_000)
-
-LOG_NAME = "trial.log"
-FAILED_NAME = "failed.json"
 STAYS = (TRIAL_NAME, LOG_NAME, FAILED_NAME, LOCK_NAME)
 """Files that stay in the folder when a trial starts anew."""
 
@@ -134,44 +126,6 @@ def _clear(folder: Path) -> None:
                 path.unlink()
     finally:
         lock.release()
-
-
-def record_failure(folder: Path, error: str, text: str, seconds: float) -> None:
-    """Write ``failed.json``: the report shows it, and the next call of the sweep repeats the trial.
-
-    ``error`` is one line, ``text`` the traceback, ``seconds`` how long the attempt took.
-    """
-    path = folder / FAILED_NAME
-    earlier = read_failure(folder).attempts if path.is_file() else 0
-    content = {
-        "error": error,
-        "traceback": text,
-        "log": str(folder / LOG_NAME),
-        "attempts": earlier + 1,
-        "seconds": round(seconds, 1),
-    }
-    write_text(path, json_text(json.dumps(content, indent=2, ensure_ascii=False)))
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The error in ``failed.json`` and the number of attempts that failed."""
-
-    error: str
-    attempts: int
-
-
-def read_failure(folder: Path) -> Failure:
-    """Return the failure of a trial; where the file cannot be read, a failure that says so."""
-    path = folder / FAILED_NAME
-    try:
-        content = read_json(path, str(path))
-        error = str(content["error"])
-        attempts = content["attempts"]
-        _ATTEMPTS.check(attempts, str(path), "attempts")
-    except (OSError, KeyError, TypeError, GLIPError) as wrong:
-        return Failure(f"{FAILED_NAME} cannot be read: {wrong}", 0)
-    return Failure(error, attempts)
 
 
 def _one_line(error: BaseException) -> str:

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import Anything, Keys, Mapped, Real, Whole, read_json, short_repr
-from glip_lightning.experiments.sweep.run_trial import FAILED_NAME
-from glip_lightning.weights.run_files import METRICS_NAME, RECIPE_NAME, RESULT_NAME
+from glip_lightning.common.schema import Keys, Real, Whole
+from glip_lightning.experiments.failures import FAILED_NAME
+from glip_lightning.weights.run_files import (
+    METRICS_NAME,
+    RECIPE_NAME,
+    RESULT_NAME,
+    check_metrics,
+    read_result,
+)
 
-_SHOWN = {"metrics": Mapped(Anything(), 10), "seconds": Real(0, 1e9), "steps": Whole(0, 10**12)}
+_SHOWN = {"seconds": Real(0, 1e9), "steps": Whole(0, 10**12)}
 """Keys of a result that are read here; 1e9 seconds are 30 years."""
 TAIL = 16_384  # bytes: the last rows of metrics.csv, also with hundreds of classes
 
@@ -47,7 +53,7 @@ def state_of(folder: Path) -> TrialState:
     if (folder / FAILED_NAME).is_file():
         return TrialState("failed")
     if (folder / RESULT_NAME).is_file():
-        return TrialState("finished", _read_result(folder / RESULT_NAME))
+        return TrialState("finished", _checked_result(folder))
     if (folder / RECIPE_NAME).is_file():
         return TrialState("unfinished")
     return TrialState("new")
@@ -69,21 +75,13 @@ def steps_done(folder: Path) -> int:
     return 0
 
 
-def _read_result(path: Path) -> Mapping[str, Any]:
-    """Return the content of a result whose keys for the board are right, or raise GLIPError."""
-    where = f"{path}: not the result of a run (remove it, and the trial runs again)"
-    content = read_json(path, where)
-    if not isinstance(content, dict):
-        raise GLIPError(f"{where}: {short_repr(content)}, expected a mapping", code="bad-value")
-    Keys(_SHOWN).check({key: content[key] for key in _SHOWN if key in content}, where)
-    for split, metrics in content["metrics"].items():
-        key = f"metrics.{split:.60}"
-        if metrics is None:
-            continue
-        if not isinstance(metrics, dict):
-            raise GLIPError(
-                f"{where}: {key}: {short_repr(metrics)}, expected a mapping", code="bad-value"
-            )
-        if metrics.get("AP") is not None:
-            Real(0, 1).check(metrics["AP"], where, key)
-    return content
+def _checked_result(folder: Path) -> Mapping[str, Any]:
+    """Return the result of a finished trial if the keys for the board are right."""
+    where = f"{folder / RESULT_NAME}: not the result of a run (remove it, and the trial runs again)"
+    try:
+        result = read_result(folder)
+    except GLIPError as error:
+        raise GLIPError(f"{error} (remove it, and the trial runs again)", code=error.code) from None
+    check_metrics(result, where)
+    Keys(_SHOWN).check({key: result[key] for key in _SHOWN if key in result}, where)
+    return result

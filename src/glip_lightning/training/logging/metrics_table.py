@@ -62,7 +62,7 @@ class MetricsTable(Logger):
         columns = self._read_columns()
         if not row.keys() <= set(columns):
             columns = sorted(row.keys() | set(columns))
-            _write_rows(self._file, columns, self._rows())
+            write_rows(self._file, columns, self._rows())
             self._columns = columns
         with self._file.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, fieldnames=columns).writerow(row)
@@ -75,7 +75,7 @@ class MetricsTable(Logger):
         columns = self._read_columns()
         if columns:
             kept = [row for row in self._rows() if int(row["step"]) < step]
-            _write_rows(self._file, columns, kept)
+            write_rows(self._file, columns, kept)
         self._continued = False
 
     def _read_columns(self) -> list[str]:
@@ -95,7 +95,7 @@ class MetricsTable(Logger):
             return list(csv.DictReader(file))
 
 
-def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
     """Write a CSV file with a header, whole or not at all."""
     with replacing(path) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=columns)
