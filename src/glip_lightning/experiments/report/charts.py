@@ -258,7 +258,7 @@ def _draw_line(chart: Chart, index: int, own: pd.DataFrame) -> list[float]:
         spread["AP"],
         spread["std"],
         fmt="none",
-        ecolor=colour,
+        color=colour,  # also of the caps, which else have one of matplotlib's own
         elinewidth=1.4,
         capsize=3,
     )
