@@ -125,9 +125,9 @@ def test_spawned_workers_can_be_given_what_they_read(shapes: Path, tmp_path: Pat
     loader = data.train_dataloader()
     content = pickle.dumps((loader.dataset, loader.collate_fn, loader.worker_init_fn))
     assert len(content) < 200_000
-    dataset, collate, _ = pickle.loads(content)
-    assert torch.equal(dataset[0]["image"], loader.dataset[0]["image"])
-    collate([dataset[0]])
+    batches, collate, _ = pickle.loads(content)
+    assert collate(batches.__getitems__([(0, 0)]))["names"] == [data.datasets["train"][0]["name"]]
+    assert torch.equal(batches.samples[0]["image"], data.datasets["train"][0]["image"])
 
 
 def test_other_data_are_asked_for_their_own_classes(shapes: Path, tmp_path: Path) -> None:

@@ -5,10 +5,8 @@ Heavy imports wait inside the verbs: ``glip --help`` needs neither torch nor Lig
 
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +27,7 @@ from glip_lightning.app.recipes import recipes
 from glip_lightning.app.report import report
 from glip_lightning.app.sweep import sweep
 from glip_lightning.app.train import fit_command, test_command, validate_command
-from glip_lightning.common.errors import PACKAGE, is_ours
+from glip_lightning.common.errors import is_ours
 from glip_lightning.common.escaping import printable_lines
 from glip_lightning.common.logs import show_log
 from glip_lightning.common.resources import resource_advice
@@ -245,26 +243,11 @@ def _explanation(error: BaseException) -> str | None:
 
     None stands for an error that has to be shown with its traceback.
     """
-    in_worker = re.match(r"Caught \w+ in DataLoader worker process", str(error))
-    if in_worker:  # whatever the worker raised, torch may have made another error of it
-        return _explanation_of_worker(str(error))
     if not isinstance(error, OSError | ValueError):
         return None
     if isinstance(error, OSError) and error.filename:
         return str(error)
     return str(error) if is_ours(error) else None
-
-
-def _explanation_of_worker(traceback: str) -> str | None:
-    """Return the message of an error of ours in a worker, from its traceback as a text, or None."""
-    *frames, last = re.split(r'^ +File "', traceback, flags=re.MULTILINE)
-    message = re.search(
-        r"^(?:[\w.]+\.)?\w*(?:Error|MissingFile): (.*)", last, re.MULTILINE | re.DOTALL
-    )
-    if not frames or message is None:
-        return None
-    is_our_frame = Path(last.split('"')[0]).is_relative_to(PACKAGE)
-    return message[1].strip() if is_our_frame else None
 
 
 if __name__ == "__main__":

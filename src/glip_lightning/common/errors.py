@@ -23,8 +23,8 @@ class GLIPError(ValueError):
         self.code = code
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keep the code when an error is pickled for another process."""
-        return _unpickled, (type(self), str(self), self.code)
+        """Keep code and notes when an error is pickled for another process."""
+        return _unpickled, (type(self), str(self), self.code), vars(self)
 
 
 class MissingFile(GLIPError, FileNotFoundError):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
@@ -23,6 +22,7 @@ from glip_lightning.data.collate import Collate
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.few_shot import few_shot
 from glip_lightning.data.index import Index
+from glip_lightning.data.loader import Batches, Loader, as_it_is
 from glip_lightning.data.sampler import EpochSampler
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, Transform, train_sizes
 from glip_lightning.data.types import Split
@@ -368,7 +368,7 @@ class DetectionData(LightningDataModule, ABC):
         return plan(self.batch_size, devices, self.images_per_device)
 
     @override
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> Loader:
         if "train" not in self.datasets:
             message = f"{self.label}: there is no train split to train on"
             raise DataError(message, code="missing-split")
@@ -421,14 +421,14 @@ class DetectionData(LightningDataModule, ABC):
         self._resume_position = state_dict
 
     @override
-    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+    def val_dataloader(self) -> Loader | list[Any]:
         return self._evaluation_loader("valid")
 
     @override
-    def test_dataloader(self) -> DataLoader[Any] | list[Any]:
+    def test_dataloader(self) -> Loader | list[Any]:
         return self._evaluation_loader("test")
 
-    def _evaluation_loader(self, split: Split) -> DataLoader[Any] | list[Any]:
+    def _evaluation_loader(self, split: Split) -> Loader | list[Any]:
         """Return batches of one image, so that no image is padded to the size of another.
 
         There are none if the split is missing or empty.
@@ -437,7 +437,7 @@ class DetectionData(LightningDataModule, ABC):
             return []
         return self._loader(split, 1, shuffle=False)
 
-    def _loader(self, split: Split, batch_size: int, shuffle: bool) -> DataLoader[Any]:
+    def _loader(self, split: Split, batch_size: int, shuffle: bool) -> Loader:
         if self.task_prompt is None or self.trainer is None:
             raise GLIPError(
                 f"{self.label}: batches need the captions of a detector; let a trainer make them: "
@@ -445,11 +445,12 @@ class DetectionData(LightningDataModule, ABC):
                 code="no-detector",
             )
         prompt = self.task_prompt
-        return DataLoader(
-            self.datasets[split],
+        collate = Collate(prompt.tokenizer, prompt.phrases, self._draws_seed, prompt.prompts)
+        return Loader(
+            Batches(self.datasets[split], collate),
             batch_size=batch_size,
             sampler=self.sampler(split, shuffle, self.trainer.global_rank, self.trainer.world_size),
-            collate_fn=Collate(prompt.tokenizer, prompt.phrases, self._draws_seed, prompt.prompts),
+            collate_fn=as_it_is,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             worker_init_fn=_leave_signals,
