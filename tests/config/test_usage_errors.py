@@ -8,11 +8,12 @@ from types import NoneType
 
 import pytest
 import yaml
+from jsonargparse import ArgumentError, ArgumentParser
 
 from glip_lightning.app.cli import main
 from glip_lightning.common.resources import resource_advice
 from glip_lightning.config.recipe_files import given_recipes
-from glip_lightning.config.usage_errors import WORDS, explain
+from glip_lightning.config.usage_errors import WORDS, Fault, explain, find_fault
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.weights.load import load_detector, save
 from printed import numbers, words
@@ -304,6 +305,27 @@ def test_what_a_class_refuses_is_told_without_the_ways_around_it(
     assert "glip-nano" in loading
     # what Lightning says
     assert said.startswith("glip: trainer: You selected an invalid accelerator name")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["--size=1", "--sise=2"], {"unknown": "--sise=2"}),
+        (["--size=1", "extra"], {"unknown": "extra"}),
+        ([], {"missing": ("size",)}),
+        (["-s"], {"bare": "--size", "expected": "one argument"}),
+        (["--size=x"], {"key": "size", "value": "x"}),
+    ],
+)
+def test_what_a_parser_says_is_taken_apart_in_one_place(
+    arguments: list[str], wanted: dict[str, object]
+) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("-s", "--size", type=int, required=True)
+    with pytest.raises(ArgumentError) as caught:
+        parser.parse_args(arguments)
+    fault = find_fault(caught.value, "fit")
+    assert fault == Fault(**{"key": "", "reason": fault.reason, **wanted})
 
 
 def test_an_unknown_error_of_the_parser_is_shortened_not_lost() -> None:

@@ -83,7 +83,9 @@ class Fault:
     reason: BaseException  # the innermost error
     owner: str | None = None  # import path of the class that the error names
     unknown: str | None = None  # an option that does not exist
-    missing: tuple[str, ...] = ()  # options without a value
+    missing: tuple[str, ...] = ()  # options that nobody gives
+    bare: str | None = None  # an option of the command line that ends without its value
+    expected: str | None = None  # what it takes, in argparse's words: "one argument"
     value: str | None = None  # the wrong value, if jsonargparse says it
 
 
@@ -172,11 +174,8 @@ def explain(
         return WrongUsage(_explain_unknown(fault, arguments, options), code="unknown-option")
     if fault.missing:
         return WrongUsage(_explain_missing(fault, arguments, options), code="missing-value")
-    # argparse itself says "argument -c/--config: expected one argument"
-    no_value = re.match(r"argument (\S+): expected (.*)", str(fault.reason))
-    if no_value:
-        option = no_value[1].split("/")[-1]
-        message = f"{option}: a value is missing (expected {no_value[2]})"
+    if fault.bare:
+        message = f"{fault.bare}: a value is missing (expected {fault.expected})"
         return WrongUsage(message, code="missing-value")
     kind = _kind_of(fault, options)
     is_bad_value = isinstance(fault.reason, (ValueError, TypeError, ImportError, AttributeError))
@@ -225,6 +224,9 @@ def find_fault(error: BaseException, verb: str) -> Fault:
     required = re.match(r"the following arguments are required: (.*)", text)
     if required:
         return replace(fault, missing=tuple(name.strip() for name in required[1].split(",")))
+    ended = re.match(r"argument (\S+): expected (.*)", text)  # argument -c/--config: expected ...
+    if ended:
+        return replace(fault, bare=ended[1].split("/")[-1], expected=ended[2])
     value_found = re.search(r"(?:Got value|import path string): (.*)", text)
     return replace(fault, value=value_found[1] if value_found else None)
 
