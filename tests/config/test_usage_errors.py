@@ -272,6 +272,7 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_part_that_is_no_mapping_is_named(part: str, value: str, tmp_path: Path) -> None:
     recipe = yaml.safe_load((RECIPES / "custom.yaml").read_text()) | {part: yaml.safe_load(value)}
     (tmp_path / "odd.yaml").write_text(yaml.safe_dump(recipe))
+    (tmp_path / "photos.json").touch()  # looks like data
     refused = complaint("--config", str(tmp_path / "odd.yaml"), f"--data.root={tmp_path}")
     assert refused.code == "bad-value"
     assert str(refused).startswith(f"{part}: ")
@@ -283,6 +284,7 @@ def test_an_error_of_ours_is_not_taken_apart(
     loaded = load_detector("glip-nano", "random")
     save(loaded.model, loaded.tokenizer, tmp_path / "detector")
     (tmp_path / "detector" / "task.json").write_bytes(b"\xff")
+    (tmp_path / "photos.json").touch()  # looks like data
     recipe = ["--config", str(RECIPES / "custom.yaml"), f"--data.root={tmp_path}"]
     assert main(["fit", *recipe, f"--model.detector={tmp_path / 'detector'}"]) == 1
     assert str(tmp_path / "detector" / "task.json") in capsys.readouterr().err

@@ -54,10 +54,13 @@ def sweep(
     Called again, it goes on where it stopped. Options of recipes, like --data.root DATA, hold for
     all trials.
     """
+    from glip_lightning.config.early_checks import check_sweep
     from glip_lightning.experiments.sweep.grid import read_grid, sweep_file
 
     refuse_pipes(context.args)
-    read_grid(sweep_file(file))  # faults of the file are found before torch is imported
+    grid = read_grid(sweep_file(file))  # faults of the file are found before torch is imported
+    for regime in grid.regimes.values():
+        check_sweep(regime.file, regime.content, context.args, grid.axis_of)
     with blocked():
         from glip_lightning.experiments.sweep.run_sweep import SweepOptions, run_sweep
 

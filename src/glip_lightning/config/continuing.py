@@ -6,11 +6,18 @@ from pathlib import Path
 
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.schema import parse_yaml
+from glip_lightning.config.early_checks import is_path
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.training.checkpoint_files import checkpoint_content, damage
-from glip_lightning.weights.run_files import BEST, CHECKPOINTS, LAST, RECIPE_NAME, RESULT_NAME
+from glip_lightning.weights.run_files import (
+    BEST,
+    CHECKPOINTS,
+    LAST,
+    RECIPE_NAME,
+    RESULT_NAME,
+    is_in_run,
+)
 
-KEYWORDS = ("best", "last", "hpc")  # Lightning looks for these checkpoints
 PLAIN = (bool, int, float, str, list)
 ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 MAY_CHANGE = (
@@ -162,7 +169,7 @@ def check_checkpoint(given: str, verb: str, trusted: bool) -> None:
             on from it (``weights-only-checkpoint``).
     """
     path = Path(given)
-    if "://" in given or given in KEYWORDS:
+    if not is_path(given):
         return
     fault = damage(path, trusted)
     if fault:
@@ -177,11 +184,10 @@ def check_checkpoint(given: str, verb: str, trusted: bool) -> None:
 
 def _way_on(path: Path, verb: str) -> str:
     """Return what still works although the checkpoint at ``path`` cannot be used."""
+    if not is_in_run(path):
+        return "give another one to --ckpt_path"
     run = path.parent.parent
     recipe = run / RECIPE_NAME
-    is_of_run = path.parent.name == CHECKPOINTS and recipe.is_file()
-    if not is_of_run:
-        return "give another one to --ckpt_path"
     start_anew = _start_anew(run)
     other = path.with_name(BEST if path.name == LAST else LAST)
     if damage(other):

@@ -22,6 +22,7 @@ from glip_lightning.common.imports import not_installed_message
 from glip_lightning.common.locks import FolderLock
 from glip_lightning.config.arguments import meant_by, translated
 from glip_lightning.config.continuing import check_checkpoint
+from glip_lightning.config.early_checks import check_data
 from glip_lightning.config.everyday_options import RecipeParser
 from glip_lightning.config.own_settings import fill_in
 from glip_lightning.config.recipe_files import with_recipes
@@ -91,6 +92,7 @@ class GLIPCLI(LightningCLI):
         verb = str(self.config["subcommand"])
         config = self.config[verb]
         check_parts(config)
+        check_data(config.data.class_path, config.data.init_args)
         filled = fill_in(config.model, config.data, config.retention)
         if filled:
             named = ", ".join(f"{key} {value}" for key, value in filled.items())

@@ -172,8 +172,10 @@ def explain(
     fault = find_fault(error, verb)
     if fault.unknown:
         return WrongUsage(_explain_unknown(fault, arguments, options), code="unknown-option")
+    if fault.missing and fault.key:
+        return missing_values(fault.key, fault.owner, fault.missing, arguments)
     if fault.missing:
-        return WrongUsage(_explain_missing(fault, arguments, options), code="missing-value")
+        return WrongUsage(_explain_missing(fault, options), code="missing-value")
     if fault.bare:
         message = f"{fault.bare}: a value is missing (expected {fault.expected})"
         return WrongUsage(message, code="missing-value")
@@ -311,16 +313,23 @@ def _classes_in(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from _classes_in(value, f"{key}.{name}".lstrip("."))
 
 
-def _explain_missing(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) -> str:
-    """Return the message about options without a value, with the ways to give it."""
-    if fault.key:
-        names = [f"{fault.key}.{name}" for name in fault.missing]
-        verb = "have" if len(names) > 1 else "has"
-        owner = fault.owner.split(".")[-1] if fault.owner else "it"
-        flags = " ".join(f"--{name} VALUE" for name in names)
-        message = f"{' and '.join(names)} {verb} no value, and {owner} needs it: give {flags}"
-        files = given_recipes(arguments)
-        return f"{message}, or write it into {files[-1]}" if files else message
+def missing_values(
+    key: str, owner: str | None, names: Sequence[str], arguments: Sequence[str]
+) -> WrongUsage:
+    """Return the error for arguments that the class at a key needs and nobody gives."""
+    keys = [f"{key}.{name}" for name in names]
+    verb, it = ("have", "them") if len(keys) > 1 else ("has", "it")
+    by = owner.split(".")[-1] if owner else "it"
+    flags = " ".join(f"--{name} VALUE" for name in keys)
+    message = f"{' and '.join(keys)} {verb} no value, and {by} needs {it}: give {flags}"
+    files = given_recipes(arguments)
+    if files:
+        message += f", or write it into {files[-1]}"
+    return WrongUsage(message, code="missing-value")
+
+
+def _explain_missing(fault: Fault, options: Sequence[Option]) -> str:
+    """Return the message about a missing part of a recipe, with the ways to give it."""
     kinds = {option.key: option.kind for option in options}
     names = [name.split(".", 1)[-1] for name in fault.missing]
     flags = []

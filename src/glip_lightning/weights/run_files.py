@@ -36,6 +36,12 @@ def check_unfinished(folder: Path) -> None:
         )
 
 
+def is_in_run(checkpoint: Path) -> bool:
+    """Return whether a checkpoint, which may be missing, lies in the folder of a run."""
+    recipe = checkpoint.parent.parent / RECIPE_NAME
+    return checkpoint.parent.name == CHECKPOINTS and recipe.is_file()
+
+
 def goes_on(verb: str, folder: str | Path | None, checkpoint: str | Path | None) -> bool:
     """Return whether ``verb`` trains on in ``folder`` from a checkpoint of the run in it."""
     if verb != "fit" or not folder or not checkpoint:

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.checks.consistency import check_splits
@@ -129,8 +130,7 @@ def read_folder(
         _check_folder(folder)
         found = _find_layouts(folder)
         if not found:
-            refuse_tools(folder)
-            raise data_error("no-data-set", folder, details=_describe_unknown(folder))
+            raise _no_data_set(folder)
         name, read = found[0]
         others = [other for other, _ in found[1:]]
         if others:
@@ -143,6 +143,28 @@ def read_folder(
         reason = error.strerror or error
         raise data_error("unreadable-folder", where, reason=reason) from error
     return Layout(name, splits)
+
+
+def need_data_set(folder: str | Path) -> None:
+    """Raise DataError if a folder has no known layout, as :func:`read_folder` does.
+
+    The layouts that are seen at once come first: where there is one, no file is read. What the
+    system does not let see is left to the reader.
+    """
+    folder = Path(folder)
+    signs = (
+        *(is_saved, _split_folders, _files_by_split, _files_without_split),
+        *(is_yolo, is_voc, is_labelme),
+    )
+    with suppress(OSError):
+        if not any(sign(folder) for sign in signs):
+            raise _no_data_set(folder)
+
+
+def _no_data_set(folder: Path) -> GLIPError:
+    """Return the error for a folder without a known layout; raise that of another tool's format."""
+    refuse_tools(folder)
+    return data_error("no-data-set", folder, details=_describe_unknown(folder))
 
 
 def _report_strays(folder: Path, splits: dict[Split, Index], findings: Findings) -> None:

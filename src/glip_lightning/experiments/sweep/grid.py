@@ -66,6 +66,14 @@ class Grid:
     skip: list[dict[str, list[Any]]] = field(default_factory=list)
     """Labels by axis, of each entry of ``skip``."""
 
+    @property
+    def axis_of(self) -> dict[str, str]:
+        """The axes by the keys of recipes that they set."""
+        found: dict[str, str] = {}
+        for axis in self.axes:
+            found |= dict.fromkeys(KEYS.get(axis, (axis,)), axis)
+        return found
+
     def points(self) -> Iterator[Axes]:
         """Yield all combinations but those to skip; the axis that was named last changes first."""
         for values in itertools.product(*self.axes.values()):

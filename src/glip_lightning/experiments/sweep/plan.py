@@ -117,9 +117,7 @@ def resolve(
 
 def _check_overrides(grid: Grid, overrides: Sequence[str]) -> None:
     """Raise WrongUsage for an option that an axis or the sweep itself sets."""
-    axis_of: dict[str, str] = {}
-    for axis in grid.axes:
-        axis_of |= dict.fromkeys(KEYS.get(axis, (axis,)), axis)
+    axis_of = grid.axis_of
     for word in overrides:
         if not word.startswith("-"):
             continue
