@@ -16,11 +16,8 @@ from glip_lightning.weights.official_checkpoint import CheckpointError
 from printed import numbers
 
 SOURCE = Path(__file__).parents[2] / "src" / "glip_lightning"
-WITH_CODE = {kind.__name__ for kind in (GLIPError, MissingFile)}
-OWN_CODE = {
-    kind.__name__
-    for kind in (DataError, DownloadError, NotInRepository, CheckpointError, WrongUsage)
-}
+WITH_CODE = {kind.__name__ for kind in (GLIPError, MissingFile, DataError)}
+OWN_CODE = {kind.__name__ for kind in (DownloadError, NotInRepository, CheckpointError, WrongUsage)}
 MADE_BY = {
     *(
         "data_error",
@@ -28,8 +25,8 @@ MADE_BY = {
         "_unsupported",
         "_unreadable",
         "_wrong_scores",
+        "_error_of",
         "self._damaged",
-        "self._no_train_split",
     ),
     *("explain", "_first_cause", "_nesting_error"),
 }
@@ -121,6 +118,16 @@ def test_every_row_of_the_table_is_reported_somewhere() -> None:
         built = key.startswith(("no-", "duplicate-")) and key.endswith("-id")  # f"no-{what}-id"
         assert f'"{key}"' in texts or f'"{stem}/{{' in texts or built, key
         assert variant or f"{stem}/" not in texts or f'"{stem}"' in texts, key
+
+
+def test_errors_about_data_are_made_of_findings_and_findings_of_the_table() -> None:
+    makers = {
+        kind: [file for file, call in CALLS if ast.unparse(call.func) == kind]
+        for kind in ("DataError", "Finding")
+    }
+    assert makers["DataError"] == ["data/checks/findings.py"]
+    # the other is of an error that a reader has raised
+    assert makers["Finding"] == ["data/checks/findings.py"] * 2
 
 
 @pytest.mark.parametrize(

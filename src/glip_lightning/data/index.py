@@ -15,7 +15,7 @@ from PIL import Image
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.escaping import is_text, printable
-from glip_lightning.data.checks.findings import Findings, listing
+from glip_lightning.data.checks.findings import Faults, Findings, listing
 from glip_lightning.data.images import Header, ImageSource
 from glip_lightning.ops import box_arrays
 
@@ -323,29 +323,25 @@ def _decide_views(
 ) -> list[_View]:
     """Read the header of each image, and decide which view its boxes refer to."""
     views = []
-    items: dict[str, list[str]] = {
-        key: []
-        for key in ("unreadable-image", "wrong-size", "exif-turned", "exif-kept", "several-frames")
-    }
+    faults = Faults("unreadable-image", "wrong-size", "exif-turned", "exif-kept", "several-frames")
     for row, image in enumerate(images):
         try:
             header = source.header(row)
         except (ValueError, OSError) as error:
-            items["unreadable-image"].append(str(error))
+            faults["unreadable-image"].append(str(error))
             views.append(_View(_size_without_file(image)))
             continue
         view, key = _decide_view(image, header)
         views.append(view)
         if key == "wrong-size":
-            items[key].append(_describe_sizes(source.name(row), image, header))
+            faults[key].append(_describe_sizes(source.name(row), image, header))
         elif key is not None:
-            items[key].append(source.name(row))
+            faults[key].append(source.name(row))
         if header.frames > 1:
-            items["several-frames"].append(source.name(row))
-    for key, found in items.items():
-        if found:
-            separator = "; " if key == "unreadable-image" else ", "
-            findings.add(key, where, len(found), items=listing(found, separator))
+            faults["several-frames"].append(source.name(row))
+    # messages of errors have commas
+    unreadable = listing(faults["unreadable-image"], "; ")
+    faults.report(where, findings, {"unreadable-image": {"items": unreadable}})
     return views
 
 

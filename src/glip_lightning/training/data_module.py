@@ -16,7 +16,7 @@ from glip_lightning.common.signals import heed_parent_only
 from glip_lightning.data.augment import Augment, AugmentName
 from glip_lightning.data.checks.class_words import Reader, check_words
 from glip_lightning.data.checks.consistency import check_names, check_splits, choose_classes
-from glip_lightning.data.checks.findings import DataError, Findings, listing
+from glip_lightning.data.checks.findings import Findings, data_error, listing
 from glip_lightning.data.checks.photo_check import check_photos
 from glip_lightning.data.collate import Collate
 from glip_lightning.data.dataset import DetectionDataset
@@ -296,7 +296,7 @@ class DetectionData(LightningDataModule, ABC):
         self.findings.log_to(log)
         self.findings.raise_errors()
         if not splits:
-            raise DataError("there is no split at all; check the path", code="no-split")
+            raise data_error("no-split", self.label)
         for split, index in splits.items():
             if split == "train":
                 self.datasets[split] = self._train_dataset(self.choose(index))
@@ -344,8 +344,7 @@ class DetectionData(LightningDataModule, ABC):
             DataError: there is no train split (code ``missing-split``).
         """
         if train is None:
-            message = f"{self.label}: there is no train split to train on"
-            raise DataError(message, code="missing-split")
+            raise data_error("missing-split/needed", self.label)
         return len(self.choose(train))
 
     def images_per_epoch(self) -> int:
@@ -370,8 +369,7 @@ class DetectionData(LightningDataModule, ABC):
     @override
     def train_dataloader(self) -> Loader:
         if "train" not in self.datasets:
-            message = f"{self.label}: there is no train split to train on"
-            raise DataError(message, code="missing-split")
+            raise data_error("missing-split/needed", self.label)
         batches = self.batch_plan()
         if self.trainer is not None:
             check_applied(batches, self.trainer)

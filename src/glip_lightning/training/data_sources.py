@@ -18,7 +18,7 @@ from glip_lightning.data.benchmarks.odinw import (
     split_files,
 )
 from glip_lightning.data.benchmarks.tasks import get_task, set_of
-from glip_lightning.data.checks.findings import DataError, Findings
+from glip_lightning.data.checks.findings import Findings, data_error
 from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.formats.hub_dataset import read_hub
 from glip_lightning.data.formats.layouts import read_folder
@@ -125,10 +125,13 @@ class ODinW(DetectionData):
         official = self.of_chosen(self.task.phrases(prompts))
         if len(official) != len(self.class_names):
             names = ", ".join(phrase.name for phrase in official)
-            raise DataError(
-                f"task {self.task.short}: {len(self.class_names)} categories in {self.root}, "
-                f"officially {len(official)} ({names}); use the official annotation files",
-                code="class-count",
+            raise data_error(
+                "class-count/official",
+                f"task {self.task.short}",
+                len(self.class_names),
+                root=self.root,
+                official=len(official),
+                names=names,
             )
         return official
 
@@ -168,10 +171,12 @@ class CustomData(DetectionData):
             return super().phrases()
         phrases = self.of_chosen(read_phrases_file(self.phrases_file))
         if len(phrases) != len(self.class_names):
-            raise DataError(
-                f"{self.phrases_file}: {len(phrases)} phrases for {len(self.class_names)} classes; "
-                f"write one for each of {', '.join(self.class_names)}, in this order",
-                code="bad-phrases",
+            raise data_error(
+                "bad-phrases",
+                self.phrases_file,
+                len(phrases),
+                classes=len(self.class_names),
+                names=", ".join(self.class_names),
             )
         self._check_order(phrases)
         return phrases
@@ -184,11 +189,13 @@ class CustomData(DetectionData):
             text = phrase.text.strip().lower()
             other = place_of.get(text, place)
             if other != place and text != names[place]:
-                raise DataError(
-                    f"{self.phrases_file}: phrase {place + 1} is {phrase.text!r}, the name of "
-                    f"class {other + 1}; write one phrase for each class in this order: "
-                    f"{', '.join(self.class_names)}",
-                    code="phrase-of-other-class",
+                raise data_error(
+                    "phrase-of-other-class",
+                    self.phrases_file,
+                    number=place + 1,
+                    phrase=phrase.text,
+                    other=other + 1,
+                    names=", ".join(self.class_names),
                 )
 
 

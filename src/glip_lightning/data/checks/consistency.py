@@ -10,7 +10,7 @@ import numpy as np
 
 from glip_lightning.common.escaping import is_text, printable
 from glip_lightning.common.files import regular_file
-from glip_lightning.data.checks.findings import DataError, Findings, data_error, listing
+from glip_lightning.data.checks.findings import Findings, data_error, listing
 from glip_lightning.data.images import ImageFiles, pictures
 from glip_lightning.data.index import Index, Mask
 from glip_lightning.data.types import SPLITS, Split
@@ -54,9 +54,7 @@ def check_names(phrases: Sequence[Phrase], tokenizer: Tokenizer, where: object) 
         if tokens > LONGEST_NAME:
             long.append(f"'{printable(phrase.name[:40])}...' ({tokens} tokens)")
     if long:
-        raise data_error(
-            "name-too-long", where, count=len(long), room=LONGEST_NAME, items=listing(long)
-        )
+        raise data_error("name-too-long", where, len(long), room=LONGEST_NAME, items=listing(long))
 
 
 def check_splits(splits: Mapping[Split, Index], findings: Findings) -> dict[Split, Index]:
@@ -106,10 +104,11 @@ def choose_classes(
     names = first.class_names
     unknown = [name for name in wanted if name not in names]
     if unknown or not wanted:
-        told = listing(map(repr, unknown)) or "an empty list"
-        message = f"data.classes: {told} is none of the classes of {first.where}: "
-        message += ", ".join(map(printable, names))
-        raise DataError(message, code="unknown-class")
+        items = listing(map(repr, unknown)) or "an empty list"
+        known = ", ".join(map(printable, names))
+        raise data_error(
+            "unknown-class/chosen", "data.classes", items=items, file=first.where, known=known
+        )
     labels = [label for label, name in enumerate(names) if name in wanted]
     others = listing(name for name in names if name not in wanted)
     chosen = {split: index.only(labels) for split, index in splits.items()}

@@ -1,7 +1,8 @@
 """What is wrong with a data set, collected while it is read: all faults are told at once."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -39,13 +40,23 @@ class Finding:
 class DataError(GLIPError):
     """A data set that cannot be used as it is; the message holds every finding of level "error"."""
 
-    def __init__(self, message: str, *, code: str = "unreadable-data") -> None:
-        super().__init__(message, code=code)
+
+def data_error(key: str, where: object, count: int = 1, /, **values: object) -> DataError:
+    """Return the error about a problem of the table that leaves nothing to go on with.
+
+    The arguments are those of :meth:`Findings.add`.
+    """
+    return _error_of([_finding(key, where, count, values)])
 
 
-def data_error(key: str, where: object, /, **values: object) -> DataError:
-    """Return the error about a problem of the table that leaves nothing to go on with."""
-    return DataError(f"{where}: {PROBLEMS[key].message(**values)}", code=key.split("/")[0])
+def _finding(key: str, where: object, count: int, values: Mapping[str, object]) -> Finding:
+    problem = PROBLEMS[key]
+    message = problem.message(count=count, **values)
+    return Finding(problem.level, key.split("/")[0], message, str(where), count)
+
+
+def _error_of(findings: Sequence[Finding]) -> DataError:
+    return DataError("\n  ".join(map(str, findings)), code=findings[0].code)
 
 
 class Findings(list[Finding]):
@@ -60,9 +71,7 @@ class Findings(list[Finding]):
             count: the number of images, boxes or classes that it is about.
             values: take the places of the row's braces; ``count`` is one of them.
         """
-        problem = PROBLEMS[key]
-        message = problem.message(count=count, **values)
-        self.append(Finding(problem.level, key.split("/")[0], message, str(where), count))
+        self.append(_finding(key, where, count, values))
 
     def attempt(self, where: object, read: Callable[[], T]) -> T | None:
         """Return what ``read`` returns; add a GLIPError that it raises as a finding of ``where``.
@@ -73,7 +82,9 @@ class Findings(list[Finding]):
         try:
             return read()
         except GLIPError as error:
-            message = str(error).removeprefix(f"{where}: ")
+            message = str(error)
+            for place in (str(where), printable(str(where))):
+                message = message.removeprefix(f"{place}: ")
             self.append(Finding("error", error.code, message, str(where)))
             return None
 
@@ -89,7 +100,7 @@ class Findings(list[Finding]):
     def raise_errors(self) -> None:
         """Raise :class:`DataError` with the code of the first error, if there is one."""
         if self.errors:
-            raise DataError("\n  ".join(map(str, self.errors)), code=self.errors[0].code)
+            raise _error_of(self.errors)
 
     def log_to(self, log: logging.Logger) -> None:
         """Log warnings and notes; errors are for :meth:`raise_errors`."""
@@ -98,12 +109,45 @@ class Findings(list[Finding]):
                 log.log(LOG_LEVELS[finding.level], "%s", finding)
 
 
+class Faults(defaultdict[str, list[object]]):
+    """What a reader meets on its way through the data, by the keys of the problems."""
+
+    def __init__(self, *first: str) -> None:
+        """Begin with nothing.
+
+        Args:
+            first: keys that are reported before others, in this order; the others are reported in
+                the order in which they were met.
+        """
+        super().__init__(list, {key: [] for key in first})
+
+    def report(
+        self,
+        where: object,
+        findings: Findings,
+        values: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        """Add a finding for each problem that was met.
+
+        Args:
+            where: the file or folder that the findings name.
+            findings: where they are added.
+            values: key of a problem -> what else its text says; ``items`` and ``folder`` (which is
+                ``where``) are given.
+        """
+        for key, items in self.items():
+            if items:
+                told = {"items": listing(items), "folder": where}
+                told |= (values or {}).get(key, {})
+                findings.add(key, where, len(items), **told)
+
+
 def listing(items: Iterable[object], separator: str = ", ") -> str:
     """Return items with separators, the first five by name and the others as a count."""
-    named = [printable(str(item)) for item in items]
-    text = separator.join(named[:LISTED])
-    if len(named) > LISTED:
-        text += f" and {len(named) - LISTED} more"
+    items = list(items)
+    text = separator.join(printable(str(item)) for item in items[:LISTED])
+    if len(items) > LISTED:
+        text += f" and {len(items) - LISTED} more"
     return text
 
 

@@ -112,6 +112,9 @@ PROBLEMS: dict[str, Problem] = {
     "missing-split/test": _warning(
         "there is no test split: the result is the AP of the valid split"
     ),
+    "missing-split/needed": _error("there is no train split to train on"),
+    "no-split": _error("there is no split at all", "check the path"),
+    "no-split/probe": _error("there is neither a test nor a valid split to probe on"),
     "missing-split-path/train": _error("train: {entry} {fault}", _PATH),
     "missing-split-path/other": _warning("{split}: {entry} {fault}", "it is left out"),
     "empty-split/train": _error("the train split is empty: nothing can be trained on it"),
@@ -158,6 +161,18 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "class-count": _warning(
         "nc is {given}, but the number of names is {count}; the names are used"
+    ),
+    "class-count/official": _error(
+        "{count} categories in {root}, officially {official} ({names})",
+        "use the official annotation files",
+    ),
+    "unknown-class/chosen": _error("{items} is none of the classes of {file}: {known}"),
+    "bad-phrases": _error(
+        "{count} phrases for {classes} classes", "write one for each of {names}, in this order"
+    ),
+    "phrase-of-other-class": _error(
+        "phrase {number} is {phrase!r}, the name of class {other}",
+        "write one phrase for each class in this order: {names}",
     ),
     "bad-names": _error("{fault}", "{cure}"),
     "broken-text": _error(

@@ -147,7 +147,7 @@ def _by_photo(path: Path, rows: list[Any]) -> list[Captioned]:
         photos.setdefault(row["file_name"], []).append(Sentence(caption, spans))
     if faults:
         items, total = listing(faults), len(rows)
-        raise data_error("bad-entry", path, count=len(faults), total=total, items=items)
+        raise data_error("bad-entry", path, len(faults), total=total, items=items)
     if blank:
         message = "%s: %d of %d entries have no caption; they are left out"
         log.warning(message, path, blank, len(rows))

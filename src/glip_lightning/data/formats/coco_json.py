@@ -2,19 +2,30 @@
 
 import json
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
-from glip_lightning.data.checks.findings import Findings, data_error, listing, short
+from glip_lightning.data.checks.findings import Faults, Findings, data_error, listing, short
 from glip_lightning.data.formats.file_names import same_last_part
 from glip_lightning.data.formats.mask_boxes import around_turned, box_around, is_number
 from glip_lightning.data.formats.other_tools import tool_of
 from glip_lightning.data.images import ImageFiles, is_below, is_file
 from glip_lightning.data.index import Index, RawBox, RawImage, build_index
+
+FAULTS = (
+    "duplicate-annotation-id",
+    "unknown-image",
+    "unknown-category",
+    "bad-box",
+    "box-of-mask",
+    "turned-box",
+    "annotation-id-zero",
+    "missing-keys",
+)
+"""Problems of annotations in the order in which they are reported."""
 
 
 def read_coco(annotation_file: str | Path, image_dir: str | Path, findings: Findings) -> Index:
@@ -109,7 +120,7 @@ class _CocoReader:
         self._classes: dict[int, str] = {}  # category id -> name
         self._present: set[int] = set()  # ids of the images that are there
         self._listed: set[int | None] = set()  # ids of all image entries
-        self._faults: defaultdict[str, list[object]] = defaultdict(list)
+        self._faults = Faults(*FAULTS)
 
     def read(self) -> Index:
         """Return the index; faults are added to the findings."""
@@ -138,21 +149,16 @@ class _CocoReader:
             what: "category" or "image", as in the codes of findings.
         """
         found: dict[int, Any] = {}
-        without, twice = [], []
+        faults = Faults(f"no-{what}-id", f"duplicate-{what}-id")
         for place, entry in enumerate(entries, start=1):
             number = self._number(entry, "id")
             if number is None or abs(number) >= 2**63:
-                without.append(f"number {place} ({short(entry)})")
+                faults[f"no-{what}-id"].append(f"number {place} ({short(entry)})")
             elif number in found:
-                twice.append(number)
+                faults[f"duplicate-{what}-id"].append(number)
             else:
                 found[number] = entry
-        if without:
-            items = listing(without)
-            self._findings.add(f"no-{what}-id", self._file, len(without), items=items)
-        if twice:
-            items = listing(twice)
-            self._findings.add(f"duplicate-{what}-id", self._file, len(twice), items=items)
+        faults.report(self._file, self._findings)
         return found
 
     def _categories(self) -> dict[int, str]:
@@ -190,27 +196,26 @@ class _CocoReader:
                 named[number] = name
             else:
                 self._findings.add("no-file-name", self._file, number=number, value=short(name))
-        images, names, missing, leaving = [], [], [], []
+        images, names = [], []
+        faults = Faults("outside-folder", "missing-image")
         meant = self._names_of_other_systems(named.values())
         for number, name in named.items():
             there = meant.get(name, name)
             if not is_below(there):
-                leaving.append(f"{name!r} (image {number})")
+                faults["outside-folder"].append(f"{name!r} (image {number})")
             elif not is_file(self._folder / there):
-                missing.append(f"{name!r} (image {number})")
+                faults["missing-image"].append(f"{name!r} (image {number})")
             else:
                 height = self._number(entries[number], "height")
                 width = self._number(entries[number], "width")
                 size = None if height is None or width is None else (height, width)
                 images.append(RawImage(number, size))
                 names.append(there)
-        if leaving:
-            values = {"what": "file names", "folder": self._folder, "items": listing(leaving)}
-            self._findings.add("outside-folder", self._file, len(leaving), **values)
-        if missing:
-            total = len(self._content["images"])
-            values = {"total": total, "folder": self._folder, "items": listing(missing)}
-            self._findings.add("missing-image", self._file, len(missing), **values)
+        values = {
+            "outside-folder": {"what": "file names", "folder": self._folder},
+            "missing-image": {"total": len(self._content["images"]), "folder": self._folder},
+        }
+        faults.report(self._file, self._findings, values)
         return images, names
 
     def _names_of_other_systems(self, names: Iterable[str]) -> dict[str, str]:
@@ -243,24 +248,15 @@ class _CocoReader:
             box = self._box(entry, name)
             if box is not None:
                 found.append(box)
+        if 0 in ids:
+            self._faults["annotation-id-zero"].append(0)
         known = ", ".join(str(number) for number in sorted(self._classes))
         expected = "x, y, width, height in pixels"
-        values: dict[str, dict[str, str]] = {
-            "duplicate-annotation-id": {},
-            "unknown-image": {},
+        values = {
             "unknown-category": {"known": known},
             "bad-box": {"what": "annotations whose bbox", "expected": expected},
-            "box-of-mask": {},
-            "turned-box": {},
         }
-        for key, more in values.items():
-            items = self._faults[key]
-            if items:
-                self._findings.add(key, self._file, len(items), items=listing(items), **more)
-        if 0 in ids:
-            self._findings.add("annotation-id-zero", self._file)
-        if self._faults["missing-keys"]:
-            self._findings.add("missing-keys", self._file, len(self._faults["missing-keys"]))
+        self._faults.report(self._file, self._findings, values)
         return found
 
     def _box(self, entry: Any, name: str) -> RawBox | None:

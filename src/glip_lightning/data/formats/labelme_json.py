@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.data.checks.findings import Findings, short
+from glip_lightning.data.checks.findings import Faults, Findings, short
 from glip_lightning.data.formats.mask_boxes import Corners, is_number
 from glip_lightning.data.formats.other_tools import load_json
 from glip_lightning.data.formats.per_picture import (
     Annotation,
-    Faults,
     Object,
     PictureFinder,
     build_indexes,

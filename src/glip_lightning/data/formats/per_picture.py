@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from glip_lightning.data.checks.findings import Findings, listing
+from glip_lightning.data.checks.findings import Faults, Findings
 from glip_lightning.data.formats.mask_boxes import Corners
 from glip_lightning.data.images import ImageFiles, is_file, pictures
 from glip_lightning.data.index import Index, RawBox, RawImage, build_index
@@ -37,27 +37,6 @@ class Annotation:
     picture: Path
     size: tuple[int, int] | None  # height, width, if stated
     objects: list[Object]
-
-
-class Faults(defaultdict[str, list[str]]):
-    """Items by the keys of their problems (:mod:`~glip_lightning.data.checks.problems`)."""
-
-    def __init__(self) -> None:
-        super().__init__(list)
-
-    def report(
-        self, where: Path, findings: Findings, values: Mapping[str, Mapping[str, str]]
-    ) -> None:
-        """Add a finding for each problem.
-
-        Args:
-            where: the folder of the data set, which the findings name.
-            findings: where they are added.
-            values: key of a problem -> values for its text besides items and folder.
-        """
-        for key, items in self.items():
-            more = values.get(key, {})
-            findings.add(key, where, len(items), items=listing(items), folder=where, **more)
 
 
 class PictureFinder:

@@ -15,12 +15,11 @@ from xml.parsers import expat
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
-from glip_lightning.data.checks.findings import Findings, listing, short
+from glip_lightning.data.checks.findings import Faults, Findings, listing, short
 from glip_lightning.data.formats.file_names import read_list
 from glip_lightning.data.formats.mask_boxes import Corners, around_turned
 from glip_lightning.data.formats.per_picture import (
     Annotation,
-    Faults,
     Object,
     PictureFinder,
     build_indexes,

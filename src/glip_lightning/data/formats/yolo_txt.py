@@ -7,7 +7,6 @@ fractions of the upright picture: ultralytics turns photos as EXIF says.
 """
 
 import os
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from glip_lightning.common.files import regular_file
-from glip_lightning.data.checks.findings import Findings, data_error, listing, short
+from glip_lightning.data.checks.findings import Faults, Findings, data_error, listing, short
 from glip_lightning.data.formats.file_names import read_list
 from glip_lightning.data.formats.mask_boxes import Corners
 from glip_lightning.data.formats.yolo_description import (
@@ -112,24 +111,24 @@ def _listed_pictures(file: Path, description: YoloDescription, findings: Finding
     """Return the pictures that a text file names, one on each line."""
     folder = description.folder
     roots = [os.path.normpath(root) for root in (folder, description.root)]
-    found, missing, leaving = [], [], []
+    found: list[Path] = []
+    faults = Faults("missing-image", "outside-folder")
     lines = read_list(file)
     for number, entry in enumerate(lines, start=1):
         if not entry:
             continue
         place = locate(entry, description, file.parent)
         if place is None or not place.is_file():
-            missing.append(f"{entry!r} (line {number})")
+            faults["missing-image"].append(f"{entry!r} (line {number})")
         elif not any(place.is_relative_to(root) for root in roots):
-            leaving.append(f"{entry!r} (line {number})")
+            faults["outside-folder"].append(f"{entry!r} (line {number})")
         else:
             found.append(place)
-    if missing:
-        items, total = listing(missing), len(lines)
-        findings.add("missing-image", file, len(missing), total=total, folder=folder, items=items)
-    if leaving:
-        items, what = listing(leaving), "pictures"
-        findings.add("outside-folder", file, len(leaving), what=what, folder=folder, items=items)
+    values = {
+        "missing-image": {"total": len(lines), "folder": folder},
+        "outside-folder": {"what": "pictures", "folder": folder},
+    }
+    faults.report(file, findings, values)
     return found
 
 
@@ -178,10 +177,9 @@ class _Labels:
         self.categories = categories
         self.folder = folder
         self._key_points = key_points  # how many numbers of them are behind each box
-        self._faults: defaultdict[str, list[str]] = defaultdict(list)
+        self._faults = Faults()
         self._used: dict[Path, Path] = {}  # label file -> the picture that it was read for
-        # places that were read in part, or as something else
-        self._notes: defaultdict[str, list[str]] = defaultdict(list)
+        self._notes = Faults()  # places that were read in part, or as something else
         self._lengths: set[int] = set()  # of polygons
         self._posed = 0  # polygons that may be a box with key points
         self._lines = 0
@@ -292,14 +290,13 @@ class _Labels:
             images: how many pictures there are.
             findings: where they are added.
         """
-        first, last = min(self.categories), max(self.categories)
-        for key, items in self._faults.items():
-            findings.add(key, where, len(items), items=listing(items), first=first, last=last)
+        named = {"first": min(self.categories), "last": max(self.categories)}
+        self._faults.report(where, findings, {"unknown-class": named})
+        likely = self._posed == len(self._notes["polygon"]) and len(self._lengths) == 1
+        notes = Faults()
         for key, items in self._notes.items():
-            if key == "polygon" and self._posed == len(items) and len(self._lengths) == 1:
-                findings.add("key-points/likely", where, len(items), items=listing(items))
-            else:
-                findings.add(key, where, len(items), items=listing(items))
+            notes["key-points/likely" if key == "polygon" and likely else key] = items
+        notes.report(where, findings)
         folders = {file.parent for file in self._used}
         if images and not self._used:
             findings.add("no-labels", where, images)

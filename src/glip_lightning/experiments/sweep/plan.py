@@ -18,7 +18,7 @@ from glip_lightning import __version__
 from glip_lightning.config.recipe_checker import CheckedRecipe, Once, RecipeChecker, built
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.checks.consistency import check_splits, choose_classes
-from glip_lightning.data.checks.findings import DataError, Findings
+from glip_lightning.data.checks.findings import Findings, data_error
 from glip_lightning.data.index import Index
 from glip_lightning.experiments.recipe_keys import WITHOUT_EFFECT
 from glip_lightning.experiments.sweep.grid import KEYS, Grid
@@ -264,7 +264,7 @@ def _train_split(data: DetectionData) -> Index | None:
     splits = choose_classes(check_splits(data.read(findings), findings), data.classes, findings)
     findings.raise_errors()
     if not splits:
-        raise DataError(f"{data.label}: there is no split at all; check the path", code="no-split")
+        raise data_error("no-split", data.label)
     return splits.get("train")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.data.checks.findings import DataError
+from glip_lightning.data.checks.findings import data_error
 from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.evaluation.points import in_points
 from glip_lightning.models.query import encode_query, same_names
@@ -201,10 +201,7 @@ def probe_split(data: DetectionData) -> DetectionDataset:
     for split in ("test", "valid"):
         if len(data.datasets.get(split, ())):
             return data.datasets[split]
-    raise DataError(
-        f"retention.data {data.label}: there is neither a test nor a valid split to probe on",
-        code="no-split",
-    )
+    raise data_error("no-split/probe", f"retention.data {data.label}")
 
 
 def interpolate(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float) -> State:
