@@ -21,6 +21,7 @@ from glip_lightning.common.schema import (
     Items,
     Keys,
     Mapped,
+    OrNull,
     Real,
     Text,
     Whole,
@@ -754,10 +755,27 @@ def test_an_error_names_file_key_value_and_bounds() -> None:
         (Mapped(AxisValue(), 1), {"x": 1}),
         (Real(0, 1), 1),
         (Items(Real(0, 1), 0, 1), ()),
+        (OrNull(Real(0, 1)), None),
+        (OrNull(Real(0, 1)), 0.5),
+        (Keys({"a": Real(0, 1)}, others=True), {"a": 1, "b": []}),
     ],
 )
 def test_what_fits_is_let_through(kind: Any, value: object) -> None:
     kind.check(value, "f")
+
+
+@pytest.mark.parametrize(
+    "kind, value, code",
+    [
+        (OrNull(Real(0, 1)), "null", "bad-value"),
+        (Keys({"a": Real(0, 1)}, others=True), {"a": "1", "b": 2}, "bad-value"),
+        (Keys({"a": Real(0, 1)}, others=True), {"b": 2}, "missing-key"),
+        (Keys({}, others=True), [], "bad-value"),
+        (Keys({}), {"b": 2}, "unknown-key"),
+    ],
+)
+def test_what_does_not_fit_has_a_code(kind: Any, value: object, code: str) -> None:
+    refused(lambda: kind.check(value, "f"), code)
 
 
 def test_large_values_are_shown_short() -> None:

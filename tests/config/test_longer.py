@@ -169,6 +169,22 @@ def test_what_cannot_go_on_is_refused_with_a_command(run: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "change", [{"epochs": "2"}, {"steps": None}, {"ended": 0}, {"weights": ["random"]}]
+)
+def test_a_damaged_result_is_named(run: Path, change: dict[str, object]) -> None:
+    error = refusal(finished(run, **change), Constant(), End(9))
+    assert error.code == "bad-value"
+    assert str(error).startswith(str(run / "result.json"))
+
+
+def test_a_result_that_is_cut_off_is_named(run: Path) -> None:
+    (run / "result.json").write_text('{"epochs": 2, "st')
+    error = refusal(run, Constant(), End(9))
+    assert error.code == "unreadable-json"
+    assert str(error).startswith(str(run / "result.json"))
+
+
 def test_the_command_starts_from_what_the_run_has_left(run: Path) -> None:
     def words(weights: str = "shipped") -> list[str]:
         return shlex.split(command_from(run, {"weights": weights}).split(": ")[1])

@@ -30,9 +30,10 @@ def push_run(run: Path, repository: str, private: bool = False, dry_run: bool = 
 
     Raises:
         GLIPError: the repository is no OWNER/NAME (``bad-repository``), the run is not finished
-            (``unfinished-run``) or left no detector (``no-detector``), its result cannot be read
-            (``damaged-record``), nobody is logged in (``not-logged-in``), the repository is public
-            (``public-repository``), the Hub does not take the files (``upload-failed``).
+            (``unfinished-run``) or left no detector (``no-detector``), its result is damaged
+            (``damaged-record``, or see :func:`~.run_files.read_result`), nobody is logged in
+            (``not-logged-in``), the repository is public (``public-repository``), the Hub does not
+            take the files (``upload-failed``).
     """
     _check_name(repository)
     result = _read_finished(run)

@@ -145,11 +145,27 @@ class Items:
 
 
 @dataclass(frozen=True)
+class OrNull:
+    """``null``, or a value of one kind."""
+
+    of: Kind
+
+    def check(self, value: object, where: str, key: str = "") -> None:
+        """Raise an error unless the value is null or of that kind."""
+        if value is not None:
+            self.of.check(value, where, key)
+
+
+@dataclass(frozen=True)
 class Keys:
-    """A mapping with these keys and no others; all but the ``optional`` ones are required."""
+    """A mapping with these keys; all but the ``optional`` ones are required.
+
+    It has no ``others``, unless they are allowed: then they are not checked.
+    """
 
     fields: Mapping[str, Kind]
     optional: Collection[str] = ()
+    others: bool = False
 
     def check(self, value: object, where: str, key: str = "") -> None:
         """Raise an error unless the value is such a mapping.
@@ -160,17 +176,18 @@ class Keys:
         """
         known = ", ".join(self.fields)
         if not isinstance(value, Mapping):
-            _refuse(value, where, key, f"a mapping with {known}")
+            _refuse(value, where, key, "a mapping" if self.others else f"a mapping with {known}")
         place = f"{key}." if key else ""
         for name in value:
-            if name not in self.fields:
+            if name not in self.fields and not self.others:
                 message = f"{where}: unknown key {place}{short_repr(name)}; the keys are {known}"
                 raise GLIPError(message, code="unknown-key")
         for name, kind in self.fields.items():
             if name in value:
                 kind.check(value[name], where, f"{place}{name}")
             elif name not in self.optional:
-                message = f"{where}: no '{place}{name}', the keys are {known}"
+                message = f"{where}: no '{place}{name}'"
+                message += "" if self.others else f", the keys are {known}"
                 raise GLIPError(message, code="missing-key")
 
 

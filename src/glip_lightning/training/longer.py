@@ -20,13 +20,14 @@ def check_longer(folder: Path, module: GLIPModule, trainer: Trainer) -> None:
     Raises:
         GLIPError: that end is not later than the run's (code ``no-later-end``); or the run cannot
             go on (``finished-run``): its learning rates depend on its end, it was ended early, or
-            it belongs to a sweep. The message has a command that works.
+            it belongs to a sweep. The message has a command that works. Or ``result.json`` is
+            damaged (:func:`~.run_files.read_result`).
     """
-    result = read_result(folder)
+    result = read_result(folder, ("steps", "epochs", "ended", "weights"))
     schedule = type(module.schedule).__name__
     if (folder / TRIAL_NAME).exists():
         why = "it is a trial of a sweep, whose recipe says how long all are trained"
-    elif result.get("ended"):
+    elif result["ended"]:
         why = f"its training was ended: {result['ended']}"
     elif module.schedule.needs_end:
         why = f"the learning rate of {schedule} has come to its end, which was set at the start"
@@ -42,7 +43,7 @@ def check_longer(folder: Path, module: GLIPModule, trainer: Trainer) -> None:
 
 def _check_later_end(folder: Path, result: dict[str, Any], trainer: Trainer) -> None:
     """Raise GLIPError for an end of the trainer that the run has reached."""
-    epochs, steps = result.get("epochs", 0), result.get("steps", 0)
+    epochs, steps = result["epochs"], result["steps"]
     reached: list[str] = []
     if trainer.max_epochs not in (None, -1) and trainer.max_epochs <= epochs:
         reached.append(f"--trainer.max_epochs {trainer.max_epochs}")
@@ -67,6 +68,6 @@ def command_from(folder: Path, result: dict[str, Any]) -> str:
     if not any((folder / name).is_dir() for name in (RUN_DETECTOR, RUN_ADAPTER)):
         return f"start another one like it: {shlex.join(words)}"
     words += ["--model.detector", str(folder)]
-    if result.get("weights") == "random":
+    if result["weights"] == "random":
         words += ["--model.weights", "pretrained"]
     return f"start a new one from its weights: {shlex.join(words)}"

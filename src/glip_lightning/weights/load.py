@@ -20,7 +20,7 @@ from torch import Tensor
 from glip_lightning.common import registry
 from glip_lightning.common.errors import GLIPError, MissingFile
 from glip_lightning.common.files import replacing
-from glip_lightning.common.schema import PHRASES, class_names
+from glip_lightning.common.schema import class_names
 from glip_lightning.common.tensor_files import check_tensors, read_tensors
 from glip_lightning.data.checks.class_words import Reader
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE
@@ -72,7 +72,6 @@ from glip_lightning.weights.run_files import (
     CHECKPOINTS,
     LAST,
     PROMPT_NAME,
-    RESULT_NAME,
     RUN_ADAPTER,
     RUN_DETECTOR,
     read_result,
@@ -263,7 +262,7 @@ def _load_run(run: Path, name: str, text: bool) -> Loaded:
         GLIPError: an unfinished run has saved nothing yet (``unfinished-run``), or a finished one
             has trained nothing and began with random weights (``nothing-trained``).
     """
-    result = read_result(run)
+    result = read_result(run, ("detector", "weights", "phrases", "classes", "recipe"))
     if result:
         return _load_untrained(run, name, result, text)
     for file, which in (
@@ -286,23 +285,20 @@ def _load_untrained(run: Path, name: str, result: dict[str, Any], text: bool) ->
     Such a run had 0 shots, or evaluated only.
     """
     base = result["detector"]
-    if result.get("weights") == "random" or as_path(base).resolve() == run.resolve():
+    if result["weights"] == "random" or as_path(base).resolve() == run.resolve():
         message = f"{run}: this run trained nothing and began with random weights, which it has "
         message += f"not kept; give {base}"
         raise GLIPError(message, code="nothing-trained")
-    PHRASES.check(result.get("phrases"), str(run / RESULT_NAME), "phrases")
     log.info("%s: nothing was trained in this run; %s with its classes", name, base)
     loaded = load_detector(base, text=text)
-    recipe = result.get("recipe") or {}
-    data = (recipe.get("data") or {}).get("init_args") or {}
+    data = (result["recipe"].get("data") or {}).get("init_args") or {}
     short, longest = loaded.model.defaults.input_size
     if type(data.get("test_size")) is int:
         short = data["test_size"]
     if type(data.get("max_size")) is int:
         longest = data["max_size"]
     phrases = tuple(Phrase(**phrase) for phrase in result["phrases"])
-    names = tuple(result.get("classes") or ())
-    task = Task(phrases, (short, longest), names)
+    task = Task(phrases, (short, longest), tuple(result["classes"]))
     return replace(loaded, name=name, weights="folder", task=task)
 
 

@@ -1,11 +1,24 @@
 """The files in the folder of a run, and how to read them; without torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import Anything, Mapped, Real, parse_yaml, read_json
+from glip_lightning.common.schema import (
+    MOST_CLASSES,
+    PHRASES,
+    AxisValue,
+    Items,
+    Keys,
+    Mapped,
+    OrNull,
+    Real,
+    Text,
+    Whole,
+    parse_yaml,
+    read_json,
+)
 
 RUNS = Path("runs")
 """Where new runs and sweeps go, below the working directory."""
@@ -22,9 +35,30 @@ PROMPT_NAME = "prompt.safetensors"
 """File of a tuned prompt."""
 UNFINISHED_NAME = "unfinished.json"
 """In the folder of a run until it is finished: the name of its data, and why the run ended."""
-MOST_KEYS = 10_000
-"""Of a result and of the metrics of a split: several times what a run writes."""
-MOST_SPLITS = 10
+
+_INTERVAL = Keys(
+    {"interval95": OrNull(Items(AxisValue(), 2, 2))}, optional=("interval95",), others=True
+)
+_METRICS = Keys(
+    {"AP": OrNull(Real(0, 1)), "bootstrap": OrNull(_INTERVAL)},
+    optional=("AP", "bootstrap"),
+    others=True,
+)
+"""Metrics of a split; AP is null where there was no box to find."""
+_DATA = Keys({"init_args": OrNull(Keys({}, others=True))}, optional=("init_args",), others=True)
+_RESULT = {
+    "metrics": Mapped(OrNull(_METRICS), 10),
+    "seconds": Real(0, 1e9),  # 30 years
+    "steps": Whole(0, 10**12),
+    "epochs": Whole(0, 10**12),
+    "ended": OrNull(Text()),
+    "detector": Text(),
+    "weights": Text(),
+    "classes": Items(Text(), 0, MOST_CLASSES),
+    "phrases": PHRASES,
+    "recipe": Keys({"data": OrNull(_DATA)}, optional=("data",), others=True),
+}
+"""What may stand at the keys of a result that somebody relies on."""
 
 
 def check_unfinished(folder: Path) -> None:
@@ -49,39 +83,30 @@ def goes_on(verb: str, folder: str | Path | None, checkpoint: str | Path | None)
     return Path(checkpoint).resolve().is_relative_to(Path(folder).resolve())
 
 
-def read_result(folder: Path) -> dict[str, Any]:
+def read_result(folder: Path, keys: Collection[str] = (), where: str = "") -> dict[str, Any]:
     """Return ``result.json`` of a finished run; an empty dict where there is none.
 
+    Args:
+        folder: of the run.
+        keys: those that the caller relies on: they are there, and their values are checked.
+        where: the beginning of an error's message; "": the path and what to do.
+
     Raises:
-        GLIPError: it cannot be read (the codes of :func:`.read_json`), or is no mapping
-            (``bad-value``).
+        GLIPError: the file is cut off or no JSON (code ``unreadable-json``, ``too-large`` or
+            ``nested-too-deeply``), or not what a run writes (``bad-value``, ``missing-key``,
+            ``broken-text``).
+        OSError: it cannot be reached.
     """
     path = folder / RESULT_NAME
     if not path.is_file():
         return {}
-    where = f"{path}: not the result of a run"
+    where = where or (
+        f"{path}: not the result of a run "
+        f"(move it elsewhere; glip fit --resume {folder} writes it anew)"
+    )
     content = read_json(path, where)
-    Mapped(Anything(), MOST_KEYS).check(content, where)
+    Keys({key: _RESULT[key] for key in keys}, others=True).check(content, where)
     return content
-
-
-def check_metrics(result: Mapping[str, Any], where: str) -> None:
-    """Check the metrics of a result: for each split a mapping whose AP is from 0 to 1, or null.
-
-    An AP may be null or NaN, too: then there was no box to find.
-
-    Raises:
-        GLIPError: code ``bad-value``; ``where`` begins the message.
-    """
-    metrics: Any = result.get("metrics")
-    Mapped(Anything(), MOST_SPLITS).check(metrics, where, "metrics")
-    for split, measured in metrics.items():
-        if measured is None:
-            continue
-        Mapped(Anything(), MOST_KEYS).check(measured, where, f"metrics.{split:.60}")
-        ap = measured.get("AP")
-        if ap is not None and ap == ap:
-            Real(0, 1).check(ap, where, f"metrics.{split:.60}.AP")
 
 
 def started_from(folder: Path) -> str | None:

@@ -7,19 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from glip_lightning.common.errors import GLIPError
-from glip_lightning.common.schema import Keys, Real, Whole
 from glip_lightning.experiments.failures import FAILED_NAME
 from glip_lightning.weights.run_files import (
     METRICS_NAME,
     RECIPE_NAME,
     RESULT_NAME,
-    check_metrics,
     read_result,
 )
 
-_SHOWN = {"seconds": Real(0, 1e9), "steps": Whole(0, 10**12)}
-"""Keys of a result that are read here; 1e9 seconds are 30 years."""
 TAIL = 16_384  # bytes: the last rows of metrics.csv, also with hundreds of classes
 
 
@@ -52,8 +47,10 @@ def state_of(folder: Path) -> TrialState:
     # a run that failed in its last evaluation may have left a result, too
     if (folder / FAILED_NAME).is_file():
         return TrialState("failed")
-    if (folder / RESULT_NAME).is_file():
-        return TrialState("finished", _checked_result(folder))
+    where = f"{folder / RESULT_NAME}: not the result of a run (remove it, and the trial runs again)"
+    result = read_result(folder, ("metrics", "seconds", "steps"), where)
+    if result:
+        return TrialState("finished", result)
     if (folder / RECIPE_NAME).is_file():
         return TrialState("unfinished")
     return TrialState("new")
@@ -73,15 +70,3 @@ def steps_done(folder: Path) -> int:
         names, values = csv.reader([header.decode(), whole.decode()])
         return int(values[names.index("step")]) + 1  # rows are numbered from 0
     return 0
-
-
-def _checked_result(folder: Path) -> Mapping[str, Any]:
-    """Return the result of a finished trial if the keys for the board are right."""
-    where = f"{folder / RESULT_NAME}: not the result of a run (remove it, and the trial runs again)"
-    try:
-        result = read_result(folder)
-    except GLIPError as error:
-        raise GLIPError(f"{error} (remove it, and the trial runs again)", code=error.code) from None
-    check_metrics(result, where)
-    Keys(_SHOWN).check({key: result[key] for key in _SHOWN if key in result}, where)
-    return result

@@ -9,7 +9,6 @@ from typing import Any
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.experiments.sweep.plan import Planned
 from glip_lightning.experiments.sweep.trial_state import TrialState, state_of
-from glip_lightning.weights.run_files import RESULT_NAME
 
 NUMBER = ("shots", "seed", "copies", "workers")
 """Arguments of data that change the number of steps or which images come, not a step's time."""
@@ -91,8 +90,8 @@ def _settings(recipe: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def finished_runs(folder: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the results of the finished runs in ``folder``; what cannot be read is left out."""
-    for path in sorted(folder.glob(f"*/{RESULT_NAME}")):
+    for place in sorted(folder.glob("*")):
         with suppress(GLIPError, OSError, KeyError, TypeError, AttributeError):
-            result = state_of(path.parent).result or {}
+            result = state_of(place).result or {}
             _settings(result["recipe"])
             yield {key: result[key] for key in ("recipe", "steps", "seconds")}
