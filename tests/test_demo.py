@@ -17,6 +17,7 @@ from PIL import Image
 from torchvision.ops import box_iou
 
 from glip_lightning import Predictor
+from glip_lightning.config.overrides import overrides_of
 from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.evaluation.points import in_points
 from glip_lightning.shapes.phrase_picture import picture_of
@@ -104,7 +105,8 @@ def test_the_last_fit_is_a_hundred_steps_of_views_of_one_photo() -> None:
     root = options.index("--data.root")
     words = [*options[2:root], *options[root + 1 : options.index("--run")], "--data.root", "photos"]
     content = yaml.safe_load((ROOT / "recipes" / f"{options[1]}.yaml").read_text(encoding="utf-8"))
-    recipe = RecipeChecker().check(Path("custom_nano.yaml"), content, words=words).recipe
+    checked = RecipeChecker().check(Path("custom_nano.yaml"), content, overrides_of(words))
+    recipe = checked.recipe
     trainer, data = recipe["trainer"], recipe["data"]["init_args"]
     assert (recipe["model"]["detector"], recipe["model"]["weights"]) == (
         "glip-nano-c",

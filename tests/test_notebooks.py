@@ -94,11 +94,13 @@ def test_one_string_decides_the_settings(path: Path, detector: str) -> None:
     if "RECIPE" in chosen:
         file = ROOT / "recipes" / f"{chosen['RECIPE']}.yaml"
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        words = ["--model.detector", detector, "--model.tuning=PromptTuning", "--data.root=photos"]
-        assert (
-            RecipeChecker().check(file, content, words=words).recipe["model"]["detector"]
-            == detector
-        )
+        changes = {
+            "model.detector": detector,
+            "model.tuning": "PromptTuning",
+            "data.root": "photos",
+        }
+        recipe = RecipeChecker().check(file, content, list(changes.items())).recipe
+        assert recipe["model"]["detector"] == detector
         assert content["model"]["detector"] == detector
 
 

@@ -28,7 +28,8 @@ MADE_BY = {
         "_error_of",
         "self._damaged",
     ),
-    *("explain", "_first_cause", "_nesting_error"),
+    *("explain", "_first_cause", "_nesting_error", "_no_data_set"),
+    *("missing_values", "no_option", "no_value"),
 }
 """Functions that return an error."""
 NO_ERRORS = {"Interrupted"}

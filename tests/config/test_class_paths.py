@@ -118,7 +118,7 @@ def test_runs_keep_public_names_however_classes_were_named(tmp_path: Path) -> No
     }
     recipe = (
         RecipeChecker()
-        .check(tmp_path / "mine.yaml", content, words=["--model.tuning", "LoRATuning"])
+        .check(tmp_path / "mine.yaml", content, [("model.tuning", "LoRATuning")])
         .recipe
     )
     text = yaml.safe_dump(recipe)

@@ -133,7 +133,7 @@ def test_files_that_the_command_line_does_not_use_may_be_missing(tmp_path: Path)
 
 
 def test_a_sweep_checks_what_its_axes_leave(tmp_path: Path) -> None:
-    file, nowhere = tmp_path / "recipe.yaml", ["--data.root", str(tmp_path / "nowhere")]
+    file, nowhere = tmp_path / "recipe.yaml", [("data.root", str(tmp_path / "nowhere"))]
     photos = {
         "data": {"class_path": "glip_lightning.CustomData"},
         "model": {"tuning": {"class_path": "SavedPrompt", "init_args": {"file": "nowhere"}}},

@@ -83,7 +83,8 @@ def checked(checker: RecipeChecker, recipe: str, detector: str, **changes: Any) 
     file = recipes_folder() / f"{recipe}.yaml"
     data = {"data.root": "."} | ({} if recipe == "custom" else {"data.task": "Raccoon"})
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return checker.check(file, content, {"model.detector": detector, **data, **changes})
+    all_changes = {"model.detector": detector, **data, **changes}
+    return checker.check(file, content, list(all_changes.items()))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_rates_of_recipes_are_numbers_however_they_are_written(
     file = tmp_path / "recipe.yaml"
     assert "lr: null" in content
     file.write_text(content.replace(" lr: null", f" lr: {written}"), encoding="utf-8")
-    changes = {"model.detector": "glip-nano", "data.root": "."}
+    changes = [("model.detector", "glip-nano"), ("data.root", ".")]
     found = RecipeChecker().check(file, yaml.safe_load(file.read_text()), changes)
     rate = found.recipe["model"]["tuning"]["init_args"]["lr"]
     assert rate == 1e-4

@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from glip_lightning.config.overrides import overrides_of
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.experiments.sweep.grid import read_grid
@@ -24,7 +25,7 @@ RECIPES = Path(__file__).parent.parent.parent / "recipes"
 
 
 def planned(folder: Path, axes: dict[str, Any], *overrides: str, **trainer: Any) -> list[Planned]:
-    return resolve(read_grid(write_sweep(folder, axes, **trainer)), overrides)
+    return resolve(read_grid(write_sweep(folder, axes, **trainer)), overrides_of(overrides))
 
 
 def test_points_that_are_the_same_run_are_one_trial(tmp_path: Path) -> None:
@@ -189,7 +190,7 @@ def test_a_task_whose_files_are_missing_is_named(tmp_path: Path) -> None:
     axes = {"task": ["Raccoon", "Packages"], "shots": [1, "all"]}
     file.write_text(yaml.safe_dump({"recipe": str(RECIPES / "nano.yaml"), "axes": axes}))
     with pytest.raises(WrongUsage) as error:
-        resolve(read_grid(file), ["--data.root", str(tmp_path)])
+        resolve(read_grid(file), [("data.root", str(tmp_path))])
     assert error.value.code == "missing-file"
     said = str(error.value)
     assert "'Raccoon'" in said

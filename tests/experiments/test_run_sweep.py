@@ -311,10 +311,10 @@ def test_trials_that_only_leaves_out_are_one_line(
 def test_the_command_of_a_sweep_is_kept_as_it_can_be_typed() -> None:
     assert _command("demo", SweepOptions(), []) == "glip sweep demo"
     options = SweepOptions(trials_per_gpu=2, slurm="partition=gpu,mem=4", keep_checkpoints=True)
-    overrides = ["--data.root", "MY PHOTOS"]
+    overrides = [("data.root", "MY PHOTOS")]
     assert shlex.split(_command("my file.yaml", options, overrides)) == [
         *("glip", "sweep", "my file.yaml", "--trials-per-gpu", "2"),
-        *("--slurm", "partition=gpu,mem=4", "--keep-checkpoints", *overrides),
+        *("--slurm", "partition=gpu,mem=4", "--keep-checkpoints", "--data.root=MY PHOTOS"),
     ]
 
 

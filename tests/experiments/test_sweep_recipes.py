@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from formats import HEIGHT, WIDTH, picture, write_parts
+from glip_lightning.config.overrides import overrides_of
 from glip_lightning.config.recipe_checker import RecipeChecker
 from glip_lightning.config.recipe_files import recipe_file
 from glip_lightning.config.wrong_usage import WrongUsage
@@ -53,9 +54,8 @@ def trials(file: Path, root: Path) -> list[Planned]:
     grid = part(read_grid(file))
     for task in grid.axes.get("task", []):
         write_task(root, task)
-    return resolve(
-        grid, [f"--data.root={root}"] if "task" in grid.axes else [f"--data.root={root}/shapes"]
-    )
+    place = root if "task" in grid.axes else root / "shapes"
+    return resolve(grid, [("data.root", str(place))])
 
 
 def test_all_sweeps_are_tested() -> None:
@@ -109,7 +109,7 @@ def test_photos_train_at_least_thirty_steps(tmp_path: Path) -> None:
 def test_a_folder_of_photos_is_swept_over_shots_and_tunings(tmp_path: Path) -> None:
     """One trial has no training, then each number of shots has each tuning."""
     folder = write_parts(tmp_path / "pets")
-    found = resolve(read_grid(SWEEPS / "own_photos.yaml"), [f"--data.root={folder}"])
+    found = resolve(read_grid(SWEEPS / "own_photos.yaml"), [("data.root", str(folder))])
     points = {
         (str(point["shots"]), point["tuning"]) for each in found for point in each.trial.points
     }
@@ -132,7 +132,7 @@ def test_a_folder_of_photos_is_swept_over_shots_and_tunings(tmp_path: Path) -> N
 
 def test_the_demo_needs_no_data(tmp_path: Path) -> None:
     grid = read_grid(SWEEPS / "demo.yaml")
-    found = resolve(grid, [f"--data.root={tmp_path}"])
+    found = resolve(grid, [("data.root", str(tmp_path))])
     assert {each.trial.axes["task"] for each in found} == {"Kites", "Badges"}
     assert [len(each.trial.points) for each in found if each.trial.axes["shots"] == 0] == [2, 2]
     trained = [each for each in found if each.trial.axes["shots"] != 0]
@@ -153,7 +153,7 @@ def test_generated_tasks_need_no_data_either(tmp_path: Path) -> None:
     file.write_text(
         yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Parcels"], "shots": [0, 1]}})
     )
-    found = resolve(read_grid(file), [f"--data.root={tmp_path}"])
+    found = resolve(read_grid(file), [("data.root", str(tmp_path))])
     assert [(each.trial.axes["task"], each.trial.axes["shots"]) for each in found] == [
         ("Parcels", 0),
         ("Parcels", 1),
@@ -161,7 +161,7 @@ def test_generated_tasks_need_no_data_either(tmp_path: Path) -> None:
     assert [each.images for each in found] == [0, 1]
     file.write_text(yaml.safe_dump({"recipe": recipe, "axes": {"task": ["Raccoon"], "shots": [1]}}))
     with pytest.raises(WrongUsage) as refused:
-        resolve(read_grid(file), [f"--data.root={tmp_path}"])
+        resolve(read_grid(file), [("data.root", str(tmp_path))])
     assert refused.value.code == "other-benchmark"
     assert {"Raccoon", "ODinW"} <= words(str(refused.value))
 
@@ -183,6 +183,7 @@ def test_the_definition_for_wandb_has_the_same_axes(tmp_path: Path) -> None:
         assert words[-1] == "${args}"
         file = recipe_file(line[line.index("--config") + 1])
         options = [word for word in line if word.startswith("--") and word != "--config"]
-        resolved = RecipeChecker().check(file, yaml.safe_load(file.read_text()), words=options)
+        content = yaml.safe_load(file.read_text())
+        resolved = RecipeChecker().check(file, content, overrides_of(options))
         assert resolved.data.shots == values["data.shots"][which]
         assert resolved.recipe["data"]["init_args"]["root"] == str(tmp_path)

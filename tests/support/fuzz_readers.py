@@ -461,7 +461,7 @@ def read_recipe(folder: Path, _: Random | None) -> str:
     file = _only(folder)
     check_recipes(["--config", str(file)])
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    _CHECKER[0].check(file, content, words=["--data.root=missing"])
+    _CHECKER[0].check(file, content, [("data.root", "missing")])
     return "used"
 
 

@@ -56,9 +56,8 @@ def save_augmented(file: str, recipe: str, folder: str, train: Index) -> str:
 def _data_of(recipe: str, folder: str) -> DetectionData:
     """Return the data module of a recipe, with the photos of ``folder`` instead of its own."""
     path = recipe_file(recipe)
-    words = ["--data=CustomData", f"--data.root={folder}"]
-    checked = RecipeChecker().check(path, read_recipe(path), words=words)
-    return checked.data
+    photos = [("data", "CustomData"), ("data.root", folder)]
+    return RecipeChecker().check(path, read_recipe(path), photos).data
 
 
 def _draw_view(dataset: DetectionDataset, epoch: int, photo: int) -> Image.Image:

@@ -55,16 +55,18 @@ def sweep(
     all trials.
     """
     from glip_lightning.config.early_checks import check_sweep
+    from glip_lightning.config.overrides import overrides_of
     from glip_lightning.experiments.sweep.grid import read_grid, sweep_file
 
     refuse_pipes(context.args)
     grid = read_grid(sweep_file(file))  # faults of the file are found before torch is imported
+    overrides = overrides_of(context.args)
     for regime in grid.regimes.values():
-        check_sweep(regime.file, regime.content, context.args, grid.axis_of)
+        check_sweep(regime.file, regime.content, overrides, grid.axis_of)
     with blocked():
         from glip_lightning.experiments.sweep.run_sweep import SweepOptions, run_sweep
 
     options = SweepOptions(
         dir, executor, workers, trials_per_gpu, only, slurm, dry_run, keep_checkpoints
     )
-    return run_sweep(file, options, context.args)
+    return run_sweep(file, options, overrides)

@@ -13,9 +13,9 @@ from typing import Any
 from glip_lightning.common.files import need_file, need_folder
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.common.schema import parse_yaml
+from glip_lightning.config.overrides import Overrides
 from glip_lightning.config.recipe_files import given_recipes
-from glip_lightning.config.usage_errors import missing_values
-from glip_lightning.config.wrong_usage import WrongUsage
+from glip_lightning.config.wrong_usage import WrongUsage, missing_values
 from glip_lightning.weights.run_files import check_unfinished, is_in_run
 
 PLACES = {"ODinW": ("root", "task"), "CustomData": ("root",), "Pretraining": ("root",)}
@@ -74,7 +74,7 @@ def check_training(arguments: Sequence[str]) -> None:
     given: dict[str, Given] = {}
     for file in given_recipes(arguments):
         given |= _in_recipe(file, parse_yaml(Path(file).read_text(encoding="utf-8"), file))
-    given = _texts(given | _in_words(words))
+    given = _texts(given | _in_options(list(_options_in(words))))
     _check_places(given, is_fit=verb == "fit")
     checkpoint = given.get("ckpt_path")
     if checkpoint and is_path(checkpoint.value) and not is_in_run(Path(checkpoint.value)):
@@ -90,20 +90,20 @@ def check_training(arguments: Sequence[str]) -> None:
 
 
 def check_sweep(
-    file: Path, content: Mapping[str, Any], words: Sequence[str], axes: Collection[str]
+    file: Path, content: Mapping[str, Any], overrides: Overrides, axes: Collection[str]
 ) -> None:
     """Check a recipe of a sweep and the options of its command line.
 
     Args:
         file: where the content was read; messages name it.
         content: of the recipe.
-        words: the options.
+        overrides: the options.
         axes: keys that the sweep sets itself, with all that is below them.
 
     Raises:
         GLIPError: a folder of data, a file or a detector does not exist.
     """
-    given = _texts(_in_recipe(str(file), content) | _in_words(words))
+    given = _texts(_in_recipe(str(file), content) | _in_options(overrides))
     beginnings = tuple(f"{axis}." for axis in axes)
     for key in list(given):
         if f"{key}.".startswith(beginnings):
@@ -214,16 +214,20 @@ def _in_recipe(file: str, content: Any) -> dict[str, Given]:
     return found
 
 
-def _in_words(words: Sequence[str]) -> dict[str, Given]:
-    """Return the values of the options of a command line by their dotted keys, the last of each."""
+def _in_options(overrides: Overrides) -> dict[str, Given]:
+    """Return the values of options by their dotted keys, the last of each."""
     found = {}
+    for key, value in overrides:
+        found[key.replace(".init_args", "")] = Given(value, f"--{key} {value}")
+    return found
+
+
+def _options_in(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the options of a command line that may be wrong, each with the text that follows."""
     for word, following in pairwise([*words, ""]):
         if word.startswith("--"):
             name, equals, value = word.removeprefix("--").partition("=")
-            if not equals:
-                value = following
-            found[name.replace(".init_args", "")] = Given(value, f"--{name} {value}")
-    return found
+            yield name, value if equals else following
 
 
 def _texts(given: Mapping[str, Given]) -> dict[str, Given]:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from jsonargparse import Namespace
+
 from glip_lightning.data.transforms import train_sizes
 from glip_lightning.models.rates import Rates
 from glip_lightning.weights.detector_files import own_settings
@@ -18,29 +20,38 @@ Own = Callable[[str], tuple[tuple[int, int], Rates]]
 SIZES = ("min_sizes", "max_size", "test_size")
 
 
-def fill_in(
-    model: Any, data: Any, retention: Any = None, own: Own = own_settings
-) -> dict[str, Any]:
+def fill_in(config: Namespace, detector: str, own: Own = own_settings) -> dict[str, Any]:
     """Give the open settings of a parsed recipe their values in place; return them by key.
 
-    The parts of the recipe are mappings, plain ones or those of jsonargparse.
+    Args:
+        config: the recipe as it was parsed, or some parts of it.
+        detector: the detector of the recipe.
+        own: what the settings come from.
     """
-    filled = _fill_in_sizes("data", data["init_args"], model["detector"], own)
-    if retention is not None:
-        of_retention = retention["init_args"]["data"]["init_args"]
-        filled |= _fill_in_sizes("retention.data", of_retention, model["detector"], own)
-    tuning = model["tuning"]
-    if tuning is not None:
-        for name, kind in _class_of(tuning["class_path"]).own_rates.items():
-            if tuning["init_args"].get(name, 0) is None:
-                _, rates = own(model["detector"])
-                rate = getattr(rates, kind)
-                tuning["init_args"][name] = rate
-                filled[f"model.tuning.{name}"] = rate
+    filled: dict[str, Any] = {}
+    if "data" in config:
+        filled |= _fill_in_sizes("data", config.data.init_args, detector, own)
+    if config.get("retention") is not None:
+        of_retention = config.retention.init_args.data.init_args
+        filled |= _fill_in_sizes("retention.data", of_retention, detector, own)
+    if config.get("model.tuning") is not None:
+        filled |= _fill_in_rates(config.model.tuning, detector, own)
     return filled
 
 
-def _fill_in_sizes(key: str, arguments: Any, detector: str, own: Own) -> dict[str, Any]:
+def _fill_in_rates(tuning: Namespace, detector: str, own: Own) -> dict[str, Any]:
+    """Give the open rates of a tuning their values in place, and return them by their key."""
+    filled: dict[str, Any] = {}
+    for name, kind in _class_of(tuning.class_path).own_rates.items():
+        if tuning.init_args.get(name, 0) is None:
+            _, rates = own(detector)
+            rate = getattr(rates, kind)
+            tuning.init_args[name] = rate
+            filled[f"model.tuning.{name}"] = rate
+    return filled
+
+
+def _fill_in_sizes(key: str, arguments: Namespace, detector: str, own: Own) -> dict[str, Any]:
     """Give the open sizes of a data module their values in place, and return them by their key."""
     missing = [name for name in SIZES if arguments.get(name, 0) is None]
     if not missing:

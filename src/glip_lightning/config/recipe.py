@@ -28,7 +28,7 @@ from glip_lightning.config.own_settings import fill_in
 from glip_lightning.config.recipe_files import with_recipes
 from glip_lightning.config.recipe_parser import (
     NOT_KEPT,
-    PARTS,
+    add_parts,
     check_parts,
     complete_recipe,
     register_classes,
@@ -78,8 +78,7 @@ class GLIPCLI(LightningCLI):
 
     @override
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        for add_part in PARTS.values():
-            add_part(parser)
+        add_parts(parser)
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -93,7 +92,7 @@ class GLIPCLI(LightningCLI):
         config = self.config[verb]
         check_parts(config)
         check_data(config.data.class_path, config.data.init_args)
-        filled = fill_in(config.model, config.data, config.retention)
+        filled = fill_in(config, config.model.detector)
         if filled:
             named = ", ".join(f"{key} {value}" for key, value in filled.items())
             log.info("%s: %s, which the recipe leaves open", config.model.detector, named)
@@ -217,7 +216,9 @@ def run(arguments: Sequence[str]) -> GLIPCLI:
 def fit_recipe(recipe: Mapping[str, Any], folder: Path, checkpoint: Path | None = None) -> GLIPCLI:
     """Run ``fit`` by a recipe in ``folder``.
 
-    With ``checkpoint``, of an earlier run in the folder, the run goes on from it.
+    With ``checkpoint``, of an earlier run in the folder, the run goes on from it. What is parsed is
+    the recipe itself: the words are the command that repeats the run, for ``result.json`` and for
+    messages.
     """
     place = {"run": str(folder)}
     if checkpoint:

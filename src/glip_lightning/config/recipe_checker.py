@@ -5,7 +5,7 @@ A mapping goes in, the complete mapping comes out.
 
 import json
 from argparse import ArgumentError
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -19,10 +19,12 @@ from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from glip_lightning.config.arguments import fresh
+from glip_lightning.config.overrides import Overrides
 from glip_lightning.config.own_settings import fill_in
 from glip_lightning.config.recipe_parser import (
     NOT_KEPT,
     PARTS,
+    add_parts,
     check_parts,
     complete_recipe,
     register_classes,
@@ -85,43 +87,39 @@ class RecipeChecker:
         self._once = Once()
 
     def check(
-        self,
-        file: Path,
-        content: Mapping[str, Any],
-        changes: Mapping[str, Any] | None = None,
-        words: Sequence[str] = (),
+        self, file: Path, content: Mapping[str, Any], overrides: Overrides = ()
     ) -> CheckedRecipe:
         """Check a recipe and return it complete, with its data module.
 
         Args:
             file: where the content was read; messages name it.
             content: the recipe as it stands in the file.
-            changes: other values of the recipe by dotted key.
-            words: options of the command line.
+            overrides: other values of the recipe, by dotted key.
 
         Raises:
             WrongUsage: a key or the type of a value is wrong.
             GLIPError: data, tuning or schedule refuse a value.
         """
-        options = [f"--{key}={_option_value(value)}" for key, value in (changes or {}).items()]
-        options += words
+        options = fresh([f"--{key}={_text(value)}" for key, value in overrides])
         command = ["fit", "--config", str(file), *options]
-        recipe: dict[str, Any] = {}
         configs: dict[str, Namespace] = {}
         for part in PARTS:
             own = {key: value for key, value in content.items() if _part_of(key) == part}
-            of_part = _options_of(part, options)
+            of_part = [word for word in options if _part_of(_key_of(word)) == part]
             read = partial(self._read, part, own, of_part, command)
-            configs[part], complete = self._once.get([part, str(file), own, of_part], read)
-            recipe |= complete
-        recipe = deepcopy(recipe)  # a part is that of many recipes
-        model = deepcopy(configs["model"].model)
-        data = deepcopy(configs["data"].data)
-        retention = deepcopy(configs["run"].retention)
-        fill_in(model, data, retention, self._own_settings)
-        fill_in(recipe["model"], recipe["data"], recipe["retention"], self._own_settings)
+            configs[part] = self._once.get([part, str(file), own, of_part], read)
+        recipe: dict[str, Any] = {}
+        detector = configs["model"].model.detector
+        for part in PARTS:
+            fill = partial(self._complete, part, configs[part], detector)
+            # the id stays with its part, which lives as long as the results
+            key = ["complete", part, id(configs[part]), detector]
+            configs[part], complete = self._once.get(key, fill)
+            recipe |= deepcopy(complete)  # a part is that of many recipes
+        model, retention = configs["model"].model, configs["run"].retention
         self._once.get(["model", recipe["model"]], partial(_check_model, model))
-        data_module = self._once.get(["data", recipe["data"]], partial(built, data))
+        make_data = partial(built, configs["data"].data)
+        data_module = self._once.get(["data", recipe["data"]], make_data)
         probe = None
         if retention is not None:
             make_probe = partial(built, retention.init_args.data)
@@ -133,27 +131,37 @@ class RecipeChecker:
 
     def _read(
         self, part: str, own: Mapping[str, Any], options: list[str], given: list[str]
-    ) -> tuple[Namespace, dict[str, Any]]:
-        """Return one part of a recipe, complete: as jsonargparse parses it, and as plain values.
+    ) -> Namespace:
+        """Return one part of a recipe as jsonargparse parses it.
 
-        Messages look for the place of a fault in ``given``. The options of the command line are
-        passed as such: there alone jsonargparse knows the dotted keys of the classes that the
-        recipe names.
+        Messages look for the place of a fault in ``given``.
         """
-        parser = self._parsers[part]
+        # Content and overrides become words here, and only here. jsonargparse's parse_object takes
+        # mappings, but it does not know the dotted keys of a class that an override has changed, of
+        # a callback in a list, or after callbacks+. As words they mean what they mean in fit.
+        words = ["--config", yaml.safe_dump(dict(own)), *options]
         try:
-            config = parser.parse_args(["--config", yaml.safe_dump(dict(own)), *options])
+            config = self._parsers[part].parse_args(words)
         except ArgumentError as error:
             raise explain(error, given, self._options, "fit") from None
         check_parts(config)
-        recipe = complete_recipe(parser, config)
+        return config
+
+    def _complete(
+        self, part: str, config: Namespace, detector: str
+    ) -> tuple[Namespace, dict[str, Any]]:
+        """Return a part with the settings that it leaves open: as it was parsed, and plain."""
+        config = deepcopy(config)
+        fill_in(config, detector, self._own_settings)
+        recipe = complete_recipe(self._parsers[part], config)
         return config, {key: value for key, value in recipe.items() if key not in NOT_KEPT}
 
 
 def _parser_of(part: str) -> LightningArgumentParser:
+    """Return the parser of one part, as LightningCLI makes that of ``fit`` with all parts."""
     parser = LightningArgumentParser(exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action=ActionConfigFile)
-    PARTS[part](parser)
+    add_parts(parser, [part])
     if part == "run":
         parser.add_method_arguments(Trainer, "fit", skip=set(LightningCLI.subcommands()["fit"]))
     return parser
@@ -164,20 +172,11 @@ def _part_of(key: str) -> str:
     return first if first in PARTS else "run"
 
 
-def _options_of(part: str, words: Sequence[str]) -> list[str]:
-    """Return the options of ``part`` on a command line, each with its value."""
-    found: list[str] = []
-    belongs = part == "run"
-    for word in fresh(words):
-        if word.startswith("--"):
-            key = word.removeprefix("--").split("=")[0].rstrip("+")
-            belongs = _part_of(key) == part
-        if belongs:
-            found.append(word)
-    return found
+def _key_of(option: str) -> str:
+    return option.removeprefix("--").split("=")[0].rstrip("+")
 
 
-def _option_value(value: object) -> str:
+def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 

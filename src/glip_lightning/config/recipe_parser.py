@@ -1,5 +1,6 @@
 """The options of a recipe, for the command line and for sweeps, and the complete recipe."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -88,6 +89,12 @@ No part depends on another.
 """
 
 
+def add_parts(parser: LightningArgumentParser, parts: Iterable[str] = tuple(PARTS)) -> None:
+    """Add the options of all parts of a recipe, or of some."""
+    for part in parts:
+        PARTS[part](parser)
+
+
 def check_parts(config: Namespace) -> None:
     """Raise WrongUsage (code ``bad-value``) if model or trainer is no mapping.
 
@@ -104,6 +111,7 @@ def check_parts(config: Namespace) -> None:
 def complete_recipe(parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
     """Return what ``parser`` has read, with all defaults, as plain values.
 
-    Classes have their public names.
+    Classes have their public names. The way leads over a text: jsonargparse has no other that makes
+    plain values of its types.
     """
     return with_public_names(yaml.safe_load(parser.dump(config, skip_none=False)))

@@ -13,7 +13,6 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +22,15 @@ from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.schema import parse_yaml
 from glip_lightning.config.class_paths import OLD, of_a_run, old_names
 from glip_lightning.config.recipe_files import given_recipes, recipe_names
-from glip_lightning.config.wrong_usage import WrongUsage, meant, suggest
+from glip_lightning.config.wrong_usage import (
+    WrongUsage,
+    close_keys,
+    meant,
+    missing_values,
+    no_option,
+    no_value,
+    suggest,
+)
 
 WORDS = {
     int: "a whole number",
@@ -171,14 +178,13 @@ def explain(
     """
     fault = find_fault(error, verb)
     if fault.unknown:
-        return WrongUsage(_explain_unknown(fault, arguments, options), code="unknown-option")
+        return _explain_unknown(fault.unknown, fault, arguments, options)
     if fault.missing and fault.key:
         return missing_values(fault.key, fault.owner, fault.missing, arguments)
     if fault.missing:
         return WrongUsage(_explain_missing(fault, options), code="missing-value")
     if fault.bare:
-        message = f"{fault.bare}: a value is missing (expected {fault.expected})"
-        return WrongUsage(message, code="missing-value")
+        return no_value(fault.bare, fault.expected)
     kind = _kind_of(fault, options)
     is_bad_value = isinstance(fault.reason, (ValueError, TypeError, ImportError, AttributeError))
     if kind is not None and is_bad_value:
@@ -240,37 +246,22 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _explain_unknown(fault: Fault, arguments: Sequence[str], options: Sequence[Option]) -> str:
-    """Return the message about an option that does not exist, with names like it."""
-    given = fault.unknown or ""
-    if not given.startswith("-"):
-        return f"{given}: not understood; every option begins with --, as in --trainer.max_epochs 5"
-    key = given.split("=")[0].lstrip("-")
+def _explain_unknown(
+    word: str, fault: Fault, arguments: Sequence[str], options: Sequence[Option]
+) -> WrongUsage:
+    """Return the error for an option that does not exist, with names like it."""
+    if not word.startswith("-"):
+        return no_option(word)
+    key = word.split("=")[0].lstrip("-")
     known = [option.key for option in options] + _keys_of_class(fault.key, fault.owner)
     for owner, path in _named_classes(arguments):
         known += _keys_of_class(owner, path)
     our_key = OTHER_KEYS.get(key.replace("-", "_"))
-    close = [our_key] if our_key else _close_keys(key, known)
+    close = [our_key] if our_key else close_keys(key, known)
+    message = f"{_place(key, arguments)}: no such option{suggest(close)}"
     if _given_key(key, arguments) == key:  # on the command line
-        return f"--{key}: no such option{suggest(close, '--')}"
-    return f"{_place(key, arguments)}: no such option{suggest(close)}"
-
-
-def _close_keys(key: str, known: Sequence[str]) -> list[str]:
-    """Return at most two keys whose last part is like that of ``key``, the most similar first.
-
-    For ``lr`` one of them is ``model.tuning.lr``.
-    """
-    similarity: dict[str, float] = {}  # of the last parts, plus that of the whole keys: 0 to 2
-    for name in known:
-        last_parts = SequenceMatcher(None, name.split(".")[-1], key.split(".")[-1]).ratio()
-        if last_parts > 0.75 and not name.endswith(".help"):
-            similarity[name] = last_parts + SequenceMatcher(None, name, key).ratio()
-    if not similarity:
-        return []
-    least = max(1, max(similarity.values()) - 0.1)
-    ranked = sorted(similarity, key=lambda name: similarity[name], reverse=True)
-    return [name for name in ranked if similarity[name] > least][:2]
+        message = f"--{key}: no such option{suggest(close, '--')}"
+    return WrongUsage(message, code="unknown-option")
 
 
 def _keys_of_class(key: str, path: str | None) -> list[str]:
@@ -311,21 +302,6 @@ def _classes_in(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from _classes_in(value, key)
         else:
             yield from _classes_in(value, f"{key}.{name}".lstrip("."))
-
-
-def missing_values(
-    key: str, owner: str | None, names: Sequence[str], arguments: Sequence[str]
-) -> WrongUsage:
-    """Return the error for arguments that the class at a key needs and nobody gives."""
-    keys = [f"{key}.{name}" for name in names]
-    verb, it = ("have", "them") if len(keys) > 1 else ("has", "it")
-    by = owner.split(".")[-1] if owner else "it"
-    flags = " ".join(f"--{name} VALUE" for name in keys)
-    message = f"{' and '.join(keys)} {verb} no value, and {by} needs {it}: give {flags}"
-    files = given_recipes(arguments)
-    if files:
-        message += f", or write it into {files[-1]}"
-    return WrongUsage(message, code="missing-value")
 
 
 def _explain_missing(fault: Fault, options: Sequence[Option]) -> str:

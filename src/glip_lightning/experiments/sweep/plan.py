@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from glip_lightning import __version__
+from glip_lightning.config.overrides import Overrides
 from glip_lightning.config.recipe_checker import CheckedRecipe, Once, RecipeChecker, built
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.data.checks.consistency import check_splits, choose_classes
@@ -57,7 +58,7 @@ NOT_READ = (
 )
 """Arguments of data that do not change which files are read."""
 
-NOT_FOR_SWEEPS = ("--config", "-c", "--run", "--resume", "--ckpt_path")
+NOT_FOR_SWEEPS = ("config", "run", "resume", "ckpt_path")
 """Options of ``fit`` that the sweep file or the sweep itself decides."""
 
 
@@ -75,12 +76,12 @@ class Planned:
 
 
 def resolve(
-    grid: Grid, overrides: Sequence[str], progress: Callable[[int, int], None] | None = None
+    grid: Grid, overrides: Overrides, progress: Callable[[int, int], None] | None = None
 ) -> list[Planned]:
     """Return all trials of ``grid`` in the order of its points.
 
-    ``overrides`` are options of ``fit`` that hold for each trial. ``progress`` is called with the
-    number of points that are done and of all points.
+    ``overrides`` hold for each trial. ``progress`` is called with the number of points that are
+    done and of all points.
 
     Raises:
         WrongUsage: each error of all trials once, with the number of trials that have it. Its code
@@ -115,19 +116,16 @@ def resolve(
     return list(found.values())
 
 
-def _check_overrides(grid: Grid, overrides: Sequence[str]) -> None:
+def _check_overrides(grid: Grid, overrides: Overrides) -> None:
     """Raise WrongUsage for an option that an axis or the sweep itself sets."""
     axis_of = grid.axis_of
-    for word in overrides:
-        if not word.startswith("-"):
-            continue
-        option = word.split("=")[0]
+    for option, _ in overrides:
         if option in NOT_FOR_SWEEPS:
             raise WrongUsage(
-                f"{option}: not for a sweep, whose file names recipes and folders",
+                f"--{option}: not for a sweep, whose file names recipes and folders",
                 code="option-without-use",
             )
-        key = option.removeprefix("--").replace(".init_args", "")
+        key = option.replace(".init_args", "")
         if key in axis_of:
             axis = axis_of[key]
             raise WrongUsage(
@@ -137,11 +135,12 @@ def _check_overrides(grid: Grid, overrides: Sequence[str]) -> None:
 
 
 def _planned(
-    grid: Grid, point: Axes, overrides: Sequence[str], checker: RecipeChecker, reader: "_Reader"
+    grid: Grid, point: Axes, overrides: Overrides, checker: RecipeChecker, reader: "_Reader"
 ) -> Planned:
     """Return the trial of one point, or raise what is wrong with its recipe, data or tuning."""
     regime = grid.regime(point)
-    checked = checker.check(regime.file, regime.content, grid.changes(point), overrides)
+    changes = [*grid.changes(point).items(), *overrides]
+    checked = checker.check(regime.file, regime.content, changes)
     if checked.data.shots == 0:
         checked = replace(checked, recipe=untrained(checked.recipe))
     images = reader.images(checked)

@@ -14,6 +14,7 @@ from glip_lightning.common.commands import option_words
 from glip_lightning.common.escaping import json_text, printable, printable_lines
 from glip_lightning.common.files import remove_parts, write_text
 from glip_lightning.common.signals import Interrupted
+from glip_lightning.config.overrides import Overrides
 from glip_lightning.config.wrong_usage import WrongUsage
 from glip_lightning.experiments.failures import LOG_NAME, read_failure, record_failure
 from glip_lightning.experiments.sweep.board import (
@@ -59,7 +60,7 @@ class SweepOptions:
     keep_checkpoints: bool = False
 
 
-def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -> int:
+def run_sweep(file: str, options: SweepOptions, overrides: Overrides = ()) -> int:
     """Run what is left of a sweep and return the exit code of the command.
 
     It is 0 if no trial failed, 1 if one did, and 128 + the number of the signal after a signal.
@@ -102,7 +103,7 @@ def run_sweep(file: str, options: SweepOptions, overrides: Sequence[str] = ()) -
     return int(any(state_of(place / each.trial.id).state == "failed" for each in chosen))
 
 
-def _resolve(grid: Grid, overrides: Sequence[str]) -> list[Planned]:
+def _resolve(grid: Grid, overrides: Overrides) -> list[Planned]:
     """Return the trials of a grid, with a progress bar on a terminal."""
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("checking all trials", total=None)
@@ -134,9 +135,10 @@ def _points(planned: Sequence[Planned]) -> list[Axes]:
     return points
 
 
-def _command(file: str, options: SweepOptions, overrides: Sequence[str]) -> str:
+def _command(file: str, options: SweepOptions, overrides: Overrides) -> str:
     """Return the command line of a call, without options that have their default."""
-    return shlex.join(["glip", "sweep", file, *option_words(options), *overrides])
+    of_recipes = [f"--{key}={value}" for key, value in overrides]
+    return shlex.join(["glip", "sweep", file, *option_words(options), *of_recipes])
 
 
 def _write_sweep(
