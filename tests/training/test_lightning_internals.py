@@ -1,19 +1,21 @@
 """Private attributes of Lightning: they exist, do what we expect, and only one file uses them."""
 
 import ast
+import importlib
+import inspect
 import os
 import signal
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from lightning import Trainer
-from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 
 import glip_lightning
 from glip_lightning.training import lightning_internals
-from glip_lightning.training.lightning_internals import leave_signals_to_us
+from glip_lightning.training.lightning_internals import leave_signals_to_us, pass_no_anonymous
 
 PACKAGE = Path(glip_lightning.__file__).parent
 OWNERS = {
@@ -26,6 +28,7 @@ OWNERS = {
     "strategy",
     "callback",
     "datamodule",
+    "logger",
 }
 """Names by which Lightning's objects go in our code."""
 
@@ -68,17 +71,11 @@ def test_without_a_handler_of_ours_lightning_keeps_its_own() -> None:
     assert trainer._signal_connector._sigterm_notifier_fn == before
 
 
-def test_what_our_subclasses_inherit_is_there(tmp_path: Path) -> None:
-    """Private names of the classes that CarefulWandb and GLIPCLI are made of."""
-    inherited = {
-        WandbLogger(offline=True, save_dir=tmp_path): (
-            "_wandb_init",
-        ),  # an argument that W&B warns of
-        LightningCLI: ("_parser",),  # the parser of one verb
-    }
-    for owner, names in inherited.items():
-        assert [name for name in names if not hasattr(owner, name)] == [], owner
-    assert "anonymous" in WandbLogger(offline=True, save_dir=tmp_path)._wandb_init
+def test_the_argument_that_wandb_warns_of_is_taken_out(tmp_path: Path) -> None:
+    logger = WandbLogger(offline=True, save_dir=tmp_path)
+    assert "anonymous" in logger._wandb_init
+    pass_no_anonymous(logger)
+    assert "anonymous" not in logger._wandb_init
 
 
 def private(path: Path) -> Iterator[str]:
@@ -99,3 +96,46 @@ def test_they_stand_in_one_file() -> None:
     found = {path: list(private(path)) for path in sorted(PACKAGE.rglob("*.py"))}
     users = {path: names for path, names in found.items() if names}
     assert users.keys() == {Path(lightning_internals.__file__)}, users
+
+
+def our_subclasses() -> Iterator[type]:
+    """Yield the classes of the package that inherit from Lightning's."""
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if "lightning" not in path.read_text(encoding="utf-8"):
+            continue
+        name = ".".join(["glip_lightning", *path.relative_to(PACKAGE).with_suffix("").parts])
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                found = getattr(importlib.import_module(name), node.name)
+                if any(is_of_lightning(base) for base in found.__mro__):
+                    yield found
+
+
+def is_of_lightning(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == "lightning"
+
+
+def private_names(kind: type) -> set[str]:
+    """The private names that the code of a class reads, sets or defines on itself."""
+    found = set()
+    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(kind)))):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self", "super()"):
+            found.add(node.attr)
+        elif isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+    return {name for name in found if name.startswith("_") and not name.startswith("__")}
+
+
+def test_subclasses_use_no_private_name_that_they_inherit() -> None:
+    classes = list(our_subclasses())
+    assert {"GLIPModule", "EMA", "EarlyStop", "MetricsTable", "CarefulWandb", "GLIPCLI"} <= {
+        each.__name__ for each in classes
+    }
+    found = {}
+    for each in classes:
+        inherited = [base for base in each.__mro__ if is_of_lightning(base)]
+        shared = private_names(each) & set().union(*map(private_names, inherited))
+        if shared:
+            found[each.__name__] = shared
+    assert found == {}

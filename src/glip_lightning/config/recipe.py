@@ -60,6 +60,7 @@ class GLIPCLI(LightningCLI):
         ``arguments`` are the words that a user would type. All others go to Lightning.
         """
         self.arguments = list(arguments)
+        self.parsers: list[LightningArgumentParser] = []  # of the verbs, in their order
         self.lock = FolderLock()
         try:
             super().__init__(*args, **kwargs)
@@ -79,6 +80,7 @@ class GLIPCLI(LightningCLI):
     @override
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         add_parts(parser)
+        self.parsers.append(parser)
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -86,7 +88,7 @@ class GLIPCLI(LightningCLI):
             super().parse_arguments(parser, args)
         except ArgumentError as error:
             command = self.arguments[0]
-            options = options_of(self._parser(command))
+            options = options_of(self.parsers[VERBS.index(command)])
             raise explain(error, self.arguments, options, command) from None
         verb = str(self.config["subcommand"])
         config = self.config[verb]

@@ -1,7 +1,7 @@
-"""Private attributes of Lightning's trainer that we set, each with its reason.
+"""Private attributes of Lightning's objects that we change, each with its reason.
 
-Subclasses of Lightning's classes use private methods that they inherit, in the files of these
-subclasses; tests/training/test_lightning_internals.py lists them all.
+No other file uses one, and no subclass a private name that it inherits
+(tests/training/test_lightning_internals.py).
 """
 
 import signal
