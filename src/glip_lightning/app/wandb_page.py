@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.imports import import_optional
+from glip_lightning.common.private_names import page_as_json
 from glip_lightning.training.logging.run_names import (
     AFTER,
     BEFORE,
@@ -45,7 +46,7 @@ def make_page(
         import_optional(package, "glip dashboard", "dashboard")
     page = build(project, entity or "", sweep)
     if show:
-        print(page._to_model().model_dump_json(indent=2, by_alias=True, exclude_none=True))
+        print(page_as_json(page))
     else:
         print(save_page(page))
     return 0

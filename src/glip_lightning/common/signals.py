@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from glip_lightning.common.private_names import end_process
+
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 # Windows has no SIGHUP
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
@@ -194,7 +196,7 @@ def _end_with_parent() -> None:
     parent_pid = os.getppid() if parent is None else parent.pid
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent_pid:
         pass
-    os._exit(0)
+    end_process()
 
 
 def _handle_in_forked_child(number: int) -> None:

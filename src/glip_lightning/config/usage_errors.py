@@ -19,6 +19,7 @@ from typing import Any, Literal
 import yaml
 
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.private_names import options_with_types
 from glip_lightning.common.schema import parse_yaml
 from glip_lightning.config.class_paths import OLD, of_a_run, old_names
 from glip_lightning.config.recipe_files import given_recipes, recipe_names
@@ -79,7 +80,7 @@ class Option:
 
 def options_of(parser: Any) -> list[Option]:
     """Return the options of a parser of jsonargparse."""
-    return [Option(action.dest, getattr(action, "_typehint", None)) for action in parser._actions]
+    return [Option(key, kind) for key, kind in options_with_types(parser)]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from glip_lightning import models
 from glip_lightning.common.errors import GLIPError
+from glip_lightning.common.private_names import version_of
 from glip_lightning.common.versions import versions
 from glip_lightning.models.feature_store import FolderStore, MemoryStore, Store, tensor_bytes
 
@@ -106,7 +107,7 @@ class _HashedWeights:
 
 def versions_of(tensors: Sequence[Tensor]) -> list[int]:
     """Return torch's counters of changes in place; 0 for tensors of the inference mode."""
-    return [0 if x.is_inference() else x._version for x in tensors]
+    return [0 if x.is_inference() else version_of(x) for x in tensors]
 
 
 def precision_of(device: str) -> tuple[object, ...]:

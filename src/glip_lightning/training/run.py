@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCh
 from glip_lightning import PUBLIC
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import write_text
+from glip_lightning.common.private_names import leave_signals_to_us
 from glip_lightning.data.types import Split
 from glip_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from glip_lightning.training.callbacks.estimate import Estimate
@@ -29,7 +30,6 @@ from glip_lightning.training.callbacks.run_measures import RunTime, TrainedParam
 from glip_lightning.training.callbacks.threads import ProcessorThreads
 from glip_lightning.training.checkpoint_files import damage
 from glip_lightning.training.data_module import DetectionData
-from glip_lightning.training.lightning_internals import leave_signals_to_us
 from glip_lightning.training.lightning_messages import quiet_lightning
 from glip_lightning.training.logging.loggers import close
 from glip_lightning.training.logging.wandb_run import CarefulWandb, log_results, sync_command

@@ -19,6 +19,7 @@ from PIL import Image
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
 from glip_lightning.common.imports import import_optional
+from glip_lightning.common.private_names import fingerprint_of
 from glip_lightning.data.checks.findings import DataError, Findings, data_error, listing, short
 from glip_lightning.data.images import (
     Header,
@@ -59,7 +60,7 @@ class ImageRows:
         self._rows = rows.select_columns([column]).cast_column(column, Encoded(decode=False))
         self._column = column
         self._split = split
-        self.fingerprint = f"{rows._fingerprint} {column}"
+        self.fingerprint = f"{fingerprint_of(rows)} {column}"
 
     def __len__(self) -> int:
         return len(self._rows)

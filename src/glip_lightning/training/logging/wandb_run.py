@@ -14,8 +14,8 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from typing_extensions import override
 
 from glip_lightning.common.imports import not_installed_message
+from glip_lightning.common.private_names import pass_no_anonymous
 from glip_lightning.data.dataset import DetectionDataset
-from glip_lightning.training.lightning_internals import pass_no_anonymous
 from glip_lightning.training.logging.pictures import EvaluatedImage
 from glip_lightning.training.logging.run_names import (
     CLASSES,

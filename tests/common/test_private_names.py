@@ -1,36 +1,36 @@
-"""Private attributes of Lightning: they exist, do what we expect, and only one file uses them."""
+"""Private names of other packages: they exist, do what we expect, and only one file uses them."""
 
 import ast
 import importlib
 import inspect
+import json
 import os
+import re
 import signal
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from jsonargparse import ArgumentParser
 from lightning import Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 import glip_lightning
-from glip_lightning.training import lightning_internals
-from glip_lightning.training.lightning_internals import leave_signals_to_us, pass_no_anonymous
+from glip_lightning.common import private_names
+from glip_lightning.common.private_names import (
+    fingerprint_of,
+    leave_signals_to_us,
+    options_with_types,
+    page_as_json,
+    pass_no_anonymous,
+    version_of,
+)
 
 PACKAGE = Path(glip_lightning.__file__).parent
-OWNERS = {
-    "trainer",
-    "loop",
-    "steps",
-    "fit_loop",
-    "epoch_loop",
-    "val_loop",
-    "strategy",
-    "callback",
-    "datamodule",
-    "logger",
-}
-"""Names by which Lightning's objects go in our code."""
+OWN = ("self", "cls", "super()")
+"""Owners of private names that are the class itself."""
 
 
 @pytest.fixture
@@ -78,24 +78,49 @@ def test_the_argument_that_wandb_warns_of_is_taken_out(tmp_path: Path) -> None:
     assert "anonymous" not in logger._wandb_init
 
 
-def private(path: Path) -> Iterator[str]:
-    """Yield the private attributes of Lightning's objects that a file names."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if (
-            isinstance(node, ast.Attribute)
-            and node.attr.startswith("_")
-            and not node.attr.startswith("__")
-        ):
-            owner = node.value
-            name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
-            if name in OWNERS:
-                yield ast.unparse(node)
+def test_a_tensor_counts_its_changes() -> None:
+    tensor = torch.zeros(2)
+    before = version_of(tensor)
+    tensor += 1
+    assert version_of(tensor) == before + 1
+
+
+def test_rows_have_a_fingerprint() -> None:
+    datasets = pytest.importorskip("datasets")
+    one, same, other = (datasets.Dataset.from_dict({"x": [x]}) for x in (1, 1, 2))
+    assert fingerprint_of(one) == fingerprint_of(same) != fingerprint_of(other)
+
+
+def test_options_have_keys_and_types() -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--data.root", type=str)
+    parser.add_argument("--data.shots", type=int | str)
+    found = dict(options_with_types(parser))
+    assert found["data.shots"] == int | str
+    assert "data.root" in found
+
+
+def test_a_page_is_json() -> None:
+    workspaces = pytest.importorskip("wandb_workspaces.workspaces")
+    page = workspaces.Workspace(entity="me", project="mine", name="a page")
+    assert json.loads(page_as_json(page))
+
+
+def names_of_others(path: Path) -> Iterator[str]:
+    """Yield the private names in a file that no function of this file has defined."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute) or not re.match("_(?!_)", node.attr):
+            continue
+        if ast.unparse(node.value) not in OWN and node.attr not in own:
+            yield ast.unparse(node)
 
 
 def test_they_stand_in_one_file() -> None:
-    found = {path: list(private(path)) for path in sorted(PACKAGE.rglob("*.py"))}
+    found = {path: list(names_of_others(path)) for path in sorted(PACKAGE.rglob("*.py"))}
     users = {path: names for path, names in found.items() if names}
-    assert users.keys() == {Path(lightning_internals.__file__)}, users
+    assert users.keys() == {Path(private_names.__file__)}, users
 
 
 def our_subclasses() -> Iterator[type]:
@@ -116,7 +141,7 @@ def is_of_lightning(kind: type) -> bool:
     return kind.__module__.partition(".")[0] == "lightning"
 
 
-def private_names(kind: type) -> set[str]:
+def names_of_class(kind: type) -> set[str]:
     """The private names that the code of a class reads, sets or defines on itself."""
     found = set()
     for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(kind)))):
@@ -135,7 +160,7 @@ def test_subclasses_use_no_private_name_that_they_inherit() -> None:
     found = {}
     for each in classes:
         inherited = [base for base in each.__mro__ if is_of_lightning(base)]
-        shared = private_names(each) & set().union(*map(private_names, inherited))
+        shared = names_of_class(each) & set().union(*map(names_of_class, inherited))
         if shared:
             found[each.__name__] = shared
     assert found == {}
