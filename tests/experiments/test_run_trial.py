@@ -155,9 +155,7 @@ def test_what_cannot_be_gone_on_with_starts_anew(tmp_path: Path, shapes: Path) -
     assert run_trial(mine).state == "finished"  # at once
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "[" * 100_000, "{}", '{"error": "x", "attempts": -1}', '{"error": "x"}']
-)
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, "{}", '{"error": "x", "attempts": -1}'])
 def test_an_edited_failure_is_no_reason_to_stop(tmp_path: Path, text: str) -> None:
     (tmp_path / "failed.json").write_text(text)
     assert read_failure(tmp_path).attempts == 0
@@ -166,3 +164,12 @@ def test_an_edited_failure_is_no_reason_to_stop(tmp_path: Path, text: str) -> No
     assert (written["error"], written["attempts"]) == ("odd-\udcff", 1)
     record_failure(tmp_path, "again", "", 1.0)
     assert read_failure(tmp_path) == Failure("again", 2)
+
+
+def test_a_failure_without_a_number_of_attempts_keeps_its_error(tmp_path: Path) -> None:
+    (tmp_path / "failed.json").write_text('{"error": "no memory"}')
+    assert read_failure(tmp_path) == Failure("no memory", 1)
+    (tmp_path / "failed.json").write_text("[]")
+    assert read_failure(tmp_path).attempts == 0
+    (tmp_path / "failed.json").unlink()
+    assert str(tmp_path) not in read_failure(tmp_path).error

@@ -41,12 +41,15 @@ def record_failure(folder: Path, error: str, text: str, seconds: float) -> None:
 
 
 def read_failure(folder: Path) -> Failure:
-    """Return the failure of a trial; where the file cannot be read, a failure that says so."""
-    path = folder / FAILED_NAME
+    """Return the failure of a trial; where the file cannot be read, a failure that says so.
+
+    A file without a number of attempts stands for one.
+    """
     try:
-        content = read_json(path, str(path))
-        error, attempts = str(content["error"]), content["attempts"]
-        _ATTEMPTS.check(attempts, str(path), "attempts")
-    except (OSError, KeyError, TypeError, GLIPError) as wrong:
-        return Failure(f"{FAILED_NAME}: cannot be read: {wrong}", 0)
+        content = read_json(folder / FAILED_NAME, FAILED_NAME)
+        error, attempts = str(content["error"]), content.get("attempts", 1)
+        _ATTEMPTS.check(attempts, FAILED_NAME, "attempts")
+    except (OSError, KeyError, TypeError, AttributeError, GLIPError) as wrong:
+        reason = wrong.strerror if isinstance(wrong, OSError) else wrong  # without the whole path
+        return Failure(f"{FAILED_NAME}: cannot be read: {reason}", 0)
     return Failure(error, attempts)

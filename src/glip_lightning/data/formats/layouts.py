@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
@@ -58,7 +58,15 @@ SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(_LONGEST_FIRST)})(?![a-z])\d*")
 SAMPLED = 20  # images whose names decide in which folder they are
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
-SplitReader = Callable[[Findings], dict[Split, Index]]
+
+@dataclass(frozen=True)
+class Kind:
+    """A layout that can be read."""
+
+    name: str  # for messages
+    sign: Callable[[Path], Any]  # what shows it in a folder; false where nothing does
+    read: Callable[[Path, Findings], dict[Split, Index]]
+    sign_reads_files: bool = False  # which takes long for a large COCO file
 
 
 @dataclass(frozen=True)
@@ -131,18 +139,18 @@ def read_folder(
         found = _find_layouts(folder)
         if not found:
             raise _no_data_set(folder)
-        name, read = found[0]
-        others = [other for other, _ in found[1:]]
+        taken, *others = found
         if others:
-            findings.add("two-layouts", folder, name=name, others=listing(others))
-        splits = read(findings)
+            names = listing(other.name for other in others)
+            findings.add("two-layouts", folder, name=taken.name, others=names)
+        splits = taken.read(folder, findings)
         _report_strays(folder, splits, findings)
         splits = complete_splits(splits, folder, findings, seed, write)
     except OSError as error:
         where = error.filename or folder
         reason = error.strerror or error
         raise data_error("unreadable-folder", where, reason=reason) from error
-    return Layout(name, splits)
+    return Layout(taken.name, splits)
 
 
 def need_data_set(folder: str | Path) -> None:
@@ -152,12 +160,9 @@ def need_data_set(folder: str | Path) -> None:
     system does not let see is left to the reader.
     """
     folder = Path(folder)
-    signs = (
-        *(is_saved, _split_folders, _files_by_split, _files_without_split),
-        *(is_yolo, is_voc, is_labelme),
-    )
+    kinds = sorted(chain.from_iterable(KINDS), key=lambda kind: kind.sign_reads_files)
     with suppress(OSError):
-        if not any(sign(folder) for sign in signs):
+        if not any(kind.sign(folder) for kind in kinds):
             raise _no_data_set(folder)
 
 
@@ -227,29 +232,13 @@ def _check_folder(folder: Path) -> None:
     raise data_error("missing-folder", folder, near=there)
 
 
-def _find_layouts(folder: Path) -> list[tuple[str, SplitReader]]:
-    """Return name and reader of the layouts that a folder has, the one to take first."""
-    if is_saved(folder):
-        return [("a folder saved by datasets", partial(read_hub, folder))]
-    if is_labelme(folder):
-        return [("LabelMe", partial(read_labelme, folder))]
-    found: list[tuple[str, SplitReader]] = []
-    parts = _split_folders(folder)
-    if parts:
-        name = "one folder per split (ODinW, Roboflow)"
-        found.append((name, partial(_read_split_folders, folder, parts)))
-    files = _files_by_split(folder)
-    if files:
-        found.append(("annotations by split (COCO)", partial(_read_files, folder, files)))
-    if is_yolo(folder):
-        found.append(("YOLO", partial(read_yolo, folder)))
-    if is_voc(folder):
-        found.append(("Pascal VOC", partial(read_voc, folder)))
-    if not found:
-        singles = _files_without_split(folder)
-        if singles:
-            found.append(("one COCO file", partial(_read_single, folder, singles)))
-    return found
+def _find_layouts(folder: Path) -> list[Kind]:
+    """Return the layouts that a folder has, the one to take first."""
+    for group in KINDS:
+        found = [kind for kind in group if kind.sign(folder)]
+        if found:
+            return found
+    return []
 
 
 def _json_files(folder: Path) -> list[Path]:
@@ -275,9 +264,8 @@ def _split_folders(folder: Path) -> dict[Split, list[Path]]:
     return found
 
 
-def _read_split_folders(
-    folder: Path, parts: dict[Split, list[Path]], findings: Findings
-) -> dict[Split, Index]:
+def _read_split_folders(folder: Path, findings: Findings) -> dict[Split, Index]:
+    parts = _split_folders(folder)
     for path in sub_folders(folder):
         split = SPLIT_WORDS.get(path.name.lower())
         if split and split not in parts and _has_pictures(path):
@@ -324,9 +312,8 @@ def _split_in(name: str) -> Split | None:
     return None if word is None else SPLIT_WORDS[word[1]]
 
 
-def _read_files(
-    folder: Path, files: dict[Split, list[Path]], findings: Findings
-) -> dict[Split, Index]:
+def _read_files(folder: Path, findings: Findings) -> dict[Split, Index]:
+    files = _files_by_split(folder)
     splits = {split: _read(_only(found), folder, findings) for split, found in files.items()}
     children = sub_folders(folder)
     candidates = list(children)
@@ -365,8 +352,8 @@ def _files_without_split(folder: Path) -> list[Path]:
     return []
 
 
-def _read_single(folder: Path, files: list[Path], findings: Findings) -> dict[Split, Index]:
-    return {"train": _read(_only(files), folder, findings)}
+def _read_single(folder: Path, findings: Findings) -> dict[Split, Index]:
+    return {"train": _read(_only(_files_without_split(folder)), folder, findings)}
 
 
 def _read(file: Path, folder: Path, findings: Findings) -> Index:
@@ -448,8 +435,8 @@ def _describe_unknown(folder: Path) -> str:
 def _is_readable(folder: Path) -> bool:
     """Return whether a folder is a data set, and does not only look like one."""
     with suppress(ValueError, OSError):
-        for _, read in _find_layouts(folder)[:1]:
-            splits = read(Findings())
+        for kind in _find_layouts(folder)[:1]:
+            splits = kind.read(folder, Findings())
             return any(len(index) > 0 for index in splits.values())
     return False
 
@@ -461,3 +448,17 @@ def _folders_below(folder: Path) -> Iterator[Path]:
     for path in near:
         with suppress(OSError):
             yield from sub_folders(path)[:50]
+
+
+KINDS: Sequence[Sequence[Kind]] = (
+    (Kind("a folder saved by datasets", is_saved, read_hub),),
+    (Kind("LabelMe", is_labelme, read_labelme, sign_reads_files=True),),
+    (
+        Kind("one folder per split (ODinW, Roboflow)", _split_folders, _read_split_folders),
+        Kind("annotations by split (COCO)", _files_by_split, _read_files),
+        Kind("YOLO", is_yolo, read_yolo),
+        Kind("Pascal VOC", is_voc, read_voc),
+    ),
+    (Kind("one COCO file", _files_without_split, _read_single),),
+)
+"""All layouts: a folder has those of the first group that shows a sign, the first of them wins."""
