@@ -13,7 +13,7 @@ from typing import Any
 from glip_lightning.common.files import need_file, need_folder
 from glip_lightning.common.locks import LOCK_NAME, FolderLock
 from glip_lightning.common.schema import parse_yaml
-from glip_lightning.config.overrides import Overrides
+from glip_lightning.config.overrides import Overrides, overrides_of
 from glip_lightning.config.recipe_files import given_recipes
 from glip_lightning.config.wrong_usage import WrongUsage, missing_values
 from glip_lightning.weights.run_files import check_unfinished, is_in_run
@@ -30,7 +30,7 @@ RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 LIGHTNING_FINDS = ("best", "last", "hpc")
 """Words for checkpoints that Lightning looks for itself."""
 CHECKED = (
-    *("config", "-c", "data", "data.root", "data.task", "data.phrases_file"),
+    *("config", "data", "data.root", "data.task", "data.phrases_file"),
     *("model.detector", "model.tuning.file", "ckpt_path", "run"),
 )
 """Options whose values are checked here, or before."""
@@ -181,16 +181,17 @@ def _are_right(words: Sequence[str]) -> bool:
 
     Otherwise the data wait for the parser: a wrong option is said before a task that is missing.
     """
-    rest = iter(words)
-    for word in rest:
-        name, equals, value = word.removeprefix("--").partition("=")
-        if not equals:
-            value = next(rest, "")
-        key = name.replace(".init_args", "")
-        is_number = key in NUMBERS and (value.isdigit() or (key, value) == ("data.shots", "all"))
-        if value.startswith("--") or not value or not (key in CHECKED or is_number):
-            return False
-    return True
+    try:
+        options = overrides_of(words)
+    except WrongUsage:
+        return False
+    return all(_is_right(key.replace(".init_args", ""), value) for key, value in options)
+
+
+def _is_right(key: str, value: str) -> bool:
+    if key in NUMBERS:
+        return value.isdigit() or (key, value) == ("data.shots", "all")
+    return key in CHECKED and value != "" and not value.startswith("--")
 
 
 def _short(class_path: str) -> str:

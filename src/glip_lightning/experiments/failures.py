@@ -49,7 +49,7 @@ def read_failure(folder: Path) -> Failure:
         content = read_json(folder / FAILED_NAME, FAILED_NAME)
         error, attempts = str(content["error"]), content.get("attempts", 1)
         _ATTEMPTS.check(attempts, FAILED_NAME, "attempts")
-    except (OSError, KeyError, TypeError, AttributeError, GLIPError) as wrong:
-        reason = wrong.strerror if isinstance(wrong, OSError) else wrong  # without the whole path
+    except (OSError, KeyError, TypeError, GLIPError) as wrong:
+        reason = getattr(wrong, "strerror", None) or wrong  # without the whole path
         return Failure(f"{FAILED_NAME}: cannot be read: {reason}", 0)
     return Failure(error, attempts)

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
@@ -64,7 +63,7 @@ class Kind:
     """A layout that can be read."""
 
     name: str  # for messages
-    sign: Callable[[Path], Any]  # what shows it in a folder; false where nothing does
+    sign: Callable[[Path], object]  # what shows it in a folder; false where nothing does
     read: Callable[[Path, Findings], dict[Split, Index]]
     sign_reads_files: bool = False  # which takes long for a large COCO file
 
