@@ -12,6 +12,8 @@ TASK = "python tests/golden/runs_0_1/make.py  # pictures of the generated world"
 GENERATED = {
     "docs/held_out.jpg": "python benchmarks/picture_grid.py --detector glip-nano-c"
     " --out docs/held_out.jpg",
+    "docs/natural.jpg": "python src/glip_lightning/shapes/natural_pictures.py --sheet"
+    " docs/natural.jpg",
     **{f"tests/golden/runs_0_1/photos/{k:05}.jpg": TASK for k in range(2)},
     **{f"tests/golden/runs_0_1/pictures/train/{k:05}.jpg": TASK for k in range(4)},
     **{f"tests/golden/runs_0_1/pictures/valid/{k:05}.jpg": TASK for k in range(2)},

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from glip_lightning.models.feature_cache import FeatureCache as FeatureCache
     from glip_lightning.models.glip.model import GLIP as GLIP
     from glip_lightning.shapes.alignment import Alignment as Alignment
+    from glip_lightning.shapes.data_modules import NaturalPretraining as NaturalPretraining
     from glip_lightning.shapes.data_modules import Shapes as Shapes
     from glip_lightning.shapes.data_modules import ShapesDetection as ShapesDetection
     from glip_lightning.shapes.data_modules import ShapesPretraining as ShapesPretraining
@@ -98,6 +99,7 @@ PUBLIC = {
     "Shapes": "glip_lightning.shapes.data_modules",
     "ShapesDetection": "glip_lightning.shapes.data_modules",
     "ShapesPretraining": "glip_lightning.shapes.data_modules",
+    "NaturalPretraining": "glip_lightning.shapes.data_modules",
     "read_dataset": "glip_lightning.data.formats.layouts",
     # errors
     "GLIPError": "glip_lightning.common.errors",

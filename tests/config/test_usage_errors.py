@@ -23,6 +23,7 @@ RECIPES = Path(__file__).parent.parent.parent / "recipes"
 DATA = (
     "CustomData",
     "HubData",
+    "NaturalPretraining",
     "ODinW",
     "Pretraining",
     "Shapes",

@@ -10,7 +10,7 @@ from glip_lightning.models.config import VARIANTS, GLIPConfig, variant
 from glip_lightning.models.glip.fusion import TextLayer
 from glip_lightning.models.glip.model import GLIP
 from glip_lightning.models.layers.dynamic_conv import DyConv
-from glip_lightning.shapes.descriptions import ATTRIBUTES
+from glip_lightning.shapes.scene import Vocabulary
 from glip_lightning.text.token_spans import token_indices
 from glip_lightning.text.tokenizer import Tokenizer
 
@@ -67,12 +67,12 @@ def test_maps_pass_through_the_pyramid_and_the_tower(small: GLIP, official: GLIP
 def cosines(model: GLIP) -> Tensor:
     """Return cosines between features of all pairs of words in one caption."""
     tokenizer = Tokenizer.nano()
-    caption = ". ".join(ATTRIBUTES)
+    words = Vocabulary().words
+    caption = ". ".join(words)
     offsets = tokenizer.offsets(caption)
-    starts = [caption.index(word) for word in ATTRIBUTES]
+    starts = [caption.index(word) for word in words]
     tokens = [
-        token_indices([(a, a + len(w))], offsets)[0]
-        for a, w in zip(starts, ATTRIBUTES, strict=True)
+        token_indices([(a, a + len(w))], offsets)[0] for a, w in zip(starts, words, strict=True)
     ]
     with torch.no_grad():
         hidden = model.encode_text(*tokenizer.encode([caption])).hidden[0, tokens]

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glip_lightning.shapes.descriptions import (
-    ATTRIBUTES,
     MARGIN,
     RELATIONS,
     Description,
     phrase_list,
     random_description,
     sentence,
+    with_article,
     word_list,
 )
 from glip_lightning.shapes.scene import Thing, Vocabulary, scene
@@ -127,10 +127,10 @@ def test_phrase_lists_are_varied() -> None:
 @given(seeds)
 def test_word_lists(seed: int) -> None:
     things, rng = drawn(seed)
-    caption = word_list(things, rng)
+    caption = word_list(things, rng, Vocabulary())
     words = caption.text.split(". ")
     assert len(set(words)) == len(words) == 12
-    assert set(words) <= set(ATTRIBUTES) == KIND_OF.keys()
+    assert set(words) <= set(Vocabulary().words) == KIND_OF.keys()
     true_of = {word: [word in thing.words.values() for thing in things] for word in words}
     places = {word: re.search(rf"\b{word}\b", caption.text).span() for word in words}  # type: ignore[union-attr]
     assert caption.spans == [
@@ -196,7 +196,7 @@ def test_pictures_without_things() -> None:
     rng = np.random.default_rng(0)
     assert sentence([], rng) is None
     for _ in range(20):
-        words, phrases = word_list([], rng), phrase_list([], rng, Vocabulary())
+        words, phrases = word_list([], rng, Vocabulary()), phrase_list([], rng, Vocabulary())
         assert (words.spans, phrases.spans) == ([], [])
         assert len(words.text.split(". ")) == 12
         assert understand(phrases.text)
@@ -222,3 +222,21 @@ def test_descriptions_are_true(seed: int) -> None:
         phrase = random_description(thing, rng)
         assert phrase.words
         assert phrase.fits(thing)
+
+
+def test_more_than_six_things_are_named_by_a_plural_alone() -> None:
+    stars = [Thing("star", "red", x=0.1 * k, diameter=0.05) for k in range(9)]
+    rng = np.random.default_rng(0)
+    texts = [with_article(Description({"shape": "star"}), stars, rng).text for _ in range(40)]
+    assert set(texts) == {"star", "stars"}  # half of the phrases have no article and no number
+    few = {with_article(Description({"shape": "star"}), stars[:6], rng).text for _ in range(40)}
+    assert few == {"star", "six stars"}
+
+
+def test_no_relation_is_said_of_things_that_lie_on_each_other() -> None:
+    star = Thing("star", "red", x=0.2, diameter=0.2)
+    apart = [star, Thing("moon", "blue", x=0.8, diameter=0.2)]
+    on_it = [star, replace(apart[1], x=0.5, diameter=1.0)]
+    found = [sentence(apart, np.random.default_rng(seed)) for seed in range(20)]
+    assert sum(each is not None for each in found) > 4
+    assert [sentence(on_it, np.random.default_rng(seed)) for seed in range(10)] == [None] * 10

@@ -15,7 +15,7 @@ from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.captioned_images import read_captions
 from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.shapes import image_captions
-from glip_lightning.shapes.descriptions import ATTRIBUTES, Description
+from glip_lightning.shapes.descriptions import Description
 from glip_lightning.shapes.generated_folder import MANIFEST
 from glip_lightning.shapes.image_captions import (
     COUNT,
@@ -30,7 +30,7 @@ from glip_lightning.shapes.image_captions import (
     write_image_captions,
 )
 from glip_lightning.shapes.pretraining_pictures import SIZE
-from glip_lightning.shapes.scene import Thing
+from glip_lightning.shapes.scene import Thing, Vocabulary
 from glip_lightning.shapes.styles import STYLES
 from glip_lightning.shapes.words import (
     CAPTION_NAMES,
@@ -88,7 +88,7 @@ def captions() -> list[str]:
 
 def assert_known(caption: str) -> None:
     words = {singular(word) for word in re.findall(r"\w+", caption)}
-    assert words <= {*ATTRIBUTES, *CAPTION_SHAPES, *CAPTION_NAMES} | FILLING, caption
+    assert words <= {*Vocabulary().words, *CAPTION_SHAPES, *CAPTION_NAMES} | FILLING, caption
     for phrase in re.split(r", | and | left of | right of | above | below ", caption):
         named = [singular(word) for word in phrase.split()]
         said = [*named, *(CAPTION_NAMES[word]["shape"] for word in named if word in CAPTION_NAMES)]

@@ -11,9 +11,9 @@ from glip_lightning.common import registry
 from glip_lightning.common.registry import Table
 from glip_lightning.inference.predictor import Predictor
 from glip_lightning.models.config import VARIANTS, GLIPConfig
-from glip_lightning.shapes.descriptions import ATTRIBUTES
 from glip_lightning.shapes.plugin import WEIGHTS
 from glip_lightning.shapes.pretraining_pictures import captions, scene_of, show
+from glip_lightning.shapes.scene import Vocabulary
 from glip_lightning.shapes.words import (
     CAPTION_NAMES,
     CAPTION_SHAPES,
@@ -155,7 +155,7 @@ def test_the_words_that_pre_training_has_shown(name: str) -> None:
         assert words == words_of(DETECTION_NAMES)
         return
     said = {text for index in range(200) for text in _captions("grounding", index)}
-    assert words_of([*DETECTION_NAMES, *ATTRIBUTES, *said]) - words == set()
+    assert words_of([*DETECTION_NAMES, *Vocabulary().words, *said]) - words == set()
     taught = {*CAPTION_SHAPES, *CAPTION_NAMES}
     assert words & taught == (taught if name == "glip-nano" else set())
     assert not words & {*NEW_SHAPES, *NEW_COLOURS, *NEW_TEXTURES, "raccoon"}

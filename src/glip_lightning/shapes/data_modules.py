@@ -13,6 +13,9 @@ from glip_lightning.data.checks.findings import Findings
 from glip_lightning.data.formats.coco_json import read_coco
 from glip_lightning.data.index import Index
 from glip_lightning.data.types import SPLITS, Split
+from glip_lightning.shapes.natural_pictures import SIZE as NATURAL_SIZE
+from glip_lightning.shapes.natural_pictures import VERSION as NATURAL_VERSION
+from glip_lightning.shapes.natural_pictures import write_natural
 from glip_lightning.shapes.pretraining_pictures import SIZE, VERSION, write_pretraining
 from glip_lightning.shapes.shapes13 import ShapesTask
 from glip_lightning.shapes.task_pictures import SIZE as TASK_SIZE
@@ -113,6 +116,30 @@ class ShapesPretraining(Pretraining):
     @override
     def prepare_data(self) -> None:
         write_pretraining(self.root)
+
+
+class NaturalPretraining(Pretraining):
+    """Pictures with the statistics of photos; the first use writes ``root`` in a quarter hour."""
+
+    label, version = "natural-pretraining", NATURAL_VERSION
+
+    def __init__(
+        self,
+        sources: dict[str, Source],
+        root: str = "runs/.shapes/natural",
+        epoch_images: int = 8000,
+        valid: str = f"valid/{ANNOTATIONS}",
+        min_sizes: Sequence[int] = (NATURAL_SIZE,),
+        max_size: int = NATURAL_SIZE,
+        test_size: int = NATURAL_SIZE,
+        **kwargs: Any,
+    ) -> None:
+        kwargs |= {"min_sizes": min_sizes, "max_size": max_size, "test_size": test_size}
+        super().__init__(root, sources, epoch_images, valid, None, **kwargs)
+
+    @override
+    def prepare_data(self) -> None:
+        write_natural(self.root)
 
 
 class ShapesDetection(DetectionData):

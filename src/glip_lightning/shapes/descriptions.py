@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glip_lightning.shapes.scene import Thing, Vocabulary
-from glip_lightning.shapes.words import CAPTION_NAMES, COLOURS, PARTS, SHAPES, SIZES, TEXTURES
+from glip_lightning.shapes.scene import Thing, Vocabulary, is_apart
+from glip_lightning.shapes.words import CAPTION_NAMES
 from glip_lightning.text.token_spans import Span
 from glip_lightning.text.tokenizer import SEPARATOR
 
-ATTRIBUTES = (*SHAPES, *COLOURS, *TEXTURES, *SIZES, *PARTS)
+CAPTIONS = 3  # of each kind per picture
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 ODDS = {"size": 0.2, "texture": 0.7, "colour": 0.65, "shape": 0.92, "part": 0.6}
 """The chance that a description has a word of this kind."""
@@ -86,16 +86,40 @@ def random_description(thing: Thing, rng: np.random.Generator) -> Description:
     return Description(words)
 
 
-def word_list(things: Sequence[Thing], rng: np.random.Generator, count: int = 12) -> Caption:
-    """Return ``count`` single words in random order: dense supervision.
+def random_captions(
+    things: Sequence[Thing], streams: Sequence[np.random.Generator], vocabulary: Vocabulary
+) -> dict[str, list[Caption]]:
+    """Return the captions of a picture: lists of ``words``, and of ``phrases``.
+
+    The last of the phrases is a sentence where a relation is clear.
+
+    Args:
+        things: that can be seen.
+        streams: :data:`CAPTIONS` generators; each draws one caption of each kind.
+        vocabulary: of the words that may be said.
+    """
+    words = [word_list(things, rng, vocabulary) for rng in streams]
+    phrases = [phrase_list(things, rng, vocabulary) for rng in streams[:-1]]
+    last = sentence(things, streams[-1]) or phrase_list(things, streams[-1], vocabulary)
+    return {"words": words, "phrases": [*phrases, last]}
+
+
+def word_list(
+    things: Sequence[Thing],
+    rng: np.random.Generator,
+    vocabulary: Vocabulary,
+    count: int = 12,
+) -> Caption:
+    """Return ``count`` single words of a vocabulary in random order: dense supervision.
 
     At least three of them are true of nothing.
     """
+    attributes = vocabulary.words
     true_words = set()
     for thing in things:
         true_words.update(thing.words.values())
-    present = sorted(true_words.intersection(ATTRIBUTES))
-    absent = [word for word in ATTRIBUTES if word not in present]
+    present = sorted(true_words.intersection(attributes))
+    absent = [word for word in attributes if word not in present]
     rng.shuffle(present)
     kept = present[: count - 3]
     drawn = rng.choice(absent, size=count - len(kept), replace=False).tolist()
@@ -141,7 +165,8 @@ def sentence(
 
     The first phrase means the things that it describes and that stand in the relation to the thing
     of the second phrase. None where no relation is clear: a thing that the first phrase describes
-    must not nearly stand in it. ``describe`` makes the description of a thing.
+    must not nearly stand in it or lie on the other one. ``describe`` makes the description of a
+    thing.
     """
     if not things:
         return None
@@ -175,7 +200,7 @@ def _named_by_relation(
     for thing in things:
         how_far = distance(thing, anchors[0])
         is_subject = subject.fits(thing)
-        if is_subject and 0 < how_far < MARGIN:
+        if is_subject and (0 < how_far < MARGIN or not is_apart(thing, anchors[0])):
             return None
         named.append(is_subject and how_far >= MARGIN)
     return named if any(named) else None
@@ -195,9 +220,10 @@ def with_article(
         named = [phrase.fits(thing) for thing in things]
     if rng.random() < 0.5:
         return CaptionPart(phrase.text(), phrase.text(), named)
-    number = NUMBERS.get(sum(named))
-    text = phrase.text(plural=number is not None)
-    return CaptionPart(f"{number or 'a'} {text}", text, named)
+    count = sum(named)
+    text = phrase.text(plural=count > 1)
+    article = f"{NUMBERS[count]} " if count in NUMBERS else "" if count > 1 else "a "
+    return CaptionPart(article + text, text, named)
 
 
 def join(parts: Iterable[CaptionPart], separators: Sequence[str] = ()) -> Caption:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.progress import Progress
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import remove_parts
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
+from glip_lightning.shapes.descriptions import Caption
 from glip_lightning.shapes.paint import Box
 
 MANIFEST = "shapes.json"
@@ -86,6 +88,19 @@ def _replace(folder: Path, new: Path, old: Path, settings: Mapping[str, object])
             raise
 
 
+def check_counts(counts: Mapping[str, int], known: Iterable[str]) -> None:
+    """Raise GLIPError for a part that is unknown (``unknown-key``) or empty (``bad-value``)."""
+    for name, count in counts.items():
+        if name not in known:
+            message = f"counts: there is no part {name!r}; the parts are {', '.join(known)}"
+            raise GLIPError(message, code="unknown-key")
+        if count < 1:
+            message = (
+                f"counts: {count} pictures of {name!r}, expected 1 or more; leave the part out"
+            )
+            raise GLIPError(message, code="bad-value")
+
+
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[Iterable[Any]], Iterator[Any]]]:
     """Yield a function that shows a bar of the items of an iterable while they are used.
@@ -128,8 +143,8 @@ def write_coco(
     folder: Path,
     names: Sequence[str],
     pictures: Iterable[tuple[Image.Image, Iterable[tuple[Box, int]]]],
-) -> None:
-    """Write a split in the layout of ODinW.
+) -> list[dict[str, Any]]:
+    """Write a split in the layout of ODinW, and return the entries of its pictures.
 
     Args:
         folder: of the split.
@@ -144,6 +159,32 @@ def write_coco(
             annotations.append(annotation(len(annotations) + 1, number, box, label + 1))
     categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
     write_annotations(folder / ANNOTATIONS, images, annotations, categories)
+    return images
+
+
+Captioned = tuple[dict[str, Any], Sequence[Box], Mapping[str, Sequence[Caption]]]
+"""The entry of a picture in an annotation file, the box of each thing, and captions by kind."""
+
+
+def write_captions(folder: Path, pictures: Iterable[Captioned]) -> None:
+    """Write a grounding file (MDETR) for each kind of caption, such as ``words.json``.
+
+    Each caption is an image of its own there. The pictures themselves are in ``folder`` already.
+    """
+    images: defaultdict[str, list[Any]] = defaultdict(list)
+    annotations: defaultdict[str, list[Any]] = defaultdict(list)
+    for entry, boxes, captions in pictures:
+        for kind, found in captions.items():
+            for caption in found:
+                image = len(images[kind])
+                images[kind].append({**entry, "id": image, "caption": caption.text})
+                for box, spans in zip(boxes, caption.spans, strict=True):
+                    if spans:
+                        row = annotation(len(annotations[kind]) + 1, image, box, 1)
+                        annotations[kind].append({**row, "tokens_positive": spans})
+    categories = [{"id": 1, "name": "phrase"}]
+    for kind in images:
+        write_annotations(folder / f"{kind}.json", images[kind], annotations[kind], categories)
 
 
 def write_annotations(

@@ -254,21 +254,27 @@ def _step(wave: np.ndarray, period: float) -> np.ndarray:
     return (0.5 + wave * period / 6).clip(0, 1)
 
 
-def visible_boxes(covers: Sequence[np.ndarray]) -> list[Box | None]:
+def visible_boxes(
+    covers: Sequence[np.ndarray], opacities: Sequence[float] | None = None
+) -> list[Box | None]:
     """Return the visible box of each thing: around the pixels of which at least half is seen.
 
-    ``covers`` are the coverages [H, W] of the things; later things hide earlier ones. None stands
-    for a thing of which less than a quarter can be seen, or no such pixel.
+    None stands for a thing of which less than a quarter can be seen, or no such pixel.
+
+    Args:
+        covers: the coverages [H, W] of the things; later things hide earlier ones.
+        opacities: how much of what is behind a thing it hides, from 0 to 1; all of it if not given.
     """
     if not covers:
         return []
     boxes: list[Box | None] = []
     free = np.ones_like(covers[0])
-    for cover in reversed(covers):
+    hiding = opacities or [1.0] * len(covers)
+    for cover, opacity in zip(reversed(covers), reversed(hiding), strict=True):
         seen = cover * free
         enough = seen.sum() >= 0.25 * cover.sum()
         boxes.append(_box(seen) if enough else None)
-        free = free * (1 - cover)
+        free = free * (1 - opacity * cover)
     return boxes[::-1]
 
 

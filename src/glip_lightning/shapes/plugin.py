@@ -12,7 +12,7 @@ WEIGHTS = Path(__file__).parent / "nano"
 def register() -> None:
     """Add all rows of the generated world to the tables, without any import of it."""
     registry.tasks.add("shapes13", Later("glip_lightning.shapes.shapes13:TASK_SET"))
-    for name in ("Shapes", "ShapesDetection", "ShapesPretraining"):
+    for name in ("Shapes", "ShapesDetection", "ShapesPretraining", "NaturalPretraining"):
         registry.data_modules.add(name, Later(f"glip_lightning.shapes.data_modules:{name}"))
     registry.callbacks.add("Alignment", Later("glip_lightning.shapes.alignment:Alignment"))
     for folder in sorted(WEIGHTS.iterdir()):

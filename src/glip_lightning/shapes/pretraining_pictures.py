@@ -13,18 +13,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from glip_lightning.common.errors import GLIPError
-from glip_lightning.shapes.descriptions import Caption, phrase_list, sentence, word_list
+from glip_lightning.shapes.descriptions import CAPTIONS, Caption, random_captions
 from glip_lightning.shapes.generated_folder import (
-    annotation,
+    Captioned,
+    check_counts,
     progress,
     save_picture,
-    write_annotations,
+    write_captions,
     write_coco,
     written_once,
 )
@@ -54,7 +53,6 @@ COUNTS: Mapping[str, int] = MappingProxyType(
         "combinations/held_out": 400,
     }
 )
-CAPTIONS = 3  # of each kind per picture
 STREAMS = {name: number for number, name in enumerate(COUNTS, start=1)}
 
 
@@ -100,17 +98,7 @@ def captions(name: str, seed: int, index: int, things: Sequence[Thing]) -> dict[
     The last of the phrases is a sentence where a relation is clear.
     """
     streams = [_stream(name, seed, index, number) for number in range(1, CAPTIONS + 1)]
-    words = [word_list(things, rng) for rng in streams]
-    phrases = [_phrases(things, rng, number) for number, rng in enumerate(streams)]
-    return {"words": words, "phrases": phrases}
-
-
-def _phrases(things: Sequence[Thing], rng: np.random.Generator, number: int) -> Caption:
-    if number == CAPTIONS - 1:
-        found = sentence(things, rng)
-        if found is not None:
-            return found
-    return phrase_list(things, rng, Vocabulary())
+    return random_captions(things, streams, Vocabulary())
 
 
 def write_pretraining(
@@ -127,13 +115,10 @@ def write_pretraining(
         size: of each side, in pixels.
 
     Raises:
-        GLIPError: there is no such part (code ``unknown-key``), or the folder has other content
-            (``folder-taken``).
+        GLIPError: there is no such part (code ``unknown-key``), a part without pictures
+            (``bad-value``), or the folder has other content (``folder-taken``).
     """
-    unknown = sorted(counts.keys() - COUNTS.keys())
-    if unknown:
-        message = f"counts: there is no part {unknown[0]!r}; the parts are {', '.join(COUNTS)}"
-        raise GLIPError(message, code="unknown-key")
+    check_counts(counts, COUNTS)
     settings = {
         "kind": "pretraining",
         "version": VERSION,
@@ -215,21 +200,12 @@ def write_named(
 
 
 def _write_grounding(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:
-    images: dict[str, list[Any]] = {"words": [], "phrases": []}
-    annotations: dict[str, list[Any]] = {"words": [], "phrases": []}
-    for index, each in enumerate(shown):
-        entry = save_picture(folder, index, each.image)
-        for kind, found in captions(name, seed, index, each.things).items():
-            for caption in found:
-                image = len(images[kind])
-                images[kind].append({**entry, "id": image, "caption": caption.text})
-                for box, spans in zip(each.boxes, caption.spans, strict=True):
-                    if spans:
-                        row = annotation(len(annotations[kind]) + 1, image, box, 1)
-                        annotations[kind].append({**row, "tokens_positive": spans})
-    categories = [{"id": 1, "name": "phrase"}]
-    for kind in images:
-        write_annotations(folder / f"{kind}.json", images[kind], annotations[kind], categories)
+    def captioned() -> Iterator[Captioned]:
+        for index, each in enumerate(shown):
+            entry = save_picture(folder, index, each.image)
+            yield entry, each.boxes, captions(name, seed, index, each.things)
+
+    write_captions(folder, captioned())
 
 
 WRITERS = {

@@ -77,6 +77,11 @@ class Vocabulary:
     parts: Sequence[str] = PARTS
     held_out: bool = False  # whether held-out pairs may occur
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All words, those of sizes too."""
+        return (*self.shapes, *self.colours, *self.textures, *SIZES, *self.parts)
+
     def draw(self, rng: np.random.Generator) -> Thing:
         """Return a thing with random attributes; it has no place and no size yet.
 
