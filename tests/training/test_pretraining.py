@@ -96,6 +96,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (None, {"epoch_images": 0}, "bad-value", {"epoch_images=0"}),
         (None, {"shots": 3}, "option-without-use", {"shots=3"}),
         (None, {"copies": 2}, "option-without-use", {"copies=2"}),
+        (None, {"group_by_size": True}, "option-without-use", {"group_by_size=True"}),
         (None, {"negatives": False}, "option-without-use", {"negatives=False"}),
         (None, {"augment": "light"}, "bad-value", {"augment=light"}),
     ],

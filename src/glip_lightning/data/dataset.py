@@ -83,6 +83,19 @@ class DetectionDataset(Dataset[KeyedSample]):
         """The id of each image, once for all copies."""
         return self.index.ids.tolist()
 
+    def sizes(self, epoch: int) -> np.ndarray:
+        """Return height and width [len(self), 2] of all samples of an epoch; none is read."""
+        found = np.empty((len(self), 2), np.int64)
+        for item in range(len(self)):
+            image = item % len(self.index)
+            height, width = self.index.size(image)
+            if self.augment is not None:
+                boxes = torch.from_numpy(self.index.target(image)[0])
+                view = self.augment.view(height, width, boxes, epoch, item)
+                height, width = view.height, view.width
+            found[item] = self.transform.size(height, width, epoch, item)
+        return found
+
     def __getitem__(self, index: Key | int) -> KeyedSample:
         """Return the sample of ``(epoch, item)``; an item alone means epoch 0.
 

@@ -4,7 +4,8 @@ Nothing depends on worker processes, on their number or on what was drawn before
 resumed in the middle of an epoch sees, bit for bit, what it would have seen without interruption.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -43,6 +44,31 @@ def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
     return int(np.random.default_rng([STREAMS["step"], seed, epoch, batch, rank]).integers(2**63))
 
 
+WINDOW = 16  # batches within which samples are put together by size
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Batches of samples of similar size, which need little padding."""
+
+    batch_size: int  # samples that are padded together, of all processes
+    sizes: Callable[[int], np.ndarray]  # height and width [N, 2] of all samples of an epoch
+
+    def order(self, order: np.ndarray, epoch: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the samples of a random order [N] in groups; the last, smaller one stays last.
+
+        Samples of :data:`WINDOW` batches are sorted by their format and size. Then all batches
+        come in a random order.
+        """
+        height, width = self.sizes(epoch)[order].T
+        window = np.arange(len(order)) // (WINDOW * self.batch_size)
+        keys = (np.maximum(height, width), np.minimum(height, width), height > width, window)
+        grouped = order[np.lexsort(keys)]
+        whole = len(order) // self.batch_size * self.batch_size
+        batches = rng.permutation(grouped[:whole].reshape(-1, self.batch_size))
+        return np.concatenate([batches.reshape(-1), grouped[whole:]])
+
+
 class EpochSampler(DistributedSampler[Key]):
     """Yields ``(epoch, index)`` in an order that (seed, epoch) decides, or in that of the file.
 
@@ -53,7 +79,13 @@ class EpochSampler(DistributedSampler[Key]):
     """
 
     def __init__(
-        self, dataset_size: int, seed: int = 0, shuffle: bool = True, rank: int = 0, world: int = 1
+        self,
+        dataset_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        rank: int = 0,
+        world: int = 1,
+        grouping: Grouping | None = None,
     ) -> None:
         if dataset_size < 1:
             message = f"dataset_size={dataset_size}: there are no images to draw from"
@@ -62,7 +94,7 @@ class EpochSampler(DistributedSampler[Key]):
             message = f"rank={rank}, world={world}: ranks run from 0 to world - 1"
             raise GLIPError(message, code="bad-value")
         self.dataset_size, self.seed, self.shuffle = dataset_size, seed, shuffle
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.grouping = rank, world, grouping
         self.epoch = 0
         self._skip = 0
 
@@ -99,4 +131,6 @@ class EpochSampler(DistributedSampler[Key]):
         """Return all indices of the epoch, for all processes together."""
         if not self.shuffle:
             return np.arange(self.dataset_size)
-        return random_stream("order", self.seed, self.epoch).permutation(self.dataset_size)
+        rng = random_stream("order", self.seed, self.epoch)
+        order = rng.permutation(self.dataset_size)
+        return self.grouping.order(order, self.epoch, rng) if self.grouping else order

