@@ -1,12 +1,13 @@
 """What few photos teach on two cores, beside what one would take otherwise: a row per command.
 
-    python benchmarks/own_photos.py DATA --set Raccoon --photos 10 --seed 0 --way custom_nano
-    python benchmarks/own_photos.py DATA --all     # every row that is missing, seed 0 of all first
-    python benchmarks/own_photos.py --table        # of the rows that there are
+    python benchmarks/own_photos.py DATA --set Raccoon --photos 10 --seed 0 --way nano_c
+    python benchmarks/own_photos.py DATA           # every row that is missing, seed 0 of all first
+    python benchmarks/own_photos.py --keep         # adds new rows to benchmarks/own_photos.jsonl
+    python benchmarks/own_photos_tables.py         # prints the tables of the documents
 
 DATA has folders like Raccoon/{train,valid,test}. The seed chooses the photos with boxes from train;
 valid and test stay whole. A row is a file in --out, written when it is measured. So a stop loses
-one row at most.
+one row at most. Several processes may work on different rows: --seed 0 and --seed 1.
 """
 
 import argparse
@@ -16,15 +17,17 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
-from glip_lightning.common.files import write_text
+from glip_lightning import draw_boxes
+from glip_lightning.common.files import replacing, write_text
 from glip_lightning.common.versions import versions
 from glip_lightning.data.benchmarks.odinw import ANNOTATIONS
 from glip_lightning.data.dataset import DetectionDataset
@@ -32,14 +35,18 @@ from glip_lightning.data.formats.layouts import read_dataset
 from glip_lightning.data.index import Index
 from glip_lightning.evaluation.best_threshold import best_thresholds
 from glip_lightning.evaluation.bootstrap import Rows, match_detections
+from glip_lightning.evaluation.points import in_points
 from glip_lightning.inference.predictor import DEFAULT_THRESHOLD, Predictor
 
 OUT = Path("runs/own_photos")
+KEPT = Path(__file__).with_suffix(".jsonl")
+"""All rows of docs/results/own_photos.md: a line each."""
+
 SETS = ("Raccoon", "pothole", "BCCD", "ChessPieces", "COCOmini")
 PHOTOS = ("10", "30", "all")
 SEEDS = (0, 1, 2)
+HEIGHT, HEAD, GAP = 260, 34, 6  # pixels of a photo, of the text above it, between photos
 VALID_PHOTOS = (5, 20, None)  # to choose thresholds on; None: all
-T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # of Student's t by the number of seeds, 95 %
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,13 @@ class Way:
 # All frozen ways take the photos, views and steps of custom_nano; learning rates are those of
 # recipes/sweeps/nano_photos.yaml.
 WAYS = {
-    "custom_nano": Way("custom_nano"),
     "nano_all_shot": Way(
-        "shapes/nano_all_shot, as it was", "shapes/nano_all_shot", ("--data", "CustomData")
+        "before: `shapes/nano_all_shot`", "shapes/nano_all_shot", ("--data", "CustomData")
+    ),
+    "nano_c": Way("`custom_nano` from `glip-nano-c`", options=("--model.detector=glip-nano-c",)),
+    "photo": Way(
+        "`custom_nano` from `glip-nano-photo`",
+        options=("--model.detector=runs/pretrain/glip-nano-photo",),
     ),
     "random": Way("the same network from random weights", options=("--model.weights=random",)),
     "linear_probe": Way(
@@ -81,8 +92,20 @@ WAYS = {
         torchvision="fasterrcnn_mobilenet_v3_large_320_fpn",
     ),
 }
+PAIRED = ("nano_all_shot", "nano_c", "photo")
+"""The ways that are compared on all photos with all seeds."""
+
+HUNDRED = ("Raccoon", "BCCD")
+"""The sets that have more than 100 photos to train on: their rows have 100 too."""
+
+RECIPE = "nano_c"
+"""The way that custom_nano is as it comes."""
+
+TIMED = "Raccoon"
+"""The set whose rows are also timed with two threads."""
+
 BESIDE = (
-    ("30", "all"),
+    ("30",),
     ("random", "linear_probe", "prompt", "ssdlite", "faster_rcnn"),
     ("Raccoon", "pothole", "BCCD"),
 )
@@ -97,20 +120,42 @@ class Row:
     set: str
     photos: str
     seed: int
+    threads: int = 1
 
     def file(self, out: Path) -> Path:
         """Return the file of the row."""
-        return out / "rows" / f"{self.way}--{self.set}-{self.photos}-{self.seed}.json"
+        threads = "" if self.threads == 1 else f"-{self.threads}threads"
+        return out / "rows" / f"{self.way}--{self.set}-{self.photos}-{self.seed}{threads}.json"
+
+
+PICTURED = [Row(RECIPE, name, "30", SEEDS[0]) for name in ("Raccoon", "pothole", "BCCD")]
+"""The rows whose pictures the site shows where it is built beside them."""
 
 
 def plan() -> Iterator[Row]:
     """All rows, in the order in which they are worth knowing."""
     for seed in SEEDS:
-        for way in ("custom_nano", "nano_all_shot"):
+        for way in reversed(PAIRED):
             for photos in PHOTOS:
                 yield from (Row(way, name, photos, seed) for name in SETS)
-        if seed == SEEDS[0]:
-            yield from (Row(way, name, photos, seed) for photos, way, name in product(*BESIDE))
+    yield from (Row(RECIPE, name, "100", SEEDS[0]) for name in HUNDRED)
+    yield from (Row(RECIPE, TIMED, photos, SEEDS[0], threads=2) for photos in PHOTOS)
+    yield from (Row(way, name, photos, SEEDS[0]) for photos, way, name in product(*BESIDE))
+
+
+def read_rows(out: Path) -> dict[Row, dict[str, Any]]:
+    """Return all rows that are measured: those that are kept, and those in ``out``."""
+    kept = KEPT.read_text(encoding="utf-8").splitlines() if KEPT.is_file() else []
+    texts = [*kept, *(x.read_text(encoding="utf-8") for x in (out / "rows").glob("*.json"))]
+    found = [json.loads(text) for text in texts]
+    return {Row(**each["row"]): each for each in found}
+
+
+def keep_rows(out: Path) -> None:
+    """Write all rows to :data:`KEPT`, in the order of the plan."""
+    rows = read_rows(out)
+    order = [row for row in plan() if row in rows]
+    write_text(KEPT, "".join(json.dumps(rows[row]) + "\n" for row in order))
 
 
 def photos_folder(data: Path, row: Row, out: Path) -> Path:
@@ -150,20 +195,18 @@ def measure(data: Path, row: Row, out: Path) -> dict[str, Any]:
     run = out / "work" / row.file(out).stem
     shutil.rmtree(run, ignore_errors=True)
     run.parent.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {
-        "row": vars(row),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
-    }
+    found: dict[str, Any] = {"row": vars(row)}
     if way.torchvision:
         from torchvision_photos import learn  # needs what the other ways do not
 
-        reference = Row("custom_nano", row.set, row.photos, row.seed).file(out)
-        if not reference.is_file():
+        reference, rows = Row(RECIPE, row.set, row.photos, row.seed), read_rows(out)
+        if reference not in rows:
             sys.exit(f"{reference}: its time is needed; measure that row first")
-        seconds = json.loads(reference.read_text(encoding="utf-8"))["core_seconds"]
-        found |= learn(way.torchvision, folder, seconds, row.seed)
+        found |= learn(way.torchvision, folder, rows[reference]["core_seconds"], row.seed)
     else:
         found |= _fit(way, folder, row, run) | {"f1": f1_of_thresholds(folder, run, row.seed)}
+        if row in PICTURED:
+            draw(row, folder, run, found["test"], out / "pictures" / f"{row.set}.jpg")
         shutil.rmtree(run)
     found["versions"] = versions()
     write_text(row.file(out), json.dumps(found, indent=1))
@@ -183,10 +226,9 @@ def _fit(way: Way, folder: Path, row: Row, run: Path) -> dict[str, Any]:
         f"--data.seed={row.seed}",
     ]
     command += [f"--seed_everything={row.seed}", f"--run={run}"]
+    environment = os.environ | {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": str(row.threads)}
     with run.with_suffix(".log").open("w") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, env={**os.environ, "WANDB_MODE": "disabled"}
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -206,6 +248,36 @@ def _fit(way: Way, folder: Path, row: Row, run: Path) -> dict[str, Any]:
             "AP50": test["bootstrap"]["AP50_interval95"],
         },
     }
+
+
+def draw(row: Row, folder: Path, run: Path, reached: dict[str, float], file: Path) -> None:
+    """Draw three test photos with what a run finds at its best thresholds, the truth in magenta.
+
+    They are the first, the middle and the last one, not the best ones.
+    """
+    index = read_dataset(folder).splits["test"]
+    predictor = Predictor(str(run), threshold="best")
+    shown = []
+    for place in (0, len(index) // 2, len(index) - 1):
+        photo = index.picture(place).convert("RGB")
+        found = predictor(photo)
+        xywh = index.boxes_of(place).xywh
+        truth = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        boxes, scores = found.boxes.tolist(), found.scores.tolist()
+        drawn = draw_boxes(photo, boxes, found.names, scores, truth.tolist())
+        shown.append(drawn.resize((HEIGHT * drawn.width // drawn.height, HEIGHT)))
+    width = sum(each.width for each in shown) + GAP * (len(shown) - 1)
+    sheet = Image.new("RGB", (width, HEIGHT + HEAD), "white")
+    ap, ap50 = (in_points(reached[name]) for name in ("AP", "AP50"))
+    text = f"{row.set}, {row.photos} photos: AP {ap}, AP50 {ap50}"
+    ImageDraw.Draw(sheet).text((2, 6), text, "black", ImageFont.load_default(18))
+    left = 0
+    for each in shown:
+        sheet.paste(each, (left, HEAD))
+        left += each.width + GAP
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as fresh:
+        sheet.save(fresh, format="JPEG", quality=88)
 
 
 def f1_of_thresholds(folder: Path, run: Path, seed: int) -> dict[str, float]:
@@ -247,79 +319,39 @@ def _f1(index: Index, rows: Rows, thresholds: dict[str, float]) -> float:
     return 2 * right / (shown + boxes)
 
 
-def table(out: Path) -> Iterator[str]:
-    """Yield the lines of tables in Markdown.
-
-    Means over seeds have the 95 % interval of Student's t; a single seed has that of the bootstrap.
-    """
-    rows = [
-        json.loads(file.read_text(encoding="utf-8"))
-        for file in sorted((out / "rows").glob("*.json"))
-    ]
-    yield "| way | photos of | photos | seeds | test AP | test AP50 | core minutes |"
-    yield "|---|---|---|---|---|---|---|"
-    for way, name, photos in ((w, s, p) for s in SETS for p in PHOTOS for w in WAYS):
-        here = [
-            x
-            for x in rows
-            if (x["row"]["way"], x["row"]["set"], x["row"]["photos"]) == (way, name, photos)
-        ]
-        if here:
-            cells = [_mean(here, metric) for metric in ("AP", "AP50")]
-            minutes = np.mean([x["core_seconds"] for x in here]) / 60
-            what = [WAYS[way].what, name, photos, str(len(here)), *cells, f"{minutes:.1f}"]
-            yield f"| {' | '.join(what)} |"
-    yield ""
-    yield (
-        "| F1 on test | at 0.5 | "
-        + " | ".join(f"best of {n or 'all'} valid" for n in VALID_PHOTOS)
-        + " |"
-    )
-    yield "|---|---|" + "---|" * len(VALID_PHOTOS)
-    for name, photos in ((s, p) for s in SETS for p in PHOTOS):
-        key = ("custom_nano", name, photos)
-        here = [x for x in rows if (x["row"]["way"], x["row"]["set"], x["row"]["photos"]) == key]
-        if here:
-            means = [np.mean([x["f1"][column] for x in here]) for column in here[0]["f1"]]
-            yield f"| {name}, {photos} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |"
-
-
-def _mean(rows: Sequence[dict[str, Any]], metric: str) -> str:
-    values = [row["test"][metric] for row in rows]
-    if len(values) == 1:
-        low, high = rows[0]["interval95"][metric]
-        return f"{values[0]:.3f} ({low:.2f} to {high:.2f})"
-    half = T95[len(values)] * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return f"{np.mean(values):.3f} ± {half:.3f}"
-
-
 def main() -> None:
     """Read the arguments, measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("--set", default=SETS[0])
-    parser.add_argument("--photos", default="all", help="how many, or all")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--way", default="custom_nano", choices=WAYS)
-    parser.add_argument("--all", action="store_true", help="measure all rows that are missing")
-    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--set", choices=SETS, help="all sets if not given; so are the next three")
+    parser.add_argument(
+        "--photos", choices=(*PHOTOS, "100"), help="how many, or all that the set has"
+    )
+    parser.add_argument("--seed", type=int, choices=SEEDS)
+    parser.add_argument("--way", choices=WAYS)
+    parser.add_argument("--threads", type=int, choices=(1, 2))
+    parser.add_argument("--keep", action="store_true", help="write the rows that there are")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     out = given.out.resolve()
-    if not given.table and given.data is None:
-        parser.error("say where the photos are, or --table")
-    rows = plan() if given.all else [Row(given.way, given.set, given.photos, given.seed)]
-    for row in () if given.table else rows:
-        if not row.file(out).is_file():
+    if not given.keep and given.data is None:
+        parser.error("say where the photos are, or --keep")
+    rows = [
+        row
+        for row in plan()
+        if all(getattr(given, key) in (None, value) for key, value in vars(row).items())
+    ]
+    if not rows:
+        parser.error("no row has all of these; see plan() for those that are measured")
+    for row in rows if given.data else ():
+        if row not in read_rows(out):
             found = measure(given.data, row, out)
-            print(
-                row,
-                *(f"{name} {x:.3f}" for name, x in found["test"].items()),
-                f"{found['core_seconds']:.0f} s",
-            )
-    print("\n".join(table(out)))
+            scores = [f"{name} {x:.3f}" for name, x in found["test"].items()]
+            print(row, *scores, f"{found['core_seconds']:.0f} s")
+    if given.keep:
+        keep_rows(out)
 
 
 if __name__ == "__main__":
