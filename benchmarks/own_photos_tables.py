@@ -33,7 +33,7 @@ def with_tables(page: str, rows: Rows) -> str:
     """Return a page with each table below the comment with its name, in place of an older one."""
     for name, lines in tables(rows).items():
         table = "".join(f"{line}\n" for line in lines)
-        comment = f"<!-- {name} -->\n\n"
+        comment = f"<!-- table: {name} -->\n\n"
         below = f"{comment}{table}\n"
         page = re.sub(rf"{comment}(\|.*\n)*\n?", lambda _, below=below: below, page)
     return page

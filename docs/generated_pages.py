@@ -29,15 +29,45 @@ TAKEN = {
 }
 """Pages of the repository and where they stand in the site."""
 
+PHOTOS = "results/own_photos.md"
+OWN_PICTURES = ROOT / "runs" / "own_photos" / "pictures"
+"""What benchmarks/own_photos.py has drawn; photos of data sets are not in the repository."""
+
+COINS = ROOT / "runs" / "demo" / "coins" / "before_after.jpg"
+"""What `make coins` draws, which needs no data set."""
+
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are made."""
+    """Add the pages that are made, and the pictures that are there."""
     for page, make in PAGES.items():
         files.append(File.generated(config, page, content=make()))
+    for picture in pictures():
+        place = posixpath.join(posixpath.dirname(PHOTOS), picture.name)
+        files.append(File.generated(config, place, abs_src_path=str(picture)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Show the pictures on their page."""
+    if page.file.src_uri != PHOTOS:
+        return markdown
+    shown = "\n\n".join(f"![{_said_of(picture)}]({picture.name})" for picture in pictures())
+    return markdown.replace("<!-- pictures -->", shown)
+
+
+def pictures() -> list[Path]:
+    """Return the pictures of results on photos: of three data sets, else of the coins."""
+    found = sorted(OWN_PICTURES.glob("*.jpg"))
+    return found or [path for path in (COINS,) if path.is_file()]
+
+
+def _said_of(picture: Path) -> str:
+    if picture == COINS:
+        return "Coins, before and after a training on half of one photo"
+    return f"Test photos of {picture.stem} with what the detector finds; magenta is the truth"
 
 
 def taken(source: str) -> str:

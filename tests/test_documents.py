@@ -196,6 +196,8 @@ def test_what_is_only_parsed_stands_in_the_documents() -> None:
     marked = re.findall(
         r"^<!--.*?-->$", "\n".join(page.read_text(encoding="utf-8") for page in PAGES), re.MULTILINE
     )
+    made = re.compile(r"<!-- (pictures|table: \w+) -->")  # what is put in below
+    marked = [comment for comment in marked if not made.fullmatch(comment)]
     assert all(re.fullmatch(r"<!-- not run: \w.* -->", comment) for comment in marked)
     fences = [fence for page in PAGES for fence in FENCE.finditer(page.read_text(encoding="utf-8"))]
     # each stands above a block

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -134,6 +135,29 @@ def test_the_reference_has_each_finding_with_its_text(site: Path) -> None:
     shown = (site / "reference" / "findings.html").read_text(encoding="utf-8")
     assert [code for code in PROBLEMS if f">{code}</code>" not in shown] == []
     assert PROBLEMS["no-data-set"].text in shown.replace("&#123;", "{")
+
+
+def test_pictures_of_photos_are_shown_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of data sets, else the coins, else none: the repository has no photos."""
+    pages = generated_pages()
+    page = SimpleNamespace(file=SimpleNamespace(src_uri=pages.PHOTOS))
+    monkeypatch.setattr(pages, "OWN_PICTURES", tmp_path / "pictures")
+    monkeypatch.setattr(pages, "COINS", tmp_path / "before_after.jpg")
+    text = "Seen:\n\n<!-- pictures -->\n"
+    assert pages.on_page_markdown(text, page).split() == ["Seen:"]
+    pages.COINS.write_bytes(b"")
+    shown = pages.on_page_markdown(text, page)
+    assert re.findall(r"!\[[^\]]+\]\((.*?)\)", shown) == ["before_after.jpg"]
+    pages.OWN_PICTURES.mkdir()
+    for name in ("Raccoon", "BCCD"):
+        (pages.OWN_PICTURES / f"{name}.jpg").write_bytes(b"")
+    shown = pages.on_page_markdown(text, page)
+    assert re.findall(r"!\[[^\]]+\]\((.*?)\)", shown) == ["BCCD.jpg", "Raccoon.jpg"]
+    other = SimpleNamespace(file=SimpleNamespace(src_uri="index.md"))
+    assert pages.on_page_markdown(text, other) == text
+    assert "<!-- pictures -->" in (DOCS / pages.PHOTOS).read_text(encoding="utf-8")
 
 
 def check_page(tab: Page, address: str, page: str, width: int, dark: bool) -> None:
