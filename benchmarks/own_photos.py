@@ -237,7 +237,6 @@ def _fit(way: Way, folder: Path, row: Row, run: Path) -> dict[str, Any]:
     metrics = result["metrics"]
     test = metrics["test"]
     return {
-        "command": result["command"],
         "steps": result["steps"],
         "seconds": result["seconds"],
         "core_seconds": usage.ru_utime + usage.ru_stime,

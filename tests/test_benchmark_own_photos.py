@@ -106,6 +106,7 @@ def test_all_rows_of_the_documents_are_kept() -> None:
     """Each row has what a reader needs to repeat it, and the page has all tables of them."""
     rows = read_rows(Path("no such folder"))
     assert rows
+    assert "/" not in own_photos.KEPT.read_text(encoding="utf-8")  # no path of a machine
     assert set(rows) <= set(plan())
     for row, found in rows.items():
         assert found["core_seconds"] > 20, row
