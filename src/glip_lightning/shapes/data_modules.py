@@ -119,7 +119,7 @@ class ShapesPretraining(Pretraining):
 
 
 class NaturalPretraining(Pretraining):
-    """Pictures with the statistics of photos; the first use writes ``root`` in a quarter hour."""
+    """Pictures with the statistics of photos; the first use writes ``root`` in 20 minutes."""
 
     label, version = "natural-pretraining", NATURAL_VERSION
 
