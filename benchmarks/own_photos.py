@@ -263,7 +263,7 @@ def draw(row: Row, folder: Path, run: Path, reached: dict[str, float], file: Pat
         xywh = index.boxes_of(place).xywh
         truth = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
         boxes, scores = found.boxes.tolist(), found.scores.tolist()
-        drawn = draw_boxes(photo, boxes, found.names, scores, truth.tolist())
+        drawn = draw_boxes(photo, boxes, found.names, scores, truth.tolist(), found.classes)
         shown.append(drawn.resize((HEIGHT * drawn.width // drawn.height, HEIGHT)))
     width = sum(each.width for each in shown) + GAP * (len(shown) - 1)
     sheet = Image.new("RGB", (width, HEIGHT + HEAD), "white")
