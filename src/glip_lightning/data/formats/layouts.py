@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from glip_lightning.common.errors import GLIPError
 from glip_lightning.common.files import regular_file
@@ -58,13 +60,16 @@ SAMPLED = 20  # images whose names decide in which folder they are
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
 
+Splits = dict[Split, Index]
+
+
 @dataclass(frozen=True)
-class Kind:
+class KnownLayout:
     """A layout that can be read."""
 
     name: str  # for messages
-    sign: Callable[[Path], object]  # what shows it in a folder; false where nothing does
-    read: Callable[[Path, Findings], dict[Split, Index]]
+    sign: Callable[[Path], Any]  # what shows it in a folder; false where nothing does
+    read: Callable[[Path, Any, Findings], Splits]  # takes what the sign has found
     sign_reads_files: bool = False  # which takes long for a large COCO file
 
 
@@ -138,18 +143,18 @@ def read_folder(
         found = _find_layouts(folder)
         if not found:
             raise _no_data_set(folder)
-        taken, *others = found
+        (name, read), *others = found
         if others:
-            names = listing(other.name for other in others)
-            findings.add("two-layouts", folder, name=taken.name, others=names)
-        splits = taken.read(folder, findings)
+            names = listing(other for other, _ in others)
+            findings.add("two-layouts", folder, name=name, others=names)
+        splits = read(findings)
         _report_strays(folder, splits, findings)
         splits = complete_splits(splits, folder, findings, seed, write)
     except OSError as error:
         where = error.filename or folder
         reason = error.strerror or error
         raise data_error("unreadable-folder", where, reason=reason) from error
-    return Layout(taken.name, splits)
+    return Layout(name, splits)
 
 
 def need_data_set(folder: str | Path) -> None:
@@ -159,9 +164,9 @@ def need_data_set(folder: str | Path) -> None:
     system does not let see is left to the reader.
     """
     folder = Path(folder)
-    kinds = sorted(chain.from_iterable(KINDS), key=lambda kind: kind.sign_reads_files)
+    layouts = sorted(chain.from_iterable(KNOWN), key=lambda layout: layout.sign_reads_files)
     with suppress(OSError):
-        if not any(kind.sign(folder) for kind in kinds):
+        if not any(layout.sign(folder) for layout in layouts):
             raise _no_data_set(folder)
 
 
@@ -231,10 +236,14 @@ def _check_folder(folder: Path) -> None:
     raise data_error("missing-folder", folder, near=there)
 
 
-def _find_layouts(folder: Path) -> list[Kind]:
-    """Return the layouts that a folder has, the one to take first."""
-    for group in KINDS:
-        found = [kind for kind in group if kind.sign(folder)]
+def _find_layouts(folder: Path) -> list[tuple[str, Callable[[Findings], Splits]]]:
+    """Return name and reader of the layouts that a folder has, the one to take first."""
+    for group in KNOWN:
+        found: list[tuple[str, Callable[[Findings], Splits]]] = []
+        for layout in group:
+            shown = layout.sign(folder)
+            if shown:
+                found.append((layout.name, partial(layout.read, folder, shown)))
         if found:
             return found
     return []
@@ -263,8 +272,9 @@ def _split_folders(folder: Path) -> dict[Split, list[Path]]:
     return found
 
 
-def _read_split_folders(folder: Path, findings: Findings) -> dict[Split, Index]:
-    parts = _split_folders(folder)
+def _read_split_folders(
+    folder: Path, parts: dict[Split, list[Path]], findings: Findings
+) -> dict[Split, Index]:
     for path in sub_folders(folder):
         split = SPLIT_WORDS.get(path.name.lower())
         if split and split not in parts and _has_pictures(path):
@@ -311,8 +321,9 @@ def _split_in(name: str) -> Split | None:
     return None if word is None else SPLIT_WORDS[word[1]]
 
 
-def _read_files(folder: Path, findings: Findings) -> dict[Split, Index]:
-    files = _files_by_split(folder)
+def _read_files(
+    folder: Path, files: dict[Split, list[Path]], findings: Findings
+) -> dict[Split, Index]:
     splits = {split: _read(_only(found), folder, findings) for split, found in files.items()}
     children = sub_folders(folder)
     candidates = list(children)
@@ -351,8 +362,8 @@ def _files_without_split(folder: Path) -> list[Path]:
     return []
 
 
-def _read_single(folder: Path, findings: Findings) -> dict[Split, Index]:
-    return {"train": _read(_only(_files_without_split(folder)), folder, findings)}
+def _read_single(folder: Path, files: list[Path], findings: Findings) -> dict[Split, Index]:
+    return {"train": _read(_only(files), folder, findings)}
 
 
 def _read(file: Path, folder: Path, findings: Findings) -> Index:
@@ -434,8 +445,8 @@ def _describe_unknown(folder: Path) -> str:
 def _is_readable(folder: Path) -> bool:
     """Return whether a folder is a data set, and does not only look like one."""
     with suppress(ValueError, OSError):
-        for kind in _find_layouts(folder)[:1]:
-            splits = kind.read(folder, Findings())
+        for _, read in _find_layouts(folder)[:1]:
+            splits = read(Findings())
             return any(len(index) > 0 for index in splits.values())
     return False
 
@@ -449,15 +460,20 @@ def _folders_below(folder: Path) -> Iterator[Path]:
             yield from sub_folders(path)[:50]
 
 
-KINDS: Sequence[Sequence[Kind]] = (
-    (Kind("a folder saved by datasets", is_saved, read_hub),),
-    (Kind("LabelMe", is_labelme, read_labelme, sign_reads_files=True),),
+def _by_folder(read: Callable[[Path, Findings], Splits]) -> Callable[[Path, Any, Findings], Splits]:
+    """Return a reader that needs nothing of what the sign has found."""
+    return lambda folder, _, findings: read(folder, findings)
+
+
+KNOWN: Sequence[Sequence[KnownLayout]] = (
+    (KnownLayout("a folder saved by datasets", is_saved, _by_folder(read_hub)),),
+    (KnownLayout("LabelMe", is_labelme, _by_folder(read_labelme), sign_reads_files=True),),
     (
-        Kind("one folder per split (ODinW, Roboflow)", _split_folders, _read_split_folders),
-        Kind("annotations by split (COCO)", _files_by_split, _read_files),
-        Kind("YOLO", is_yolo, read_yolo),
-        Kind("Pascal VOC", is_voc, read_voc),
+        KnownLayout("one folder per split (ODinW, Roboflow)", _split_folders, _read_split_folders),
+        KnownLayout("annotations by split (COCO)", _files_by_split, _read_files),
+        KnownLayout("YOLO", is_yolo, _by_folder(read_yolo)),
+        KnownLayout("Pascal VOC", is_voc, _by_folder(read_voc)),
     ),
-    (Kind("one COCO file", _files_without_split, _read_single),),
+    (KnownLayout("one COCO file", _files_without_split, _read_single),),
 )
 """All layouts: a folder has those of the first group that shows a sign, the first of them wins."""
