@@ -19,9 +19,9 @@ from glip_lightning.shapes.natural_pictures import (
     VERSION,
     Light,
     _paint,
-    captions,
+    natural_captions,
+    natural_picture,
     sheet,
-    show,
     vocabulary,
     write_natural,
 )
@@ -140,8 +140,8 @@ def test_pictures_are_the_same_bits() -> None:
     """A change is a new ``VERSION`` of the natural pictures, and of this."""
     found = hashlib.sha256()
     for index in range(6):
-        shown = show("train", 0, index)
-        told = captions("train", 0, index, shown.things)
+        shown = natural_picture("train", 0, index)
+        told = natural_captions("train", 0, index, shown.things)
         found.update(np.asarray(shown.image).tobytes())
         texts = [(each.text, each.spans) for kind in told.values() for each in kind]
         found.update(json.dumps([shown.boxes, texts]).encode())
@@ -152,7 +152,7 @@ def test_pictures_are_the_same_bits() -> None:
 def test_boxes_lie_in_the_picture_and_are_of_all_sizes() -> None:
     sizes, counts = [], []
     for index in range(60):
-        shown = show("valid", 3, index, 96)
+        shown = natural_picture("valid", 3, index, 96)
         assert shown.image.size == (96, 96)
         counts.append(len(shown.boxes))
         for thing, (x, y, width, height) in zip(shown.things, shown.boxes, strict=True):
@@ -193,13 +193,13 @@ def test_what_shines_through_is_labelled() -> None:
 def test_things_of_grey_pictures_have_no_colour_and_no_caption_says_one() -> None:
     grey, coloured = [], []
     for index in range(60):
-        shown = show("valid", 4, index, 64)
+        shown = natural_picture("valid", 4, index, 64)
         chroma = float(np.ptp(np.asarray(shown.image).astype(float), axis=-1).mean())
         if {thing.colour for thing in shown.things} != {""}:
             coloured.append(chroma)
             continue
         grey.append(chroma)
-        for each in captions("valid", 4, index, shown.things).values():
+        for each in natural_captions("valid", 4, index, shown.things).values():
             said = {word for caption in each for word in caption.text.replace(".", "").split()}
             assert not said & set(COLOURS)
     assert 1 <= len(grey) <= 15
@@ -211,8 +211,8 @@ def test_captions_say_what_is_there_and_what_is_not() -> None:
     known = {*vocabulary().words, "thing"}
     assert known == {*names, *COLOURS, *TEXTURES, *SIZES, "thing"}
     for index in range(20):
-        things = show("train", 0, index, 96).things
-        for each in captions("train", 0, index, things)["words"]:
+        things = natural_picture("train", 0, index, 96).things
+        for each in natural_captions("train", 0, index, things)["words"]:
             words = each.text.split(". ")
             assert len(words) == 12
             assert set(words) <= known
@@ -224,8 +224,8 @@ def test_captions_say_what_is_there_and_what_is_not() -> None:
 def test_phrases_are_true_of_the_things_that_they_name() -> None:
     named = 0
     for index in range(60):
-        things = show("train", 0, index, 96).things
-        for each in captions("train", 0, index, things)["phrases"]:
+        things = natural_picture("train", 0, index, 96).things
+        for each in natural_captions("train", 0, index, things)["phrases"]:
             for thing, spans in zip(things, each.spans, strict=True):
                 for start, end in spans:
                     words = each.text[start:end].split()
@@ -244,7 +244,7 @@ def test_folders_are_read_without_a_finding(tmp_path: Path) -> None:
         assert len(index) == count
         assert list(index.class_names) == list(all_species())
         for place in range(count):
-            shown = show(split, 0, place, 96)
+            shown = natural_picture(split, 0, place, 96)
             found = index.boxes_of(place)
             names = [index.class_names[label] for label in found.labels]
             assert names == [thing.shape for thing in shown.things]

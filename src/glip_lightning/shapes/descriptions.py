@@ -222,8 +222,11 @@ def with_article(
         return CaptionPart(phrase.text(), phrase.text(), named)
     count = sum(named)
     text = phrase.text(plural=count > 1)
-    article = f"{NUMBERS[count]} " if count in NUMBERS else "" if count > 1 else "a "
-    return CaptionPart(article + text, text, named)
+    if count in NUMBERS:
+        return CaptionPart(f"{NUMBERS[count]} {text}", text, named)
+    if count > 1:  # too many for a number in words
+        return CaptionPart(text, text, named)
+    return CaptionPart(f"a {text}", text, named)
 
 
 def join(parts: Iterable[CaptionPart], separators: Sequence[str] = ()) -> Caption:

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,51 @@ def _replace(folder: Path, new: Path, old: Path, settings: Mapping[str, object])
             raise
 
 
-def check_counts(counts: Mapping[str, int], known: Iterable[str]) -> None:
+def written_parts(
+    folder: Path,
+    known: Collection[str],
+    write_part: Callable[[Path, str, Iterable[int]], None],
+    *,
+    kind: str,
+    version: int,
+    seed: int,
+    counts: Mapping[str, int],
+    size: int,
+) -> Path:
+    """Return ``folder`` with pictures in parts, as :func:`written_once` does.
+
+    Args:
+        folder: a new or empty one.
+        known: all parts that there are.
+        write_part: writes into a folder the pictures of a part with these numbers.
+        kind: what the folder holds; this and the following are its settings.
+        version: of the pictures.
+        seed: of the world.
+        counts: pictures of each part.
+        size: of each side, in pixels.
+
+    Raises:
+        GLIPError: there is no such part (code ``unknown-key``), a part without pictures
+            (``bad-value``), or what :func:`written_once` refuses.
+    """
+    _check_counts(counts, known)
+    settings = {
+        "kind": kind,
+        "version": version,
+        "seed": seed,
+        "counts": dict(counts),
+        "size": size,
+    }
+
+    def write(fresh: Path) -> None:
+        with progress("generated pictures, drawn once", sum(counts.values())) as counted:
+            for name, count in counts.items():
+                write_part(fresh / name, name, counted(range(count)))
+
+    return written_once(folder, settings, write)
+
+
+def _check_counts(counts: Mapping[str, int], known: Collection[str]) -> None:
     """Raise GLIPError for a part that is unknown (``unknown-key``) or empty (``bad-value``)."""
     for name, count in counts.items():
         if name not in known:

@@ -24,15 +24,13 @@ from glip_lightning.inference.drawing import draw_boxes
 from glip_lightning.shapes.descriptions import CAPTIONS, Caption, random_captions
 from glip_lightning.shapes.generated_folder import (
     Captioned,
-    check_counts,
-    progress,
     write_captions,
     write_coco,
-    written_once,
+    written_parts,
 )
 from glip_lightning.shapes.materials import branches, muted, noise, surroundings
-from glip_lightning.shapes.paint import Box, Patch, Shown, to_image, visible_boxes
-from glip_lightning.shapes.scene import Thing, Vocabulary
+from glip_lightning.shapes.paint import Box, Patch, Shown, blurred, to_image, visible_boxes
+from glip_lightning.shapes.scene import Thing, Vocabulary, is_apart
 from glip_lightning.shapes.species import Polygon, Species, all_species
 from glip_lightning.shapes.words import COLOURS
 
@@ -45,6 +43,7 @@ STREAM = 102  # part of each seed, so that other generated pictures draw other n
 SUPERSAMPLING = 3
 LEAST_BOX = 1 / 56  # of the picture's side: smaller parts of things are not labelled
 REACH = 1.45  # radii: how far a thing may reach when it is bent and stretched
+CLOSEST = 0.22  # of the diameters of two things together: how near their centres may be
 OCCLUDED = 0.25
 """Share of pictures with branches before everything."""
 
@@ -67,13 +66,13 @@ class Light:
     strength: float  # of shades, from 0
 
 
-def show(split: str, seed: int, index: int, size: int = SIZE) -> Shown:
+def natural_picture(split: str, seed: int, index: int, size: int = SIZE) -> Shown:
     """Return picture ``index`` of a split.
 
     It depends on the arguments alone. ``size`` is each side in pixels.
     """
     rng = _stream(split, seed, index)
-    things = random_things(rng)
+    things = natural_things(rng)
     pixels = surroundings(rng, size)
     angle = rng.uniform(0, 2 * math.pi)
     light = Light(math.cos(angle), math.sin(angle), rng.uniform(0, 0.6))
@@ -100,7 +99,7 @@ def _stream(split: str, seed: int, index: int, number: int = 0) -> np.random.Gen
     return np.random.default_rng([seed, STREAM, list(COUNTS).index(split), index, number])
 
 
-def random_things(rng: np.random.Generator) -> list[Thing]:
+def natural_things(rng: np.random.Generator) -> list[Thing]:
     """Return the things of a picture; their ``shape`` is the name of a species."""
     chance = rng.random()
     if chance < CROWD:
@@ -148,9 +147,7 @@ def _apart(things: Sequence[Thing]) -> list[Thing]:
     """Return the things whose centres are not next to that of an earlier one."""
     kept: list[Thing] = []
     for thing in things:
-        least = [0.22 * (thing.diameter + other.diameter) for other in kept]
-        away = [math.hypot(thing.x - other.x, thing.y - other.y) for other in kept]
-        if all(distance > limit for distance, limit in zip(away, least, strict=True)):
+        if all(is_apart(thing, other, CLOSEST) for other in kept):
             kept.append(thing)
     return kept
 
@@ -160,19 +157,16 @@ def _paint(pixels: np.ndarray, thing: Thing, light: Light, rng: np.random.Genera
     size = len(pixels)
     species = all_species()[thing.shape]
     radius = thing.diameter * size / 2
-    side = 2 * math.ceil(radius * REACH) + 4
-    patch = Patch(round(thing.x * size) - side // 2, round(thing.y * size) - side // 2, side)
+    patch = Patch.around(thing, size, REACH)
     outer, inner = patch.window(size)
     pose = _Pose.random(thing, radius, rng)
-    alpha = _mask([pose.placed(part) for part in species.body], side)
-    marks = _mask([pose.placed(part) for part in species.marks], side) * alpha
+    alpha = _mask([pose.placed(part) for part in species.body], patch.side)
+    marks = _mask([pose.placed(part) for part in species.marks], patch.side) * alpha
     colours = _colours(species, thing, light, rng, alpha, marks, radius)
     _cast_shadow(pixels[outer], alpha, inner, light, max(1, round(0.12 * radius)))
-    share = (species.opacity * _blurred(alpha, rng.uniform(0, 0.8)))[inner][..., None]
+    share = (species.opacity * blurred(alpha, rng.uniform(0, 0.8)))[inner][..., None]
     pixels[outer] += share * (colours[inner] - pixels[outer])
-    cover = np.zeros((size, size))
-    cover[outer] = alpha[inner]
-    return cover
+    return patch.on_canvas(alpha, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +208,6 @@ def _mask(polygons: Sequence[Polygon], side: int) -> np.ndarray:
     return np.asarray(image.reduce(SUPERSAMPLING)) / 255
 
 
-def _blurred(mask: np.ndarray, radius: float) -> np.ndarray:
-    image = Image.fromarray((255 * mask).astype(np.uint8))
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(radius))) / 255
-
-
 def _cast_shadow(
     region: np.ndarray,
     alpha: np.ndarray,
@@ -227,11 +216,9 @@ def _cast_shadow(
     length: int,
 ) -> None:
     """Darken ``region`` where the shadow of a thing falls, ``length`` pixels from the light."""
-    across, down = round(-light.x * length), round(-light.y * length)
-    image = Image.fromarray((255 * alpha).astype(np.uint8))
-    move = Image.Transform.AFFINE, (1, 0, -across, 0, 1, -down)
-    shifted = image.transform(image.size, *move)
-    shadow = np.asarray(shifted.filter(ImageFilter.GaussianBlur(0.7 * length))) / 255
+    side = len(alpha)
+    moved = Patch(round(-light.x * length), round(-light.y * length), side)
+    shadow = blurred(moved.on_canvas(alpha, side), 0.7 * length)
     region *= 1 - light.strength * shadow[inner][..., None]
 
 
@@ -250,7 +237,7 @@ def _colours(
     colours = species.material.colours(base, rng, side, radius, thing.angle)
     tone = base + (255 * species.mark_tone - base) * 0.8
     colours += marks[..., None] * (tone - colours)
-    height = _blurred(alpha, 0.3 * radius)
+    height = blurred(alpha, 0.3 * radius)
     down, right = np.gradient(height)
     towards = -(right * light.x + down * light.y) * 1.2 * radius
     shade = 1 + species.relief * (0.3 + light.strength) * towards
@@ -279,7 +266,7 @@ def vocabulary(coloured: bool = True) -> Vocabulary:
     return Vocabulary(tuple(all_species()), colours, parts=(), held_out=True)
 
 
-def captions(
+def natural_captions(
     split: str, seed: int, index: int, things: Sequence[Thing]
 ) -> dict[str, list[Caption]]:
     """Return the captions of a picture: lists of ``words``, and of ``phrases``."""
@@ -303,21 +290,20 @@ def write_natural(
         GLIPError: there is no such split (code ``unknown-key``), a split without pictures
             (``bad-value``), or the folder has other content (``folder-taken``).
     """
-    check_counts(counts, COUNTS)
-    settings = {
-        "kind": "natural",
-        "version": VERSION,
-        "seed": seed,
-        "counts": dict(counts),
-        "size": size,
-    }
 
-    def write(fresh: Path) -> None:
-        with progress("natural pictures, drawn once", sum(counts.values())) as counted:
-            for split, count in counts.items():
-                _write_split(fresh / split, split, seed, size, counted(range(count)))
+    def write_split(fresh: Path, split: str, indices: Iterable[int]) -> None:
+        _write_split(fresh, split, seed, size, indices)
 
-    return written_once(Path(folder), settings, write)
+    return written_parts(
+        Path(folder),
+        COUNTS,
+        write_split,
+        kind="natural",
+        version=VERSION,
+        seed=seed,
+        counts=counts,
+        size=size,
+    )
 
 
 def _write_split(folder: Path, split: str, seed: int, size: int, indices: Iterable[int]) -> None:
@@ -327,14 +313,14 @@ def _write_split(folder: Path, split: str, seed: int, size: int, indices: Iterab
 
     def pictures() -> Iterator[tuple[Image.Image, list[tuple[Box, int]]]]:
         for index in indices:
-            shown = show(split, seed, index, size)
+            shown = natural_picture(split, seed, index, size)
             seen.append((shown.things, shown.boxes))
             named = [labels[thing.shape] for thing in shown.things]
             yield shown.image, list(zip(shown.boxes, named, strict=True))
 
     def captioned() -> Iterator[Captioned]:
         for index, (entry, (things, boxes)) in enumerate(zip(entries, seen, strict=True)):
-            yield entry, boxes, captions(split, seed, index, things)
+            yield entry, boxes, natural_captions(split, seed, index, things)
 
     entries = write_coco(folder, list(labels), pictures())
     if split == "train":
@@ -345,7 +331,7 @@ def sheet(columns: int = 6, rows: int = 2) -> Image.Image:
     """Return the first pictures with the boxes and names of their things."""
     whole = Image.new("RGB", (columns * SIZE, rows * SIZE))
     for index in range(columns * rows):
-        shown = show("train", 0, index)
+        shown = natural_picture("train", 0, index)
         boxes = [(x, y, x + width, y + height) for x, y, width, height in shown.boxes]
         drawn = draw_boxes(shown.image, boxes, [thing.shape for thing in shown.things])
         whole.paste(drawn, (index % columns * SIZE, index // columns * SIZE))

@@ -129,6 +129,19 @@ class Patch:
     top: int
     side: int
 
+    @classmethod
+    def around(cls, thing: Thing, size: int, reach: float) -> "Patch":
+        """Return the patch of a picture of ``size`` that holds ``reach`` radii of a thing."""
+        side = 2 * math.ceil(thing.diameter * size / 2 * reach) + 4
+        return cls(round(thing.x * size) - side // 2, round(thing.y * size) - side // 2, side)
+
+    def on_canvas(self, values: np.ndarray, size: int) -> np.ndarray:
+        """Return values [side, side] of the patch in a picture [size, size] of zeros."""
+        outer, inner = self.window(size)
+        canvas = np.zeros((size, size))
+        canvas[outer] = values[inner]
+        return canvas
+
     def window(self, size: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """Return the overlap with a picture of ``size``, as (rows, columns).
 
@@ -145,27 +158,26 @@ def _paint(pixels: np.ndarray, thing: Thing, rng: np.random.Generator) -> np.nda
     """Paint ``thing`` with its shadow into ``pixels``; return its coverage [size, size]."""
     size = len(pixels)
     radius = thing.diameter * size / 2
-    side = 2 * math.ceil(radius * 1.25) + 4
-    left = round(thing.x * size) - side // 2
-    top = round(thing.y * size) - side // 2
-    patch = Patch(left, top, side)
+    patch = Patch.around(thing, size, reach=1.25)
     outer, inner = patch.window(size)
     centre = thing.x * size - patch.left, thing.y * size - patch.top
-    alpha = coverage(thing, side, centre, radius)
+    alpha = coverage(thing, patch.side, centre, radius)
     _shade(pixels[outer], alpha, inner, drop=max(1, round(0.08 * radius)))
-    colours = _colours(thing, rng, side, centre, radius)
+    colours = _colours(thing, rng, patch.side, centre, radius)
     pixels[outer] += alpha[inner][..., None] * (colours[inner] - pixels[outer])
-    cover = np.zeros((size, size))
-    cover[outer] = alpha[inner]
-    return cover
+    return patch.on_canvas(alpha, size)
 
 
 def _shade(region: np.ndarray, alpha: np.ndarray, inner: tuple[slice, slice], drop: int) -> None:
     """Darken ``region`` where the shadow of a thing falls, ``drop`` pixels down and right."""
-    shadow = np.roll(alpha, (drop, drop), (0, 1))
-    image = Image.fromarray((255 * shadow).astype(np.uint8))
-    blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(drop)))
-    region *= 1 - 0.35 * (blurred[inner] / 255)[..., None]
+    shadow = blurred(np.roll(alpha, (drop, drop), (0, 1)), drop)
+    region *= 1 - 0.35 * shadow[inner][..., None]
+
+
+def blurred(mask: np.ndarray, radius: float) -> np.ndarray:
+    """Return a mask [H, W] of shares with soft edges; ``radius`` is in pixels."""
+    image = Image.fromarray((255 * mask).astype(np.uint8))
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(radius))) / 255
 
 
 def coverage(thing: Thing, side: int, centre: tuple[float, float], radius: float) -> np.ndarray:

@@ -20,12 +20,10 @@ from PIL import Image
 from glip_lightning.shapes.descriptions import CAPTIONS, Caption, random_captions
 from glip_lightning.shapes.generated_folder import (
     Captioned,
-    check_counts,
-    progress,
     save_picture,
     write_captions,
     write_coco,
-    written_once,
+    written_parts,
 )
 from glip_lightning.shapes.paint import Box, Shown, paint_seen
 from glip_lightning.shapes.scene import Thing, Vocabulary, scene
@@ -118,23 +116,21 @@ def write_pretraining(
         GLIPError: there is no such part (code ``unknown-key``), a part without pictures
             (``bad-value``), or the folder has other content (``folder-taken``).
     """
-    check_counts(counts, COUNTS)
-    settings = {
-        "kind": "pretraining",
-        "version": VERSION,
-        "seed": seed,
-        "counts": dict(counts),
-        "size": size,
-    }
 
-    def write(fresh: Path) -> None:
-        with progress("generated pictures, drawn once", sum(counts.values())) as counted:
-            for name, count in counts.items():
-                shown = (show(name, seed, index, size) for index in range(count))
-                write_part = WRITERS[name.split("/")[0]]
-                write_part(fresh / name, name, seed, counted(shown))
+    def write_part(fresh: Path, name: str, indices: Iterable[int]) -> None:
+        shown = (show(name, seed, index, size) for index in indices)
+        WRITERS[name.split("/")[0]](fresh, name, seed, shown)
 
-    return written_once(Path(folder), settings, write)
+    return written_parts(
+        Path(folder),
+        COUNTS,
+        write_part,
+        kind="pretraining",
+        version=VERSION,
+        seed=seed,
+        counts=counts,
+        size=size,
+    )
 
 
 def _write_detection(folder: Path, name: str, seed: int, shown: Iterator[Shown]) -> None:

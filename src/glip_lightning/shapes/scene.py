@@ -168,9 +168,12 @@ def scene(rng: np.random.Generator, vocabulary: Vocabulary, most: int = 6) -> li
     return arrange(things, rng)
 
 
-def is_apart(a: Thing, b: Thing) -> bool:
-    """Return whether two things hide each other a little at most."""
-    return math.hypot(a.x - b.x, a.y - b.y) > 0.38 * (a.diameter + b.diameter)
+def is_apart(a: Thing, b: Thing, share: float = 0.38) -> bool:
+    """Return whether two things hide each other a little at most.
+
+    ``share`` of both diameters together lies between their centres at least.
+    """
+    return math.hypot(a.x - b.x, a.y - b.y) > share * (a.diameter + b.diameter)
 
 
 def _choice(rng: np.random.Generator, items: Sequence[str]) -> str:
