@@ -1,6 +1,9 @@
 """The tables of docs/results/own_photos.md, of all rows that are measured; AP and F1 in points.
 
-python benchmarks/own_photos_tables.py
+    python benchmarks/own_photos_tables.py           # prints them
+    python benchmarks/own_photos_tables.py --write   # puts them into the page
+
+In the page, a table stands below a comment with its name.
 """
 
 import argparse
@@ -47,7 +50,7 @@ def reached(rows: Rows) -> Iterator[str]:
         for photos in NUMBERS:
             by_way = [_of(rows, way, name, photos) for way in ways]
             if any(by_way):
-                yield _line(name, photos, *map(_test, by_way))
+                yield _line(name, photos, *map(_scores_of_seeds, by_way))
 
 
 def _measured(rows: Rows) -> list[str]:
@@ -55,13 +58,17 @@ def _measured(rows: Rows) -> list[str]:
     return [way for way in PAIRED if any(row.way == way for row in rows)]
 
 
-def _test(found: Sequence[dict[str, Any]]) -> str:
-    """Return AP / AP50 of the rows of all seeds."""
+def _scores_of_seeds(found: Sequence[dict[str, Any]]) -> str:
+    shown = _scores(found)
+    return f"{shown} (1 seed)" if len(found) == 1 else shown
+
+
+def _scores(found: Sequence[dict[str, Any]]) -> str:
+    """Return AP / AP50 of test of some rows, nothing without rows."""
     if not found:
         return ""
     values = ([each["test"][metric] for each in found] for metric in METRICS)
-    shown = " / ".join(_interval(each, ".1f") for each in values)
-    return f"{shown} (1 seed)" if len(found) == 1 else shown
+    return " / ".join(_interval(each, ".1f") for each in values)
 
 
 def differences(rows: Rows) -> Iterator[str]:
@@ -128,9 +135,7 @@ def beside(rows: Rows) -> Iterator[str]:
         cells = []
         for name, number in columns:
             found = rows.get(Row(way, name, number, 0))
-            cells.append(
-                " / ".join(f"{100 * found['test'][m]:.1f}" for m in METRICS) if found else ""
-            )
+            cells.append(_scores([found] if found else []))
         if any(cells):
             yield _line(WAYS[way].what, *cells)
 

@@ -119,7 +119,7 @@ class DetectionData(LightningDataModule, ABC):
             flip: probability of mirroring a training image.
             augment: vary colours and scale of training images, a little (light) or much (strong).
             group_by_size: put images of similar size into a batch. A batch is padded to its largest
-                image, so this saves a third of the time where ``min_sizes`` vary.
+                image, so this saves a quarter of the time where ``min_sizes`` vary.
             workers: processes that read images.
             skip_unreadable: go on without images that cannot be read; they are counted.
             classes: names of the classes to train and to test; boxes of other classes are left out.
